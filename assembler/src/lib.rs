@@ -1,0 +1,22 @@
+//! Text to program and back without loss.
+//!
+//! [`assemble`] reads the language of `assembler/SYNTAX.md`; [`disassemble`] writes it. What an
+//! instruction looks like is nowhere written here: both directions follow the instruction table
+//! ([`qnnsim_isa::table`]) and the kinds of its operands, so a new row needs no change.
+//!
+//! The text is read once, line by line. A line that needs an address not known yet is read again
+//! when everything has its place in DRAM. A mistake costs its line, not the run: all mistakes are
+//! collected in [`Diagnostics`].
+mod cursor;
+mod diagnostics;
+mod disassembler;
+mod expression;
+mod instruction;
+mod layout;
+mod parser;
+mod text;
+
+pub use diagnostics::Diagnostics;
+pub use disassembler::disassemble;
+pub use layout::ALIGNMENT_BYTES;
+pub use parser::{DATA_BYTES_MAX, assemble};

@@ -1,0 +1,345 @@
+//! The command line's words: commands, flags, their help and their examples.
+
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand, ValueEnum, builder::RangedU64ValueParser, value_parser};
+
+/// Bit-exact, cycle-accurate simulation of quantized neural networks on a small accelerator.
+///
+/// A trained, exported network (QONNX) is compiled into a program file; the program file and an image
+/// give the network's exact result, the cycles it takes and the energy it costs.
+#[derive(Debug, Parser)]
+#[command(name = "qnnsim", version, arg_required_else_help = true, after_help = OVERVIEW)]
+pub struct Cli {
+    /// What to do.
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+const OVERVIEW: &str = "\
+Examples:
+  qnnsim compile model.onnx -o model.bin --pixel-offset -128
+  qnnsim run model.bin --input digit.png --trace
+  qnnsim eval model.bin --images images.idx.gz --labels labels.idx.gz
+
+`qnnsim COMMAND --help` shows the flags and examples of one command.
+Exit codes: 0; 1 if the machine trapped or a proof about the program failed; 2 if something given is wrong.";
+
+/// The commands.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Compile a trained network (QONNX) into a program file.
+    Compile(CompileArgs),
+    /// Run one image: result, cycles and energy by layer.
+    Run(RunArgs),
+    /// Run many images: accuracy, totals, and all results in a file.
+    Eval(EvalArgs),
+    /// Assemble a text into a program file.
+    Asm(AsmArgs),
+    /// Write a program as text that `asm` takes.
+    Disasm(DisasmArgs),
+    /// Show what a program file contains.
+    Inspect(InspectArgs),
+    /// Show a hardware point: every parameter and its value.
+    Hw(HwArgs),
+}
+
+/// A hardware point: defaults, then a file, then single values.
+#[derive(Debug, Args)]
+pub struct PointArgs {
+    /// Hardware point, a RON file: any of the parameters that `qnnsim hw` lists.
+    #[arg(long, value_name = "POINT.ron")]
+    pub hw: Option<PathBuf>,
+
+    /// One hardware parameter, as `mac.cols=32`; may be repeated, goes over --hw, the last one counts.
+    #[arg(long, value_name = "KEY=VALUE")]
+    pub set: Vec<String>,
+}
+
+/// What energy and time are computed with; results and cycles do not depend on it.
+#[derive(Debug, Args)]
+pub struct TechnologyArgs {
+    /// Technology, by name or as a RON file, instead of the program's.
+    #[arg(long, value_name = "NAME|FILE.ron")]
+    pub tech: Option<String>,
+
+    /// Clock frequency, instead of the program's.
+    #[arg(long, value_name = "MHZ", value_parser = value_parser!(u32).range(1..=10_000))]
+    pub clock: Option<u32>,
+}
+
+/// How a report is written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum Format {
+    /// For people.
+    Table,
+    /// One JSON object with stable keys.
+    Json,
+}
+
+/// How a hardware point is written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum PointFormat {
+    /// For people.
+    Table,
+    /// One JSON object with stable keys.
+    Json,
+    /// A complete file for --hw.
+    Ron,
+}
+
+/// A stage of the compiler.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum Stage {
+    /// The imported graph, with shapes and folded constants.
+    Graph,
+    /// The integer network: weights, thresholds, pooling.
+    Ir,
+    /// Tiles, memories and order of the layers on the hardware point.
+    Plan,
+    /// The program as text.
+    Asm,
+}
+
+/// `qnnsim compile`.
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  qnnsim compile programs/tcv_w1a1.onnx -o tcv.bin --pixel-offset -128 --sample programs/digits/digit_7.png
+  qnnsim compile model.onnx -o model.bin --hw small.ron --set mac.cols=32 --set acc.banks=3
+  qnnsim compile model.onnx -o model.bin --classes cat,dog,ship
+  qnnsim compile model.onnx --emit plan")]
+pub struct CompileArgs {
+    /// The trained network, a QONNX file.
+    #[arg(value_name = "MODEL.onnx")]
+    pub model: PathBuf,
+
+    /// The program file to write; may be left out with --emit.
+    #[arg(short, long, value_name = "PROG.bin", required_unless_present = "emit")]
+    pub output: Option<PathBuf>,
+
+    #[command(flatten)]
+    #[allow(missing_docs)]
+    pub point: PointArgs,
+
+    /// Real input of an 8-bit image: scale x pixel + offset.
+    #[arg(long, value_name = "S", default_value = "1", value_parser = scale, allow_negative_numbers = true)]
+    pub pixel_scale: f64,
+
+    /// See --pixel-scale.
+    #[arg(long, value_name = "O", default_value = "0", value_parser = finite, allow_negative_numbers = true)]
+    pub pixel_offset: f64,
+
+    /// Names of the classes, one an output.
+    #[arg(long, value_name = "A,B,...", value_delimiter = ',')]
+    pub classes: Vec<String>,
+
+    /// Image that the program file carries, for `run` without --input: PNG, IDX or npy.
+    #[arg(long, value_name = "FILE")]
+    pub sample: Option<PathBuf>,
+
+    /// Which image of --sample, from 0.
+    #[arg(long, value_name = "I", requires = "sample")]
+    pub index: Option<usize>,
+
+    /// Print a stage of the compiler.
+    #[arg(long, value_name = "STAGE")]
+    pub emit: Option<Stage>,
+
+    /// Read a BipolarQuant whose input cannot be negative as a 1-bit unsigned quantizer.
+    ///
+    /// Brevitas exports 1-bit QuantReLU as BipolarQuant behind a Relu, which is constant. With this
+    /// flag such a node means what the trained network computes: 0 or 1.
+    #[arg(long = "unsigned-1bit-relu")]
+    pub unsigned_1bit_relu: bool,
+}
+
+/// `qnnsim run`.
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  qnnsim run programs/tcv_w1a1.bin
+  qnnsim run programs/tcv_w1a1.bin --input programs/digits/digit_3.png --trace
+  qnnsim run model.bin --input images.idx.gz --index 42 --format json
+  qnnsim run model.bin --trace=timeline.json       # open in https://ui.perfetto.dev
+  qnnsim run model.bin --tech 22nm --clock 500")]
+pub struct RunArgs {
+    /// The program file.
+    #[arg(value_name = "PROG.bin")]
+    pub program: PathBuf,
+
+    /// Image: grey PNG, IDX, IDX.gz, or npy; without it, the sample in the program file.
+    ///
+    /// Pixels (uint8) become the model's real input as scale x pixel + offset, which the program file
+    /// remembers; a float npy of the model's input shape is the real input itself.
+    #[arg(long, value_name = "FILE")]
+    pub input: Option<PathBuf>,
+
+    /// Which image of --input, from 0; needed if there are several.
+    #[arg(long, value_name = "I", requires = "input")]
+    pub index: Option<usize>,
+
+    /// Print the timeline, a line an instruction; =FILE.json writes it as a Chrome trace instead.
+    #[arg(long, value_name = "FILE.json", num_args = 0..=1, require_equals = true)]
+    pub trace: Option<Option<PathBuf>>,
+
+    /// Trace the cold image instead of the warm one.
+    #[arg(long, requires = "trace")]
+    pub cold: bool,
+
+    #[command(flatten)]
+    #[allow(missing_docs)]
+    pub technology: TechnologyArgs,
+
+    /// How the report is written.
+    #[arg(long, value_enum, default_value = "table")]
+    pub format: Format,
+}
+
+/// `qnnsim eval`.
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  qnnsim eval tcv.bin --images t10k-images-idx3-ubyte.gz --labels t10k-labels-idx1-ubyte.gz
+  qnnsim eval tcv.bin --images images.npy --limit 100 --output real.npy --output-int accumulators.npy
+  qnnsim eval tcv.bin --images images.npy --labels labels.npy --format json
+
+Cycles and energy are those of one cold image and then warm ones.")]
+pub struct EvalArgs {
+    /// The program file.
+    #[arg(value_name = "PROG.bin")]
+    pub program: PathBuf,
+
+    /// The images: IDX, IDX.gz, npy, or one PNG.
+    #[arg(long, value_name = "FILE")]
+    pub images: PathBuf,
+
+    /// Their classes: IDX, IDX.gz or an npy of integers.
+    #[arg(long, value_name = "FILE")]
+    pub labels: Option<PathBuf>,
+
+    /// Only the first N images.
+    #[arg(long, value_name = "N", value_parser = RangedU64ValueParser::<u64>::new().range(1..))]
+    pub limit: Option<u64>,
+
+    /// Write the real outputs: npy, float64 [N, K].
+    #[arg(long, value_name = "OUT.npy")]
+    pub output: Option<PathBuf>,
+
+    /// Write the last accumulators: npy, int32 [N, K].
+    #[arg(long, value_name = "OUT.npy")]
+    pub output_int: Option<PathBuf>,
+
+    #[command(flatten)]
+    #[allow(missing_docs)]
+    pub technology: TechnologyArgs,
+
+    /// How the report is written.
+    #[arg(long, value_enum, default_value = "table")]
+    pub format: Format,
+}
+
+/// `qnnsim asm`.
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  qnnsim asm kernel.asm -o kernel.bin
+  qnnsim disasm tcv.bin > tcv.asm && qnnsim asm tcv.asm -o again.bin")]
+pub struct AsmArgs {
+    /// The text.
+    #[arg(value_name = "FILE")]
+    pub source: PathBuf,
+
+    /// The program file to write.
+    #[arg(short, long, value_name = "PROG.bin")]
+    pub output: PathBuf,
+}
+
+/// `qnnsim disasm`.
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  qnnsim disasm tcv.bin | less
+  qnnsim disasm tcv.bin > tcv.asm")]
+pub struct DisasmArgs {
+    /// The program file.
+    #[arg(value_name = "PROG.bin")]
+    pub program: PathBuf,
+}
+
+/// `qnnsim inspect`.
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  qnnsim inspect tcv.bin
+  qnnsim inspect tcv.bin --format json")]
+pub struct InspectArgs {
+    /// The program file.
+    #[arg(value_name = "PROG.bin")]
+    pub program: PathBuf,
+
+    /// How it is written.
+    #[arg(long, value_enum, default_value = "table")]
+    pub format: Format,
+}
+
+/// `qnnsim hw`.
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  qnnsim hw
+  qnnsim hw --set mac.rows=32 --set mac.cols=32
+  qnnsim hw --set acc.banks=3 --format ron > point.ron && qnnsim hw --hw point.ron")]
+pub struct HwArgs {
+    #[command(flatten)]
+    #[allow(missing_docs)]
+    pub point: PointArgs,
+
+    /// How it is written.
+    #[arg(long, value_enum, default_value = "table")]
+    pub format: PointFormat,
+}
+
+fn finite(text: &str) -> Result<f64, String> {
+    match text.parse::<f64>() {
+        Ok(number) if number.is_finite() => Ok(number),
+        _ => Err("not a finite number".to_owned()),
+    }
+}
+
+fn scale(text: &str) -> Result<f64, String> {
+    match finite(text)? {
+        0.0 => Err("with a scale of 0 every image is the same".to_owned()),
+        number => Ok(number),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_definition_is_consistent() {
+        use clap::CommandFactory;
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn a_negative_offset_needs_no_equals_sign() {
+        let cli = Cli::parse_from(["qnnsim", "compile", "m.onnx", "-o", "p.bin", "--pixel-offset", "-128"]);
+        let Command::Compile(args) = cli.command else { panic!("compile") };
+        assert_eq!((args.pixel_offset, args.pixel_scale), (-128.0, 1.0));
+    }
+
+    #[test]
+    fn trace_takes_its_file_behind_an_equals_sign_only() {
+        let trace = |words: &[&str]| match Cli::parse_from(words).command {
+            Command::Run(args) => (args.program, args.trace),
+            _ => panic!("run"),
+        };
+        assert_eq!(trace(&["qnnsim", "run", "--trace", "p.bin"]), ("p.bin".into(), Some(None)));
+        let file = Some(Some("t.json".into()));
+        assert_eq!(trace(&["qnnsim", "run", "p.bin", "--trace=t.json"]), ("p.bin".into(), file));
+        assert_eq!(trace(&["qnnsim", "run", "p.bin"]), ("p.bin".into(), None));
+    }
+}

@@ -1,0 +1,94 @@
+//! What ends a command early, and how the user is told: what, where, why, what to do.
+
+use std::fmt::Display;
+use std::io;
+use std::process::ExitCode;
+
+use anstyle::{AnsiColor, Style};
+
+const ERROR: Style = AnsiColor::Red.on_default().bold();
+const WARNING: Style = AnsiColor::Yellow.on_default().bold();
+
+/// A command that did not succeed.
+#[derive(Debug)]
+pub enum Failure {
+    /// The user's mistake or a malformed file, as the text says; exit code 2.
+    Misuse(String),
+    /// The machine trapped, or a proof about the program failed; exit code 1.
+    Trap(String),
+    /// Whoever read the standard output reads no more; nothing is wrong.
+    ClosedPipe,
+}
+
+impl Failure {
+    /// A mistake in one sentence, without a full stop.
+    pub fn misuse(message: impl Display) -> Self {
+        Failure::Misuse(headed(ERROR, "error", &message))
+    }
+
+    /// A stop of the machine.
+    pub fn trap(message: impl Display) -> Self {
+        Failure::Trap(headed(ERROR, "error", &message))
+    }
+
+    /// Several mistakes, one after the other.
+    pub fn all(messages: impl IntoIterator<Item = impl Display>) -> Self {
+        let all: Vec<String> = messages.into_iter().map(|m| headed(ERROR, "error", &m)).collect();
+        Failure::Misuse(all.join("\n"))
+    }
+
+    /// Adds the reason.
+    pub fn why(self, reason: impl Display) -> Self {
+        self.line("why: ", reason)
+    }
+
+    /// Adds what the user can do.
+    pub fn help(self, advice: impl Display) -> Self {
+        self.line("help:", advice)
+    }
+
+    fn line(self, label: &str, text: impl Display) -> Self {
+        match self {
+            Failure::Misuse(message) => Failure::Misuse(format!("{message}\n  {label} {text}")),
+            Failure::Trap(message) => Failure::Trap(format!("{message}\n  {label} {text}")),
+            Failure::ClosedPipe => Failure::ClosedPipe,
+        }
+    }
+
+    /// Tells the user, and gives the exit code.
+    pub fn report(&self) -> ExitCode {
+        match self {
+            Failure::Misuse(text) => {
+                anstream::eprintln!("{}", text.trim_end());
+                ExitCode::from(2)
+            }
+            Failure::Trap(text) => {
+                anstream::eprintln!("{}", text.trim_end());
+                ExitCode::from(1)
+            }
+            Failure::ClosedPipe => ExitCode::SUCCESS,
+        }
+    }
+}
+
+/// Tells the user about a doubt.
+pub fn warn(message: impl Display) {
+    anstream::eprintln!("{}", headed(WARNING, "warning", &message));
+}
+
+/// Prints a text on the standard output, coloured only on a terminal.
+///
+/// # Errors
+/// Nobody reads, or the device is full.
+pub fn print(text: &str) -> Result<(), Failure> {
+    use std::io::Write;
+    let mut out = anstream::stdout().lock();
+    out.write_all(text.as_bytes()).and_then(|()| out.flush()).map_err(|error| match error.kind() {
+        io::ErrorKind::BrokenPipe => Failure::ClosedPipe,
+        _ => Failure::misuse(format_args!("cannot write to the standard output: {error}")),
+    })
+}
+
+fn headed(style: Style, head: &str, message: &dyn Display) -> String {
+    format!("{style}{head}{style:#}: {message}")
+}

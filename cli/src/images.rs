@@ -1,0 +1,170 @@
+//! Images and labels from files, and the bytes that the machine finds in DRAM.
+//!
+//! A reader takes the bytes of a file apart into an [`Array`]; nothing in a file is believed before it
+//! is compared with what is there. What the array means for a program is decided once, in [`Images`].
+
+mod array;
+mod idx;
+mod npy;
+mod png;
+
+use std::path::Path;
+
+use qnnsim_isa::descriptor::{InputDescriptor, MapShape};
+
+use crate::failure::Failure;
+use crate::files;
+use array::{Array, Element};
+
+pub use npy::begin as begin_npy;
+
+/// Images that fit a program's input.
+#[derive(Debug)]
+pub struct Images {
+    array: Array,
+    count: usize,
+    shape: MapShape,
+}
+
+impl Images {
+    /// Reads a file: PNG, IDX, IDX.gz or npy.
+    ///
+    /// # Errors
+    /// It cannot be read, is damaged, or holds no images of the program's input shape.
+    pub fn read(path: &Path, input: &InputDescriptor) -> Result<Self, Failure> {
+        let array = read_array(path)?;
+        let file = path.display();
+        if !matches!(array.element, Element::U8 | Element::F32 | Element::F64) {
+            let failure = Failure::misuse(format_args!("`{file}` holds {array}, which are no images"));
+            return Err(failure.help("give uint8 pixels, or float32 or float64 real inputs"));
+        }
+        let MapShape { channels, height, width } = input.shape;
+        let Some(count) = count(&array.dims, input.shape) else {
+            let failure = Failure::misuse(format_args!(
+                "`{file}` holds {array}, but the program's input is {channels} x {height} x {width} (channels x height x width)"
+            ));
+            return Err(failure.help(if channels == 1 {
+                format!("give images of {height} x {width}, or arrays of [N, 1, {height}, {width}] or [N, {height}, {width}]")
+            } else if input.shape.values() == channels as usize {
+                format!("give arrays of [N, {channels}]")
+            } else {
+                format!("give arrays of [N, {channels}, {height}, {width}]")
+            }));
+        };
+        if count == 0 {
+            return Err(Failure::misuse(format_args!("`{file}` holds no image")));
+        }
+        Ok(Images { array, count, shape: input.shape })
+    }
+
+    /// How many there are; never 0.
+    pub fn count(&self) -> usize {
+        self.count
+    }
+
+    /// Whether they are 8-bit pixels, and not real inputs.
+    pub fn are_pixels(&self) -> bool {
+        self.array.element == Element::U8
+    }
+
+    /// Position in the file of the values of image `index`, in the order of DRAM: the file has
+    /// channels first, DRAM has them last.
+    fn positions(&self, index: usize) -> impl Iterator<Item = usize> {
+        let (channels, pixels) = (self.shape.channels as usize, self.shape.values() / self.shape.channels as usize);
+        let start = index * channels * pixels;
+        (0..pixels).flat_map(move |pixel| (0..channels).map(move |channel| start + channel * pixels + pixel))
+    }
+}
+
+/// How many images of a shape an array holds: channels first, a single image without its number, one
+/// channel without its 1, and for a vector whatever has as many values.
+fn count(dims: &[usize], shape: MapShape) -> Option<usize> {
+    let [c, h, w] = [shape.channels, shape.height, shape.width].map(|n| n as usize);
+    match *dims {
+        [n, a, b, d] if [a, b, d] == [c, h, w] => Some(n),
+        [a, b, d] if [a, b, d] == [c, h, w] => Some(1),
+        [n, a, b] if c == 1 && [a, b] == [h, w] => Some(n),
+        [a, b] if c == 1 && [a, b] == [h, w] => Some(1),
+        _ if h != 1 || w != 1 => None,
+        _ if dims.iter().product::<usize>() == c => Some(1),
+        [n, ref rest @ ..] if rest.iter().product::<usize>() == c => Some(n),
+        _ => None,
+    }
+}
+
+/// Turns images into the bytes of a program's input in DRAM.
+pub struct Encoder<'a> {
+    input: &'a InputDescriptor,
+    /// The byte for each pixel, and whether the quantizer clips it.
+    pixels: [(u8, bool); 256],
+}
+
+impl<'a> Encoder<'a> {
+    /// An encoder for the input of a program.
+    pub fn new(input: &'a InputDescriptor) -> Self {
+        Encoder { input, pixels: std::array::from_fn(|pixel| input.byte_of_pixel(pixel as u8)) }
+    }
+
+    /// The bytes of one image; `bytes` has one for each value. Returns how many values were clipped.
+    pub fn encode(&self, images: &Images, index: usize, bytes: &mut [u8]) -> u64 {
+        let array = &images.array;
+        let mut clipped = 0;
+        let mut put = |byte: &mut u8, (code, clips): (u8, bool)| {
+            *byte = code;
+            clipped += u64::from(clips);
+        };
+        let places = bytes.iter_mut().zip(images.positions(index));
+        match array.element {
+            Element::U8 => {
+                let pixels = array.bytes();
+                places.for_each(|(byte, at)| put(byte, self.pixels[usize::from(pixels[at])]));
+            }
+            _ => places.for_each(|(byte, at)| put(byte, self.input.byte_of_real(array.real(at)))),
+        }
+        clipped
+    }
+
+    /// The pixels that the quantizer clips, as a range, if there are any.
+    pub fn clipped_pixels(&self) -> Option<String> {
+        let clipped: Vec<usize> = (0..256).filter(|&pixel| self.pixels[pixel].1).collect();
+        match clipped[..] {
+            [] => None,
+            [one] => Some(one.to_string()),
+            [first, .., last] => Some(format!("{first} to {last}")),
+        }
+    }
+}
+
+/// Reads the classes of images: IDX, IDX.gz or an npy of integers.
+///
+/// # Errors
+/// The file cannot be read, is damaged, or holds something else.
+pub fn read_labels(path: &Path) -> Result<Vec<i64>, Failure> {
+    let array = read_array(path)?;
+    let no_labels = || {
+        Failure::misuse(format_args!("`{}` holds {array}, which are no labels", path.display()))
+            .help("give one integer an image: [N]")
+    };
+    let [count] = array.dims[..] else { return Err(no_labels()) };
+    (0..count).map(|at| array.integer(at).ok_or_else(no_labels)).collect()
+}
+
+fn read_array(path: &Path) -> Result<Array, Failure> {
+    let bytes = files::read(path, files::INPUT_BYTES_MAX)?;
+    parse(bytes).map_err(|why| Failure::misuse(format_args!("`{}`: {why}", path.display())))
+}
+
+/// Takes a file apart by what it begins with.
+fn parse(bytes: Vec<u8>) -> Result<Array, String> {
+    match bytes[..] {
+        [] => Err("the file is empty".into()),
+        [0x89, b'P', b'N', b'G', ..] => png::parse(&bytes),
+        [0x93, b'N', b'U', b'M', b'P', b'Y', ..] => npy::parse(bytes),
+        [0x1f, 0x8b, ..] => idx::parse(idx::unzip(&bytes)?),
+        [0, 0, ..] => idx::parse(bytes),
+        _ => Err("the file is none of PNG, IDX, IDX.gz and npy".into()),
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,154 @@
+//! npy, numpy's format for one array.
+//!
+//! Written with `npyz`. Read here, because a header of a hostile file must neither nest without end nor
+//! name sizes whose product overflows.
+
+use std::io;
+
+use npyz::{NpyWriter, WriterBuilder};
+
+use super::array::{Array, Element};
+use crate::files::Output;
+
+/// Takes an npy file apart.
+pub fn parse(file: Vec<u8>) -> Result<Array, String> {
+    let (text, start) = header(&file).ok_or("damaged npy file: it ends within its header")??;
+    let header = Header::parse(text).ok_or_else(|| {
+        format!("the npy header is not that of one array of numbers: {}", text.trim().chars().take(120).collect::<String>())
+    })?;
+    if header.fortran_order {
+        return Err("the array is in Fortran order\n  help: save it with np.save(FILE, np.ascontiguousarray(ARRAY))".into());
+    }
+    let (element, big_endian) = element(header.descr).ok_or_else(|| {
+        format!("the array's type `{}` is not read, but integers of 1 to 8 bytes and floats of 4 and 8 bytes are", header.descr)
+    })?;
+    Array::new(element, big_endian, header.shape, file, start)
+}
+
+/// The text of the header, and where the numbers begin; `None` if the file is too short.
+fn header(file: &[u8]) -> Option<Result<(&str, usize), String>> {
+    let (start, length) = match file.get(6..8)? {
+        [1, _] => (10, usize::from(u16::from_le_bytes(file.get(8..10)?.try_into().ok()?))),
+        [2 | 3, _] => (12, usize::try_from(u32::from_le_bytes(file.get(8..12)?.try_into().ok()?)).ok()?),
+        version => return Some(Err(format!("npy version {}, but only 1 to 3 are read", version[0]))),
+    };
+    let end = start + length;
+    let text = std::str::from_utf8(file.get(start..end)?);
+    Some(text.map(|text| (text, end)).map_err(|_| "damaged npy file: its header is not text".into()))
+}
+
+/// The element type of a numpy type string, and whether it is big endian.
+fn element(descr: &str) -> Option<(Element, bool)> {
+    let (order, kind) = descr.split_at_checked(1)?;
+    let element = match kind {
+        "u1" => Element::U8,
+        "i1" => Element::I8,
+        "u2" => Element::U16,
+        "i2" => Element::I16,
+        "u4" => Element::U32,
+        "i4" => Element::I32,
+        "u8" => Element::U64,
+        "i8" => Element::I64,
+        "f4" => Element::F32,
+        "f8" => Element::F64,
+        _ => return None,
+    };
+    match order {
+        "<" => Some((element, false)),
+        ">" => Some((element, true)),
+        "|" if element.bytes() == 1 => Some((element, false)),
+        _ => None,
+    }
+}
+
+/// What the header says: `{'descr': '<f4', 'fortran_order': False, 'shape': (3, 4), }`.
+struct Header<'a> {
+    descr: &'a str,
+    fortran_order: bool,
+    shape: Vec<usize>,
+}
+
+impl<'a> Header<'a> {
+    /// Reads the subset of Python that numpy writes for an array of numbers.
+    fn parse(text: &'a str) -> Option<Self> {
+        let mut rest = Rest(text);
+        let (mut descr, mut fortran_order, mut shape) = (None, None, None);
+        rest.expect('{')?;
+        while !rest.eat('}') {
+            let key = rest.string()?;
+            rest.expect(':')?;
+            match key {
+                "descr" => descr = Some(rest.string()?),
+                "fortran_order" => fortran_order = Some(rest.boolean()?),
+                "shape" => shape = Some(rest.tuple()?),
+                _ => return None,
+            }
+            if !rest.eat(',') {
+                rest.expect('}')?;
+                break;
+            }
+        }
+        let header = Header { descr: descr?, fortran_order: fortran_order?, shape: shape? };
+        rest.0.trim().is_empty().then_some(header)
+    }
+}
+
+/// What is left of a header.
+struct Rest<'a>(&'a str);
+
+impl<'a> Rest<'a> {
+    fn eat(&mut self, c: char) -> bool {
+        let rest = self.0.trim_start().strip_prefix(c);
+        self.0 = rest.unwrap_or(self.0);
+        rest.is_some()
+    }
+
+    fn expect(&mut self, c: char) -> Option<()> {
+        self.eat(c).then_some(())
+    }
+
+    fn string(&mut self) -> Option<&'a str> {
+        let quote = if self.eat('\'') { '\'' } else { self.expect('"').map(|()| '"')? };
+        let (string, rest) = self.0.split_once(quote)?;
+        self.0 = rest;
+        Some(string)
+    }
+
+    fn word(&mut self) -> &'a str {
+        let text = self.0.trim_start();
+        let end = text.find(|c: char| !c.is_ascii_alphanumeric()).unwrap_or(text.len());
+        let (word, rest) = text.split_at(end);
+        self.0 = rest;
+        word
+    }
+
+    fn boolean(&mut self) -> Option<bool> {
+        match self.word() {
+            "True" => Some(true),
+            "False" => Some(false),
+            _ => None,
+        }
+    }
+
+    fn tuple(&mut self) -> Option<Vec<usize>> {
+        let mut all = Vec::new();
+        self.expect('(')?;
+        while !self.eat(')') {
+            // Python 2 wrote long integers as `28L`.
+            all.push(self.word().trim_end_matches('L').parse().ok()?);
+            if !self.eat(',') {
+                self.expect(')')?;
+                break;
+            }
+        }
+        Some(all)
+    }
+}
+
+/// Begins an npy file of known shape; its numbers follow one by one.
+///
+/// # Errors
+/// It cannot be written.
+pub fn begin<T: npyz::AutoSerialize>(output: &mut Output, shape: &[u64]) -> io::Result<NpyWriter<T, &mut Output>> {
+    npyz::WriteOptions::new().default_dtype().shape(shape).writer(output).begin_nd()
+}

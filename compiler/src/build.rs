@@ -1,0 +1,347 @@
+//! From the file's messages to the typed graph: names resolved, shapes inferred, constants computed.
+
+use std::collections::{HashMap, HashSet};
+
+use crate::diagnostic::{Diagnostic, Place};
+use crate::graph::{Graph, Node, Value, ValueId};
+use crate::limits;
+use crate::onnx::{GraphProto, ModelProto, NodeProto, ValueInfoProto, attribute_type, data_type};
+use crate::ops::linear::MAX_SIZE;
+use crate::ops::{Op, Operand};
+use crate::tensor::{Array, Tensor, checked_len};
+
+const OPSETS: std::ops::RangeInclusive<i64> = 9..=25;
+const MAX_NODES: usize = 1 << 16;
+const MAX_CONSTANT_VALUES: usize = 1 << 26;
+/// Constants may be shared by many nodes; this bounds the work of looking at them again and again.
+const MAX_VALUES_READ: usize = 1 << 28;
+/// Most channels of a map.
+pub const MAX_CHANNELS: usize = 65535;
+
+/// Builds the graph of a model, or says all that is wrong with it.
+pub fn build(model: &ModelProto) -> Result<Graph, Vec<Diagnostic>> {
+    let graph = model.graph.as_ref().expect("checked when the file was read");
+    let mut builder = Builder::default();
+    for opset in &model.opset_import {
+        if matches!(opset.domain.as_str(), "" | "ai.onnx") && !OPSETS.contains(&opset.version) {
+            builder.errors.push(limits::OPSET.refuse(format!("opset {}", opset.version)));
+        }
+    }
+    if graph.node.len() > MAX_NODES {
+        builder.errors.push(limits::NODES.refuse(format!("a graph of {} nodes", graph.node.len())));
+        return Err(builder.errors);
+    }
+    let ends = builder.initializers(graph).and_then(|()| builder.ends(graph));
+    let Some((input, output)) = ends else { return Err(builder.errors) };
+    let live = builder.live(graph, &output);
+    for (index, node) in graph.node.iter().enumerate() {
+        if live.contains(&index) {
+            builder.node(index, node);
+        }
+    }
+    let output = match builder.names.get(output.as_str()) {
+        Some(Known::Value(id)) => *id,
+        Some(Known::Failed) => ValueId(0),
+        None => {
+            let found = format!("the output `{output}` is made by no node");
+            builder.errors.push(Diagnostic::new(found).help("export the model again"));
+            ValueId(0)
+        }
+    };
+    if !builder.errors.is_empty() {
+        return Err(builder.errors);
+    }
+    let Builder { values, nodes, .. } = builder;
+    Ok(Graph { name: graph.name.clone(), values, nodes, input, output })
+}
+
+/// What a name stands for.
+#[derive(Clone, Copy)]
+enum Known {
+    Value(ValueId),
+    /// Its node was refused: what reads it is left alone, for one mistake gives one message.
+    Failed,
+}
+
+#[derive(Default)]
+struct Builder<'a> {
+    errors: Vec<Diagnostic>,
+    names: HashMap<&'a str, Known>,
+    /// Which node makes a name, and as which of its outputs.
+    makers: HashMap<&'a str, (usize, usize)>,
+    values: Vec<Value>,
+    nodes: Vec<Node>,
+    constant_values: usize,
+    values_read: usize,
+}
+
+impl<'a> Builder<'a> {
+    fn value(&mut self, name: &'a str, dims: Vec<usize>, constant: Option<Tensor>) -> ValueId {
+        let id = ValueId(self.values.len());
+        self.values.push(Value { name: name.to_owned(), dims, constant });
+        self.names.insert(name, Known::Value(id));
+        id
+    }
+
+    /// Takes a constant if there is room for it.
+    fn charge(&mut self, values: usize) -> Result<(), Diagnostic> {
+        self.constant_values = self.constant_values.saturating_add(values);
+        if self.constant_values <= MAX_CONSTANT_VALUES {
+            return Ok(());
+        }
+        Err(limits::CONSTANTS.refuse(format!("{} constant values", self.constant_values)))
+    }
+
+    /// The constants of the file; `None` after an error.
+    fn initializers(&mut self, graph: &'a GraphProto) -> Option<()> {
+        for tensor in &graph.initializer {
+            let array = tensor.array().and_then(|array| {
+                self.charge(array.data.len())?;
+                match self.names.contains_key(tensor.name.as_str()) {
+                    true => Err(twice(&tensor.name)),
+                    false => Ok(array),
+                }
+            });
+            match array {
+                Ok(array) => {
+                    let dims = array.dims.clone();
+                    self.value(&tensor.name, dims, Some(Tensor::real(array)));
+                }
+                Err(error) => {
+                    self.names.insert(&tensor.name, Known::Failed);
+                    self.errors.push(error);
+                }
+            }
+        }
+        self.errors.is_empty().then_some(())
+    }
+
+    /// The input and the output of the model; `None` after an error.
+    fn ends(&mut self, graph: &'a GraphProto) -> Option<(ValueId, String)> {
+        let inputs: Vec<_> =
+            graph.input.iter().filter(|i| !self.names.contains_key(i.name.as_str())).collect();
+        if inputs.len() != 1 {
+            let names: Vec<_> = inputs.iter().map(|i| i.name.as_str()).collect();
+            let found = format!("a model with {} inputs ({})", names.len(), names.join(", "));
+            self.errors.push(limits::SINGLE_INPUT.refuse(found));
+        }
+        if graph.output.len() != 1 {
+            let found = format!("a model with {} outputs", graph.output.len());
+            self.errors.push(limits::SINGLE_INPUT.refuse(found));
+        }
+        for (index, node) in graph.node.iter().enumerate() {
+            for (position, name) in node.output.iter().enumerate().filter(|(_, n)| !n.is_empty()) {
+                let taken = self.names.contains_key(name.as_str())
+                    || inputs.iter().any(|input| input.name == *name)
+                    || self.makers.insert(name, (index, position)).is_some();
+                if taken {
+                    self.errors.push(twice(name).at(place(index, node)));
+                }
+            }
+        }
+        let (&[input], [output]) = (&inputs[..], &graph.output[..]) else { return None };
+        let id = match input_dims(input) {
+            Ok(dims) => self.value(&input.name, dims, None),
+            Err(error) => {
+                self.errors.push(error);
+                return None;
+            }
+        };
+        self.errors.is_empty().then(|| (id, output.name.clone()))
+    }
+
+    /// The nodes that the output depends on.
+    fn live(&self, graph: &GraphProto, output: &str) -> HashSet<usize> {
+        let maker = |name: &str| self.makers.get(name).map(|&(index, _)| index);
+        let mut live = HashSet::new();
+        let mut open: Vec<usize> = maker(output).into_iter().collect();
+        while let Some(index) = open.pop() {
+            if live.insert(index) {
+                open.extend(graph.node[index].input.iter().filter_map(|name| maker(name)));
+            }
+        }
+        live
+    }
+
+    /// Adds a node, or its result if that is a constant.
+    fn node(&mut self, index: usize, proto: &'a NodeProto) {
+        let place = place(index, proto);
+        let result = match self.try_node(index, proto, &place) {
+            Ok(done) => done,
+            Err(mut error) => {
+                error.place.get_or_insert(place);
+                self.errors.push(error);
+                None
+            }
+        };
+        if let (None, Some(output)) = (result, proto.output.first()) {
+            self.names.insert(output, Known::Failed);
+        }
+    }
+
+    /// `None` if an input was refused before.
+    fn try_node(
+        &mut self,
+        index: usize,
+        proto: &'a NodeProto,
+        place: &Place,
+    ) -> Result<Option<()>, Diagnostic> {
+        let Some(output) = proto.output.first().filter(|name| !name.is_empty()) else {
+            return Err(limits::FIRST_OUTPUT.refuse("a node without a first output"));
+        };
+        if proto.op_type == "Constant" && matches!(proto.domain.as_str(), "" | "ai.onnx") {
+            let array = constant_node(proto)?;
+            self.charge(array.data.len())?;
+            self.value(output, array.dims.clone(), Some(Tensor::real(array)));
+            return Ok(Some(()));
+        }
+        let op = Op::parse(proto, place)?;
+        let mut inputs = Vec::new();
+        for name in &proto.input {
+            inputs.push(match self.names.get(name.as_str()) {
+                _ if name.is_empty() => None,
+                Some(Known::Value(id)) => Some(*id),
+                Some(Known::Failed) => return Ok(None),
+                None => return Err(self.missing(index, name)),
+            });
+        }
+        // Dropout's ratio and training flag do not matter: this is inference.
+        if op == Op::Identity {
+            inputs.truncate(1);
+        }
+        let operands: Vec<Option<Operand>> = inputs
+            .iter()
+            .map(|id| id.map(|id| &self.values[id.0]))
+            .map(|v| v.map(|v| Operand { dims: &v.dims, constant: v.constant.as_ref() }))
+            .collect();
+        let read = operands.iter().flatten().filter_map(|o| Some(o.constant?.array.data.len())).sum();
+        self.values_read = self.values_read.saturating_add(read);
+        if self.values_read > MAX_VALUES_READ {
+            return Err(limits::CONSTANTS.refuse(format!("reading {} constants", self.values_read)));
+        }
+        let dims = op.infer(&operands)?;
+        let constants: Vec<_> = operands.iter().map(|o| o.and_then(|o| o.constant)).collect();
+        let fold = op.folds() && operands.iter().flatten().all(|o| o.constant.is_some());
+        if checked_len(&dims).is_none() || !fold && !is_map(&dims) {
+            return Err(limits::MAP_SIZE.refuse(format!("a value of shape {dims:?}")));
+        }
+        if !fold {
+            let id = self.value(output, dims, None);
+            let (name, op_type) = (place.node.clone(), proto.op_type.clone());
+            self.nodes.push(Node { name, op_type, op, inputs, output: id });
+            return Ok(Some(()));
+        }
+        // The bound on memory holds before the memory is taken.
+        let values = self.constant_values.saturating_add(dims.iter().product());
+        if values > MAX_CONSTANT_VALUES {
+            return Err(limits::CONSTANTS.refuse(format!("{values} constant values")));
+        }
+        let tensor = op.eval(&constants, &dims);
+        if let Some(x) = tensor.array.data.iter().find(|x| !x.is_finite()) {
+            return Err(limits::CONSTANT_FINITE.refuse(format!("{x}, computed from constants,")));
+        }
+        self.constant_values = values;
+        self.value(output, dims, Some(tensor));
+        Ok(Some(()))
+    }
+
+    /// Why a name that a node reads is unknown.
+    fn missing(&self, index: usize, name: &str) -> Diagnostic {
+        let diagnostic = match self.makers.get(name) {
+            None => Diagnostic::new(format!("`{name}` is neither a constant nor made by a node")),
+            Some(&(maker, _)) if maker >= index => {
+                Diagnostic::new(format!("`{name}` is read before it is made"))
+                    .note("ONNX wants nodes sorted by what they read, without cycles")
+            }
+            Some(_) => return limits::FIRST_OUTPUT.refuse(format!("the output `{name}`")),
+        };
+        diagnostic.help("the file is damaged: export the model again")
+    }
+}
+
+fn twice(name: &str) -> Diagnostic {
+    Diagnostic::new(format!("`{name}` is defined twice"))
+        .help("the file is damaged: export the model again")
+}
+
+fn place(index: usize, node: &NodeProto) -> Place {
+    let name = if node.name.is_empty() { format!("#{index}") } else { node.name.clone() };
+    Place { node: name, op: node.op_type.clone(), attribute: None }
+}
+
+/// The shape of the model's input, with a batch of 1.
+fn input_dims(input: &ValueInfoProto) -> Result<Vec<usize>, Diagnostic> {
+    let tensor = input.r#type.as_ref().and_then(|t| t.tensor_type.as_ref());
+    let shape = tensor.and_then(|t| t.shape.as_ref());
+    let Some(dims) = shape.map(|s| &s.dim) else {
+        return Err(limits::INPUT_SHAPE.refuse(format!("input `{}` without a shape", input.name)));
+    };
+    if tensor.is_some_and(|t| t.elem_type != data_type::FLOAT && t.elem_type != data_type::DOUBLE) {
+        return Err(limits::INPUT_SHAPE
+            .refuse(format!("input `{}` that is not of type float", input.name))
+            .help("export the model with a float input"));
+    }
+    let batch = |d: &crate::onnx::DimensionProto| d.dim_value == 1 || !d.dim_param.is_empty();
+    let fixed = dims.iter().skip(1).all(|d| d.dim_param.is_empty());
+    let mut sizes = vec![1];
+    sizes.extend(dims.iter().skip(1).map(|d| usize::try_from(d.dim_value).unwrap_or(0)));
+    if !matches!(dims.len(), 2 | 4) || !batch(&dims[0]) || !fixed {
+        let text: Vec<String> = dims
+            .iter()
+            .map(|d| match d.dim_param.as_str() {
+                "" => d.dim_value.to_string(),
+                symbol => symbol.to_owned(),
+            })
+            .collect();
+        let found = format!("input `{}` of shape [{}]", input.name, text.join(", "));
+        return Err(limits::INPUT_SHAPE.refuse(found));
+    }
+    if !is_map(&sizes) {
+        let found = format!("input `{}` of shape {sizes:?}", input.name);
+        return Err(limits::MAP_SIZE.refuse(found));
+    }
+    Ok(sizes)
+}
+
+/// Whether a value of this shape can be a map on the machine. A vector may still stand for a map that
+/// was flattened, so that it can be longer than a map has channels.
+fn is_map(dims: &[usize]) -> bool {
+    let sizes = match dims {
+        [_, _, height, width] => (1..=MAX_SIZE).contains(height) && (1..=MAX_SIZE).contains(width),
+        _ => true,
+    };
+    let channels = match dims {
+        [_, channels, _, _] => (1..=MAX_CHANNELS).contains(channels),
+        _ => !dims.contains(&0),
+    };
+    sizes && channels && checked_len(dims).is_some()
+}
+
+/// The value of a `Constant` node.
+fn constant_node(node: &NodeProto) -> Result<Array, Diagnostic> {
+    let refuse = |found: String| limits::CONSTANT_FORM.refuse(found);
+    let [attribute] = &node.attribute[..] else {
+        return Err(refuse(format!("a `Constant` with {} attributes", node.attribute.len())));
+    };
+    let list = |data: Vec<f64>| Array { dims: vec![data.len()], data };
+    let array = match (attribute.name.as_str(), attribute.r#type) {
+        ("value", attribute_type::TENSOR) => match &attribute.t {
+            Some(tensor) => tensor.array()?,
+            None => return Err(refuse("an empty attribute `value`".to_owned())),
+        },
+        ("value_float", attribute_type::FLOAT) => Array::scalar(f64::from(attribute.f)),
+        ("value_int", attribute_type::INT) => Array::scalar(attribute.i as f64),
+        ("value_floats", attribute_type::FLOATS) => {
+            list(attribute.floats.iter().map(|&x| f64::from(x)).collect())
+        }
+        ("value_ints", attribute_type::INTS) => {
+            list(attribute.ints.iter().map(|&x| x as f64).collect())
+        }
+        (name, _) => return Err(refuse(format!("attribute `{name}`"))),
+    };
+    let finite = array.data.iter().all(|x| x.is_finite());
+    if checked_len(&array.dims).is_none() {
+        return Err(limits::CONSTANT_SIZE.refuse(format!("a constant of shape {:?}", array.dims)));
+    }
+    if finite { Ok(array) } else { Err(limits::CONSTANT_FINITE.refuse("a constant that is not")) }
+}

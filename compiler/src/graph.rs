@@ -1,0 +1,164 @@
+//! The model as a typed graph: every shape known, every constant computed.
+
+use std::collections::BTreeMap;
+use std::fmt;
+
+use crate::diagnostic::{Diagnostic, Place};
+use crate::ops::Op;
+use crate::tensor::{Array, Tensor};
+
+/// Index of a value in its graph.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct ValueId(pub usize);
+
+/// A graph of nodes, each after those it reads from. Only what the output depends on is in it.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Graph {
+    /// Name.
+    pub name: String,
+    /// Constants, the input, and what the nodes make.
+    pub values: Vec<Value>,
+    /// Nodes in execution order.
+    pub nodes: Vec<Node>,
+    /// The one input.
+    pub input: ValueId,
+    /// The one output.
+    pub output: ValueId,
+}
+
+/// A value: a constant, or something computed from the input.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Value {
+    /// Name, unique in the graph.
+    pub name: String,
+    /// Shape.
+    pub dims: Vec<usize>,
+    /// The value itself, if it is a constant.
+    pub constant: Option<Tensor>,
+}
+
+/// One operation.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Node {
+    /// Name, for messages and reports.
+    pub name: String,
+    /// Operator as the file calls it.
+    pub op_type: String,
+    /// What it does.
+    pub op: Op,
+    /// What it reads; `None` where an optional input is left out.
+    pub inputs: Vec<Option<ValueId>>,
+    /// What it makes.
+    pub output: ValueId,
+}
+
+impl Node {
+    /// Where the node is, for diagnostics.
+    pub fn place(&self) -> Place {
+        Place { node: self.name.clone(), op: self.op_type.clone(), attribute: None }
+    }
+}
+
+impl Graph {
+    /// A value.
+    pub fn value(&self, id: ValueId) -> &Value {
+        &self.values[id.0]
+    }
+
+    /// The inputs of a node that are not constants, with their positions.
+    pub fn data_inputs(&self, node: &Node) -> impl Iterator<Item = (usize, ValueId)> {
+        let present = node.inputs.iter().enumerate().filter_map(|(i, id)| id.map(|id| (i, id)));
+        present.filter(|(_, id)| self.value(*id).constant.is_none())
+    }
+
+    /// Evaluates the graph node by node in double precision, as ONNX and QONNX define the operators;
+    /// quantized tensors and sums of their products are integers times a scale, and exact. Gives every
+    /// tensor that is not a constant, by name.
+    pub fn eval(&self, input: &[f64]) -> Result<BTreeMap<&str, Tensor>, Diagnostic> {
+        let dims = &self.value(self.input).dims;
+        if input.len() != dims.iter().product::<usize>() {
+            let found = format!("an input of {} values for shape {dims:?}", input.len());
+            return Err(Diagnostic::new(found));
+        }
+        let mut computed: Vec<Option<Tensor>> = vec![None; self.values.len()];
+        computed[self.input.0] =
+            Some(Tensor::real(Array { dims: dims.clone(), data: input.to_vec() }));
+        for node in &self.nodes {
+            let tensor = |id: ValueId| computed[id.0].as_ref().or(self.value(id).constant.as_ref());
+            let inputs: Vec<_> = node.inputs.iter().map(|id| id.and_then(tensor)).collect();
+            let output = node.op.eval(&inputs, &self.value(node.output).dims);
+            computed[node.output.0] = Some(output);
+        }
+        let named = computed.into_iter().zip(&self.values);
+        Ok(named.filter_map(|(tensor, value)| Some((value.name.as_str(), tensor?))).collect())
+    }
+}
+
+impl fmt::Display for Graph {
+    /// One node a line: output, shape, operator, inputs with the shapes of constants.
+    fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
+        let input = self.value(self.input);
+        writeln!(f, "graph {} (input {} {})", self.name, input.name, shape(&input.dims))?;
+        for node in &self.nodes {
+            let output = self.value(node.output);
+            write!(f, "  {} {} = {} ", output.name, shape(&output.dims), node.op_type)?;
+            write!(f, "{}", Attributes(&node.op))?;
+            for (i, id) in node.inputs.iter().enumerate() {
+                let separator = if i == 0 { "" } else { ", " };
+                match id {
+                    None => write!(f, "{separator}-")?,
+                    Some(id) => write!(f, "{separator}{}", Operand(self.value(*id)))?,
+                }
+            }
+            writeln!(f, "  # {}", node.name)?;
+        }
+        writeln!(f, "output {}", self.value(self.output).name)
+    }
+}
+
+fn shape(dims: &[usize]) -> String {
+    let sizes: Vec<String> = dims.iter().map(usize::to_string).collect();
+    format!("[{}]", sizes.join(" x "))
+}
+
+/// An input as it is printed: constants by value if they are numbers, else by shape.
+struct Operand<'a>(&'a Value);
+
+impl fmt::Display for Operand<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
+        match &self.0.constant {
+            None => write!(f, "{}", self.0.name),
+            Some(tensor) if tensor.array.data.len() == 1 => write!(f, "{}", tensor.to_real().data[0]),
+            Some(tensor) => {
+                write!(f, "{} {}", self.0.name, shape(&self.0.dims))?;
+                match &tensor.grid {
+                    Some(grid) => write!(f, " in {}..={}", grid.codes.min(), grid.codes.max()),
+                    None => Ok(()),
+                }
+            }
+        }
+    }
+}
+
+/// The attributes of an operator that matter, followed by a space.
+struct Attributes<'a>(&'a Op);
+
+impl fmt::Display for Attributes<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
+        use crate::ops::pointwise::Pointwise;
+        match self.0 {
+            Op::Pointwise(Pointwise::Normalize { epsilon }) => write!(f, "epsilon={epsilon} "),
+            Op::Pointwise(Pointwise::Quant { signed, narrow, rounding }) => {
+                write!(f, "signed={signed} narrow={narrow} rounding={rounding:?} ")
+            }
+            Op::Conv(conv) => write!(f, "{} ", conv.geometry),
+            Op::MaxPool(pool) => write!(f, "{} ", pool.0),
+            Op::Gemm(gemm) => {
+                write!(f, "alpha={} beta={} transB={} ", gemm.alpha, gemm.beta, gemm.transpose_b)
+            }
+            Op::Flatten { axis } => write!(f, "axis={axis} "),
+            Op::Pointwise(_) | Op::MatMul | Op::Reshape { .. } | Op::Transpose { .. } => Ok(()),
+            Op::Identity => Ok(()),
+        }
+    }
+}

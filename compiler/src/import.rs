@@ -1,0 +1,84 @@
+//! From the bytes of a QONNX file to the integer network.
+
+use crate::diagnostic::Diagnostic;
+use crate::graph::Graph;
+use crate::ir::Network;
+use crate::{build, lower, onnx, sign};
+
+/// What the file does not say.
+#[derive(Debug, Clone, PartialEq)]
+pub struct ImportOptions {
+    /// Read a `BipolarQuant` whose input cannot be negative as an unsigned 1-bit `Quant`.
+    pub unsigned_1bit_relu: bool,
+    /// An 8-bit image becomes the real input `pixel_scale * pixel + pixel_offset`.
+    pub pixel_scale: f64,
+    /// See `pixel_scale`.
+    pub pixel_offset: f64,
+    /// Names of the classes, one for each output channel; empty if unknown.
+    pub classes: Vec<String>,
+}
+
+impl Default for ImportOptions {
+    fn default() -> Self {
+        ImportOptions {
+            unsigned_1bit_relu: false,
+            pixel_scale: 1.0,
+            pixel_offset: 0.0,
+            classes: Vec::new(),
+        }
+    }
+}
+
+/// An imported model.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Import {
+    /// The graph in double precision, constants computed.
+    pub graph: Graph,
+    /// The same in integers.
+    pub network: Network,
+    /// What may not be meant.
+    pub warnings: Vec<Diagnostic>,
+}
+
+/// Imports a model, or says all that stands against it.
+pub fn import(bytes: &[u8], options: &ImportOptions) -> Result<Import, Vec<Diagnostic>> {
+    let model = onnx::read(bytes).map_err(|error| vec![error])?;
+    let mut graph = build::build(&model)?;
+    drop(model);
+    let repaired = sign::repair(&mut graph, options.unsigned_1bit_relu)?;
+    let network = lower::lower(&graph, options)?;
+    let mut warnings = Vec::new();
+    if options.unsigned_1bit_relu && repaired == 0 {
+        warnings.push(
+            Diagnostic::new("--unsigned-1bit-relu changes nothing here")
+                .note("the model has no BipolarQuant whose input cannot be negative"),
+        );
+    }
+    warnings.extend(clipped_pixels(&network));
+    Ok(Import { graph, network, warnings })
+}
+
+/// A warning if images lose information in the input quantizer's clipping.
+fn clipped_pixels(network: &Network) -> Option<Diagnostic> {
+    let input = &network.input;
+    let clipped: Vec<u8> = (0..=255).filter(|&pixel| input.byte_of_pixel(pixel).1).collect();
+    let (first, last) = (clipped.first()?, clipped.last()?);
+    let which = match clipped.len() {
+        1 => format!("pixels of value {first}"),
+        n if n == usize::from(last - first) + 1 => format!("pixels from {first} to {last}"),
+        n => format!("{n} of the 256 values of a pixel"),
+    };
+    let quantizer = &input.quantizer;
+    Some(
+        Diagnostic::new(format!("the input quantizer clips {which}"))
+            .note(format!(
+                "a pixel p becomes the real input {} x p + {}, and the quantizer holds {} to {} times {}",
+                input.pixel_scale,
+                input.pixel_offset,
+                quantizer.min,
+                quantizer.max,
+                quantizer.scale
+            ))
+            .help("give the transform of the training with --pixel-scale and --pixel-offset"),
+    )
+}

@@ -1,0 +1,232 @@
+//! The integer network: what the importer makes of a model, and what the back end maps onto a machine.
+//!
+//! Every value here is an integer with a known range; no float appears except in the descriptors of
+//! the input and the output, which belong to the host. The network is a list of layers in execution
+//! order. Map 0 is the input; layer `i` produces map `i + 1`.
+//!
+//! One layer computes, for every output channel,
+//!
+//! ```text
+//! acc  = sum over kernel taps and input channels of weight x value      (a tap outside: pad_value)
+//! code = activation(acc)                                                (a step function, or acc itself)
+//! out  = maximum of code over the pooling window                        (positions outside left out)
+//! ```
+//!
+//! A dense layer is a convolution whose kernel is as large as its map.
+
+use qnnsim_isa::descriptor::{Code, InputDescriptor, MapShape, OutputDescriptor};
+
+/// Index of a map: 0 is the input, `i + 1` the output of layer `i`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct MapId(pub usize);
+
+/// A whole network.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Network {
+    /// Name of the model's graph, for reports.
+    pub name: String,
+    /// The input map and how the host fills it (its `dram` address is set by the back end).
+    pub input: InputDescriptor,
+    /// Layers in execution order.
+    pub layers: Vec<Layer>,
+    /// The output map, which is the last layer's (its `dram` address is set by the back end).
+    pub output: OutputDescriptor,
+}
+
+/// One layer: convolution, activation, pooling.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Layer {
+    /// Short name for reports, unique in the network.
+    pub name: String,
+    /// The map it reads.
+    pub source: MapId,
+    /// Geometry of the convolution.
+    pub conv: Conv,
+    /// The weights.
+    pub weights: Weights,
+    /// Integer that a tap outside the map contributes: the code of real zero.
+    pub pad_value: i64,
+    /// What becomes of the accumulators.
+    pub activation: Activation,
+    /// Maximum pooling of the codes.
+    pub pool: Option<Pool>,
+}
+
+/// Geometry of a convolution. Arrays are `[y, x]`; `pads` is `[top, left, bottom, right]`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Conv {
+    /// Kernel size.
+    pub kernel: [u32; 2],
+    /// Step of the window.
+    pub stride: [u32; 2],
+    /// Distance of neighbouring taps.
+    pub dilation: [u32; 2],
+    /// Padding.
+    pub pads: [u32; 4],
+    /// Groups of channels that do not mix.
+    pub groups: u32,
+}
+
+/// How the bits of a weight are read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum WeightKind {
+    /// One bit, 0 or 1.
+    Unsigned1,
+    /// One bit, -1 or +1.
+    Bipolar,
+    /// Two's complement, 2 to 8 bits.
+    Signed(u32),
+}
+
+/// Weights as integers, index `((o * in_channels_of_a_group + i) * kernel_y + y) * kernel_x + x`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Weights {
+    /// Representation.
+    pub kind: WeightKind,
+    /// Output channels.
+    pub out_channels: u32,
+    /// The integers.
+    pub data: Vec<i8>,
+}
+
+/// What becomes of a layer's accumulators.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Activation {
+    /// A step function for each output channel.
+    Steps {
+        /// Integer type of the codes.
+        code: Code,
+        /// One for each output channel.
+        channels: Vec<Steps>,
+    },
+    /// The accumulators themselves: the network's output.
+    Raw,
+}
+
+/// A monotone step function over the accumulators that a channel can reach:
+/// `code = lowest + number of thresholds met`; met means `acc >= t` if rising, `acc <= t` if falling.
+///
+/// Thresholds lie strictly inside the reachable range (each is met by some reachable accumulator and
+/// missed by another), ordered so that the first is met first: ascending if rising, else descending.
+/// Equal neighbours are a step of two codes. No threshold: a constant channel.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Steps {
+    /// Code where no threshold is met.
+    pub lowest: i64,
+    /// Direction.
+    pub rising: bool,
+    /// The thresholds.
+    pub thresholds: Vec<i64>,
+}
+
+/// Maximum pooling. Positions outside the map are left out of the maximum.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Pool {
+    /// Window size `[y, x]`.
+    pub kernel: [u32; 2],
+    /// Step of the window `[y, x]`.
+    pub stride: [u32; 2],
+    /// `[top, left, bottom, right]`.
+    pub pads: [u32; 4],
+    /// Round the number of windows up instead of down.
+    pub ceil_mode: bool,
+}
+
+/// Number of positions of a window along one axis: `floor((size + before + after - extent) / stride) + 1`
+/// (ONNX `Conv`), zero if the window does not fit.
+pub fn window_positions(size: u32, before: u32, after: u32, extent: u32, stride: u32) -> u32 {
+    let padded = size + before + after;
+    if padded < extent { 0 } else { (padded - extent) / stride + 1 }
+}
+
+impl Conv {
+    /// Height and width of the convolution's output for an input of this shape.
+    pub fn output_size(&self, input: MapShape) -> [u32; 2] {
+        let axis = |a: usize, size: u32| {
+            let extent = (self.kernel[a] - 1) * self.dilation[a] + 1;
+            window_positions(size, self.pads[a], self.pads[a + 2], extent, self.stride[a])
+        };
+        [axis(0, input.height), axis(1, input.width)]
+    }
+}
+
+impl Pool {
+    /// Height and width after pooling a map of this height and width (ONNX `MaxPool`: with
+    /// `ceil_mode` a window that would begin in the padding behind the map is left out).
+    pub fn output_size(&self, size: [u32; 2]) -> [u32; 2] {
+        let axis = |a: usize| {
+            let (before, after, stride) = (self.pads[a], self.pads[a + 2], self.stride[a]);
+            let floor = window_positions(size[a], before, after, self.kernel[a], stride);
+            let padded = size[a] + before + after;
+            let more = self.ceil_mode
+                && padded >= self.kernel[a]
+                && (padded - self.kernel[a]) % stride != 0
+                && floor * stride < size[a] + before;
+            floor + u32::from(more)
+        };
+        [axis(0), axis(1)]
+    }
+}
+
+impl Steps {
+    /// The code of an accumulator: the definition, by counting.
+    pub fn code(&self, acc: i64) -> i64 {
+        let met = |&&t: &&i64| if self.rising { acc >= t } else { acc <= t };
+        self.lowest + self.thresholds.iter().filter(met).count() as i64
+    }
+}
+
+impl Layer {
+    /// Shape of the convolution's output, before pooling.
+    pub fn conv_shape(&self, input: MapShape) -> MapShape {
+        let [height, width] = self.conv.output_size(input);
+        MapShape { channels: self.weights.out_channels, height, width }
+    }
+
+    /// Shape of the layer's output.
+    pub fn output_shape(&self, input: MapShape) -> MapShape {
+        let conv = self.conv_shape(input);
+        let [height, width] = match &self.pool {
+            Some(pool) => pool.output_size([conv.height, conv.width]),
+            None => [conv.height, conv.width],
+        };
+        MapShape { height, width, ..conv }
+    }
+
+    /// Multiply-accumulates of one image: one for each weight and each position of the convolution.
+    pub fn products(&self, input: MapShape) -> u64 {
+        let conv = self.conv_shape(input);
+        self.weights.data.len() as u64 * u64::from(conv.height) * u64::from(conv.width)
+    }
+
+    /// Smallest and largest accumulator of each output channel, over all inputs of this code.
+    pub fn accumulator_bounds(&self, input: Code) -> Vec<(i64, i64)> {
+        let per_channel = self.weights.data.len() / (self.weights.out_channels as usize).max(1);
+        let (min, max) = (input.min().min(self.pad_value), input.max().max(self.pad_value));
+        self.weights
+            .data
+            .chunks(per_channel.max(1))
+            .map(|channel| {
+                channel.iter().fold((0, 0), |(low, high), &w| {
+                    let (a, b) = (i64::from(w) * min, i64::from(w) * max);
+                    (low + a.min(b), high + a.max(b))
+                })
+            })
+            .collect()
+    }
+}
+
+impl Network {
+    /// Shape and code of a map. The last layer's code is the output descriptor's.
+    pub fn map(&self, id: MapId) -> (MapShape, Code) {
+        let Some(index) = id.0.checked_sub(1) else {
+            return (self.input.shape, self.input.code);
+        };
+        let layer = &self.layers[index];
+        let shape = layer.output_shape(self.map(layer.source).0);
+        match &layer.activation {
+            Activation::Steps { code, .. } => (shape, *code),
+            Activation::Raw => (shape, self.output.code),
+        }
+    }
+}

@@ -1,0 +1,218 @@
+//! What the importer takes. Each limit is one row here: its sentence is both what a user reads when a
+//! model is refused and a line in the generated list of what is supported.
+
+use std::fmt::Write;
+
+use crate::diagnostic::Diagnostic;
+
+/// One limit of the importer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Limit {
+    /// What holds, as a sentence without a full stop.
+    pub sentence: &'static str,
+    /// What the user can do.
+    pub help: &'static str,
+}
+
+impl Limit {
+    /// The refusal of `found`, which is a noun phrase.
+    pub fn refuse(&self, found: impl Into<String>) -> Diagnostic {
+        Diagnostic::new(format!("{} is not supported", found.into()))
+            .note(self.sentence)
+            .help(self.help)
+    }
+}
+
+/// A group of limits in the list: an operator, or what holds for every model.
+struct Group {
+    title: &'static str,
+    meaning: &'static str,
+    limits: &'static [Limit],
+}
+
+/// Writes each limit once, as a constant and as a member of its group.
+macro_rules! limits {
+    ($($title:literal: $meaning:literal { $($name:ident: $sentence:literal, $help:literal;)* })*) => {
+        $($(
+            #[doc = concat!($title, ": ", $sentence, ".")]
+            pub const $name: Limit = Limit { sentence: $sentence, help: $help };
+        )*)*
+        const GROUPS: &[Group] = &[$(
+            Group { title: $title, meaning: $meaning, limits: &[$($name),*] },
+        )*];
+    };
+}
+
+limits! {
+    "Model": "An ONNX file in QONNX form: a chain of layers from one input to one output. A layer is a \
+        `Conv`, `MatMul` or `Gemm` with quantized weights, then operators that work on each channel for \
+        itself, then a quantizer; a `MaxPool` may stand before or after the quantizer. The last layer \
+        has no quantizer: its accumulators are the output." {
+        OPSET: "the ONNX operator set has a version from 9 to 25",
+            "export the model with opset 18";
+        OPERATOR: "only the operators in the list of supported operators can be compiled",
+            "remove the node or replace it by supported operators; `Softmax` and `ArgMax` at the end can simply go, since the class is the index of the largest output";
+        ATTRIBUTE: "an attribute is known to the operator's definition and has the type that it gives",
+            "export the model again with current tools";
+        SINGLE_INPUT: "a model has one input and one output",
+            "cut the model so that one of each remains";
+        FIRST_OUTPUT: "only the first output of a node is used",
+            "remove what reads the other outputs";
+        INPUT_SHAPE: "the input has the shape [1, channels, height, width] or [1, channels], where the batch may be a symbol",
+            "export the model with a fixed shape and a batch of 1";
+        MAP_SIZE: "a map has 1 to 4095 rows, 1 to 4095 columns, 1 to 65535 channels and at most 2^24 values",
+            "make the map smaller";
+        BATCH: "layers work on one image: their first dimension is 1",
+            "export the model with a batch of 1";
+        CHAIN: "a node reads one value that is not a constant, and that value is what the node before it made",
+            "remove branches: addition and concatenation of maps are not supported";
+        LAYER_INPUT: "a `Conv`, `MatMul` or `Gemm` reads quantized values, which come from a quantizer through at most `Relu`, `MaxPool` and operators that only relabel",
+            "quantize the activation before this layer";
+        FIRST_QUANT: "the input goes straight into a `Quant`, which the host evaluates",
+            "move scaling and offsets of pixels out of the model, to --pixel-scale and --pixel-offset";
+        FIRST_LAYER: "what follows the input quantizer is a `Conv`, `MatMul` or `Gemm`",
+            "begin the network with a convolution or a dense layer";
+        PER_CHANNEL: "a constant operand is one number or has one number for each channel",
+            "use constants of shape [1, channels, 1, 1]";
+        OUTPUT: "after the last accumulators only additions, multiplications, `BatchNormalization` and relabelling may follow, which the host evaluates",
+            "remove what follows the last layer";
+        OUTPUT_SHAPE: "the output keeps the shape of the last layer's map",
+            "remove the reshape at the end";
+        FINITE: "the real values of a layer stay finite in double precision",
+            "check the scales and the constants of the layer";
+        ACCUMULATOR: "accumulators fit 32 bits, by the actual weights",
+            "use fewer bits for weights or activations, or fewer input channels";
+        PRODUCTS: "a layer has at most 2^36 products",
+            "make the layer smaller";
+        SEARCH: "finding the thresholds of a model takes at most 2^29 evaluations of an operator",
+            "use fewer channels or fewer bits";
+        NODES: "a model has at most 65536 nodes",
+            "make the model smaller";
+        INTEGERS: "the integer network has at most 2^26 weights, thresholds and constants",
+            "use fewer channels or fewer bits";
+        CONSTANTS: "the constants, with those computed from them, have at most 2^26 values together, and nodes read at most 2^28",
+            "make the model smaller";
+    }
+    "Constant": "Initializers and `Constant` nodes. What depends on constants alone is computed while importing." {
+        CONSTANT_INSIDE: "constants are stored in the model file itself",
+            "save the model without external data";
+        CONSTANT_TYPE: "constants are of type float, double, int64, int32, int8, uint8 or bool",
+            "export the model in single precision";
+        CONSTANT_SIZE: "a constant has at most 8 dimensions and 2^24 values",
+            "make the layer smaller";
+        CONSTANT_FINITE: "constants are finite numbers",
+            "check the training: it has probably diverged";
+        CONSTANT_FORM: "a `Constant` node has the attribute `value`, `value_float`, `value_floats`, `value_int` or `value_ints`",
+            "store the constant as an initializer";
+    }
+    "Quant": "QONNX quantizer: integer = round(clip(x / scale)), value = integer x scale. On weights and \
+        biases, which are constants, and on activations. Signed with one bit it is a `BipolarQuant`. \
+        `IntQuant` is the same operator." {
+        QUANT_CONSTANTS: "scale, zero point and bit width are constants",
+            "export with fixed scales";
+        QUANT_SCALE: "a scale is greater than 0",
+            "check the quantizer's scale";
+        QUANT_PER_TENSOR: "the scale of activations is one number",
+            "quantize activations per tensor";
+        QUANT_ZERO_POINT: "the zero point is 0",
+            "use a symmetric quantizer, or an unsigned one after a Relu";
+        QUANT_BITS: "the bit width is one whole number, 1 to 8 for weights and activations, 1 to 32 for other constants",
+            "use 1 to 8 bits";
+        QUANT_ROUNDING: "the rounding mode is ROUND (to nearest, ties to even), HALF_EVEN, FLOOR, CEIL, ROUND_TO_ZERO or DOWN",
+            "use ROUND";
+        QUANT_INPUT: "the input quantizer is no bipolar one",
+            "use a `Quant` of at least one unsigned or two signed bits";
+    }
+    "BipolarQuant": "QONNX sign quantizer: +scale where x >= 0, else -scale. Activations take two bits: \
+        padding needs an exact zero." {
+        BIPOLAR_SIGN: "the input of a `BipolarQuant` on activations can be negative",
+            "with --unsigned-1bit-relu such a BipolarQuant is read as an unsigned 1-bit Quant of the same scale, which is what the trained model computes";
+    }
+    "Conv": "Two-dimensional convolution, any kernel, stride, dilation and zero padding. A bias becomes part \
+        of the thresholds." {
+        CONV_2D: "a convolution has two spatial dimensions",
+            "use Conv2d";
+        CONV_GROUP: "a convolution has one group",
+            "use a convolution without groups";
+        CONV_AUTO_PAD: "padding is given by `pads`, `auto_pad` is NOTSET or VALID",
+            "export with explicit padding";
+        CONV_SIZES: "kernel, stride and dilation are 1 to 4095, paddings 0 to 4095, and the window fits the padded map",
+            "check the attributes of the convolution";
+        CONV_SHAPES: "the weights have the shape [outputs, channels of the input, kernel height, kernel width], and the bias one value an output",
+            "the file contradicts itself: export the model again";
+        WEIGHTS: "weights are constants that come from a quantizer, through at most `Transpose` and `Identity`",
+            "quantize the weights of the layer";
+        WEIGHT_SCALE: "the scale of weights is one number or has one number for each output channel",
+            "quantize weights per tensor or per output channel";
+        WEIGHT_BITS: "weights have 1 to 8 bits, unsigned ones at most 7",
+            "use at most 8 signed bits";
+    }
+    "MatMul": "Dense layer: a vector times a constant matrix of quantized weights." {
+        DENSE_VECTOR: "a dense layer reads a vector, shape [1, inputs], as its first operand, and a constant matrix that fits it as its second",
+            "put a Flatten before the layer";
+    }
+    "Gemm": "Dense layer with bias: alpha x A x B + beta x C, weights B transposed or not, the other limits as \
+        for `MatMul`." {
+        GEMM_TRANS_A: "the first operand is not transposed",
+            "set transA to 0";
+        GEMM_BIAS: "the third operand is a constant: one number or one for each output",
+            "use a bias of one value for each output";
+    }
+    "BatchNormalization": "(x - mean) / sqrt(variance + epsilon) x scale + bias, for each channel; any sign of \
+        the scale." {
+        NORM_INFERENCE: "batch normalization is in inference mode",
+            "call model.eval() before exporting";
+        NORM_PARAMETERS: "scale, bias, mean and variance are constants with one value for each channel, and variance + epsilon is greater than 0",
+            "export the trained statistics";
+    }
+    "MaxPool": "Maximum over a window, any stride, padding and rounding of the size." {
+        POOL_2D: "pooling has two spatial dimensions",
+            "use MaxPool2d";
+        POOL_DILATION: "dilations are 1",
+            "use pooling without dilation";
+        POOL_SIZES: "kernel and stride are 1 to 4095, paddings are smaller than the kernel, and the window fits the padded map",
+            "check the attributes of the pooling";
+        POOL_PLACE: "a layer has one `MaxPool`, after its convolution, and what stands between it and the quantizer behind it does not fall in any channel",
+            "put the pooling behind the quantizer, one for each layer";
+    }
+    "Relu": "max(x, 0), before or after the quantizer." {}
+    "Add": "Of a constant." {
+        ONE_CONSTANT: "one of the two operands is a constant, which has not more dimensions or values than the other",
+            "addition and multiplication of maps are not supported";
+    }
+    "Sub": "Of a constant, or from a constant." {}
+    "Mul": "By a constant of any sign." {}
+    "Div": "By a constant of any sign." {
+        DIV_ZERO: "the divisor is a constant without zeros",
+            "multiply by a constant in place of dividing by a value";
+    }
+    "Reshape": "Where it only relabels a map as a vector or back." {
+        RELABEL: "a map of shape [1, channels, height, width] becomes [1, channels x height x width] or the other way round",
+            "remove other reshapes, or apply them to constants";
+        RESHAPE_SHAPE: "the new shape is a constant that keeps the number of values",
+            "export the model with fixed shapes";
+    }
+    "Flatten": "Where it only relabels a map as a vector." {}
+    "Transpose": "Of constants." {
+        TRANSPOSE_CONSTANT: "only constants are transposed, and `perm` names each axis once",
+            "keep maps in channel-height-width order";
+    }
+    "Identity": "Goes away." {}
+    "Dropout": "Goes away: this is inference." {}
+}
+
+/// The list of what is supported, as Markdown.
+pub fn supported() -> String {
+    let mut text = String::from(
+        "# Supported models\n\n\
+         This list is generated from the limits that the importer checks; each line is what a refusal says.\n",
+    );
+    for group in GROUPS {
+        write!(text, "\n## {}\n\n{}\n", group.title, group.meaning).expect("strings take everything");
+        for (i, limit) in group.limits.iter().enumerate() {
+            let gap = if i == 0 { "\n" } else { "" };
+            writeln!(text, "{gap}- {}", limit.sentence).expect("strings take everything");
+        }
+    }
+    text
+}

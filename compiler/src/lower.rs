@@ -1,0 +1,636 @@
+//! From the graph to the integer network.
+//!
+//! The graph is a chain. Each convolution or dense layer opens a stage; what follows, up to the next
+//! one, is the stage's chain from accumulators to codes. A stage that is followed by another becomes a
+//! layer with thresholds, the last one the layer whose accumulators are the output.
+
+use std::collections::{HashMap, HashSet};
+
+use qnnsim_isa::descriptor::{
+    Code, HostOp, InputDescriptor, MapShape, OutputDescriptor, Quantizer,
+};
+
+use crate::build::MAX_CHANNELS;
+use crate::diagnostic::Diagnostic;
+use crate::graph::{Graph, Node};
+use crate::import::ImportOptions;
+use crate::ir::{Activation, Conv, Layer, MapId, Network, Pool, Steps, Weights};
+use crate::limits;
+use crate::ops::Op;
+use crate::ops::linear::weight_kind;
+use crate::ops::pointwise::Pointwise;
+use crate::sign::codes;
+use crate::steps;
+use crate::tensor::{Array, Codes, Tensor};
+
+/// Makes the integer network of a graph, or says all that stands against it.
+pub fn lower(graph: &Graph, options: &ImportOptions) -> Result<Network, Vec<Diagnostic>> {
+    let mut budget = Budget::default();
+    let chain = Chain::of(graph, &mut budget).map_err(|error| vec![error])?;
+    let mut errors = Vec::new();
+    let input = chain.input(options).map_err(|error| errors.push(error));
+    let names = layer_names(&chain.stages);
+    let mut source = chain.quantized_input;
+    let (last, inner) = chain.stages.split_last().expect("a chain has a stage");
+    let mut layers = Vec::new();
+    for (index, (stage, name)) in inner.iter().zip(&names).enumerate() {
+        let quantized = stage.quantized.expect("a stage is followed by another only if quantized");
+        match stage.layer(name, index, source, &mut budget) {
+            Ok(layer) => layers.push(layer),
+            Err(error) => errors.push(error),
+        }
+        source = quantized;
+    }
+    let name = names.last().expect("as many as stages");
+    let output = last.output_layer(name, inner.len(), source).and_then(|(layer, code, ops)| {
+        layers.push(layer);
+        let map = chain.map;
+        let name = graph.value(graph.output).name.clone();
+        let shape = graph.value(graph.output).dims.as_slice();
+        if !matches!(shape, [_, c] | [_, c, _, _] if *c == map.channels as usize) {
+            return Err(limits::OUTPUT_SHAPE.refuse(format!("an output of shape {shape:?}")));
+        }
+        let classes = options.classes.clone();
+        if !classes.is_empty() && classes.len() != map.channels as usize {
+            let (given, outputs) = (classes.len(), map.channels);
+            return Err(Diagnostic::new(format!("{given} class names for {outputs} outputs"))
+                .help("give one name for each output, or none"));
+        }
+        Ok(OutputDescriptor { name, shape: map, code, ops, classes, dram: 0 })
+    });
+    match (input, output) {
+        (Ok(input), Ok(output)) if errors.is_empty() => {
+            Ok(Network { name: graph.name.clone(), input, layers, output })
+        }
+        (_, output) => {
+            errors.extend(output.err());
+            Err(errors)
+        }
+    }
+}
+
+/// What quantized values are: their integers, and the real size of one step.
+#[derive(Debug, Clone, Copy)]
+struct Quantized {
+    codes: Codes,
+    scale: f64,
+}
+
+/// The graph as a chain of stages.
+struct Chain<'g> {
+    graph: &'g Graph,
+    input_shape: MapShape,
+    /// The input quantizer.
+    quantizer: &'g Node,
+    quantized_input: Quantized,
+    stages: Vec<Stage<'g>>,
+    /// Shape of the last map.
+    map: MapShape,
+}
+
+/// A layer in the making.
+struct Stage<'g> {
+    node: &'g Node,
+    conv: Conv,
+    weights: Weights,
+    /// One for each output channel, or one for all.
+    weight_scale: Vec<f64>,
+    /// From real accumulators on.
+    steps: Vec<Step<'g>>,
+    pool: Option<PoolAt<'g>>,
+    /// What the values after the steps are, if they are quantized.
+    quantized: Option<Quantized>,
+}
+
+/// A pointwise operator with its constants.
+struct Step<'g> {
+    node: &'g Node,
+    op: Pointwise,
+    /// Which argument comes from the step before.
+    data: usize,
+    /// The others, one value for each channel or one for all; empty for `data`.
+    constants: Vec<Vec<f64>>,
+}
+
+/// A pooling, and how many steps of the stage stand before it.
+struct PoolAt<'g> {
+    node: &'g Node,
+    pool: Pool,
+    after: usize,
+}
+
+/// What lowering may still spend: small files can ask for much, by sharing constants.
+struct Budget {
+    evaluations: u64,
+    integers: usize,
+}
+
+impl Default for Budget {
+    fn default() -> Self {
+        Budget { evaluations: 1 << 29, integers: 1 << 26 }
+    }
+}
+
+impl Budget {
+    fn take_evaluations(&mut self, count: u64) -> Result<(), Diagnostic> {
+        let left = self.evaluations.checked_sub(count);
+        self.evaluations = left.ok_or_else(|| limits::SEARCH.refuse("a model of this size"))?;
+        Ok(())
+    }
+
+    fn take_integers(&mut self, count: usize) -> Result<(), Diagnostic> {
+        let left = self.integers.checked_sub(count);
+        self.integers = left.ok_or_else(|| limits::INTEGERS.refuse("a model of this size"))?;
+        Ok(())
+    }
+}
+
+impl<'g> Chain<'g> {
+    fn of(graph: &'g Graph, budget: &mut Budget) -> Result<Self, Diagnostic> {
+        let dims = &graph.value(graph.input).dims;
+        let input_shape = match dims[..] {
+            [_, channels, height, width] => MapShape {
+                channels: channels as u32,
+                height: height as u32,
+                width: width as u32,
+            },
+            _ => MapShape { channels: dims[1..].iter().product::<usize>() as u32, height: 1, width: 1 },
+        };
+        if input_shape.channels as usize > MAX_CHANNELS {
+            return Err(limits::MAP_SIZE.refuse(format!("an input of shape {dims:?}")));
+        }
+        let mut current = graph.input;
+        let mut map = input_shape;
+        let mut first: Option<(&Node, Quantized)> = None;
+        let mut stages: Vec<Stage> = Vec::new();
+        for node in &graph.nodes {
+            let at = |error: Diagnostic| error.at(node.place());
+            let inputs: Vec<_> = graph.data_inputs(node).collect();
+            let [(data, id)] = inputs[..] else {
+                let found = format!("a node that reads {} maps", inputs.len());
+                return Err(at(limits::CHAIN.refuse(found)));
+            };
+            if id != current {
+                let found = format!("a branch at `{}`", graph.value(id).name);
+                return Err(at(limits::CHAIN.refuse(found)));
+            }
+            let operator = format!("`{}` in this place", node.op_type);
+            match (&node.op, stages.last_mut()) {
+                (Op::Identity, _) => {}
+                (Op::Reshape { .. } | Op::Flatten { .. } | Op::Transpose { .. }, _) => {
+                    let (from, to) = (&graph.value(id).dims, &graph.value(node.output).dims);
+                    if !relabels(to, map) {
+                        let found = format!("shape {to:?} for {from:?}");
+                        return Err(at(limits::RELABEL.refuse(found)));
+                    }
+                }
+                (Op::Pointwise(op), None) => {
+                    if first.is_some() {
+                        return Err(at(limits::FIRST_LAYER.refuse(operator)));
+                    }
+                    if !op.quantizes() {
+                        return Err(at(limits::FIRST_QUANT.refuse(operator)));
+                    }
+                    let quantized = quantized(graph, node, *op);
+                    if quantized.codes == Codes::Bipolar {
+                        return Err(at(limits::QUANT_INPUT.refuse("a bipolar input")));
+                    }
+                    first = Some((node, quantized));
+                }
+                (Op::MaxPool(_), None) => return Err(at(limits::FIRST_LAYER.refuse(operator))),
+                (Op::Pointwise(op), Some(stage)) => {
+                    let step = Step::new(graph, node, *op, data, map).map_err(at)?;
+                    budget.take_integers(step.size()).map_err(at)?;
+                    stage.push(graph, step);
+                }
+                (Op::MaxPool(pool), Some(stage)) => {
+                    if stage.pool.is_some() {
+                        return Err(at(limits::POOL_PLACE.refuse("a second `MaxPool`")));
+                    }
+                    stage.pool = Some(PoolAt { node, pool: pool.0, after: stage.steps.len() });
+                    [map.height, map.width] = pool.0.output_size([map.height, map.width]);
+                }
+                (Op::Conv(_) | Op::MatMul | Op::Gemm(_), stage) => {
+                    let quantized = match stage {
+                        Some(stage) => stage.quantized,
+                        None => first.map(|(_, quantized)| quantized),
+                    };
+                    if quantized.is_none() {
+                        let found = format!("`{}` of values that are not quantized", node.op_type);
+                        return Err(at(limits::LAYER_INPUT.refuse(found)));
+                    }
+                    let stage = Stage::new(graph, node, map, budget).map_err(at)?;
+                    let [height, width] = stage.conv.output_size(map);
+                    map = MapShape { channels: stage.weights.out_channels, height, width };
+                    stages.push(stage);
+                }
+            }
+            current = node.output;
+        }
+        if current != graph.output {
+            let found = format!("a branch at the output `{}`", graph.value(graph.output).name);
+            return Err(limits::CHAIN.refuse(found));
+        }
+        match first {
+            Some((quantizer, quantized_input)) if !stages.is_empty() => {
+                Ok(Chain { graph, input_shape, quantizer, quantized_input, stages, map })
+            }
+            Some(_) => Err(limits::FIRST_LAYER.refuse("a model without layers")),
+            None => Err(limits::FIRST_QUANT.refuse("a model without layers")),
+        }
+    }
+
+    fn input(&self, options: &ImportOptions) -> Result<InputDescriptor, Diagnostic> {
+        for (flag, value) in
+            [("--pixel-scale", options.pixel_scale), ("--pixel-offset", options.pixel_offset)]
+        {
+            if !value.is_finite() {
+                return Err(Diagnostic::new(format!("{flag} is {value}")).help("give a finite number"));
+            }
+        }
+        let Quantized { codes, scale } = self.quantized_input;
+        let Op::Pointwise(Pointwise::Quant { rounding, .. }) = self.quantizer.op else {
+            unreachable!("the input quantizer is not bipolar");
+        };
+        let (min, max) = (codes.min(), codes.max());
+        let mut input = InputDescriptor {
+            name: self.graph.value(self.graph.input).name.clone(),
+            shape: self.input_shape,
+            code: codes.code(),
+            quantizer: Quantizer { scale, zero_point: 0.0, min, max, rounding },
+            pixel_scale: options.pixel_scale,
+            pixel_offset: options.pixel_offset,
+            xor: 0x80,
+            dram: 0,
+        };
+        if !input.pixels_unchanged() {
+            input.xor = 0;
+        }
+        Ok(input)
+    }
+}
+
+/// Whether a map seen as this shape is the same map, or the vector of its values.
+fn relabels(dims: &[usize], map: MapShape) -> bool {
+    match *dims {
+        [1, values] => values == map.values(),
+        [1, channels, height, width] => {
+            [channels, height, width] == [map.channels, map.height, map.width].map(|d| d as usize)
+        }
+        _ => false,
+    }
+}
+
+fn quantized(graph: &Graph, node: &Node, op: Pointwise) -> Quantized {
+    let scale = node.inputs[1].and_then(|id| graph.value(id).constant.as_ref());
+    let scale = scale.expect("checked when the shape was inferred").to_real().data[0];
+    Quantized { codes: codes(graph, node, op), scale }
+}
+
+impl<'g> Step<'g> {
+    fn new(
+        graph: &Graph,
+        node: &'g Node,
+        op: Pointwise,
+        data: usize,
+        map: MapShape,
+    ) -> Result<Self, Diagnostic> {
+        let dims = &graph.value(node.output).dims;
+        let mut constants = Vec::new();
+        for (i, id) in node.inputs.iter().flatten().enumerate() {
+            let value = graph.value(*id);
+            constants.push(match &value.constant {
+                None => Vec::new(),
+                Some(tensor) => {
+                    let array = op.argument(i, tensor, dims.len());
+                    per_channel(&array, dims.len(), map)?.to_vec()
+                }
+            });
+        }
+        Ok(Step { node, op, data, constants })
+    }
+
+    /// A step that adds or multiplies by a constant that is part of a layer's node.
+    fn of_layer(node: &'g Node, op: Pointwise, constant: Vec<f64>) -> Self {
+        Step { node, op, data: 0, constants: vec![Vec::new(), constant] }
+    }
+
+    fn size(&self) -> usize {
+        self.constants.iter().map(Vec::len).sum()
+    }
+
+    /// The arguments of one channel, 0 for the data.
+    fn arguments(&self, channel: usize) -> Vec<f64> {
+        self.constants
+            .iter()
+            .map(|c| if c.len() > 1 { c[channel] } else { c.first().copied().unwrap_or(0.0) })
+            .collect()
+    }
+}
+
+/// The values of a constant that varies along the channels at most.
+fn per_channel(array: &Array, rank: usize, map: MapShape) -> Result<&[f64], Diagnostic> {
+    let along = array.along(1, rank);
+    along.filter(|c| c.len() == 1 || c.len() == map.channels as usize).ok_or_else(|| {
+        let found = format!("a constant of shape {:?} for {} channels", array.dims, map.channels);
+        limits::PER_CHANNEL.refuse(found)
+    })
+}
+
+impl<'g> Stage<'g> {
+    fn new(
+        graph: &'g Graph,
+        node: &'g Node,
+        map: MapShape,
+        budget: &mut Budget,
+    ) -> Result<Self, Diagnostic> {
+        let constant = |i: usize| -> Option<&'g Tensor> {
+            node.inputs.get(i).copied().flatten().and_then(|id| graph.value(id).constant.as_ref())
+        };
+        let weights = constant(1).expect("checked when the shape was inferred");
+        budget.take_integers(weights.array.data.len())?;
+        let whole_map = Conv {
+            kernel: [map.height, map.width],
+            stride: [1, 1],
+            dilation: [1, 1],
+            pads: [0; 4],
+            groups: 1,
+        };
+        let (conv, axis) = match &node.op {
+            Op::Conv(conv) => {
+                (conv.with_kernel(&weights.array.dims).expect("checked with the shape"), 0)
+            }
+            Op::Gemm(gemm) if gemm.transpose_b => (whole_map, 0),
+            _ => (whole_map, 1),
+        };
+        let kind = weight_kind(weights, axis)?;
+        let grid = weights.grid.as_ref().expect("weights have a kind");
+        let scale = grid.scale.along(axis, weights.array.dims.len()).expect("weights have a kind");
+        let outputs_first = if axis == 1 { &weights.array.transpose(&[1, 0]) } else { &weights.array };
+        let out_channels = weights.array.dims[axis];
+        if out_channels > MAX_CHANNELS {
+            return Err(limits::MAP_SIZE.refuse(format!("a layer of {out_channels} outputs")));
+        }
+        let mut steps = Vec::new();
+        let outputs = MapShape { channels: out_channels as u32, height: 1, width: 1 };
+        match &node.op {
+            Op::Conv(_) => {
+                let bias = constant(2).map(|bias| bias.to_real().data.clone());
+                steps.extend(bias.map(|bias| Step::of_layer(node, Pointwise::Add, bias)));
+            }
+            Op::Gemm(gemm) => {
+                if gemm.alpha != 1.0 {
+                    steps.push(Step::of_layer(node, Pointwise::Mul, vec![gemm.alpha]));
+                }
+                if let Some(bias) = constant(2) {
+                    let bias = gemm.scaled_bias(bias);
+                    let bias = per_channel(&bias, 2, outputs)?.to_vec();
+                    steps.push(Step::of_layer(node, Pointwise::Add, bias));
+                }
+            }
+            _ => {}
+        }
+        budget.take_integers(steps.iter().map(Step::size).sum())?;
+        Ok(Stage {
+            node,
+            conv,
+            weights: Weights {
+                kind,
+                out_channels: out_channels as u32,
+                data: outputs_first.data.iter().map(|&w| w as i8).collect(),
+            },
+            weight_scale: scale.to_vec(),
+            steps,
+            pool: None,
+            quantized: None,
+        })
+    }
+
+    fn push(&mut self, graph: &Graph, step: Step<'g>) {
+        self.quantized = match step.op {
+            op if op.quantizes() => Some(quantized(graph, step.node, op)),
+            // Integers on a grid stay there.
+            Pointwise::Relu => self.quantized,
+            _ => None,
+        };
+        self.steps.push(step);
+    }
+
+    fn channels(&self) -> usize {
+        self.weights.out_channels as usize
+    }
+
+    /// Real size of an accumulator step, one for each channel or one for all.
+    fn scale(&self, source: Quantized) -> Vec<f64> {
+        self.weight_scale.iter().map(|weight| source.scale * weight).collect()
+    }
+
+    /// The layer without its activation, and the accumulators that each channel can reach.
+    fn bare(
+        &self,
+        name: &str,
+        index: usize,
+        source: Quantized,
+    ) -> Result<(Layer, Vec<(i64, i64)>), Diagnostic> {
+        let layer = Layer {
+            name: name.to_owned(),
+            source: MapId(index),
+            conv: self.conv,
+            weights: self.weights.clone(),
+            pad_value: 0,
+            activation: Activation::Raw,
+            pool: self.pool.as_ref().map(|at| at.pool),
+        };
+        let bounds = layer.accumulator_bounds(source.codes.code());
+        let fits = |&acc: &i64| i32::try_from(acc).is_ok();
+        match bounds.iter().find(|(low, high)| !fits(low) || !fits(high)) {
+            Some((low, high)) => {
+                let found = format!("an accumulator from {low} to {high}");
+                Err(limits::ACCUMULATOR.refuse(found).at(self.node.place()))
+            }
+            None => Ok((layer, bounds)),
+        }
+    }
+
+    /// A layer with thresholds.
+    fn layer(
+        &self,
+        name: &str,
+        index: usize,
+        source: Quantized,
+        budget: &mut Budget,
+    ) -> Result<Layer, Diagnostic> {
+        let (mut layer, bounds) = self.bare(name, index, source)?;
+        let scale = self.scale(source);
+        let quantized = self.quantized.expect("only the last stage is not quantized");
+        let mut channels = Vec::with_capacity(bounds.len());
+        for (channel, &bounds) in bounds.iter().enumerate() {
+            let scale = scale[if scale.len() == 1 { 0 } else { channel }];
+            let at = |error: Diagnostic| error.at(self.node.place());
+            let steps = self.thresholds(channel, scale, bounds, budget).map_err(at)?;
+            budget.take_integers(steps.thresholds.len()).map_err(at)?;
+            channels.push(steps);
+        }
+        layer.activation = Activation::Steps { code: quantized.codes.code(), channels };
+        Ok(layer)
+    }
+
+    /// The step function of one channel.
+    fn thresholds(
+        &self,
+        channel: usize,
+        scale: f64,
+        bounds: (i64, i64),
+        budget: &mut Budget,
+    ) -> Result<Steps, Diagnostic> {
+        let mut arguments: Vec<Vec<f64>> =
+            self.steps.iter().map(|step| step.arguments(channel)).collect();
+        let directions: Vec<i32> = self
+            .steps
+            .iter()
+            .zip(&arguments)
+            .map(|(step, arguments)| step.op.direction(step.data, arguments))
+            .collect();
+        if let Some(pool) = &self.pool {
+            // The maximum moves behind the steps that follow it, which keep order only if they rise.
+            if directions[pool.after..].iter().product::<i32>() < 0 {
+                let found = format!("channel {channel}, which falls after the pooling,");
+                return Err(limits::POOL_PLACE.refuse(found).at(pool.node.place()));
+            }
+        }
+        // The chain is monotone, so if nothing overflows at the ends then nothing does between them.
+        for end in [bounds.0, bounds.1] {
+            if self.code(end, scale, &mut arguments).is_none() {
+                let found = format!("channel {channel} at the accumulator {end}");
+                return Err(limits::FINITE.refuse(found));
+            }
+        }
+        let mut evaluations = 0;
+        let direction = directions.iter().product();
+        let steps = steps::search(bounds, direction, |acc| {
+            evaluations += 1;
+            self.code(acc, scale, &mut arguments).expect("finite between finite ends") as i64
+        });
+        budget.take_evaluations(evaluations * (1 + self.steps.len() as u64))?;
+        Ok(steps)
+    }
+
+    /// The code of an accumulator, node by node in double precision; `None` if a value overflows.
+    fn code(&self, acc: i64, scale: f64, arguments: &mut [Vec<f64>]) -> Option<f64> {
+        // The value is `x * unit`, where `x` is an integer unless `unit` is 1.
+        let (mut x, mut unit) = (acc as f64, scale);
+        for (step, arguments) in self.steps.iter().zip(arguments) {
+            if step.op == Pointwise::Relu {
+                x = step.op.apply(&[x]);
+                continue;
+            }
+            arguments[step.data] = x * unit;
+            x = step.op.apply(arguments);
+            unit = if step.op.quantizes() { arguments[1] } else { 1.0 };
+            if !arguments[step.data].is_finite() || !x.is_finite() {
+                return None;
+            }
+        }
+        Some(x)
+    }
+
+    /// The last layer, with the type of its accumulators and what the host does with them.
+    fn output_layer(
+        &self,
+        name: &str,
+        index: usize,
+        source: Quantized,
+    ) -> Result<(Layer, Code, Vec<HostOp>), Diagnostic> {
+        let (layer, bounds) = self.bare(name, index, source)?;
+        if let Some(pool) = &self.pool {
+            return Err(limits::OUTPUT.refuse("`MaxPool` in this place").at(pool.node.place()));
+        }
+        let mut ops = vec![HostOp::Mul(self.scale(source))];
+        for step in &self.steps {
+            ops.extend(step.host_ops()?);
+        }
+        // One number for each channel would be the same number for all of them.
+        debug_assert!(bounds.len() == self.channels());
+        let low = bounds.iter().map(|b| b.0).min().unwrap_or(0);
+        let high = bounds.iter().map(|b| b.1).max().unwrap_or(0);
+        let code = (1..=32)
+            .map(|bits| Code { bits, signed: true })
+            .find(|code| code.min() <= low && high <= code.max())
+            .expect("accumulators fit 32 bits");
+        Ok((layer, code, ops))
+    }
+}
+
+impl Step<'_> {
+    /// The step as the host evaluates it.
+    fn host_ops(&self) -> Result<Vec<HostOp>, Diagnostic> {
+        let map = |i: usize, f: &dyn Fn(f64) -> f64| -> Vec<f64> {
+            self.constants[i].iter().map(|&c| f(c)).collect()
+        };
+        let constant = 1 - self.data.min(1);
+        Ok(match self.op {
+            Pointwise::Add => vec![HostOp::Add(map(constant, &|c| c))],
+            Pointwise::Sub if self.data == 0 => vec![HostOp::Add(map(1, &|c| -c))],
+            Pointwise::Sub => vec![HostOp::Mul(vec![-1.0]), HostOp::Add(map(0, &|c| c))],
+            Pointwise::Mul => vec![HostOp::Mul(map(constant, &|c| c))],
+            Pointwise::Div => vec![HostOp::Mul(map(1, &|c| 1.0 / c))],
+            Pointwise::Normalize { epsilon } => vec![
+                HostOp::Add(map(3, &|mean| -mean)),
+                HostOp::Mul(map(4, &|variance| 1.0 / (variance + epsilon).sqrt())),
+                HostOp::Mul(map(1, &|gain| gain)),
+                HostOp::Add(map(2, &|bias| bias)),
+            ],
+            Pointwise::Relu | Pointwise::Quant { .. } | Pointwise::BipolarQuant => {
+                let found = format!("`{}` in this place", self.node.op_type);
+                return Err(limits::OUTPUT.refuse(found).at(self.node.place()));
+            }
+        })
+    }
+}
+
+/// Short names for layers: the shortest tails of the nodes' paths that are unique, without the operator:
+/// `/conv1/Conv` is `conv1`.
+fn layer_names(stages: &[Stage]) -> Vec<String> {
+    const LENGTH_MAX: usize = 40;
+    const PARTS_MAX: usize = 6;
+    let clean = |c: char| if c.is_ascii_alphanumeric() || "_.-".contains(c) { c } else { '_' };
+    let paths: Vec<Vec<String>> = stages
+        .iter()
+        .map(|stage| {
+            let name = stage.node.name.chars().take(LENGTH_MAX * 4).collect::<String>();
+            let mut path: Vec<String> = name
+                .split('/')
+                .filter(|part| !part.is_empty())
+                .map(|part| part.chars().map(clean).collect())
+                .collect();
+            if path.len() > 1 && path.last().is_some_and(|last| last.starts_with(&stage.node.op_type)) {
+                path.pop();
+            }
+            if path.is_empty() {
+                path.push(stage.node.op_type.to_lowercase());
+            }
+            path
+        })
+        .collect();
+    let tail = |path: &[String], parts: usize| -> String {
+        path[path.len().saturating_sub(parts)..].join(".").chars().take(LENGTH_MAX).collect()
+    };
+    let mut counts: HashMap<(usize, String), usize> = HashMap::new();
+    for (path, parts) in paths.iter().flat_map(|path| (1..=PARTS_MAX).map(move |n| (path, n))) {
+        *counts.entry((parts, tail(path, parts))).or_default() += 1;
+    }
+    let mut used = HashSet::new();
+    let mut names = Vec::new();
+    for path in &paths {
+        let mut tails = (1..=PARTS_MAX).map(|parts| (parts, tail(path, parts)));
+        let unique = tails.find(|tail| counts[tail] == 1 && !used.contains(&tail.1));
+        let name = unique.map(|(_, tail)| tail).unwrap_or_else(|| {
+            let mut numbered = (2..).map(|ordinal| format!("{}_{ordinal}", tail(path, 1)));
+            let plain = Some(tail(path, 1)).filter(|plain| !used.contains(plain));
+            plain.or_else(|| numbered.find(|name| !used.contains(name))).expect("endless")
+        });
+        used.insert(name.clone());
+        names.push(name);
+    }
+    names
+}

@@ -1,0 +1,70 @@
+//! Reading the attributes of a node, each at most once, none left over.
+
+use crate::diagnostic::{Diagnostic, Place};
+use crate::limits;
+use crate::onnx::{AttributeProto, NodeProto, attribute_type};
+
+/// The attributes of a node that have not been read yet.
+pub struct Attributes<'a> {
+    left: Vec<&'a AttributeProto>,
+    place: &'a Place,
+}
+
+impl<'a> Attributes<'a> {
+    /// All attributes of a node.
+    pub fn new(node: &'a NodeProto, place: &'a Place) -> Self {
+        Attributes { left: node.attribute.iter().collect(), place }
+    }
+
+    /// Where the node is.
+    pub fn place(&self) -> Place {
+        self.place.clone()
+    }
+
+    fn take(&mut self, name: &str, kind: i32) -> Result<Option<&'a AttributeProto>, Diagnostic> {
+        let Some(index) = self.left.iter().position(|a| a.name == name) else { return Ok(None) };
+        let attribute = self.left.swap_remove(index);
+        if attribute.r#type == kind {
+            return Ok(Some(attribute));
+        }
+        let found = format!("type {} of attribute `{name}`", attribute.r#type);
+        Err(limits::ATTRIBUTE.refuse(found).at(self.place()).attribute(name))
+    }
+
+    /// An integer.
+    pub fn int(&mut self, name: &str, default: i64) -> Result<i64, Diagnostic> {
+        Ok(self.take(name, attribute_type::INT)?.map_or(default, |a| a.i))
+    }
+
+    /// A float.
+    pub fn float(&mut self, name: &str, default: f32) -> Result<f64, Diagnostic> {
+        Ok(f64::from(self.take(name, attribute_type::FLOAT)?.map_or(default, |a| a.f)))
+    }
+
+    /// A list of integers.
+    pub fn ints(&mut self, name: &str) -> Result<Option<Vec<i64>>, Diagnostic> {
+        Ok(self.take(name, attribute_type::INTS)?.map(|a| a.ints.clone()))
+    }
+
+    /// A string.
+    pub fn string(&mut self, name: &str, default: &str) -> Result<String, Diagnostic> {
+        let attribute = self.take(name, attribute_type::STRING)?;
+        Ok(attribute.map_or(default.to_owned(), |a| String::from_utf8_lossy(&a.s).into_owned()))
+    }
+
+    /// Drops attributes that have no meaning here.
+    pub fn ignore(&mut self, names: &[&str]) {
+        self.left.retain(|a| !names.contains(&a.name.as_str()));
+    }
+
+    /// Refuses what nobody has read.
+    pub fn finish(self) -> Result<(), Diagnostic> {
+        match self.left.first() {
+            Some(a) => Err(limits::ATTRIBUTE
+                .refuse(format!("attribute `{}`", a.name))
+                .at(self.place())
+                .attribute(&a.name)),
+            None => Ok(()),
+        }
+    }
+}

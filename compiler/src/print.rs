@@ -1,0 +1,150 @@
+//! The integer network as text. `{}` shortens long lists of thresholds, `{:#}` writes all of them.
+
+use std::fmt::{Display, Formatter, Result};
+
+use qnnsim_isa::descriptor::{Code, HostOp, MapShape};
+
+use crate::ir::{Activation, Conv, Layer, MapId, Network, Pool, Steps, WeightKind};
+
+/// Channels of a layer, and thresholds of a channel, that the short form shows.
+const SHOWN: usize = 4;
+
+impl Display for Network {
+    fn fmt(&self, f: &mut Formatter) -> Result {
+        let input = &self.input;
+        writeln!(f, "network {}", self.name)?;
+        writeln!(
+            f,
+            "input {}: {}, {} = real / {}, pixel p is {} x p + {}, bytes XOR {:#04x}",
+            input.name,
+            Shape(input.shape),
+            Type(input.code),
+            input.quantizer.scale,
+            input.pixel_scale,
+            input.pixel_offset,
+            input.xor,
+        )?;
+        for (index, layer) in self.layers.iter().enumerate() {
+            let (shape, code) = self.map(layer.source);
+            writeln!(f, "layer {}: map {} -> map {}", layer.name, layer.source.0, index + 1)?;
+            write_layer(f, layer, shape, code)?;
+            let (shape, code) = self.map(MapId(index + 1));
+            writeln!(f, "  makes   {} of {}", Shape(shape), Type(code))?;
+        }
+        let output = &self.output;
+        write!(f, "output {}: {}, {}", output.name, Shape(output.shape), Type(output.code))?;
+        for op in &output.ops {
+            let (sign, values) = match op {
+                HostOp::Mul(values) => ("x", values),
+                HostOp::Add(values) => ("+", values),
+            };
+            match values[..] {
+                [value] => write!(f, " {sign} {value}")?,
+                _ => write!(f, " {sign} [{} values]", values.len())?,
+            }
+        }
+        writeln!(f)
+    }
+}
+
+fn write_layer(f: &mut Formatter, layer: &Layer, input: MapShape, code: Code) -> Result {
+    let conv = layer.conv_shape(input);
+    let bounds = layer.accumulator_bounds(code);
+    let low = bounds.iter().map(|b| b.0).min().unwrap_or(0);
+    let high = bounds.iter().map(|b| b.1).max().unwrap_or(0);
+    writeln!(f, "  conv    {} -> {}, {}", Shape(input), Shape(conv), layer.conv)?;
+    writeln!(f, "  weights {} of {}", layer.weights.data.len(), Kind(layer.weights.kind))?;
+    writeln!(f, "  sums    {} products, {low}..={high}", layer.products(input))?;
+    match &layer.activation {
+        Activation::Raw => writeln!(f, "  raw")?,
+        Activation::Steps { code, channels } => {
+            writeln!(f, "  steps   to {}", Type(*code))?;
+            let shown = if f.alternate() { channels.len() } else { SHOWN };
+            for (channel, steps) in channels.iter().enumerate().take(shown) {
+                write!(f, "    [{channel}] ")?;
+                write_steps(f, steps)?;
+            }
+            if channels.len() > shown {
+                writeln!(f, "    ... {} more channels", channels.len() - shown)?;
+            }
+        }
+    }
+    match &layer.pool {
+        Some(pool) => writeln!(f, "  pool    {pool}"),
+        None => Ok(()),
+    }
+}
+
+fn write_steps(f: &mut Formatter, steps: &Steps) -> Result {
+    let count = steps.thresholds.len();
+    let shown = if f.alternate() { count } else { SHOWN };
+    write!(f, "{}", steps.lowest)?;
+    if count > 0 {
+        write!(f, ", one more at each of {}", if steps.rising { ">=" } else { "<=" })?;
+    }
+    for threshold in steps.thresholds.iter().take(shown) {
+        write!(f, " {threshold}")?;
+    }
+    if count > shown {
+        write!(f, " ... {} ({count} in all)", steps.thresholds[count - 1])?;
+    }
+    writeln!(f)
+}
+
+impl Display for Conv {
+    fn fmt(&self, f: &mut Formatter) -> Result {
+        write!(f, "kernel={} stride={}", Pair(self.kernel), Pair(self.stride))?;
+        if self.dilation != [1, 1] {
+            write!(f, " dilation={}", Pair(self.dilation))?;
+        }
+        if self.groups != 1 {
+            write!(f, " groups={}", self.groups)?;
+        }
+        write!(f, " pads={:?}", self.pads)
+    }
+}
+
+impl Display for Pool {
+    fn fmt(&self, f: &mut Formatter) -> Result {
+        write!(f, "kernel={} stride={}", Pair(self.kernel), Pair(self.stride))?;
+        write!(f, " pads={:?}{}", self.pads, if self.ceil_mode { " ceil" } else { "" })
+    }
+}
+
+struct Pair([u32; 2]);
+
+impl Display for Pair {
+    fn fmt(&self, f: &mut Formatter) -> Result {
+        write!(f, "{}x{}", self.0[0], self.0[1])
+    }
+}
+
+/// Channels x height x width.
+struct Shape(MapShape);
+
+impl Display for Shape {
+    fn fmt(&self, f: &mut Formatter) -> Result {
+        write!(f, "{}x{}x{}", self.0.channels, self.0.height, self.0.width)
+    }
+}
+
+/// A type as in `u8` and `s32`.
+struct Type(Code);
+
+impl Display for Type {
+    fn fmt(&self, f: &mut Formatter) -> Result {
+        write!(f, "{}{}", if self.0.signed { 's' } else { 'u' }, self.0.bits)
+    }
+}
+
+struct Kind(WeightKind);
+
+impl Display for Kind {
+    fn fmt(&self, f: &mut Formatter) -> Result {
+        match self.0 {
+            WeightKind::Unsigned1 => write!(f, "u1"),
+            WeightKind::Bipolar => write!(f, "-1 and +1"),
+            WeightKind::Signed(bits) => write!(f, "s{bits}"),
+        }
+    }
+}

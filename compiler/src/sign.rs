@@ -1,0 +1,114 @@
+//! Sign quantizers whose input has one sign only, and what to do about them.
+
+use qnnsim_isa::descriptor::Rounding;
+
+use crate::diagnostic::Diagnostic;
+use crate::graph::{Graph, Node, Value, ValueId};
+use crate::limits;
+use crate::ops::Op;
+use crate::ops::pointwise::Pointwise;
+use crate::tensor::{Array, Codes, Tensor, broadcast, zip};
+
+/// Smallest and largest real value that a tensor can have.
+type Range = (f64, f64);
+
+const UNKNOWN: Range = (f64::NEG_INFINITY, f64::INFINITY);
+
+/// Refuses bipolar quantizers of activations that cannot be negative, or turns them into unsigned 1-bit
+/// quantizers of the same scale. Gives the number of those turned.
+pub fn repair(graph: &mut Graph, unsigned_1bit_relu: bool) -> Result<usize, Vec<Diagnostic>> {
+    let mut ranges = vec![UNKNOWN; graph.values.len()];
+    let mut errors = Vec::new();
+    let mut repaired = 0;
+    for index in 0..graph.nodes.len() {
+        let data = graph.data_inputs(&graph.nodes[index]).next();
+        let from = data.map_or(UNKNOWN, |(_, id)| ranges[id.0]);
+        if is_sign(graph, &graph.nodes[index]) && from.0 >= 0.0 {
+            if unsigned_1bit_relu {
+                make_unsigned(graph, index);
+                repaired += 1;
+            } else {
+                errors.push(constant_sign(&graph.nodes[index], from));
+            }
+        }
+        let node = &graph.nodes[index];
+        ranges[node.output.0] = range(graph, node, from);
+    }
+    if errors.is_empty() { Ok(repaired) } else { Err(errors) }
+}
+
+fn constant_sign(node: &Node, (low, high): Range) -> Diagnostic {
+    Diagnostic::new(format!(
+        "the {} is constantly +1: its input lies in [{low}, {high}] and cannot be negative",
+        node.op_type
+    ))
+    .at(node.place())
+    .note(
+        "a known defect of Brevitas (seen with 0.12): it exports a 1-bit unsigned QuantReLU as a Relu \
+         and a BipolarQuant, but what was trained quantizes to 0 and 1",
+    )
+    .help(limits::BIPOLAR_SIGN.help)
+}
+
+fn is_sign(graph: &Graph, node: &Node) -> bool {
+    let Op::Pointwise(op) = node.op else { return false };
+    op.quantizes() && codes(graph, node, op) == Codes::Bipolar
+}
+
+/// The integers that a quantizer node can give.
+pub fn codes(graph: &Graph, node: &Node, op: Pointwise) -> Codes {
+    let bits = node.inputs.get(3).copied().flatten();
+    let bits = bits.and_then(|id| graph.value(id).constant.as_ref());
+    op.codes(bits.map_or(1.0, |bits| bits.array.data[0]))
+}
+
+fn make_unsigned(graph: &mut Graph, index: usize) {
+    let mut constant = |what: &str, value: f64| {
+        let name = format!("{}/{what}", graph.nodes[index].name);
+        let constant = Some(Tensor::real(Array::scalar(value)));
+        graph.values.push(Value { name, dims: Vec::new(), constant });
+        Some(ValueId(graph.values.len() - 1))
+    };
+    let (zero_point, bits) = (constant("zero_point", 0.0), constant("bits", 1.0));
+    let node = &mut graph.nodes[index];
+    let rounding = Rounding::HalfEven;
+    node.op = Op::Pointwise(Pointwise::Quant { signed: false, narrow: false, rounding });
+    node.op_type = "Quant".to_owned();
+    node.inputs.truncate(2);
+    node.inputs.extend([zero_point, bits]);
+}
+
+/// The range of a node's output when its data lie in `from`. The operators are monotone, so the ends
+/// of the range are enough.
+fn range(graph: &Graph, node: &Node, from: Range) -> Range {
+    let op = match node.op {
+        Op::Pointwise(op) => op,
+        Op::MaxPool(_) | Op::Reshape { .. } | Op::Flatten { .. } | Op::Transpose { .. } => return from,
+        Op::Identity => return from,
+        Op::Conv(_) | Op::MatMul | Op::Gemm(_) => return UNKNOWN,
+    };
+    let rank = graph.value(node.output).dims.len();
+    let arguments = |x: f64| -> Vec<Array> {
+        let inputs = node.inputs.iter().flatten().enumerate();
+        let constants = inputs.map(|(i, id)| match &graph.value(*id).constant {
+            Some(constant) => op.argument(i, constant, rank),
+            None => Array::scalar(x),
+        });
+        constants.collect()
+    };
+    let (mut low, mut high) = (f64::INFINITY, f64::NEG_INFINITY);
+    for end in [from.0, from.1] {
+        let arguments = arguments(end);
+        let shapes: Vec<&[usize]> = arguments.iter().map(|a| a.dims.as_slice()).collect();
+        let Some(dims) = broadcast(shapes) else { return UNKNOWN };
+        let arguments: Vec<&Array> = arguments.iter().collect();
+        let real = |v: &[f64]| op.apply(v) * if op.quantizes() { v[1] } else { 1.0 };
+        for value in zip(&dims, &arguments, real).data {
+            if value.is_nan() {
+                return UNKNOWN;
+            }
+            (low, high) = (low.min(value), high.max(value));
+        }
+    }
+    (low, high)
+}

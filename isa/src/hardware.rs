@@ -1,0 +1,400 @@
+//! The hardware-parameter table: every size, width and latency of the machine, once.
+//!
+//! The struct, the RON file, `--set`, the fingerprint, the manual and the generators of the tests
+//! follow from the table. What holds between parameters is in [`HardwarePoint::validate`].
+
+use std::fmt::Write;
+use std::ops::RangeInclusive;
+
+use serde::{Deserialize, Serialize};
+
+/// One row of the parameter table.
+#[derive(Debug, Clone)]
+pub struct Parameter {
+    /// `group.name`, as in RON and `--set`.
+    pub key: &'static str,
+    /// Unit of the value.
+    pub unit: &'static str,
+    /// Value if nothing is said: a number, or an expression of other parameters.
+    pub default: &'static str,
+    /// Legal values.
+    pub range: RangeInclusive<u32>,
+    /// Whether results or cycles depend on it, so that it belongs to the fingerprint.
+    pub in_fingerprint: bool,
+    /// One sentence.
+    pub doc: &'static str,
+}
+
+macro_rules! hardware {
+    ($( $group:ident { $( $name:ident / $field:ident: $unit:literal, $default:expr, $range:expr, $exact:literal, $doc:literal; )* } )*) => {
+        /// One point of the design space: a value for every row of the parameter table.
+        #[derive(Debug, Clone, PartialEq, Eq, Hash)]
+        pub struct HardwarePoint {
+            $( $( #[doc = $doc] pub $field: u32, )* )*
+            /// Name of the technology whose energies the report uses; not part of the fingerprint.
+            pub technology: String,
+        }
+
+        /// The parameter table.
+        pub static PARAMETERS: &[Parameter] = &[
+            $( $( Parameter {
+                key: concat!(stringify!($group), ".", stringify!($name)),
+                unit: $unit,
+                default: default_text(stringify!($default)),
+                range: $range,
+                in_fingerprint: $exact,
+                doc: $doc,
+            }, )* )*
+        ];
+
+        /// What a person writes: any subset of the parameters, in groups.
+        #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+        #[serde(default, deny_unknown_fields)]
+        pub struct Overrides {
+            $( #[doc = "Overrides of this group."] pub $group: groups::$group, )*
+            /// See [`HardwarePoint::technology`].
+            #[serde(skip_serializing_if = "Option::is_none")]
+            pub technology: Option<String>,
+        }
+
+        /// The groups of [`Overrides`].
+        #[allow(non_camel_case_types)]
+        pub mod groups {
+            use super::{Deserialize, Serialize};
+            $(
+                #[doc = "Optional values of one group."]
+                #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+                #[serde(default, deny_unknown_fields)]
+                pub struct $group {
+                    $( #[doc = $doc] #[serde(skip_serializing_if = "Option::is_none")] pub $name: Option<u32>, )*
+                }
+            )*
+        }
+
+        impl Overrides {
+            fn slot(&mut self, key: &str) -> Option<&mut Option<u32>> {
+                match key {
+                    $( $( concat!(stringify!($group), ".", stringify!($name)) => Some(&mut self.$group.$name), )* )*
+                    _ => None,
+                }
+            }
+
+            /// The full point: what is not said takes its default, which may depend on what is.
+            pub fn resolve(&self) -> HardwarePoint {
+                let mut point = HardwarePoint { $( $( $field: 0, )* )* technology: "45nm".into() };
+                // In table order: an expression only looks at rows above it.
+                $( $(
+                    let default: fn(&HardwarePoint) -> u32 = $default;
+                    point.$field = self.$group.$name.unwrap_or_else(|| default(&point));
+                )* )*
+                if let Some(technology) = &self.technology {
+                    point.technology.clone_from(technology);
+                }
+                point
+            }
+        }
+
+        impl HardwarePoint {
+            /// The values in the order of [`PARAMETERS`].
+            pub fn values(&self) -> Vec<u32> {
+                vec![$( $( self.$field, )* )*]
+            }
+
+            /// Overrides that say everything.
+            pub fn to_overrides(&self) -> Overrides {
+                Overrides {
+                    $( $group: groups::$group { $( $name: Some(self.$field), )* }, )*
+                    technology: Some(self.technology.clone()),
+                }
+            }
+        }
+    };
+}
+
+/// The text of a default's closure without its head.
+const fn default_text(closure: &'static str) -> &'static str {
+    // "|_| 16" or "|p| expression": the head is three bytes and a blank.
+    let (_, tail) = closure.as_bytes().split_at(4);
+    match std::str::from_utf8(tail) {
+        Ok(text) => text,
+        Err(_) => closure,
+    }
+}
+
+hardware! {
+    mac {
+        rows / mac_rows: "elements", |_| 16, 1..=256, true, "Rows of the array: output pixels in parallel, and banks of the activation memory.";
+        cols / mac_cols: "elements", |_| 16, 1..=512, true, "Columns of the array: output channels in parallel, and banks of the weight memory.";
+        lanes / mac_lanes: "bits", |_| 64, 8..=512, true, "Lanes of an element, a multiple of 8: bits of the reduction in parallel, and width of a word.";
+        depth / mac_depth: "cycles", |_| 4, 1..=15, true, "Pipeline depth of the array.";
+        taps / mac_taps: "entries", |_| 32, 2..=64, true, "Entries of each of the two tap tables, an even number.";
+    }
+    acc {
+        banks / acc_banks: "banks", |_| 2, 1..=16, true, "Accumulator banks of rows x cols accumulators of 32 bits.";
+    }
+    act {
+        words / act_words: "words", |_| 512, 1..=1048576, true, "Words in each bank of the activation memory.";
+    }
+    wgt {
+        words / wgt_words: "words", |_| 2048, 1..=1048576, true, "Words in each bank of the weight memory.";
+    }
+    thr {
+        cols / thr_cols: "columns", |p| p.mac_cols.div_ceil(2), 1..=512, true, "Drain width: columns that pass the threshold unit in a cycle, and banks of the threshold memory.";
+        depth / thr_depth: "cycles", |_| 2, 1..=15, true, "Pipeline depth of the threshold unit and the max-pool unit.";
+        buffers / thr_buffers: "buffers", |_| 2, 1..=16, true, "Word buffers between drain and write.";
+        words / thr_words: "entries", |_| 512, 1..=1048576, true, "Entries in each bank of the threshold memory.";
+    }
+    load {
+        width / load_width: "words", |_| 4, 1..=64, true, "Words that LOAD writes in a cycle, at most one a bank.";
+        depth / load_depth: "cycles", |_| 2, 1..=15, true, "Pipeline depth of LOAD's write stage.";
+        buffers / load_buffers: "buffers", |_| 8, 1..=64, true, "Buffers of one DRAM burst between LOAD's burst stage and its write stage.";
+    }
+    store {
+        buffers / store_buffers: "buffers", |_| 2, 1..=64, true, "Buffers of one DRAM burst between STORE's read stage and its burst stage.";
+    }
+    queue {
+        depth / queue_depth: "words", |_| 16, 1..=256, true, "Instruction words in each unit's queue.";
+    }
+    fetch {
+        words / fetch_words: "words", |_| 16, 8..=1024, true, "Instruction words in the code queue of the front end.";
+    }
+    dram {
+        width / dram_width: "bytes", |_| 8, 1..=64, true, "Bytes of one beat, a power of two: one beat moves in a cycle.";
+        latency / dram_latency: "cycles", |_| 50, 1..=10000, true, "Cycles from accepting a read to its first beat.";
+        burst / dram_burst: "beats", |_| 16, 1..=256, true, "Beats of the longest burst.";
+        outstanding / dram_outstanding: "bursts", |_| 8, 1..=64, true, "Bursts accepted and not yet ended.";
+    }
+    clock {
+        mhz / clock_mhz: "MHz", |_| 200, 1..=10000, false, "Clock frequency; cycles do not depend on it.";
+    }
+}
+
+/// Words of one memory that a point may have in all its banks: beyond, it is no scratchpad.
+pub const MEMORY_WORDS_MAX: u64 = 1 << 24;
+
+/// Bits of a threshold entry: a 48-bit threshold and a 32-bit step.
+pub const THRESHOLD_ENTRY_BITS: u32 = 80;
+
+/// Bytes of an instruction word.
+pub const CODE_WORD_BYTES: u32 = 16;
+
+/// Instruction words that the front end asks for in one burst, unless the burst is too short.
+pub const FETCH_BURST_WORDS: u32 = 8;
+
+/// A hardware point, a key or a value that cannot be.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum HardwareError {
+    /// No such row.
+    #[error("unknown hardware parameter `{key}`{}", suggestion.as_ref().map(|s| format!("; did you mean `{s}`?")).unwrap_or_default())]
+    UnknownKey {
+        /// What was written.
+        key: String,
+        /// The nearest key.
+        suggestion: Option<String>,
+    },
+    /// Not of the form `key=value` with an integer.
+    #[error("`{text}` is not of the form KEY=VALUE with a whole number as the value")]
+    NotAnAssignment {
+        /// What was written.
+        text: String,
+    },
+    /// Outside the row's range.
+    #[error("{key}={value} is out of range: {key} is {min} to {max} {unit}")]
+    OutOfRange {
+        /// The row's key.
+        key: &'static str,
+        /// The value.
+        value: u32,
+        /// Least legal value.
+        min: u32,
+        /// Greatest legal value.
+        max: u32,
+        /// Unit.
+        unit: &'static str,
+    },
+    /// A requirement between parameters is not met.
+    #[error("contradictory hardware point: {0}")]
+    Requirement(String),
+    /// Not RON, or not this RON.
+    #[error("hardware point at line {line}, column {column}: {message}")]
+    Ron {
+        /// Line, from 1.
+        line: usize,
+        /// Column, from 1.
+        column: usize,
+        /// What the parser says.
+        message: String,
+    },
+}
+
+impl Overrides {
+    /// Reads a hardware point as a person writes it: `(mac: (rows: 8, cols: 8), technology: "22nm")`.
+    ///
+    /// # Errors
+    /// The text is not RON, or names something that is not a parameter.
+    pub fn from_ron(text: &str) -> Result<Self, HardwareError> {
+        ron::Options::default()
+            .with_default_extension(ron::extensions::Extensions::IMPLICIT_SOME)
+            .from_str(text)
+            .map_err(|e| HardwareError::Ron {
+                line: e.span.start.line,
+                column: e.span.start.col,
+                message: e.code.to_string(),
+            })
+    }
+
+    /// Applies one `key=value`, as `--set` takes it.
+    ///
+    /// # Errors
+    /// The key is unknown or the value is no whole number; its range is checked by `validate`.
+    pub fn set(&mut self, assignment: &str) -> Result<(), HardwareError> {
+        let malformed = || HardwareError::NotAnAssignment { text: assignment.into() };
+        let (key, value) = assignment.split_once('=').ok_or_else(malformed)?;
+        let (key, value) = (key.trim(), value.trim());
+        if key == "technology" {
+            self.technology = Some(value.into());
+            return Ok(());
+        }
+        let Some(slot) = self.slot(key) else {
+            return Err(HardwareError::UnknownKey { key: key.into(), suggestion: nearest_key(key) });
+        };
+        *slot = Some(value.parse().map_err(|_| malformed())?);
+        Ok(())
+    }
+}
+
+/// The parameter whose key shares most with what was written, if it shares enough to be meant.
+fn nearest_key(key: &str) -> Option<String> {
+    let name = key.rsplit('.').next().unwrap_or(key);
+    PARAMETERS
+        .iter()
+        .map(|p| p.key)
+        .find(|k| k.rsplit('.').next() == Some(name) || k.starts_with(key) && !key.is_empty())
+        .map(Into::into)
+}
+
+impl Default for HardwarePoint {
+    fn default() -> Self {
+        Overrides::default().resolve()
+    }
+}
+
+impl HardwarePoint {
+    /// Checks every range, and the requirements between parameters.
+    ///
+    /// # Errors
+    /// The first value or requirement that does not hold.
+    pub fn validate(&self) -> Result<(), HardwareError> {
+        for (p, value) in PARAMETERS.iter().zip(self.values()) {
+            if !p.range.contains(&value) {
+                let (min, max) = (*p.range.start(), *p.range.end());
+                return Err(HardwareError::OutOfRange { key: p.key, value, min, max, unit: p.unit });
+            }
+        }
+        let require = |holds: bool, sentence: String| {
+            if holds { Ok(()) } else { Err(HardwareError::Requirement(sentence)) }
+        };
+        let lanes = self.mac_lanes;
+        require(lanes.is_multiple_of(8), format!("mac.lanes={lanes} is not a multiple of 8"))?;
+        require(self.mac_taps.is_multiple_of(2), format!("mac.taps={} is not even", self.mac_taps))?;
+        require(
+            self.thr_cols <= self.mac_cols,
+            format!("thr.cols={} is more than mac.cols={}", self.thr_cols, self.mac_cols),
+        )?;
+        require(self.dram_width.is_power_of_two(), format!("dram.width={} is not a power of two", self.dram_width))?;
+        let burst = self.burst_bytes();
+        let word = self.word_bytes().max(CODE_WORD_BYTES);
+        require(
+            burst >= word,
+            format!("a burst (dram.width x dram.burst = {burst} bytes) is shorter than a word of {word} bytes"),
+        )?;
+        for (name, banks, words) in [
+            ("act.words x mac.rows", self.mac_rows, self.act_words),
+            ("wgt.words x mac.cols", self.mac_cols, self.wgt_words),
+            ("thr.words x thr.cols", self.thr_cols, self.thr_words),
+        ] {
+            let all = u64::from(banks) * u64::from(words);
+            require(all <= MEMORY_WORDS_MAX, format!("{name} = {all} words is more than {MEMORY_WORDS_MAX}"))?;
+        }
+        Ok(())
+    }
+
+    /// Bytes that a word of `lanes` bits takes in DRAM: a power of two.
+    pub fn word_bytes(&self) -> u32 {
+        (self.mac_lanes / 8).next_power_of_two()
+    }
+
+    /// Bytes that a threshold entry takes in DRAM.
+    pub fn threshold_bytes(&self) -> u32 {
+        (THRESHOLD_ENTRY_BITS / 8).next_power_of_two()
+    }
+
+    /// Bytes of the longest burst.
+    pub fn burst_bytes(&self) -> u32 {
+        self.dram_width * self.dram_burst
+    }
+
+    /// Instruction words of a full fetch burst.
+    pub fn fetch_burst_words(&self) -> u32 {
+        (self.burst_bytes() / CODE_WORD_BYTES).min(FETCH_BURST_WORDS)
+    }
+
+    /// Channel tiles that share one word of channels.
+    pub fn tiles_per_word(&self) -> u32 {
+        self.mac_lanes.div_ceil(self.mac_cols)
+    }
+
+    /// Words of channels in one channel tile.
+    pub fn words_per_tile(&self) -> u32 {
+        (self.mac_cols / self.mac_lanes).max(1)
+    }
+
+    /// Columns in use in channel tile `tile` of `tiles`, of which the last uses `last`: a tile never
+    /// crosses a word of channels.
+    pub fn columns_of_tile(&self, tile: u32, tiles: u32, last: u32) -> u32 {
+        if tile + 1 == tiles {
+            last
+        } else if self.mac_cols >= self.mac_lanes {
+            self.words_per_tile() * self.mac_lanes
+        } else {
+            self.mac_cols.min(self.mac_lanes - tile % self.tiles_per_word() * self.mac_cols)
+        }
+    }
+
+    /// Channel tiles of a layer with this many output channels, and the columns of the last.
+    pub fn channel_tiles(&self, channels: u32) -> (u32, u32) {
+        if self.mac_cols >= self.mac_lanes {
+            let per_tile = self.words_per_tile() * self.mac_lanes;
+            let tiles = channels.div_ceil(per_tile);
+            (tiles, channels - (tiles - 1) * per_tile)
+        } else {
+            let full_words = (channels - 1) / self.mac_lanes;
+            let rest = channels - full_words * self.mac_lanes;
+            let tiles_of_rest = rest.div_ceil(self.mac_cols);
+            (full_words * self.tiles_per_word() + tiles_of_rest, rest - (tiles_of_rest - 1) * self.mac_cols)
+        }
+    }
+
+    /// First output channel of channel tile `tile`.
+    pub fn first_channel(&self, tile: u32) -> u32 {
+        if self.mac_cols >= self.mac_lanes {
+            tile * self.words_per_tile() * self.mac_lanes
+        } else {
+            tile / self.tiles_per_word() * self.mac_lanes + tile % self.tiles_per_word() * self.mac_cols
+        }
+    }
+
+    /// Checksum of every parameter that results or cycles depend on.
+    pub fn fingerprint(&self) -> u32 {
+        let mut text = String::new();
+        for (p, value) in PARAMETERS.iter().zip(self.values()).filter(|(p, _)| p.in_fingerprint) {
+            writeln!(text, "{}={value}", p.key).expect("a String takes any text");
+        }
+        crc32fast::hash(text.as_bytes())
+    }
+
+    /// `rows x cols x lanes`, the short name of a point.
+    pub fn short_name(&self) -> String {
+        format!("{}x{}x{}", self.mac_rows, self.mac_cols, self.mac_lanes)
+    }
+}

@@ -1,0 +1,169 @@
+"""Trains the network TCV on MNIST with Brevitas and exports it to QONNX.
+
+DIR holds the four files of MNIST as they are distributed, *-ubyte.gz.
+
+    python3 programs/train/train.py --data DIR --weight-bits 1 --act-bits 1 --out tcv_w1a1.onnx
+"""
+
+import argparse
+import gzip
+import pathlib
+import time
+
+import brevitas.nn as qnn
+import numpy as np
+import onnx
+import torch
+from brevitas.export import export_qonnx
+from brevitas.inject.enum import QuantType, ScalingImplType
+from brevitas.quant import Int8ActPerTensorFloat, Int8WeightPerTensorFloat, Uint8ActPerTensorFloat
+from torch import nn
+from torch.nn import functional as F
+
+from correct_export import correct_export
+
+BATCH = 128
+LEARNING_RATE_MAX = 5e-3
+# The network sees pixel - 128: its signed input codes are the pixels with the top bit inverted, and zero
+# padding is mid-grey.
+PIXEL_OFFSET = -128
+
+
+class PixelQuant(Int8ActPerTensorFloat):
+    """Signed 8 bits with scale 1, so that the codes are the values."""
+
+    scaling_impl_type = ScalingImplType.CONST
+    min_val = -128.0
+    max_val = 127.0
+
+
+class BinaryWeightQuant(Int8WeightPerTensorFloat):
+    """Weights of -scale and +scale, where scale is the largest magnitude of the tensor."""
+
+    quant_type = QuantType.BINARY
+    bit_width = 1
+
+
+def weight_quant(bits):
+    """The arguments of a layer with weights of so many bits."""
+    if bits == 1:
+        return {"weight_quant": BinaryWeightQuant}
+    return {"weight_quant": Int8WeightPerTensorFloat, "weight_bit_width": bits}
+
+
+class Tcv(nn.Module):
+    """Two convolutions, each with a max pool, and two linear layers; no biases."""
+
+    def __init__(self, weight_bits, act_bits):
+        super().__init__()
+        weights = weight_quant(weight_bits)
+
+        def relu():
+            return qnn.QuantReLU(act_quant=Uint8ActPerTensorFloat, bit_width=act_bits)
+
+        self.input = qnn.QuantIdentity(act_quant=PixelQuant)
+        self.conv1 = qnn.QuantConv2d(1, 64, 3, padding=1, bias=False, **weights)
+        self.bn1 = nn.BatchNorm2d(64)
+        self.relu1 = relu()
+        self.pool1 = nn.MaxPool2d(2)
+        self.conv2 = qnn.QuantConv2d(64, 64, 3, padding=1, bias=False, **weights)
+        self.bn2 = nn.BatchNorm2d(64)
+        self.relu2 = relu()
+        self.pool2 = nn.MaxPool2d(2)
+        self.fc1 = qnn.QuantLinear(64 * 7 * 7, 64, bias=False, **weights)
+        self.bn3 = nn.BatchNorm1d(64)
+        self.relu3 = relu()
+        self.out = qnn.QuantLinear(64, 10, bias=False, **weights)
+
+    def forward(self, x):
+        x = self.input(x)
+        x = self.pool1(self.relu1(self.bn1(self.conv1(x))))
+        x = self.pool2(self.relu2(self.bn2(self.conv2(x))))
+        x = x.reshape(x.shape[0], -1)
+        return self.out(self.relu3(self.bn3(self.fc1(x))))
+
+
+def load(directory, part):
+    """The images, as bytes [N, 1, 28, 28], and the labels of "train" or "t10k"."""
+    with gzip.open(directory / f"{part}-images-idx3-ubyte.gz") as file:
+        images = np.frombuffer(file.read(), np.uint8, offset=16).reshape(-1, 1, 28, 28)
+    with gzip.open(directory / f"{part}-labels-idx1-ubyte.gz") as file:
+        labels = np.frombuffer(file.read(), np.uint8, offset=8)
+    return torch.from_numpy(images.copy()), torch.from_numpy(labels.astype(np.int64))
+
+
+def real(images):
+    """The network's real input for images of bytes."""
+    return images.float() + PIXEL_OFFSET
+
+
+def shifted(images):
+    """Every image moved by -1, 0 or 1 pixels in each direction; black comes in from outside."""
+    padded = F.pad(images, (1, 1, 1, 1))
+    count, _, height, width = images.shape
+    image = torch.arange(count).view(-1, 1, 1)
+    row = torch.randint(3, (count, 1, 1)) + torch.arange(height).view(1, -1, 1)
+    column = torch.randint(3, (count, 1, 1)) + torch.arange(width).view(1, 1, -1)
+    return padded[image, 0, row, column].unsqueeze(1)
+
+
+def train(model, images, labels, epochs):
+    """Adam with a one-cycle learning rate."""
+    steps = len(images) // BATCH
+    optimizer = torch.optim.Adam(model.parameters())
+    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, LEARNING_RATE_MAX, epochs * steps)
+    model.train()
+    for epoch in range(epochs):
+        start, losses = time.monotonic(), 0.0
+        for batch in torch.randperm(len(images))[: steps * BATCH].view(steps, BATCH):
+            logits = model(real(shifted(images[batch])))
+            loss = F.cross_entropy(logits, labels[batch])
+            optimizer.zero_grad()
+            loss.backward()
+            optimizer.step()
+            schedule.step()
+            losses += loss.item()
+        seconds = time.monotonic() - start
+        print(f"epoch {epoch + 1}: loss {losses / steps:.4f}, {seconds:.0f} s", flush=True)
+
+
+@torch.no_grad()
+def accuracy(model, images, labels):
+    model.eval()
+    batches = zip(images.split(1000), labels.split(1000))
+    return sum((model(real(x)).argmax(1) == y).sum().item() for x, y in batches) / len(images)
+
+
+def export(model, path):
+    """Writes QONNX through Brevitas, with its one-bit activations corrected."""
+    image = torch.zeros(1, 1, 28, 28)
+    export_qonnx(model.eval(), image, export_path=str(path), opset_version=18, dynamo=False)
+    exported = onnx.load(path)
+    corrected = correct_export(exported)
+    onnx.save(exported, path)
+    print(f"{path}: {len(corrected)} one-bit activation quantizers corrected")
+
+
+def main():
+    bits = range(1, 9)
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    path = {"type": pathlib.Path, "required": True}
+    parser.add_argument("--data", **path, metavar="DIR", help="the four files of MNIST")
+    parser.add_argument("--out", **path, metavar="FILE.onnx")
+    parser.add_argument("--weight-bits", type=int, default=1, choices=bits)
+    parser.add_argument("--act-bits", type=int, default=1, choices=bits)
+    parser.add_argument("--epochs", type=int, default=20)
+    parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--limit", type=int, metavar="N", help="train on the first N images (128 or more)")
+    options = parser.parse_args()
+
+    torch.manual_seed(options.seed)
+    images, labels = load(options.data, "train")
+    model = Tcv(options.weight_bits, options.act_bits)
+    train(model, images[: options.limit], labels[: options.limit], options.epochs)
+    print(f"accuracy on the test images: {accuracy(model, *load(options.data, 't10k')):.2%}")
+    export(model, options.out)
+
+
+if __name__ == "__main__":
+    main()

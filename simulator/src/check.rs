@@ -1,0 +1,360 @@
+//! Checks of every access: range, unwritten words, races. None of them depends on data, so they run
+//! once, on the issues of an image, before the first value is computed.
+//!
+//! For each word the cycle is kept from which its last writer and its last reader have released it.
+//! A step that issues before that cycle, and is not reading what another reads, races.
+
+use qnnsim_isa::Program;
+use qnnsim_isa::hardware::HardwarePoint;
+use qnnsim_isa::operand::Memory;
+
+use crate::steps::{LoadStep, Place, StoreStep, ThrStep};
+use crate::timing::{Issue, Observer, Work};
+use crate::trap::Fault;
+
+/// Most word accesses of an image: beyond, the program is refused rather than worked through.
+pub const ACCESSES_MAX: u64 = 1 << 32;
+
+/// A cycle plus 2; 0 stands for never, 1 for before this image.
+type Stamp = u64;
+
+fn stamp(cycle: u64) -> Stamp {
+    cycle + 2
+}
+
+/// Which words of a memory were written, and who holds them until when.
+#[derive(Debug, Clone)]
+struct Words {
+    name: &'static str,
+    banks: u32,
+    words: u32,
+    written: Vec<Stamp>,
+    read: Vec<Stamp>,
+    used: u32,
+    accesses: u64,
+}
+
+impl Words {
+    fn new(name: &'static str, banks: u32, words: u32) -> Self {
+        let all = banks as usize * words as usize;
+        Words { name, banks, words, written: vec![0; all], read: vec![0; all], used: 0, accesses: 0 }
+    }
+
+    /// The memory at the start of the next image, with what was written still there.
+    fn resident(&self) -> Self {
+        let written = self.written.iter().map(|&w| w.min(1)).collect();
+        Words { written, read: vec![0; self.read.len()], accesses: 0, ..*self }
+    }
+
+    fn index(&mut self, place: Place) -> Result<usize, Fault> {
+        let Place { bank, address } = place;
+        if bank >= self.banks || address < 0 || address >= i64::from(self.words) {
+            let (name, banks, words) = (self.name, self.banks, self.words);
+            let why = format!(
+                "bank {bank}, address {address} of the {name} memory, which has {banks} banks of {words} words"
+            );
+            return Err(Fault::OutOfRange(why));
+        }
+        self.accesses += 1;
+        self.used = self.used.max(address as u32 + 1);
+        Ok(bank as usize * self.words as usize + address as usize)
+    }
+
+    fn race(&self, place: Place, doing: &str, other: &str, until: Stamp) -> Fault {
+        let (bank, address, name) = (place.bank, place.address, self.name);
+        Fault::Race(format!(
+            "{doing} bank {bank}, address {address} of the {name} memory, which is being {other} until cycle {}",
+            until - 3
+        ))
+    }
+
+    fn read(&mut self, place: Place, issue: &Issue) -> Result<(), Fault> {
+        let i = self.index(place)?;
+        match self.written[i] {
+            0 => {
+                let (bank, address, name) = (place.bank, place.address, self.name);
+                return Err(Fault::Unwritten(format!("bank {bank}, address {address} of the {name} memory is read")));
+            }
+            until if until > stamp(issue.cycle) => return Err(self.race(place, "reads", "written", until)),
+            _ => {}
+        }
+        self.read[i] = self.read[i].max(stamp(issue.cycle + issue.cycles));
+        Ok(())
+    }
+
+    fn write(&mut self, place: Place, issue: &Issue) -> Result<(), Fault> {
+        let i = self.index(place)?;
+        if self.written[i] > stamp(issue.cycle) {
+            return Err(self.race(place, "writes", "written", self.written[i]));
+        }
+        if self.read[i] > stamp(issue.cycle) {
+            return Err(self.race(place, "writes", "read", self.read[i]));
+        }
+        self.written[i] = stamp(issue.cycle + issue.cycles);
+        Ok(())
+    }
+}
+
+/// One accumulator bank: when it was last written, and until when it is being drained.
+#[derive(Debug, Clone, Copy, Default)]
+struct Bank {
+    written: Stamp,
+    drained: Stamp,
+}
+
+/// Words of a memory in use, counted from address 0.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Used {
+    /// Activation memory, words a bank.
+    pub activations: u32,
+    /// Weight memory, words a bank.
+    pub weights: u32,
+    /// Threshold memory, entries a bank.
+    pub thresholds: u32,
+}
+
+/// Observes one image.
+#[derive(Debug)]
+pub struct Checker<'a> {
+    program: &'a Program,
+    activations: Words,
+    weights: Words,
+    thresholds: Words,
+    banks: Vec<Bank>,
+    fills: u64,
+    drains: u64,
+    /// Words of the output region that have been stored.
+    output: Vec<bool>,
+    regions: Vec<(u64, u64)>,
+}
+
+impl<'a> Checker<'a> {
+    /// All memories unwritten.
+    pub fn cold(program: &'a Program) -> Self {
+        let hw = &program.hardware;
+        let output = u64::from(program.output.dram);
+        let readable = |&(_, address, bytes): &(&str, u32, u64)| (u64::from(address), u64::from(address) + bytes);
+        Checker {
+            program,
+            activations: Words::new("activation", hw.mac_rows, hw.act_words),
+            weights: Words::new("weight", hw.mac_cols, hw.wgt_words),
+            thresholds: Words::new("threshold", hw.thr_cols, hw.thr_words),
+            banks: vec![Bank::default(); hw.acc_banks as usize],
+            fills: 0,
+            drains: 0,
+            output: vec![false; (program.output_bytes() / u64::from(hw.word_bytes())) as usize],
+            regions: program.regions().iter().map(readable).filter(|&(start, _)| start != output).collect(),
+        }
+    }
+
+    /// Weights and thresholds as the cold image left them, all else unwritten.
+    pub fn warm(cold: &Self) -> Self {
+        let mut warm = Self::cold(cold.program);
+        warm.weights = cold.weights.resident();
+        warm.thresholds = cold.thresholds.resident();
+        warm
+    }
+
+    /// What was used of the memories.
+    pub fn used(&self) -> Used {
+        Used { activations: self.activations.used, weights: self.weights.used, thresholds: self.thresholds.used }
+    }
+
+    /// At the end of an image: the host will read the whole output.
+    ///
+    /// # Errors
+    /// A word of the output was not stored.
+    pub fn finish(&self) -> Result<(), Fault> {
+        match self.output.iter().position(|stored| !stored) {
+            Some(i) => {
+                let address = u64::from(self.program.output.dram) + i as u64 * u64::from(self.hw().word_bytes());
+                Err(Fault::Unwritten(format!(
+                    "the output word at DRAM address {address} has not been stored at the end of the image"
+                )))
+            }
+            None => Ok(()),
+        }
+    }
+
+    fn hw(&self) -> &'a HardwarePoint {
+        &self.program.hardware
+    }
+
+    fn dram_read(&self, step: &LoadStep) -> Result<(), Fault> {
+        let (first, end) = (step.dram, step.dram + u64::from(step.bytes));
+        let input = u64::from(self.program.input.dram);
+        if matches!(step.memory, Memory::Wgt | Memory::Thr)
+            && (input..input + self.program.input.shape.values() as u64).contains(&first)
+        {
+            return Err(Fault::Illegal("weights and thresholds cannot be loaded from the input".into()));
+        }
+        if self.regions.iter().any(|&(a, b)| a <= first && end <= b) {
+            return Ok(());
+        }
+        Err(Fault::OutOfRange(format!(
+            "DRAM bytes {first} to {} do not lie in one region of code, data or input",
+            end - 1
+        )))
+    }
+
+    fn store(&mut self, step: &StoreStep) -> Result<(), Fault> {
+        let start = u64::from(self.program.output.dram);
+        let end = start + self.program.output_bytes();
+        let (first, last) = (step.dram, step.dram + u64::from(step.bytes));
+        let word = u64::from(self.hw().word_bytes());
+        if first < start || last > end || !(first - start).is_multiple_of(word) {
+            return Err(Fault::OutOfRange(format!(
+                "DRAM bytes {first} to {} are not words of the output region",
+                last - 1
+            )));
+        }
+        let words = ((first - start) / word) as usize..((last - start) / word) as usize;
+        self.output[words].fill(true);
+        Ok(())
+    }
+
+    fn load_write(&mut self, issue: &Issue, step: &LoadStep) -> Result<(), Fault> {
+        let (hw, registers) = (self.hw(), &issue.registers);
+        let mut result = Ok(());
+        if step.memory == Memory::Pack {
+            let words = registers.packed_pixel_words(hw) as i64;
+            registers.packed_windows(hw, step, |place, _| {
+                for word in 0..words {
+                    let place = Place { address: place.address + word, ..place };
+                    if result.is_ok() {
+                        result = self.activations.write(place, issue);
+                    }
+                }
+            });
+            return result;
+        }
+        let memory = match step.memory {
+            Memory::Wgt => &mut self.weights,
+            Memory::Thr => &mut self.thresholds,
+            Memory::Act | Memory::Pack => &mut self.activations,
+        };
+        registers.plain_places(step, |_, place| {
+            if result.is_ok() {
+                result = memory.write(place, issue);
+            }
+        });
+        result
+    }
+
+    fn mac(&mut self, issue: &Issue, step: &crate::steps::MacStep) -> Result<(), Fault> {
+        let hw = self.hw();
+        let (shape, act, wgt) = issue.registers.mac();
+        let planes = i64::from(if shape.byte { 1 } else { shape.a });
+        let mut result = Ok(());
+        issue.registers.mac_reads(hw, step, |_, _, place| {
+            let Some(place) = place.filter(|_| result.is_ok()) else { return };
+            for plane in 0..planes {
+                let place = Place { address: place.address + plane * i64::from(act.plane), ..place };
+                result = self.activations.read(place, issue);
+                if result.is_err() {
+                    return;
+                }
+            }
+        });
+        result?;
+        let base = issue.registers.weight_base(step) as i64;
+        for plane in 0..i64::from(shape.w) {
+            for k in 0..i64::from(step.k) {
+                let address = base + plane * i64::from(wgt.plane) + k;
+                for bank in 0..step.columns {
+                    self.weights.read(Place { bank, address }, issue)?;
+                }
+            }
+        }
+        let write = issue.cycle + issue.cycles + u64::from(hw.mac_depth) - 1;
+        if !shape.add {
+            self.fills += 1;
+        }
+        let Some(fill) = self.fills.checked_sub(1) else {
+            return Err(Fault::Unwritten("the first MAC step of an image adds to no accumulator bank".into()));
+        };
+        let index = fill % self.banks.len() as u64;
+        let bank = &mut self.banks[index as usize];
+        if stamp(write) < bank.drained {
+            return Err(Fault::Race(format!(
+                "writes accumulator bank {index} in cycle {write}, which is being drained until cycle {}",
+                bank.drained - 3
+            )));
+        }
+        bank.written = stamp(write + 1);
+        Ok(())
+    }
+
+    fn drain(&mut self, issue: &Issue, step: &ThrStep) -> Result<(), Fault> {
+        let index = self.drains % self.banks.len() as u64;
+        self.drains += 1;
+        let bank = &mut self.banks[index as usize];
+        match bank.written {
+            0 => return Err(Fault::Unwritten(format!("accumulator bank {index} is drained"))),
+            until if until > stamp(issue.cycle) => {
+                return Err(Fault::Race(format!(
+                    "drains accumulator bank {index}, which is written in cycle {}",
+                    until - 3
+                )));
+            }
+            _ => bank.drained = stamp(issue.cycle + issue.cycles),
+        }
+        let entries = i64::from(issue.registers.threshold_entries());
+        if entries > 0 {
+            for column in 0..step.columns {
+                let place = issue.registers.threshold_place(self.hw(), step, column);
+                for entry in 0..entries {
+                    self.thresholds.read(Place { address: place.address + entry, ..place }, issue)?;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn thr_write(&mut self, issue: &Issue, step: &ThrStep) -> Result<(), Fault> {
+        let (mode, _, dst) = issue.registers.thr();
+        let mut result = Ok(());
+        issue.registers.thr_places(self.hw(), step, |_, _, place| {
+            for plane in 0..i64::from(mode.bits) {
+                for word in 0..i64::from(step.words) {
+                    let address = place.address + plane * i64::from(dst.plane) + word;
+                    if result.is_ok() {
+                        result = self.activations.write(Place { address, ..place }, issue);
+                    }
+                }
+            }
+        });
+        result
+    }
+}
+
+impl Observer for Checker<'_> {
+    fn issue(&mut self, issue: &Issue) -> Result<(), Fault> {
+        match &issue.work {
+            Work::Sync | Work::Fetch { .. } | Work::StoreBurst { .. } => Ok(()),
+            Work::LoadBurst { step, last, .. } => {
+                if *last {
+                    self.dram_read(step)
+                } else {
+                    Ok(())
+                }
+            }
+            Work::LoadWrite(step) => self.load_write(issue, step),
+            Work::Mac(step) => self.mac(issue, step),
+            Work::Drain(step) => self.drain(issue, step),
+            Work::ThrWrite(step) => self.thr_write(issue, step),
+            Work::StoreRead(step) => {
+                for word in 0..i64::from(step.words) {
+                    let place = Place { address: step.from.address + word, ..step.from };
+                    self.activations.read(place, issue)?;
+                }
+                self.store(step)
+            }
+        }?;
+        let accesses = self.activations.accesses + self.weights.accesses + self.thresholds.accesses;
+        if accesses > ACCESSES_MAX {
+            return Err(Fault::TooLong(format!("more than {ACCESSES_MAX} accesses an image")));
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,533 @@
+//! Registers and address generators: what step number n of a work instruction is.
+//!
+//! Everything here is a closed function of registers, hardware parameters and n, as the manual
+//! (sections 2 and 3) defines it. Nothing knows about time or values.
+
+use qnnsim_isa::HardwarePoint;
+use qnnsim_isa::operand::{Memory, Tap, ThresholdKind, WeightKind};
+use qnnsim_isa::table::{
+    Instruction, LdDst, LdMap, LdRow, LdSrc, MacAct, MacShape, MacWgt, PoolDst, StMap, ThrMode, ThrTable,
+};
+
+use crate::Fault;
+
+/// The registers of one unit; groups of other units stay empty. `None` is undefined.
+#[derive(Debug, Clone, Default)]
+pub struct Registers {
+    ld_src: Option<LdSrc>,
+    ld_dst: Option<LdDst>,
+    ld_row: Option<LdRow>,
+    ld_map: Option<LdMap>,
+    mac_shape: Option<MacShape>,
+    mac_act: Option<MacAct>,
+    mac_wgt: Option<MacWgt>,
+    taps: [Vec<Option<Tap>>; 2],
+    thr_mode: Option<ThrMode>,
+    thr_table: Option<ThrTable>,
+    pool_dst: Option<PoolDst>,
+    pool: [[Option<[u32; 2]>; 16]; 2],
+    st_map: Option<StMap>,
+}
+
+/// A place in a banked memory.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Place {
+    /// Bank.
+    pub bank: u32,
+    /// Address within the bank; may lie outside it until it has been checked.
+    pub address: i64,
+}
+
+/// One step of LD.
+#[derive(Debug, Clone, Copy)]
+pub struct LoadStep {
+    /// Number of the step.
+    pub n: u64,
+    /// First byte in DRAM.
+    pub dram: u64,
+    /// Bytes.
+    pub bytes: u32,
+    /// Destination.
+    pub memory: Memory,
+    /// Cycles of the write stage.
+    pub write_cycles: u64,
+    /// Words written.
+    pub words: u64,
+}
+
+/// One step of MAC.
+#[derive(Debug, Clone, Copy)]
+pub struct MacStep {
+    /// Window tile, channel tile.
+    pub tile: [u64; 2],
+    /// Pooling position, y and x.
+    pub position: [u32; 2],
+    /// Columns in use.
+    pub columns: u32,
+    /// Words of the kernel, for one plane.
+    pub k: u32,
+    /// Cycles.
+    pub cycles: u64,
+}
+
+/// One step of THR: its drain and, if it completes a word, its write.
+#[derive(Debug, Clone, Copy)]
+pub struct ThrStep {
+    /// Window tile, channel tile.
+    pub tile: [u64; 2],
+    /// Pooling position, y and x.
+    pub position: [u32; 2],
+    /// Columns in use.
+    pub columns: u32,
+    /// First of them as a lane of the word buffer.
+    pub first_lane: u32,
+    /// Begins a word.
+    pub begins: bool,
+    /// Completes a word: words written for each pixel and plane, else 0.
+    pub words: u32,
+    /// Number of the first of these words within a pixel.
+    pub first_word: u32,
+    /// Cycles of the drain.
+    pub cycles: u64,
+    /// Cycles of the write, if it completes a word.
+    pub write_cycles: u64,
+}
+
+/// One step of ST.
+#[derive(Debug, Clone, Copy)]
+pub struct StoreStep {
+    /// First word.
+    pub from: Place,
+    /// Words.
+    pub words: u32,
+    /// First byte in DRAM.
+    pub dram: u64,
+    /// Bytes.
+    pub bytes: u32,
+}
+
+/// Output coordinates (y, x) of the index `g` in a grid of this pitch, or none where it is masked.
+pub fn output_of(g: u64, pitch: u32, out: [u32; 2]) -> Option<[u32; 2]> {
+    let (y, x) = (g / u64::from(pitch), g % u64::from(pitch));
+    (y < u64::from(out[0]) && x < u64::from(out[1])).then_some([y as u32, x as u32])
+}
+
+fn need<T: Copy>(register: Option<T>, what: &str) -> Result<T, Fault> {
+    register.ok_or_else(|| Fault::Unconfigured { what: format!("cfg {what}") })
+}
+
+fn legal(holds: bool, why: impl FnOnce() -> String) -> Result<(), Fault> {
+    if holds { Ok(()) } else { Err(Fault::Illegal(why())) }
+}
+
+/// Window tile, channel tile and pooling position of step n, which must lie within the layer.
+fn loop_nest(
+    n: u64,
+    pool: [u32; 2],
+    tiles: u32,
+    pitch: u32,
+    out: [u32; 2],
+    rows: u32,
+) -> Result<([u64; 2], [u32; 2]), Fault> {
+    let positions = u64::from(pool[0] * pool[1]);
+    let position = (n % positions) as u32;
+    let tile = [n / (positions * u64::from(tiles)), n / positions % u64::from(tiles)];
+    let grid = u64::from(out[0] - 1) * u64::from(pitch) + u64::from(out[1].min(pitch));
+    legal(tile[0] * u64::from(rows) < grid, || {
+        format!("step {n} lies behind the last window tile of a {}x{} output", out[0], out[1])
+    })?;
+    Ok((tile, [position / pool[1], position % pool[1]]))
+}
+
+fn columns_of(hw: &HardwarePoint, tile: u64, tiles: u32, last: u32) -> Result<u32, Fault> {
+    let tile = tile as u32;
+    let room = hw.columns_of_tile(tile, tile + 2, 0);
+    legal(tile + 1 < tiles || last <= room, || format!("last={last} is more than the {room} columns of the tile"))?;
+    Ok(hw.columns_of_tile(tile, tiles, last))
+}
+
+impl Registers {
+    /// Undefined registers.
+    pub fn new(hw: &HardwarePoint) -> Self {
+        let taps = vec![None; hw.mac_taps as usize];
+        Registers { taps: [taps.clone(), taps], ..Self::default() }
+    }
+
+    /// Applies a CFG word.
+    ///
+    /// # Errors
+    /// A table index that the hardware does not have.
+    pub fn apply(&mut self, instruction: &Instruction) -> Result<(), Fault> {
+        let mut tap = |axis: usize, index: u32, entries: [Tap; 2]| {
+            let at = 2 * index as usize;
+            let table = &mut self.taps[axis];
+            let length = table.len();
+            let slots = table.get_mut(at..at + 2).ok_or_else(|| {
+                Fault::Illegal(format!("index={index} names tap-table entries beyond the {length} of this machine"))
+            })?;
+            slots.copy_from_slice(&entries.map(Some));
+            Ok::<(), Fault>(())
+        };
+        match *instruction {
+            Instruction::LdSrc(x) => self.ld_src = Some(x),
+            Instruction::LdDst(x) => self.ld_dst = Some(x),
+            Instruction::LdRow(x) => self.ld_row = Some(x),
+            Instruction::LdMap(x) => self.ld_map = Some(x),
+            Instruction::MacShape(x) => self.mac_shape = Some(x),
+            Instruction::MacAct(x) => self.mac_act = Some(x),
+            Instruction::MacWgt(x) => self.mac_wgt = Some(x),
+            Instruction::MacYtap(x) => tap(0, x.index, [x.t0, x.t1])?,
+            Instruction::MacXtap(x) => tap(1, x.index, [x.t0, x.t1])?,
+            Instruction::ThrMode(x) => self.thr_mode = Some(x),
+            Instruction::ThrTable(x) => self.thr_table = Some(x),
+            Instruction::PoolDst(x) => self.pool_dst = Some(x),
+            Instruction::PoolY(x) => {
+                self.pool[0][4 * x.index as usize..][..4].copy_from_slice(&[x.p0, x.p1, x.p2, x.p3].map(Some))
+            }
+            Instruction::PoolX(x) => {
+                self.pool[1][4 * x.index as usize..][..4].copy_from_slice(&[x.p0, x.p1, x.p2, x.p3].map(Some))
+            }
+            Instruction::StMap(x) => self.st_map = Some(x),
+            Instruction::Halt(_)
+            | Instruction::Sync(_)
+            | Instruction::Ld(_)
+            | Instruction::Mac(_)
+            | Instruction::Thr(_)
+            | Instruction::St(_) => unreachable!("only CFG words are applied"),
+        }
+        Ok(())
+    }
+
+    /// Step n of LD.
+    ///
+    /// # Errors
+    /// Registers are undefined or contradict each other or the hardware.
+    pub fn load_step(&self, hw: &HardwarePoint, n: u64) -> Result<LoadStep, Fault> {
+        let (src, dst) = (need(self.ld_src, "ld.src")?, need(self.ld_dst, "ld.dst")?);
+        let dram = u64::from(src.dram) + n * u64::from(src.bytes);
+        let bursts = self.bursts(hw, dram, src.bytes);
+        legal(bursts <= u64::from(hw.load_buffers), || {
+            format!(
+                "a step of {} bytes takes {bursts} bursts, but there are {} load buffers",
+                src.bytes, hw.load_buffers
+            )
+        })?;
+        let (words, write_cycles) = match dst.memory {
+            Memory::Pack => {
+                let (row, map) = (need(self.ld_row, "ld.row")?, need(self.ld_map, "ld.map")?);
+                legal(src.bytes == row.width * row.channels, || {
+                    format!("bytes={} is not width x channels = {}", src.bytes, row.width * row.channels)
+                })?;
+                let pixel = Self::packed_words(hw, &row);
+                let phase_cycles = row.windows.div_ceil(map.s[1]).div_ceil(hw.load_width.min(hw.mac_rows));
+                (u64::from(row.windows) * pixel, u64::from(map.s[1]) * u64::from(phase_cycles) * pixel)
+            }
+            Memory::Act | Memory::Wgt | Memory::Thr => {
+                let (word, banks) = match dst.memory {
+                    Memory::Thr => (hw.threshold_bytes(), hw.thr_cols),
+                    Memory::Wgt => (hw.word_bytes(), hw.mac_cols),
+                    _ => (hw.word_bytes(), hw.mac_rows),
+                };
+                legal(src.bytes.is_multiple_of(word), || {
+                    format!("bytes={} is not a multiple of the {word} bytes of a word", src.bytes)
+                })?;
+                legal(src.dram.is_multiple_of(hw.dram_width), || {
+                    format!("dram={} is not a multiple of dram.width", src.dram)
+                })?;
+                legal(dst.bank + dst.span <= banks, || {
+                    format!("bank={} span={} reaches beyond the {banks} banks", dst.bank, dst.span)
+                })?;
+                let words = src.bytes / word;
+                (u64::from(words), u64::from(words.div_ceil(hw.load_width.min(dst.span))))
+            }
+        };
+        Ok(LoadStep { n, dram, bytes: src.bytes, memory: dst.memory, write_cycles, words })
+    }
+
+    /// Bursts of a transfer of LD.
+    fn bursts(&self, hw: &HardwarePoint, dram: u64, bytes: u32) -> u64 {
+        beats(hw, dram, bytes).div_ceil(u64::from(hw.dram_burst))
+    }
+
+    /// Words of one packed pixel.
+    fn packed_words(hw: &HardwarePoint, row: &LdRow) -> u64 {
+        (u64::from(row.taps) * u64::from(row.channels)).div_ceil(u64::from(hw.mac_lanes / 8))
+    }
+
+    /// Where each word of a plain load goes: calls `f(index within the step, place)`.
+    pub fn plain_places(&self, step: &LoadStep, mut f: impl FnMut(usize, Place)) {
+        let dst = self.ld_dst.expect("the step was made from it");
+        let first = step.n * step.words;
+        for i in 0..step.words {
+            let at = first + i;
+            let place = Place {
+                bank: dst.bank + (at % u64::from(dst.span)) as u32,
+                address: i64::from(dst.base) + (at / u64::from(dst.span)) as i64,
+            };
+            f(i as usize, place);
+        }
+    }
+
+    /// What the packer writes: calls `f(place of the pixel's first word, its bytes)` for every window,
+    /// each byte as the index of a byte of the row, or none for the pad code.
+    pub fn packed_windows(
+        &self,
+        hw: &HardwarePoint,
+        step: &LoadStep,
+        mut f: impl FnMut(Place, &mut dyn Iterator<Item = Option<usize>>),
+    ) {
+        let (dst, row, map) = (self.ld_dst, self.ld_row, self.ld_map);
+        let (Some(dst), Some(row), Some(map)) = (dst, row, map) else { unreachable!("the step was made from them") };
+        let rows = u64::from(hw.mac_rows);
+        let [sy, sx] = map.s.map(u64::from);
+        for x in 0..u64::from(row.windows) {
+            let q = step.n / sy * u64::from(map.pitch) + x / sx;
+            let phase = step.n % sy * sx + x % sx;
+            let place = Place {
+                bank: (q % rows) as u32,
+                address: i64::from(dst.base) + (phase * u64::from(map.phase) + q / rows * u64::from(map.block)) as i64,
+            };
+            let first = x as i64 * i64::from(row.step) - i64::from(row.left);
+            let mut bytes = (0..i64::from(row.taps)).flat_map(|t| {
+                let pixel = first + t;
+                let inside = (0..i64::from(row.width)).contains(&pixel);
+                (0..row.channels as usize).map(move |c| inside.then_some(pixel as usize * row.channels as usize + c))
+            });
+            f(place, &mut bytes);
+        }
+    }
+
+    /// The packer's XOR and pad code.
+    pub fn packer_codes(&self) -> (u8, u8) {
+        let row = self.ld_row.expect("the step was made from it");
+        (row.xor as u8, row.pad as u8)
+    }
+
+    /// Words of a packed pixel.
+    pub fn packed_pixel_words(&self, hw: &HardwarePoint) -> u64 {
+        Self::packed_words(hw, &self.ld_row.expect("the step was made from it"))
+    }
+
+    /// Step n of MAC.
+    ///
+    /// # Errors
+    /// Registers are undefined or contradict each other or the hardware.
+    pub fn mac_step(&self, hw: &HardwarePoint, n: u64) -> Result<MacStep, Fault> {
+        let shape = need(self.mac_shape, "mac.shape")?;
+        let (act, wgt) = (need(self.mac_act, "mac.act")?, need(self.mac_wgt, "mac.wgt")?);
+        let one_bit = shape.kind != WeightKind::Signed;
+        legal(one_bit == (shape.w == 1), || format!("w={} does not go with this kind of weights", shape.w))?;
+        legal(!shape.byte || shape.a == 8, || format!("byte mode needs a=8, not a={}", shape.a))?;
+        legal(shape.tail <= hw.mac_lanes, || format!("tail={} is more than the {} lanes", shape.tail, hw.mac_lanes))?;
+        legal(!shape.byte || shape.tail.is_multiple_of(8), || {
+            format!("tail={} is not a number of whole bytes", shape.tail)
+        })?;
+        let (tile, position) = loop_nest(n, shape.pool, wgt.tiles, act.pitch, act.out, hw.mac_rows)?;
+        let columns = columns_of(hw, tile[1], wgt.tiles, wgt.last)?;
+        for axis in 0..2 {
+            for tap in 0..shape.k[axis] {
+                self.tap(axis, position[axis] * shape.step[axis] + tap)?;
+            }
+        }
+        let k = shape.k[0] * shape.k[1] * shape.words;
+        let planes = if shape.byte { shape.w } else { shape.a * shape.w };
+        Ok(MacStep { tile, position, columns, k, cycles: u64::from(k) * u64::from(planes) })
+    }
+
+    fn tap(&self, axis: usize, entry: u32) -> Result<Tap, Fault> {
+        let table = &self.taps[axis];
+        let name = ["mac.ytap", "mac.xtap"][axis];
+        table
+            .get(entry as usize)
+            .copied()
+            .flatten()
+            .ok_or_else(|| Fault::Unconfigured { what: format!("entry {entry} of {name}") })
+    }
+
+    /// The activation words of a MAC step, plane 0: calls `f(row, output, word k of the kernel, place)`; no
+    /// place where the tap lies outside the map. Rows that are masked are left out; taps come in order.
+    pub fn mac_reads(&self, hw: &HardwarePoint, step: &MacStep, mut f: impl FnMut(u32, u32, Option<Place>)) {
+        let (Some(shape), Some(act)) = (self.mac_shape, self.mac_act) else {
+            unreachable!("the step was made from them")
+        };
+        let rows = hw.mac_rows;
+        let tap_of = |axis: usize, k: u32| {
+            self.tap(axis, step.position[axis] * shape.step[axis] + k).expect("checked when the step was made")
+        };
+        for ky in 0..shape.k[0] {
+            let y = tap_of(0, ky);
+            for kx in 0..shape.k[1] {
+                let x = tap_of(1, kx);
+                let mut remainder = y.remainder + x.remainder;
+                let mut offset = i64::from(y.offset) + i64::from(x.offset);
+                if remainder >= rows {
+                    remainder -= rows;
+                    offset += i64::from(act.block);
+                }
+                for r in 0..rows {
+                    let g = step.tile[0] * u64::from(rows) + u64::from(r);
+                    let Some([oy, ox]) = output_of(g, act.pitch, act.out) else { continue };
+                    let inside = (y.first..=y.last).contains(&oy) && (x.first..=x.last).contains(&ox);
+                    let wraps = r + remainder >= rows;
+                    let block = step.tile[0] + u64::from(wraps);
+                    let place = Place {
+                        bank: (r + remainder) % rows,
+                        address: i64::from(act.base) + offset + (block * u64::from(act.block)) as i64,
+                    };
+                    for word in 0..shape.words {
+                        let k = (ky * shape.k[1] + kx) * shape.words + word;
+                        let place = Place { address: place.address + i64::from(word), ..place };
+                        f(r, k, inside.then_some(place));
+                    }
+                }
+            }
+        }
+    }
+
+    /// Address of the first weight word of a MAC step in every bank.
+    pub fn weight_base(&self, step: &MacStep) -> u64 {
+        let wgt = self.mac_wgt.expect("the step was made from it");
+        u64::from(wgt.base) + step.tile[1] * u64::from(wgt.tile)
+    }
+
+    /// The array's configuration: shape, map and weights.
+    pub fn mac(&self) -> (MacShape, MacAct, MacWgt) {
+        match (self.mac_shape, self.mac_act, self.mac_wgt) {
+            (Some(shape), Some(act), Some(wgt)) => (shape, act, wgt),
+            _ => unreachable!("asked of a step's registers"),
+        }
+    }
+
+    /// Step n of THR.
+    ///
+    /// # Errors
+    /// Registers are undefined or contradict each other or the hardware.
+    pub fn thr_step(&self, hw: &HardwarePoint, n: u64) -> Result<ThrStep, Fault> {
+        let (mode, table) = (need(self.thr_mode, "thr.mode")?, need(self.thr_table, "thr.table")?);
+        let dst = need(self.pool_dst, "pool.dst")?;
+        let raw = mode.kind == ThresholdKind::Raw;
+        legal(raw || mode.bits <= 8, || format!("bits={} is more than the threshold unit's 8", mode.bits))?;
+        let (tile, position) = loop_nest(n, mode.pool, table.tiles, table.pitch, table.out, hw.mac_rows)?;
+        let columns = columns_of(hw, tile[1], table.tiles, table.last)?;
+        if mode.masked {
+            self.pool_interval(0, position[0])?;
+            self.pool_interval(1, position[1])?;
+        }
+        let j = tile[1] as u32;
+        let last_position = position == [mode.pool[0] - 1, mode.pool[1] - 1];
+        let per_word = hw.tiles_per_word();
+        let completes = last_position && (j % per_word == per_word - 1 || j + 1 == table.tiles);
+        let first_channel = hw.first_channel(j);
+        let first_word = first_channel / hw.mac_lanes;
+        let first_lane = first_channel % hw.mac_lanes;
+        let words = if completes { (first_lane + columns).div_ceil(hw.mac_lanes) } else { 0 };
+        let groups = u64::from(columns.div_ceil(hw.thr_cols));
+        let per_group = if mode.kind == ThresholdKind::Table { (1 << mode.bits) - 1 } else { u64::from(mode.bits) };
+        let first_g = tile[0] * u64::from(hw.mac_rows);
+        let first_y = first_g / u64::from(table.pitch);
+        let last_y = ((first_g + u64::from(hw.mac_rows) - 1) / u64::from(table.pitch)).min(u64::from(table.out[0] - 1));
+        let segments = last_y - first_y + 1;
+        Ok(ThrStep {
+            tile,
+            position,
+            columns,
+            first_lane,
+            begins: position == [0, 0] && j % per_word == 0,
+            words,
+            first_word,
+            cycles: groups * per_group,
+            write_cycles: u64::from(words) * u64::from(mode.bits) * u64::from(dst.s[1]) * segments,
+        })
+    }
+
+    fn pool_interval(&self, axis: usize, position: u32) -> Result<[u32; 2], Fault> {
+        let name = ["pool.y", "pool.x"][axis];
+        self.pool[axis][position as usize]
+            .ok_or_else(|| Fault::Unconfigured { what: format!("position {position} of {name}") })
+    }
+
+    /// Whether the pooling position of a step counts for an output.
+    pub fn position_counts(&self, position: [u32; 2], output: [u32; 2]) -> bool {
+        let (mode, _, _) = self.thr();
+        !mode.masked
+            || (0..2).all(|axis| {
+                let [first, last] = self.pool_interval(axis, position[axis]).expect("checked when the step was made");
+                (first..=last).contains(&output[axis])
+            })
+    }
+
+    /// The threshold unit's and the max-pool unit's configuration.
+    pub fn thr(&self) -> (ThrMode, ThrTable, PoolDst) {
+        match (self.thr_mode, self.thr_table, self.pool_dst) {
+            (Some(mode), Some(table), Some(dst)) => (mode, table, dst),
+            _ => unreachable!("asked of a step's registers"),
+        }
+    }
+
+    /// Threshold entries that a column of each group takes in a step.
+    pub fn threshold_entries(&self) -> u32 {
+        let (mode, _, _) = self.thr();
+        match mode.kind {
+            ThresholdKind::Raw => 0,
+            ThresholdKind::Linear => 1,
+            ThresholdKind::Table => (1 << mode.bits) - 1,
+        }
+    }
+
+    /// First threshold entry of a column of a step.
+    pub fn threshold_place(&self, hw: &HardwarePoint, step: &ThrStep, column: u32) -> Place {
+        let (_, table, _) = self.thr();
+        let group = u64::from(column / hw.thr_cols) * u64::from(self.threshold_entries());
+        Place {
+            bank: column % hw.thr_cols,
+            address: (u64::from(table.base) + step.tile[1] * u64::from(table.tile) + group) as i64,
+        }
+    }
+
+    /// Where a step's rows go: calls `f(row, output, place of plane 0 of the first word)` for rows that are not masked.
+    pub fn thr_places(&self, hw: &HardwarePoint, step: &ThrStep, mut f: impl FnMut(u32, [u32; 2], Place)) {
+        let (_, table, dst) = self.thr();
+        let rows = u64::from(hw.mac_rows);
+        let [sy, sx] = dst.s;
+        for r in 0..hw.mac_rows {
+            let g = step.tile[0] * rows + u64::from(r);
+            let Some([y, x]) = output_of(g, table.pitch, table.out) else { continue };
+            let q = u64::from(y / sy) * u64::from(dst.pitch) + u64::from(x / sx);
+            let phase = u64::from(y % sy * sx + x % sx);
+            let address = u64::from(dst.base) + phase * u64::from(dst.phase) + q / rows * u64::from(dst.block);
+            let place = Place { bank: (q % rows) as u32, address: address as i64 + i64::from(step.first_word) };
+            f(r, [y, x], place);
+        }
+    }
+
+    /// Step n of ST.
+    ///
+    /// # Errors
+    /// Registers are undefined or contradict the hardware.
+    pub fn store_step(&self, hw: &HardwarePoint, n: u64) -> Result<StoreStep, Fault> {
+        let map = need(self.st_map, "st.map")?;
+        let bytes = map.words * hw.word_bytes();
+        legal(bytes <= hw.burst_bytes(), || {
+            format!("words={} is {bytes} bytes, more than a burst of {}", map.words, hw.burst_bytes())
+        })?;
+        let dram = u64::from(map.dram) + n * u64::from(map.pitch);
+        legal(dram.is_multiple_of(u64::from(hw.dram_width)), || {
+            format!("DRAM address {dram} is not a multiple of dram.width")
+        })?;
+        let pixel = u64::from(map.bank) + n;
+        let rows = u64::from(hw.mac_rows);
+        let address = u64::from(map.base) + pixel / rows * u64::from(map.block);
+        Ok(StoreStep {
+            from: Place { bank: (pixel % rows) as u32, address: address as i64 },
+            words: map.words,
+            dram,
+            bytes,
+        })
+    }
+}
+
+/// Beats that a transfer touches.
+pub fn beats(hw: &HardwarePoint, dram: u64, bytes: u32) -> u64 {
+    let width = u64::from(hw.dram_width);
+    (dram + u64::from(bytes) - 1) / width - dram / width + 1
+}
