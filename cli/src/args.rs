@@ -105,9 +105,9 @@ pub enum Stage {
 #[derive(Debug, Args)]
 #[command(after_help = "\
 Examples:
-  qnnsim compile programs/tcv_w1a1.onnx -o tcv.bin --pixel-offset -128 --sample programs/digits/digit_7.png
+  qnnsim compile programs/tcv_w1a1.onnx -o tcv.bin --pixel-offset -128
+  qnnsim compile model.onnx -o model.bin --sample digit.png --classes zero,one,two
   qnnsim compile model.onnx -o model.bin --hw small.ron --set mac.cols=32 --set acc.banks=3
-  qnnsim compile model.onnx -o model.bin --classes cat,dog,ship
   qnnsim compile model.onnx --emit plan")]
 pub struct CompileArgs {
     /// The trained network, a QONNX file.
@@ -126,7 +126,7 @@ pub struct CompileArgs {
     #[arg(long, value_name = "S", default_value = "1", value_parser = scale, allow_negative_numbers = true)]
     pub pixel_scale: f64,
 
-    /// See --pixel-scale.
+    /// Offset of the same.
     #[arg(long, value_name = "O", default_value = "0", value_parser = finite, allow_negative_numbers = true)]
     pub pixel_offset: f64,
 

@@ -37,20 +37,11 @@ impl Failure {
         Failure::Misuse(all.join("\n"))
     }
 
-    /// Adds the reason.
-    pub fn why(self, reason: impl Display) -> Self {
-        self.line("why: ", reason)
-    }
-
     /// Adds what the user can do.
     pub fn help(self, advice: impl Display) -> Self {
-        self.line("help:", advice)
-    }
-
-    fn line(self, label: &str, text: impl Display) -> Self {
         match self {
-            Failure::Misuse(message) => Failure::Misuse(format!("{message}\n  {label} {text}")),
-            Failure::Trap(message) => Failure::Trap(format!("{message}\n  {label} {text}")),
+            Failure::Misuse(text) => Failure::Misuse(format!("{text}\n  help: {advice}")),
+            Failure::Trap(text) => Failure::Trap(format!("{text}\n  help: {advice}")),
             Failure::ClosedPipe => Failure::ClosedPipe,
         }
     }

@@ -18,9 +18,8 @@ pub const INPUT_BYTES_MAX: u64 = 1 << 30;
 /// # Errors
 /// It cannot be read, or is longer.
 pub fn read(path: &Path, bytes_max: u64) -> Result<Vec<u8>, Failure> {
-    let refuse = |error: &dyn std::fmt::Display| {
-        Err(Failure::misuse(format_args!("cannot read `{}`: {error}", path.display())))
-    };
+    let refuse =
+        |error: &dyn std::fmt::Display| Err(Failure::misuse(format_args!("cannot read `{}`: {error}", path.display())));
     let open = || -> io::Result<(File, fs::Metadata)> {
         let file = File::open(path)?;
         let metadata = file.metadata()?;
@@ -125,30 +124,28 @@ impl Output {
         let refuse = |why: &dyn std::fmt::Display| {
             Err(Failure::misuse(format_args!("cannot write `{}`: {why}", path.display())))
         };
-        let existing = fs::canonicalize(path).ok();
-        if let Some(place) = &existing {
-            if place.is_dir() {
-                return refuse(&"it is a directory");
-            }
-            if sources.iter().any(|source| fs::canonicalize(source).is_ok_and(|s| s == *place)) {
-                return refuse(&"it is the file that is read");
-            }
+        let existing = fs::metadata(path).ok();
+        if existing.as_ref().is_some_and(fs::Metadata::is_dir) {
+            return refuse(&"it is a directory");
         }
-        match Self::open(path, existing) {
+        let place = fs::canonicalize(path).ok();
+        if place.is_some() && sources.iter().any(|source| fs::canonicalize(source).ok() == place) {
+            return refuse(&"it is the file that is read");
+        }
+        let is_device = existing.is_some_and(|metadata| !metadata.is_file());
+        match Self::open(path, place, is_device) {
             Ok(target) => Ok(Output { path: path.to_owned(), writer: BufWriter::new(target) }),
             Err(error) if error.kind() == io::ErrorKind::NotFound => refuse(&"its directory does not exist"),
             Err(error) => refuse(&error),
         }
     }
 
-    fn open(path: &Path, existing: Option<PathBuf>) -> io::Result<Target> {
-        if let Some(place) = &existing
-            && !place.is_file()
-        {
-            return Ok(Target::Direct(File::options().write(true).open(place)?));
+    fn open(path: &Path, place: Option<PathBuf>, is_device: bool) -> io::Result<Target> {
+        if is_device {
+            return Ok(Target::Direct(File::options().write(true).open(path)?));
         }
         // Through a symbolic link the file behind it is replaced, not the link.
-        let place = existing.unwrap_or_else(|| path.to_owned());
+        let place = place.unwrap_or_else(|| path.to_owned());
         let directory = match place.parent() {
             Some(parent) if !parent.as_os_str().is_empty() => parent,
             _ => Path::new("."),
@@ -174,9 +171,8 @@ impl Output {
     /// # Errors
     /// The rest cannot be written.
     pub fn finish(self) -> Result<(), Failure> {
-        let refuse = |error: &io::Error| {
-            Failure::misuse(format_args!("cannot write `{}`: {error}", self.path.display()))
-        };
+        let refuse =
+            |error: &io::Error| Failure::misuse(format_args!("cannot write `{}`: {error}", self.path.display()));
         match self.writer.into_inner().map_err(|e| refuse(e.error()))? {
             Target::Staged(file, place) => file.persist(place).map(drop).map_err(|e| refuse(&e.error)),
             Target::Direct(_) => Ok(()),

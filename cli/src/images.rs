@@ -16,7 +16,7 @@ use crate::failure::Failure;
 use crate::files;
 use array::{Array, Element};
 
-pub use npy::begin as begin_npy;
+pub use npy::header_bytes as npy_header;
 
 /// Images that fit a program's input.
 #[derive(Debug)]
@@ -122,16 +122,6 @@ impl<'a> Encoder<'a> {
             _ => places.for_each(|(byte, at)| put(byte, self.input.byte_of_real(array.real(at)))),
         }
         clipped
-    }
-
-    /// The pixels that the quantizer clips, as a range, if there are any.
-    pub fn clipped_pixels(&self) -> Option<String> {
-        let clipped: Vec<usize> = (0..256).filter(|&pixel| self.pixels[pixel].1).collect();
-        match clipped[..] {
-            [] => None,
-            [one] => Some(one.to_string()),
-            [first, .., last] => Some(format!("{first} to {last}")),
-        }
     }
 }
 

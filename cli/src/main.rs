@@ -6,6 +6,7 @@ mod failure;
 mod files;
 mod images;
 mod render;
+mod stub;
 
 use std::process::ExitCode;
 

@@ -118,8 +118,7 @@ impl<'a> Builder<'a> {
 
     /// The input and the output of the model; `None` after an error.
     fn ends(&mut self, graph: &'a GraphProto) -> Option<(ValueId, String)> {
-        let inputs: Vec<_> =
-            graph.input.iter().filter(|i| !self.names.contains_key(i.name.as_str())).collect();
+        let inputs: Vec<_> = graph.input.iter().filter(|i| !self.names.contains_key(i.name.as_str())).collect();
         if inputs.len() != 1 {
             let names: Vec<_> = inputs.iter().map(|i| i.name.as_str()).collect();
             let found = format!("a model with {} inputs ({})", names.len(), names.join(", "));
@@ -168,9 +167,8 @@ impl<'a> Builder<'a> {
         let place = place(index, proto);
         let result = match self.try_node(index, proto, &place) {
             Ok(done) => done,
-            Err(mut error) => {
-                error.place.get_or_insert(place);
-                self.errors.push(error);
+            Err(error) => {
+                self.errors.push(error.at(place));
                 None
             }
         };
@@ -180,12 +178,7 @@ impl<'a> Builder<'a> {
     }
 
     /// `None` if an input was refused before.
-    fn try_node(
-        &mut self,
-        index: usize,
-        proto: &'a NodeProto,
-        place: &Place,
-    ) -> Result<Option<()>, Diagnostic> {
+    fn try_node(&mut self, index: usize, proto: &'a NodeProto, place: &Place) -> Result<Option<()>, Diagnostic> {
         let Some(output) = proto.output.first().filter(|name| !name.is_empty()) else {
             return Err(limits::FIRST_OUTPUT.refuse("a node without a first output"));
         };
@@ -195,7 +188,7 @@ impl<'a> Builder<'a> {
             self.value(output, array.dims.clone(), Some(Tensor::real(array)));
             return Ok(Some(()));
         }
-        let op = Op::parse(proto, place)?;
+        let mut op = Op::parse(proto, place)?;
         let mut inputs = Vec::new();
         for name in &proto.input {
             inputs.push(match self.names.get(name.as_str()) {
@@ -225,6 +218,9 @@ impl<'a> Builder<'a> {
         if checked_len(&dims).is_none() || !fold && !is_map(&dims) {
             return Err(limits::MAP_SIZE.refuse(format!("a value of shape {dims:?}")));
         }
+        if let (Op::Conv(conv), Some(Some(weights))) = (&mut op, operands.get(1)) {
+            conv.take_kernel(weights.dims);
+        }
         if !fold {
             let id = self.value(output, dims, None);
             let (name, op_type) = (place.node.clone(), proto.op_type.clone());
@@ -238,7 +234,7 @@ impl<'a> Builder<'a> {
         }
         let tensor = op.eval(&constants, &dims);
         if let Some(x) = tensor.array.data.iter().find(|x| !x.is_finite()) {
-            return Err(limits::CONSTANT_FINITE.refuse(format!("{x}, computed from constants,")));
+            return Err(limits::CONSTANT_FINITE.refuse(format!("{x}, computed from constants")));
         }
         self.constant_values = values;
         self.value(output, dims, Some(tensor));
@@ -249,10 +245,8 @@ impl<'a> Builder<'a> {
     fn missing(&self, index: usize, name: &str) -> Diagnostic {
         let diagnostic = match self.makers.get(name) {
             None => Diagnostic::new(format!("`{name}` is neither a constant nor made by a node")),
-            Some(&(maker, _)) if maker >= index => {
-                Diagnostic::new(format!("`{name}` is read before it is made"))
-                    .note("ONNX wants nodes sorted by what they read, without cycles")
-            }
+            Some(&(maker, _)) if maker >= index => Diagnostic::new(format!("`{name}` is read before it is made"))
+                .note("ONNX wants nodes sorted by what they read, without cycles"),
             Some(_) => return limits::FIRST_OUTPUT.refuse(format!("the output `{name}`")),
         };
         diagnostic.help("the file is damaged: export the model again")
@@ -260,8 +254,7 @@ impl<'a> Builder<'a> {
 }
 
 fn twice(name: &str) -> Diagnostic {
-    Diagnostic::new(format!("`{name}` is defined twice"))
-        .help("the file is damaged: export the model again")
+    Diagnostic::new(format!("`{name}` is defined twice")).help("the file is damaged: export the model again")
 }
 
 fn place(index: usize, node: &NodeProto) -> Place {
@@ -331,17 +324,13 @@ fn constant_node(node: &NodeProto) -> Result<Array, Diagnostic> {
         },
         ("value_float", attribute_type::FLOAT) => Array::scalar(f64::from(attribute.f)),
         ("value_int", attribute_type::INT) => Array::scalar(attribute.i as f64),
-        ("value_floats", attribute_type::FLOATS) => {
-            list(attribute.floats.iter().map(|&x| f64::from(x)).collect())
-        }
-        ("value_ints", attribute_type::INTS) => {
-            list(attribute.ints.iter().map(|&x| x as f64).collect())
-        }
+        ("value_floats", attribute_type::FLOATS) => list(attribute.floats.iter().map(|&x| f64::from(x)).collect()),
+        ("value_ints", attribute_type::INTS) => list(attribute.ints.iter().map(|&x| x as f64).collect()),
         (name, _) => return Err(refuse(format!("attribute `{name}`"))),
     };
     let finite = array.data.iter().all(|x| x.is_finite());
     if checked_len(&array.dims).is_none() {
         return Err(limits::CONSTANT_SIZE.refuse(format!("a constant of shape {:?}", array.dims)));
     }
-    if finite { Ok(array) } else { Err(limits::CONSTANT_FINITE.refuse("a constant that is not")) }
+    if finite { Ok(array) } else { Err(limits::CONSTANT_FINITE.refuse("a constant of infinity or NaN")) }
 }

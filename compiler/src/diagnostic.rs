@@ -2,13 +2,15 @@
 
 use std::fmt;
 
+const MESSAGE_CHARS_MAX: usize = 500;
+
 /// One mistake or doubt, with its place. Several are reported at once.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub struct Diagnostic {
     /// What is wrong, one sentence without a full stop.
     pub message: String,
-    /// Where, if it is about one node.
-    pub place: Option<Place>,
+    /// Where, if it is about one node. (Boxed to keep results small.)
+    pub place: Option<Box<Place>>,
     /// Why it matters.
     pub note: Option<String>,
     /// What the user can do.
@@ -27,14 +29,20 @@ pub struct Place {
 }
 
 impl Diagnostic {
-    /// A diagnostic about the model as a whole.
+    /// A diagnostic about the model as a whole. What it quotes from a file may be of any length; it is
+    /// cut where nobody would read on.
     pub fn new(message: impl Into<String>) -> Self {
-        Diagnostic { message: message.into(), place: None, note: None, help: None }
+        let mut message = message.into();
+        if let Some((end, _)) = message.char_indices().nth(MESSAGE_CHARS_MAX) {
+            message.truncate(end);
+            message.push_str(" ...");
+        }
+        Diagnostic { message, place: None, note: None, help: None }
     }
 
-    /// Adds the place.
+    /// Adds the place, unless a more exact one is there already.
     pub fn at(mut self, place: Place) -> Self {
-        self.place = Some(place);
+        self.place.get_or_insert_with(|| Box::new(place));
         self
     }
 

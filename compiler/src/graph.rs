@@ -81,8 +81,7 @@ impl Graph {
             return Err(Diagnostic::new(found));
         }
         let mut computed: Vec<Option<Tensor>> = vec![None; self.values.len()];
-        computed[self.input.0] =
-            Some(Tensor::real(Array { dims: dims.clone(), data: input.to_vec() }));
+        computed[self.input.0] = Some(Tensor::real(Array { dims: dims.clone(), data: input.to_vec() }));
         for node in &self.nodes {
             let tensor = |id: ValueId| computed[id.0].as_ref().or(self.value(id).constant.as_ref());
             let inputs: Vec<_> = node.inputs.iter().map(|id| id.and_then(tensor)).collect();

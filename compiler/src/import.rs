@@ -20,12 +20,7 @@ pub struct ImportOptions {
 
 impl Default for ImportOptions {
     fn default() -> Self {
-        ImportOptions {
-            unsigned_1bit_relu: false,
-            pixel_scale: 1.0,
-            pixel_offset: 0.0,
-            classes: Vec::new(),
-        }
+        ImportOptions { unsigned_1bit_relu: false, pixel_scale: 1.0, pixel_offset: 0.0, classes: Vec::new() }
     }
 }
 
@@ -73,11 +68,7 @@ fn clipped_pixels(network: &Network) -> Option<Diagnostic> {
         Diagnostic::new(format!("the input quantizer clips {which}"))
             .note(format!(
                 "a pixel p becomes the real input {} x p + {}, and the quantizer holds {} to {} times {}",
-                input.pixel_scale,
-                input.pixel_offset,
-                quantizer.min,
-                quantizer.max,
-                quantizer.scale
+                input.pixel_scale, input.pixel_offset, quantizer.min, quantizer.max, quantizer.scale
             ))
             .help("give the transform of the training with --pixel-scale and --pixel-offset"),
     )

@@ -160,7 +160,7 @@ impl Pool {
             let padded = size[a] + before + after;
             let more = self.ceil_mode
                 && padded >= self.kernel[a]
-                && (padded - self.kernel[a]) % stride != 0
+                && !(padded - self.kernel[a]).is_multiple_of(stride)
                 && floor * stride < size[a] + before;
             floor + u32::from(more)
         };

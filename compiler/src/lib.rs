@@ -6,6 +6,7 @@
 //!
 //! No module does I/O or knows a terminal.
 
+pub mod backend;
 mod build;
 pub mod diagnostic;
 pub mod graph;
@@ -19,3 +20,40 @@ mod print;
 mod sign;
 mod steps;
 pub mod tensor;
+
+use qnnsim_isa::{HardwarePoint, Program};
+
+use backend::plan::Plan;
+use diagnostic::Diagnostic;
+use import::{Import, ImportOptions};
+
+/// A compiled model with what came before the program.
+#[derive(Debug, Clone)]
+pub struct Compiled {
+    /// Graph, integer network and warnings.
+    pub import: Import,
+    /// Loops, tables and places.
+    pub plan: Plan,
+    /// The program, without a sample.
+    pub program: Program,
+}
+
+/// Compiles a QONNX model for a hardware point.
+///
+/// # Errors
+/// Everything that stands against it: what the importer refuses, or what the hardware has no room for.
+pub fn compile(model: &[u8], hw: &HardwarePoint, options: &ImportOptions) -> Result<Compiled, Vec<Diagnostic>> {
+    let import = import::import(model, options)?;
+    let (plan, program) = lower_to(&import.network, hw)?;
+    Ok(Compiled { import, plan, program })
+}
+
+/// The back end alone: plans an integer network and emits its program.
+///
+/// # Errors
+/// What the hardware has no room for.
+pub fn lower_to(network: &ir::Network, hw: &HardwarePoint) -> Result<(Plan, Program), Vec<Diagnostic>> {
+    let plan = backend::plan::plan(network, hw)?;
+    let program = backend::emit::emit(network, &plan)?;
+    Ok((plan, program))
+}

@@ -16,10 +16,8 @@ pub struct Limit {
 
 impl Limit {
     /// The refusal of `found`, which is a noun phrase.
-    pub fn refuse(&self, found: impl Into<String>) -> Diagnostic {
-        Diagnostic::new(format!("{} is not supported", found.into()))
-            .note(self.sentence)
-            .help(self.help)
+    pub fn refuse(&self, found: impl std::fmt::Display) -> Diagnostic {
+        Diagnostic::new(format!("not supported: {found}")).note(self.sentence).help(self.help)
     }
 }
 
@@ -108,6 +106,8 @@ limits! {
     "Quant": "QONNX quantizer: integer = round(clip(x / scale)), value = integer x scale. On weights and \
         biases, which are constants, and on activations. Signed with one bit it is a `BipolarQuant`. \
         `IntQuant` is the same operator." {
+        ATTRIBUTE_GIVEN: "the attributes `signed` and `narrow` are given: they have no default",
+            "export the model again with current tools";
         QUANT_CONSTANTS: "scale, zero point and bit width are constants",
             "export with fixed scales";
         QUANT_SCALE: "a scale is greater than 0",

@@ -6,9 +6,7 @@
 
 use std::collections::{HashMap, HashSet};
 
-use qnnsim_isa::descriptor::{
-    Code, HostOp, InputDescriptor, MapShape, OutputDescriptor, Quantizer,
-};
+use qnnsim_isa::descriptor::{Code, HostOp, InputDescriptor, MapShape, OutputDescriptor, Quantizer};
 
 use crate::build::MAX_CHANNELS;
 use crate::diagnostic::Diagnostic;
@@ -59,9 +57,7 @@ pub fn lower(graph: &Graph, options: &ImportOptions) -> Result<Network, Vec<Diag
         Ok(OutputDescriptor { name, shape: map, code, ops, classes, dram: 0 })
     });
     match (input, output) {
-        (Ok(input), Ok(output)) if errors.is_empty() => {
-            Ok(Network { name: graph.name.clone(), input, layers, output })
-        }
+        (Ok(input), Ok(output)) if errors.is_empty() => Ok(Network { name: graph.name.clone(), input, layers, output }),
         (_, output) => {
             errors.extend(output.err());
             Err(errors)
@@ -149,11 +145,9 @@ impl<'g> Chain<'g> {
     fn of(graph: &'g Graph, budget: &mut Budget) -> Result<Self, Diagnostic> {
         let dims = &graph.value(graph.input).dims;
         let input_shape = match dims[..] {
-            [_, channels, height, width] => MapShape {
-                channels: channels as u32,
-                height: height as u32,
-                width: width as u32,
-            },
+            [_, channels, height, width] => {
+                MapShape { channels: channels as u32, height: height as u32, width: width as u32 }
+            }
             _ => MapShape { channels: dims[1..].iter().product::<usize>() as u32, height: 1, width: 1 },
         };
         if input_shape.channels as usize > MAX_CHANNELS {
@@ -241,9 +235,7 @@ impl<'g> Chain<'g> {
     }
 
     fn input(&self, options: &ImportOptions) -> Result<InputDescriptor, Diagnostic> {
-        for (flag, value) in
-            [("--pixel-scale", options.pixel_scale), ("--pixel-offset", options.pixel_offset)]
-        {
+        for (flag, value) in [("--pixel-scale", options.pixel_scale), ("--pixel-offset", options.pixel_offset)] {
             if !value.is_finite() {
                 return Err(Diagnostic::new(format!("{flag} is {value}")).help("give a finite number"));
             }
@@ -288,13 +280,7 @@ fn quantized(graph: &Graph, node: &Node, op: Pointwise) -> Quantized {
 }
 
 impl<'g> Step<'g> {
-    fn new(
-        graph: &Graph,
-        node: &'g Node,
-        op: Pointwise,
-        data: usize,
-        map: MapShape,
-    ) -> Result<Self, Diagnostic> {
+    fn new(graph: &Graph, node: &'g Node, op: Pointwise, data: usize, map: MapShape) -> Result<Self, Diagnostic> {
         let dims = &graph.value(node.output).dims;
         let mut constants = Vec::new();
         for (i, id) in node.inputs.iter().flatten().enumerate() {
@@ -338,28 +324,16 @@ fn per_channel(array: &Array, rank: usize, map: MapShape) -> Result<&[f64], Diag
 }
 
 impl<'g> Stage<'g> {
-    fn new(
-        graph: &'g Graph,
-        node: &'g Node,
-        map: MapShape,
-        budget: &mut Budget,
-    ) -> Result<Self, Diagnostic> {
+    fn new(graph: &'g Graph, node: &'g Node, map: MapShape, budget: &mut Budget) -> Result<Self, Diagnostic> {
         let constant = |i: usize| -> Option<&'g Tensor> {
             node.inputs.get(i).copied().flatten().and_then(|id| graph.value(id).constant.as_ref())
         };
         let weights = constant(1).expect("checked when the shape was inferred");
         budget.take_integers(weights.array.data.len())?;
-        let whole_map = Conv {
-            kernel: [map.height, map.width],
-            stride: [1, 1],
-            dilation: [1, 1],
-            pads: [0; 4],
-            groups: 1,
-        };
+        let whole_map =
+            Conv { kernel: [map.height, map.width], stride: [1, 1], dilation: [1, 1], pads: [0; 4], groups: 1 };
         let (conv, axis) = match &node.op {
-            Op::Conv(conv) => {
-                (conv.with_kernel(&weights.array.dims).expect("checked with the shape"), 0)
-            }
+            Op::Conv(conv) => (conv.geometry, 0),
             Op::Gemm(gemm) if gemm.transpose_b => (whole_map, 0),
             _ => (whole_map, 1),
         };
@@ -426,12 +400,7 @@ impl<'g> Stage<'g> {
     }
 
     /// The layer without its activation, and the accumulators that each channel can reach.
-    fn bare(
-        &self,
-        name: &str,
-        index: usize,
-        source: Quantized,
-    ) -> Result<(Layer, Vec<(i64, i64)>), Diagnostic> {
+    fn bare(&self, name: &str, index: usize, source: Quantized) -> Result<(Layer, Vec<(i64, i64)>), Diagnostic> {
         let layer = Layer {
             name: name.to_owned(),
             source: MapId(index),
@@ -453,13 +422,7 @@ impl<'g> Stage<'g> {
     }
 
     /// A layer with thresholds.
-    fn layer(
-        &self,
-        name: &str,
-        index: usize,
-        source: Quantized,
-        budget: &mut Budget,
-    ) -> Result<Layer, Diagnostic> {
+    fn layer(&self, name: &str, index: usize, source: Quantized, budget: &mut Budget) -> Result<Layer, Diagnostic> {
         let (mut layer, bounds) = self.bare(name, index, source)?;
         let scale = self.scale(source);
         let quantized = self.quantized.expect("only the last stage is not quantized");
@@ -483,8 +446,7 @@ impl<'g> Stage<'g> {
         bounds: (i64, i64),
         budget: &mut Budget,
     ) -> Result<Steps, Diagnostic> {
-        let mut arguments: Vec<Vec<f64>> =
-            self.steps.iter().map(|step| step.arguments(channel)).collect();
+        let mut arguments: Vec<Vec<f64>> = self.steps.iter().map(|step| step.arguments(channel)).collect();
         let directions: Vec<i32> = self
             .steps
             .iter()
@@ -494,7 +456,7 @@ impl<'g> Stage<'g> {
         if let Some(pool) = &self.pool {
             // The maximum moves behind the steps that follow it, which keep order only if they rise.
             if directions[pool.after..].iter().product::<i32>() < 0 {
-                let found = format!("channel {channel}, which falls after the pooling,");
+                let found = format!("channel {channel}, which falls after the pooling");
                 return Err(limits::POOL_PLACE.refuse(found).at(pool.node.place()));
             }
         }
@@ -564,9 +526,7 @@ impl<'g> Stage<'g> {
 impl Step<'_> {
     /// The step as the host evaluates it.
     fn host_ops(&self) -> Result<Vec<HostOp>, Diagnostic> {
-        let map = |i: usize, f: &dyn Fn(f64) -> f64| -> Vec<f64> {
-            self.constants[i].iter().map(|&c| f(c)).collect()
-        };
+        let map = |i: usize, f: &dyn Fn(f64) -> f64| -> Vec<f64> { self.constants[i].iter().map(|&c| f(c)).collect() };
         let constant = 1 - self.data.min(1);
         Ok(match self.op {
             Pointwise::Add => vec![HostOp::Add(map(constant, &|c| c))],
@@ -597,17 +557,18 @@ fn layer_names(stages: &[Stage]) -> Vec<String> {
     let paths: Vec<Vec<String>> = stages
         .iter()
         .map(|stage| {
+            let op_type = &stage.node.op_type;
             let name = stage.node.name.chars().take(LENGTH_MAX * 4).collect::<String>();
             let mut path: Vec<String> = name
                 .split('/')
                 .filter(|part| !part.is_empty())
-                .map(|part| part.chars().map(clean).collect())
+                .map(|part| part.replace('#', &op_type.to_lowercase()).chars().map(clean).collect())
                 .collect();
-            if path.len() > 1 && path.last().is_some_and(|last| last.starts_with(&stage.node.op_type)) {
+            if path.len() > 1 && path.last().is_some_and(|last| last.starts_with(op_type)) {
                 path.pop();
             }
             if path.is_empty() {
-                path.push(stage.node.op_type.to_lowercase());
+                path.push(op_type.to_lowercase());
             }
             path
         })

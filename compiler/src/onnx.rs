@@ -249,8 +249,7 @@ pub fn read(bytes: &[u8]) -> Result<ModelProto, Diagnostic> {
 struct Nested(u64, &'static [Nested]);
 
 const MODEL: &[Nested] = &[Nested(7, GRAPH)];
-const GRAPH: &[Nested] =
-    &[Nested(1, NODE), Nested(5, &[]), Nested(11, VALUE_INFO), Nested(12, VALUE_INFO)];
+const GRAPH: &[Nested] = &[Nested(1, NODE), Nested(5, &[]), Nested(11, VALUE_INFO), Nested(12, VALUE_INFO)];
 const NODE: &[Nested] = &[Nested(5, &[Nested(5, &[])])];
 const VALUE_INFO: &[Nested] = &[Nested(2, &[Nested(1, &[Nested(2, &[])])])];
 
@@ -297,9 +296,7 @@ impl TensorProto {
             .map(|&d| usize::try_from(d).ok())
             .collect::<Option<Vec<_>>>()
             .filter(|dims| checked_len(dims).is_some())
-            .ok_or_else(|| {
-                limits::CONSTANT_SIZE.refuse(format!("shape {:?} of constant `{name}`", self.dims))
-            })?;
+            .ok_or_else(|| limits::CONSTANT_SIZE.refuse(format!("shape {:?} of constant `{name}`", self.dims)))?;
         let data = self.data()?;
         let expected = dims.iter().product::<usize>();
         if data.len() != expected {
@@ -319,14 +316,10 @@ impl TensorProto {
         let raw = &self.raw_data;
         let widen = |x: &i32| f64::from(*x);
         Ok(match self.data_type {
-            data_type::FLOAT if raw.is_empty() => {
-                self.float_data.iter().map(|&x| f64::from(x)).collect()
-            }
+            data_type::FLOAT if raw.is_empty() => self.float_data.iter().map(|&x| f64::from(x)).collect(),
             data_type::DOUBLE if raw.is_empty() => self.double_data.clone(),
             data_type::INT64 if raw.is_empty() => self.int64_data.iter().map(|&x| x as f64).collect(),
-            data_type::INT32 | data_type::INT8 | data_type::UINT8 | data_type::BOOL
-                if raw.is_empty() =>
-            {
+            data_type::INT32 | data_type::INT8 | data_type::UINT8 | data_type::BOOL if raw.is_empty() => {
                 self.int32_data.iter().map(widen).collect()
             }
             data_type::FLOAT => self.raw(|b| f64::from(f32::from_le_bytes(b)))?,

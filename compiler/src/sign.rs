@@ -38,16 +38,13 @@ pub fn repair(graph: &mut Graph, unsigned_1bit_relu: bool) -> Result<usize, Vec<
 }
 
 fn constant_sign(node: &Node, (low, high): Range) -> Diagnostic {
-    Diagnostic::new(format!(
-        "the {} is constantly +1: its input lies in [{low}, {high}] and cannot be negative",
-        node.op_type
+    let limit = limits::BIPOLAR_SIGN;
+    let found = format!("a {} that is constantly +1, since its input lies in [{low}, {high}]", node.op_type);
+    limit.refuse(found).at(node.place()).note(format!(
+        "{}; a known defect of Brevitas (seen with 0.12) exports a 1-bit unsigned QuantReLU as a Relu and a \
+         BipolarQuant, although what was trained quantizes to 0 and 1",
+        limit.sentence
     ))
-    .at(node.place())
-    .note(
-        "a known defect of Brevitas (seen with 0.12): it exports a 1-bit unsigned QuantReLU as a Relu \
-         and a BipolarQuant, but what was trained quantizes to 0 and 1",
-    )
-    .help(limits::BIPOLAR_SIGN.help)
 }
 
 fn is_sign(graph: &Graph, node: &Node) -> bool {

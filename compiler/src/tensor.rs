@@ -106,9 +106,7 @@ impl Tensor {
                 let scale = grid.scale.data[0];
                 Cow::Owned(self.array.map(|integer| integer * scale))
             }
-            Some(grid) => {
-                Cow::Owned(zip(&self.array.dims, &[&self.array, &grid.scale], |v| v[0] * v[1]))
-            }
+            Some(grid) => Cow::Owned(zip(&self.array.dims, &[&self.array, &grid.scale], |v| v[0] * v[1])),
         }
     }
 }

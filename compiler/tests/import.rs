@@ -171,13 +171,9 @@ fn scales_of_weights_by_channel() {
     let mut model = Model::new(&[1, 1, 1, 1]);
     let x = model.input();
     let weights = model.constant(&[2, 1, 1, 1], &[1.0, 0.5]);
-    let parameters = [
-        model.constant(&[2, 1, 1, 1], &[1.0, 0.5]),
-        model.scalar(0.0),
-        model.scalar(8.0),
-    ];
+    let parameters = [model.constant(&[2, 1, 1, 1], &[1.0, 0.5]), model.scalar(0.0), model.scalar(8.0)];
     let [scale, zero, bits] = &parameters;
-    let weights = model.node("Quant", &[&weights, scale, zero, bits], &[int("signed", 1)]);
+    let weights = model.node("Quant", &[&weights, scale, zero, bits], &[int("signed", 1), int("narrow", 0)]);
     let acc = model.node("Conv", &[&x, &weights], &[]);
     let codes = model.quant(&acc, 1.0, 2, false);
     let flat = model.node("Flatten", &[&codes], &[]);
@@ -192,7 +188,9 @@ fn dense_weights_in_any_orientation() {
     // 2 inputs, 3 outputs; output o has the weights [2o + 1, 2o + 2].
     let by_input = [1.0, 3.0, 5.0, 2.0, 4.0, 6.0];
     let by_output = [1.0, 2.0, 3.0, 4.0, 5.0, 6.0];
-    let variants: [fn(&mut Model, &str, &str, &str) -> String; 4] = [
+    // Model, input, weights by input, weights by output.
+    type Variant = fn(&mut Model, &str, &str, &str) -> String;
+    let variants: [Variant; 4] = [
         |m, x, by_input, _| m.node("MatMul", &[x, by_input], &[]),
         |m, x, by_input, _| m.node("Gemm", &[x, by_input], &[]),
         |m, x, _, by_output| m.node("Gemm", &[x, by_output], &[int("transB", 1)]),
@@ -255,8 +253,7 @@ fn asymmetric_padding_and_ceil_mode() {
     let attributes = [ints("pads", &[1, 0, 0, 2]), ints("strides", &[1, 2])];
     let acc = model.node("Conv", &[&x, &weights], &attributes);
     let codes = model.quant(&acc, 1.0, 8, true);
-    let attributes =
-        [ints("kernel_shape", &[2, 2]), ints("strides", &[2, 2]), int("ceil_mode", 1)];
+    let attributes = [ints("kernel_shape", &[2, 2]), ints("strides", &[2, 2]), int("ceil_mode", 1)];
     let pooled = model.node("MaxPool", &[&codes], &attributes);
     let flat = model.node("Flatten", &[&pooled], &[]);
     let output = model.last(&flat, 6);
@@ -356,7 +353,7 @@ fn layer_names_are_short_and_unique() {
         model.graph.node.last_mut().unwrap().name = name.to_owned();
     }
     let names: Vec<String> = layers(model, &x).into_iter().map(|layer| layer.name).collect();
-    assert_eq!(names, ["a.fc", "b.fc", "head", "_11", "odd_name", "head_2"]);
+    assert_eq!(names, ["a.fc", "b.fc", "head", "matmul11", "odd_name", "head_2"]);
 }
 
 #[test]

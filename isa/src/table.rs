@@ -267,7 +267,7 @@ instructions! {
         resume: Flag @ 55, "Address generators continue where the last ST stopped.";
     }
 
-    #[doc = "Source of LD: step n reads `bytes` bytes from `dram + n * bytes`."]
+    #[doc = "Source of LD: a step reads `bytes` bytes from `dram + done` on, done being the bytes of the steps since the generator started."]
     LdSrc "cfg ld.src" op=3 unit=Load group=0 {
         dram: Uint(32) @ 12, "First byte of step 0 in DRAM.";
         bytes: Uint(24, 1..=16777215) @ 44, "Bytes of one step.";

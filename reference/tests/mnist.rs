@@ -5,7 +5,7 @@ use std::fs;
 use std::io::Read;
 use std::path::{Path, PathBuf};
 
-use qnnsim_compiler::import::{ImportOptions, import};
+use qnnsim_compiler::import::{Import, ImportOptions, import};
 use qnnsim_compiler::ir::Network;
 use qnnsim_reference::evaluate;
 use rayon::prelude::*;
@@ -22,10 +22,14 @@ fn shared() -> Option<PathBuf> {
     shared
 }
 
-fn network(shared: &Path, model: &str) -> Network {
+fn imported(shared: &Path, model: &str) -> Import {
     let bytes = fs::read(shared.join(format!("models/{model}.onnx"))).expect("the model");
     let options = ImportOptions { pixel_offset: -128.0, ..ImportOptions::default() };
-    import(&bytes, &options).expect("the model is supported").network
+    import(&bytes, &options).expect("the model is supported")
+}
+
+fn network(shared: &Path, model: &str) -> Network {
+    imported(shared, model).network
 }
 
 /// The first `count` images' golden accumulators.
@@ -54,8 +58,7 @@ fn compare(model: &str, images: usize) -> Option<usize> {
         let codes: Vec<i64> = pixels.iter().map(|&pixel| i64::from(pixel) - 128).collect();
         let maps = evaluate(&network, &codes);
         let output = &maps.last().expect("the input at least").values;
-        let expected: Vec<i64> =
-            golden[image * CLASSES..][..CLASSES].iter().map(|&acc| i64::from(acc)).collect();
+        let expected: Vec<i64> = golden[image * CLASSES..][..CLASSES].iter().map(|&acc| i64::from(acc)).collect();
         assert_eq!(*output, expected, "{model}, image {image}");
         let best = output.iter().max().expect("ten outputs");
         output.iter().position(|acc| acc == best) == Some(usize::from(labels[image]))
@@ -83,6 +86,31 @@ fn w1a1_all_images() {
 #[ignore = "minutes"]
 fn w8a8_all_images() {
     assert!(compare("tcv_w8a8", 10_000).is_none_or(|right| right == 9924));
+}
+
+/// The graph in double precision has the integers of the network in what each layer reads.
+#[test]
+fn graph_in_double_precision() {
+    let Some(shared) = shared() else { return };
+    let pixels = gunzip(&shared.join("mnist/t10k-images-idx3-ubyte.gz"), 16);
+    for model in ["tcv_w1a1", "tcv_w8a8"] {
+        let Import { graph, network, .. } = imported(&shared, model);
+        let stages = ["/conv1/Conv", "/conv2/Conv", "/fc1/MatMul", "/out/MatMul"];
+        let inputs = graph.nodes.iter().filter(|node| stages.contains(&node.name.as_str()));
+        let ids: Vec<_> = inputs.map(|node| node.inputs[0].unwrap()).chain([graph.output]).collect();
+        pixels.chunks(PIXELS).take(20).collect::<Vec<_>>().into_par_iter().for_each(|pixels| {
+            let codes: Vec<i64> = pixels.iter().map(|&pixel| i64::from(pixel) - 128).collect();
+            let reals: Vec<f64> = codes.iter().map(|&code| code as f64).collect();
+            let tensors = graph.eval(&reals).expect("an image of the right size");
+            let maps = evaluate(&network, &codes);
+            assert_eq!(ids.len(), maps.len());
+            for (id, map) in ids.iter().zip(&maps) {
+                let tensor = &tensors[graph.value(*id).name.as_str()];
+                let integers: Vec<i64> = tensor.array.data.iter().map(|&x| x as i64).collect();
+                assert_eq!(integers, map.values, "{model}");
+            }
+        });
+    }
 }
 
 /// The scale of the last accumulators is what the goldens' description gives.

@@ -43,6 +43,8 @@ pub struct Place {
 pub struct LoadStep {
     /// Number of the step.
     pub n: u64,
+    /// Bytes of the steps before it.
+    pub done: u64,
     /// First byte in DRAM.
     pub dram: u64,
     /// Bytes.
@@ -198,13 +200,13 @@ impl Registers {
         Ok(())
     }
 
-    /// Step n of LD.
+    /// Step n of LD, `done` bytes after the generator's start.
     ///
     /// # Errors
     /// Registers are undefined or contradict each other or the hardware.
-    pub fn load_step(&self, hw: &HardwarePoint, n: u64) -> Result<LoadStep, Fault> {
+    pub fn load_step(&self, hw: &HardwarePoint, n: u64, done: u64) -> Result<LoadStep, Fault> {
         let (src, dst) = (need(self.ld_src, "ld.src")?, need(self.ld_dst, "ld.dst")?);
-        let dram = u64::from(src.dram) + n * u64::from(src.bytes);
+        let dram = u64::from(src.dram) + done;
         let bursts = self.bursts(hw, dram, src.bytes);
         legal(bursts <= u64::from(hw.load_buffers), || {
             format!(
@@ -228,7 +230,7 @@ impl Registers {
                     Memory::Wgt => (hw.word_bytes(), hw.mac_cols),
                     _ => (hw.word_bytes(), hw.mac_rows),
                 };
-                legal(src.bytes.is_multiple_of(word), || {
+                legal(src.bytes.is_multiple_of(word) && done.is_multiple_of(u64::from(word)), || {
                     format!("bytes={} is not a multiple of the {word} bytes of a word", src.bytes)
                 })?;
                 legal(src.dram.is_multiple_of(hw.dram_width), || {
@@ -241,7 +243,7 @@ impl Registers {
                 (u64::from(words), u64::from(words.div_ceil(hw.load_width.min(dst.span))))
             }
         };
-        Ok(LoadStep { n, dram, bytes: src.bytes, memory: dst.memory, write_cycles, words })
+        Ok(LoadStep { n, done, dram, bytes: src.bytes, memory: dst.memory, write_cycles, words })
     }
 
     /// Bursts of a transfer of LD.
@@ -257,7 +259,7 @@ impl Registers {
     /// Where each word of a plain load goes: calls `f(index within the step, place)`.
     pub fn plain_places(&self, step: &LoadStep, mut f: impl FnMut(usize, Place)) {
         let dst = self.ld_dst.expect("the step was made from it");
-        let first = step.n * step.words;
+        let first = step.done / (u64::from(step.bytes) / step.words);
         for i in 0..step.words {
             let at = first + i;
             let place = Place {
@@ -390,6 +392,11 @@ impl Registers {
         u64::from(wgt.base) + step.tile[1] * u64::from(wgt.tile)
     }
 
+    /// Whether a MAC step adds to the bank of the step before, and so works on the same tile.
+    pub fn adds(&self) -> bool {
+        self.mac_shape.is_some_and(|shape| shape.add)
+    }
+
     /// The array's configuration: shape, map and weights.
     pub fn mac(&self) -> (MacShape, MacAct, MacWgt) {
         match (self.mac_shape, self.mac_act, self.mac_wgt) {
@@ -511,8 +518,8 @@ impl Registers {
             format!("words={} is {bytes} bytes, more than a burst of {}", map.words, hw.burst_bytes())
         })?;
         let dram = u64::from(map.dram) + n * u64::from(map.pitch);
-        legal(dram.is_multiple_of(u64::from(hw.dram_width)), || {
-            format!("DRAM address {dram} is not a multiple of dram.width")
+        legal(dram.is_multiple_of(u64::from(hw.word_bytes())), || {
+            format!("DRAM address {dram} is not that of a word")
         })?;
         let pixel = u64::from(map.bank) + n;
         let rows = u64::from(hw.mac_rows);

@@ -222,6 +222,8 @@ struct Lane {
     current: Option<(u32, Steps, u32)>,
     /// Steps of work since the generator started.
     count: u64,
+    /// LD: bytes of work since the generator started.
+    bytes: u64,
     /// The issuing stage is free from here on.
     free: u64,
     /// The pipe is empty from here on, if nothing is pending in the second stage.
@@ -331,6 +333,7 @@ impl<'a> Engine<'a> {
             active: registers.clone(),
             current: None,
             count: 0,
+            bytes: 0,
             free: 0,
             pipe_free: 0,
             next: None,
@@ -512,11 +515,12 @@ impl<'a> Engine<'a> {
             }
         };
         let registers = if at_head { lane.shadow.clone() } else { lane.active.clone() };
-        let n = if at_head && !steps.resume { 0 } else { lane.count };
+        let (n, done) = if at_head && !steps.resume { (0, 0) } else { (lane.count, lane.bytes) };
+        let n = if unit == Unit::Mac && registers.adds() { n.saturating_sub(1) } else { n };
         let work = match words[word as usize] {
             Ok((_, Action::Sync(..))) => Ok(NextWork::Sync),
             _ => match unit {
-                Unit::Load => registers.load_step(self.hw, n).map(NextWork::Load),
+                Unit::Load => registers.load_step(self.hw, n, done).map(NextWork::Load),
                 Unit::Mac => registers.mac_step(self.hw, n).map(NextWork::Mac),
                 Unit::Thr => registers.thr_step(self.hw, n).map(NextWork::Thr),
                 Unit::Store => registers.store_step(self.hw, n).map(NextWork::Store),
@@ -576,6 +580,9 @@ impl<'a> Engine<'a> {
         lane.free = free;
         if !matches!(next.work, NextWork::Sync) {
             lane.count = next.n + 1;
+        }
+        if let NextWork::Load(step) = &next.work {
+            lane.bytes = step.done + u64::from(step.bytes);
         }
         if let Some((_, _, left)) = &mut lane.current {
             *left -= 1;

@@ -141,6 +141,8 @@ pub struct Planner<'a> {
     program: &'a Program,
     layers: &'a [Option<u32>],
     plan: Plan,
+    /// Registers are known by their address; keeping them alive keeps addresses their own.
+    kept: Vec<Arc<Registers>>,
     gathers: HashMap<(usize, u64, [u32; 2]), u32>,
     scatters: HashMap<(usize, u64), u32>,
     macs: HashMap<usize, u32>,
@@ -160,6 +162,7 @@ impl<'a> Planner<'a> {
             program,
             layers,
             plan: Plan::default(),
+            kept: Vec::new(),
             gathers: HashMap::new(),
             scatters: HashMap::new(),
             macs: HashMap::new(),
@@ -198,8 +201,9 @@ impl<'a> Planner<'a> {
     fn mac_setup(&mut self, registers: &Arc<Registers>) -> u32 {
         let hw = self.hw();
         let wl = lane_words(hw);
-        let plan = &mut self.plan;
+        let (plan, kept) = (&mut self.plan, &mut self.kept);
         *self.macs.entry(Arc::as_ptr(registers) as usize).or_insert_with(|| {
+            kept.push(registers.clone());
             let (shape, act, wgt) = registers.mac();
             let signed_factors = |bits: u32, signed: bool| -> Vec<i32> {
                 let factor = |plane: u32| if signed && plane == 0 { -1 } else { 1 } << (bits - 1 - plane);

@@ -48,6 +48,7 @@ pub fn unzip(packed: &[u8]) -> Result<Vec<u8>, String> {
     let Some(said) = said.filter(|&bytes| bytes as u64 <= INPUT_BYTES_MAX) else {
         return Err(format!("its header says {dims:?}, more than the {} MiB that are read", INPUT_BYTES_MAX >> 20));
     };
-    more(&mut file, (said + 1).saturating_sub(file.len()))?;
+    let missing = (said + 1).saturating_sub(file.len());
+    more(&mut file, missing)?;
     Ok(file)
 }

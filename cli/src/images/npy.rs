@@ -1,26 +1,29 @@
 //! npy, numpy's format for one array.
 //!
-//! Written with `npyz`. Read here, because a header of a hostile file must neither nest without end nor
-//! name sizes whose product overflows.
-
-use std::io;
-
-use npyz::{NpyWriter, WriterBuilder};
+//! Its header is a Python literal. Only the form that numpy writes for an array of numbers is read, so
+//! that no file can make the reader nest without end.
 
 use super::array::{Array, Element};
-use crate::files::Output;
 
 /// Takes an npy file apart.
 pub fn parse(file: Vec<u8>) -> Result<Array, String> {
     let (text, start) = header(&file).ok_or("damaged npy file: it ends within its header")??;
     let header = Header::parse(text).ok_or_else(|| {
-        format!("the npy header is not that of one array of numbers: {}", text.trim().chars().take(120).collect::<String>())
+        format!(
+            "the npy header is not that of one array of numbers: {}",
+            text.trim().chars().take(120).collect::<String>()
+        )
     })?;
     if header.fortran_order {
-        return Err("the array is in Fortran order\n  help: save it with np.save(FILE, np.ascontiguousarray(ARRAY))".into());
+        return Err(
+            "the array is in Fortran order\n  help: save it with np.save(FILE, np.ascontiguousarray(ARRAY))".into()
+        );
     }
     let (element, big_endian) = element(header.descr).ok_or_else(|| {
-        format!("the array's type `{}` is not read, but integers of 1 to 8 bytes and floats of 4 and 8 bytes are", header.descr)
+        format!(
+            "the array's type `{}` is not read, but integers of 1 to 8 bytes and floats of 4 and 8 bytes are",
+            header.descr
+        )
     })?;
     Array::new(element, big_endian, header.shape, file, start)
 }
@@ -145,10 +148,16 @@ impl<'a> Rest<'a> {
     }
 }
 
-/// Begins an npy file of known shape; its numbers follow one by one.
-///
-/// # Errors
-/// It cannot be written.
-pub fn begin<T: npyz::AutoSerialize>(output: &mut Output, shape: &[u64]) -> io::Result<NpyWriter<T, &mut Output>> {
-    npyz::WriteOptions::new().default_dtype().shape(shape).writer(output).begin_nd()
+/// The bytes before the numbers of an npy file.
+pub fn header_bytes(descr: &str, shape: &[u64]) -> Vec<u8> {
+    let sizes: String = shape.iter().map(|size| format!("{size}, ")).collect();
+    let text = format!("{{'descr': '{descr}', 'fortran_order': False, 'shape': ({}), }}", sizes.trim_end());
+    // The numbers begin at a multiple of 64, and the last byte before them is a line feed.
+    let end = (10 + text.len() + 1).next_multiple_of(64);
+    let mut bytes = b"\x93NUMPY\x01\x00".to_vec();
+    bytes.extend(u16::try_from(end - 10).expect("a few sizes").to_le_bytes());
+    bytes.extend(text.bytes());
+    bytes.resize(end - 1, b' ');
+    bytes.push(b'\n');
+    bytes
 }

@@ -36,6 +36,16 @@ impl<'a> Attributes<'a> {
         Ok(self.take(name, attribute_type::INT)?.map_or(default, |a| a.i))
     }
 
+    /// An integer that must be there.
+    pub fn required_int(&mut self, name: &str) -> Result<i64, Diagnostic> {
+        match self.take(name, attribute_type::INT)? {
+            Some(attribute) => Ok(attribute.i),
+            None => {
+                Err(limits::ATTRIBUTE_GIVEN.refuse(format!("a node without `{name}`")).at(self.place()).attribute(name))
+            }
+        }
+    }
+
     /// A float.
     pub fn float(&mut self, name: &str, default: f32) -> Result<f64, Diagnostic> {
         Ok(f64::from(self.take(name, attribute_type::FLOAT)?.map_or(default, |a| a.f)))
@@ -60,10 +70,9 @@ impl<'a> Attributes<'a> {
     /// Refuses what nobody has read.
     pub fn finish(self) -> Result<(), Diagnostic> {
         match self.left.first() {
-            Some(a) => Err(limits::ATTRIBUTE
-                .refuse(format!("attribute `{}`", a.name))
-                .at(self.place())
-                .attribute(&a.name)),
+            Some(a) => {
+                Err(limits::ATTRIBUTE.refuse(format!("attribute `{}`", a.name)).at(self.place()).attribute(&a.name))
+            }
             None => Ok(()),
         }
     }

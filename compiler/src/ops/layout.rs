@@ -2,19 +2,18 @@
 
 use crate::diagnostic::Diagnostic;
 use crate::limits;
-use crate::tensor::{Array, Grid, Tensor, checked_len};
+use crate::tensor::{Array, Grid, MAX_RANK, Tensor, checked_len};
 
 /// Shape after `Reshape`.
-pub fn reshape(
-    dims: &[usize],
-    shape: Option<&Tensor>,
-    allow_zero: bool,
-) -> Result<Vec<usize>, Diagnostic> {
+pub fn reshape(dims: &[usize], shape: Option<&Tensor>, allow_zero: bool) -> Result<Vec<usize>, Diagnostic> {
     let Some(shape) = shape else {
         return Err(limits::RESHAPE_SHAPE.refuse("a computed shape"));
     };
     let wanted = &shape.array.data;
     let refuse = || limits::RESHAPE_SHAPE.refuse(format!("shape {wanted:?} for {dims:?}"));
+    if wanted.len() > MAX_RANK {
+        return Err(refuse());
+    }
     let mut inferred = None;
     let mut out = Vec::new();
     for (axis, &d) in wanted.iter().enumerate() {
@@ -40,9 +39,7 @@ pub fn reshape(
 pub fn flatten(dims: &[usize], axis: i64) -> Result<Vec<usize>, Diagnostic> {
     let from_end = if axis < 0 { dims.len() as i64 } else { 0 };
     match axis.checked_add(from_end).and_then(|axis| usize::try_from(axis).ok()) {
-        Some(axis) if axis <= dims.len() => {
-            Ok(vec![dims[..axis].iter().product(), dims[axis..].iter().product()])
-        }
+        Some(axis) if axis <= dims.len() => Ok(vec![dims[..axis].iter().product(), dims[axis..].iter().product()]),
         _ => Err(limits::RELABEL.refuse(format!("axis {axis} of shape {dims:?}"))),
     }
 }

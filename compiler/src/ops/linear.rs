@@ -70,9 +70,8 @@ pub fn parse_conv(at: &mut Attributes) -> Result<Conv, Diagnostic> {
         least: i64,
     ) -> Result<[u32; N], Diagnostic> {
         let list = at.ints(name)?.or(default).unwrap_or(vec![least; N]);
-        sizes(&list, least).ok_or_else(|| {
-            limits::CONV_SIZES.refuse(format!("{name} {list:?}")).at(at.place()).attribute(name)
-        })
+        sizes(&list, least)
+            .ok_or_else(|| limits::CONV_SIZES.refuse(format!("{name} {list:?}")).at(at.place()).attribute(name))
     }
     let kernel_given = kernel.is_some();
     let geometry = ir::Conv {
@@ -109,7 +108,7 @@ pub fn parse_gemm(at: &mut Attributes) -> Result<Gemm, Diagnostic> {
 /// The representation of quantized weights whose outputs are axis `axis`, if there is one.
 pub fn weight_kind(weights: &Tensor, axis: usize) -> Result<WeightKind, Diagnostic> {
     let Some(grid) = &weights.grid else {
-        return Err(limits::WEIGHTS.refuse("weights without a quantizer"));
+        return Err(limits::WEIGHTS.refuse("a layer whose weights have no quantizer"));
     };
     if grid.scale.along(axis, weights.array.dims.len()).is_none() {
         return Err(limits::WEIGHT_SCALE.refuse(format!("scale of shape {:?}", grid.scale.dims)));
@@ -125,17 +124,22 @@ pub fn weight_kind(weights: &Tensor, axis: usize) -> Result<WeightKind, Diagnost
                 Err(limits::WEIGHT_BITS.refuse(format!("{bits}-bit {kind} weights")))
             }
         },
-        Codes::Accumulator => Err(limits::WEIGHTS.refuse("weights that a layer computes")),
+        Codes::Accumulator => Err(limits::WEIGHTS.refuse("a layer whose weights are computed")),
     }
 }
 
 impl Conv {
     /// Geometry with the kernel of weights of this shape.
-    pub fn with_kernel(&self, weights: &[usize]) -> Option<ir::Conv> {
+    fn with_kernel(&self, weights: &[usize]) -> Option<ir::Conv> {
         let &[_, _, height, width] = weights else { return None };
         let kernel = sizes(&[i64::try_from(height).ok()?, i64::try_from(width).ok()?], 1)?;
-        (!self.kernel_given || kernel == self.geometry.kernel)
-            .then_some(ir::Conv { kernel, ..self.geometry })
+        (!self.kernel_given || kernel == self.geometry.kernel).then_some(ir::Conv { kernel, ..self.geometry })
+    }
+
+    /// Fixes the kernel size as that of the weights, which have been checked.
+    pub fn take_kernel(&mut self, weights: &[usize]) {
+        self.geometry = self.with_kernel(weights).expect("checked when the shape was inferred");
+        self.kernel_given = true;
     }
 
     /// Checks the inputs and gives the shape of the output.
@@ -157,17 +161,14 @@ impl Conv {
             return Err(shapes());
         }
         check_layer(data, weights, 0)?;
-        if let Some(bias) = inputs.get(2).copied().flatten() {
-            if bias.constant.is_none() || bias.dims != [outputs] {
-                let found = format!("bias of shape {:?} for {outputs} outputs", bias.dims);
-                return Err(limits::CONV_SHAPES.refuse(found));
-            }
+        if let Some(bias) = inputs.get(2).copied().flatten()
+            && (bias.constant.is_none() || bias.dims != [outputs])
+        {
+            let found = format!("bias of shape {:?} for {outputs} outputs", bias.dims);
+            return Err(limits::CONV_SHAPES.refuse(found));
         }
-        let shape = qnnsim_isa::descriptor::MapShape {
-            channels: channels as u32,
-            height: height as u32,
-            width: width as u32,
-        };
+        let shape =
+            qnnsim_isa::descriptor::MapShape { channels: channels as u32, height: height as u32, width: width as u32 };
         let [out_height, out_width] = geometry.output_size(shape);
         if out_height == 0 || out_width == 0 {
             let found = format!("a window of {:?} on shape {:?}", geometry.kernel, data.dims);
@@ -184,10 +185,8 @@ impl Conv {
     /// The whole output.
     pub fn eval(&self, inputs: &[Option<&Tensor>], dims: &[usize]) -> Tensor {
         let (data, weights) = (inputs[0].expect("required"), inputs[1].expect("required"));
-        let conv = self.with_kernel(&weights.array.dims).expect("checked");
-        let product = multiply(data, weights, 0, &[1, 1], |values, weights| {
-            convolve(&conv, values, weights, dims)
-        });
+        let conv = self.geometry;
+        let product = multiply(data, weights, 0, &[1, 1], |values, weights| convolve(&conv, values, weights, dims));
         match inputs.get(2).copied().flatten() {
             None => product,
             Some(bias) => {
@@ -204,10 +203,10 @@ impl Gemm {
     pub fn infer(&self, inputs: &Operands) -> Result<Vec<usize>, Diagnostic> {
         let (data, weights) = (inputs[0].expect("required"), inputs[1].expect("required"));
         let dims = infer_dense(data, weights, self.transpose_b)?;
-        if let Some(bias) = inputs.get(2).copied().flatten() {
-            if bias.constant.is_none() || broadcast([&dims[..], bias.dims]).as_ref() != Some(&dims) {
-                return Err(limits::GEMM_BIAS.refuse(format!("bias of shape {:?}", bias.dims)));
-            }
+        if let Some(bias) = inputs.get(2).copied().flatten()
+            && (bias.constant.is_none() || broadcast([&dims[..], bias.dims]).as_ref() != Some(&dims))
+        {
+            return Err(limits::GEMM_BIAS.refuse(format!("bias of shape {:?}", bias.dims)));
         }
         Ok(dims)
     }
@@ -219,11 +218,7 @@ impl Gemm {
 
     /// The whole output.
     pub fn eval(&self, inputs: &[Option<&Tensor>], dims: &[usize]) -> Tensor {
-        let mut out = dense(
-            inputs[0].expect("required"),
-            inputs[1].expect("required"),
-            self.transpose_b,
-        );
+        let mut out = dense(inputs[0].expect("required"), inputs[1].expect("required"), self.transpose_b);
         if self.alpha != 1.0 {
             out = Tensor::real(out.to_real().map(|x| Pointwise::Mul.apply(&[x, self.alpha])));
         }
@@ -241,15 +236,12 @@ pub fn infer_matmul(inputs: &Operands) -> Result<Vec<usize>, Diagnostic> {
 }
 
 fn infer_dense(data: Operand, weights: Operand, transposed: bool) -> Result<Vec<usize>, Diagnostic> {
-    match (data.dims, weights.dims) {
-        (&[1, inputs], &[rows, columns]) => {
-            let (rows, columns) = if transposed { (columns, rows) } else { (rows, columns) };
-            if rows == inputs && columns > 0 && data.constant.is_none() {
-                check_layer(data, weights, usize::from(!transposed))?;
-                return Ok(vec![1, columns]);
-            }
+    if let (&[1, inputs], &[rows, columns]) = (data.dims, weights.dims) {
+        let (rows, columns) = if transposed { (columns, rows) } else { (rows, columns) };
+        if rows == inputs && columns > 0 {
+            check_layer(data, weights, usize::from(!transposed))?;
+            return Ok(vec![1, columns]);
         }
-        _ => {}
     }
     let found = format!("a product of shapes {:?} and {:?}", data.dims, weights.dims);
     Err(limits::DENSE_VECTOR.refuse(found))
@@ -262,7 +254,7 @@ fn check_layer(data: Operand, weights: Operand, axis: usize) -> Result<(), Diagn
     }
     match weights.constant {
         Some(weights) => weight_kind(weights, axis).map(|_| ()),
-        None => Err(limits::WEIGHTS.refuse("weights that are computed")),
+        None => Err(limits::WEIGHTS.refuse("a layer whose weights are computed")),
     }
 }
 
@@ -272,9 +264,10 @@ pub fn dense(data: &Tensor, weights: &Tensor, transposed: bool) -> Tensor {
     multiply(data, weights, outputs_axis, &[], |values, weights| {
         let weights = weights.transpose(&axis);
         let inputs = values.data.len().max(1);
-        let sums = weights.data.chunks(inputs).map(|row| {
-            row.iter().zip(&values.data).map(|(weight, value)| weight * value).sum()
-        });
+        let sums = weights
+            .data
+            .chunks(inputs)
+            .map(|row| row.iter().zip(&values.data).map(|(weight, value)| weight * value).sum());
         let data: Vec<f64> = sums.collect();
         Array { dims: vec![1, data.len()], data }
     })

@@ -60,8 +60,7 @@ pub struct Operand<'a> {
 pub type Operands<'a> = [Option<Operand<'a>>];
 
 /// Domains of the QONNX operators: today's and those of earlier exporters.
-const QONNX_DOMAINS: [&str; 3] =
-    ["qonnx.custom_op.general", "onnx.brevitas", "finn.custom_op.general"];
+const QONNX_DOMAINS: [&str; 3] = ["qonnx.custom_op.general", "onnx.brevitas", "finn.custom_op.general"];
 
 impl Op {
     /// Reads the operator and the attributes of a node.

@@ -44,8 +44,8 @@ pub enum Pointwise {
 
 /// Reads the attributes of a `Quant`.
 pub fn parse_quant(at: &mut Attributes) -> Result<Pointwise, Diagnostic> {
-    let signed = at.int("signed", 1)? != 0;
-    let narrow = at.int("narrow", 0)? != 0;
+    let signed = at.required_int("signed")? != 0;
+    let narrow = at.required_int("narrow")? != 0;
     let mode = at.string("rounding_mode", "ROUND")?;
     let rounding = match mode.to_ascii_uppercase().as_str() {
         "ROUND" | "HALF_EVEN" => Rounding::HalfEven,
@@ -96,9 +96,7 @@ impl Pointwise {
             Pointwise::Mul => v[0] * v[1],
             Pointwise::Div => v[0] / v[1],
             Pointwise::Relu => v[0].max(0.0),
-            Pointwise::Normalize { epsilon } => {
-                (v[0] - v[3]) / (v[4] + epsilon).sqrt() * v[1] + v[2]
-            }
+            Pointwise::Normalize { epsilon } => (v[0] - v[3]) / (v[4] + epsilon).sqrt() * v[1] + v[2],
             Pointwise::BipolarQuant => sign(v[0]),
             Pointwise::Quant { rounding, .. } => {
                 let x = v[0] / v[1] + v[2];
@@ -127,9 +125,7 @@ impl Pointwise {
     pub fn codes(self, bits: f64) -> Codes {
         match self {
             Pointwise::Quant { signed: true, .. } if bits == 1.0 => Codes::Bipolar,
-            Pointwise::Quant { signed, narrow, .. } => {
-                Codes::Int { code: Code { bits: bits as u32, signed }, narrow }
-            }
+            Pointwise::Quant { signed, narrow, .. } => Codes::Int { code: Code { bits: bits as u32, signed }, narrow },
             _ => Codes::Bipolar,
         }
     }
@@ -177,9 +173,7 @@ impl Pointwise {
             let found = format!("this operation on shapes {:?} and {:?}", a.dims, b.dims);
             limits::ONE_CONSTANT.refuse(found)
         };
-        let dims = broadcast([a.dims, b.dims])
-            .filter(|dims| checked_len(dims).is_some())
-            .ok_or_else(refuse)?;
+        let dims = broadcast([a.dims, b.dims]).filter(|dims| checked_len(dims).is_some()).ok_or_else(refuse)?;
         match (a.constant, b.constant) {
             (None, None) => return Err(limits::ONE_CONSTANT.refuse("an operation on two maps")),
             (None, Some(_)) if dims != a.dims => return Err(refuse()),
@@ -214,10 +208,9 @@ impl Pointwise {
             inputs.iter().enumerate().map(|(i, tensor)| self.argument(i, tensor, dims.len())).collect();
         match self {
             // Integers stay integers.
-            Pointwise::Relu => Tensor {
-                array: inputs[0].array.map(|x| self.apply(&[x])),
-                grid: inputs[0].grid.clone(),
-            },
+            Pointwise::Relu => {
+                Tensor { array: inputs[0].array.map(|x| self.apply(&[x])), grid: inputs[0].grid.clone() }
+            }
             _ => {
                 let array = zip(dims, &arguments.iter().collect::<Vec<_>>(), |v| self.apply(v));
                 let grid = self.quantizes().then(|| Grid {

@@ -16,11 +16,8 @@ pub struct Model {
 impl Model {
     /// A model whose input `x` has this shape.
     pub fn new(input: &[i64]) -> Self {
-        let graph = GraphProto {
-            name: "test".to_owned(),
-            input: vec![value_info("x", input)],
-            ..GraphProto::default()
-        };
+        let graph =
+            GraphProto { name: "test".to_owned(), input: vec![value_info("x", input)], ..GraphProto::default() };
         Model { graph, opset: 18 }
     }
 
@@ -77,18 +74,10 @@ impl Model {
     }
 
     /// A `Quant` with a rounding mode.
-    pub fn quant_with(
-        &mut self,
-        x: &str,
-        scale: f32,
-        bits: u32,
-        signed: bool,
-        mode: &str,
-    ) -> String {
+    pub fn quant_with(&mut self, x: &str, scale: f32, bits: u32, signed: bool, mode: &str) -> String {
         let (scale, zero) = (self.scalar(scale), self.scalar(0.0));
         let bits = self.scalar(bits as f32);
-        let attributes =
-            [int("signed", i64::from(signed)), int("narrow", 0), string("rounding_mode", mode)];
+        let attributes = [int("signed", i64::from(signed)), int("narrow", 0), string("rounding_mode", mode)];
         self.node("Quant", &[x, &scale, &zero, &bits], &attributes)
     }
 

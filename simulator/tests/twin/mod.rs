@@ -13,7 +13,9 @@ pub mod generate;
 use std::collections::{BTreeMap, VecDeque};
 
 use qnnsim_isa::operand::{Memory, ThresholdKind};
-use qnnsim_isa::table::{LdDst, LdMap, LdRow, LdSrc, MacAct, MacShape, MacWgt, PoolDst, StMap, Steps, ThrMode, ThrTable};
+use qnnsim_isa::table::{
+    LdDst, LdMap, LdRow, LdSrc, MacAct, MacShape, MacWgt, PoolDst, StMap, Steps, ThrMode, ThrTable,
+};
 use qnnsim_isa::{Action, HardwarePoint, Instruction, Program, Unit};
 use qnnsim_simulator::timing::{Code, Issue, Observer, Stall, Start, Timing, Work, run};
 use qnnsim_simulator::{Fault, Trap};
@@ -180,8 +182,9 @@ struct Front {
     active: Config,
     /// Steps left of the instruction that has left the queue.
     running: Option<(u32, Steps, u32)>,
-    /// The generator: number of the next step of work that resumes.
+    /// The generator: number of the next step of work that resumes, and LOAD's bytes before it.
     next: u64,
+    done: u64,
 }
 
 /// The step whose turn it is.
@@ -192,8 +195,9 @@ struct Turn {
     sync: bool,
     /// It is at the head of the queue and leaves it when it issues.
     head: bool,
-    /// Number of the step, for work.
+    /// Number of the step, for work, and LOAD's bytes before it.
     n: u64,
+    done: u64,
 }
 
 /// A step of LOAD between its first burst and its write.
@@ -234,12 +238,10 @@ struct Flight {
     burst: Burst,
 }
 
-/// The claims that go from an earlier rule to a later one, and whether anything was decided at all.
+/// What earlier rules of this cycle have decided, for later ones. (A port or the DRAM is claimed by taking it.)
 #[derive(Default)]
 struct Claims {
     decided: bool,
-    read_port: bool,
-    write_port: bool,
     /// Units that took a word or issued a step.
     configured: [bool; 4],
     issued: [bool; 4],
@@ -508,9 +510,7 @@ impl<'a> Twin<'a> {
     fn r2_sync(&mut self, claims: &mut Claims) {
         for unit in Unit::ALL {
             let Some(turn) = self.turn(unit, claims).filter(|t| t.sync) else { continue };
-            if self.stage_free(unit)
-                && self.missing(&turn).is_none()
-                && (turn.steps.post == 0 || self.pipe_empty(unit))
+            if self.stage_free(unit) && self.missing(&turn).is_none() && (turn.steps.post == 0 || self.pipe_empty(unit))
             {
                 self.begin(unit, &turn, claims);
                 self.sync_posts.push(turn.steps.post);
@@ -536,7 +536,6 @@ impl<'a> Twin<'a> {
         self.store_read.issue(cycles, StoreStep { word: turn.word, post: turn.steps.post, beats });
         self.store_buffers += 1;
         self.read_port = cycles;
-        claims.read_port = true;
         self.record(Some(Unit::Store), Some(turn.word), Kind::StoreRead { held: cycles });
     }
 
@@ -550,7 +549,6 @@ impl<'a> Twin<'a> {
         self.load_write.issue(step.write_cycles, (step.post, step.bursts));
         if step.write_port {
             self.write_port = step.write_cycles;
-            claims.write_port = true;
         }
         claims.decided = true;
         self.record(Some(Unit::Load), Some(step.word), Kind::LoadWrite { held: step.write_cycles });
@@ -558,7 +556,7 @@ impl<'a> Twin<'a> {
 
     fn r5_mac(&mut self, claims: &mut Claims) {
         let Some(turn) = self.turn(Unit::Mac, claims).filter(|t| !t.sync) else { return };
-        if !self.stage_free(Unit::Mac) || self.missing(&turn).is_some() || self.read_port > 0 || claims.read_port {
+        if !self.stage_free(Unit::Mac) || self.missing(&turn).is_some() || self.read_port > 0 {
             return;
         }
         let shape = self.config(Unit::Mac, &turn).shape.expect("configured");
@@ -571,7 +569,7 @@ impl<'a> Twin<'a> {
     }
 
     fn r6_thr_write(&mut self, claims: &mut Claims) {
-        if !self.thr_write.free() || self.thr_ready.is_empty() || self.write_port > 0 || claims.write_port {
+        if !self.thr_write.free() || self.thr_ready.is_empty() || self.write_port > 0 {
             return;
         }
         let ready = self.thr_ready.pop_front().expect("there is one");
@@ -685,17 +683,17 @@ impl<'a> Twin<'a> {
         }
         if let Some((word, steps, _)) = front.running {
             let sync = matches!(self.streams[self.stream][word as usize].action(), Action::Sync(..));
-            return Some(Turn { word, steps, sync, head: false, n: front.next });
+            return Some(Turn { word, steps, sync, head: false, n: front.next, done: front.done });
         }
         if claims.configured[unit as usize] {
             return None;
         }
         let &word = front.queue.front()?;
         match self.streams[self.stream][word as usize].action() {
-            Action::Sync(_, steps) => Some(Turn { word, steps, sync: true, head: true, n: 0 }),
+            Action::Sync(_, steps) => Some(Turn { word, steps, sync: true, head: true, n: 0, done: 0 }),
             Action::Work(_, steps) => {
-                let n = if steps.resume { front.next } else { 0 };
-                Some(Turn { word, steps, sync: false, head: true, n })
+                let (n, done) = if steps.resume { (front.next, front.done) } else { (0, 0) };
+                Some(Turn { word, steps, sync: false, head: true, n, done })
             }
             Action::Configure(_) => unreachable!("R1 has taken it"),
             Action::Halt => unreachable!("HALT goes to no queue"),
@@ -727,7 +725,11 @@ impl<'a> Twin<'a> {
             }
         }
         if !turn.sync {
-            front.next = turn.n + 1;
+            let adds = unit == Unit::Mac && front.active.shape.is_some_and(|shape| shape.add);
+            front.next = if adds { turn.n } else { turn.n + 1 };
+            if let (Unit::Load, Some(src)) = (unit, front.active.src) {
+                front.done = turn.done + u64::from(src.bytes);
+            }
         }
         let (_, _, left) = front.running.as_mut().expect("the instruction is running");
         *left -= 1;
@@ -839,7 +841,7 @@ impl<'a> Twin<'a> {
             post: turn.steps.post,
             write_cycles,
             write_port: matches!(dst.memory, Memory::Act | Memory::Pack),
-            beats: self.beats(u64::from(src.dram) + turn.n * bytes, bytes),
+            beats: self.beats(u64::from(src.dram) + turn.done, bytes),
             bursts: 0,
             arrived: 0,
         }
@@ -941,6 +943,33 @@ struct DrainStep {
     begins: bool,
     completes: bool,
     write_cycles: u64,
+}
+
+impl std::fmt::Display for History {
+    /// A line an issue: cycle, unit, index of the instruction, what; then the end.
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        for event in &self.events {
+            write!(f, "{} ", event.cycle)?;
+            if let (Some(unit), Some(word)) = (event.unit, event.word) {
+                write!(f, "{} #{word} ", unit.name())?;
+            }
+            match event.kind {
+                Kind::Sync => writeln!(f, "sync")?,
+                Kind::LoadBurst { beats, end, .. } | Kind::StoreBurst { beats, end } => {
+                    writeln!(f, "burst of {beats} until {end}")?;
+                }
+                Kind::LoadWrite { held } | Kind::ThrWrite { held } => writeln!(f, "write {held}")?,
+                Kind::Mac { held } => writeln!(f, "array {held}")?,
+                Kind::Drain { held } => writeln!(f, "drain {held}")?,
+                Kind::StoreRead { held } => writeln!(f, "read {held}")?,
+                Kind::Fetch { words, end, .. } => writeln!(f, "fetch {words} until {end}")?,
+            }
+        }
+        match self.ending {
+            Ending::Cycles(cycles) => writeln!(f, "{} end", cycles - 1),
+            Ending::Deadlock(cycle) => writeln!(f, "{cycle} deadlock"),
+        }
+    }
 }
 
 /// Runs the twin.

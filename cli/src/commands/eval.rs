@@ -1,0 +1,324 @@
+//! `qnnsim eval`: many images, their accuracy, totals and results.
+
+use std::collections::BTreeMap;
+use std::io::Write;
+use std::path::Path;
+use std::sync::Mutex;
+
+use indicatif::{ProgressBar, ProgressStyle};
+use qnnsim_isa::descriptor::OutputDescriptor;
+use qnnsim_simulator::Simulation;
+use qnnsim_simulator::report::{ColdWarm, Report};
+use qnnsim_simulator::values::Executor;
+use rayon::prelude::*;
+use serde::Serialize;
+use serde_json::Value;
+
+use super::run::{channels_first, output_shape};
+use super::{class, print_json, simulate, technology};
+use crate::args::{EvalArgs, Format};
+use crate::failure::{Failure, print, warn};
+use crate::files::{self, Output};
+use crate::images::{Encoder, Images, npy_header, read_labels};
+use crate::render::{self, Column, energy, facts, grouped, table, time};
+use crate::stub::More;
+
+/// Images whose results are held before they are written; the progress shows as often.
+const BLOCK_IMAGES_MAX: usize = 4096;
+/// Outputs that a block holds, if that makes fewer images.
+const BLOCK_VALUES_MAX: usize = 1 << 22;
+/// Images that a thread takes at a time.
+const CHUNK_IMAGES_MAX: usize = 32;
+
+/// Cold, warm, and all images together.
+#[derive(Debug, Serialize)]
+struct Total<T> {
+    cold: T,
+    warm: T,
+    total: T,
+}
+
+/// The JSON object.
+#[derive(Debug, Serialize)]
+struct Json<'a> {
+    name: &'a str,
+    images: usize,
+    /// Part of the images whose class is their label, null without labels.
+    accuracy: Option<f64>,
+    correct: Option<u64>,
+    cycles: Total<u64>,
+    energy_pj: Total<f64>,
+    latency_us: Total<f64>,
+    power_mw: ColdWarm<f64>,
+    images_per_s: f64,
+    /// Whether 8-bit images go into DRAM as they are; null where the images are not made of pixels.
+    pixels_unchanged: Option<bool>,
+    /// Values that the quantizer clipped.
+    clipped: u64,
+    hw: &'a BTreeMap<String, Value>,
+}
+
+/// Runs many images.
+///
+/// # Errors
+/// Something given is wrong, or the machine traps.
+pub fn run(args: &EvalArgs) -> Result<(), Failure> {
+    if args.output.is_some() && args.output == args.output_int {
+        return Err(Failure::misuse("--output and --output-int name the same file"));
+    }
+    let program = files::read_program(&args.program)?;
+    let technology = technology(&args.technology, &program)?;
+    let images = Images::read(&args.images, &program.input)?;
+    let labels = args.labels.as_deref().map(|path| labels(path, args, &images, &program.output)).transpose()?;
+    let count = images.count().min(args.limit.map_or(usize::MAX, |n| usize::try_from(n).unwrap_or(usize::MAX)));
+    let sources = [Some(&args.program), Some(&args.images), args.labels.as_ref()];
+    let sources: Vec<&Path> = sources.into_iter().flatten().map(AsRef::as_ref).collect();
+    let create = |path: &Option<_>| path.as_deref().map(|path: &Path| Output::create(path, &sources)).transpose();
+    if args.output_int.is_some() && program.output.code.max() > i64::from(i32::MAX) {
+        return Err(Failure::misuse(
+            "--output-int: the program's accumulators are 32 bits unsigned, more than int32 holds",
+        ));
+    }
+    // Before the work, so that a mistake in a path costs none of it.
+    let (real, integer) = (create(&args.output)?, create(&args.output_int)?);
+
+    let simulation = simulate(&args.program, &program)?;
+    let report = simulation.report(&technology.0, technology.1);
+    let descriptor = &simulation.program().output;
+    let mut real = real.map(|file| Npy::begin(file, "<f8", count, descriptor)).transpose()?;
+    let mut integer = integer.map(|file| Npy::begin(file, "<i4", count, descriptor)).transpose()?;
+    let input = &simulation.program().input;
+    let evaluation =
+        Evaluation { descriptor, images: &images, encoder: Encoder::new(input), labels: labels.as_deref() };
+    let counts = evaluation.blocks(&simulation, count, |accumulators| {
+        if let Some(npy) = &mut integer {
+            // Refused above if they could be longer.
+            npy.write(accumulators, descriptor, |integer| (integer as i32).to_le_bytes())?;
+        }
+        match &mut real {
+            Some(npy) => npy.write(&descriptor.real(accumulators), descriptor, f64::to_le_bytes),
+            None => Ok(()),
+        }
+    })?;
+    real.into_iter().chain(integer).try_for_each(|npy| npy.file.finish())?;
+    if counts.clipped > 0 {
+        warn(format_args!("the input quantizer clips {} values of the images", grouped(counts.clipped)));
+    }
+
+    let pixels_unchanged = images.are_pixels().then(|| input.pixels_unchanged());
+    let json = json(&report, pixels_unchanged, count, labels.map(|_| counts.correct), counts.clipped);
+    match args.format {
+        Format::Json => print_json(&json),
+        Format::Table => print(&text(&report, &json)),
+    }
+}
+
+/// The labels, as many as images, each a class of the program.
+fn labels(path: &Path, args: &EvalArgs, images: &Images, output: &OutputDescriptor) -> Result<Vec<i64>, Failure> {
+    if !output.is_vector() {
+        let failure = Failure::misuse("--labels: the program's output is a map, so an image has no class");
+        return Err(failure.help("leave --labels out, and take the results with --output FILE.npy"));
+    }
+    let labels = read_labels(path)?;
+    if labels.len() != images.count() {
+        return Err(Failure::misuse(format_args!(
+            "`{}` holds {} labels, but `{}` holds {} images",
+            path.display(),
+            labels.len(),
+            args.images.display(),
+            images.count()
+        )));
+    }
+    let classes = i64::from(output.shape.channels);
+    match labels.iter().position(|label| !(0..classes).contains(label)) {
+        None => Ok(labels),
+        Some(at) => Err(Failure::misuse(format_args!(
+            "`{}`: label {at} is {}, but the program has the classes 0 to {}",
+            path.display(),
+            labels[at],
+            classes - 1
+        ))),
+    }
+}
+
+/// What is counted over images.
+#[derive(Debug, Clone, Copy, Default)]
+struct Counts {
+    correct: u64,
+    clipped: u64,
+}
+
+/// What one thread needs, made once.
+struct Worker<'a> {
+    executor: Executor<'a>,
+    input: Vec<u8>,
+    output: Vec<i64>,
+    counts: Counts,
+}
+
+/// What all threads read.
+struct Evaluation<'a> {
+    descriptor: &'a OutputDescriptor,
+    images: &'a Images,
+    encoder: Encoder<'a>,
+    labels: Option<&'a [i64]>,
+}
+
+impl Evaluation<'_> {
+    /// Outputs of one image.
+    fn outputs(&self) -> usize {
+        self.descriptor.shape.values()
+    }
+
+    /// Computes the first `count` images block by block, and hands on the accumulators of each block.
+    fn blocks(
+        &self,
+        simulation: &Simulation,
+        count: usize,
+        mut finished: impl FnMut(&[i64]) -> Result<(), Failure>,
+    ) -> Result<Counts, Failure> {
+        let threads = rayon::current_num_threads().min(count);
+        let worker = |_| Worker {
+            executor: simulation.executor(),
+            input: vec![0; simulation.program().input.shape.values()],
+            output: Vec::new(),
+            counts: Counts::default(),
+        };
+        let mut workers: Vec<Worker> = (0..threads).map(worker).collect();
+        let block_images = (BLOCK_VALUES_MAX / self.outputs()).clamp(1, BLOCK_IMAGES_MAX);
+        let mut accumulators = vec![0; block_images.min(count) * self.outputs()];
+        let progress = progress(count);
+        for first in (0..count).step_by(block_images) {
+            let images = block_images.min(count - first);
+            let block = &mut accumulators[..images * self.outputs()];
+            self.block(&mut workers, first, block);
+            finished(block)?;
+            progress.inc(images as u64);
+        }
+        progress.finish_and_clear();
+        Ok(workers.iter().fold(Counts::default(), |sum, worker| Counts {
+            correct: sum.correct + worker.counts.correct,
+            clipped: sum.clipped + worker.counts.clipped,
+        }))
+    }
+
+    /// Computes the images from `first` on, as many as `block` has room for, on all threads: each takes
+    /// the next few images as soon as it is done with its last.
+    fn block(&self, workers: &mut [Worker], first: usize, block: &mut [i64]) {
+        let images = block.len() / self.outputs();
+        let chunk_images = (images / (4 * workers.len())).clamp(1, CHUNK_IMAGES_MAX);
+        let chunks = Mutex::new(block.chunks_mut(chunk_images * self.outputs()).zip((first..).step_by(chunk_images)));
+        workers.par_iter_mut().for_each(|worker| {
+            let next = || chunks.lock().expect("no thread panics while it holds this").next();
+            while let Some((chunk, first)) = next() {
+                self.chunk(worker, first, chunk);
+            }
+        });
+    }
+
+    fn chunk(&self, worker: &mut Worker, first: usize, chunk: &mut [i64]) {
+        for (accumulators, index) in chunk.chunks_exact_mut(self.outputs()).zip(first..) {
+            worker.counts.clipped += self.encoder.encode(self.images, index, &mut worker.input);
+            worker.executor.run(&worker.input, &mut worker.output);
+            accumulators.copy_from_slice(&worker.output);
+        }
+        let Some(labels) = self.labels else { return };
+        let real = self.descriptor.real(chunk);
+        let right = |(outputs, label): &(&[f64], &i64)| class(outputs) as i64 == **label;
+        worker.counts.correct += real.chunks_exact(self.outputs()).zip(&labels[first..]).filter(right).count() as u64;
+    }
+}
+
+/// A bar on a terminal; elsewhere nothing.
+fn progress(images: usize) -> ProgressBar {
+    let style = ProgressStyle::with_template("{bar:40} {human_pos} of {human_len} images, {eta} left");
+    ProgressBar::new(images as u64).with_style(style.expect("a legal template"))
+}
+
+/// An npy file of one type of number, [N, K].
+struct Npy {
+    file: Output,
+    bytes: Vec<u8>,
+}
+
+impl Npy {
+    fn begin(mut file: Output, element: &str, count: usize, descriptor: &OutputDescriptor) -> Result<Self, Failure> {
+        let sizes = [vec![count as u64], output_shape(descriptor.shape)].concat();
+        let header = npy_header(element, &sizes);
+        file.write_all(&header).map_err(|error| file.refuse(&error))?;
+        Ok(Npy { file, bytes: Vec::new() })
+    }
+
+    /// Writes the outputs of some images, given with channels last.
+    fn write<T: Copy, const N: usize>(
+        &mut self,
+        values: &[T],
+        descriptor: &OutputDescriptor,
+        bytes: impl Fn(T) -> [u8; N],
+    ) -> Result<(), Failure> {
+        self.bytes.clear();
+        for image in values.chunks_exact(descriptor.shape.values()) {
+            self.bytes.extend(channels_first(image, descriptor.shape).into_iter().flat_map(&bytes));
+        }
+        self.file.write_all(&self.bytes).map_err(|error| self.file.refuse(&error))
+    }
+}
+
+fn json<'a>(
+    report: &'a Report,
+    pixels_unchanged: Option<bool>,
+    images: usize,
+    correct: Option<u64>,
+    clipped: u64,
+) -> Json<'a> {
+    // One cold image and then warm ones.
+    let warm = images as u64 - 1;
+    let total =
+        |pair: ColdWarm<f64>| Total { cold: pair.cold, warm: pair.warm, total: pair.cold + warm as f64 * pair.warm };
+    let cycles = report.cycles;
+    Json {
+        name: &report.name,
+        images,
+        accuracy: correct.map(|correct| correct as f64 / images as f64),
+        correct,
+        cycles: Total { cold: cycles.cold, warm: cycles.warm, total: cycles.cold + warm * cycles.warm },
+        energy_pj: total(report.energy_pj),
+        latency_us: total(report.latency_us),
+        power_mw: report.power_mw,
+        images_per_s: report.images_per_s,
+        pixels_unchanged,
+        clipped,
+        hw: &report.hw,
+    }
+}
+
+fn text(report: &Report, json: &Json) -> String {
+    let accuracy = match (json.accuracy, json.correct) {
+        (Some(accuracy), Some(correct)) => {
+            format!("{:.2} % ({} of {})", 100.0 * accuracy, grouped(correct), grouped(json.images as u64))
+        }
+        _ => "unknown without --labels".into(),
+    };
+    let pixels = match json.pixels_unchanged {
+        Some(true) => "pixels go in unchanged",
+        Some(false) => "pixels are translated on the host",
+        None => "real inputs are quantized on the host",
+    };
+    let head = facts(&[
+        ("program", format!("{} on {}", report.name, render::point(report))),
+        ("images", format!("{}; {pixels}", grouped(json.images as u64))),
+        ("accuracy", accuracy),
+        ("throughput", format!("{} images a second, warm", grouped(json.images_per_s.round() as u64))),
+        ("mean power", format!("{}, warm", render::power(json.power_mw.warm))),
+    ]);
+    let columns =
+        [Column::Text(""), Column::Number("cold image"), Column::Number("warm image"), Column::Number("all images")];
+    let row = |name: &str, values: [String; 3]| [vec![name.to_owned()], values.to_vec()].concat();
+    let by = |total: &Total<f64>, unit: fn(f64) -> String| [total.cold, total.warm, total.total].map(unit);
+    let rows = vec![
+        row("cycles", [json.cycles.cold, json.cycles.warm, json.cycles.total].map(grouped)),
+        row("time", by(&json.latency_us, time)),
+        row("energy", by(&json.energy_pj, energy)),
+    ];
+    head + "\n" + &table(&columns, rows, false)
+}

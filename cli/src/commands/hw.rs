@@ -1,0 +1,83 @@
+//! `qnnsim hw`: the parameters of a hardware point.
+
+use qnnsim_isa::hardware::{HardwarePoint, Overrides, PARAMETERS};
+use ron::ser::PrettyConfig;
+use serde_json::json;
+
+use super::{fingerprint, memories, memory_sizes, point, point_values, print_json};
+use crate::args::{HwArgs, PointFormat};
+use crate::failure::{Failure, print};
+use crate::render::{Column, facts, grouped, table, title};
+
+/// Prints a hardware point.
+///
+/// # Errors
+/// The point cannot be.
+pub fn run(args: &HwArgs) -> Result<(), Failure> {
+    let (point, overrides) = point(&args.point)?;
+    match args.format {
+        PointFormat::Table => print(&text(&point, &overrides)),
+        PointFormat::Json => print_json(&json!({
+            "hw": point_values(&point),
+            "set": said(&overrides),
+            "memories": memory_sizes(&point),
+            "products_per_cycle": products_per_cycle(&point),
+        })),
+        PointFormat::Ron => {
+            let options = ron::Options::default().with_default_extension(ron::extensions::Extensions::IMPLICIT_SOME);
+            let pretty = PrettyConfig::new().depth_limit(1).new_line("\n");
+            print(&(options.to_string_pretty(&point.to_overrides(), pretty).expect("plain data serializes") + "\n"))
+        }
+    }
+}
+
+/// The keys that --hw and --set give a value.
+fn said(overrides: &Overrides) -> Vec<&'static str> {
+    let written = serde_json::to_value(overrides).expect("plain data serializes");
+    let is_said = |key: &str| match key.split_once('.') {
+        Some((group, name)) => !written[group][name].is_null(),
+        None => !written[key].is_null(),
+    };
+    PARAMETERS.iter().map(|p| p.key).chain(["technology"]).filter(|key| is_said(key)).collect()
+}
+
+fn products_per_cycle(point: &HardwarePoint) -> u64 {
+    [point.mac_rows, point.mac_cols, point.mac_lanes].map(u64::from).iter().product()
+}
+
+fn text(point: &HardwarePoint, overrides: &Overrides) -> String {
+    let said = said(overrides);
+    let columns = [
+        Column::Text("parameter"),
+        Column::Number("value"),
+        Column::Text("unit"),
+        Column::Text("set"),
+        Column::Text("default"),
+        Column::Text("range"),
+        Column::Text("meaning"),
+    ];
+    let mark = |key: &str| if said.contains(&key) { "*".to_owned() } else { String::new() };
+    let rows = PARAMETERS
+        .iter()
+        .zip(point.values())
+        .map(|(p, value)| {
+            vec![
+                p.key.into(),
+                value.to_string(),
+                p.unit.into(),
+                mark(p.key),
+                p.default.into(),
+                format!("{} to {}", p.range.start(), p.range.end()),
+                p.doc.into(),
+            ]
+        })
+        .collect();
+    let head = facts(&[
+        ("array", format!("{} (rows x cols x lanes)", point.short_name())),
+        ("peak", format!("{} one-bit products a cycle", grouped(products_per_cycle(point)))),
+        ("technology", format!("{}{}", point.technology, if said.contains(&"technology") { " (set)" } else { "" })),
+        ("fingerprint", fingerprint(point)),
+    ]);
+    let parameters = table(&columns, rows, false);
+    title("hardware point") + &head + "\n" + &parameters + "\n" + &memories(point)
+}

@@ -1,0 +1,163 @@
+//! `qnnsim inspect`: what a program file contains.
+
+use qnnsim_isa::Program;
+use qnnsim_isa::descriptor::{Code, HostOp};
+use qnnsim_isa::hardware::HardwarePoint;
+use qnnsim_isa::program::VERSION;
+use serde_json::{Value, json};
+
+use super::{fingerprint, memories, memory_sizes, point_values, print_json};
+use crate::args::{Format, InspectArgs};
+use crate::failure::{Failure, print};
+use crate::files;
+use crate::render::{Column, bytes, facts, grouped, shape, table, title};
+
+/// Prints the contents of a program file.
+///
+/// # Errors
+/// The file is no sound program.
+pub fn run(args: &InspectArgs) -> Result<(), Failure> {
+    let program = files::read_program(&args.program)?;
+    match args.format {
+        Format::Table => print(&text(&program)),
+        Format::Json => print_json(&json(&program)),
+    }
+}
+
+fn json(program: &Program) -> Value {
+    let regions: Vec<Value> = program
+        .regions()
+        .into_iter()
+        .map(|(name, address, bytes)| json!({"name": name, "dram": address, "bytes": bytes}))
+        .collect();
+    json!({
+        "name": program.name,
+        "version": VERSION,
+        "hw": point_values(&program.hardware),
+        "code_words": {"cold": program.cold.words.len(), "warm": program.warm.words.len()},
+        "regions": regions,
+        "input": program.input,
+        "pixels_unchanged": program.input.pixels_unchanged(),
+        "output": program.output,
+        "sample": program.sample.is_some(),
+        "layers": program.layers,
+        "semaphores": program.semaphores,
+        "memories": memory_sizes(&program.hardware),
+    })
+}
+
+fn text(program: &Program) -> String {
+    let mut out = title(format_args!("program {}", program.name));
+    out += &facts(&[
+        ("hardware", hardware(&program.hardware)),
+        ("clock", format!("{} MHz, {}", program.hardware.clock_mhz, program.hardware.technology)),
+        ("cold code", format!("{} words", grouped(program.cold.words.len() as u64))),
+        ("warm code", format!("{} words", grouped(program.warm.words.len() as u64))),
+        ("semaphores", program.semaphores.join(" ")),
+        ("sample", if program.sample.is_some() { "yes".into() } else { "none: `run` needs --input".into() }),
+    ]);
+    out += "\n";
+    out += &title("input");
+    out += &input(program);
+    out += "\n";
+    out += &title("output");
+    out += &output(program);
+    out += "\n";
+    out += &layers(program);
+    out += "\n";
+    out += &regions(program);
+    out += "\n";
+    out += &memories(&program.hardware);
+    out
+}
+
+fn hardware(point: &HardwarePoint) -> String {
+    let defaults = HardwarePoint::default();
+    let parameters = qnnsim_isa::hardware::PARAMETERS.iter().zip(point.values()).zip(defaults.values());
+    let others: Vec<String> = parameters
+        .filter(|((p, value), default)| value != default && p.in_fingerprint)
+        .map(|((p, value), _)| format!("{}={value}", p.key))
+        .collect();
+    let others = if others.is_empty() { "all defaults".into() } else { others.join(" ") };
+    format!("{}, {others} (fingerprint {})", point.short_name(), fingerprint(point))
+}
+
+fn code(code: Code) -> String {
+    format!("{} bits {}", code.bits, if code.signed { "signed" } else { "unsigned" })
+}
+
+fn input(program: &Program) -> String {
+    let input = &program.input;
+    let q = &input.quantizer;
+    let pixels = if input.pixels_unchanged() { "raw bytes go in unchanged" } else { "translated on the host" };
+    facts(&[
+        ("name", input.name.clone()),
+        ("shape", format!("{} (channels x height x width)", shape(input.shape))),
+        ("code", code(input.code)),
+        (
+            "quantizer",
+            format!(
+                "clip(round(real / {} + {}), {}, {}), rounding {:?}",
+                q.scale, q.zero_point, q.min, q.max, q.rounding
+            ),
+        ),
+        ("pixels", format!("real = {} x pixel + {}; {pixels}", input.pixel_scale, input.pixel_offset)),
+        ("byte", format!("code XOR {:#04x}", input.xor)),
+    ])
+}
+
+fn output(program: &Program) -> String {
+    let output = &program.output;
+    let ops: Vec<String> = output
+        .ops
+        .iter()
+        .map(|op| {
+            let (sign, v) = match op {
+                HostOp::Mul(v) => ("x", v),
+                HostOp::Add(v) => ("+", v),
+            };
+            match v[..] {
+                [one] => format!("{sign} {one}"),
+                _ => format!("{sign} one of {} by channel", v.len()),
+            }
+        })
+        .collect();
+    let classes = if output.classes.is_empty() { "not named".into() } else { output.classes.join(", ") };
+    facts(&[
+        ("name", output.name.clone()),
+        ("shape", format!("{} (channels x height x width)", shape(output.shape))),
+        ("code", code(output.code)),
+        ("real", format!("accumulator {}", ops.join(" ")).trim_end().to_owned()),
+        ("classes", classes),
+    ])
+}
+
+fn layers(program: &Program) -> String {
+    let columns = [
+        Column::Text("layer"),
+        Column::Number("products"),
+        Column::Number("bits a"),
+        Column::Number("bits w"),
+        Column::Text("map"),
+        Column::Text("what it does"),
+    ];
+    let rows = program
+        .layers
+        .iter()
+        .map(|layer| {
+            let [a, w] = layer.precision;
+            let map = layer.map.map_or(String::new(), |m| format!("{} at {}", shape(m.shape), m.base));
+            vec![layer.name.clone(), grouped(layer.products), a.to_string(), w.to_string(), map, layer.summary.clone()]
+        })
+        .collect();
+    table(&columns, rows, false)
+}
+
+fn regions(program: &Program) -> String {
+    let rows = program
+        .regions()
+        .into_iter()
+        .map(|(name, address, size)| vec![name.to_owned(), format!("{address:#010x}"), bytes(size)])
+        .collect();
+    table(&[Column::Text("DRAM region"), Column::Number("address"), Column::Number("size")], rows, false)
+}

@@ -1,0 +1,427 @@
+//! Reports as a person reads them, and the timeline in both its forms.
+
+use std::collections::BTreeMap;
+use std::fmt::{Display, Write};
+
+use anstyle::{AnsiColor, Style};
+use comfy_table::{CellAlignment, ContentArrangement, Table, presets};
+use qnnsim_isa::descriptor::MapShape;
+use qnnsim_simulator::report::{ColdWarm, Report};
+use qnnsim_simulator::trace::TraceLine;
+use serde_json::{Value, json};
+
+const TITLE: Style = Style::new().bold();
+const QUIET: Style = Style::new().dimmed();
+
+/// How a column is aligned: its title, and whether it holds numbers.
+#[derive(Debug, Clone, Copy)]
+pub enum Column {
+    /// Words, aligned left.
+    Text(&'static str),
+    /// Numbers, aligned right.
+    Number(&'static str),
+}
+
+/// A table without lines; its last row is set off if `total` says so.
+pub fn table(columns: &[Column], rows: Vec<Vec<String>>, total: bool) -> String {
+    let mut table = Table::new();
+    table.load_style(presets::NOTHING).set_content_arrangement(ContentArrangement::Disabled);
+    table.set_header(columns.iter().map(|(Column::Text(title) | Column::Number(title))| title));
+    table.add_rows(rows);
+    for (shown, column) in table.column_iter_mut().zip(columns) {
+        shown.set_padding((0, 2));
+        shown.set_cell_alignment(match column {
+            Column::Text(_) => CellAlignment::Left,
+            Column::Number(_) => CellAlignment::Right,
+        });
+    }
+    let last = table.row_count();
+    let mut out = String::new();
+    for (index, line) in table.lines().enumerate() {
+        let line = line.trim_end();
+        let style = if index == 0 || total && index == last { TITLE } else { Style::new() };
+        let _ = writeln!(out, "{style}{line}{style:#}");
+    }
+    out
+}
+
+/// A title over a table.
+pub fn title(text: impl Display) -> String {
+    format!("{TITLE}{text}{TITLE:#}\n")
+}
+
+/// Lines of a name and a value.
+pub fn facts(facts: &[(&str, String)]) -> String {
+    let width = facts.iter().map(|(name, _)| name.len()).max().unwrap_or(0);
+    facts.iter().map(|(name, value)| format!("  {name:width$}  {value}\n")).collect()
+}
+
+/// A number in groups of three digits.
+pub fn grouped(number: u64) -> String {
+    let digits = number.to_string();
+    let groups: Vec<&str> =
+        digits.as_bytes().rchunks(3).rev().map(|g| std::str::from_utf8(g).expect("digits")).collect();
+    groups.join(",")
+}
+
+/// A quantity with the largest unit that leaves a digit before the point.
+fn scaled(value: f64, units: &[&str]) -> String {
+    let steps = units.len().saturating_sub(1);
+    let step = (0..steps).find(|&step| value.abs() < 999.95 * 1000f64.powi(step as i32)).unwrap_or(steps);
+    format!("{:.1} {}", value / 1000f64.powi(step as i32), units[step])
+}
+
+/// An energy.
+pub fn energy(pj: f64) -> String {
+    scaled(pj, &["pJ", "nJ", "uJ", "mJ", "J"])
+}
+
+/// A time.
+pub fn time(us: f64) -> String {
+    scaled(us * 1000.0, &["ns", "us", "ms", "s"])
+}
+
+/// A power.
+pub fn power(mw: f64) -> String {
+    scaled(mw * 1000.0, &["uW", "mW", "W"])
+}
+
+/// A number of bytes.
+pub fn bytes(count: u64) -> String {
+    match count {
+        0..1024 => format!("{count} B"),
+        1024..0x10_0000 => format!("{:.1} KiB", count as f64 / 1024.0),
+        _ => format!("{:.1} MiB", count as f64 / f64::from(0x10_0000)),
+    }
+}
+
+/// A part of a whole.
+pub fn percent(part: f64) -> String {
+    format!("{:.1} %", 100.0 * part)
+}
+
+/// Sizes of a map.
+pub fn shape(shape: MapShape) -> String {
+    format!("{} x {} x {}", shape.channels, shape.height, shape.width)
+}
+
+/// Counts by cause, the largest first.
+fn causes<'a>(counts: impl IntoIterator<Item = (&'a String, &'a u64)>) -> String {
+    let mut counts: Vec<_> = counts.into_iter().filter(|(_, cycles)| **cycles > 0).collect();
+    counts.sort_by_key(|&(cause, cycles)| (std::cmp::Reverse(*cycles), cause));
+    let texts: Vec<String> = counts.iter().map(|(cause, cycles)| format!("{cause} {}", grouped(**cycles))).collect();
+    texts.join(", ")
+}
+
+/// The hardware point of a report in one line.
+pub fn point(report: &Report) -> String {
+    let value = |key: &str| match report.hw.get(key) {
+        Some(Value::String(text)) => text.clone(),
+        Some(value) => value.to_string(),
+        None => "?".into(),
+    };
+    format!(
+        "{}x{}x{}, {} MHz, {} (fingerprint {})",
+        value("mac.rows"),
+        value("mac.cols"),
+        value("mac.lanes"),
+        value("clock.mhz"),
+        value("technology"),
+        value("fingerprint")
+    )
+}
+
+/// The tables of a report: by layer, of the image, by unit, by memory.
+pub fn report(report: &Report) -> String {
+    let mut text = layers(report);
+    text += "\n";
+    text += &image(report);
+    text += "\n";
+    text += &units(report);
+    text += "\n";
+    text += &memories(report);
+    for note in &report.notes {
+        let _ = writeln!(text, "{QUIET}note: {note}{QUIET:#}");
+    }
+    text
+}
+
+fn layers(report: &Report) -> String {
+    let columns = [
+        Column::Text("layer"),
+        Column::Number("cycles"),
+        Column::Number("share"),
+        Column::Number("products"),
+        Column::Number("utilization"),
+        Column::Number("energy"),
+        Column::Text("stalls of the array"),
+    ];
+    let mut rows: Vec<Vec<String>> = report
+        .layers
+        .iter()
+        .map(|layer| {
+            let works = layer.products > 0;
+            vec![
+                layer.name.clone(),
+                grouped(layer.cycles),
+                percent(layer.share),
+                if works { grouped(layer.products) } else { String::new() },
+                if works { percent(layer.utilization) } else { String::new() },
+                energy(layer.energy_pj),
+                causes(&layer.stalls),
+            ]
+        })
+        .collect();
+    rows.push(vec![
+        "total".into(),
+        grouped(report.layers.iter().map(|l| l.cycles).sum()),
+        percent(report.layers.iter().map(|l| l.share).sum()),
+        grouped(report.layers.iter().map(|l| l.products).sum()),
+        String::new(),
+        energy(report.layers.iter().map(|l| l.energy_pj).sum()),
+        String::new(),
+    ]);
+    title("by layer, warm image") + &table(&columns, rows, true)
+}
+
+fn image(report: &Report) -> String {
+    let row = |name: &str, cold: String, warm: String| vec![name.to_owned(), cold, warm];
+    let energies = |name: &str, pj: ColdWarm<f64>| row(name, energy(pj.cold), energy(pj.warm));
+    let rows = vec![
+        row("cycles", grouped(report.cycles.cold), grouped(report.cycles.warm)),
+        row("latency", time(report.latency_us.cold), time(report.latency_us.warm)),
+        row("images a second", String::new(), grouped(report.images_per_s.round() as u64)),
+        energies("energy", report.energy_pj),
+        energies("  streaming weights", report.energy_pj_streamed_weights),
+        energies("  reading resident weights", report.energy_pj_resident_weights),
+        energies("  leakage", report.leakage_pj),
+        row("mean power", power(report.power_mw.cold), power(report.power_mw.warm)),
+    ];
+    table(&[Column::Text("image"), Column::Number("cold"), Column::Number("warm")], rows, false)
+}
+
+fn units(report: &Report) -> String {
+    let columns = [
+        Column::Text("unit"),
+        Column::Number("busy"),
+        Column::Number("stalled"),
+        Column::Number("idle"),
+        Column::Number("energy"),
+        Column::Text("stalls"),
+    ];
+    let rows = report
+        .units
+        .iter()
+        .map(|unit| {
+            vec![
+                unit.name.clone(),
+                grouped(unit.busy),
+                grouped(unit.stalls.values().sum()),
+                grouped(unit.idle),
+                energy(unit.energy_pj),
+                causes(&unit.stalls),
+            ]
+        })
+        .collect();
+    title("by unit, warm image, cycles") + &table(&columns, rows, false)
+}
+
+fn memories(report: &Report) -> String {
+    let columns = [
+        Column::Text("memory"),
+        Column::Number("used"),
+        Column::Number("of"),
+        Column::Number("reads"),
+        Column::Number("writes"),
+        Column::Number("energy"),
+    ];
+    let rows = report
+        .memories
+        .iter()
+        .map(|memory| {
+            vec![
+                memory.name.clone(),
+                bytes(memory.bytes_used),
+                if memory.bytes > 0 { bytes(memory.bytes) } else { String::new() },
+                grouped(memory.reads),
+                grouped(memory.writes),
+                energy(memory.energy_pj),
+            ]
+        })
+        .collect();
+    title("by memory, warm image, words (DRAM: bytes)") + &table(&columns, rows, false)
+}
+
+/// Most outputs that are shown one by one.
+const OUTPUTS_SHOWN_MAX: usize = 20;
+
+/// The outputs, real and integer, by class.
+pub fn outputs(class: Option<usize>, classes: &[String], real: &[f64], integers: &[i64]) -> String {
+    let numbered: Vec<String> = (0..real.len()).map(|i| i.to_string()).collect();
+    let names = if classes.is_empty() { &numbered } else { classes };
+    let mut text = match class {
+        Some(class) => format!("{TITLE}class {}{TITLE:#}\n", names[class]),
+        None => "the output is a map, so it has no class\n".into(),
+    };
+    let rows = real
+        .iter()
+        .zip(integers)
+        .enumerate()
+        .take(OUTPUTS_SHOWN_MAX)
+        .map(|(i, (real, integer))| {
+            let name = if classes.is_empty() || class.is_none() { &numbered[i] } else { &classes[i] };
+            vec![name.clone(), format!("{real:.6}"), integer.to_string()]
+        })
+        .collect();
+    text += &table(&[Column::Text("output"), Column::Number("real"), Column::Number("accumulator")], rows, false);
+    if real.len() > OUTPUTS_SHOWN_MAX {
+        let more = real.len() - OUTPUTS_SHOWN_MAX;
+        let _ = writeln!(text, "{QUIET}... and {} more: see --format json{QUIET:#}", grouped(more as u64));
+    }
+    text
+}
+
+fn track_style(track: &str) -> Style {
+    let color = match track.split(' ').next() {
+        Some("ld") => AnsiColor::Blue,
+        Some("mac") => AnsiColor::Green,
+        Some("thr") => AnsiColor::Yellow,
+        Some("pool") => AnsiColor::Magenta,
+        Some("st") => AnsiColor::Cyan,
+        _ => return QUIET,
+    };
+    color.on_default()
+}
+
+/// The timeline as text, a line an instruction and stage.
+pub fn timeline(lines: &[TraceLine]) -> String {
+    let width = |length: fn(&TraceLine) -> usize, least: usize| lines.iter().map(length).max().unwrap_or(0).max(least);
+    let digits = width(|l| l.end.to_string().len(), 5);
+    let tracks = width(|l| l.track.len(), 5);
+    let layers = width(|l| l.layer.as_deref().map_or(0, str::len), 5);
+    let texts = width(|l| l.text.len(), 11).min(80);
+    let mut out = format!(
+        "{TITLE}{:>digits$} {:>digits$}  {:tracks$}  {:layers$}  {:texts$}  waited{TITLE:#}\n",
+        "start", "end", "unit", "layer", "instruction"
+    );
+    for line in lines {
+        let style = track_style(line.track);
+        let layer = line.layer.as_deref().unwrap_or("");
+        let waited = causes(line.waited.iter().map(|(cause, cycles)| (cause, cycles)));
+        let text = format!(
+            "{:>digits$} {:>digits$}  {style}{:tracks$}{style:#}  {layer:layers$}  {:texts$}  {QUIET}{waited}{QUIET:#}",
+            line.start, line.end, line.track, line.text
+        );
+        out += text.trim_end();
+        out.push('\n');
+    }
+    out
+}
+
+/// The timeline as a Chrome trace, a track a unit; a microsecond there is a cycle here.
+pub fn chrome_trace(process: &str, lines: &[TraceLine]) -> Value {
+    let mut tracks: BTreeMap<&str, usize> = BTreeMap::new();
+    let mut events = vec![json!({"ph": "M", "pid": 1, "name": "process_name", "args": {"name": process}})];
+    for line in lines {
+        let next = tracks.len() + 1;
+        let tid = *tracks.entry(line.track).or_insert(next);
+        if tid == next {
+            events.push(json!({"ph": "M", "pid": 1, "tid": tid, "name": "thread_name", "args": {"name": line.track}}));
+            let place = track_place(line.track);
+            events.push(
+                json!({"ph": "M", "pid": 1, "tid": tid, "name": "thread_sort_index", "args": {"sort_index": place}}),
+            );
+        }
+        let mnemonic = line.text.split(' ').next().unwrap_or_default();
+        let waited: BTreeMap<&str, u64> = line.waited.iter().map(|(cause, cycles)| (cause.as_str(), *cycles)).collect();
+        events.push(json!({
+            "ph": "X",
+            "pid": 1,
+            "tid": tid,
+            "ts": line.start,
+            "dur": (line.end + 1).saturating_sub(line.start),
+            "name": line.layer.as_deref().unwrap_or(mnemonic),
+            "cat": line.track,
+            "args": {
+                "instruction": line.text,
+                "layer": line.layer,
+                "steps": line.steps,
+                "busy": line.busy,
+                "waited": waited,
+            },
+        }));
+    }
+    json!({"displayTimeUnit": "ns", "traceEvents": events})
+}
+
+/// Tracks from top to bottom, in the direction in which data flow.
+fn track_place(track: &str) -> usize {
+    const ORDER: [&str; 9] = ["fetch", "ld", "ld write", "mac", "thr", "pool", "thr write", "st", "st burst"];
+    ORDER.iter().position(|&t| t == track).unwrap_or(ORDER.len())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn numbers_are_grouped_by_three() {
+        let texts = [0, 7, 999, 1000, 12_345, 1_234_567].map(grouped);
+        assert_eq!(texts, ["0", "7", "999", "1,000", "12,345", "1,234,567"]);
+    }
+
+    #[test]
+    fn quantities_take_the_unit_that_fits() {
+        assert_eq!(energy(0.0), "0.0 pJ");
+        assert_eq!(energy(999.96), "1.0 nJ");
+        assert_eq!(energy(412_345.0), "412.3 nJ");
+        assert_eq!(energy(1.9e18), "1900000.0 J");
+        assert_eq!(time(10.3), "10.3 us");
+        assert_eq!(power(0.5), "500.0 uW");
+        assert_eq!(bytes(1536), "1.5 KiB");
+    }
+
+    fn line(track: &'static str, start: u64, end: u64) -> TraceLine {
+        TraceLine {
+            start,
+            end,
+            track,
+            unit: None,
+            text: "mac x64 wait=free post=full".into(),
+            layer: Some("conv1".into()),
+            steps: 64,
+            busy: end + 1 - start,
+            waited: vec![("port".into(), 3), ("semaphore free".into(), 12), ("pipe".into(), 0)],
+        }
+    }
+
+    #[test]
+    fn a_trace_line_names_its_place_and_what_it_waited_for() {
+        let text = anstream::adapter::strip_str(&timeline(&[line("mac", 10, 137)])).to_string();
+        assert_eq!(
+            text,
+            "start   end  unit   layer  instruction                  waited\n   \
+             10   137  mac    conv1  mac x64 wait=free post=full  semaphore free 12, port 3\n"
+        );
+    }
+
+    #[test]
+    fn a_chrome_trace_has_a_track_a_unit_and_a_microsecond_a_cycle() {
+        let trace =
+            chrome_trace("net, warm image", &[line("mac", 10, 137), line("pool", 40, 41), line("mac", 138, 138)]);
+        let events = trace["traceEvents"].as_array().expect("events");
+        let names: Vec<&Value> =
+            events.iter().filter(|e| e["name"] == "thread_name").map(|e| &e["args"]["name"]).collect();
+        assert_eq!(names, ["mac", "pool"]);
+        let spans: Vec<_> =
+            events.iter().filter(|e| e["ph"] == "X").map(|e| (&e["tid"], &e["ts"], &e["dur"])).collect();
+        assert_eq!(
+            spans,
+            [
+                (&json!(1), &json!(10), &json!(128)),
+                (&json!(2), &json!(40), &json!(2)),
+                (&json!(1), &json!(138), &json!(1))
+            ]
+        );
+    }
+}

@@ -1,0 +1,242 @@
+//! Damaged models: whatever the bytes, the importer answers, and soon.
+
+mod common;
+
+use std::time::{Duration, Instant};
+
+use common::{Model, float, int, ints};
+use proptest::prelude::*;
+use prost::Message;
+use qnnsim_compiler::import::{ImportOptions, import};
+use qnnsim_compiler::onnx::{ModelProto, TensorProto};
+
+/// A valid model with most operators.
+fn model() -> ModelProto {
+    let mut m = Model::new(&[1, 2, 6, 6]);
+    let x = m.input();
+    let weights = m.constant(&[3, 2, 3, 3], &[0.5; 54]);
+    let weights = m.bipolar(&weights, 0.25);
+    let bias = m.constant(&[3], &[0.5, -1.5, 3.0]);
+    let attributes = [ints("pads", &[1, 1, 1, 1]), ints("strides", &[1, 2]), ints("dilations", &[1, 1])];
+    let x = m.node("Conv", &[&x, &weights, &bias], &attributes);
+    let parameters = [0.5, 0.25, 2.0, 3.0].map(|value| m.constant(&[3], &[value; 3]));
+    let [scale, bias, mean, variance] = &parameters;
+    let inputs = [&x, scale, bias, mean, variance].map(String::as_str);
+    let x = m.node("BatchNormalization", &inputs, &[float("epsilon", 1e-5)]);
+    let x = m.node("Relu", &[&x], &[]);
+    let x = m.quant(&x, 0.5, 4, false);
+    let attributes = [ints("kernel_shape", &[2, 2]), ints("strides", &[2, 2]), int("ceil_mode", 1)];
+    let x = m.node("MaxPool", &[&x], &attributes);
+    let shape = m.shape(&[1, -1]);
+    let x = m.node("Reshape", &[&x, &shape], &[]);
+    let weights = m.weights(&[4, 18], &[3.0; 72]);
+    let weights = m.node("Transpose", &[&weights], &[ints("perm", &[1, 0])]);
+    let x = m.node("MatMul", &[&x, &weights], &[]);
+    let two = m.constant(&[4], &[2.0; 4]);
+    let x = m.node("Mul", &[&x, &two], &[]);
+    let x = m.bipolar(&x, 2.0);
+    let (weights, bias) = (m.weights(&[3, 4], &[-5.0; 12]), m.constant(&[3], &[1.0; 3]));
+    let output = m.node("Gemm", &[&x, &weights, &bias], &[int("transB", 1)]);
+    m.message(&output)
+}
+
+/// Imports what may be anything.
+fn answers(bytes: &[u8]) {
+    let start = Instant::now();
+    let _ = import(bytes, &ImportOptions { unsigned_1bit_relu: true, ..ImportOptions::default() });
+    assert!(start.elapsed() < Duration::from_secs(20), "an import took {:?}", start.elapsed());
+}
+
+#[test]
+fn the_model_is_valid() {
+    let import = import(&model().encode_to_vec(), &ImportOptions::default());
+    assert_eq!(import.unwrap().network.layers.len(), 3);
+}
+
+#[test]
+fn every_truncation_answers() {
+    let bytes = model().encode_to_vec();
+    for length in 0..bytes.len() {
+        answers(&bytes[..length]);
+    }
+}
+
+/// Numbers that have broken many a reader.
+fn nasty() -> impl Strategy<Value = i64> {
+    prop_oneof![
+        -3i64..20,
+        Just(i64::MAX),
+        Just(i64::MIN),
+        Just(1 << 24),
+        Just(1 << 31),
+        Just(1 << 32),
+        Just(1 << 62),
+        Just(4095),
+        Just(65535),
+        any::<i64>(),
+    ]
+}
+
+/// One change of a message that leaves the file well-formed.
+#[derive(Debug, Clone)]
+enum Change {
+    Dimension(usize, usize, i64),
+    Values(usize, f32),
+    Shape(usize, i64),
+    Input(usize, usize, usize),
+    Output(usize, usize),
+    Attribute(usize, usize, usize, i64),
+    Operator(usize, usize),
+    InputShape(usize, i64),
+    DropInput(usize),
+    Move(usize, usize),
+}
+
+fn change() -> impl Strategy<Value = Change> {
+    let n = 0usize..1000;
+    prop_oneof![
+        (n.clone(), n.clone(), nasty()).prop_map(|(a, b, v)| Change::Dimension(a, b, v)),
+        (n.clone(), any::<f32>()).prop_map(|(a, v)| Change::Values(a, v)),
+        (n.clone(), nasty()).prop_map(|(a, v)| Change::Shape(a, v)),
+        (n.clone(), n.clone(), n.clone()).prop_map(|(a, b, c)| Change::Input(a, b, c)),
+        (n.clone(), n.clone()).prop_map(|(a, b)| Change::Output(a, b)),
+        (n.clone(), n.clone(), n.clone(), nasty()).prop_map(|(a, b, c, v)| Change::Attribute(a, b, c, v)),
+        (n.clone(), n.clone()).prop_map(|(a, b)| Change::Operator(a, b)),
+        (n.clone(), nasty()).prop_map(|(a, v)| Change::InputShape(a, v)),
+        n.clone().prop_map(Change::DropInput),
+        (n.clone(), n.clone()).prop_map(|(a, b)| Change::Move(a, b)),
+    ]
+}
+
+fn pick<T>(list: &mut [T], index: usize) -> Option<&mut T> {
+    let length = list.len().max(1);
+    list.get_mut(index % length)
+}
+
+/// Applies a change, where there is something to change.
+fn apply(model: &mut ModelProto, change: &Change) -> Option<()> {
+    let graph = model.graph.as_mut()?;
+    let names: Vec<String> = graph
+        .initializer
+        .iter()
+        .map(|tensor| tensor.name.clone())
+        .chain(graph.node.iter().flat_map(|node| node.output.clone()))
+        .chain([String::new(), "x".to_owned()])
+        .collect();
+    let operators: Vec<(String, String)> =
+        graph.node.iter().map(|node| (node.op_type.clone(), node.domain.clone())).collect();
+    match *change {
+        Change::Dimension(tensor, axis, value) => {
+            *pick(&mut pick(&mut graph.initializer, tensor)?.dims, axis)? = value;
+        }
+        Change::Values(tensor, value) => {
+            let tensor: &mut TensorProto = pick(&mut graph.initializer, tensor)?;
+            let count = tensor.raw_data.len() / 4;
+            tensor.raw_data = value.to_le_bytes().repeat(count);
+        }
+        Change::Shape(index, value) => {
+            let tensor = graph.initializer.iter_mut().find(|t| !t.int64_data.is_empty())?;
+            *pick(&mut tensor.int64_data, index)? = value;
+        }
+        Change::Input(node, input, name) => {
+            *pick(&mut pick(&mut graph.node, node)?.input, input)? = names[name % names.len()].clone();
+        }
+        Change::Output(node, name) => {
+            pick(&mut graph.node, node)?.output = vec![names[name % names.len()].clone()];
+        }
+        Change::Attribute(node, attribute, index, value) => {
+            let attribute = pick(&mut pick(&mut graph.node, node)?.attribute, attribute)?;
+            attribute.i = value;
+            match pick(&mut attribute.ints, index) {
+                Some(int) => *int = value,
+                None => attribute.f = value as f32,
+            }
+        }
+        Change::Operator(node, operator) => {
+            let node = pick(&mut graph.node, node)?;
+            (node.op_type, node.domain) = operators[operator % operators.len()].clone();
+        }
+        Change::InputShape(axis, value) => {
+            let tensor = graph.input[0].r#type.as_mut()?.tensor_type.as_mut()?;
+            pick(&mut tensor.shape.as_mut()?.dim, axis)?.dim_value = value;
+        }
+        Change::DropInput(node) => {
+            pick(&mut graph.node, node)?.input.pop();
+        }
+        Change::Move(from, to) => {
+            let (from, to) = (from % graph.node.len(), to % graph.node.len());
+            let node = graph.node.remove(from);
+            graph.node.insert(to, node);
+        }
+    }
+    Some(())
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 2000, failure_persistence: None, ..ProptestConfig::default() })]
+
+    #[test]
+    fn random_bytes_answer(bytes in proptest::collection::vec(any::<u8>(), 0..300)) {
+        answers(&bytes);
+    }
+
+    #[test]
+    fn flipped_bytes_answer(flips in proptest::collection::vec((0usize..100_000, any::<u8>()), 1..4)) {
+        let mut bytes = model().encode_to_vec();
+        for (at, value) in flips {
+            let at = at % bytes.len();
+            bytes[at] = value;
+        }
+        answers(&bytes);
+    }
+
+    #[test]
+    fn changed_messages_answer(changes in proptest::collection::vec(change(), 1..5)) {
+        let mut model = model();
+        for change in &changes {
+            apply(&mut model, change);
+        }
+        answers(&model.encode_to_vec());
+    }
+}
+
+/// Many nodes that share one large constant ask for more than they bring.
+#[test]
+fn shared_constants_are_bounded() {
+    let channels = 60_000;
+    let mut m = Model::new(&[1, channels]);
+    let mut x = m.input();
+    let weights = m.weights(&[channels, 1], &vec![1.0; channels as usize]);
+    x = m.node("MatMul", &[&x, &weights], &[]);
+    let weights = m.weights(&[1, channels], &vec![1.0; channels as usize]);
+    let mut wide = m.quant(&x, 1.0, 8, false);
+    wide = m.node("MatMul", &[&wide, &weights], &[]);
+    let constant = m.constant(&[1, channels], &vec![1.0; channels as usize]);
+    for _ in 0..10_000 {
+        wide = m.node("Add", &[&wide, &constant], &[]);
+    }
+    let start = Instant::now();
+    let errors = m.import(&wide).unwrap_err();
+    assert!(errors[0].message.contains("not supported"), "{}", errors[0]);
+    assert!(start.elapsed() < Duration::from_secs(20), "{:?}", start.elapsed());
+}
+
+/// A wide layer of 8-bit codes has many thresholds to find.
+#[test]
+fn the_search_is_bounded() {
+    let channels = 60_000;
+    let mut m = Model::new(&[1, 64]);
+    let x = m.input();
+    let weights = m.weights(&[64, channels], &vec![1.0; 64 * channels as usize]);
+    let mut x = m.node("MatMul", &[&x, &weights], &[]);
+    for _ in 0..100 {
+        let half = m.scalar(0.9921875);
+        x = m.node("Mul", &[&x, &half], &[]);
+    }
+    let x = m.quant(&x, 64.0, 8, true);
+    let output = m.last(&x, channels as usize);
+    let start = Instant::now();
+    let errors = m.import(&output).unwrap_err();
+    assert_eq!(errors[0].message, "not supported: a model of this size");
+    assert!(start.elapsed() < Duration::from_secs(60), "{:?}", start.elapsed());
+}
