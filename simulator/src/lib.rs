@@ -4,7 +4,9 @@
 //! ([`timing`]), checks every access ([`check`]), proves freedom from deadlock and the range of
 //! accumulators ([`proofs`]), and resolves all addresses into plans ([`values`]). After that an image is nothing but popcount loops.
 pub mod check;
+pub mod energy;
 mod kernels;
+pub mod profile;
 pub mod proofs;
 pub mod report;
 pub mod steps;
@@ -13,13 +15,16 @@ pub mod trace;
 pub mod trap;
 pub mod values;
 
-use qnnsim_isa::Program;
+use qnnsim_isa::{Program, Unit};
 
+pub use energy::Technology;
 pub use timing::Start;
 pub use trap::{Fault, Trap};
 
 use check::{Checker, Used};
+use profile::{Profile, Profiler};
 use timing::{Code, Issue, Observer, Stall, Timing};
+use trace::TraceLine;
 use values::{Executor, Plan, Planner};
 
 /// A program that is proven legal, timed and ready to compute.
@@ -29,38 +34,52 @@ pub struct Simulation {
     code: [Code; 2],
     timing: [Timing; 2],
     plans: [Plan; 2],
+    profiles: [Profile; 2],
     used: Used,
 }
 
-/// Checks the accesses of an image and resolves them.
+/// Checks the accesses of an image, resolves them and counts what they cost.
 struct Loader<'a> {
     checker: Checker<'a>,
     planner: Planner<'a>,
+    profiler: Profiler<'a>,
 }
 
 impl Observer for Loader<'_> {
     fn issue(&mut self, issue: &Issue) -> Result<(), Fault> {
         self.checker.issue(issue)?;
-        self.planner.issue(issue)
+        self.planner.issue(issue)?;
+        self.profiler.issue(issue)
     }
 
-    fn stall(&mut self, _: qnnsim_isa::Unit, _: Option<u32>, _: Stall, _: u64, _: u64) {}
+    fn stall(&mut self, unit: Unit, word: Option<u32>, reason: Stall, from: u64, cycles: u64) {
+        self.profiler.stall(unit, word, reason, from, cycles);
+    }
+
+    fn decode(&mut self, cycle: u64, word: u32) {
+        self.profiler.decode(cycle, word);
+    }
 }
 
-/// Times one image, checks it and resolves its addresses.
-fn load<'a>(
-    program: &'a Program,
-    code: &[Code; 2],
-    start: Start,
+/// One image, settled.
+struct Loaded<'a> {
+    timing: Timing,
+    plan: Plan,
+    profile: Profile,
     checker: Checker<'a>,
-) -> Result<(Timing, Plan, Checker<'a>), Trap> {
+}
+
+/// Times one image, checks it, resolves its addresses and counts its events.
+fn load<'a>(program: &'a Program, code: &[Code; 2], start: Start, checker: Checker<'a>) -> Result<Loaded<'a>, Trap> {
     proofs::deadlock_freedom(program, &code[start as usize], start)?;
-    let stream = [&program.cold, &program.warm][start as usize];
-    let mut loader = Loader { checker, planner: Planner::new(program, &stream.layers) };
+    let layers = &[&program.cold, &program.warm][start as usize].layers;
+    let planner = Planner::new(program, layers);
+    let mut loader = Loader { checker, planner, profiler: Profiler::new(program, layers) };
     let timing = timing::run(program, [&code[0], &code[1]], start, &mut loader)?;
     let trap = |fault| Trap { stream: start.name(), cycle: timing.cycles, unit: None, word: None, fault };
     loader.checker.finish().map_err(trap)?;
-    Ok((timing, loader.planner.finish(), loader.checker))
+    let Loader { checker, planner, profiler } = loader;
+    Ok(Loaded { timing, plan: planner.finish(), profile: profiler.finish(), checker })
 }
 
 impl Simulation {
@@ -70,10 +89,12 @@ impl Simulation {
     /// The machine would trap, or a proof fails.
     pub fn new(program: Program) -> Result<Self, Trap> {
         let code = [Code::new(&program.cold), Code::new(&program.warm)];
-        let (cold, cold_plan, checker) = load(&program, &code, Start::Cold, Checker::cold(&program))?;
-        let (warm, warm_plan, checker) = load(&program, &code, Start::Warm, Checker::warm(&checker))?;
-        let used = checker.used();
-        let simulation = Simulation { code, timing: [cold, warm], plans: [cold_plan, warm_plan], used, program };
+        let cold = load(&program, &code, Start::Cold, Checker::cold(&program))?;
+        let warm = load(&program, &code, Start::Warm, Checker::warm(&cold.checker))?;
+        let used = warm.checker.used();
+        let (timing, plans, profiles) =
+            ([cold.timing, warm.timing], [cold.plan, warm.plan], [cold.profile, warm.profile]);
+        let simulation = Simulation { code, timing, plans, profiles, used, program };
         simulation.prove_ranges()?;
         Ok(simulation)
     }
@@ -102,6 +123,17 @@ impl Simulation {
     /// Cycles and what units did.
     pub fn timing(&self, start: Start) -> &Timing {
         &self.timing[start as usize]
+    }
+
+    /// Events, spans and stalls.
+    pub fn profile(&self, start: Start) -> &Profile {
+        &self.profiles[start as usize]
+    }
+
+    /// The timeline of an image.
+    pub fn trace(&self, start: Start) -> Vec<TraceLine> {
+        let stream = [&self.program.cold, &self.program.warm][start as usize];
+        self.profile(start).trace(&self.program, stream)
     }
 
     /// What is in use of the memories.

@@ -4,7 +4,14 @@
 
 use std::collections::BTreeMap;
 
+use qnnsim_isa::Unit;
+use qnnsim_isa::hardware::{HardwarePoint, PARAMETERS, THRESHOLD_ENTRY_BITS};
 use serde::Serialize;
+
+use crate::energy::{Energy, Events, Model, Technology};
+use crate::profile::{Profile, stall_name};
+use crate::timing::Start;
+use crate::{Simulation, values};
 
 /// A pair of figures for the cold and the warm image.
 #[derive(Debug, Clone, Copy, PartialEq, Default, Serialize)]
@@ -103,4 +110,200 @@ pub struct Report {
     pub leakage_pj: ColdWarm<f64>,
     /// Figures that the technology table had to extrapolate, as sentences.
     pub notes: Vec<String>,
+}
+
+/// Spans of the rows `fetch`, the layers, `tail`: they add up to the image.
+fn spans(profile: &Profile, cycles: u64) -> Vec<u64> {
+    let mut spans = vec![profile.first_decode.unwrap_or(0)];
+    let mut end = spans[0];
+    for &last in &profile.last_write {
+        // A layer that ends before the one before it takes no time of its own.
+        let until = last.unwrap_or(end).max(end);
+        spans.push(until - end);
+        end = until;
+    }
+    spans.push(cycles - end);
+    spans
+}
+
+/// Every parameter of a hardware point by its key, with fingerprint and technology.
+pub fn hardware_values(hw: &HardwarePoint, technology: &str, clock_mhz: u32) -> BTreeMap<String, serde_json::Value> {
+    let values = PARAMETERS.iter().zip(hw.values()).map(|(p, value)| (p.key.to_owned(), value.into()));
+    let mut all: BTreeMap<String, serde_json::Value> = values.collect();
+    all.insert("clock.mhz".into(), clock_mhz.into());
+    all.insert("fingerprint".into(), format!("{:08x}", hw.fingerprint()).into());
+    all.insert("technology".into(), technology.into());
+    all
+}
+
+impl Simulation {
+    /// What the program costs with a technology at a clock.
+    pub fn report(&self, technology: &Technology, clock_mhz: u32) -> Report {
+        let program = self.program();
+        let hw = &program.hardware;
+        let model = Model::new(technology, hw);
+        let both = [Start::Cold, Start::Warm].map(|start| {
+            let (profile, cycles) = (self.profile(start), self.timing(start).cycles);
+            let mut all = Events::default();
+            profile.events.iter().for_each(|&e| all += e);
+            let leakage = model.leakage_pj(cycles, clock_mhz);
+            (profile, cycles, spans(profile, cycles), all, model.energy(&all), leakage)
+        });
+        let [cold, warm] = &both;
+        let pair = |f: fn(&Energy) -> f64| ColdWarm { cold: f(&cold.4), warm: f(&warm.4) };
+        let energy_pj = ColdWarm { cold: cold.4.total() + cold.5, warm: warm.4.total() + warm.5 };
+        let cycles = ColdWarm { cold: cold.1, warm: warm.1 };
+        let us = |cycles: u64| cycles as f64 / f64::from(clock_mhz);
+        let latency_us = ColdWarm { cold: us(cold.1), warm: us(warm.1) };
+        // pJ / us = uW.
+        let power_mw =
+            ColdWarm { cold: energy_pj.cold / latency_us.cold * 1e-3, warm: energy_pj.warm / latency_us.warm * 1e-3 };
+
+        let layers = program.layers.len();
+        let row = |i: usize| {
+            // Row 0 is fetch with the front end's events, the last row is tail, which has none of its own.
+            let layer = i.checked_sub(1).filter(|&l| l < layers);
+            let row_energy = |(profile, _, spans, ..): &(&Profile, u64, Vec<u64>, Events, Energy, f64)| {
+                let events = match layer {
+                    Some(l) => profile.events[l],
+                    None if i == 0 => profile.events[layers],
+                    None => Events::default(),
+                };
+                model.energy(&events).total() + model.leakage_pj(spans[i], clock_mhz)
+            };
+            let info = layer.map(|l| &program.layers[l]);
+            let name = info.map_or(if i == 0 { "fetch" } else { "tail" }, |l| &l.name);
+            let elements = u64::from(hw.mac_rows) * u64::from(hw.mac_cols) * u64::from(hw.mac_lanes);
+            let useful = info.map_or(0, |l| l.products * u64::from(l.precision[0]) * u64::from(l.precision[1]));
+            let span = warm.2[i];
+            LayerReport {
+                name: name.to_owned(),
+                summary: info.map_or(String::new(), |l| l.summary.clone()),
+                cycles: span,
+                cycles_cold: cold.2[i],
+                share: span as f64 / warm.1 as f64,
+                products: info.map_or(0, |l| l.products),
+                utilization: if span == 0 { 0.0 } else { useful as f64 / (elements as f64 * span as f64) },
+                energy_pj: row_energy(warm),
+                energy_pj_cold: row_energy(cold),
+                stalls: layer.map_or_else(BTreeMap::new, |l| warm.0.stalls[l].clone()),
+            }
+        };
+
+        let unit_energy = |unit: Unit| match unit {
+            Unit::Load => warm.4.load,
+            Unit::Mac => warm.4.mac,
+            Unit::Thr => warm.4.thr,
+            Unit::Store => warm.4.store,
+        };
+        let mut units: Vec<UnitReport> = Unit::ALL
+            .into_iter()
+            .map(|unit| {
+                let c = &self.timing(Start::Warm).units[unit as usize];
+                let stalls = c.stalls.iter().map(|&(reason, n)| (stall_name(&program.semaphores, reason), n));
+                let (busy, idle) = (c.busy, c.idle);
+                UnitReport {
+                    name: unit.name().into(),
+                    busy,
+                    stalls: stalls.collect(),
+                    idle,
+                    energy_pj: unit_energy(unit),
+                }
+            })
+            .collect();
+        // The max-pool unit works in the threshold unit's steps; it has no queue of its own.
+        let pool_busy = warm.0.pool_busy;
+        let pool = UnitReport {
+            name: "pool".into(),
+            busy: pool_busy,
+            stalls: BTreeMap::new(),
+            idle: warm.1 - pool_busy,
+            energy_pj: warm.4.pool,
+        };
+        units.insert(3, pool);
+        let decode = warm.3.instructions;
+        units.push(UnitReport {
+            name: "front end".into(),
+            busy: decode,
+            stalls: BTreeMap::new(),
+            idle: warm.1.saturating_sub(decode),
+            energy_pj: warm.4.front_end,
+        });
+
+        Report {
+            name: program.name.clone(),
+            hw: hardware_values(hw, &technology.name, clock_mhz),
+            cycles,
+            energy_pj,
+            energy_pj_streamed_weights: pair(|e| e.streamed_weights),
+            energy_pj_resident_weights: pair(|e| e.resident_weights),
+            latency_us,
+            power_mw,
+            images_per_s: f64::from(clock_mhz) * 1e6 / warm.1 as f64,
+            layers: (0..layers + 2).map(row).collect(),
+            units,
+            memories: self.memories(&warm.3, &warm.4),
+            leakage_pj: ColdWarm { cold: cold.5, warm: warm.5 },
+            notes: model.notes,
+        }
+    }
+
+    fn memories(&self, e: &Events, energy: &Energy) -> Vec<MemoryReport> {
+        let (hw, used) = (&self.program().hardware, self.used());
+        let bytes = |banks: u32, words: u32, bits: u32| u64::from(banks) * u64::from(words) * u64::from(bits) / 8;
+        let lanes = hw.mac_lanes;
+        let row = |name: &str, bytes, bytes_used, reads, writes, energy_pj| MemoryReport {
+            name: name.into(),
+            bytes,
+            bytes_used,
+            reads,
+            writes,
+            energy_pj,
+        };
+        let accumulators = values::accumulator_bytes(hw);
+        let code = u64::from(hw.fetch_words + 4 * hw.queue_depth) * u64::from(qnnsim_isa::hardware::CODE_WORD_BYTES);
+        vec![
+            row(
+                "activations",
+                bytes(hw.mac_rows, hw.act_words, lanes),
+                bytes(hw.mac_rows, used.activations, lanes),
+                e.mac_act_reads + e.store_act_reads,
+                e.load_act_writes + e.thr_act_writes,
+                energy.activations,
+            ),
+            row(
+                "weights",
+                bytes(hw.mac_cols, hw.wgt_words, lanes),
+                bytes(hw.mac_cols, used.weights, lanes),
+                e.weight_reads,
+                e.weight_writes,
+                energy.weights,
+            ),
+            row(
+                "thresholds",
+                bytes(hw.thr_cols, hw.thr_words, THRESHOLD_ENTRY_BITS),
+                bytes(hw.thr_cols, used.thresholds, THRESHOLD_ENTRY_BITS),
+                e.threshold_reads,
+                e.threshold_writes,
+                energy.thresholds,
+            ),
+            row(
+                "accumulators",
+                accumulators,
+                accumulators,
+                e.accumulator_reads,
+                e.accumulator_writes,
+                energy.accumulators,
+            ),
+            row("code", code, code, e.instructions, e.instructions, energy.code),
+            row(
+                "dram",
+                0,
+                0,
+                e.fetch_dram_bytes + e.load_dram_bytes + e.weight_dram_bytes,
+                e.store_dram_bytes,
+                energy.dram,
+            ),
+        ]
+    }
 }

@@ -24,6 +24,11 @@ fn lane_words(hw: &HardwarePoint) -> usize {
     hw.mac_lanes.div_ceil(64) as usize
 }
 
+/// Bytes of all accumulators and row sums.
+pub fn accumulator_bytes(hw: &HardwarePoint) -> u64 {
+    u64::from(hw.acc_banks) * u64::from(hw.mac_rows) * u64::from(hw.mac_cols + 1) * 4
+}
+
 /// Marks a tap outside the map in a gather list.
 const OUTSIDE: u32 = u32::MAX;
 

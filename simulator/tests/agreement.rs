@@ -11,8 +11,8 @@ use proptest::strategy::ValueTree;
 use proptest::test_runner::TestRunner;
 use qnnsim_isa::Unit;
 use qnnsim_simulator::proofs::deadlock_freedom;
-use qnnsim_simulator::timing::{Code, Start};
 use qnnsim_simulator::timing::Stall;
+use qnnsim_simulator::timing::{Code, Start};
 use twin::{Ending, Kind, engine, generate, tick};
 
 /// At least so many random programs, each cold and warm; `PROPTEST_CASES` asks for more.

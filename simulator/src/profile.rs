@@ -1,0 +1,244 @@
+//! What an image did, collected from its issues: events by layer, spans of layers, stalls, the timeline.
+
+use std::collections::BTreeMap;
+
+use qnnsim_isa::operand::{Memory, ThresholdKind, WeightKind, semaphore_name};
+use qnnsim_isa::{Program, Unit};
+
+use crate::energy::Events;
+use crate::timing::{Issue, Observer, Stall, Work};
+use crate::trace::TraceLine;
+use crate::trap::{Fault, instruction_text};
+
+/// Tracks of the timeline, in the order in which they are shown.
+pub const TRACKS: [&str; 9] = ["fetch", "ld", "ld write", "mac", "thr", "pool", "thr write", "st", "st burst"];
+
+/// The profile of one image.
+#[derive(Debug, Clone)]
+pub struct Profile {
+    /// By layer; the last entry is the front end and what serves no layer.
+    pub events: Vec<Events>,
+    /// For each layer, the cycle in which its last write has ended, if it wrote.
+    pub last_write: Vec<Option<u64>>,
+    /// The cycle in which the first word left the code queue.
+    pub first_decode: Option<u64>,
+    /// For each layer, cycles in which an instruction of the array stood at the head, by cause.
+    pub stalls: Vec<BTreeMap<String, u64>>,
+    /// Cycles in which the max-pool unit merged.
+    pub pool_busy: u64,
+    lines: BTreeMap<(u32, usize), Line>,
+    waits: BTreeMap<(u32, String), u64>,
+    fetches: Vec<(u64, u64)>,
+}
+
+#[derive(Debug, Clone)]
+struct Line {
+    start: u64,
+    end: u64,
+    steps: u64,
+    busy: u64,
+}
+
+/// Observes one image.
+#[derive(Debug)]
+pub struct Profiler<'a> {
+    program: &'a Program,
+    layers: &'a [Option<u32>],
+    profile: Profile,
+}
+
+impl<'a> Profiler<'a> {
+    /// Listens to an image of the stream that has these source layers.
+    pub fn new(program: &'a Program, layers: &'a [Option<u32>]) -> Self {
+        let count = program.layers.len();
+        let profile = Profile {
+            events: vec![Events::default(); count + 1],
+            last_write: vec![None; count],
+            first_decode: None,
+            stalls: vec![BTreeMap::new(); count],
+            pool_busy: 0,
+            lines: BTreeMap::new(),
+            waits: BTreeMap::new(),
+            fetches: Vec::new(),
+        };
+        Profiler { program, layers, profile }
+    }
+
+    /// What was collected.
+    pub fn finish(self) -> Profile {
+        self.profile
+    }
+
+    fn layer(&self, word: Option<u32>) -> Option<usize> {
+        Some(self.layers[word? as usize]? as usize)
+    }
+
+    fn line(&mut self, issue: &Issue, track: &str) {
+        let (Some(word), Some(track)) = (issue.word, TRACKS.iter().position(|&t| t == track)) else { return };
+        let end = issue.cycle + issue.cycles - 1;
+        let line = Line { start: issue.cycle, end, steps: 0, busy: 0 };
+        let line = self.profile.lines.entry((word, track)).or_insert(line);
+        line.end = line.end.max(end);
+        line.steps += 1;
+        line.busy += issue.cycles;
+    }
+
+    fn events_of(&self, issue: &Issue) -> Events {
+        let hw = &self.program.hardware;
+        let width = u64::from(hw.dram_width);
+        let registers = &issue.registers;
+        let mut e = Events::default();
+        match &issue.work {
+            Work::Sync => {}
+            Work::Fetch { words, beats, .. } => {
+                e.fetch_dram_bytes = beats * width;
+                e.instructions = u64::from(*words);
+            }
+            Work::LoadBurst { step, beats, .. } => match step.memory {
+                Memory::Wgt | Memory::Thr => e.weight_dram_bytes = beats * width,
+                Memory::Act | Memory::Pack => e.load_dram_bytes = beats * width,
+            },
+            Work::LoadWrite(step) => match step.memory {
+                Memory::Wgt => e.weight_writes = step.words,
+                Memory::Thr => e.threshold_writes = step.words,
+                Memory::Act => e.load_act_writes = step.words,
+                Memory::Pack => {
+                    e.load_act_writes = step.words;
+                    e.packed_bytes = step.words * u64::from(hw.mac_lanes / 8);
+                }
+            },
+            Work::Mac(step) => {
+                let (shape, _, _) = registers.mac();
+                let planes = step.cycles / u64::from(step.k);
+                let mut rows = 0;
+                let mut last = None;
+                registers.mac_reads(hw, step, |row, k, place| {
+                    e.mac_act_reads += if place.is_some() { planes } else { 0 };
+                    if k == 0 && last != Some(row) {
+                        rows += 1;
+                        last = Some(row);
+                    }
+                });
+                let columns = u64::from(step.columns);
+                e.element_cycles = rows * columns * step.cycles;
+                e.row_sum_cycles = if shape.kind == WeightKind::Bipolar { rows * step.cycles } else { 0 };
+                e.weight_reads = columns * step.cycles;
+                e.accumulator_writes = rows * columns * if shape.add { 2 } else { 1 };
+            }
+            Work::Drain(step) => {
+                let (mode, _, _) = registers.thr();
+                let mut rows = 0;
+                registers.thr_places(hw, step, |_, _, _| rows += 1);
+                let elements = rows * u64::from(step.columns);
+                let bits = elements * u64::from(mode.bits);
+                e.accumulator_reads = elements;
+                e.threshold_reads = u64::from(step.columns) * u64::from(registers.threshold_entries());
+                e.threshold_bits = if mode.kind == ThresholdKind::Raw { 0 } else { bits };
+                e.pool_bits = if mode.pool == [1, 1] { 0 } else { bits };
+                e.word_buffer_bits = bits;
+            }
+            Work::ThrWrite(step) => {
+                let (mode, _, _) = registers.thr();
+                let mut rows = 0;
+                registers.thr_places(hw, step, |_, _, _| rows += 1);
+                e.thr_act_writes = rows * u64::from(mode.bits) * u64::from(step.words);
+            }
+            Work::StoreRead(step) => e.store_act_reads = u64::from(step.words),
+            Work::StoreBurst { beats, .. } => e.store_dram_bytes = beats * width,
+        }
+        e
+    }
+}
+
+impl Observer for Profiler<'_> {
+    fn issue(&mut self, issue: &Issue) -> Result<(), Fault> {
+        let layer = self.layer(issue.word);
+        let events = self.events_of(issue);
+        let slot = layer.unwrap_or(self.profile.last_write.len());
+        self.profile.events[slot] += events;
+        match &issue.work {
+            Work::Fetch { .. } => self.profile.fetches.push((issue.cycle, issue.cycle)),
+            Work::Sync => self.line(issue, issue.unit.map_or("fetch", Unit::name)),
+            Work::LoadBurst { .. } => self.line(issue, "ld"),
+            Work::LoadWrite(_) => self.line(issue, "ld write"),
+            Work::Mac(_) => self.line(issue, "mac"),
+            Work::Drain(_) => {
+                self.line(issue, "thr");
+                if events.pool_bits > 0 {
+                    self.line(issue, "pool");
+                    self.profile.pool_busy += issue.cycles;
+                }
+            }
+            Work::ThrWrite(_) => {
+                self.line(issue, "thr write");
+                if let Some(layer) = layer {
+                    let end = issue.cycle + issue.cycles;
+                    let last = &mut self.profile.last_write[layer];
+                    *last = (*last).max(Some(end));
+                }
+            }
+            Work::StoreRead(_) => self.line(issue, "st"),
+            Work::StoreBurst { .. } => self.line(issue, "st burst"),
+        }
+        Ok(())
+    }
+
+    fn stall(&mut self, unit: Unit, word: Option<u32>, reason: Stall, _: u64, cycles: u64) {
+        let Some(word) = word else { return };
+        let name = stall_name(&self.program.semaphores, reason);
+        if let Some(layer) = self.layer(Some(word)).filter(|_| unit == Unit::Mac) {
+            *self.profile.stalls[layer].entry(name.clone()).or_default() += cycles;
+        }
+        *self.profile.waits.entry((word, name)).or_default() += cycles;
+    }
+
+    fn decode(&mut self, cycle: u64, _: u32) {
+        self.profile.first_decode.get_or_insert(cycle);
+    }
+}
+
+/// Name of a cause, with the program's names of semaphores.
+pub fn stall_name(semaphores: &[String], reason: Stall) -> String {
+    match reason {
+        Stall::Semaphore(s) => semaphore_name(semaphores, s as usize),
+        other => other.name(),
+    }
+}
+
+impl Profile {
+    /// The timeline, by start.
+    pub fn trace(&self, program: &Program, stream: &qnnsim_isa::program::Stream) -> Vec<TraceLine> {
+        let fetch = |&(start, end): &(u64, u64)| TraceLine {
+            start,
+            end,
+            track: TRACKS[0],
+            unit: None,
+            text: "fetch".into(),
+            layer: None,
+            steps: 1,
+            busy: 1,
+            waited: Vec::new(),
+        };
+        let mut all: Vec<TraceLine> = self.fetches.iter().map(fetch).collect();
+        for (&(word, track), line) in &self.lines {
+            let issuing = Unit::ALL.iter().any(|u| u.name() == TRACKS[track]);
+            let waits = self.waits.range((word, String::new())..(word + 1, String::new()));
+            let layer = stream.layers[word as usize].map(|l| program.layers[l as usize].name.clone());
+            all.push(TraceLine {
+                start: line.start,
+                end: line.end,
+                track: TRACKS[track],
+                unit: Unit::ALL
+                    .into_iter()
+                    .find(|u| TRACKS[track].starts_with(u.name()) || TRACKS[track] == "pool" && *u == Unit::Thr),
+                text: instruction_text(program, stream.words[word as usize]),
+                layer,
+                steps: line.steps,
+                busy: line.busy,
+                waited: waits.filter(|_| issuing).map(|((_, name), &cycles)| (name.clone(), cycles)).collect(),
+            });
+        }
+        all.sort_by_key(|l| (l.start, TRACKS.iter().position(|&t| t == l.track)));
+        all
+    }
+}
