@@ -1,1 +1,295 @@
-//! Helpers shared by the tests and benchmarks of the whole workspace.
+//! Helpers shared by the tests and benchmarks of the whole workspace: random networks and hardware
+//! points that shrink to something readable, models, and the real MNIST where it is there.
+
+use std::path::PathBuf;
+
+use proptest::prelude::*;
+use qnnsim_compiler::ir::{Activation, Conv, Layer, MapId, Network, Pool, Steps, WeightKind, Weights};
+use qnnsim_isa::HardwarePoint;
+use qnnsim_isa::descriptor::{Code, InputDescriptor, MapShape, OutputDescriptor, Quantizer, Rounding};
+use qnnsim_isa::hardware::Overrides;
+
+/// What a random layer is made from; geometry is fitted to the map it meets.
+#[derive(Debug, Clone)]
+pub struct LayerSeed {
+    channels: u32,
+    /// A kernel as large as the map.
+    dense: bool,
+    kernel: [u32; 2],
+    stride: [u32; 2],
+    dilation: [u32; 2],
+    pads: [u32; 4],
+    pool: Option<PoolSeed>,
+    weight_bits: u32,
+    unsigned_weights: bool,
+    code: Code,
+    /// Steps at equal distances, as of a linear activation.
+    even_steps: bool,
+    seed: u64,
+}
+
+#[derive(Debug, Clone)]
+struct PoolSeed {
+    kernel: [u32; 2],
+    stride: [u32; 2],
+    padded: bool,
+    ceil_mode: bool,
+}
+
+/// What a random network is made from.
+#[derive(Debug, Clone)]
+pub struct NetworkSeed {
+    input: MapShape,
+    code: Code,
+    layers: Vec<LayerSeed>,
+    /// Of the input's values.
+    pub image: u64,
+}
+
+/// A generator whose sequence depends on its seed alone.
+struct Sequence(u64);
+
+impl Sequence {
+    fn next(&mut self) -> u64 {
+        // SplitMix64 (Steele, Lea, Flood 2014).
+        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let z = (self.0 ^ self.0 >> 30).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        let z = (z ^ z >> 27).wrapping_mul(0x94d0_49bb_1331_11eb);
+        z ^ z >> 31
+    }
+
+    fn within(&mut self, low: i64, high: i64) -> i64 {
+        low + (self.next() % (high - low + 1) as u64) as i64
+    }
+}
+
+fn layer_seed() -> impl Strategy<Value = LayerSeed> {
+    let geometry = (
+        prop_oneof![Just(1u32), 1u32..=12, Just(64), Just(70)],
+        prop::bool::weighted(0.2),
+        [1u32..=3, 1u32..=3],
+        [1u32..=2, 1u32..=2],
+        [1u32..=2, 1u32..=2],
+        [0u32..=2, 0u32..=2, 0u32..=2, 0u32..=2],
+        prop::option::of(([1u32..=3, 1u32..=3], [1u32..=3, 1u32..=2], any::<bool>(), any::<bool>())),
+    );
+    let numbers = (1u32..=8, any::<bool>(), 1u32..=8, any::<bool>(), any::<bool>(), any::<u64>());
+    (geometry, numbers).prop_map(|(g, n)| LayerSeed {
+        channels: g.0,
+        dense: g.1,
+        kernel: g.2,
+        stride: g.3,
+        dilation: g.4,
+        pads: g.5,
+        pool: g.6.map(|(kernel, stride, padded, ceil_mode)| PoolSeed { kernel, stride, padded, ceil_mode }),
+        weight_bits: n.0,
+        unsigned_weights: n.1,
+        code: Code { bits: n.2, signed: n.3 && n.2 > 1 },
+        even_steps: n.4,
+        seed: n.5,
+    })
+}
+
+/// Random networks of one to four layers, every precision, dense and convolutional, pooled or not.
+pub fn network_seed() -> impl Strategy<Value = NetworkSeed> {
+    let input = (1u32..=3, 1u32..=9, 1u32..=9, 1u32..=8, any::<bool>());
+    (input, prop::collection::vec(layer_seed(), 1..=4), any::<u64>()).prop_map(
+        |((c, h, w, bits, signed), layers, image)| {
+            let input = MapShape { channels: c, height: h, width: w };
+            NetworkSeed { input, code: Code { bits, signed: signed && bits > 1 }, layers, image }
+        },
+    )
+}
+
+/// Random hardware points: arrays down to 1x1, odd sizes, 8 to 256 lanes, shallow queues, few buffers.
+pub fn hardware_point() -> impl Strategy<Value = HardwarePoint> {
+    let array = (
+        prop_oneof![Just(1u32), 1u32..=5, Just(16)],
+        prop_oneof![Just(1u32), 1u32..=9, Just(16), Just(70)],
+        prop::sample::select(vec![8u32, 16, 24, 32, 64, 72, 128, 256]),
+        4u32..=7,
+        prop::sample::select(vec![2u32, 4, 6, 32, 32]),
+        1u32..=4,
+    );
+    let rest = (
+        (1u32..=100, 2u32..=4, 1u32..=3, 1u32..=6, 2u32..=4),
+        (prop_oneof![Just(1u32), 1u32..=16], 8u32..=32, 1u32..=3),
+        (prop::sample::select(vec![1u32, 4, 8, 16, 32]), 1u32..=60, 16u32..=40, 1u32..=8, 2u32..=8),
+    );
+    (array, rest).prop_map(
+        |(
+            (rows, cols, lanes, depth, taps, banks),
+            (
+                (drain, thr_depth, thr_buffers, load_width, load_depth),
+                (queue, fetch, store),
+                (width, latency, burst, outstanding, load_buffers),
+            ),
+        )| {
+            let mut o = Overrides::default();
+            (o.mac.rows, o.mac.cols, o.mac.lanes) = (Some(rows), Some(cols), Some(lanes));
+            (o.mac.depth, o.mac.taps, o.acc.banks) = (Some(depth), Some(taps), Some(banks));
+            (o.thr.cols, o.thr.depth, o.thr.buffers) = (Some(1 + drain % cols), Some(thr_depth), Some(thr_buffers));
+            (o.load.width, o.load.depth, o.load.buffers) = (Some(load_width), Some(load_depth), Some(load_buffers));
+            (o.queue.depth, o.fetch.words, o.store.buffers) = (Some(queue), Some(fetch), Some(store));
+            (o.dram.width, o.dram.latency, o.dram.burst) = (Some(width), Some(latency), Some(burst.max(32 / width)));
+            o.dram.outstanding = Some(outstanding);
+            (o.act.words, o.wgt.words, o.thr.words) = (Some(1 << 15), Some(1 << 15), Some(1 << 15));
+            o.resolve()
+        },
+    )
+}
+
+impl NetworkSeed {
+    /// The network.
+    pub fn build(&self) -> Network {
+        let quantizer = Quantizer {
+            scale: 1.0,
+            zero_point: 0.0,
+            min: self.code.min(),
+            max: self.code.max(),
+            rounding: Rounding::HalfEven,
+        };
+        let input = InputDescriptor {
+            name: "image".into(),
+            shape: self.input,
+            code: self.code,
+            quantizer,
+            pixel_scale: 1.0,
+            pixel_offset: 0.0,
+            xor: 0,
+            dram: 0,
+        };
+        let (mut shape, mut code) = (self.input, self.code);
+        let mut layers = Vec::new();
+        for (i, seed) in self.layers.iter().enumerate() {
+            let last = i + 1 == self.layers.len();
+            let layer = seed.build(i, shape, code, last);
+            shape = layer.output_shape(shape);
+            if let Activation::Steps { code: own, .. } = &layer.activation {
+                code = *own;
+            }
+            layers.push(layer);
+        }
+        let bounds = layers[layers.len() - 1].accumulator_bounds(code);
+        let bits = (1..=32).find(|&bits| {
+            let code = Code { bits, signed: true };
+            bounds.iter().all(|&(low, high)| code.min() <= low && high <= code.max())
+        });
+        let code = Code { bits: bits.expect("small networks fit 32 bits"), signed: true };
+        let output = OutputDescriptor { name: "scores".into(), shape, code, ops: vec![], classes: vec![], dram: 0 };
+        Network { name: "random".into(), input, layers, output }
+    }
+
+    /// Codes of one image, channel by channel.
+    pub fn codes(&self) -> Vec<i64> {
+        let mut sequence = Sequence(self.image);
+        (0..self.input.values()).map(|_| sequence.within(self.code.min(), self.code.max())).collect()
+    }
+}
+
+impl LayerSeed {
+    fn build(&self, index: usize, input: MapShape, code: Code, last: bool) -> Layer {
+        let mut sequence = Sequence(self.seed);
+        let size = [input.height, input.width];
+        let axis = |a: usize| {
+            if self.dense {
+                return (size[a], 1, 1, 0, 0);
+            }
+            let padded = size[a] + self.pads[a] + self.pads[a + 2];
+            let kernel = self.kernel[a].min(padded);
+            let dilation = if (kernel - 1) * self.dilation[a] < padded { self.dilation[a] } else { 1 };
+            (kernel, self.stride[a], dilation, self.pads[a], self.pads[a + 2])
+        };
+        let (y, x) = (axis(0), axis(1));
+        let conv = Conv {
+            kernel: [y.0, x.0],
+            stride: [y.1, x.1],
+            dilation: [y.2, x.2],
+            pads: [y.3, x.3, y.4, x.4],
+            groups: 1,
+        };
+        let kind = match (self.weight_bits, self.unsigned_weights) {
+            (1, true) => WeightKind::Unsigned1,
+            (1, false) => WeightKind::Bipolar,
+            (bits, _) => WeightKind::Signed(bits),
+        };
+        let mut weight = || match kind {
+            WeightKind::Unsigned1 => sequence.within(0, 1),
+            WeightKind::Bipolar => 2 * sequence.within(0, 1) - 1,
+            WeightKind::Signed(bits) => sequence.within(-(1 << (bits - 1)), (1 << (bits - 1)) - 1),
+        };
+        let count = self.channels * input.channels * conv.kernel[0] * conv.kernel[1];
+        let data = (0..count).map(|_| weight() as i8).collect();
+        let [height, width] = conv.output_size(input);
+        let pool = self.pool.as_ref().map(|p| {
+            let pads =
+                if p.padded { [p.kernel[0] / 2, p.kernel[1] / 2, p.kernel[0] / 2, p.kernel[1] / 2] } else { [0; 4] };
+            let kernel = [p.kernel[0].min(height + pads[0]), p.kernel[1].min(width + pads[1])];
+            Pool { kernel, stride: p.stride, pads, ceil_mode: p.ceil_mode }
+        });
+        let mut layer = Layer {
+            name: format!("layer{index}"),
+            source: MapId(index),
+            conv,
+            weights: Weights { kind, out_channels: self.channels, data },
+            pad_value: sequence.within(code.min(), code.max()),
+            activation: Activation::Raw,
+            pool,
+        };
+        if !last {
+            let bounds = layer.accumulator_bounds(code);
+            let channels = bounds.iter().map(|&b| self.steps(b, &mut sequence)).collect();
+            layer.activation = Activation::Steps { code: self.code, channels };
+        }
+        layer
+    }
+
+    /// A step function over accumulators from `low` to `high`.
+    fn steps(&self, (low, high): (i64, i64), sequence: &mut Sequence) -> Steps {
+        let rising = sequence.within(0, 3) > 0;
+        let lowest = if sequence.within(0, 3) == 0 {
+            sequence.within(self.code.min(), self.code.max())
+        } else {
+            self.code.min()
+        };
+        let room = self.code.max() - lowest;
+        let count = if low == high { 0 } else { room - sequence.within(0, 3).min(room) };
+        // A threshold lies where some reachable accumulator meets it and another does not.
+        let (first, last) = if rising { (low + 1, high) } else { (low, high - 1) };
+        let mut thresholds: Vec<i64> = if self.even_steps {
+            let (start, pitch) = (sequence.within(first, last), sequence.within(0, (last - first) / count.max(1) + 1));
+            (0..count).map(|k| start + k * pitch).filter(|&t| t <= last).collect()
+        } else {
+            (0..count).map(|_| sequence.within(first, last)).collect()
+        };
+        thresholds.sort_unstable();
+        if !rising {
+            thresholds.reverse();
+        }
+        Steps { lowest, rising, thresholds }
+    }
+}
+
+/// The bytes in DRAM of an image given as codes, channel by channel.
+pub fn dram_bytes(input: &InputDescriptor, codes: &[i64]) -> Vec<u8> {
+    let MapShape { channels, height, width } = input.shape;
+    let pixels = height * width;
+    (0..pixels)
+        .flat_map(|p| (0..channels).map(move |c| (c * pixels + p) as usize))
+        .map(|at| codes[at] as u8 ^ input.xor)
+        .collect()
+}
+
+/// The folder with trained models and the real MNIST, named by the environment variable QNNSIM_SHARED.
+pub fn shared() -> Option<PathBuf> {
+    let folder = std::env::var_os("QNNSIM_SHARED").map(PathBuf::from);
+    if folder.is_none() {
+        eprintln!("SKIPPED: set QNNSIM_SHARED to a folder with models/ and mnist/ to run this test");
+    }
+    folder
+}
+
+/// The programs folder of the repository.
+pub fn programs() -> PathBuf {
+    PathBuf::from(concat!(env!("CARGO_MANIFEST_DIR"), "/../programs"))
+}

@@ -8,18 +8,21 @@ pub mod hw;
 pub mod inspect;
 pub mod run;
 
+use std::collections::BTreeMap;
 use std::path::Path;
 
-use crate::stub::Technology;
+use qnnsim_isa::Program;
+use qnnsim_isa::descriptor::MapShape;
 use qnnsim_isa::hardware::{HardwareError, HardwarePoint, Overrides};
-use qnnsim_isa::{Program, hardware::PARAMETERS};
-use qnnsim_simulator::Simulation;
+use qnnsim_simulator::report::hardware_values;
+use qnnsim_simulator::{Simulation, Technology};
 use serde::Serialize;
-use serde_json::{Map, Value};
+use serde_json::Value;
 
 use crate::args::{PointArgs, TechnologyArgs};
 use crate::failure::{Failure, print};
 use crate::files;
+use crate::images::Images;
 use crate::render::{Column, bytes, grouped, table};
 
 /// The hardware point of --hw and --set, and what they say.
@@ -48,12 +51,8 @@ fn point(args: &PointArgs) -> Result<(HardwarePoint, Overrides), Failure> {
 }
 
 /// A hardware point as reports show it: every parameter by its key, fingerprint and technology.
-fn point_values(point: &HardwarePoint) -> Map<String, Value> {
-    let values = PARAMETERS.iter().zip(point.values()).map(|(p, value)| (p.key.to_owned(), Value::from(value)));
-    let mut all: Map<String, Value> = values.collect();
-    all.insert("fingerprint".into(), fingerprint(point).into());
-    all.insert("technology".into(), point.technology.clone().into());
-    all
+fn point_values(point: &HardwarePoint) -> BTreeMap<String, Value> {
+    hardware_values(point, &point.technology, point.clock_mhz)
 }
 
 fn fingerprint(point: &HardwarePoint) -> String {
@@ -79,8 +78,9 @@ fn memory_sizes(point: &HardwarePoint) -> [MemorySize; 5] {
         size("activations", point.mac_rows, point.act_words, point.mac_lanes),
         size("weights", point.mac_cols, point.wgt_words, point.mac_lanes),
         size("thresholds", point.thr_cols, point.thr_words, qnnsim_isa::hardware::THRESHOLD_ENTRY_BITS),
-        size("accumulators", point.acc_banks, point.mac_rows * point.mac_cols, 32),
-        size("code", 1, point.fetch_words, 8 * qnnsim_isa::hardware::CODE_WORD_BYTES),
+        // With the sum of the activations of each row.
+        size("accumulators", point.acc_banks, point.mac_rows * (point.mac_cols + 1), 32),
+        size("code", 1, point.fetch_words + 4 * point.queue_depth, 8 * qnnsim_isa::hardware::CODE_WORD_BYTES),
     ]
 }
 
@@ -112,7 +112,10 @@ fn technology(args: &TechnologyArgs, program: &Program) -> Result<(Technology, u
     }
     let technology = Technology::builtin(name).ok_or_else(|| {
         let failure = Failure::misuse(format_args!("there is no technology `{name}`"));
-        failure.help("give --tech 45nm, --tech 22nm or a file of your own, --tech FILE.ron")
+        failure.help(format_args!(
+            "give --tech {}, or a file of your own, --tech FILE.ron",
+            Technology::BUILTIN.join(", --tech ")
+        ))
     })?;
     Ok((technology, clock))
 }
@@ -144,6 +147,37 @@ fn print_json(value: &impl Serialize) -> Result<(), Failure> {
     print(&(serde_json::to_string_pretty(value).expect("plain data serializes") + "\n"))
 }
 
+/// The image that --index says, which may be left out if there is only one.
+///
+/// # Errors
+/// There is no such image, or no telling which one is meant.
+fn choose(path: &Path, images: &Images, index: Option<usize>) -> Result<usize, Failure> {
+    let (file, count) = (path.display(), images.count());
+    match index {
+        Some(index) if index < count => Ok(index),
+        Some(index) => {
+            Err(Failure::misuse(format_args!("--index {index} is out of range: `{file}` holds {count} images"))
+                .help(format_args!("give 0 to {}", count - 1)))
+        }
+        None if count == 1 => Ok(0),
+        None => Err(Failure::misuse(format_args!("`{file}` holds {count} images, and --index does not say which"))
+            .help(format_args!("give --index 0 to {}", count - 1))),
+    }
+}
+
+/// Values of a map, pixel after pixel, in the order in which models write them.
+fn channels_first<T: Copy>(values: &[T], shape: MapShape) -> Vec<T> {
+    let channels = shape.channels as usize;
+    (0..channels).flat_map(|channel| values.iter().skip(channel).step_by(channels).copied()).collect()
+}
+
+/// Sizes of one image's output.
+fn output_shape(shape: MapShape) -> Vec<u64> {
+    let MapShape { channels, height, width } = shape;
+    let all = [channels, height, width].map(u64::from);
+    if height == 1 && width == 1 { all[..1].to_vec() } else { all.to_vec() }
+}
+
 /// The lowest index of the maximum. An output that is not a number is never it, unless nothing else is there.
 fn class(outputs: &[f64]) -> usize {
     let higher = |best: usize, i: usize| if outputs[i] > outputs[best] || outputs[best].is_nan() { i } else { best };
@@ -152,12 +186,20 @@ fn class(outputs: &[f64]) -> usize {
 
 #[cfg(test)]
 mod tests {
-    use super::class;
+    use super::*;
 
     #[test]
     fn the_class_is_the_lowest_index_of_the_maximum() {
         assert_eq!(class(&[1.0, 3.0, 3.0, 2.0]), 1);
         assert_eq!(class(&[-1.0]), 0);
         assert_eq!(class(&[f64::NAN, -3.0, -2.0]), 2);
+    }
+
+    #[test]
+    fn a_map_is_turned_to_channels_first() {
+        let shape = MapShape { channels: 2, height: 1, width: 3 };
+        assert_eq!(channels_first(&[1, -1, 2, -2, 3, -3], shape), [1, 2, 3, -1, -2, -3]);
+        assert_eq!(output_shape(shape), [2, 1, 3]);
+        assert_eq!(output_shape(MapShape { channels: 10, height: 1, width: 1 }), [10]);
     }
 }

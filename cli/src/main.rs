@@ -6,7 +6,6 @@ mod failure;
 mod files;
 mod images;
 mod render;
-mod stub;
 
 use std::process::ExitCode;
 

@@ -307,13 +307,15 @@ pub fn timeline(lines: &[TraceLine]) -> String {
     for line in lines {
         let style = track_style(line.track);
         let layer = line.layer.as_deref().unwrap_or("");
-        let waited = causes(line.waited.iter().map(|(cause, cycles)| (cause, cycles)));
-        let text = format!(
-            "{:>digits$} {:>digits$}  {style}{:tracks$}{style:#}  {layer:layers$}  {:texts$}  {QUIET}{waited}{QUIET:#}",
+        let mut text = format!(
+            "{:>digits$} {:>digits$}  {style}{:tracks$}{style:#}  {layer:layers$}  {:texts$}",
             line.start, line.end, line.track, line.text
         );
-        out += text.trim_end();
-        out.push('\n');
+        let waited = causes(line.waited.iter().map(|(cause, cycles)| (cause, cycles)));
+        if !waited.is_empty() {
+            let _ = write!(text, "  {QUIET}{waited}{QUIET:#}");
+        }
+        let _ = writeln!(out, "{}", text.trim_end());
     }
     out
 }

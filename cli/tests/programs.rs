@@ -176,7 +176,7 @@ fn the_trace_is_printed_or_written() {
     let events = trace["traceEvents"].as_array().expect("events");
     let tracks: Vec<_> =
         events.iter().filter(|e| e["name"] == "thread_name").map(|e| e["args"]["name"].as_str()).collect();
-    for track in ["ld", "mac", "thr", "pool", "st"] {
+    for track in ["ld", "mac", "thr", "st", "fetch"] {
         assert!(tracks.contains(&Some(track)), "{tracks:?}");
     }
 }

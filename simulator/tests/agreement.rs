@@ -1,6 +1,6 @@
 //! The event-driven engine and the naive twin agree: in the end cycle, in every issue and every decode, and in what
-//! each unit's cycles are charged to, on random programs on random hardware points. What the proof
-//! of deadlock freedom lets pass does end.
+//! each unit's cycles are charged to, on random programs on random hardware points. What the proof of deadlock freedom
+//! lets pass does end.
 
 mod twin;
 
@@ -11,8 +11,7 @@ use proptest::strategy::ValueTree;
 use proptest::test_runner::TestRunner;
 use qnnsim_isa::Unit;
 use qnnsim_simulator::proofs::deadlock_freedom;
-use qnnsim_simulator::timing::Stall;
-use qnnsim_simulator::timing::{Code, Start};
+use qnnsim_simulator::timing::{Code, Stall, Start};
 use twin::{Ending, Kind, engine, generate, tick};
 
 /// At least so many random programs, each cold and warm; `PROPTEST_CASES` asks for more.
@@ -78,7 +77,7 @@ fn the_generator_draws_what_matters() {
         see(matches!(history.ending, Ending::Cycles(_)), "end");
         see(matches!(history.ending, Ending::Deadlock(_)), "deadlock");
         see(hw.mac_cols > hw.mac_lanes, "tiles of several words");
-        see(hw.mac_cols < hw.mac_lanes && hw.mac_lanes % hw.mac_cols != 0, "words of uneven tiles");
+        see(hw.mac_cols < hw.mac_lanes && !hw.mac_lanes.is_multiple_of(hw.mac_cols), "words of uneven tiles");
         see(hw.mac_rows % 2 == 1 && hw.mac_rows > 1, "odd rows");
         see(hw.mac_lanes.count_ones() > 1, "words padded in DRAM");
         for event in &history.events {

@@ -10,7 +10,9 @@ fn first() {
     let options = ImportOptions { pixel_offset: -128.0, ..Default::default() };
     let t = std::time::Instant::now();
     let compiled = qnnsim_compiler::compile(&model, &HardwarePoint::default(), &options).unwrap_or_else(|e| {
-        for d in e { println!("{d}"); }
+        for d in e {
+            println!("{d}");
+        }
         panic!()
     });
     println!("compile {:?}", t.elapsed());
@@ -26,16 +28,21 @@ fn first() {
     let shared = std::env::var("QNNSIM_SHARED").unwrap();
     let mut raw = Vec::new();
     use std::io::Read;
-    flate2::read::GzDecoder::new(std::fs::File::open(format!("{shared}/mnist/t10k-images-idx3-ubyte.gz")).unwrap()).read_to_end(&mut raw).unwrap();
+    flate2::read::GzDecoder::new(std::fs::File::open(format!("{shared}/mnist/t10k-images-idx3-ubyte.gz")).unwrap())
+        .read_to_end(&mut raw)
+        .unwrap();
     let golden = std::fs::read(format!("{shared}/models/tcv_w1a1.t10k_int_logits.npy")).unwrap();
-    let golden: Vec<i32> = golden[golden.len() - 400000..].chunks(4).map(|b| i32::from_le_bytes(b.try_into().unwrap())).collect();
+    let golden: Vec<i32> =
+        golden[golden.len() - 400000..].chunks(4).map(|b| i32::from_le_bytes(b.try_into().unwrap())).collect();
     let t = std::time::Instant::now();
     let mut bad = 0;
     for i in 0..10000 {
         ex.run(&raw[16 + 784 * i..][..784], &mut out);
         let g = &golden[10 * i..][..10];
         if out.iter().zip(g).any(|(a, b)| *a != i64::from(*b)) {
-            if bad < 3 { println!("{i}: {out:?} {g:?}"); }
+            if bad < 3 {
+                println!("{i}: {out:?} {g:?}");
+            }
             bad += 1;
         }
     }

@@ -1,9 +1,11 @@
 //! `qnnsim compile`: trained network to program file.
 
+use qnnsim_compiler::diagnostic::Diagnostic;
 use qnnsim_compiler::import::{ImportOptions, import};
+use qnnsim_compiler::lower_to;
 use qnnsim_isa::descriptor::InputDescriptor;
 
-use super::{point, run::choose, summary};
+use super::{choose, point, summary};
 use crate::args::{CompileArgs, Stage};
 use crate::failure::{Failure, print, warn};
 use crate::files::{self, INPUT_BYTES_MAX};
@@ -16,9 +18,8 @@ use crate::images::{Encoder, Images};
 pub fn run(args: &CompileArgs) -> Result<(), Failure> {
     let (point, _) = point(&args.point)?;
     let model = files::read(&args.model, INPUT_BYTES_MAX)?;
-    let refuse = |all: Vec<_>| {
-        let messages = all.iter().map(|diagnostic| format!("{}: {diagnostic}", args.model.display()));
-        Failure::all(messages)
+    let refuse = |all: Vec<Diagnostic>| {
+        Failure::all(all.iter().map(|diagnostic| format!("`{}`: {diagnostic}", args.model.display())))
     };
     let options = ImportOptions {
         unsigned_1bit_relu: args.unsigned_1bit_relu,
@@ -28,24 +29,27 @@ pub fn run(args: &CompileArgs) -> Result<(), Failure> {
     };
     let imported = import(&model, &options).map_err(refuse)?;
     imported.warnings.iter().for_each(warn);
-    match (args.emit, &args.output) {
-        (Some(Stage::Graph), None) => return print(&imported.graph.to_string()),
-        (Some(Stage::Ir), None) => return print(&imported.network.to_string()),
-        _ => {}
+    // A stage before the hardware point can be seen even if the point has no room.
+    match args.emit {
+        Some(Stage::Graph) => print(&imported.graph.to_string())?,
+        Some(Stage::Ir) => print(&imported.network.to_string())?,
+        Some(Stage::Plan | Stage::Asm) | None => {}
     }
+    if args.output.is_none() && matches!(args.emit, Some(Stage::Graph | Stage::Ir)) {
+        return Ok(());
+    }
+
     let sample = sample(args, &imported.network.input)?;
-    let mut compiled = crate::stub::compile_network(&imported.network, &point).map_err(refuse)?;
-    compiled.program.sample = sample;
+    let (plan, mut program) = lower_to(&imported.network, &point).map_err(refuse)?;
+    program.sample = sample;
     if let Some(path) = &args.output {
-        files::write(path, &[&args.model], &compiled.program.to_bytes())?;
+        files::write(path, &[&args.model], &program.to_bytes())?;
     }
     match (args.emit, &args.output) {
-        (Some(Stage::Graph), _) => print(&imported.graph.to_string()),
-        (Some(Stage::Ir), _) => print(&imported.network.to_string()),
-        (Some(Stage::Plan), _) => print(&compiled.plan),
-        (Some(Stage::Asm), _) => print(&qnnsim_assembler::disassemble(&compiled.program)),
-        (None, Some(path)) => print(&summary(path, &compiled.program)),
-        (None, None) => Ok(()),
+        (Some(Stage::Plan), _) => print(&plan.to_string()),
+        (Some(Stage::Asm), _) => print(&qnnsim_assembler::disassemble(&program)),
+        (None, Some(path)) => print(&summary(path, &program)),
+        _ => Ok(()),
     }
 }
 
@@ -57,7 +61,7 @@ fn sample(args: &CompileArgs, input: &InputDescriptor) -> Result<Option<Vec<u8>>
     let mut bytes = vec![0; input.shape.values()];
     let clipped = Encoder::new(input).encode(&images, index, &mut bytes);
     if clipped > 0 {
-        warn(format_args!("the input quantizer clips {clipped} values of the sample"));
+        warn(format_args!("the input quantizer clips {clipped} of the {} values of the sample", bytes.len()));
     }
     Ok(Some(bytes))
 }

@@ -14,14 +14,12 @@ use rayon::prelude::*;
 use serde::Serialize;
 use serde_json::Value;
 
-use super::run::{channels_first, output_shape};
-use super::{class, print_json, simulate, technology};
+use super::{channels_first, class, output_shape, print_json, simulate, technology};
 use crate::args::{EvalArgs, Format};
 use crate::failure::{Failure, print, warn};
 use crate::files::{self, Output};
 use crate::images::{Encoder, Images, npy_header, read_labels};
 use crate::render::{self, Column, energy, facts, grouped, table, time};
-use crate::stub::More;
 
 /// Images whose results are held before they are written; the progress shows as often.
 const BLOCK_IMAGES_MAX: usize = 4096;

@@ -1,20 +1,16 @@
 //! `qnnsim run`: one image, its result and what it costs.
 
-use std::path::Path;
-
 use qnnsim_isa::Program;
-use qnnsim_isa::descriptor::MapShape;
 use qnnsim_simulator::report::Report;
 use qnnsim_simulator::{Simulation, Start};
 use serde::Serialize;
 
-use super::{class, print_json, simulate, technology};
+use super::{channels_first, choose, class, output_shape, print_json, simulate, technology};
 use crate::args::{Format, RunArgs};
 use crate::failure::{Failure, print, warn};
 use crate::files::{self, Output};
 use crate::images::{Encoder, Images};
 use crate::render;
-use crate::stub::More;
 
 /// The JSON object: the result, then the report.
 #[derive(Serialize)]
@@ -145,53 +141,9 @@ fn input(args: &RunArgs, program: &Program) -> Result<Input, Failure> {
     Ok(Input { source: path.display().to_string(), index, pixels_unchanged, clipped, bytes })
 }
 
-/// The image that --index says, which may be left out if there is only one.
-///
-/// # Errors
-/// There is no such image, or no telling which one is meant.
-pub fn choose(path: &Path, images: &Images, index: Option<usize>) -> Result<usize, Failure> {
-    let (file, count) = (path.display(), images.count());
-    match index {
-        Some(index) if index < count => Ok(index),
-        Some(index) => {
-            Err(Failure::misuse(format_args!("--index {index} is out of range: `{file}` holds {count} images"))
-                .help(format_args!("give 0 to {}", count - 1)))
-        }
-        None if count == 1 => Ok(0),
-        None => Err(Failure::misuse(format_args!("`{file}` holds {count} images, and --index does not say which"))
-            .help(format_args!("give --index 0 to {}", count - 1))),
-    }
-}
-
-/// Values of a map, pixel after pixel, in the order in which models write them.
-pub fn channels_first<T: Copy>(values: &[T], shape: MapShape) -> Vec<T> {
-    let channels = shape.channels as usize;
-    (0..channels).flat_map(|channel| values.iter().skip(channel).step_by(channels).copied()).collect()
-}
-
-/// Sizes of one image's output.
-pub fn output_shape(shape: MapShape) -> Vec<u64> {
-    let MapShape { channels, height, width } = shape;
-    let all = [channels, height, width].map(u64::from);
-    if height == 1 && width == 1 { all[..1].to_vec() } else { all.to_vec() }
-}
-
 fn write_trace(mut file: Output, simulation: &Simulation, start: Start) -> Result<(), Failure> {
     let process = format!("{}, {} image", simulation.program().name, start.name());
     let trace = render::chrome_trace(&process, &simulation.trace(start));
     serde_json::to_writer(&mut file, &trace).map_err(|error| file.refuse(&error.into()))?;
     file.finish()
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_map_is_turned_to_channels_first() {
-        let shape = MapShape { channels: 2, height: 1, width: 3 };
-        assert_eq!(channels_first(&[1, -1, 2, -2, 3, -3], shape), [1, 2, 3, -1, -2, -3]);
-        assert_eq!(output_shape(shape), [2, 1, 3]);
-        assert_eq!(output_shape(MapShape { channels: 10, height: 1, width: 1 }), [10]);
-    }
 }

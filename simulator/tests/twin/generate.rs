@@ -434,7 +434,7 @@ impl<'a> Writer<'a> {
         let steps = config.steps_max(self.hw);
         let can_resume = match config {
             // What has been counted is whole words of this memory, too.
-            Config::Load(x) => x.memory == Memory::Pack || unit.bytes % x.word_bytes(self.hw) == 0,
+            Config::Load(x) => x.memory == Memory::Pack || unit.bytes.is_multiple_of(x.word_bytes(self.hw)),
             // With `add` it is the step before that is repeated.
             Config::Mac(x) if x.add => next > 0 && next <= x.tiling.steps(self.hw),
             // Between words a THR may go on with another loop nest, if that one begins a word here too.
