@@ -133,7 +133,8 @@ pub fn hardware_point() -> impl Strategy<Value = HardwarePoint> {
             (o.queue.depth, o.fetch.words, o.store.buffers) = (Some(queue), Some(fetch), Some(store));
             (o.dram.width, o.dram.latency, o.dram.burst) = (Some(width), Some(latency), Some(burst.max(32 / width)));
             o.dram.outstanding = Some(outstanding);
-            (o.act.words, o.wgt.words, o.thr.words) = (Some(1 << 15), Some(1 << 15), Some(1 << 15));
+            (o.act.words, o.wgt.words, o.thr.words) =
+                (Some(1 << 16), Some((1 << 19) / cols.next_power_of_two()), Some(1 << 17));
             o.resolve()
         },
     )
@@ -253,7 +254,10 @@ impl LayerSeed {
             self.code.min()
         };
         let room = self.code.max() - lowest;
-        let count = if low == high { 0 } else { room - sequence.within(0, 3).min(room) };
+        if low == high {
+            return Steps { lowest, rising, thresholds: Vec::new() };
+        }
+        let count = room - sequence.within(0, 3).min(room);
         // A threshold lies where some reachable accumulator meets it and another does not.
         let (first, last) = if rising { (low + 1, high) } else { (low, high - 1) };
         let mut thresholds: Vec<i64> = if self.even_steps {

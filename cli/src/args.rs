@@ -119,7 +119,6 @@ pub struct CompileArgs {
     pub output: Option<PathBuf>,
 
     #[command(flatten)]
-    #[allow(missing_docs)]
     pub point: PointArgs,
 
     /// Real input of an 8-bit image: scale x pixel + offset.
@@ -188,7 +187,6 @@ pub struct RunArgs {
     pub cold: bool,
 
     #[command(flatten)]
-    #[allow(missing_docs)]
     pub technology: TechnologyArgs,
 
     /// How the report is written.
@@ -231,7 +229,6 @@ pub struct EvalArgs {
     pub output_int: Option<PathBuf>,
 
     #[command(flatten)]
-    #[allow(missing_docs)]
     pub technology: TechnologyArgs,
 
     /// How the report is written.
@@ -292,7 +289,6 @@ Examples:
   qnnsim hw --set acc.banks=3 --format ron > point.ron && qnnsim hw --hw point.ron")]
 pub struct HwArgs {
     #[command(flatten)]
-    #[allow(missing_docs)]
     pub point: PointArgs,
 
     /// How it is written.

@@ -154,14 +154,17 @@ fn print_json(value: &impl Serialize) -> Result<(), Failure> {
 fn choose(path: &Path, images: &Images, index: Option<usize>) -> Result<usize, Failure> {
     let (file, count) = (path.display(), images.count());
     match index {
-        Some(index) if index < count => Ok(index),
-        Some(index) => {
-            Err(Failure::misuse(format_args!("--index {index} is out of range: `{file}` holds {count} images"))
-                .help(format_args!("give 0 to {}", count - 1)))
-        }
         None if count == 1 => Ok(0),
+        Some(index) if index < count => Ok(index),
+        Some(index) if count == 1 => {
+            Err(Failure::misuse(format_args!("--index {index} is out of range: `{file}` holds one image")))
+        }
+        Some(index) => Err(Failure::misuse(format_args!(
+            "--index {index} is out of range: `{file}` holds {count} images, 0 to {}",
+            count - 1
+        ))),
         None => Err(Failure::misuse(format_args!("`{file}` holds {count} images, and --index does not say which"))
-            .help(format_args!("give --index 0 to {}", count - 1))),
+            .help(format_args!("give --index 0 to --index {}", count - 1))),
     }
 }
 

@@ -53,7 +53,7 @@ fn run_without_input_takes_the_sample() {
     assert_eq!(json["output_int"], json!([6, -6, -12, 0]));
     assert_eq!(json["output"], json!([3.0, -3.0, -6.0, 10.0]));
     assert_eq!((&json["class"], &json["class_name"], &json["output_shape"]), (&json!(3), &json!("d"), &json!([4])));
-    assert_eq!(json["input"], json!({"source": "sample", "index": 0, "pixels_unchanged": null, "clipped": 0}));
+    assert_eq!(json["input"], json!({"source": "sample", "index": 0, "pixels_unchanged": true, "clipped": 0}));
     let text = bench.ok("run p.bin");
     assert!(text.contains("sample of the program file") && text.contains("class d"), "{text}");
 }

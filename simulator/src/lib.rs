@@ -25,7 +25,7 @@ use check::{Checker, Used};
 use profile::{Profile, Profiler};
 use timing::{Code, Issue, Observer, Stall, Timing};
 use trace::TraceLine;
-use values::{Executor, Plan, Planner};
+use values::{Executor, Plan, Planner, Resident};
 
 /// A program that is proven legal, timed and ready to compute.
 #[derive(Debug)]
@@ -36,6 +36,7 @@ pub struct Simulation {
     plans: [Plan; 2],
     profiles: [Profile; 2],
     used: Used,
+    resident: Resident,
 }
 
 /// Checks the accesses of an image, resolves them and counts what they cost.
@@ -94,7 +95,8 @@ impl Simulation {
         let used = warm.checker.used();
         let (timing, plans, profiles) =
             ([cold.timing, warm.timing], [cold.plan, warm.plan], [cold.profile, warm.profile]);
-        let simulation = Simulation { code, timing, plans, profiles, used, program };
+        let resident = Executor::load(&program, &plans[0]);
+        let simulation = Simulation { code, timing, plans, profiles, used, resident, program };
         simulation.prove_ranges()?;
         Ok(simulation)
     }
@@ -143,9 +145,7 @@ impl Simulation {
 
     /// An executor with resident weights that computes warm images; one a thread.
     pub fn executor(&self) -> Executor<'_> {
-        let mut cold = Executor::new(&self.program, &self.plans[0]);
-        cold.load();
-        cold.with_plan(&self.plans[1])
+        Executor::resident(&self.program, &self.plans[1], &self.resident)
     }
 
     /// An executor with empty memories that computes a cold image.

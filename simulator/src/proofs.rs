@@ -18,7 +18,8 @@ pub fn deadlock_freedom(program: &Program, code: &Code, start: Start) -> Result<
     let trap = |unit, word, fault| Trap { stream: start.name(), cycle: 0, unit, word, fault };
     let depth = program.hardware.queue_depth as usize;
     let mut queues: [VecDeque<u32>; 4] = Default::default();
-    let mut left: [Option<u32>; 4] = [None; 4];
+    // Instructions that have left their queue with their first step, and the steps left.
+    let mut running: [Option<(u32, u32)>; 4] = [None; 4];
     let mut semaphores = [0u64; 16];
     let mut consumers: [Option<Unit>; 16] = [None; 16];
     let mut fetched = 0;
@@ -38,14 +39,17 @@ pub fn deadlock_freedom(program: &Program, code: &Code, start: Start) -> Result<
         }
         for unit in Unit::ALL {
             let u = unit as usize;
-            while let Some(&word) = queues[u].front() {
-                let Ok((_, action)) = &code.words()[word as usize] else {
-                    unreachable!("only decoded words are queued")
-                };
-                let (Action::Sync(_, s) | Action::Work(_, s)) = action else {
+            loop {
+                // CFG words pass while the instruction before them still has steps left.
+                while let Some(&word) = queues[u].front()
+                    && matches!(code.words()[word as usize], Ok((_, Action::Configure(_))))
+                {
                     queues[u].pop_front();
                     progress = true;
-                    continue;
+                }
+                let Some(word) = running[u].map(|(word, _)| word).or(queues[u].front().copied()) else { break };
+                let Ok((_, Action::Sync(_, s) | Action::Work(_, s))) = &code.words()[word as usize] else {
+                    unreachable!("only decoded words are queued")
                 };
                 let waits: Vec<usize> = (0..16).filter(|i| s.wait >> i & 1 == 1).collect();
                 for &i in &waits {
@@ -57,7 +61,7 @@ pub fn deadlock_freedom(program: &Program, code: &Code, start: Start) -> Result<
                         _ => consumers[i] = Some(unit),
                     }
                 }
-                let remaining = left[u].unwrap_or(s.repeat);
+                let remaining = running[u].map_or(s.repeat, |(_, left)| left);
                 // As many steps at once as the tokens allow.
                 let possible = waits.iter().map(|&i| semaphores[i]).min().unwrap_or(u64::MAX).min(u64::from(remaining));
                 if possible == 0 {
@@ -69,12 +73,11 @@ pub fn deadlock_freedom(program: &Program, code: &Code, start: Start) -> Result<
                     semaphores[i] += possible * u64::from(s.post >> i & 1);
                     semaphores[i] -= possible * u64::from(s.wait >> i & 1);
                 }
-                if possible == u64::from(remaining) {
-                    left[u] = None;
+                if running[u].is_none() {
                     queues[u].pop_front();
-                } else {
-                    left[u] = Some(remaining - possible as u32);
                 }
+                let left = remaining - possible as u32;
+                running[u] = (left > 0).then_some((word, left));
             }
         }
         if steps > STEPS_MAX {
@@ -83,11 +86,11 @@ pub fn deadlock_freedom(program: &Program, code: &Code, start: Start) -> Result<
         if progress {
             continue;
         }
-        if queues.iter().all(VecDeque::is_empty) {
+        if queues.iter().all(VecDeque::is_empty) && running.iter().all(Option::is_none) {
             return Ok(());
         }
         let waiting = Unit::ALL.iter().filter_map(|&unit| {
-            let &word = queues[unit as usize].front()?;
+            let word = running[unit as usize].map(|(word, _)| word).or(queues[unit as usize].front().copied())?;
             let Ok((_, Action::Sync(_, s) | Action::Work(_, s))) = &code.words()[word as usize] else { return None };
             let missing = (0..16).find(|&i| s.wait >> i & 1 == 1 && semaphores[i] == 0)?;
             let name = semaphore_name(&program.semaphores, missing);

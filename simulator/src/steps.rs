@@ -293,7 +293,7 @@ impl Registers {
             let mut bytes = (0..i64::from(row.taps)).flat_map(|t| {
                 let pixel = first + t;
                 let inside = (0..i64::from(row.width)).contains(&pixel);
-                (0..row.channels as usize).map(move |c| inside.then_some(pixel as usize * row.channels as usize + c))
+                (0..row.channels as usize).map(move |c| inside.then(|| pixel as usize * row.channels as usize + c))
             });
             f(place, &mut bytes);
         }
@@ -514,12 +514,13 @@ impl Registers {
     pub fn store_step(&self, hw: &HardwarePoint, n: u64) -> Result<StoreStep, Fault> {
         let map = need(self.st_map, "st.map")?;
         let bytes = map.words * hw.word_bytes();
-        legal(bytes <= hw.burst_bytes(), || {
-            format!("words={} is {bytes} bytes, more than a burst of {}", map.words, hw.burst_bytes())
-        })?;
         let dram = u64::from(map.dram) + n * u64::from(map.pitch);
         legal(dram.is_multiple_of(u64::from(hw.word_bytes())), || {
             format!("DRAM address {dram} is not that of a word")
+        })?;
+        let beats = beats(hw, dram, bytes);
+        legal(beats <= u64::from(hw.dram_burst), || {
+            format!("{bytes} bytes from {dram} on take {beats} beats, more than a burst of {}", hw.dram_burst)
         })?;
         let pixel = u64::from(map.bank) + n;
         let rows = u64::from(hw.mac_rows);

@@ -311,7 +311,8 @@ struct Engine<'a> {
     load_pending: VecDeque<Pending<LoadStep>>,
     load_write_free: u64,
     load_buffers: Buffers,
-    // THR: complete words on their way to the write stage.
+    // THR: whether a word is begun and not complete, and complete words on their way to the write stage.
+    thr_word_open: bool,
     thr_pending: VecDeque<Pending<ThrStep>>,
     thr_write_free: u64,
     thr_buffers: Buffers,
@@ -365,6 +366,7 @@ impl<'a> Engine<'a> {
             load_pending: VecDeque::new(),
             load_write_free: 0,
             load_buffers: Buffers::default(),
+            thr_word_open: false,
             thr_pending: VecDeque::new(),
             thr_write_free: 0,
             thr_buffers: Buffers::default(),
@@ -724,12 +726,22 @@ impl<'a> Engine<'a> {
     fn drain(&mut self, observer: &mut impl Observer) -> bool {
         let Some(next) = self.ready(Unit::Thr) else { return false };
         let NextWork::Thr(step) = next.work else { return false };
+        if step.begins == self.thr_word_open {
+            let why = if step.begins {
+                "begins a word while another is not complete"
+            } else {
+                "goes on with a word that none has begun"
+            };
+            self.raise(self.now, Some(Unit::Thr), Some(next.word), Fault::Illegal(format!("the step {why}")));
+            return false;
+        }
         if step.begins && self.thr_buffers.used >= u64::from(self.hw.thr_buffers) {
             return false;
         }
         self.begin(Unit::Thr, &next);
         self.finish(Unit::Thr, &next, step.cycles);
         self.thr_buffers.used += u64::from(step.begins);
+        self.thr_word_open = step.words == 0;
         // Early: MAC's first write into the bank comes at least its pipeline's depth after its issue.
         let early = step.cycles.saturating_sub(u64::from(self.hw.mac_depth) - 1).max(1);
         self.post_at(self.now + early, next.steps.post);

@@ -400,7 +400,10 @@ pub fn prove_ranges(executor: &Executor) -> Result<(), Fault> {
             Effect::Mac { setup, weights, bank, .. } => {
                 let step = known
                     .entry((setup, weights))
-                    .or_insert_with(|| state.column_bounds(hw, &plan.macs[setup as usize], weights as usize))
+                    .or_insert_with(|| {
+                        let setup = &plan.macs[setup as usize];
+                        state.column_bounds(hw, setup, weights as usize, executor.byte_range(setup))
+                    })
                     .clone();
                 let bank = &mut banks[bank as usize];
                 *bank = match plan.macs[setup as usize].add {
@@ -451,6 +454,13 @@ impl Bounds {
     fn drained(self, bipolar: bool) -> (i64, i64) {
         if bipolar { self.bipolar } else { self.plain }
     }
+}
+
+/// Weights and thresholds as an image leaves them in their memories; shared by all executors.
+#[derive(Debug, Clone)]
+pub struct Resident {
+    weights: Arc<Vec<ColumnBlock>>,
+    entries: Entries,
 }
 
 /// The contents of all memories, and the buffers of the loops.
@@ -504,17 +514,25 @@ impl<'a> Executor<'a> {
     /// All memories zero.
     pub fn new(program: &'a Program, plan: &'a Plan) -> Self {
         let hw = &program.hardware;
+        let mut executor = Self::empty(program, plan);
+        executor.state.weights =
+            Arc::new(vec![[0; COLUMNS]; hw.wgt_words as usize * lane_words(hw) * column_blocks(hw)]);
+        executor.state.entries = Entries(Arc::new(vec![(0, 0); hw.thr_words as usize * hw.thr_cols as usize]));
+        executor
+    }
+
+    /// No weight and threshold memories yet.
+    fn empty(program: &'a Program, plan: &'a Plan) -> Self {
+        let hw = &program.hardware;
         let wl = lane_words(hw);
         let (rows, blocks) = (hw.mac_rows as usize, column_blocks(hw));
         let buffer = PLANES * rows * hw.words_per_tile() as usize * wl;
+        let bank = Bank { acc: vec![[0; COLUMNS]; rows * blocks], row_sums: vec![0; rows] };
         let state = State {
             activations: vec![0; rows * hw.act_words as usize * wl],
-            weights: Arc::new(vec![[0; COLUMNS]; hw.wgt_words as usize * wl * blocks]),
-            entries: Entries(Arc::new(vec![(0, 0); hw.thr_words as usize * hw.thr_cols as usize])),
-            banks: vec![
-                Bank { acc: vec![[0; COLUMNS]; rows * blocks], row_sums: vec![0; rows] };
-                hw.acc_banks as usize
-            ],
+            weights: Arc::default(),
+            entries: Entries(Arc::default()),
+            banks: vec![bank; hw.acc_banks as usize],
             buffers: vec![vec![0; buffer]; hw.thr_buffers as usize + 1],
             output: vec![0; program.output_bytes() as usize],
             rows: Vec::new(),
@@ -524,19 +542,38 @@ impl<'a> Executor<'a> {
         Executor { program, plan, state }
     }
 
-    /// The same memories, with another plan: what is resident stays.
-    pub fn with_plan(&self, plan: &'a Plan) -> Self {
-        Executor { program: self.program, plan, state: self.state.clone() }
+    /// Weights and thresholds resident, all other memories zero.
+    pub fn resident(program: &'a Program, plan: &'a Plan, resident: &Resident) -> Self {
+        let mut executor = Self::empty(program, plan);
+        (executor.state.weights, executor.state.entries) = (resident.weights.clone(), resident.entries.clone());
+        executor
+    }
+
+    /// Values that a byte of the packed input can have: the codes that the host writes, and the pad code;
+    /// all of them if activations come from elsewhere in DRAM as well.
+    fn byte_range(&self, setup: &MacSetup) -> (i64, i64) {
+        let signed = setup.count == Count::Bytes { signed: true };
+        let (low, high) = if signed { (-128, 127) } else { (0, 255) };
+        let pad = setup.pad[0] as u8;
+        let pad = if signed { i64::from(pad as i8) } else { i64::from(pad) };
+        let quantizer = &self.program.input.quantizer;
+        let foreign = |e: &Effect| matches!(e, Effect::Load { memory: Memory::Act, .. });
+        if self.program.input.code.signed != signed || self.plan.effects.iter().any(foreign) {
+            return (low, high);
+        }
+        (quantizer.min.min(pad), quantizer.max.max(pad))
     }
 
     /// Loads weights and thresholds, as an image does, without computing one.
-    pub fn load(&mut self) {
-        for effect in &self.plan.effects {
+    pub fn load(program: &'a Program, plan: &'a Plan) -> Resident {
+        let mut state = Self::new(program, plan).state;
+        for effect in &plan.effects {
             if let Effect::Load { memory: memory @ (Memory::Wgt | Memory::Thr), words } = effect {
                 // They come from the program's data, never from its input.
-                self.state.load(self.program, *memory, words, &[]);
+                state.load(program, *memory, words, &[]);
             }
         }
+        Resident { weights: state.weights, entries: state.entries }
     }
 
     /// Computes one image. `input` are its bytes in DRAM; `output` receives the output integers, pixel
@@ -654,39 +691,48 @@ fn lane_word(bytes: &[u8], i: usize) -> u64 {
 }
 
 impl State {
-    /// Bounds of every column over all codes that the activations can have.
-    fn column_bounds(&self, hw: &HardwarePoint, setup: &MacSetup, weights: usize) -> Arc<[Bounds]> {
+    /// Bounds of every column over all codes that the activations can have; `byte` is the range of a byte of the
+    /// packed input.
+    fn column_bounds(&self, hw: &HardwarePoint, setup: &MacSetup, weights: usize, byte: (i64, i64)) -> Arc<[Bounds]> {
         let (wl, blocks) = (lane_words(hw), column_blocks(hw));
-        // In byte mode every lane is one bit of a byte; otherwise a lane is a value of all planes.
-        let lane_range = |lane: usize| match setup.count {
-            Count::Bytes { signed } if signed && lane % 8 == 7 => (-128, 0),
-            Count::Bytes { .. } => (0, 1 << (lane % 8)),
-            Count::Bits => {
-                let part = |positive: bool| {
-                    setup.a_factors.iter().filter(|&&f| (f > 0) == positive).map(|&f| i64::from(f)).sum()
-                };
-                (part(false), part(true))
-            }
+        let part =
+            |positive: bool| setup.a_factors.iter().filter(|&&f| (f > 0) == positive).map(|&f| i64::from(f)).sum();
+        let (lanes_of_value, value) = match setup.count {
+            Count::Bits => (1, (part(false), part(true))),
+            Count::Bytes { .. } => (8, byte),
         };
-        let ranges: Vec<(i64, i64)> = (0..64).map(lane_range).collect();
+        // Lanes of one value mostly have one weight; where they do not, each counts for itself.
+        let lane_range = |lane: usize| match setup.count {
+            Count::Bits => value,
+            Count::Bytes { signed: true } if lane % 8 == 7 => (-128, 0),
+            Count::Bytes { .. } => (0, 1 << (lane % 8)),
+        };
+        let scaled = |w: i64, (low, high): (i64, i64)| if w >= 0 { (w * low, w * high) } else { (w * high, w * low) };
         let bounds = |column: usize| {
             let mut bounds = Bounds { plain: (0, 0), bipolar: (0, 0) };
             for i in 0..setup.k * wl {
-                let planes = (0..setup.w_factors.len()).map(|j| {
-                    let at = (weights * wl + j * setup.w_stride + i) * blocks + column / COLUMNS;
-                    self.weights[at][column % COLUMNS]
-                });
-                let planes: Vec<u64> = planes.collect();
-                let mut lanes = setup.mask[i];
-                while lanes != 0 {
-                    let lane = lanes.trailing_zeros() as usize;
-                    lanes &= lanes - 1;
-                    let terms =
-                        planes.iter().zip(&setup.w_factors).map(|(w, &f)| i64::from(f) * (w >> lane & 1) as i64);
-                    let weight: i64 = terms.sum();
-                    let (low, high) = ranges[lane];
-                    let scaled = |w: i64| if w >= 0 { (w * low, w * high) } else { (w * high, w * low) };
-                    bounds = bounds.plus(Bounds { plain: scaled(weight), bipolar: scaled(2 * weight - 1) });
+                let planes: Vec<u64> = (0..setup.w_factors.len())
+                    .map(|j| {
+                        let at = (weights * wl + j * setup.w_stride + i) * blocks + column / COLUMNS;
+                        self.weights[at][column % COLUMNS]
+                    })
+                    .collect();
+                let weight = |lane: usize| -> i64 {
+                    planes.iter().zip(&setup.w_factors).map(|(w, &f)| i64::from(f) * (w >> lane & 1) as i64).sum()
+                };
+                let mut add = |w: i64, range| {
+                    bounds = bounds.plus(Bounds { plain: scaled(w, range), bipolar: scaled(2 * w - 1, range) })
+                };
+                for first in (0..64).step_by(lanes_of_value) {
+                    if setup.mask[i] >> first & 1 == 0 {
+                        continue;
+                    }
+                    let lanes = first..first + lanes_of_value;
+                    if lanes.clone().all(|lane| weight(lane) == weight(first)) {
+                        add(weight(first), value);
+                    } else {
+                        lanes.for_each(|lane| add(weight(lane), lane_range(lane)));
+                    }
                 }
             }
             bounds

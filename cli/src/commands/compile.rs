@@ -1,5 +1,7 @@
 //! `qnnsim compile`: trained network to program file.
 
+use std::path::Path;
+
 use qnnsim_compiler::diagnostic::Diagnostic;
 use qnnsim_compiler::import::{ImportOptions, import};
 use qnnsim_compiler::lower_to;
@@ -43,10 +45,12 @@ pub fn run(args: &CompileArgs) -> Result<(), Failure> {
     let (plan, mut program) = lower_to(&imported.network, &point).map_err(refuse)?;
     program.sample = sample;
     if let Some(path) = &args.output {
-        files::write(path, &[&args.model], &program.to_bytes())?;
+        let sources = [Some(&args.model), args.sample.as_ref(), args.point.hw.as_ref()];
+        let sources: Vec<&Path> = sources.into_iter().flatten().map(AsRef::as_ref).collect();
+        files::write(path, &sources, &program.to_bytes())?;
     }
     match (args.emit, &args.output) {
-        (Some(Stage::Plan), _) => print(&plan.to_string()),
+        (Some(Stage::Plan), _) => print(&format!("{}\n", plan.to_string().trim_end())),
         (Some(Stage::Asm), _) => print(&qnnsim_assembler::disassemble(&program)),
         (None, Some(path)) => print(&summary(path, &program)),
         _ => Ok(()),

@@ -1,5 +1,7 @@
 //! `qnnsim run`: one image, its result and what it costs.
 
+use std::path::Path;
+
 use qnnsim_isa::Program;
 use qnnsim_simulator::report::Report;
 use qnnsim_simulator::{Simulation, Start};
@@ -35,7 +37,7 @@ struct Input {
     /// The file, or `sample`.
     source: String,
     index: usize,
-    /// Whether an 8-bit image goes into DRAM as it is; null where the image was not made of pixels.
+    /// Whether an 8-bit image goes into DRAM as it is; null where the image is not made of pixels.
     pixels_unchanged: Option<bool>,
     /// Values that the quantizer clipped.
     clipped: u64,
@@ -55,8 +57,10 @@ pub fn run(args: &RunArgs) -> Result<(), Failure> {
     let program = files::read_program(&args.program)?;
     let technology = technology(&args.technology, &program)?;
     let input = input(args, &program)?;
+    let sources: Vec<&Path> =
+        [Some(&args.program), args.input.as_ref()].into_iter().flatten().map(AsRef::as_ref).collect();
     let trace_file = match &args.trace {
-        Some(Some(path)) => Some(Output::create(path, &[&args.program])?),
+        Some(Some(path)) => Some(Output::create(path, &sources)?),
         _ => None,
     };
 
@@ -105,7 +109,7 @@ fn head(report: &Report, input: &Input) -> String {
         None => "real inputs are quantized on the host",
     };
     let image = match &input.source[..] {
-        SAMPLE => "sample of the program file".into(),
+        SAMPLE => format!("sample of the program file; {pixels}"),
         file => format!("{file}, image {}; {pixels}", input.index),
     };
     let program = format!("{} on {}", report.name, render::point(report));
@@ -123,7 +127,7 @@ fn input(args: &RunArgs, program: &Program) -> Result<Input, Failure> {
             return Err(failure.help("give an image: --input FILE, or compile the program with --sample FILE"));
         };
         let bytes = sample.clone();
-        return Ok(Input { source: SAMPLE.into(), index: 0, pixels_unchanged: None, clipped: 0, bytes });
+        return Ok(Input { source: SAMPLE.into(), index: 0, pixels_unchanged: Some(unchanged), clipped: 0, bytes });
     };
     let images = Images::read(path, &program.input)?;
     let index = choose(path, &images, args.index)?;
@@ -131,8 +135,7 @@ fn input(args: &RunArgs, program: &Program) -> Result<Input, Failure> {
     let clipped = Encoder::new(&program.input).encode(&images, index, &mut bytes);
     if clipped > 0 {
         warn(format_args!(
-            "the input quantizer clips {} of the {} values of image {index} of `{}`",
-            clipped,
+            "the input quantizer clips {clipped} of the {} values of image {index} of `{}`",
             bytes.len(),
             path.display()
         ));

@@ -4,7 +4,6 @@ use std::fmt;
 
 /// Type of the numbers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-#[allow(missing_docs)]
 pub enum Element {
     U8,
     I8,

@@ -150,8 +150,10 @@ impl<'a> Rest<'a> {
 
 /// The bytes before the numbers of an npy file.
 pub fn header_bytes(descr: &str, shape: &[u64]) -> Vec<u8> {
-    let sizes: String = shape.iter().map(|size| format!("{size}, ")).collect();
-    let text = format!("{{'descr': '{descr}', 'fortran_order': False, 'shape': ({}), }}", sizes.trim_end());
+    let sizes: Vec<String> = shape.iter().map(u64::to_string).collect();
+    // A tuple of one needs its comma.
+    let sizes = sizes.join(", ") + if shape.len() == 1 { "," } else { "" };
+    let text = format!("{{'descr': '{descr}', 'fortran_order': False, 'shape': ({sizes}), }}");
     // The numbers begin at a multiple of 64, and the last byte before them is a line feed.
     let end = (10 + text.len() + 1).next_multiple_of(64);
     let mut bytes = b"\x93NUMPY\x01\x00".to_vec();

@@ -5,6 +5,8 @@
 //! loads come before its computing and after the computing of the layer before, because
 //! dispatch is in order and blocks behind a full queue.
 
+use std::ops::Range;
+
 use bitvec::prelude::*;
 use qnnsim_isa::HardwarePoint;
 use qnnsim_isa::descriptor::InputDescriptor;
@@ -317,18 +319,23 @@ impl Emitter<'_> {
                 self.emit(Sync { unit: Unit::Mac, repeat: rows - rows_seen, wait: ROWS, post: 0 });
                 rows_seen = rows;
             }
+            let (mut from, to) = (done * per_tile, until * per_tile);
             if whole {
-                self.work(done > 0, (until - done) * per_tile, |repeat, resume| {
-                    Mac { repeat, resume, wait: FREE, post: FULL }.into()
-                });
+                self.work(done > 0, to - from, |repeat, resume| Mac { repeat, resume, wait: FREE, post: FULL }.into());
             } else {
-                self.split_steps(plan, done * per_tile..until * per_tile)?;
+                // The first step alone, because THR's word must not wait behind the others.
+                let first = if done == 0 { 1 } else { 0 };
+                self.split_steps(plan, from..from + first);
+                from += first;
             }
             if done == 0 {
-                // Right behind the first piece, so that banks are drained before dispatch can block behind the second.
+                // Before anything else of MAC, so that banks are drained when dispatch blocks behind MAC's queue.
                 self.work(false, plan.mac.window_tiles * per_tile, |repeat, resume| {
                     Thr { repeat, resume, wait: FULL, post: FREE }.into()
                 });
+            }
+            if !whole {
+                self.split_steps(plan, from..to);
             }
             done = until;
         }
@@ -339,7 +346,7 @@ impl Emitter<'_> {
 
     /// Steps whose kernel does not fit the tap tables: the tables are written for each part of each step,
     /// and the parts behind the first are added.
-    fn split_steps(&mut self, plan: &LayerPlan, steps: std::ops::Range<u64>) -> Result<(), Diagnostic> {
+    fn split_steps(&mut self, plan: &LayerPlan, steps: Range<u64>) {
         let mac = &plan.mac;
         let positions = mac.axes.each_ref().map(|a| u64::from(a.positions));
         for step in steps {
@@ -362,10 +369,9 @@ impl Emitter<'_> {
             }
             if self.items.len() > 2 * WORDS_MAX {
                 // Long enough for the refusal; there is no need to build the rest.
-                return Ok(());
+                return;
             }
         }
-        Ok(())
     }
 
     /// The tap table of all positions at once.
@@ -478,7 +484,10 @@ impl Emitter<'_> {
         let Some(last) = self.plan.layers.last() else { return };
         let (hw, target, shape) = (self.hw().clone(), last.target, last.output.0);
         let pixel_words = target.block();
-        let words_max = hw.burst_bytes() / hw.word_bytes();
+        let (word_bytes, width) = (hw.word_bytes(), hw.dram_width);
+        // Pixels that do not begin with a beat may touch one beat more.
+        let slack = if (pixel_words * word_bytes).is_multiple_of(width) { 0 } else { width.saturating_sub(word_bytes) };
+        let words_max = (hw.burst_bytes() - slack) / word_bytes;
         self.emit(Sync { unit: Unit::Store, repeat: 1, wait: OUT, post: 0 });
         for first in (0..pixel_words).step_by(words_max as usize) {
             self.emit(StMap {
@@ -486,8 +495,8 @@ impl Emitter<'_> {
                 bank: 0,
                 words: words_max.min(pixel_words - first),
                 block: pixel_words,
-                dram: dram + first * hw.word_bytes(),
-                pitch: pixel_words * hw.word_bytes(),
+                dram: dram + first * word_bytes,
+                pitch: pixel_words * word_bytes,
             });
             self.work(false, u64::from(shape.height) * u64::from(shape.width), |repeat, resume| {
                 St { repeat, resume, ..St::default() }.into()
