@@ -1,13 +1,16 @@
 //! Helpers shared by the tests and benchmarks of the whole workspace: random networks and hardware
 //! points that shrink to something readable, models, and the real MNIST where it is there.
 
-use std::path::PathBuf;
+use std::io::Read;
+use std::path::{Path, PathBuf};
 
 use proptest::prelude::*;
+use qnnsim_compiler::import::{ImportOptions, import};
 use qnnsim_compiler::ir::{Activation, Conv, Layer, MapId, Network, Pool, Steps, WeightKind, Weights};
-use qnnsim_isa::HardwarePoint;
+use qnnsim_compiler::lower_to;
 use qnnsim_isa::descriptor::{Code, InputDescriptor, MapShape, OutputDescriptor, Quantizer, Rounding};
 use qnnsim_isa::hardware::Overrides;
+use qnnsim_isa::{HardwarePoint, Program};
 
 /// What a random layer is made from; geometry is fitted to the map it meets.
 #[derive(Debug, Clone)]
@@ -157,7 +160,7 @@ impl NetworkSeed {
             quantizer,
             pixel_scale: 1.0,
             pixel_offset: 0.0,
-            xor: 0,
+            xor: Sequence(self.image).next() as u8,
             dram: 0,
         };
         let (mut shape, mut code) = (self.input, self.code);
@@ -291,6 +294,57 @@ pub fn shared() -> Option<PathBuf> {
         eprintln!("SKIPPED: set QNNSIM_SHARED to a folder with models/ and mnist/ to run this test");
     }
     folder
+}
+
+/// Options for TCV, which was trained on pixel - 128.
+pub fn tcv_options() -> ImportOptions {
+    ImportOptions { pixel_offset: -128.0, ..ImportOptions::default() }
+}
+
+/// A trained model compiled for a hardware point, named as the command line names it.
+///
+/// # Panics
+/// If it does not compile.
+pub fn compile(model: &Path, hw: &HardwarePoint) -> Program {
+    let bytes = std::fs::read(model).unwrap_or_else(|e| panic!("{}: {e}", model.display()));
+    let import = import(&bytes, &tcv_options()).unwrap_or_else(|e| panic!("{}", e[0]));
+    let network = Network { name: model.file_stem().expect("a file").to_string_lossy().into_owned(), ..import.network };
+    lower_to(&network, hw).unwrap_or_else(|e| panic!("{}", e[0])).1
+}
+
+/// The real MNIST test images: pixels of one image after the other.
+///
+/// # Panics
+/// If the file is not there or damaged.
+pub fn mnist(shared: &Path) -> Vec<u8> {
+    let path = shared.join("mnist/t10k-images-idx3-ubyte.gz");
+    let file = std::fs::File::open(&path).unwrap_or_else(|e| panic!("{}: {e}", path.display()));
+    let mut bytes = Vec::new();
+    flate2::read::GzDecoder::new(file).read_to_end(&mut bytes).expect("gzip");
+    // 16 bytes of header: magic, images, rows, columns.
+    bytes.split_off(16)
+}
+
+/// The labels of [`mnist`].
+///
+/// # Panics
+/// If the file is not there or damaged.
+pub fn labels(shared: &Path) -> Vec<u8> {
+    let path = shared.join("mnist/t10k-labels-idx1-ubyte.gz");
+    let file = std::fs::File::open(&path).unwrap_or_else(|e| panic!("{}: {e}", path.display()));
+    let mut bytes = Vec::new();
+    flate2::read::GzDecoder::new(file).read_to_end(&mut bytes).expect("gzip");
+    bytes.split_off(8)
+}
+
+/// Golden integers of a model: ten for each test image.
+///
+/// # Panics
+/// If the file is not there or damaged.
+pub fn golden(shared: &Path, model: &str) -> Vec<i32> {
+    let path = shared.join(format!("models/{model}.t10k_int_logits.npy"));
+    let file = std::fs::File::open(&path).unwrap_or_else(|e| panic!("{}: {e}", path.display()));
+    npyz::NpyFile::new(file).and_then(|npy| npy.into_vec()).expect("an int32 npy")
 }
 
 /// The programs folder of the repository.

@@ -23,7 +23,7 @@ pub struct MapId(pub usize);
 /// A whole network.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Network {
-    /// Name of the model's graph, for reports.
+    /// Name of the model, for reports.
     pub name: String,
     /// The input map and how the host fills it (its `dram` address is set by the back end).
     pub input: InputDescriptor,

@@ -1,51 +1,157 @@
-//! TCV in W1A1 from the trained model to the golden integers.
+//! TCV from its trained model to the golden integers, on many hardware points.
 
-use qnnsim_compiler::import::ImportOptions;
-use qnnsim_isa::HardwarePoint;
-use qnnsim_simulator::{Simulation, Start};
+use qnnsim_compiler::import::{ImportOptions, import};
+use qnnsim_compiler::lower_to;
+use qnnsim_isa::hardware::{HardwarePoint, Overrides};
+use qnnsim_isa::{Instruction, Program};
+use qnnsim_simulator::{Simulation, Start, Technology};
+use qnnsim_tests::{compile, golden, labels, mnist, programs, shared, tcv_options};
+use rayon::prelude::*;
+
+const IMAGE: usize = 28 * 28;
+
+fn point(settings: &[&str]) -> HardwarePoint {
+    let mut overrides = Overrides::default();
+    for setting in settings {
+        overrides.set(setting).expect("a setting");
+    }
+    overrides.resolve()
+}
+
+fn simulate(program: &Program) -> Simulation {
+    // Through the file: the simulator sees nothing else.
+    let program = Program::from_bytes(&program.to_bytes()).expect("a program file");
+    let again = program.clone();
+    Simulation::new(program).unwrap_or_else(|trap| panic!("{}", trap.describe(&again)))
+}
+
+/// Integer outputs of images, on all cores.
+fn outputs(simulation: &Simulation, images: &[u8]) -> Vec<i32> {
+    images
+        .par_chunks(100 * IMAGE)
+        .flat_map_iter(|chunk| {
+            let (mut executor, mut output) = (simulation.executor(), Vec::new());
+            let all = chunk.chunks(IMAGE).flat_map(|image| {
+                executor.run(image, &mut output);
+                output.iter().map(|&x| x as i32).collect::<Vec<_>>()
+            });
+            all.collect::<Vec<i32>>()
+        })
+        .collect()
+}
+
+fn accuracy(outputs: &[i32], labels: &[u8]) -> f64 {
+    let right = outputs.chunks(10).zip(labels).filter(|(scores, label)| {
+        // The lowest index of the maximum.
+        let best = (0..10).max_by_key(|&c| (scores[c], std::cmp::Reverse(c)));
+        best == Some(usize::from(**label))
+    });
+    right.count() as f64 / labels.len() as f64
+}
 
 #[test]
-fn first() {
-    let model = std::fs::read("../programs/tcv_w1a1.onnx").unwrap();
-    let options = ImportOptions { pixel_offset: -128.0, ..Default::default() };
-    let t = std::time::Instant::now();
-    let compiled = qnnsim_compiler::compile(&model, &HardwarePoint::default(), &options).unwrap_or_else(|e| {
-        for d in e {
-            println!("{d}");
-        }
-        panic!()
-    });
-    println!("compile {:?}", t.elapsed());
-    println!("{}", compiled.plan);
-    let program = compiled.program.clone();
-    println!("cold {} warm {}", program.cold.words.len(), program.warm.words.len());
-    let t = std::time::Instant::now();
-    let sim = Simulation::new(program.clone()).unwrap_or_else(|t| panic!("{}", t.describe(&program)));
-    println!("load {:?}", t.elapsed());
-    println!("cold {:?}\nwarm {:?}", sim.timing(Start::Cold), sim.timing(Start::Warm));
-    let mut ex = sim.executor();
-    let mut out = Vec::new();
-    let shared = std::env::var("QNNSIM_SHARED").unwrap();
-    let mut raw = Vec::new();
-    use std::io::Read;
-    flate2::read::GzDecoder::new(std::fs::File::open(format!("{shared}/mnist/t10k-images-idx3-ubyte.gz")).unwrap())
-        .read_to_end(&mut raw)
-        .unwrap();
-    let golden = std::fs::read(format!("{shared}/models/tcv_w1a1.t10k_int_logits.npy")).unwrap();
-    let golden: Vec<i32> =
-        golden[golden.len() - 400000..].chunks(4).map(|b| i32::from_le_bytes(b.try_into().unwrap())).collect();
-    let t = std::time::Instant::now();
-    let mut bad = 0;
-    for i in 0..10000 {
-        ex.run(&raw[16 + 784 * i..][..784], &mut out);
-        let g = &golden[10 * i..][..10];
-        if out.iter().zip(g).any(|(a, b)| *a != i64::from(*b)) {
-            if bad < 3 {
-                println!("{i}: {out:?} {g:?}");
-            }
-            bad += 1;
-        }
+fn all_test_images_give_the_golden_integers_on_many_points() {
+    let Some(shared) = shared() else { return };
+    let (images, golden) = (mnist(&shared), golden(&shared, "tcv_w1a1"));
+    let points: [&[&str]; 6] = [
+        &[],
+        &["mac.rows=1", "mac.cols=1", "mac.lanes=8", "act.words=4096", "wgt.words=32768"],
+        &["mac.rows=3", "mac.cols=5", "mac.lanes=24", "act.words=2048", "wgt.words=8192"],
+        &["mac.rows=4", "mac.cols=4", "mac.lanes=32", "wgt.words=8192"],
+        &["mac.rows=32", "mac.cols=32", "mac.lanes=64"],
+        &["mac.rows=7", "mac.cols=130", "mac.lanes=64", "queue.depth=1", "dram.latency=300", "mac.taps=4"],
+    ];
+    for settings in points {
+        let simulation = simulate(&compile(&programs().join("tcv_w1a1.onnx"), &point(settings)));
+        let outputs = outputs(&simulation, &images);
+        assert_eq!(outputs.len(), 100_000);
+        let wrong = outputs.iter().zip(&golden).filter(|(a, b)| a != b).count();
+        assert_eq!(wrong, 0, "elements that differ on {settings:?}");
+        // 98.33 % is the trained model's accuracy.
+        assert_eq!(accuracy(&outputs, &labels(&shared)), 0.9833, "{settings:?}");
     }
-    println!("bad {bad} in {:?}", t.elapsed());
-    assert_eq!(bad, 0);
+}
+
+#[test]
+fn w8a8_gives_the_golden_integers() {
+    let Some(shared) = shared() else { return };
+    let (images, golden) = (mnist(&shared), golden(&shared, "tcv_w8a8"));
+    let simulation = simulate(&compile(&shared.join("models/tcv_w8a8.onnx"), &point(&[])));
+    let count = 500;
+    assert_eq!(outputs(&simulation, &images[..count * IMAGE]), golden[..10 * count]);
+}
+
+#[test]
+fn the_program_in_the_repository_is_what_the_compiler_makes() {
+    let mut program = compile(&programs().join("tcv_w1a1.onnx"), &HardwarePoint::default());
+    let stored = std::fs::read(programs().join("tcv_w1a1.bin")).expect("programs/tcv_w1a1.bin");
+    program.sample = Program::from_bytes(&stored).expect("a program file").sample;
+    assert!(program.sample.is_some(), "it carries a sample");
+    let help = "compile programs/tcv_w1a1.onnx -o programs/tcv_w1a1.bin --pixel-offset -128 --sample programs/digits/digit_7.png";
+    assert!(program.to_bytes() == stored, "out of date; run qnnsim {help}");
+}
+
+#[test]
+fn cycles_are_near_the_prototype() {
+    // Figures on paper before the machine was built: about 2,000 cycles (1,979, and 2,061 with the code queue's
+    // refill) on 16x16x64, 29,723 on 4x4x32. They are no exact reference: drain and write overlap here.
+    for (settings, expected) in
+        [(&[][..], 2_000), (&["mac.rows=4", "mac.cols=4", "mac.lanes=32", "thr.cols=1", "wgt.words=8192"], 29_723)]
+    {
+        let simulation = simulate(&compile(&programs().join("tcv_w1a1.onnx"), &point(settings)));
+        let cycles = simulation.timing(Start::Warm).cycles;
+        assert!(
+            cycles.abs_diff(expected) * 100 < expected * 15,
+            "{cycles} cycles on {settings:?}, expected about {expected}"
+        );
+    }
+}
+
+#[test]
+fn the_same_program_always_costs_the_same() {
+    let program = compile(&programs().join("tcv_w1a1.onnx"), &HardwarePoint::default());
+    let technology = Technology::builtin("45nm").expect("comes with the simulator");
+    let [a, b] = [(); 2].map(|()| simulate(&program).report(&technology, 200));
+    assert_eq!(a, b);
+}
+
+#[test]
+fn the_defective_export_is_refused_and_its_repair_gives_the_same_program() {
+    let Some(shared) = shared() else { return };
+    let export = std::fs::read(shared.join("models/tcv_w1a1.brevitas_export.onnx")).expect("the export");
+    let refusal = import(&export, &tcv_options()).expect_err("a constant activation");
+    assert_eq!(refusal.len(), 3, "one for each activation");
+    let text = refusal[0].to_string();
+    assert!(text.contains("--unsigned-1bit-relu") && text.contains("Brevitas"), "{text}");
+
+    let repaired = ImportOptions { unsigned_1bit_relu: true, ..tcv_options() };
+    let repaired = import(&export, &repaired).expect("repaired").network;
+    let repaired = lower_to(&repaired, &HardwarePoint::default()).expect("fits").1;
+    let program = compile(&programs().join("tcv_w1a1.onnx"), &HardwarePoint::default());
+    assert_eq!(repaired.cold.words, program.cold.words);
+    assert_eq!(repaired.warm.words, program.warm.words);
+    assert_eq!(repaired.data, program.data);
+}
+
+#[test]
+fn a_point_without_room_is_told_what_it_lacks() {
+    let model = std::fs::read(programs().join("tcv_w1a1.onnx")).expect("the model");
+    let network = import(&model, &tcv_options()).expect("imports").network;
+    let refusal = lower_to(&network, &point(&["wgt.words=100", "act.words=40"])).expect_err("no room");
+    let texts: Vec<String> = refusal.iter().map(ToString::to_string).collect();
+    // Weights of a bank: 4 tiles of conv1 x 3 words, of conv2 x 9, of fc1 x 49, 1 of out x 1: 245 words of 8 bytes in
+    // 16 banks; 145 too many are 18,560 bytes, and fc1 is where 100 is passed (12 + 36 + 196).
+    assert!(texts[0].starts_with("the weight memory lacks 18560 bytes; it is full in layer `fc1`"), "{}", texts[0]);
+    assert!(texts[0].contains("--set wgt.words=245"), "{}", texts[0]);
+    // The packed input alone takes 4 phases of 13 blocks (14 x 14 pixels on 16 rows): 52 words.
+    assert!(texts[1].contains("the activation memory") && texts[1].contains("`conv1`"), "{}", texts[1]);
+}
+
+#[test]
+fn disassembly_is_the_same_program() {
+    let program = compile(&programs().join("tcv_w1a1.onnx"), &HardwarePoint::default());
+    let text = qnnsim_assembler::disassemble(&program);
+    let again = qnnsim_assembler::assemble("tcv", &text).unwrap_or_else(|e| panic!("{}", e.render(false)));
+    assert!(again == program);
+    assert!(program.warm.words.iter().all(|&w| Instruction::decode(w).is_ok()));
 }

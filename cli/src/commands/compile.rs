@@ -29,7 +29,11 @@ pub fn run(args: &CompileArgs) -> Result<(), Failure> {
         pixel_offset: args.pixel_offset,
         classes: args.classes.clone(),
     };
-    let imported = import(&model, &options).map_err(refuse)?;
+    let mut imported = import(&model, &options).map_err(refuse)?;
+    // Exporters call every graph alike; a user knows a model by its file.
+    if let Some(stem) = args.model.file_stem() {
+        imported.network.name = stem.to_string_lossy().into_owned();
+    }
     imported.warnings.iter().for_each(warn);
     // A stage before the hardware point can be seen even if the point has no room.
     match args.emit {

@@ -65,12 +65,6 @@ pub fn emit(network: &Network, plan: &Plan) -> Result<Program, Vec<Diagnostic>> 
     emitter.program().map_err(|error| vec![error])
 }
 
-/// The XOR that lets 8-bit pixels stand for the codes as they are, if there is one.
-fn pixel_xor(input: &InputDescriptor) -> u8 {
-    let unchanged = |xor: &u8| InputDescriptor { xor: *xor, ..input.clone() }.pixels_unchanged();
-    [0x00, 0x80].into_iter().find(unchanged).unwrap_or(0)
-}
-
 impl Emitter<'_> {
     fn hw(&self) -> &HardwarePoint {
         &self.plan.hw
@@ -91,7 +85,7 @@ impl Emitter<'_> {
             cold: Stream::default(),
             warm: Stream::default(),
             data: Vec::new(),
-            input: InputDescriptor { xor: pixel_xor(&network.input), ..network.input.clone() },
+            input: network.input.clone(),
             output: network.output.clone(),
             sample: None,
             layers: plan.layers.iter().map(info).collect(),
