@@ -15,7 +15,7 @@ pub struct Parameter {
     pub key: &'static str,
     /// Unit of the value.
     pub unit: &'static str,
-    /// Value if nothing is said: a number, or an expression of other parameters.
+    /// Value if nothing is said: a number, or `derived` from other parameters as the sentence says.
     pub default: &'static str,
     /// Legal values.
     pub range: RangeInclusive<u32>,
@@ -111,13 +111,15 @@ macro_rules! hardware {
     };
 }
 
-/// The text of a default's closure without its head.
+/// The text of a default's closure without its head: a number. What depends on other parameters is
+/// told by the row's sentence.
 const fn default_text(closure: &'static str) -> &'static str {
-    // "|_| 16" or "|p| expression": the head is three bytes and a blank.
-    let (_, tail) = closure.as_bytes().split_at(4);
-    match std::str::from_utf8(tail) {
-        Ok(text) => text,
-        Err(_) => closure,
+    match closure.as_bytes().split_at_checked(4) {
+        Some((b"|_| ", number)) => match std::str::from_utf8(number) {
+            Ok(text) => text,
+            Err(_) => closure,
+        },
+        _ => "derived",
     }
 }
 
@@ -139,7 +141,7 @@ hardware! {
         words / wgt_words: "words", |_| 2048, 1..=1048576, true, "Words in each bank of the weight memory.";
     }
     thr {
-        cols / thr_cols: "columns", |p| p.mac_cols.div_ceil(2), 1..=512, true, "Drain width: columns that pass the threshold unit in a cycle, and banks of the threshold memory.";
+        cols / thr_cols: "columns", |p| p.mac_cols.div_ceil(2), 1..=512, true, "Drain width: columns that pass the threshold unit in a cycle, and banks of the threshold memory; by default half of mac.cols, rounded up.";
         depth / thr_depth: "cycles", |_| 2, 1..=15, true, "Pipeline depth of the threshold unit and the max-pool unit.";
         buffers / thr_buffers: "buffers", |_| 2, 1..=16, true, "Word buffers between drain and write.";
         words / thr_words: "entries", |_| 512, 1..=1048576, true, "Entries in each bank of the threshold memory.";
