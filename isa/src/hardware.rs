@@ -174,6 +174,9 @@ hardware! {
 /// Words of one memory that a point may have in all its banks: beyond, it is no scratchpad.
 pub const MEMORY_WORDS_MAX: u64 = 1 << 24;
 
+/// Bits of one memory in all its banks, likewise.
+pub const MEMORY_BITS_MAX: u64 = 1 << 30;
+
 /// Bits of a threshold entry: a 48-bit threshold and a 32-bit step.
 pub const THRESHOLD_ENTRY_BITS: u32 = 80;
 
@@ -310,13 +313,15 @@ impl HardwarePoint {
             burst >= word,
             format!("a burst (dram.width x dram.burst = {burst} bytes) is shorter than a word of {word} bytes"),
         )?;
-        for (name, banks, words) in [
-            ("act.words x mac.rows", self.mac_rows, self.act_words),
-            ("wgt.words x mac.cols", self.mac_cols, self.wgt_words),
-            ("thr.words x thr.cols", self.thr_cols, self.thr_words),
+        for (name, banks, words, width) in [
+            ("act.words x mac.rows", self.mac_rows, self.act_words, lanes),
+            ("wgt.words x mac.cols", self.mac_cols, self.wgt_words, lanes),
+            ("thr.words x thr.cols", self.thr_cols, self.thr_words, THRESHOLD_ENTRY_BITS),
         ] {
             let all = u64::from(banks) * u64::from(words);
             require(all <= MEMORY_WORDS_MAX, format!("{name} = {all} words is more than {MEMORY_WORDS_MAX}"))?;
+            let bits = all * u64::from(width);
+            require(bits <= MEMORY_BITS_MAX, format!("{name} = {all} words of {width} bits are more than {MEMORY_BITS_MAX} bits"))?;
         }
         Ok(())
     }

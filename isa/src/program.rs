@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::descriptor::{Code, HostOp, InputDescriptor, MapShape, OutputDescriptor};
 use crate::hardware::{CODE_WORD_BYTES, HardwareError, HardwarePoint, Overrides};
+use crate::table::{Instruction, PoolDst};
 
 /// First bytes of a program file.
 pub const MAGIC: [u8; 8] = *b"QNNSIM\r\n";
@@ -18,6 +19,15 @@ pub const VERSION: u32 = 1;
 
 /// Longest program file that is read.
 pub const FILE_BYTES_MAX: u64 = 1 << 30;
+
+/// Longest meta section: read, it takes several times its bytes.
+pub const META_BYTES_MAX: usize = 1 << 26;
+
+/// Most instruction words of a stream.
+pub const WORDS_MAX: usize = 1 << 20;
+
+/// Most values of all maps together, input and output among them: what a host is ready to hold for one image.
+pub const MAP_VALUES_MAX: u64 = 1 << 25;
 
 /// A program: code, data, layout, hardware point, descriptors, sample, debug map.
 #[derive(Debug, Clone, PartialEq)]
@@ -288,6 +298,9 @@ impl Program {
             Ok(body.0)
         };
         let meta = section(META, "meta")?;
+        if meta.len() > META_BYTES_MAX {
+            return Err(damaged(format!("the meta section has more than {META_BYTES_MAX} bytes")));
+        }
         let meta: Meta = serde_json::from_slice(meta).map_err(|e| damaged(format!("meta section: {e}")))?;
         let cold = section(COLD, "cold code")?;
         let warm = section(WARM, "warm code")?;
@@ -356,8 +369,15 @@ impl Program {
     /// The first invariant that does not hold.
     pub fn check(&self) -> Result<(), ProgramError> {
         let require = |holds: bool, why: &str| if holds { Ok(()) } else { Err(damaged(why)) };
+        self.hardware.validate()?;
         for (name, stream) in [("cold", &self.cold), ("warm", &self.warm)] {
-            require(!stream.words.is_empty(), &format!("the {name} code is empty"))?;
+            let words = stream.words.len();
+            require(words > 0, &format!("the {name} code is empty"))?;
+            require(words <= WORDS_MAX, &format!("the {name} code has {words} words, more than {WORDS_MAX}"))?;
+            require(
+                stream.layers.len() == words,
+                &format!("the debug map of the {name} code is for {} words, not {words}", stream.layers.len()),
+            )?;
             let known = |l: &Option<u32>| l.is_none_or(|l| (l as usize) < self.layers.len());
             require(
                 stream.layers.iter().all(known),
@@ -367,6 +387,7 @@ impl Program {
         require(self.semaphores.len() <= 16, "more than 16 semaphores are named")?;
         check_shape("input", self.input.shape)?;
         check_shape("output", self.output.shape)?;
+        let mut values = self.input.shape.values() as u64 + self.output.shape.values() as u64;
         let code = self.input.code;
         require((1..=8).contains(&code.bits), "input codes must have 1 to 8 bits")?;
         require((1..=32).contains(&self.output.code.bits), "outputs must have 1 to 32 bits")?;
@@ -390,8 +411,10 @@ impl Program {
             let Some(map) = &layer.map else { continue };
             check_shape("map", map.shape)?;
             require((1..=32).contains(&map.code.bits), "a map's codes must have 1 to 32 bits")?;
-            require(map.s.iter().all(|&s| (1..=15).contains(&s)), "a map has no legal number of phases")?;
+            map.check()?;
+            values += map.shape.values() as u64;
         }
+        require(values <= MAP_VALUES_MAX, &format!("the maps have {values} values, more than {MAP_VALUES_MAX}"))?;
         if let Some(sample) = &self.sample {
             require(sample.len() == self.input.shape.values(), "the sample does not have the input's size")?;
         }
@@ -410,8 +433,19 @@ impl Program {
     }
 }
 
-/// Largest number of values of a map: what a host is ready to hold for one image.
-const MAP_VALUES_MAX: u64 = 1 << 28;
+impl MapPlace {
+    /// The numbers are operands of `cfg pool.dst`.
+    fn check(&self) -> Result<(), ProgramError> {
+        let Self { base, block, plane, s, phase, pitch, .. } = *self;
+        let place = Instruction::from(PoolDst { base, block, plane, s, phase, pitch });
+        for (field, value) in place.row().fields.iter().zip(place.operands()) {
+            if field.kind.offending(&value).is_some() {
+                return Err(damaged(format!("a map's {} must be {}", field.name, field.kind.range())));
+            }
+        }
+        Ok(())
+    }
+}
 
 fn check_shape(name: &str, shape: MapShape) -> Result<(), ProgramError> {
     let MapShape { channels, height, width } = shape;

@@ -13,7 +13,7 @@ use crate::timing::{Issue, Observer, Work};
 use crate::trap::Fault;
 
 /// Most word accesses of an image: beyond, the program is refused rather than worked through.
-pub const ACCESSES_MAX: u64 = 1 << 32;
+pub const ACCESSES_MAX: u64 = 1 << 30;
 
 /// A cycle plus 2; 0 stands for never, 1 for before this image.
 type Stamp = u64;
@@ -31,19 +31,20 @@ struct Words {
     written: Vec<Stamp>,
     read: Vec<Stamp>,
     used: u32,
-    accesses: u64,
 }
 
 impl Words {
     fn new(name: &'static str, banks: u32, words: u32) -> Self {
         let all = banks as usize * words as usize;
-        Words { name, banks, words, written: vec![0; all], read: vec![0; all], used: 0, accesses: 0 }
+        Words { name, banks, words, written: vec![0; all], read: vec![0; all], used: 0 }
     }
 
     /// The memory at the start of the next image, with what was written still there.
-    fn resident(&self) -> Self {
-        let written = self.written.iter().map(|&w| w.min(1)).collect();
-        Words { written, read: vec![0; self.read.len()], accesses: 0, ..*self }
+    fn resident(mut self) -> Self {
+        // Only what was written is touched: the pages of a large memory stay away until they are used.
+        self.written.iter_mut().filter(|w| **w > 1).for_each(|w| *w = 1);
+        self.read = vec![0; self.read.len()];
+        self
     }
 
     fn index(&mut self, place: Place) -> Result<usize, Fault> {
@@ -55,7 +56,6 @@ impl Words {
             );
             return Err(Fault::OutOfRange(why));
         }
-        self.accesses += 1;
         self.used = self.used.max(address as u32 + 1);
         Ok(bank as usize * self.words as usize + address as usize)
     }
@@ -123,6 +123,7 @@ pub struct Checker<'a> {
     banks: Vec<Bank>,
     fills: u64,
     drains: u64,
+    accesses: u64,
     /// Words of the output region that have been stored.
     output: Vec<bool>,
     regions: Vec<(u64, u64)>,
@@ -142,17 +143,21 @@ impl<'a> Checker<'a> {
             banks: vec![Bank::default(); hw.acc_banks as usize],
             fills: 0,
             drains: 0,
+            accesses: 0,
             output: vec![false; (program.output_bytes() / u64::from(hw.word_bytes())) as usize],
-            regions: program.regions().iter().map(readable).filter(|&(start, _)| start != output).collect(),
+            regions: program
+                .regions()
+                .iter()
+                .map(readable)
+                .filter(|&(start, end)| start != output && end > start)
+                .collect(),
         }
     }
 
     /// Weights and thresholds as the cold image left them, all else unwritten.
-    pub fn warm(cold: &Self) -> Self {
-        let mut warm = Self::cold(cold.program);
-        warm.weights = cold.weights.resident();
-        warm.thresholds = cold.thresholds.resident();
-        warm
+    pub fn warm(cold: Self) -> Self {
+        let (weights, thresholds) = (cold.weights.resident(), cold.thresholds.resident());
+        Checker { weights, thresholds, ..Self::cold(cold.program) }
     }
 
     /// What was used of the memories.
@@ -180,15 +185,31 @@ impl<'a> Checker<'a> {
         &self.program.hardware
     }
 
+    /// Takes accesses from the image's budget, before any of them is looked at.
+    fn charge(&mut self, accesses: u64) -> Result<(), Fault> {
+        self.accesses += accesses;
+        if self.accesses > ACCESSES_MAX {
+            return Err(Fault::TooLong(format!("more than {ACCESSES_MAX} accesses an image")));
+        }
+        Ok(())
+    }
+
     fn dram_read(&self, step: &LoadStep) -> Result<(), Fault> {
         let (first, end) = (step.dram, step.dram + u64::from(step.bytes));
         let input = u64::from(self.program.input.dram);
-        if matches!(step.memory, Memory::Wgt | Memory::Thr)
-            && (input..input + self.program.input.shape.values() as u64).contains(&first)
-        {
-            return Err(Fault::Illegal("weights and thresholds cannot be loaded from the input".into()));
+        let from_input = (input..input + self.program.input.shape.values() as u64).contains(&first);
+        match step.memory {
+            Memory::Wgt | Memory::Thr if from_input => {
+                return Err(Fault::Illegal("weights and thresholds cannot be loaded from the input".into()));
+            }
+            Memory::Pack if !from_input => {
+                return Err(Fault::Illegal("only rows of the input can be packed".into()));
+            }
+            _ => {}
         }
-        if self.regions.iter().any(|&(a, b)| a <= first && end <= b) {
+        // Regions are in the order of addresses, and apart.
+        let after = self.regions.partition_point(|&(start, _)| start <= first);
+        if after > 0 && end <= self.regions[after - 1].1 {
             return Ok(());
         }
         Err(Fault::OutOfRange(format!(
@@ -215,6 +236,7 @@ impl<'a> Checker<'a> {
 
     fn load_write(&mut self, issue: &Issue, step: &LoadStep) -> Result<(), Fault> {
         let (hw, registers) = (self.hw(), &issue.registers);
+        self.charge(step.words)?;
         let mut result = Ok(());
         if step.memory == Memory::Pack {
             let words = registers.packed_pixel_words(hw) as i64;
@@ -245,6 +267,8 @@ impl<'a> Checker<'a> {
         let hw = self.hw();
         let (shape, act, wgt) = issue.registers.mac();
         let planes = i64::from(if shape.byte { 1 } else { shape.a });
+        let reads = planes as u64 * u64::from(hw.mac_rows) + u64::from(shape.w) * u64::from(step.columns);
+        self.charge(u64::from(step.k) * reads)?;
         let mut result = Ok(());
         issue.registers.mac_reads(hw, step, |_, _, place| {
             let Some(place) = place.filter(|_| result.is_ok()) else { return };
@@ -300,6 +324,7 @@ impl<'a> Checker<'a> {
             _ => bank.drained = stamp(issue.cycle + issue.cycles),
         }
         let entries = i64::from(issue.registers.threshold_entries());
+        self.charge(entries as u64 * u64::from(step.columns))?;
         if entries > 0 {
             for column in 0..step.columns {
                 let place = issue.registers.threshold_place(self.hw(), step, column);
@@ -313,6 +338,7 @@ impl<'a> Checker<'a> {
 
     fn thr_write(&mut self, issue: &Issue, step: &ThrStep) -> Result<(), Fault> {
         let (mode, _, dst) = issue.registers.thr();
+        self.charge(u64::from(self.hw().mac_rows) * u64::from(mode.bits) * u64::from(step.words))?;
         let mut result = Ok(());
         issue.registers.thr_places(self.hw(), step, |_, _, place| {
             for plane in 0..i64::from(mode.bits) {
@@ -344,17 +370,13 @@ impl Observer for Checker<'_> {
             Work::Drain(step) => self.drain(issue, step),
             Work::ThrWrite(step) => self.thr_write(issue, step),
             Work::StoreRead(step) => {
+                self.charge(u64::from(step.words))?;
                 for word in 0..i64::from(step.words) {
                     let place = Place { address: step.from.address + word, ..step.from };
                     self.activations.read(place, issue)?;
                 }
                 self.store(step)
             }
-        }?;
-        let accesses = self.activations.accesses + self.weights.accesses + self.thresholds.accesses;
-        if accesses > ACCESSES_MAX {
-            return Err(Fault::TooLong(format!("more than {ACCESSES_MAX} accesses an image")));
         }
-        Ok(())
     }
 }

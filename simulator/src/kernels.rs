@@ -10,9 +10,6 @@ pub const ROWS: usize = 4;
 /// Array columns that a kernel takes at a time.
 pub const COLUMNS: usize = 8;
 
-/// One lane word of `ROWS` rows.
-pub type RowBlock = [u64; ROWS];
-
 /// One lane word of `COLUMNS` columns.
 pub type ColumnBlock = [u64; COLUMNS];
 
@@ -28,22 +25,24 @@ pub enum Count {
     },
 }
 
-/// Adds `factor * count(a AND w)` to the accumulators of one block of rows and all columns.
+/// Adds `factor * count(a AND w)` to the sums of all rows and columns, and `row_factor * count(a)` to the row sums.
 ///
-/// `a` has one entry for each lane word of the kernel; `w` has `blocks` entries for each of them, in the
-/// same order; `acc` has `blocks` entries for each row of the block. Sums wrap, as in 32-bit hardware.
-pub fn accumulate(
-    count: Count,
-    a: &[RowBlock],
-    w: &[ColumnBlock],
-    blocks: usize,
-    factor: i32,
-    acc: &mut [[i32; COLUMNS]],
-) {
+/// `a` has `rows` entries, a multiple of `ROWS`, for each lane word of the kernel; `w` has `blocks` entries for each of
+/// them, in the same order; `sums` has `blocks` entries for each row. Sums wrap, as in 32-bit hardware.
+pub fn accumulate(count: Count, a: &[u64], rows: usize, w: &[ColumnBlock], factor: i32, sums: &mut [[i32; COLUMNS]]) {
     match count {
-        Count::Bits => accumulate_bits(a, w, blocks, factor, acc),
-        Count::Bytes { signed: false } => accumulate_bytes(a, w, blocks, factor, 0, acc),
-        Count::Bytes { signed: true } => accumulate_bytes(a, w, blocks, factor, SIGNS, acc),
+        Count::Bits => accumulate_bits(a, rows, w, factor, sums),
+        Count::Bytes { signed: false } => accumulate_bytes(a, rows, w, factor, 0, sums),
+        Count::Bytes { signed: true } => accumulate_bytes(a, rows, w, factor, SIGNS, sums),
+    }
+}
+
+/// Adds `factor * count(a)` to the row sums; `a` as for [`accumulate`].
+pub fn add_row_sums(count: Count, a: &[u64], factor: i32, sums: &mut [i32]) {
+    match count {
+        Count::Bits => row_bits(a, factor, sums),
+        Count::Bytes { signed: false } => row_bytes(a, factor, 0, sums),
+        Count::Bytes { signed: true } => row_bytes(a, factor, SIGNS, sums),
     }
 }
 
@@ -52,24 +51,69 @@ const SIGNS: u64 = 0x8080_8080_8080_8080;
 
 /// A macro, not a function, so that each version of a kernel is compiled with its own instructions.
 macro_rules! accumulate_blocks {
-    ($a:ident, $w:ident, $blocks:ident, $factor:ident, $acc:ident, |$x:ident| $count:expr) => {
-        for block in 0..$blocks {
-            let mut sums = [[0u64; COLUMNS]; ROWS];
-            for (a, w) in $a.iter().zip($w.chunks_exact($blocks)) {
-                for (sums, &a) in sums.iter_mut().zip(a) {
-                    for (sum, &w) in sums.iter_mut().zip(&w[block]) {
-                        let $x = a & w;
-                        *sum = sum.wrapping_add($count);
+    ($a:ident, $rows:ident, $w:ident, $factor:ident, $sums:ident, |$x:ident| $count:expr) => {{
+        let blocks = $sums.len() / $rows;
+        for (block_of_rows, all) in $sums.chunks_exact_mut(ROWS * blocks).enumerate() {
+            for block in 0..blocks {
+                let mut sums = [[0u64; COLUMNS]; ROWS];
+                for (a, w) in $a.chunks_exact($rows).zip($w.chunks_exact(blocks)) {
+                    let (a, w) = (&a[block_of_rows * ROWS..][..ROWS], &w[block]);
+                    for (sums, &a) in sums.iter_mut().zip(a) {
+                        for (sum, &w) in sums.iter_mut().zip(w) {
+                            let $x = a & w;
+                            *sum = sum.wrapping_add($count);
+                        }
+                    }
+                }
+                for (r, sums) in sums.iter().enumerate() {
+                    for (total, &sum) in all[r * blocks + block].iter_mut().zip(sums) {
+                        *total = total.wrapping_add((sum as i32).wrapping_mul($factor));
                     }
                 }
             }
-            for (r, sums) in sums.iter().enumerate() {
-                for (acc, &sum) in $acc[r * $blocks + block].iter_mut().zip(sums) {
-                    *acc = acc.wrapping_add((sum as i32).wrapping_mul($factor));
+        }
+    }};
+}
+
+#[multiversion(targets(
+    "x86_64+avx512f+avx512bw+avx512dq+avx512vl+avx512vpopcntdq+popcnt",
+    "x86_64+avx2+bmi1+bmi2+popcnt",
+    "x86_64+popcnt",
+    "aarch64+neon"
+))]
+fn accumulate_bits(a: &[u64], rows: usize, w: &[ColumnBlock], factor: i32, sums: &mut [[i32; COLUMNS]]) {
+    accumulate_blocks!(a, rows, w, factor, sums, |x| u64::from(x.count_ones()));
+}
+
+#[multiversion(targets(
+    "x86_64+avx512f+avx512bw+avx512dq+avx512vl+avx512vpopcntdq+popcnt",
+    "x86_64+avx2+bmi1+bmi2+popcnt",
+    "x86_64+popcnt",
+    "aarch64+neon"
+))]
+fn accumulate_bytes(a: &[u64], rows: usize, w: &[ColumnBlock], factor: i32, signs: u64, sums: &mut [[i32; COLUMNS]]) {
+    let blocks = sums.len() / rows;
+    // So many words of pairs of bytes add up to less than 2^16 in all four places together.
+    const WORDS: usize = 32;
+    for (a, w) in a.chunks(WORDS * rows).zip(w.chunks(WORDS * blocks)) {
+        for (row, sums) in sums.chunks_exact_mut(blocks).enumerate() {
+            for (block, sums) in sums.iter_mut().enumerate() {
+                let (mut pairs, mut negative) = ([0u64; COLUMNS], [0u64; COLUMNS]);
+                for (a, w) in a.chunks_exact(rows).zip(w.chunks_exact(blocks)) {
+                    for c in 0..COLUMNS {
+                        let x = a[row] & w[block][c];
+                        pairs[c] = pairs[c].wrapping_add(pairs_of_bytes(x));
+                        negative[c] += u64::from((x & signs).count_ones());
+                    }
+                }
+                for c in 0..COLUMNS {
+                    // A two's complement byte is its unsigned value less 256 times its sign bit.
+                    let sum = sum_of_pairs(pairs[c]) as i32 - ((negative[c] as i32) << 8);
+                    sums[c] = sums[c].wrapping_add(sum.wrapping_mul(factor));
                 }
             }
         }
-    };
+    }
 }
 
 #[multiversion(targets(
@@ -78,8 +122,12 @@ macro_rules! accumulate_blocks {
     "x86_64+popcnt",
     "aarch64+neon"
 ))]
-fn accumulate_bits(a: &[RowBlock], w: &[ColumnBlock], blocks: usize, factor: i32, acc: &mut [[i32; COLUMNS]]) {
-    accumulate_blocks!(a, w, blocks, factor, acc, |x| u64::from(x.count_ones()));
+fn row_bits(a: &[u64], factor: i32, sums: &mut [i32]) {
+    for a in a.chunks_exact(sums.len()) {
+        for (sum, &x) in sums.iter_mut().zip(a) {
+            *sum = sum.wrapping_add((x.count_ones() as i32).wrapping_mul(factor));
+        }
+    }
 }
 
 #[multiversion(targets(
@@ -88,33 +136,44 @@ fn accumulate_bits(a: &[RowBlock], w: &[ColumnBlock], blocks: usize, factor: i32
     "x86_64+popcnt",
     "aarch64+neon"
 ))]
-fn accumulate_bytes(
-    a: &[RowBlock],
-    w: &[ColumnBlock],
-    blocks: usize,
-    factor: i32,
-    signs: u64,
-    acc: &mut [[i32; COLUMNS]],
-) {
-    // A two's complement byte is its unsigned value less 256 times its sign bit.
-    accumulate_blocks!(a, w, blocks, factor, acc, |x| sum_of_bytes(x)
-        .wrapping_sub(u64::from((x & signs).count_ones()) << 8));
+fn row_bytes(a: &[u64], factor: i32, signs: u64, sums: &mut [i32]) {
+    for a in a.chunks_exact(sums.len()) {
+        for (sum, &x) in sums.iter_mut().zip(a) {
+            let bytes = sum_of_pairs(pairs_of_bytes(x)) as i32 - (((x & signs).count_ones() as i32) << 8);
+            *sum = sum.wrapping_add(bytes.wrapping_mul(factor));
+        }
+    }
 }
 
-/// Sum of the eight bytes of a word: pairs of bytes, then the four pairs by one multiplication.
-fn sum_of_bytes(x: u64) -> u64 {
+/// The eight bytes of a word as four sums of two.
+#[inline(always)]
+fn pairs_of_bytes(x: u64) -> u64 {
     const PAIRS: u64 = 0x00ff_00ff_00ff_00ff;
-    let pairs = (x & PAIRS) + (x >> 8 & PAIRS);
+    (x & PAIRS) + (x >> 8 & PAIRS)
+}
+
+/// Sum of four 16-bit numbers, which must fit 16 bits: one multiplication adds them up at the top.
+#[inline(always)]
+fn sum_of_pairs(pairs: u64) -> u64 {
     pairs.wrapping_mul(0x0001_0001_0001_0001) >> 48
 }
 
-/// Count of one lane word, for row sums.
-pub fn count_word(count: Count, x: u64) -> i32 {
-    match count {
-        Count::Bits => x.count_ones() as i32,
-        Count::Bytes { signed } => {
-            let negative = if signed { (x & 0x8080_8080_8080_8080).count_ones() as i32 } else { 0 };
-            sum_of_bytes(x) as i32 - (negative << 8)
+/// Adds the sums of the rows in use to an accumulator bank: `sums` has `blocks` entries for each of `rows`, the bank an
+/// entry for each row of the array for each block.
+#[multiversion(targets(
+    "x86_64+avx512f+avx512bw+avx512dq+avx512vl+avx512vpopcntdq+popcnt",
+    "x86_64+avx2+bmi1+bmi2+popcnt",
+    "x86_64+popcnt",
+    "aarch64+neon"
+))]
+pub fn add_to_bank(rows: &[u32], sums: &[[i32; COLUMNS]], blocks: usize, bank: &mut [[i32; COLUMNS]]) {
+    let all_rows = bank.len() / blocks;
+    for (&row, sums) in rows.iter().zip(sums.chunks_exact(blocks)) {
+        for (bank, sums) in bank.chunks_exact_mut(all_rows).zip(sums) {
+            let acc = &mut bank[row as usize];
+            for c in 0..COLUMNS {
+                acc[c] = acc[c].wrapping_add(sums[c]);
+            }
         }
     }
 }
@@ -124,39 +183,126 @@ pub fn count_word(count: Count, x: u64) -> i32 {
 #[derive(Debug, Clone, Copy)]
 pub struct Division {
     /// 2^fraction, negative for a falling column, 0 for a constant one.
-    pub gain: [i64; COLUMNS],
+    pub gain: [i32; COLUMNS],
     /// -A, or the constant's code.
     pub offset: [i64; COLUMNS],
     /// |B|, or 1 for a constant.
     pub unit: [i64; COLUMNS],
 }
 
-/// Planes of the codes of one block of columns: bit c of byte p is plane p of column c.
-pub type PlaneBytes = [u8; 32];
+/// How an accumulator and its row sum become the value that the threshold unit sees: `factor * acc - row sum`,
+/// without the row sum unless weights are bipolar.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Drained {
+    /// acc.
+    Plain,
+    /// 2 * acc - row sum.
+    Bipolar,
+}
 
-/// Codes of `bits` bits of every row of a block of columns, most significant plane first.
+impl Drained {
+    /// The value of one element.
+    pub fn value(self, acc: i32, row_sum: i32) -> i32 {
+        match self {
+            Drained::Plain => acc,
+            Drained::Bipolar => acc.wrapping_mul(2).wrapping_sub(row_sum),
+        }
+    }
+}
+
+/// Codes of `codes.len() / acc.len()` bits of every row of a block of columns: bit c of `codes[plane * rows + row]` is that
+/// plane, most significant first, of column c.
 #[multiversion(targets(
     "x86_64+avx512f+avx512bw+avx512dq+avx512vl+avx512vpopcntdq+popcnt",
     "x86_64+avx2+bmi1+bmi2+popcnt",
     "x86_64+popcnt",
     "aarch64+neon"
 ))]
-pub fn divide(acc: &[[i32; COLUMNS]], division: &Division, bits: usize, codes: &mut [PlaneBytes]) {
+pub fn divide(drained: Drained, acc: &[[i32; COLUMNS]], row_sums: &[i32], division: &Division, codes: &mut [u8]) {
     let Division { gain, offset, unit } = division;
-    for (acc, code) in acc.iter().zip(codes) {
+    let rows = acc.len();
+    let bits = codes.len() / rows;
+    for (row, (acc, &row_sum)) in acc.iter().zip(row_sums).enumerate() {
         let mut rest = [0i64; COLUMNS];
         for c in 0..COLUMNS {
-            rest[c] = i64::from(acc[c]) * gain[c] + offset[c];
+            let v = match drained {
+                Drained::Plain => acc[c],
+                Drained::Bipolar => acc[c].wrapping_mul(2).wrapping_sub(row_sum),
+            };
+            rest[c] = i64::from(v) * i64::from(gain[c]) + offset[c];
         }
-        for (plane, byte) in code.iter_mut().enumerate().take(bits) {
+        for plane in 0..bits {
             let shift = bits - 1 - plane;
-            *byte = 0;
+            let mut byte = 0;
             for c in 0..COLUMNS {
                 let step = unit[c] << shift;
                 let take = rest[c] >= step;
                 rest[c] -= if take { step } else { 0 };
-                *byte |= u8::from(take) << c;
+                byte |= u8::from(take) << c;
             }
+            codes[plane * rows + row] = byte;
+        }
+    }
+}
+
+/// Eight columns of a word buffer's rows: `words` are the rows of the lane word that holds them from bit `shift` on, `next` those of the
+/// lane word behind it. Replaces the bits of the columns in `used`.
+#[multiversion(targets(
+    "x86_64+avx512f+avx512bw+avx512dq+avx512vl+avx512vpopcntdq+popcnt",
+    "x86_64+avx2+bmi1+bmi2+popcnt",
+    "x86_64+popcnt",
+    "aarch64+neon"
+))]
+pub fn put(words: &mut [u64], next: Option<&mut [u64]>, shift: usize, used: u8, codes: &[u8]) {
+    let used = u64::from(used);
+    for (word, &code) in words.iter_mut().zip(codes) {
+        *word = *word & !(used << shift) | (u64::from(code) & used) << shift;
+    }
+    let back = 64 - shift;
+    for (word, &code) in next.into_iter().flatten().zip(codes) {
+        *word = *word & !(used >> back) | (u64::from(code) & used) >> back;
+    }
+}
+
+/// The columns that [`put`] would replace.
+#[multiversion(targets(
+    "x86_64+avx512f+avx512bw+avx512dq+avx512vl+avx512vpopcntdq+popcnt",
+    "x86_64+avx2+bmi1+bmi2+popcnt",
+    "x86_64+popcnt",
+    "aarch64+neon"
+))]
+pub fn take(words: &[u64], next: Option<&[u64]>, shift: usize, codes: &mut [u8]) {
+    for (code, &word) in codes.iter_mut().zip(words) {
+        *code = (word >> shift) as u8;
+    }
+    let back = 64 - shift;
+    for (code, &word) in codes.iter_mut().zip(next.into_iter().flatten()) {
+        *code |= (word << back) as u8;
+    }
+}
+
+/// Replaces codes by the larger of them and others, bit-serially from the top: a column drops out of the
+/// running where it has a 0 and the maximum a 1. Both are indexed `plane * rows + row`; `runs` are two scratch rows.
+#[multiversion(targets(
+    "x86_64+avx512f+avx512bw+avx512dq+avx512vl+avx512vpopcntdq+popcnt",
+    "x86_64+avx2+bmi1+bmi2+popcnt",
+    "x86_64+popcnt",
+    "aarch64+neon"
+))]
+pub fn maximum(codes: &mut [u8], others: &[u8], rows: usize, signed: bool, runs: &mut [u8]) {
+    let (code_runs, other_runs) = runs[..2 * rows].split_at_mut(rows);
+    code_runs.fill(0xff);
+    other_runs.fill(0xff);
+    for (plane, (codes, others)) in codes.chunks_exact_mut(rows).zip(others.chunks_exact(rows)).enumerate() {
+        let sign = if signed && plane == 0 { 0xff } else { 0 };
+        for (((code, &other), code_runs), other_runs) in
+            codes.iter_mut().zip(others).zip(&mut *code_runs).zip(&mut *other_runs)
+        {
+            let (x, y) = (*code ^ sign, other ^ sign);
+            let top = *code_runs & x | *other_runs & y;
+            *code_runs &= !(top & !x);
+            *other_runs &= !(top & !y);
+            *code = top ^ sign;
         }
     }
 }
@@ -179,28 +325,31 @@ mod tests {
     proptest::proptest! {
         #[test]
         fn kernels_count_as_the_manual_says(
-            a in proptest::collection::vec(proptest::array::uniform4(proptest::num::u64::ANY), 1..5),
+            words in 1usize..5,
             seed in proptest::num::u64::ANY,
-            columns in 1usize..4,
+            blocks in 1usize..4,
+            row_blocks in 1usize..3,
             factor in -200i32..200,
             mode in 0..3,
         ) {
             let count = [Count::Bits, Count::Bytes { signed: false }, Count::Bytes { signed: true }][mode as usize];
             let mut state = seed | 1;
             let mut random = || { state = state.wrapping_mul(6364136223846793005).wrapping_add(1); state ^ state >> 29 };
-            let w: Vec<ColumnBlock> = (0..a.len() * columns).map(|_| [(); COLUMNS].map(|()| random())).collect();
-            let mut acc = vec![[7i32; COLUMNS]; ROWS * columns];
-            accumulate(count, &a, &w, columns, factor, &mut acc);
-            for (r, row) in acc.chunks(columns).enumerate() {
-                for (c, block) in row.iter().enumerate() {
-                    for (i, &got) in block.iter().enumerate() {
-                        let want: i64 = a.iter().enumerate().map(|(k, a)| slowly(count, a[r] & w[k * columns + c][i])).sum();
-                        proptest::prop_assert_eq!(i64::from(got), 7 + i64::from(factor) * want);
-                    }
+            let rows = ROWS * row_blocks;
+            let a: Vec<u64> = (0..words * rows).map(|_| random()).collect();
+            let w: Vec<ColumnBlock> = (0..words * blocks).map(|_| [(); COLUMNS].map(|()| random())).collect();
+            let (mut sums, mut row_sums) = (vec![[7i32; COLUMNS]; rows * blocks], vec![9i32; rows]);
+            accumulate(count, &a, rows, &w, factor, &mut sums);
+            add_row_sums(count, &a, factor, &mut row_sums);
+            for r in 0..rows {
+                let row = |k: usize| a[k * rows + r];
+                for c in 0..blocks * COLUMNS {
+                    let (block, i) = (c / COLUMNS, c % COLUMNS);
+                    let want: i64 = (0..words).map(|k| slowly(count, row(k) & w[k * blocks + block][i])).sum();
+                    proptest::prop_assert_eq!(i64::from(sums[r * blocks + block][i]), 7 + i64::from(factor) * want);
                 }
-            }
-            for block in &a {
-                proptest::prop_assert_eq!(i64::from(count_word(count, block[0])), slowly(count, block[0]));
+                let want: i64 = (0..words).map(|k| slowly(count, row(k))).sum();
+                proptest::prop_assert_eq!(i64::from(row_sums[r]), 9 + i64::from(factor) * want);
             }
         }
 
@@ -217,10 +366,10 @@ mod tests {
             // Half of the cases near a threshold, where it matters.
             let a = if near { ((i64::from(v) << fraction) - b * (a.rem_euclid(260) - 2) + a % 2).clamp(-(1 << 47), (1 << 47) - 1) } else { a };
             let division = Division { gain: [1 << fraction; COLUMNS], offset: [-a; COLUMNS], unit: [b; COLUMNS] };
-            let mut codes = [[0; 32]];
-            divide(&[[v; COLUMNS]], &division, bits, &mut codes);
+            let mut codes = vec![0; bits];
+            divide(Drained::Plain, &[[v; COLUMNS]], &[0], &division, &mut codes);
             let want = ((i128::from(v) << fraction) - i128::from(a)).div_euclid(i128::from(b)).clamp(0, (1 << bits) - 1);
-            let got = codes[0][..bits].iter().fold(0, |code, &byte| code << 1 | i128::from(byte & 1));
+            let got = codes.iter().fold(0, |code, &byte| code << 1 | i128::from(byte & 1));
             proptest::prop_assert_eq!(got, want);
         }
     }

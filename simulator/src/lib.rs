@@ -91,7 +91,7 @@ impl Simulation {
     pub fn new(program: Program) -> Result<Self, Trap> {
         let code = [Code::new(&program.cold), Code::new(&program.warm)];
         let cold = load(&program, &code, Start::Cold, Checker::cold(&program))?;
-        let warm = load(&program, &code, Start::Warm, Checker::warm(&cold.checker))?;
+        let warm = load(&program, &code, Start::Warm, Checker::warm(cold.checker))?;
         let used = warm.checker.used();
         let (timing, plans, profiles) =
             ([cold.timing, warm.timing], [cold.plan, warm.plan], [cold.profile, warm.profile]);

@@ -174,7 +174,8 @@ impl Simulation {
             let info = layer.map(|l| &program.layers[l]);
             let name = info.map_or(if i == 0 { "fetch" } else { "tail" }, |l| &l.name);
             let elements = u64::from(hw.mac_rows) * u64::from(hw.mac_cols) * u64::from(hw.mac_lanes);
-            let useful = info.map_or(0, |l| l.products * u64::from(l.precision[0]) * u64::from(l.precision[1]));
+            let useful =
+                info.map_or(0.0, |l| l.products as f64 * f64::from(l.precision[0]) * f64::from(l.precision[1]));
             let span = warm.2[i];
             LayerReport {
                 name: name.to_owned(),
@@ -183,7 +184,7 @@ impl Simulation {
                 cycles_cold: cold.2[i],
                 share: span as f64 / warm.1 as f64,
                 products: info.map_or(0, |l| l.products),
-                utilization: if span == 0 { 0.0 } else { useful as f64 / (elements as f64 * span as f64) },
+                utilization: if span == 0 { 0.0 } else { useful / (elements as f64 * span as f64) },
                 energy_pj: row_energy(warm),
                 energy_pj_cold: row_energy(cold),
                 stalls: layer.map_or_else(BTreeMap::new, |l| warm.0.stalls[l].clone()),

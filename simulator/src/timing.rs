@@ -18,11 +18,8 @@ use qnnsim_isa::{Action, Instruction, Program, Unit};
 use crate::steps::{LoadStep, MacStep, Registers, StoreStep, ThrStep, beats};
 use crate::trap::{Fault, Trap};
 
-/// Most instruction words of a stream.
-pub const WORDS_MAX: usize = 1 << 20;
-
-/// Most steps of an image: beyond, the program is refused rather than worked through.
-pub const STEPS_MAX: u64 = 1 << 26;
+/// Most steps and bursts of an image: beyond, the program is refused rather than worked through.
+pub const STEPS_MAX: u64 = 1 << 22;
 
 /// A stream, decoded.
 #[derive(Debug, Clone)]
@@ -406,12 +403,6 @@ impl<'a> Engine<'a> {
     }
 
     fn run(mut self, observer: &mut impl Observer) -> Result<Timing, Trap> {
-        for code in self.code {
-            if code.words.len() > WORDS_MAX {
-                let fault = Fault::TooLong(format!("{} words of code, more than {WORDS_MAX}", code.words.len()));
-                self.raise(0, None, None, fault);
-            }
-        }
         while let Some(Reverse(time)) = self.wake.pop() {
             if self.wakeups > 0 && time == self.now {
                 continue;
@@ -842,6 +833,7 @@ impl<'a> Engine<'a> {
                 registers,
             });
         } else {
+            self.steps += 1;
             self.lanes[Unit::Load as usize].free = self.now + 1;
         }
         let issue = self.issue(Unit::Load, next.word, 1, Work::LoadBurst { step, beats, end, last }, &next.registers);

@@ -9,15 +9,25 @@ use std::sync::Arc;
 
 use qnnsim_isa::Program;
 use qnnsim_isa::hardware::HardwarePoint;
-use qnnsim_isa::operand::{Memory, ThresholdKind, WeightKind};
+use qnnsim_isa::operand::{Memory, Tap, ThresholdKind, WeightKind};
 
-use crate::kernels::{self, COLUMNS, ColumnBlock, Count, Division, PlaneBytes, ROWS, RowBlock};
+use crate::kernels::{self, COLUMNS, ColumnBlock, Count, Division, Drained, ROWS};
 use crate::steps::{Place, Registers};
 use crate::timing::{Issue, Observer, Work};
 use crate::trap::Fault;
 
-/// Products of lane words that an image may take: beyond, the program is refused rather than worked through.
-pub const LANE_WORDS_MAX: u64 = 1 << 36;
+/// Products of lane words that an image may take, or what takes as long: beyond, the program is refused rather than
+/// worked through.
+pub const LANE_WORDS_MAX: u64 = 1 << 34;
+
+/// Largest plan of an image, for the same reason.
+pub const PLAN_BYTES_MAX: u64 = 1 << 28;
+
+/// Lane words that all rows read in one MAC step, for the same reason.
+pub const GATHER_WORDS_MAX: u64 = 1 << 24;
+
+/// Bits of weights that the proof of ranges looks at, for the same reason.
+pub const PROOF_BITS_MAX: u64 = 1 << 31;
 
 /// Lane words (of 64 bits) in a word of the machine.
 fn lane_words(hw: &HardwarePoint) -> usize {
@@ -28,6 +38,9 @@ fn lane_words(hw: &HardwarePoint) -> usize {
 pub fn accumulator_bytes(hw: &HardwarePoint) -> u64 {
     u64::from(hw.acc_banks) * u64::from(hw.mac_rows) * u64::from(hw.mac_cols + 1) * 4
 }
+
+/// A bit of a code takes the drain this many times as long as the array a product of lane words.
+const DRAINED_BIT: u64 = 4;
 
 /// Marks a tap outside the map in a gather list.
 const OUTSIDE: u32 = u32::MAX;
@@ -43,14 +56,17 @@ pub struct Plan {
     macs: Vec<MacSetup>,
     thrs: Vec<ThrSetup>,
     packs: Vec<Pack>,
+    /// Activations are loaded as they are in DRAM, so that unused lanes may hold anything.
+    loads_activations: bool,
 }
 
 #[derive(Debug)]
 enum Effect {
-    /// Bytes of DRAM to words of a memory: `(first lane word, byte in DRAM)` for each word.
+    /// Bytes from an address in DRAM on to words of a memory: where each word goes.
     Load {
         memory: Memory,
-        words: Vec<(u32, u64)>,
+        dram: u64,
+        words: Vec<u32>,
     },
     Pack(u32),
     Mac {
@@ -84,13 +100,47 @@ enum Effect {
     },
 }
 
-/// Where the activation words of a MAC step come from, plane 0.
+/// Where the activation words of a MAC step come from, plane 0: rows in use lie side by side, and mostly so do their sources.
 #[derive(Debug)]
 struct Gather {
     /// Array rows in use.
     rows: Vec<u32>,
-    /// For each row in use and each word of the kernel: the first lane word, or `OUTSIDE`.
-    words: Vec<u32>,
+    runs: Vec<Run>,
+}
+
+/// Neighbouring rows whose words of one tap lie side by side in the activation memory, or all outside the map.
+#[derive(Debug, Clone, Copy)]
+struct Run {
+    /// Word of the kernel.
+    k: u32,
+    /// First of the rows, as a position among those in use.
+    row: u32,
+    length: u32,
+    /// First lane word, or `OUTSIDE`.
+    from: u32,
+}
+
+impl Gather {
+    /// From the source of every word of the kernel of every row in use.
+    fn new(rows: Vec<u32>, sources: &[Vec<u32>]) -> Self {
+        let mut runs: Vec<Run> = Vec::new();
+        for k in 0..sources.first().map_or(0, Vec::len) {
+            for (row, source) in sources.iter().enumerate() {
+                let (k, row, from) = (k as u32, row as u32, source[k]);
+                match runs.last_mut() {
+                    Some(run)
+                        if run.k == k
+                            && (run.from == OUTSIDE && from == OUTSIDE
+                                || run.from != OUTSIDE && run.from + run.length == from) =>
+                    {
+                        run.length += 1;
+                    }
+                    _ => runs.push(Run { k, row, length: 1, from }),
+                }
+            }
+        }
+        Gather { rows, runs }
+    }
 }
 
 /// Where the rows of a THR step go.
@@ -124,7 +174,7 @@ struct ThrSetup {
     kind: ThresholdKind,
     bits: usize,
     fraction: u32,
-    bipolar: bool,
+    drained: Drained,
     signed: bool,
     masked: bool,
     /// Lane words between planes.
@@ -158,6 +208,7 @@ pub struct Planner<'a> {
     begun: u32,
     written: u32,
     lane_words: u64,
+    bytes: u64,
 }
 
 impl<'a> Planner<'a> {
@@ -178,6 +229,7 @@ impl<'a> Planner<'a> {
             begun: 0,
             written: 0,
             lane_words: 0,
+            bytes: 0,
         }
     }
 
@@ -185,6 +237,8 @@ impl<'a> Planner<'a> {
     pub fn finish(mut self) -> Plan {
         self.plan.maps = self.last_write.into_iter().map(|(layer, effect)| (effect, layer)).collect();
         self.plan.maps.sort_unstable();
+        let loads = |e: &Effect| matches!(e, Effect::Load { memory: Memory::Act, .. });
+        self.plan.loads_activations = self.plan.effects.iter().any(loads);
         self.plan
     }
 
@@ -192,10 +246,39 @@ impl<'a> Planner<'a> {
         &self.program.hardware
     }
 
-    /// First lane word of an activation word.
+    /// First lane word of an activation word. A place that no step accesses, and none has checked, may give anything.
     fn act_index(&self, place: Place) -> u32 {
         let hw = self.hw();
-        (place.bank * hw.act_words + place.address as u32) * lane_words(hw) as u32
+        (place.address as u32).wrapping_mul(lane_words(hw) as u32 * hw.mac_rows).wrapping_add(place.bank)
+    }
+
+    /// Takes work from the image's budget.
+    fn charge(&mut self, lane_words: u64) -> Result<(), Fault> {
+        self.lane_words += lane_words;
+        if self.lane_words > LANE_WORDS_MAX {
+            return Err(Fault::TooLong(format!("more than {LANE_WORDS_MAX} products of lane words an image")));
+        }
+        Ok(())
+    }
+
+    /// Takes room for some values of a type from the plan's budget.
+    fn reserve<T>(&mut self, count: u64) -> Result<(), Fault> {
+        self.bytes += count * size_of::<T>() as u64;
+        if self.bytes > PLAN_BYTES_MAX {
+            return Err(Fault::TooLong(format!("its addresses take more than {PLAN_BYTES_MAX} bytes an image")));
+        }
+        Ok(())
+    }
+
+    /// Takes room for registers that are kept.
+    fn reserve_registers(&mut self) -> Result<(), Fault> {
+        self.reserve::<Registers>(1)?;
+        self.reserve::<Option<Tap>>(2 * u64::from(self.hw().mac_taps))
+    }
+
+    /// Columns of the array in whole blocks.
+    fn columns(&self) -> u64 {
+        (column_blocks(self.hw()) * COLUMNS) as u64
     }
 
     fn buffers(&self) -> u32 {
@@ -203,68 +286,78 @@ impl<'a> Planner<'a> {
         self.hw().thr_buffers + 1
     }
 
-    fn mac_setup(&mut self, registers: &Arc<Registers>) -> u32 {
+    fn mac_setup(&mut self, registers: &Arc<Registers>) -> Result<u32, Fault> {
+        let key = Arc::as_ptr(registers) as usize;
+        if let Some(&found) = self.macs.get(&key) {
+            return Ok(found);
+        }
         let hw = self.hw();
         let wl = lane_words(hw);
-        let (plan, kept) = (&mut self.plan, &mut self.kept);
-        *self.macs.entry(Arc::as_ptr(registers) as usize).or_insert_with(|| {
-            kept.push(registers.clone());
-            let (shape, act, wgt) = registers.mac();
-            let signed_factors = |bits: u32, signed: bool| -> Vec<i32> {
-                let factor = |plane: u32| if signed && plane == 0 { -1 } else { 1 } << (bits - 1 - plane);
-                (0..bits).map(factor).collect()
-            };
-            let k = (shape.k[0] * shape.k[1] * shape.words) as usize;
-            let lanes_in =
-                |word: usize| if word as u32 % shape.words == shape.words - 1 { shape.tail } else { hw.mac_lanes };
-            let low = |lanes: u32| if lanes >= 64 { u64::MAX } else { (1 << lanes) - 1 };
-            let mask = (0..k * wl).map(|i| low(lanes_in(i / wl).saturating_sub(i as u32 % wl as u32 * 64))).collect();
-            let (a_factors, pad) = if shape.byte {
-                (vec![1], vec![u64::from(shape.pad) * 0x0101_0101_0101_0101])
-            } else {
-                let plane = |p: u32| if shape.pad >> (shape.a - 1 - p) & 1 == 1 { u64::MAX } else { 0 };
-                (signed_factors(shape.a, shape.signed), (0..shape.a).map(plane).collect())
-            };
-            plan.macs.push(MacSetup {
-                count: if shape.byte { Count::Bytes { signed: shape.signed } } else { Count::Bits },
-                k,
-                a_factors,
-                w_factors: signed_factors(shape.w, shape.kind == WeightKind::Signed),
-                a_stride: act.plane as usize * wl,
-                w_stride: wgt.plane as usize * wl,
-                mask,
-                pad,
-                add: shape.add,
-            });
-            plan.macs.len() as u32 - 1
-        })
+        let (shape, act, wgt) = registers.mac();
+        let k = (shape.k[0] * shape.k[1] * shape.words) as usize;
+        self.reserve_registers()?;
+        self.reserve::<u64>((k * wl) as u64)?;
+        self.kept.push(registers.clone());
+        let signed_factors = |bits: u32, signed: bool| -> Vec<i32> {
+            let factor = |plane: u32| if signed && plane == 0 { -1 } else { 1 } << (bits - 1 - plane);
+            (0..bits).map(factor).collect()
+        };
+        let lanes_in =
+            |word: usize| if word as u32 % shape.words == shape.words - 1 { shape.tail } else { hw.mac_lanes };
+        let low = |lanes: u32| if lanes >= 64 { u64::MAX } else { (1 << lanes) - 1 };
+        let mask = (0..k * wl).map(|i| low(lanes_in(i / wl).saturating_sub(i as u32 % wl as u32 * 64))).collect();
+        let (a_factors, pad) = if shape.byte {
+            (vec![1], vec![u64::from(shape.pad) * 0x0101_0101_0101_0101])
+        } else {
+            let plane = |p: u32| if shape.pad >> (shape.a - 1 - p) & 1 == 1 { u64::MAX } else { 0 };
+            (signed_factors(shape.a, shape.signed), (0..shape.a).map(plane).collect())
+        };
+        self.plan.macs.push(MacSetup {
+            count: if shape.byte { Count::Bytes { signed: shape.signed } } else { Count::Bits },
+            k,
+            a_factors,
+            w_factors: signed_factors(shape.w, shape.kind == WeightKind::Signed),
+            a_stride: act.plane as usize * wl * hw.mac_rows as usize,
+            w_stride: wgt.plane as usize * wl,
+            mask,
+            pad,
+            add: shape.add,
+        });
+        let index = self.plan.macs.len() as u32 - 1;
+        self.macs.insert(key, index);
+        Ok(index)
     }
 
-    fn thr_setup(&mut self, registers: &Arc<Registers>) -> u32 {
-        let wl = lane_words(self.hw());
-        let plan = &mut self.plan;
-        *self.thrs.entry(Arc::as_ptr(registers) as usize).or_insert_with(|| {
-            let (mode, _, dst) = registers.thr();
-            plan.thrs.push(ThrSetup {
-                registers: registers.clone(),
-                kind: mode.kind,
-                bits: mode.bits as usize,
-                fraction: mode.fraction,
-                bipolar: mode.bipolar,
-                signed: mode.signed || mode.kind == ThresholdKind::Raw,
-                masked: mode.masked,
-                stride: dst.plane as usize * wl,
-            });
-            plan.thrs.len() as u32 - 1
-        })
+    fn thr_setup(&mut self, registers: &Arc<Registers>) -> Result<u32, Fault> {
+        let key = Arc::as_ptr(registers) as usize;
+        if let Some(&found) = self.thrs.get(&key) {
+            return Ok(found);
+        }
+        self.reserve_registers()?;
+        let hw = self.hw();
+        let (mode, _, dst) = registers.thr();
+        self.plan.thrs.push(ThrSetup {
+            registers: registers.clone(),
+            kind: mode.kind,
+            bits: mode.bits as usize,
+            fraction: mode.fraction,
+            drained: if mode.bipolar { Drained::Bipolar } else { Drained::Plain },
+            signed: mode.signed || mode.kind == ThresholdKind::Raw,
+            masked: mode.masked,
+            stride: dst.plane as usize * lane_words(hw) * hw.mac_rows as usize,
+        });
+        let index = self.plan.thrs.len() as u32 - 1;
+        self.thrs.insert(key, index);
+        Ok(index)
     }
 
     /// A row of a scatter has no room for a word number, so places are of word 0 of the pixel.
-    fn scatter(&mut self, registers: &Arc<Registers>, step: &crate::steps::ThrStep) -> u32 {
+    fn scatter(&mut self, registers: &Arc<Registers>, step: &crate::steps::ThrStep) -> Result<u32, Fault> {
         let key = (Arc::as_ptr(registers) as usize, step.tile[0]);
         if let Some(&found) = self.scatters.get(&key) {
-            return found;
+            return Ok(found);
         }
+        self.reserve::<(u32, [u32; 2], u32)>(u64::from(self.hw().mac_rows))?;
         let mut rows = Vec::new();
         registers.thr_places(self.hw(), &crate::steps::ThrStep { first_word: 0, ..*step }, |r, output, place| {
             rows.push((r, output, self.act_index(place)));
@@ -272,7 +365,34 @@ impl<'a> Planner<'a> {
         self.plan.scatters.push(Scatter { rows });
         let index = self.plan.scatters.len() as u32 - 1;
         self.scatters.insert(key, index);
-        index
+        Ok(index)
+    }
+
+    fn gather(&mut self, registers: &Arc<Registers>, step: &crate::steps::MacStep) -> Result<u32, Fault> {
+        let key = (Arc::as_ptr(registers) as usize, step.tile[0], step.position);
+        if let Some(&found) = self.gathers.get(&key) {
+            return Ok(found);
+        }
+        let (hw, k) = (self.hw(), step.k as usize);
+        if u64::from(hw.mac_rows) * u64::from(step.k) * lane_words(hw) as u64 > GATHER_WORDS_MAX {
+            return Err(Fault::TooLong(format!("a MAC step reads more than {GATHER_WORDS_MAX} lane words")));
+        }
+        let mut slots: Vec<Option<Vec<u32>>> = vec![None; hw.mac_rows as usize];
+        registers.mac_reads(hw, step, |r, word, place| {
+            let words = slots[r as usize].get_or_insert_with(|| vec![OUTSIDE; k]);
+            if let Some(place) = place {
+                words[word as usize] = self.act_index(place);
+            }
+        });
+        let rows = (0..hw.mac_rows).filter(|&r| slots[r as usize].is_some()).collect();
+        let sources: Vec<Vec<u32>> = slots.into_iter().flatten().collect();
+        let gather = Gather::new(rows, &sources);
+        self.reserve::<Run>(gather.runs.len() as u64)?;
+        self.reserve::<u32>(gather.rows.len() as u64)?;
+        self.plan.gathers.push(gather);
+        let index = self.plan.gathers.len() as u32 - 1;
+        self.gathers.insert(key, index);
+        Ok(index)
     }
 }
 
@@ -280,6 +400,7 @@ impl Observer for Planner<'_> {
     fn issue(&mut self, issue: &Issue) -> Result<(), Fault> {
         let hw = self.hw();
         let registers = &issue.registers;
+        self.reserve::<Effect>(1)?;
         let effect = match &issue.work {
             Work::Sync | Work::Fetch { .. } | Work::LoadBurst { .. } | Work::StoreBurst { .. } => return Ok(()),
             Work::LoadWrite(step) if step.memory == Memory::Pack => {
@@ -287,14 +408,16 @@ impl Observer for Planner<'_> {
                 let wl = lane_words(hw) as u32;
                 let pixel = registers.packed_pixel_words(hw) as u32;
                 let word_bytes = hw.mac_lanes / 8;
+                self.reserve::<u32>(step.words * u64::from(wl))?;
+                self.reserve::<(u32, u32, Option<u32>)>(step.words * u64::from(word_bytes))?;
                 let mut pack = Pack { clear: Vec::new(), bytes: Vec::new(), xor, pad };
                 let row = (step.dram - u64::from(self.program.input.dram)) as u32;
                 registers.packed_windows(hw, step, |place, bytes| {
                     let first = self.act_index(place);
-                    pack.clear.extend(first..first + pixel * wl);
+                    pack.clear.extend((0..pixel * wl).map(|word| first + word * hw.mac_rows));
                     for (i, source) in bytes.enumerate() {
                         let (word, byte) = (i as u32 / word_bytes, i as u32 % word_bytes);
-                        let at = first + word * wl + byte / 8;
+                        let at = first + (word * wl + byte / 8) * hw.mac_rows;
                         pack.bytes.push((at, byte % 8 * 8, source.map(|s| row + s as u32)));
                     }
                 });
@@ -302,51 +425,35 @@ impl Observer for Planner<'_> {
                 Effect::Pack(self.plan.packs.len() as u32 - 1)
             }
             Work::LoadWrite(step) => {
-                let bytes = if step.memory == Memory::Thr { hw.threshold_bytes() } else { hw.word_bytes() };
+                self.reserve::<u32>(step.words)?;
                 let mut words = Vec::with_capacity(step.words as usize);
-                registers.plain_places(step, |i, place| {
-                    let at = match step.memory {
+                registers.plain_places(step, |_, place| {
+                    words.push(match step.memory {
                         Memory::Thr => place.address as u32 * hw.thr_cols + place.bank,
                         Memory::Wgt => (place.address as u32) << 10 | place.bank,
                         Memory::Act | Memory::Pack => self.act_index(place),
-                    };
-                    words.push((at, step.dram + i as u64 * u64::from(bytes)));
+                    });
                 });
-                Effect::Load { memory: step.memory, words }
+                Effect::Load { memory: step.memory, dram: step.dram, words }
             }
             Work::Mac(step) => {
-                let setup = self.mac_setup(registers);
-                let key = (Arc::as_ptr(registers) as usize, step.tile[0], step.position);
-                let found = self.gathers.get(&key).copied();
-                let gather = found.unwrap_or_else(|| {
-                    let k = step.k as usize;
-                    let mut slots: Vec<Option<Vec<u32>>> = vec![None; hw.mac_rows as usize];
-                    registers.mac_reads(hw, step, |r, word, place| {
-                        let words = slots[r as usize].get_or_insert_with(|| vec![OUTSIDE; k]);
-                        if let Some(place) = place {
-                            words[word as usize] = self.act_index(place);
-                        }
-                    });
-                    let rows = (0..hw.mac_rows).filter(|&r| slots[r as usize].is_some()).collect();
-                    self.plan.gathers.push(Gather { rows, words: slots.into_iter().flatten().flatten().collect() });
-                    let index = self.plan.gathers.len() as u32 - 1;
-                    self.gathers.insert(key, index);
-                    index
-                });
+                let setup = self.mac_setup(registers)?;
+                let gather = self.gather(registers, step)?;
                 if !self.plan.macs[setup as usize].add {
                     self.fills += 1;
                 }
-                let rows = self.plan.gathers[gather as usize].rows.len() as u64;
-                self.lane_words += rows * u64::from(hw.mac_cols) * step.cycles * lane_words(hw) as u64;
-                if self.lane_words > LANE_WORDS_MAX {
-                    return Err(Fault::TooLong(format!("more than {LANE_WORDS_MAX} products of lane words an image")));
-                }
+                // The kernels take whole blocks of rows and columns; the bank is cleared and added to as a whole.
+                let rows = self.plan.gathers[gather as usize].rows.len().next_multiple_of(ROWS) as u64;
+                let products = rows * step.cycles * lane_words(hw) as u64 + u64::from(hw.mac_rows);
+                self.charge(products * self.columns())?;
                 let bank = self.fills.wrapping_sub(1) % hw.acc_banks;
                 Effect::Mac { setup, gather, weights: registers.weight_base(step) as u32, bank }
             }
             Work::Drain(step) => {
-                let setup = self.thr_setup(registers);
-                let scatter = self.scatter(registers, step);
+                let setup = self.thr_setup(registers)?;
+                let scatter = self.scatter(registers, step)?;
+                let bits = self.plan.thrs[setup as usize].bits as u64;
+                self.charge(DRAINED_BIT * u64::from(hw.mac_rows) * self.columns() * bits)?;
                 self.begun += u32::from(step.begins);
                 let bank = self.drains % hw.acc_banks;
                 self.drains += 1;
@@ -364,8 +471,8 @@ impl Observer for Planner<'_> {
                 }
             }
             Work::ThrWrite(step) => {
-                let setup = self.thr_setup(registers);
-                let scatter = self.scatter(registers, step);
+                let setup = self.thr_setup(registers)?;
+                let scatter = self.scatter(registers, step)?;
                 let buffer = self.written % self.buffers();
                 self.written += 1;
                 if let Some(layer) = issue.word.and_then(|w| self.layers[w as usize]) {
@@ -394,36 +501,38 @@ pub fn prove_ranges(executor: &Executor) -> Result<(), Fault> {
     // Bounds of the columns of a (setup, first weight) pair, and of a bank: (least, greatest) of v.
     let mut known: HashMap<(u32, u32), Arc<[Bounds]>> = HashMap::new();
     let mut banks: Vec<Arc<[Bounds]>> = vec![Arc::from(Vec::new()); hw.acc_banks as usize];
-    let mut proven: HashMap<(u32, usize), Arc<[Bounds]>> = HashMap::new();
+    let mut bits_seen = 0;
     for effect in &plan.effects {
         match *effect {
             Effect::Mac { setup, weights, bank, .. } => {
-                let step = known
-                    .entry((setup, weights))
-                    .or_insert_with(|| {
-                        let setup = &plan.macs[setup as usize];
-                        state.column_bounds(hw, setup, weights as usize, executor.byte_range(setup))
-                    })
-                    .clone();
+                let mac = &plan.macs[setup as usize];
+                let step = match known.get(&(setup, weights)) {
+                    Some(step) => step.clone(),
+                    None => {
+                        // A column takes some time and room of its own, however few its weights.
+                        let words = (mac.k * lane_words(hw) * mac.w_factors.len()) as u64 + 4;
+                        bits_seen += 64 * words * u64::from(hw.mac_cols);
+                        if bits_seen > PROOF_BITS_MAX {
+                            let why = format!("more than {PROOF_BITS_MAX} bits of weights to prove ranges from");
+                            return Err(Fault::TooLong(why));
+                        }
+                        let step = state.column_bounds(hw, mac, weights as usize, executor.byte_range(mac));
+                        known.entry((setup, weights)).or_insert(step).clone()
+                    }
+                };
                 let bank = &mut banks[bank as usize];
-                *bank = match plan.macs[setup as usize].add {
+                *bank = match mac.add {
                     false => step,
                     true => bank.iter().zip(step.iter()).map(|(a, b)| a.plus(*b)).collect(),
                 };
             }
             Effect::Drain { setup, columns, bank, .. } => {
                 let bounds = &banks[bank as usize];
-                let key = (setup, Arc::as_ptr(bounds).addr());
-                if proven.contains_key(&key) {
-                    continue;
-                }
-                // Kept alive, so that its address stays its own.
-                proven.insert(key, bounds.clone());
                 let thr = &plan.thrs[setup as usize];
                 let bits = if thr.kind == ThresholdKind::Raw { thr.bits } else { 32 };
                 let (least, greatest) = (-(1i64 << (bits - 1)), (1i64 << (bits - 1)) - 1);
                 for (column, b) in bounds.iter().enumerate().take(columns as usize) {
-                    let (low, high) = b.drained(thr.bipolar);
+                    let (low, high) = b.drained(thr.drained);
                     if low < least || high > greatest {
                         return Err(Fault::Range(format!(
                             "column {column} can reach {low} to {high}, beyond the {least} to {greatest} of {bits} bits"
@@ -451,8 +560,11 @@ impl Bounds {
         Bounds { plain: add(self.plain, other.plain), bipolar: add(self.bipolar, other.bipolar) }
     }
 
-    fn drained(self, bipolar: bool) -> (i64, i64) {
-        if bipolar { self.bipolar } else { self.plain }
+    fn drained(self, drained: Drained) -> (i64, i64) {
+        match drained {
+            Drained::Plain => self.plain,
+            Drained::Bipolar => self.bipolar,
+        }
     }
 }
 
@@ -466,20 +578,24 @@ pub struct Resident {
 /// The contents of all memories, and the buffers of the loops.
 #[derive(Debug, Clone)]
 struct State {
+    /// Index `(address * lane words + lane word) * rows + bank`: what neighbouring rows read lies side by side.
     activations: Vec<u64>,
     /// Column blocks of every lane word of every address: index `(address * lane words + lane word) * blocks + block`.
     weights: Arc<Vec<ColumnBlock>>,
     entries: Entries,
     banks: Vec<Bank>,
-    /// Planes of the word buffers: index `(plane * rows + row) * buffer words + lane word`.
+    /// Planes of the word buffers: index `(lane word * PLANES + plane) * rows + row`.
     buffers: Vec<Vec<u64>>,
     output: Vec<u8>,
-    /// Gathered activation words of one plane and one block of rows.
-    rows: Vec<RowBlock>,
-    /// Sums of one block of rows.
+    /// Gathered activation words of one plane: for each lane word of the kernel, the rows in use.
+    rows: Vec<u64>,
+    /// Sums of the rows in use.
     sums: Vec<[i32; COLUMNS]>,
-    /// Codes of one block of columns, a row each.
-    codes: Vec<PlaneBytes>,
+    row_sums: Vec<i32>,
+    /// Codes of one block of columns, `plane * rows + row`.
+    codes: Vec<u8>,
+    /// The codes that a block of columns had before, and two rows.
+    spare: Vec<u8>,
 }
 
 /// One accumulator bank.
@@ -536,8 +652,10 @@ impl<'a> Executor<'a> {
             buffers: vec![vec![0; buffer]; hw.thr_buffers as usize + 1],
             output: vec![0; program.output_bytes() as usize],
             rows: Vec::new(),
-            sums: vec![[0; COLUMNS]; ROWS * blocks],
-            codes: vec![[0; 32]; rows],
+            sums: Vec::new(),
+            row_sums: Vec::new(),
+            codes: vec![0; PLANES * rows],
+            spare: vec![0; (PLANES + 2) * rows],
         };
         Executor { program, plan, state }
     }
@@ -557,8 +675,7 @@ impl<'a> Executor<'a> {
         let pad = setup.pad[0] as u8;
         let pad = if signed { i64::from(pad as i8) } else { i64::from(pad) };
         let quantizer = &self.program.input.quantizer;
-        let foreign = |e: &Effect| matches!(e, Effect::Load { memory: Memory::Act, .. });
-        if self.program.input.code.signed != signed || self.plan.effects.iter().any(foreign) {
+        if self.program.input.code.signed != signed || self.plan.loads_activations {
             return (low, high);
         }
         (quantizer.min.min(pad), quantizer.max.max(pad))
@@ -568,9 +685,9 @@ impl<'a> Executor<'a> {
     pub fn load(program: &'a Program, plan: &'a Plan) -> Resident {
         let mut state = Self::new(program, plan).state;
         for effect in &plan.effects {
-            if let Effect::Load { memory: memory @ (Memory::Wgt | Memory::Thr), words } = effect {
+            if let Effect::Load { memory: memory @ (Memory::Wgt | Memory::Thr), dram, words } = effect {
                 // They come from the program's data, never from its input.
-                state.load(program, *memory, words, &[]);
+                state.load(program, *memory, *dram, words, &[]);
             }
         }
         Resident { weights: state.weights, entries: state.entries }
@@ -645,7 +762,7 @@ impl<'a> Executor<'a> {
                     let bits = place.code.bits;
                     let value = (0..u64::from(bits)).fold(0, |value: i64, plane| {
                         let address = address + plane * u64::from(place.plane);
-                        let at = ((q % rows) * u64::from(hw.act_words) + address) as usize * wl + lane / 64;
+                        let at = (address as usize * wl + lane / 64) * rows as usize + (q % rows) as usize;
                         let word = if address < u64::from(hw.act_words) { self.state.activations[at] } else { 0 };
                         value << 1 | (word >> (lane % 64) & 1) as i64
                     });
@@ -744,15 +861,10 @@ impl State {
         let hw = &program.hardware;
         match *effect {
             Effect::Pack(i) => self.pack(&plan.packs[i as usize], input),
-            Effect::Load { memory, ref words } => self.load(program, memory, words, input),
+            Effect::Load { memory, dram, ref words } => self.load(program, memory, dram, words, input),
             Effect::Mac { setup, gather, weights, bank } => {
-                self.mac(
-                    hw,
-                    &plan.macs[setup as usize],
-                    &plan.gathers[gather as usize],
-                    weights as usize,
-                    bank as usize,
-                );
+                let (setup, gather) = (&plan.macs[setup as usize], &plan.gathers[gather as usize]);
+                self.mac(hw, setup, gather, weights as usize, bank as usize, plan.loads_activations);
             }
             Effect::Drain { setup, thresholds, columns, first_lane, scatter, begins, bank, buffer, position } => {
                 let (setup, scatter) = (&plan.thrs[setup as usize], &plan.scatters[scatter as usize]);
@@ -761,26 +873,26 @@ impl State {
                 self.drain(hw, setup, scatter, &tile, bank as usize, buffer as usize);
             }
             Effect::Write { setup, scatter, buffer, words, first_word } => {
-                let wl = lane_words(hw);
+                let (wl, rows) = (lane_words(hw), hw.mac_rows as usize);
                 let setup = &plan.thrs[setup as usize];
-                let stride = hw.words_per_tile() as usize * wl;
-                let length = words as usize * wl;
-                for &(row, _, to) in &plan.scatters[scatter as usize].rows {
-                    for plane in 0..setup.bits {
-                        let from = (plane * hw.mac_rows as usize + row as usize) * stride;
-                        let to = to as usize + first_word as usize * wl + plane * setup.stride;
-                        let (buffer, map) = (&self.buffers[buffer as usize], &mut self.activations);
-                        map[to..to + length].copy_from_slice(&buffer[from..from + length]);
+                let buffer = &self.buffers[buffer as usize];
+                for plane in 0..setup.bits {
+                    for word in 0..words as usize * wl {
+                        let from = &buffer[(word * PLANES + plane) * rows..][..rows];
+                        let offset = (first_word as usize * wl + word) * rows + plane * setup.stride;
+                        for &(row, _, to) in &plan.scatters[scatter as usize].rows {
+                            self.activations[to as usize + offset] = from[row as usize];
+                        }
                     }
                 }
             }
             Effect::Store { from, words, to } => {
-                let (wl, bytes) = (lane_words(hw), hw.word_bytes() as usize);
+                let (wl, bytes, rows) = (lane_words(hw), hw.word_bytes() as usize, hw.mac_rows as usize);
                 for word in 0..words as usize {
-                    let lanes = &self.activations[from as usize + word * wl..][..wl];
                     let target = &mut self.output[to as usize + word * bytes..][..bytes];
-                    for (chunk, lane_word) in target.chunks_mut(8).zip(lanes) {
-                        chunk.copy_from_slice(&lane_word.to_le_bytes()[..chunk.len()]);
+                    for (i, chunk) in target.chunks_mut(8).enumerate().take(wl) {
+                        let lanes = self.activations[from as usize + (word * wl + i) * rows];
+                        chunk.copy_from_slice(&lanes.to_le_bytes()[..chunk.len()]);
                     }
                 }
             }
@@ -797,21 +909,21 @@ impl State {
         }
     }
 
-    fn load(&mut self, program: &Program, memory: Memory, words: &[(u32, u64)], input: &[u8]) {
+    fn load(&mut self, program: &Program, memory: Memory, address: u64, words: &[u32], input: &[u8]) {
         let hw = &program.hardware;
         let (wl, blocks) = (lane_words(hw), column_blocks(hw));
+        let size = if memory == Memory::Thr { hw.threshold_bytes() } else { hw.word_bytes() } as usize;
         let mut scratch = Vec::new();
-        for &(at, address) in words {
+        let source = dram(program, input, address, size * words.len(), &mut scratch);
+        for (&at, bytes) in words.iter().zip(source.chunks_exact(size)) {
             let at = at as usize;
             match memory {
                 Memory::Thr => {
-                    let bytes = dram(program, input, address, hw.threshold_bytes() as usize, &mut scratch);
                     let a = (lane_word(bytes, 0) << 16) as i64 >> 16;
                     let b = (lane_word(bytes, 0) >> 48 | (lane_word(bytes, 1) & 0xffff) << 16) as u32 as i32;
                     Arc::make_mut(&mut self.entries.0)[at] = (a, i64::from(b));
                 }
                 Memory::Wgt => {
-                    let bytes = dram(program, input, address, hw.word_bytes() as usize, &mut scratch);
                     let (address, bank) = (at >> 10, at & 1023);
                     let weights = Arc::make_mut(&mut self.weights);
                     for i in 0..wl {
@@ -820,55 +932,58 @@ impl State {
                     }
                 }
                 Memory::Act | Memory::Pack => {
-                    let bytes = dram(program, input, address, hw.word_bytes() as usize, &mut scratch);
                     for i in 0..wl {
-                        self.activations[at + i] = lane_word(bytes, i) & lanes_of(hw, i);
+                        self.activations[at + i * hw.mac_rows as usize] = lane_word(bytes, i) & lanes_of(hw, i);
                     }
                 }
             }
         }
     }
 
-    fn mac(&mut self, hw: &HardwarePoint, setup: &MacSetup, gather: &Gather, weights: usize, bank: usize) {
-        let (wl, blocks, all_rows) = (lane_words(hw), column_blocks(hw), hw.mac_rows as usize);
+    fn mac(&mut self, hw: &HardwarePoint, setup: &MacSetup, gather: &Gather, weights: usize, bank: usize, mask: bool) {
+        let (wl, blocks) = (lane_words(hw), column_blocks(hw));
+        let rows = gather.rows.len().next_multiple_of(ROWS);
         let kw = setup.k * wl;
+        self.rows.resize(kw * rows, 0);
+        self.sums.clear();
+        self.sums.resize(rows * blocks, [0; COLUMNS]);
+        self.row_sums.clear();
+        self.row_sums.resize(rows, 0);
+        for (plane, &a_factor) in setup.a_factors.iter().enumerate() {
+            self.gather(setup, gather, plane, rows, hw, mask);
+            kernels::add_row_sums(setup.count, &self.rows, a_factor, &mut self.row_sums);
+            for (j, &w_factor) in setup.w_factors.iter().enumerate() {
+                let first = (weights * wl + j * setup.w_stride) * blocks;
+                let w = &self.weights[first..first + kw * blocks];
+                kernels::accumulate(setup.count, &self.rows, rows, w, a_factor.wrapping_mul(w_factor), &mut self.sums);
+            }
+        }
         let bank = &mut self.banks[bank];
         if !setup.add {
             bank.acc.fill([0; COLUMNS]);
             bank.row_sums.fill(0);
         }
-        self.rows.resize(kw, [0; ROWS]);
-        for (block, rows) in gather.rows.chunks(ROWS).enumerate() {
-            self.sums.fill([0; COLUMNS]);
-            for (plane, &a_factor) in setup.a_factors.iter().enumerate() {
-                for (r, &row) in rows.iter().enumerate() {
-                    let words = &gather.words[(block * ROWS + r) * setup.k..][..setup.k];
-                    let mut sum = 0i32;
-                    for (k, &word) in words.iter().enumerate() {
-                        for i in 0..wl {
-                            let lanes = match word {
-                                OUTSIDE => setup.pad[plane],
-                                word => self.activations[word as usize + plane * setup.a_stride + i],
-                            };
-                            let lanes = lanes & setup.mask[k * wl + i];
-                            self.rows[k * wl + i][r] = lanes;
-                            sum = sum.wrapping_add(kernels::count_word(setup.count, lanes));
-                        }
-                    }
-                    let row_sum = &mut bank.row_sums[row as usize];
-                    *row_sum = row_sum.wrapping_add(sum.wrapping_mul(a_factor));
-                }
-                for (j, &w_factor) in setup.w_factors.iter().enumerate() {
-                    let first = (weights * wl + j * setup.w_stride) * blocks;
-                    let w = &self.weights[first..first + kw * blocks];
-                    let factor = a_factor.wrapping_mul(w_factor);
-                    kernels::accumulate(setup.count, &self.rows, w, blocks, factor, &mut self.sums);
-                }
-            }
-            for (&row, sums) in rows.iter().zip(self.sums.chunks_exact(blocks)) {
-                for (block, sums) in sums.iter().enumerate() {
-                    for (acc, &sum) in bank.acc[block * all_rows + row as usize].iter_mut().zip(sums) {
-                        *acc = acc.wrapping_add(sum);
+        for (&row, &row_sum) in gather.rows.iter().zip(&self.row_sums) {
+            let total = &mut bank.row_sums[row as usize];
+            *total = total.wrapping_add(row_sum);
+        }
+        kernels::add_to_bank(&gather.rows, &self.sums, blocks, &mut bank.acc);
+    }
+
+    /// Puts the activation words of one plane side by side.
+    fn gather(&mut self, setup: &MacSetup, gather: &Gather, plane: usize, rows: usize, hw: &HardwarePoint, mask: bool) {
+        let (wl, all_rows) = (lane_words(hw), hw.mac_rows as usize);
+        for run in &gather.runs {
+            let (k, length) = (run.k as usize, run.length as usize);
+            for i in 0..wl {
+                let to = &mut self.rows[(k * wl + i) * rows + run.row as usize..][..length];
+                if run.from == OUTSIDE {
+                    to.fill(setup.pad[plane] & setup.mask[k * wl + i]);
+                } else {
+                    let from = run.from as usize + plane * setup.a_stride + i * all_rows;
+                    to.copy_from_slice(&self.activations[from..from + length]);
+                    if mask {
+                        to.iter_mut().for_each(|word| *word &= setup.mask[k * wl + i]);
                     }
                 }
             }
@@ -884,116 +999,75 @@ impl State {
         bank: usize,
         buffer: usize,
     ) {
-        let rows = hw.mac_rows as usize;
-        let wl = lane_words(hw);
-        let stride = hw.words_per_tile() as usize * wl;
-        let bank = &mut self.banks[bank];
-        if setup.bipolar {
-            for (i, acc) in bank.acc.iter_mut().enumerate() {
-                let row_sum = bank.row_sums[i % rows];
-                acc.iter_mut().for_each(|v| *v = v.wrapping_mul(2).wrapping_sub(row_sum));
-            }
-        }
+        let (rows, lanes) = (hw.mac_rows as usize, hw.mac_lanes as usize);
+        let bank = &self.banks[bank];
         let buffer = &mut self.buffers[buffer];
         if tile.begins {
-            buffer[..setup.bits * rows * stride].fill(0);
+            buffer.chunks_mut(PLANES * rows).for_each(|word| word[..setup.bits * rows].fill(0));
         }
+        let codes = &mut self.codes[..setup.bits * rows];
         for block in 0..tile.columns.div_ceil(COLUMNS) {
             let columns = COLUMNS.min(tile.columns - block * COLUMNS);
             let acc = &bank.acc[block * rows..][..rows];
-            self.codes.fill([0; 32]);
+            let value = |row: usize, c: usize| setup.drained.value(acc[row][c], bank.row_sums[row]);
             match setup.kind {
                 ThresholdKind::Raw => {
-                    for (acc, code) in acc.iter().zip(&mut self.codes) {
-                        for (plane, byte) in code.iter_mut().enumerate().take(setup.bits) {
-                            let bit = |c: usize| ((acc[c] >> (setup.bits - 1 - plane) & 1) as u8) << c;
-                            *byte = (0..COLUMNS).map(bit).sum();
-                        }
+                    for (i, byte) in codes.iter_mut().enumerate() {
+                        let (plane, row) = (i / rows, i % rows);
+                        let bit = |c: usize| ((value(row, c) >> (setup.bits - 1 - plane) & 1) as u8) << c;
+                        *byte = (0..COLUMNS).map(bit).sum();
                     }
                 }
                 ThresholdKind::Linear => {
                     let division =
                         self.entries.division(hw, setup.fraction, setup.bits, tile.thresholds, block, columns);
-                    kernels::divide(acc, &division, setup.bits, &mut self.codes);
+                    kernels::divide(setup.drained, acc, &bank.row_sums, &division, codes);
                 }
                 ThresholdKind::Table => {
-                    for (acc, code) in acc.iter().zip(&mut self.codes) {
-                        for (c, &v) in acc.iter().enumerate().take(columns) {
-                            self.entries.search(
-                                hw,
-                                setup.bits,
-                                tile.thresholds,
-                                block * COLUMNS + c,
-                                i64::from(v),
-                                |plane, bit| {
-                                    code[plane] |= u8::from(bit) << c;
-                                },
-                            );
+                    codes.fill(0);
+                    for row in 0..rows {
+                        for c in 0..columns {
+                            let (v, column) = (i64::from(value(row, c)), block * COLUMNS + c);
+                            self.entries.search(hw, setup.bits, tile.thresholds, column, v, |plane, bit| {
+                                codes[plane * rows + row] |= u8::from(bit) << c;
+                            });
                         }
                     }
                 }
             }
+            if setup.signed && setup.kind != ThresholdKind::Raw {
+                codes[..rows].iter_mut().for_each(|byte| *byte ^= 0xff);
+            }
+            if setup.masked {
+                for &(row, output, _) in &scatter.rows {
+                    if !setup.registers.position_counts(tile.position, output) {
+                        // The least code.
+                        codes.iter_mut().skip(row as usize).step_by(rows).for_each(|byte| *byte = 0);
+                        codes[row as usize] = if setup.signed { 0xff } else { 0 };
+                    }
+                }
+            }
             let lane = tile.first_lane + block * COLUMNS;
-            let used = (0xff_u16 >> (COLUMNS - columns)) as u8;
-            let invert = setup.signed && setup.kind != ThresholdKind::Raw;
-            let (word, shift) = (
-                lane / hw.mac_lanes as usize * wl + lane % hw.mac_lanes as usize / 64,
-                lane % hw.mac_lanes as usize % 64,
-            );
-            for &(row, output, _) in &scatter.rows {
-                let mut code = self.codes[row as usize];
-                let counts = !setup.masked || setup.registers.position_counts(tile.position, output);
-                if invert {
-                    code[0] ^= 0xff;
+            let (word, shift) = (lane / lanes * lane_words(hw) + lane % lanes / 64, lane % lanes % 64);
+            let used = 0xff_u8 >> (COLUMNS - columns);
+            // The columns in use may reach into the next lane word.
+            let reaches = shift > 56 && u64::from(used) >> (64 - shift) != 0;
+            let (kept, runs) = self.spare.split_at_mut(setup.bits * rows);
+            if tile.position != [0, 0] {
+                for (plane, kept) in kept.chunks_exact_mut(rows).enumerate() {
+                    let at = |word: usize| (word * PLANES + plane) * rows;
+                    let next = reaches.then(|| &buffer[at(word + 1)..][..rows]);
+                    kernels::take(&buffer[at(word)..][..rows], next, shift, kept);
                 }
-                if !counts {
-                    code = [0; 32];
-                    code[0] = if setup.signed { 0xff } else { 0 };
-                }
-                code.iter_mut().for_each(|byte| *byte &= used);
-                let at = |plane: usize| (plane * rows + row as usize) * stride + word;
-                if tile.position != [0, 0] {
-                    let mut kept = [0; 32];
-                    (0..setup.bits).for_each(|plane| kept[plane] = take8(&buffer[at(plane)..], shift));
-                    code = maximum(kept, code, setup.bits, setup.signed);
-                }
-                (0..setup.bits).for_each(|plane| put8(&mut buffer[at(plane)..], shift, code[plane], used));
+                kernels::maximum(codes, kept, rows, setup.signed, runs);
+            }
+            for (plane, codes) in codes.chunks_exact(rows).enumerate() {
+                let (low, high) = buffer.split_at_mut((word + 1) * PLANES * rows);
+                let next = reaches.then(|| &mut high[plane * rows..][..rows]);
+                kernels::put(&mut low[(word * PLANES + plane) * rows..][..rows], next, shift, used, codes);
             }
         }
     }
-}
-
-/// The eight bits from `shift` on, which may reach into the next lane word.
-fn take8(words: &[u64], shift: usize) -> u8 {
-    let high = if shift > 56 { words.get(1).map_or(0, |w| w << (64 - shift)) } else { 0 };
-    (words[0] >> shift | high) as u8
-}
-
-/// Replaces those of the eight bits from `shift` on that are set in `used`.
-fn put8(words: &mut [u64], shift: usize, byte: u8, used: u8) {
-    words[0] = words[0] & !(u64::from(used) << shift) | u64::from(byte & used) << shift;
-    if shift > 56
-        && let Some(next) = words.get_mut(1)
-    {
-        let back = 64 - shift;
-        *next = *next & !(u64::from(used) >> back) | u64::from(byte & used) >> back;
-    }
-}
-
-/// The larger of two codes in each of eight columns, bit-serially from the top: a column drops out of the running
-/// where it has a 0 and the maximum a 1.
-fn maximum(a: PlaneBytes, b: PlaneBytes, bits: usize, signed: bool) -> PlaneBytes {
-    let mut most = [0; 32];
-    let (mut a_runs, mut b_runs) = (0xff, 0xff);
-    for plane in 0..bits {
-        let sign = if signed && plane == 0 { 0xff } else { 0 };
-        let (x, y) = (a[plane] ^ sign, b[plane] ^ sign);
-        let top = a_runs & x | b_runs & y;
-        a_runs &= !(top & !x);
-        b_runs &= !(top & !y);
-        most[plane] = top ^ sign;
-    }
-    most
 }
 
 /// What a drain takes.
@@ -1010,12 +1084,7 @@ struct Tile {
 struct Entries(Arc<Vec<(i64, i64)>>);
 
 impl Entries {
-    /// Entry `entry` of a column of a tile whose first entries are at address `first`.
-    fn get(&self, hw: &HardwarePoint, per_group: usize, first: usize, column: usize, entry: usize) -> (i64, i64) {
-        let cols = hw.thr_cols as usize;
-        self.0[(first + column / cols * per_group + entry) * cols + column % cols]
-    }
-
+    /// The divisions of a block of columns of a tile whose first entries are at address `first`.
     fn division(
         &self,
         hw: &HardwarePoint,
@@ -1026,12 +1095,18 @@ impl Entries {
         columns: usize,
     ) -> Division {
         let mut division = Division { gain: [0; COLUMNS], offset: [0; COLUMNS], unit: [1; COLUMNS] };
+        let cols = hw.thr_cols as usize;
+        let (mut group, mut bank) = (block * COLUMNS / cols, block * COLUMNS % cols);
         for c in 0..columns {
-            let (a, b) = self.get(hw, 1, first, block * COLUMNS + c, 0);
+            let (a, b) = self.0[(first + group) * cols + bank];
+            bank += 1;
+            if bank == cols {
+                (group, bank) = (group + 1, 0);
+            }
             if b == 0 {
                 division.offset[c] = a.clamp(0, (1 << bits) - 1);
             } else {
-                division.gain[c] = b.signum() << fraction;
+                division.gain[c] = (b.signum() as i32) << fraction;
                 division.offset[c] = -a;
                 division.unit[c] = b.abs();
             }
@@ -1049,9 +1124,11 @@ impl Entries {
         v: i64,
         mut f: impl FnMut(usize, bool),
     ) {
+        let cols = hw.thr_cols as usize;
+        let first = first + column / cols * ((1 << bits) - 1);
         let mut entry = 0;
         for plane in 0..bits {
-            let (a, b) = self.get(hw, (1 << bits) - 1, first, column, entry);
+            let (a, b) = self.0[(first + entry) * cols + column % cols];
             let met = if b >= 0 { v >= a } else { v <= a };
             f(plane, met);
             entry = 2 * entry + if met { 2 } else { 1 };
