@@ -80,8 +80,8 @@
 
 .cold
 .layer where
-  ; Waits for nothing, so it runs while the array is busy with the first layer. The second post to `weights`: LOAD
-  ; works in order, so a count of 2 says that both layers' weights are there.
+  ; Waits for nothing, so it runs while the array is busy with the first layer. It posts to the same semaphore: LOAD
+  ; works in order, so the second count that MAC takes stands for these weights.
   cfg ld.src dram=where_weights bytes=32*4
   cfg ld.dst memory=wgt base=3 span=4
   ld post=weights

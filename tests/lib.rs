@@ -351,3 +351,19 @@ pub fn golden(shared: &Path, model: &str) -> Vec<i32> {
 pub fn programs() -> PathBuf {
     PathBuf::from(concat!(env!("CARGO_MANIFEST_DIR"), "/../programs"))
 }
+
+/// The drawn digits 0 to 9 in `programs/digits`: grey pixels, 28x28.
+///
+/// # Panics
+/// If a file is not there or no such image.
+pub fn digits() -> Vec<Vec<u8>> {
+    let pixels = |digit| {
+        let path = programs().join(format!("digits/digit_{digit}.png"));
+        let file = std::fs::File::open(&path).unwrap_or_else(|e| panic!("{}: {e}", path.display()));
+        let mut reader = png::Decoder::new(std::io::BufReader::new(file)).read_info().expect("a PNG file");
+        let mut pixels = vec![0; 28 * 28];
+        reader.next_frame(&mut pixels).expect("28x28 grey");
+        pixels
+    };
+    (0..10).map(pixels).collect()
+}

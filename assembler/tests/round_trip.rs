@@ -92,7 +92,11 @@ fn output() -> impl Strategy<Value = OutputDescriptor> {
     shape().prop_flat_map(|shape| {
         let channels = shape.channels as usize;
         let constants = move || prop_oneof![vec(finite(), 1), vec(finite(), channels)];
-        let op = prop_oneof![constants().prop_map(HostOp::Mul), constants().prop_map(HostOp::Add)];
+        let op = prop_oneof![
+            constants().prop_map(HostOp::Mul),
+            constants().prop_map(HostOp::Div),
+            constants().prop_map(HostOp::Add)
+        ];
         let classes = prop_oneof![Just(Vec::new()), vec(name(), channels)];
         (name(), code(32), vec(op, 0..3), classes).prop_map(move |(name, code, ops, classes)| OutputDescriptor {
             name,
@@ -106,8 +110,9 @@ fn output() -> impl Strategy<Value = OutputDescriptor> {
 }
 
 fn layer() -> impl Strategy<Value = LayerInfo> {
-    let map = (shape(), code(32), any::<[u32; 5]>(), 1..=15u32, 1..=15u32).prop_map(
-        |(shape, code, [base, block, plane, phase, pitch], y, x)| MapPlace {
+    let place = (0..1u32 << 20, 0..1u32 << 14, 0..1u32 << 10, 0..1u32 << 20, 1..1u32 << 12);
+    let map = (shape(), code(32), place, 1..=15u32, 1..=15u32).prop_map(
+        |(shape, code, (base, block, plane, phase, pitch), y, x)| MapPlace {
             shape,
             code,
             base,

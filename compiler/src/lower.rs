@@ -527,10 +527,10 @@ impl Step<'_> {
             Pointwise::Sub if self.data == 0 => vec![HostOp::Add(map(1, &|c| -c))],
             Pointwise::Sub => vec![HostOp::Mul(vec![-1.0]), HostOp::Add(map(0, &|c| c))],
             Pointwise::Mul => vec![HostOp::Mul(map(constant, &|c| c))],
-            Pointwise::Div => vec![HostOp::Mul(map(1, &|c| 1.0 / c))],
+            Pointwise::Div => vec![HostOp::Div(map(1, &|c| c))],
             Pointwise::Normalize { epsilon } => vec![
                 HostOp::Add(map(3, &|mean| -mean)),
-                HostOp::Mul(map(4, &|variance| 1.0 / (variance + epsilon).sqrt())),
+                HostOp::Div(map(4, &|variance| (variance + epsilon).sqrt())),
                 HostOp::Mul(map(1, &|gain| gain)),
                 HostOp::Add(map(2, &|bias| bias)),
             ],

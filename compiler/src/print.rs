@@ -36,6 +36,7 @@ impl Display for Network {
         for op in &output.ops {
             let (sign, values) = match op {
                 HostOp::Mul(values) => ("x", values),
+                HostOp::Div(values) => ("/", values),
                 HostOp::Add(values) => ("+", values),
             };
             match values[..] {

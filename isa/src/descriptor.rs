@@ -148,6 +148,8 @@ impl InputDescriptor {
 pub enum HostOp {
     /// Multiply by a constant.
     Mul(Vec<f64>),
+    /// Divide by a constant.
+    Div(Vec<f64>),
     /// Add a constant.
     Add(Vec<f64>),
 }
@@ -184,6 +186,7 @@ impl OutputDescriptor {
                     let pick = |v: &[f64]| v[if v.len() == 1 { 0 } else { i % channels }];
                     match op {
                         HostOp::Mul(v) => x * pick(v),
+                        HostOp::Div(v) => x / pick(v),
                         HostOp::Add(v) => x + pick(v),
                     }
                 })

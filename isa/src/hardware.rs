@@ -321,7 +321,10 @@ impl HardwarePoint {
             let all = u64::from(banks) * u64::from(words);
             require(all <= MEMORY_WORDS_MAX, format!("{name} = {all} words is more than {MEMORY_WORDS_MAX}"))?;
             let bits = all * u64::from(width);
-            require(bits <= MEMORY_BITS_MAX, format!("{name} = {all} words of {width} bits are more than {MEMORY_BITS_MAX} bits"))?;
+            require(
+                bits <= MEMORY_BITS_MAX,
+                format!("{name} = {all} words of {width} bits are more than {MEMORY_BITS_MAX} bits"),
+            )?;
         }
         Ok(())
     }

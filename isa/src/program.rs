@@ -394,14 +394,14 @@ impl Program {
         let q = &self.input.quantizer;
         let finite = [q.scale, q.zero_point, self.input.pixel_scale, self.input.pixel_offset];
         require(finite.iter().all(|x| x.is_finite()) && q.scale != 0.0, "the input quantizer is not finite")?;
-        let range = code.min().min(0)..=code.max().max(255);
+        let range = code.min()..=code.max();
         require(
             q.min <= q.max && range.contains(&q.min) && range.contains(&q.max),
             "the input quantizer's range is not that of its code",
         )?;
         let channels = self.output.shape.channels as usize;
         for op in &self.output.ops {
-            let (HostOp::Mul(v) | HostOp::Add(v)) = op;
+            let (HostOp::Mul(v) | HostOp::Div(v) | HostOp::Add(v)) = op;
             require(v.len() == 1 || v.len() == channels, "an output operation is neither for one channel nor for all")?;
             require(v.iter().all(|x| x.is_finite()), "an output operation is not finite")?;
         }

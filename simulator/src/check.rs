@@ -13,7 +13,7 @@ use crate::timing::{Issue, Observer, Work};
 use crate::trap::Fault;
 
 /// Most word accesses of an image: beyond, the program is refused rather than worked through.
-pub const ACCESSES_MAX: u64 = 1 << 30;
+pub const ACCESSES_MAX: u64 = 1 << 29;
 
 /// A cycle plus 2; 0 stands for never, 1 for before this image.
 type Stamp = u64;

@@ -69,9 +69,9 @@ pub fn deadlock_freedom(program: &Program, code: &Code, start: Start) -> Result<
                 }
                 progress = true;
                 steps += possible;
-                for i in 0..16 {
-                    semaphores[i] += possible * u64::from(s.post >> i & 1);
-                    semaphores[i] -= possible * u64::from(s.wait >> i & 1);
+                for (i, semaphore) in semaphores.iter_mut().enumerate() {
+                    *semaphore += possible * u64::from(s.post >> i & 1);
+                    *semaphore -= possible * u64::from(s.wait >> i & 1);
                 }
                 if running[u].is_none() {
                     queues[u].pop_front();

@@ -326,9 +326,9 @@ impl Registers {
         })?;
         let (tile, position) = loop_nest(n, shape.pool, wgt.tiles, act.pitch, act.out, hw.mac_rows)?;
         let columns = columns_of(hw, tile[1], wgt.tiles, wgt.last)?;
-        for axis in 0..2 {
+        for (axis, &position) in position.iter().enumerate() {
             for tap in 0..shape.k[axis] {
-                self.tap(axis, position[axis] * shape.step[axis] + tap)?;
+                self.tap(axis, position * shape.step[axis] + tap)?;
             }
         }
         let k = shape.k[0] * shape.k[1] * shape.words;
@@ -439,7 +439,7 @@ impl Registers {
             position,
             columns,
             first_lane,
-            begins: position == [0, 0] && j % per_word == 0,
+            begins: position == [0, 0] && j.is_multiple_of(per_word),
             words,
             first_word,
             cycles: groups * per_group,

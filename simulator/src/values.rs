@@ -443,7 +443,7 @@ impl Observer for Planner<'_> {
                     self.fills += 1;
                 }
                 // The kernels take whole blocks of rows and columns; the bank is cleared and added to as a whole.
-                let rows = self.plan.gathers[gather as usize].rows.len().next_multiple_of(ROWS) as u64;
+                let rows = self.plan.gathers[gather as usize].rows.len().max(1).next_multiple_of(ROWS) as u64;
                 let products = rows * step.cycles * lane_words(hw) as u64 + u64::from(hw.mac_rows);
                 self.charge(products * self.columns())?;
                 let bank = self.fills.wrapping_sub(1) % hw.acc_banks;
@@ -942,7 +942,8 @@ impl State {
 
     fn mac(&mut self, hw: &HardwarePoint, setup: &MacSetup, gather: &Gather, weights: usize, bank: usize, mask: bool) {
         let (wl, blocks) = (lane_words(hw), column_blocks(hw));
-        let rows = gather.rows.len().next_multiple_of(ROWS);
+        // A tile with every row masked still takes the array's time.
+        let rows = gather.rows.len().max(1).next_multiple_of(ROWS);
         let kw = setup.k * wl;
         self.rows.resize(kw * rows, 0);
         self.sums.clear();

@@ -114,6 +114,7 @@ fn output(program: &Program) -> String {
         .map(|op| {
             let (sign, v) = match op {
                 HostOp::Mul(v) => ("x", v),
+                HostOp::Div(v) => ("/", v),
                 HostOp::Add(v) => ("+", v),
             };
             match v[..] {

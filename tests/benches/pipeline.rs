@@ -1,0 +1,89 @@
+//! The path from a model to its results, stage by stage, on TCV_W1A1 and the default hardware point.
+
+use std::fs;
+use std::hint::black_box;
+
+use criterion::{BatchSize, Criterion, SamplingMode, Throughput, criterion_group, criterion_main};
+use qnnsim_assembler::{assemble, disassemble};
+use qnnsim_compiler::import::import;
+use qnnsim_isa::{HardwarePoint, Program};
+use qnnsim_simulator::{Simulation, Start, timing};
+use qnnsim_tests::{compile, digits, programs, tcv_options};
+use rayon::prelude::*;
+
+fn program() -> Program {
+    compile(&programs().join("tcv_w1a1.onnx"), &HardwarePoint::default())
+}
+
+fn compiler(c: &mut Criterion) {
+    let model = fs::read(programs().join("tcv_w1a1.onnx")).expect("the model");
+    let (options, hw) = (tcv_options(), HardwarePoint::default());
+    let mut group = c.benchmark_group("compiler");
+    group.sample_size(20);
+    group.bench_function("import", |b| b.iter(|| import(black_box(&model), &options)));
+    group.bench_function("import and compile", |b| {
+        b.iter(|| qnnsim_compiler::compile(black_box(&model), &hw, &options));
+    });
+    group.finish();
+}
+
+fn assembler(c: &mut Criterion) {
+    let hello = fs::read_to_string(programs().join("hello.qasm")).expect("the program");
+    let tcv = disassemble(&program());
+    let mut group = c.benchmark_group("assemble");
+    group.sample_size(20);
+    for (name, text) in [("hello", hello), ("tcv_w1a1", tcv)] {
+        group.throughput(Throughput::Bytes(text.len() as u64));
+        group.bench_function(name, |b| b.iter(|| assemble(name, black_box(&text))));
+    }
+    group.finish();
+}
+
+/// What is done once a program.
+fn loading(c: &mut Criterion) {
+    let program = program();
+    let file = program.to_bytes();
+    let simulation = Simulation::new(program.clone()).expect("legal");
+    let mut group = c.benchmark_group("load");
+    group.sample_size(20);
+    group.bench_function("read the file", |b| b.iter(|| Program::from_bytes(black_box(&file))));
+    group.bench_function("check, time and plan both images", |b| {
+        b.iter_batched(|| program.clone(), Simulation::new, BatchSize::SmallInput);
+    });
+    for start in [Start::Cold, Start::Warm] {
+        group.bench_function(format!("time one {} image", start.name()), |b| {
+            b.iter(|| timing::run(&program, simulation.code(), start, &mut ()));
+        });
+    }
+    group.finish();
+}
+
+/// What is done once an image.
+fn images(c: &mut Criterion) {
+    let simulation = Simulation::new(program()).expect("legal");
+    let digits = digits();
+    let mut group = c.benchmark_group("values");
+    group.sample_size(20);
+    group.throughput(Throughput::Elements(1));
+    let (mut executor, mut output) = (simulation.executor(), Vec::new());
+    group.bench_function("one image", |b| b.iter(|| executor.run(black_box(&digits[7]), &mut output)));
+
+    // Two threads, wherever the benchmark runs.
+    let pool = rayon::ThreadPoolBuilder::new().num_threads(2).build().expect("two threads");
+    let mut workers = [0; 2].map(|_| (simulation.executor(), Vec::new()));
+    group.sample_size(10).sampling_mode(SamplingMode::Flat);
+    group.throughput(Throughput::Elements(1000));
+    group.bench_function("1,000 images on two threads", |b| {
+        b.iter(|| {
+            pool.install(|| {
+                workers.par_iter_mut().for_each(|(executor, output)| {
+                    digits.iter().cycle().take(500).for_each(|image| executor.run(black_box(image), output));
+                });
+            });
+        });
+    });
+    group.finish();
+}
+
+criterion_group!(benches, compiler, assembler, loading, images);
+criterion_main!(benches);
