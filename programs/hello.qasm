@@ -20,7 +20,6 @@
 
 .const SIZE  4                            ; height and width of the image
 .const HALF  SIZE/2                       ; after pooling by 2
-.const PIXELS SIZE*SIZE
 
 ; The activation memory has one bank a row of the array. Each map is a few words in every bank:
 .const IMAGE  0                           ; 4 phases of one word
@@ -137,7 +136,7 @@
   sync thr wait=entries
 .code
 .layer stroke
-  ; `free` is posted early, while the drain is still reading: what MAC begins then it writes only when the drain is over.
+  ; `free` is posted early, while the drain is still reading: MAC's next step writes the bank only after that.
   thr x4 wait=full post=free
   ; That says nothing about the map. SYNC waits until the pipe is empty, its writes made, and then announces it.
   sync thr post=map
@@ -145,7 +144,7 @@
 ; ---- where ---------------------------------------------------------------------------------------------------------
 
 .layer where
-  ; Registers are written behind the step in progress: CFG runs ahead, each MAC and THR keeps what it started with.
+  ; CFG runs ahead of the step in progress: each MAC and THR keeps the registers that it started with.
   ; A dense layer is a kernel as large as the map. Activations and weights of 2 bits: 2 x 2 pairs of planes a word.
   cfg mac.shape a=2 w=2 kind=signed words=1 k=2x2 tail=3
   ; One output, (0, 0) of row 0; rows 1 to 3 are masked. The pitch is the map's.
@@ -176,7 +175,8 @@
 
 ; ---- data ----------------------------------------------------------------------------------------------------------
 
-; Three kernels. In byte mode the bit of a weight fills its byte: 0xff is +1, 0x00 is -1; the lowest byte is the left pixel.
+; Three kernels. In byte mode the bit of a weight fills its byte: 0xff is +1, 0x00 is -1. The lowest byte meets the left
+; pixel.
 ;   horizontal     vertical       bright
 ;   -1 -1 -1       -1 +1 -1       +1 +1 +1
 ;   +1 +1 +1       -1 +1 -1       +1 +1 +1

@@ -300,7 +300,7 @@ fn what_follows_the_last_layer_is_for_the_host() {
         [
             HostOp::Mul(vec![0.5]),
             HostOp::Add(vec![10.0, 20.0]),
-            HostOp::Mul(vec![0.25]),
+            HostOp::Div(vec![4.0]),
             HostOp::Mul(vec![-1.0]),
             HostOp::Add(vec![1.0, 2.0]),
         ]

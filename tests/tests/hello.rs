@@ -118,8 +118,8 @@ const COLD: &[Span] = &[
     (130, 130, "ld"),
     // 9 words, 3 banks: 3 a cycle; `weights` from 149 + 3 + 2 = 154.
     (149, 151, "ld write"),
-    // HALT is word 46, decoded at 150. Entries, rows and the dense layer's weights are still on their way, 6 bursts: two
-    // may be asked for, and one more whenever one of them has come. 8 + 8 + 8 + 8 + 3 words end at
+    // HALT is word 46, decoded at 150. Entries, rows and the dense layer's weights are still on their way, 6 bursts:
+    // two may be asked for, and one more whenever one of them has come. 8 + 8 + 8 + 8 + 3 words end at
     // max(151 + 50, 196) + 16 = 217, 233, 249, 265, 271.
     (151, 151, "fetch"),
     (152, 152, "fetch"),

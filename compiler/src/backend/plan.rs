@@ -522,7 +522,7 @@ fn shortage(memory: &str, layer: &str, key: &str, need: u64, have: u32, banks: u
     let lack = bytes(need) - bytes(u64::from(have));
     Diagnostic::new(format!("the {memory} memory lacks {lack} bytes; it is full in layer `{layer}`"))
         .note(format!(
-            "the network needs {need} words in each of the {banks} banks ({} bytes), the hardware point has {have} ({} bytes)",
+            "the network needs {need} words a bank and has {have}; with {banks} bank(s) that is {} and {} bytes",
             bytes(need),
             bytes(u64::from(have))
         ))
