@@ -166,7 +166,10 @@ prop_compose! {
         layers in Just(layers),
     ) -> Program {
         let data = segments.into_iter().map(|(name, bytes)| Segment { name, dram: 0, bytes }).collect();
-        let sample = sample.map(|seed| (0..input.shape.values()).map(|i| seed ^ i as u8).collect());
+        let q = &input.quantizer;
+        let code = |i: usize| q.min + i as i64 % (q.max - q.min + 1);
+        let byte = |seed: u8, i: usize| code(usize::from(seed) + i) as u8 ^ input.xor;
+        let sample = sample.map(|seed| (0..input.shape.values()).map(|i| byte(seed, i)).collect());
         let mut program =
             Program { name, hardware, cold, warm, data, input, output, sample, layers, semaphores };
         scatter(&mut program, &gaps, turn);

@@ -417,6 +417,12 @@ impl Program {
         require(values <= MAP_VALUES_MAX, &format!("the maps have {values} values, more than {MAP_VALUES_MAX}"))?;
         if let Some(sample) = &self.sample {
             require(sample.len() == self.input.shape.values(), "the sample does not have the input's size")?;
+            let is_code = |&byte: &u8| {
+                let byte = byte ^ self.input.xor;
+                let value = if code.signed { i64::from(byte as i8) } else { i64::from(byte) };
+                (q.min..=q.max).contains(&value)
+            };
+            require(sample.iter().all(is_code), "the sample has a byte that is no code of the input")?;
         }
         let mut regions = self.regions();
         regions.retain(|&(_, _, bytes)| bytes > 0);

@@ -471,6 +471,11 @@ impl Registers {
         }
     }
 
+    /// Planes of a code.
+    pub fn code_planes(&self) -> u32 {
+        self.thr().0.bits
+    }
+
     /// Threshold entries that a column of each group takes in a step.
     pub fn threshold_entries(&self) -> u32 {
         let (mode, _, _) = self.thr();

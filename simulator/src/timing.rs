@@ -308,8 +308,8 @@ struct Engine<'a> {
     load_pending: VecDeque<Pending<LoadStep>>,
     load_write_free: u64,
     load_buffers: Buffers,
-    // THR: whether a word is begun and not complete, and complete words on their way to the write stage.
-    thr_word_open: bool,
+    // THR: planes of the word that is begun and not complete, and complete words on their way to the write stage.
+    thr_word: Option<u32>,
     thr_pending: VecDeque<Pending<ThrStep>>,
     thr_write_free: u64,
     thr_buffers: Buffers,
@@ -363,7 +363,7 @@ impl<'a> Engine<'a> {
             load_pending: VecDeque::new(),
             load_write_free: 0,
             load_buffers: Buffers::default(),
-            thr_word_open: false,
+            thr_word: None,
             thr_pending: VecDeque::new(),
             thr_write_free: 0,
             thr_buffers: Buffers::default(),
@@ -714,15 +714,22 @@ impl<'a> Engine<'a> {
         true
     }
 
+    /// Why a step of THR does not fit the word that is begun, if it does not.
+    fn word_conflict(&self, step: &ThrStep, registers: &Registers) -> Option<&'static str> {
+        match self.thr_word {
+            None if !step.begins => Some("goes on with a word that none has begun"),
+            Some(_) if step.begins => Some("begins a word while another is not complete"),
+            Some(planes) if planes != registers.code_planes() => {
+                Some("has other planes than the word that it goes on with")
+            }
+            _ => None,
+        }
+    }
+
     fn drain(&mut self, observer: &mut impl Observer) -> bool {
         let Some(next) = self.ready(Unit::Thr) else { return false };
         let NextWork::Thr(step) = next.work else { return false };
-        if step.begins == self.thr_word_open {
-            let why = if step.begins {
-                "begins a word while another is not complete"
-            } else {
-                "goes on with a word that none has begun"
-            };
+        if let Some(why) = self.word_conflict(&step, &next.registers) {
             self.raise(self.now, Some(Unit::Thr), Some(next.word), Fault::Illegal(format!("the step {why}")));
             return false;
         }
@@ -732,7 +739,7 @@ impl<'a> Engine<'a> {
         self.begin(Unit::Thr, &next);
         self.finish(Unit::Thr, &next, step.cycles);
         self.thr_buffers.used += u64::from(step.begins);
-        self.thr_word_open = step.words == 0;
+        self.thr_word = (step.words == 0).then(|| next.registers.code_planes());
         // Early: MAC's first write into the bank comes at least its pipeline's depth after its issue.
         let early = step.cycles.saturating_sub(u64::from(self.hw.mac_depth) - 1).max(1);
         self.post_at(self.now + early, next.steps.post);

@@ -109,6 +109,8 @@ impl Emitter<'_> {
         program.data = std::mem::take(&mut self.data);
         program.cold = self.stream(true)?;
         program.warm = self.stream(false)?;
+        // What no reader would take must not be written.
+        program.check().map_err(|e| Diagnostic::new(format!("the program cannot be stored: {e}")))?;
         Ok(program)
     }
 
