@@ -268,14 +268,12 @@ impl Overrides {
     }
 }
 
-/// The parameter whose key shares most with what was written, if it shares enough to be meant.
+/// The parameter whose key is nearest to what was written, if it is near enough to be meant.
 fn nearest_key(key: &str) -> Option<String> {
-    let name = key.rsplit('.').next().unwrap_or(key);
-    PARAMETERS
-        .iter()
-        .map(|p| p.key)
-        .find(|k| k.rsplit('.').next() == Some(name) || k.starts_with(key) && !key.is_empty())
-        .map(Into::into)
+    let name = |key: &str| key.rsplit('.').next().unwrap_or_default().to_owned();
+    let nearness = |p: &Parameter| strsim::jaro_winkler(p.key, key).max(strsim::jaro_winkler(&name(p.key), key));
+    let best = PARAMETERS.iter().max_by(|a, b| nearness(a).total_cmp(&nearness(b)))?;
+    (nearness(best) > 0.85).then(|| best.key.to_owned())
 }
 
 impl Default for HardwarePoint {
@@ -406,5 +404,76 @@ impl HardwarePoint {
     /// `rows x cols x lanes`, the short name of a point.
     pub fn short_name(&self) -> String {
         format!("{}x{}x{}", self.mac_rows, self.mac_cols, self.mac_lanes)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn point(settings: &[&str]) -> Result<HardwarePoint, HardwareError> {
+        let mut overrides = Overrides::default();
+        settings.iter().try_for_each(|s| overrides.set(s))?;
+        let point = overrides.resolve();
+        point.validate().map(|()| point)
+    }
+
+    #[test]
+    fn a_derived_default_follows_what_is_set() {
+        assert_eq!(point(&[]).unwrap().thr_cols, 8);
+        assert_eq!(point(&["mac.cols=5"]).unwrap().thr_cols, 3);
+        assert_eq!(point(&["mac.cols=5", "thr.cols=1"]).unwrap().thr_cols, 1);
+    }
+
+    #[test]
+    fn mistakes_are_named() {
+        for (settings, message) in [
+            (&["mac.colz=3"][..], "unknown hardware parameter `mac.colz`; did you mean `mac.cols`?"),
+            (&["latency=3"], "unknown hardware parameter `latency`; did you mean `dram.latency`?"),
+            (&["xyz=3"], "unknown hardware parameter `xyz`"),
+            (&["mac.rows"], "`mac.rows` is not of the form KEY=VALUE with a whole number as the value"),
+            (&["mac.rows=-1"], "`mac.rows=-1` is not of the form KEY=VALUE with a whole number as the value"),
+            (&["mac.rows=0"], "mac.rows=0 is out of range: mac.rows is 1 to 256 elements"),
+            (&["mac.lanes=12"], "contradictory hardware point: mac.lanes=12 is not a multiple of 8"),
+            (&["mac.cols=4", "thr.cols=5"], "contradictory hardware point: thr.cols=5 is more than mac.cols=4"),
+        ] {
+            assert_eq!(point(settings).unwrap_err().to_string(), message);
+        }
+    }
+
+    #[test]
+    fn the_fingerprint_is_of_what_results_and_cycles_depend_on() {
+        let base = point(&[]).unwrap().fingerprint();
+        assert_eq!(point(&["clock.mhz=500", "technology=22nm"]).unwrap().fingerprint(), base);
+        for p in PARAMETERS.iter().filter(|p| p.in_fingerprint) {
+            let mut overrides = HardwarePoint::default().to_overrides();
+            overrides.set(&format!("{}={}", p.key, p.range.end())).unwrap();
+            assert_ne!(overrides.resolve().fingerprint(), base, "{}", p.key);
+        }
+    }
+
+    #[test]
+    fn ron_reads_what_it_writes() {
+        let point = point(&["mac.rows=3", "dram.latency=7", "technology=22nm"]).unwrap();
+        let text = ron::to_string(&point.to_overrides()).unwrap();
+        assert_eq!(Overrides::from_ron(&text).unwrap().resolve(), point);
+        assert_eq!(Overrides::from_ron("(mac: (rows: 3))").unwrap().resolve().mac_rows, 3);
+        assert!(Overrides::from_ron("(mac: (rowz: 3))").is_err());
+    }
+
+    /// Eight columns and 16 lanes: two tiles a word, so 40 channels are 16 + 16 + 8: five tiles, the last of 8 columns;
+    /// 36 channels end with a tile of 4. Twenty columns and 8 lanes: two words a tile.
+    #[test]
+    fn channel_tiles_never_cross_a_word() {
+        let narrow = point(&["mac.cols=8", "mac.lanes=16"]).unwrap();
+        assert_eq!(narrow.channel_tiles(40), (5, 8));
+        assert_eq!(narrow.channel_tiles(36), (5, 4));
+        assert_eq!((narrow.first_channel(3), narrow.columns_of_tile(3, 5, 4)), (24, 8));
+        let wide = point(&["mac.cols=20", "mac.lanes=8"]).unwrap();
+        assert_eq!((wide.words_per_tile(), wide.channel_tiles(17)), (2, (2, 1)));
+        // Seven columns and 16 lanes: 7 + 7 + 2.
+        let odd = point(&["mac.cols=7", "mac.lanes=16"]).unwrap();
+        assert_eq!(odd.channel_tiles(16), (3, 2));
+        assert_eq!([0, 1, 2].map(|t| odd.columns_of_tile(t, 6, 2)), [7, 7, 2]);
     }
 }

@@ -1,11 +1,12 @@
 //! TCV from its trained model to the golden integers, on many hardware points.
 
+use proptest::prelude::*;
 use qnnsim_compiler::import::{ImportOptions, import};
 use qnnsim_compiler::lower_to;
 use qnnsim_isa::hardware::{HardwarePoint, Overrides};
 use qnnsim_isa::{Instruction, Program};
 use qnnsim_simulator::{Simulation, Start, Technology};
-use qnnsim_tests::{compile, golden, labels, mnist, programs, shared, tcv_options};
+use qnnsim_tests::{compile, digits, golden, hardware_point, labels, mnist, programs, shared, tcv_options};
 use rayon::prelude::*;
 
 const IMAGE: usize = 28 * 28;
@@ -69,6 +70,26 @@ fn all_test_images_give_the_golden_integers_on_many_points() {
         assert_eq!(wrong, 0, "elements that differ on {settings:?}");
         // 98.33 % is the trained model's accuracy.
         assert_eq!(accuracy(&outputs, &labels(&shared)), 0.9833, "{settings:?}");
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(40))]
+
+    /// Whatever the array, the queues, the buffers and the tap tables: where there is room, it compiles and is exact.
+    #[test]
+    fn every_point_with_room_gives_the_same_integers(hw in hardware_point()) {
+        // An image row of 28 bytes must fit the load buffers; nothing else is asked of a point but memory.
+        let row = (28u32.div_ceil(hw.dram_width) + 1).div_ceil(hw.dram_burst);
+        prop_assume!(row <= hw.load_buffers);
+        let model = programs().join("tcv_w1a1.onnx");
+        let (drawn, default) = (simulate(&compile(&model, &hw)), simulate(&compile(&model, &HardwarePoint::default())));
+        let (mut a, mut b) = (Vec::new(), Vec::new());
+        for (digit, pixels) in digits().iter().enumerate() {
+            drawn.executor().run(pixels, &mut a);
+            default.executor().run(pixels, &mut b);
+            prop_assert_eq!(&a, &b, "digit {}", digit);
+        }
     }
 }
 
