@@ -10,7 +10,10 @@ use qnnsim_isa::descriptor::{Code, MapShape};
 /// A model's file, if there is one.
 fn model(name: &str) -> Option<Vec<u8>> {
     let Some(shared) = std::env::var_os("QNNSIM_SHARED") else {
-        eprintln!("SKIPPED: QNNSIM_SHARED is not set, so no trained model is tested");
+        let _ = std::io::Write::write_all(
+            &mut std::io::stderr(),
+            concat!("SKIPPED: QNNSIM_SHARED is not set, so no trained model is tested", "\n").as_bytes(),
+        );
         return None;
     };
     let path = std::path::Path::new(&shared).join("models").join(name);

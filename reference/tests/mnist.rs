@@ -17,7 +17,10 @@ const CLASSES: usize = 10;
 fn shared() -> Option<PathBuf> {
     let shared = std::env::var_os("QNNSIM_SHARED").map(PathBuf::from);
     if shared.is_none() {
-        eprintln!("SKIPPED: QNNSIM_SHARED is not set, so no trained model is tested");
+        let _ = std::io::Write::write_all(
+            &mut std::io::stderr(),
+            concat!("SKIPPED: QNNSIM_SHARED is not set, so no trained model is tested", "\n").as_bytes(),
+        );
     }
     shared
 }

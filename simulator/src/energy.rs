@@ -12,6 +12,9 @@ use qnnsim_isa::hardware::{CODE_WORD_BYTES, HardwarePoint, THRESHOLD_ENTRY_BITS}
 /// Width of an accumulator.
 const ACCUMULATOR_BITS: f64 = 32.0;
 
+/// Payload of a register group.
+const CONFIGURATION_BITS: f64 = 116.0;
+
 /// Bits of the threshold unit's adder: 32 of the accumulator and up to 15 of the fraction, and a sign.
 const THRESHOLD_ADDER_BITS: f64 = 48.0;
 
@@ -44,8 +47,14 @@ events! {
     accumulator_reads,
     /// Threshold entries read.
     threshold_reads,
-    /// Bits of codes decided by the threshold unit: rows x columns x planes.
-    threshold_bits,
+    /// Comparisons of the threshold unit: 1-bit codes, and every threshold of a table at every element.
+    comparisons,
+    /// Bits of codes found by division.
+    divided_bits,
+    /// Values 2 * acc - row sum.
+    bipolar_values,
+    /// Register groups written.
+    configurations,
     /// Bits of codes merged by the max-pool unit.
     pool_bits,
     /// Bits of codes put into word buffers.
@@ -340,9 +349,15 @@ impl Model {
         let thr_act = n(e.thr_act_writes) * self.activation.write_pj;
         let store_act = n(e.store_act_reads) * self.activation.read_pj;
         let (acc_writes, acc_reads) = (n(e.accumulator_writes) * accumulator, n(e.accumulator_reads) * accumulator);
-        let decide = THRESHOLD_ADDER_BITS * self.logic.compare_bit.pj();
+        let adder = self.logic.full_adder.pj();
+        // A comparison looks; a step of the division subtracts and keeps the rest.
+        let decided = n(e.comparisons) * THRESHOLD_ADDER_BITS * self.logic.compare_bit.pj()
+            + n(e.divided_bits) * THRESHOLD_ADDER_BITS * (adder + bit)
+            + n(e.bipolar_values) * ACCUMULATOR_BITS * adder;
+        // A register group is written to its shadow and copied from there.
+        let configured = n(e.configurations) * CONFIGURATION_BITS * 2.0 * bit;
         Energy {
-            front_end: dram(e.fetch_dram_bytes) + queues,
+            front_end: dram(e.fetch_dram_bytes) + queues + configured,
             load: streamed
                 + dram(e.load_dram_bytes)
                 + buffered(e.load_dram_bytes)
@@ -353,11 +368,7 @@ impl Model {
                 + mac_act
                 + weight_reads
                 + acc_writes,
-            thr: acc_reads
-                + threshold_reads
-                + n(e.threshold_bits) * decide
-                + n(e.word_buffer_bits) * 2.0 * bit
-                + thr_act,
+            thr: acc_reads + threshold_reads + decided + n(e.word_buffer_bits) * 2.0 * bit + thr_act,
             pool: n(e.pool_bits) * self.logic.pool_lane.pj(),
             store: store_act + buffered(e.store_dram_bytes) + dram(e.store_dram_bytes),
             activations: load_act + mac_act + thr_act + store_act,

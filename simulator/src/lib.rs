@@ -57,6 +57,10 @@ impl Observer for Loader<'_> {
         self.profiler.stall(unit, word, reason, from, cycles);
     }
 
+    fn configure(&mut self, cycle: u64, unit: Unit, word: u32) {
+        self.profiler.configure(cycle, unit, word);
+    }
+
     fn decode(&mut self, cycle: u64, word: u32) {
         self.profiler.decode(cycle, word);
     }
@@ -72,7 +76,10 @@ struct Loaded<'a> {
 
 /// Times one image, checks it, resolves its addresses and counts its events.
 fn load<'a>(program: &'a Program, code: &[Code; 2], start: Start, checker: Checker<'a>) -> Result<Loaded<'a>, Trap> {
-    proofs::deadlock_freedom(program, &code[start as usize], start)?;
+    if let Err(trap) = proofs::deadlock_freedom(program, &code[start as usize], start) {
+        // The machine itself says in which cycle it stops, if it does at these latencies.
+        return Err(timing::run(program, [&code[0], &code[1]], start, &mut ()).err().unwrap_or(trap));
+    }
     let layers = &[&program.cold, &program.warm][start as usize].layers;
     let planner = Planner::new(program, layers);
     let mut loader = Loader { checker, planner, profiler: Profiler::new(program, layers) };
@@ -80,7 +87,8 @@ fn load<'a>(program: &'a Program, code: &[Code; 2], start: Start, checker: Check
     let trap = |fault| Trap { stream: start.name(), cycle: timing.cycles, unit: None, word: None, fault };
     loader.checker.finish().map_err(trap)?;
     let Loader { checker, planner, profiler } = loader;
-    Ok(Loaded { timing, plan: planner.finish(), profile: profiler.finish(), checker })
+    let profile = profiler.finish(timing.cycles);
+    Ok(Loaded { timing, plan: planner.finish(), profile, checker })
 }
 
 impl Simulation {

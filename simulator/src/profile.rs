@@ -45,6 +45,9 @@ pub struct Profiler<'a> {
     program: &'a Program,
     layers: &'a [Option<u32>],
     profile: Profile,
+    /// The word that is HALT, and when it was met.
+    halt: Option<u32>,
+    halted_at: u64,
 }
 
 impl<'a> Profiler<'a> {
@@ -61,11 +64,16 @@ impl<'a> Profiler<'a> {
             waits: BTreeMap::new(),
             fetches: Vec::new(),
         };
-        Profiler { program, layers, profile }
+        Profiler { program, layers, profile, halt: None, halted_at: 0 }
     }
 
     /// What was collected.
-    pub fn finish(self) -> Profile {
+    pub fn finish(mut self, cycles: u64) -> Profile {
+        // HALT ends with its image.
+        if let Some(word) = self.halt {
+            let line = Line { start: self.halted_at, end: cycles - 1, steps: 1, busy: 1 };
+            self.profile.lines.insert((word, 0), line);
+        }
         self.profile
     }
 
@@ -123,7 +131,8 @@ impl<'a> Profiler<'a> {
                 e.element_cycles = rows * columns * step.cycles;
                 e.row_sum_cycles = if shape.kind == WeightKind::Bipolar { rows * step.cycles } else { 0 };
                 e.weight_reads = columns * step.cycles;
-                e.accumulator_writes = rows * columns * if shape.add { 2 } else { 1 };
+                let sums = if shape.kind == WeightKind::Bipolar { 1 } else { 0 };
+                e.accumulator_writes = rows * (columns + sums) * if shape.add { 2 } else { 1 };
             }
             Work::Drain(step) => {
                 let (mode, _, _) = registers.thr();
@@ -131,9 +140,17 @@ impl<'a> Profiler<'a> {
                 registers.thr_places(hw, step, |_, _, _| rows += 1);
                 let elements = rows * u64::from(step.columns);
                 let bits = elements * u64::from(mode.bits);
-                e.accumulator_reads = elements;
+                e.accumulator_reads = elements + if mode.bipolar { rows } else { 0 };
                 e.threshold_reads = u64::from(step.columns) * u64::from(registers.threshold_entries());
-                e.threshold_bits = if mode.kind == ThresholdKind::Raw { 0 } else { bits };
+                match mode.kind {
+                    ThresholdKind::Raw => {}
+                    // One bit is a comparison; more are a division.
+                    ThresholdKind::Linear if mode.bits == 1 => e.comparisons = bits,
+                    ThresholdKind::Linear => e.divided_bits = bits,
+                    // Every threshold passes every element.
+                    ThresholdKind::Table => e.comparisons = elements * u64::from(registers.threshold_entries()),
+                }
+                e.bipolar_values = if mode.bipolar { elements } else { 0 };
                 e.pool_bits = if mode.pool == [1, 1] { 0 } else { bits };
                 e.word_buffer_bits = bits;
             }
@@ -192,8 +209,19 @@ impl Observer for Profiler<'_> {
         *self.profile.waits.entry((word, name)).or_default() += cycles;
     }
 
-    fn decode(&mut self, cycle: u64, _: u32) {
+    fn configure(&mut self, cycle: u64, unit: Unit, word: u32) {
+        let track = TRACKS.iter().position(|&t| t == unit.name()).expect("every unit has a track");
+        self.profile.lines.insert((word, track), Line { start: cycle, end: cycle, steps: 1, busy: 1 });
+        let slot = self.layer(Some(word)).unwrap_or(self.profile.last_write.len());
+        self.profile.events[slot].configurations += 1;
+    }
+
+    fn decode(&mut self, cycle: u64, word: u32) {
         self.profile.first_decode.get_or_insert(cycle);
+        // The last word of a stream is HALT; any other end is a trap.
+        if word as usize + 1 == self.layers.len() {
+            (self.halt, self.halted_at) = (Some(word), cycle);
+        }
     }
 }
 

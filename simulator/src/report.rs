@@ -50,7 +50,7 @@ pub struct LayerReport {
 /// Cycles of one unit in the warm image: they add up to the image's cycles.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct UnitReport {
-    /// `ld`, `mac`, `thr`, `pool`, `st`.
+    /// `ld`, `mac`, `thr`, `pool`, `st`, `front end`. The max-pool unit works in the threshold unit's steps and has no stalls of its own.
     pub name: String,
     /// Cycles with a step in the issuing stage.
     pub busy: u64,
@@ -106,7 +106,7 @@ pub struct Report {
     pub units: Vec<UnitReport>,
     /// By memory.
     pub memories: Vec<MemoryReport>,
-    /// Leakage of the warm image.
+    /// Leakage, part of the energy of an image.
     pub leakage_pj: ColdWarm<f64>,
     /// Figures that the technology table had to extrapolate, as sentences.
     pub notes: Vec<String>,
@@ -222,12 +222,13 @@ impl Simulation {
             energy_pj: warm.4.pool,
         };
         units.insert(3, pool);
-        let decode = warm.3.instructions;
+        let front_end = self.timing(Start::Warm).front_end;
+        let stalls = [("queue", front_end.queue), ("halt", front_end.halt)];
         units.push(UnitReport {
             name: "front end".into(),
-            busy: decode,
-            stalls: BTreeMap::new(),
-            idle: warm.1.saturating_sub(decode),
+            busy: front_end.busy,
+            stalls: stalls.into_iter().filter(|s| s.1 > 0).map(|(name, n)| (name.into(), n)).collect(),
+            idle: front_end.idle,
             energy_pj: warm.4.front_end,
         });
 

@@ -167,6 +167,11 @@ pub trait Observer {
         let _ = (unit, word, reason, from, cycles);
     }
 
+    /// A register group has been written.
+    fn configure(&mut self, cycle: u64, unit: Unit, word: u32) {
+        let _ = (cycle, unit, word);
+    }
+
     /// A word has left the code queue.
     fn decode(&mut self, cycle: u64, word: u32) {
         let _ = (cycle, word);
@@ -191,6 +196,19 @@ pub struct UnitCycles {
     pub idle: u64,
 }
 
+/// Cycles of the front end.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct FrontEndCycles {
+    /// A word left the code queue.
+    pub busy: u64,
+    /// The word at the head found its unit's queue full.
+    pub queue: u64,
+    /// HALT waits for the units and the refill.
+    pub halt: u64,
+    /// The code queue is empty.
+    pub idle: u64,
+}
+
 /// The length of an image and what its units did.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Timing {
@@ -198,6 +216,8 @@ pub struct Timing {
     pub cycles: u64,
     /// By unit, in the order of [`Unit::ALL`].
     pub units: [UnitCycles; 4],
+    /// Of the front end.
+    pub front_end: FrontEndCycles,
     /// Cycles the engine looked at.
     pub wakeups: u64,
 }
@@ -300,6 +320,8 @@ struct Engine<'a> {
     decoded: usize,
     arrivals: VecDeque<(u64, usize)>,
     halted: Option<u64>,
+    /// A word leaves the code queue in this cycle.
+    decodes: bool,
     // DRAM.
     bus: u64,
     outstanding: VecDeque<u64>,
@@ -317,6 +339,7 @@ struct Engine<'a> {
     store_pending: VecDeque<Pending<StoreStep>>,
     store_buffers: Buffers,
     steps: u64,
+    front_end: FrontEndCycles,
     wakeups: u64,
     trap: Option<(usize, Trap)>,
 }
@@ -357,6 +380,7 @@ impl<'a> Engine<'a> {
             decoded: 0,
             arrivals: VecDeque::new(),
             halted: None,
+            decodes: false,
             bus: 0,
             outstanding: VecDeque::new(),
             load_bursts: 0,
@@ -370,6 +394,7 @@ impl<'a> Engine<'a> {
             store_pending: VecDeque::new(),
             store_buffers: Buffers::default(),
             steps: 0,
+            front_end: FrontEndCycles::default(),
             wakeups: 0,
             trap: None,
         };
@@ -415,7 +440,13 @@ impl<'a> Engine<'a> {
             self.settle();
             if self.ended() && self.trap.is_none() {
                 self.lanes.iter_mut().for_each(|lane| lane.cycles.idle += 1);
-                return Ok(Timing { cycles: time + 1, units: self.lanes.map(|l| l.cycles), wakeups: self.wakeups });
+                self.front_end.halt += 1;
+                return Ok(Timing {
+                    cycles: time + 1,
+                    units: self.lanes.map(|l| l.cycles),
+                    front_end: self.front_end,
+                    wakeups: self.wakeups,
+                });
             }
             if self.decide(observer) {
                 self.wake_at(time + 1);
@@ -427,7 +458,10 @@ impl<'a> Engine<'a> {
         }
         if self.trap.is_none() {
             let waiting = self.waiting();
-            self.raise(self.now, None, None, Fault::Deadlock { waiting });
+            // Told of the first unit that is stuck, so that instruction and source layer have a place.
+            let stuck = Unit::ALL.into_iter().find_map(|u| Some((u, self.lanes[u as usize].next.as_ref()?.word)));
+            let (unit, word) = stuck.unzip();
+            self.raise(self.now, unit, word, Fault::Deadlock { waiting });
         }
         Err(self.trap.expect("raised at the latest just now").1)
     }
@@ -460,7 +494,7 @@ impl<'a> Engine<'a> {
         let fetchable = self.fetchable();
         let mut changed = false;
         for unit in Unit::ALL {
-            changed |= self.configure(unit);
+            changed |= self.configure(unit, observer);
             self.prepare(unit);
         }
         changed |= self.sync(Unit::Store, observer) || self.store_read(observer);
@@ -471,13 +505,14 @@ impl<'a> Engine<'a> {
         changed |= self.sync(Unit::Load, observer);
         changed |= self.fetch(fetchable, observer) || self.store_burst(observer) || self.load_burst(observer);
         changed |= decodable && self.decode(observer);
+        self.decodes = decodable;
         changed
     }
 
     // ---- R1: queue heads ----
 
     /// Applies a CFG word at the head of a queue.
-    fn configure(&mut self, unit: Unit) -> bool {
+    fn configure(&mut self, unit: Unit, observer: &mut impl Observer) -> bool {
         let words = &self.code[self.start as usize].words;
         let lane = &mut self.lanes[unit as usize];
         lane.configured = false;
@@ -488,6 +523,7 @@ impl<'a> Engine<'a> {
         if let Err(fault) = Arc::make_mut(&mut lane.shadow).apply(instruction) {
             self.raise(self.now, Some(unit), Some(word), fault);
         }
+        observer.configure(self.now, unit, word);
         true
     }
 
@@ -927,6 +963,13 @@ impl<'a> Engine<'a> {
         }
         let Some(&Reverse(until)) = self.wake.peek() else { return };
         let cycles = until - now;
+        let front_end = match self.halted {
+            _ if self.decodes => &mut self.front_end.busy,
+            Some(_) => &mut self.front_end.halt,
+            None if self.decoded < self.arrived => &mut self.front_end.queue,
+            None => &mut self.front_end.idle,
+        };
+        *front_end += cycles;
         for unit in Unit::ALL {
             let lane = &self.lanes[unit as usize];
             if lane.free > now {

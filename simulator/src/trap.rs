@@ -75,7 +75,10 @@ impl Trap {
     pub fn describe(&self, program: &qnnsim_isa::Program) -> String {
         let stream = if self.stream == "cold" { &program.cold } else { &program.warm };
         let unit = self.unit.map_or("front end", Unit::name);
-        let mut text = format!("trap in the {} image, cycle {}, unit {unit}", self.stream, self.cycle);
+        let mut text = match self.fault {
+            Fault::Range(_) => format!("load-time proof failed for the {} image", self.stream),
+            _ => format!("trap in the {} image, cycle {}, unit {unit}", self.stream, self.cycle),
+        };
         if let Some(word) = self.word {
             text += &format!("\n  instruction {word}: {}", instruction_text(program, stream.words[word as usize]));
             if let Some(layer) = stream.layers[word as usize] {

@@ -74,7 +74,7 @@ fn all_test_images_give_the_golden_integers_on_many_points() {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(40))]
+    #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::with_cases(40) })]
 
     /// Whatever the array, the queues, the buffers and the tap tables: where there is room, it compiles and is exact.
     #[test]
@@ -106,16 +106,16 @@ fn w8a8_gives_the_golden_integers() {
 fn the_program_in_the_repository_is_what_the_compiler_makes() {
     let mut program = compile(&programs().join("tcv_w1a1.onnx"), &HardwarePoint::default());
     let stored = std::fs::read(programs().join("tcv_w1a1.bin")).expect("programs/tcv_w1a1.bin");
-    program.sample = Program::from_bytes(&stored).expect("a program file").sample;
-    assert!(program.sample.is_some(), "it carries a sample");
+    // Pixels go into DRAM as they are.
+    program.sample = Some(digits()[7].clone());
     let help = "compile programs/tcv_w1a1.onnx -o programs/tcv_w1a1.bin --pixel-offset -128 --sample programs/digits/digit_7.png";
     assert!(program.to_bytes() == stored, "out of date; run qnnsim {help}");
 }
 
 #[test]
-fn cycles_are_near_the_prototype() {
-    // Figures on paper before the machine was built: about 2,000 cycles (1,979, and 2,061 with the code queue's
-    // refill) on 16x16x64, 29,723 on 4x4x32. They are no exact reference: drain and write overlap here.
+fn cycles_are_near_the_estimate() {
+    // An estimate from the step lists alone: about 2,000 cycles (1,979, and 2,061 with the code queue's refill)
+    // on 16x16x64, 29,723 on 4x4x32. It is no exact reference: drain and write overlap in the machine.
     for (settings, expected) in
         [(&[][..], 2_000), (&["mac.rows=4", "mac.cols=4", "mac.lanes=32", "thr.cols=1", "wgt.words=8192"], 29_723)]
     {

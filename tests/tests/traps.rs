@@ -127,7 +127,7 @@ fn race() {
 
 #[test]
 fn deadlock() {
-    let said = ["cold image, cycle 0", "deadlock", "mac waits for semaphore free", "thr waits for semaphore full"];
+    let said = ["source layer: scale", "deadlock", "mac waits for semaphore free", "thr waits for semaphore full"];
     check("  sync thr x2 post=free\n", "", &said);
 }
 
