@@ -178,7 +178,7 @@ pub struct RunArgs {
     #[arg(long, value_name = "I", requires = "input")]
     pub index: Option<usize>,
 
-    /// Print the timeline, a line an instruction; =FILE.json writes it as a Chrome trace instead.
+    /// Print the timeline, a line an instruction and stage; =FILE.json writes it as a Chrome trace instead.
     #[arg(long, value_name = "FILE.json", num_args = 0..=1, require_equals = true)]
     pub trace: Option<Option<PathBuf>>,
 

@@ -54,6 +54,14 @@ impl Images {
         if count == 0 {
             return Err(Failure::misuse(format_args!("`{file}` holds no image")));
         }
+        let values = input.shape.values();
+        let real = matches!(array.element, Element::F32 | Element::F64);
+        if let Some(at) = (0..count * values).find(|&at| real && array.real(at).is_nan()) {
+            let (image, value) = (at / values, at % values);
+            let failure =
+                Failure::misuse(format_args!("`{file}`: value {value} of image {image} is not a number (NaN)"));
+            return Err(failure.help("no quantizer has an integer for it; save finite values"));
+        }
         Ok(Images { array, count, shape: input.shape })
     }
 

@@ -252,3 +252,13 @@ fn a_reader_that_goes_away_is_no_error() {
     let output = child.wait_with_output().expect("it ends");
     assert_eq!((output.status.code(), String::from_utf8_lossy(&output.stderr).as_ref()), (Some(0), ""));
 }
+
+#[test]
+fn a_value_that_is_no_number_is_refused() {
+    let bench = Bench::new();
+    bench.program("p.bin", MAP);
+    let numbers: Vec<u8> = [1.0f32, 2.0, f32::NAN, 4.0].iter().flat_map(|x| x.to_le_bytes()).collect();
+    bench.write("nan.npy", npy("{'descr': '<f4', 'fortran_order': False, 'shape': (1, 1, 1, 4), }", &numbers));
+    let message = bench.misuse("run p.bin --input nan.npy");
+    assert!(message.contains("value 2 of image 0 is not a number (NaN)"), "{message}");
+}

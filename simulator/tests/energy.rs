@@ -82,6 +82,21 @@ fn the_dram_costs_its_bits_and_the_buffer_they_pass() {
 }
 
 #[test]
+fn a_division_costs_adders_and_a_remainder_and_a_comparison_only_gates() {
+    // 8 bits of a code: 8 subtractions of 48 bits, each a full adder of 7.6 fJ and a flip-flop of 10.4 fJ: 6912 fJ.
+    let model = Model::new(&technology("45nm"), &array());
+    let divided = model.energy(&Events { divided_bits: 8, ..Events::default() });
+    near(divided.thr, 6.912, 1e-9);
+    // 48 bits at 1.08 fJ: 51.84 fJ.
+    let compared = model.energy(&Events { comparisons: 1, ..Events::default() });
+    near(compared.thr, 0.05184, 1e-9);
+    // 2 * acc - row sum: 32 full adders.
+    near(model.energy(&Events { bipolar_values: 1, ..Events::default() }).thr, 0.2432, 1e-9);
+    // A register group of 116 bits, written and copied: 232 flip-flops.
+    near(model.energy(&Events { configurations: 1, ..Events::default() }).front_end, 2.4128, 1e-9);
+}
+
+#[test]
 fn leakage_is_power_times_time() {
     // 16 + 16 banks of 8 KiB at 92 uW, 8 threshold banks of 512 entries of 80 bits; 200 cycles at 200 MHz are 1 us.
     let (model, technology) = (Model::new(&technology("45nm"), &array()), technology("45nm"));

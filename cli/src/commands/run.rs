@@ -109,7 +109,7 @@ fn head(report: &Report, input: &Input) -> String {
         None => "real inputs are quantized on the host",
     };
     let image = match &input.source[..] {
-        SAMPLE => format!("sample of the program file; {pixels}"),
+        SAMPLE => "sample of the program file, its bytes as they are".into(),
         file => format!("{file}, image {}; {pixels}", input.index),
     };
     let program = format!("{} on {}", report.name, render::point(report));
