@@ -77,8 +77,10 @@ struct Loaded<'a> {
 /// Times one image, checks it, resolves its addresses and counts its events.
 fn load<'a>(program: &'a Program, code: &[Code; 2], start: Start, checker: Checker<'a>) -> Result<Loaded<'a>, Trap> {
     if let Err(trap) = proofs::deadlock_freedom(program, &code[start as usize], start) {
-        // The machine itself says in which cycle it stops, if it does at these latencies.
-        return Err(timing::run(program, [&code[0], &code[1]], start, &mut ()).err().unwrap_or(trap));
+        // Of a deadlock the machine itself says in which cycle it stops, if it does at these latencies.
+        let stops = || timing::run(program, [&code[0], &code[1]], start, &mut ()).err();
+        let stopped = if matches!(trap.fault, Fault::Deadlock { .. }) { stops() } else { None };
+        return Err(stopped.unwrap_or(trap));
     }
     let layers = &[&program.cold, &program.warm][start as usize].layers;
     let planner = Planner::new(program, layers);

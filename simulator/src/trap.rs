@@ -76,7 +76,9 @@ impl Trap {
         let stream = if self.stream == "cold" { &program.cold } else { &program.warm };
         let unit = self.unit.map_or("front end", Unit::name);
         let mut text = match self.fault {
-            Fault::Range(_) => format!("load-time proof failed for the {} image", self.stream),
+            Fault::Range(_) | Fault::TwoConsumers { .. } => {
+                format!("load-time proof failed for the {} image", self.stream)
+            }
             _ => format!("trap in the {} image, cycle {}, unit {unit}", self.stream, self.cycle),
         };
         if let Some(word) = self.word {
