@@ -1,6 +1,5 @@
 //! What stops the machine, and how it is told.
 
-use qnnsim_isa::operand::semaphore_name;
 use qnnsim_isa::table::{DecodeError, Unit};
 
 /// Why the machine stopped.
@@ -97,10 +96,4 @@ pub fn instruction_text(program: &qnnsim_isa::Program, word: u128) -> String {
         Ok(instruction) => instruction.text(&program.semaphores),
         Err(_) => format!(".word {word:#034x}"),
     }
-}
-
-/// The names of the semaphores of a mask.
-pub fn semaphore_names(names: &[String], mask: u16) -> String {
-    let all: Vec<String> = (0..16).filter(|s| mask >> s & 1 == 1).map(|s| semaphore_name(names, s)).collect();
-    all.join(", ")
 }
