@@ -6,6 +6,7 @@ pub mod hardware;
 pub mod manual;
 pub mod operand;
 pub mod program;
+pub mod systemverilog;
 pub mod table;
 
 pub use hardware::HardwarePoint;
