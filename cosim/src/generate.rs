@@ -1,0 +1,1 @@
+//! Random programs that are legal and free of races by construction, on random hardware points.
