@@ -153,7 +153,7 @@ module load #(
   assign loops_changed = step_first && !restart && (dst.memory != active_dst.memory
       || (is_pack ? layout.s_y != active_map.s_y || layout.s_x != active_map.s_x || layout.pitch != active_map.pitch
                   : dst.span != active_dst.span));
-  assign unconfigured = !src_set || !dst_set || (is_pack && (!row_set || !map_set));
+  assign unconfigured = !loops_changed && (!src_set || !dst_set || (is_pack && (!row_set || !map_set)));
   always_comb begin
     illegal = loops_changed || beats > LOAD_BUFFERS * DRAM_BURST;
     if (is_pack) illegal = illegal || 32'(src.bytes) != 32'(row.width) * 32'(row.channels);

@@ -73,10 +73,11 @@ module mac #(
 
   isa_pkg::mac_ytap_t taps;  // Both groups have the same fields.
   logic [4:0]         group;
-  logic               taps_exist, tap_group;
+  logic               taps_legal, tap_group;
   assign taps = isa_pkg::mac_ytap(configure_word);
   assign group = configure_word[11:7];
-  assign taps_exist = 32'(taps.index) * 2 < MAC_TAPS;
+  assign taps_legal = 32'(taps.index) * 2 < MAC_TAPS
+                   && 32'(taps.t0_remainder) < MAC_ROWS && 32'(taps.t1_remainder) < MAC_ROWS;
   assign tap_group = group == isa_pkg::GROUP_MAC_YTAP || group == isa_pkg::GROUP_MAC_XTAP;
 
   always_ff @(posedge clk) begin
@@ -290,9 +291,8 @@ module mac #(
   logic loops_changed;
   assign loops_changed = step_first && !restart && counted && (shape.pool_y != active_shape.pool_y
       || shape.pool_x != active_shape.pool_x || wgt.tiles != active_wgt.tiles || act.pitch != active_act.pitch);
-  // A step that goes on with registers set by the instruction before needs no second look.
-  assign unconfigured = !shape_set || !act_set || !wgt_set
-                     || missing(y_set, y_entry, shape.k_y) || missing(x_set, x_entry, shape.k_x);
+  assign unconfigured = !loops_changed && (!shape_set || !act_set || !wgt_set
+                     || missing(y_set, y_entry, shape.k_y) || missing(x_set, x_entry, shape.k_x));
   assign illegal = loops_changed || beyond || !columns_fit
                 || (shape.kind == isa_pkg::MAC_SHAPE_KIND_SIGNED) == (shape.w == 4'd1)
                 || (shape.byte_ && (shape.a != 4'd8 || shape.tail[2:0] != '0)) || 32'(shape.tail) > MAC_LANES;
@@ -303,7 +303,7 @@ module mac #(
   logic outside_before;
   always_comb begin
     fault_cause = machine_pkg::FAULT_NONE;
-    if (configure && tap_group && !taps_exist) fault_cause = machine_pkg::FAULT_ILLEGAL;
+    if (configure && tap_group && !taps_legal) fault_cause = machine_pkg::FAULT_ILLEGAL;
     if (ready && illegal) fault_cause = machine_pkg::FAULT_ILLEGAL;
     if (ready && unconfigured) fault_cause = machine_pkg::FAULT_UNCONFIGURED;
     if (last && (outside || (busy && outside_before))) fault_cause = machine_pkg::FAULT_RANGE;

@@ -47,6 +47,6 @@ module semaphores (
       end
     end
 
-    assign empty[s] = count == '0;
+    assign empty[s] = count == '0 && !overflows[s];
   end
 endmodule

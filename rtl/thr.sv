@@ -296,8 +296,8 @@ module thr #(
   assign ready = step && !busy;
   assign loops_changed = step_first && !restart && counted && (mode.pool_y != active_mode.pool_y
       || mode.pool_x != active_mode.pool_x || entries.tiles != active_table.tiles || entries.pitch != active_table.pitch);
-  assign unconfigured = !mode_set || !table_set || !dst_set
-                     || (mode.masked && (!y_set[position_y] || !x_set[position_x]));
+  assign unconfigured = !loops_changed && (!mode_set || !table_set || !dst_set
+                     || (mode.masked && (!y_set[position_y] || !x_set[position_x])));
   assign illegal = loops_changed || beyond || !columns_fit || (!is_raw && mode.bits > 6'd8)
                 || begins == open || (open && open_bits != mode.bits);
   assign issue = ready && !unconfigured && !illegal && (!begins || used < THR_BUFFERS);

@@ -23,7 +23,7 @@ Examples:
   qnnsim eval model.bin --images images.idx.gz --labels labels.idx.gz
 
 `qnnsim COMMAND --help` shows the flags and examples of one command.
-Exit codes: 0; 1 if the machine trapped or a proof about the program failed; 2 if something given is wrong.";
+Exit codes: 0; 1 if the machine trapped, a proof about the program failed or the RTL differs; 2 if something given is wrong.";
 
 /// The commands.
 #[derive(Debug, Subcommand)]
@@ -42,6 +42,8 @@ pub enum Command {
     Inspect(InspectArgs),
     /// Show a hardware point: every parameter and its value.
     Hw(HwArgs),
+    /// Run the machine's RTL and compare it with the simulator, cycle by cycle and bit by bit.
+    Cosim(CosimArgs),
 }
 
 /// A hardware point: defaults, then a file, then single values.
@@ -294,6 +296,60 @@ pub struct HwArgs {
     /// How it is written.
     #[arg(long, value_enum, default_value = "table")]
     pub format: PointFormat,
+}
+
+/// `qnnsim cosim`.
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  qnnsim cosim programs/tcv_w1a1.bin
+  qnnsim cosim model.bin --input images.idx.gz --index 42 --format json
+  qnnsim cosim --random 1000 --points 8
+  qnnsim cosim --random 1 --points 8 --seed 0 --case 17     # one of these again
+  qnnsim cosim --random 1000 --points 8 --traps
+
+The RTL runs under Verilator 5.006 or newer, which must be installed. What is built for a hardware point is kept in
+the folder QNNSIM_COSIM_DIR, by default qnnsim/cosim in the user's cache folder.")]
+pub struct CosimArgs {
+    /// The program file: runs cold, then warm.
+    #[arg(value_name = "PROG.bin", required_unless_present = "random")]
+    pub program: Option<PathBuf>,
+
+    /// Image: grey PNG, IDX, IDX.gz, or npy; without it, the sample in the program file.
+    #[arg(long, value_name = "FILE", conflicts_with = "random")]
+    pub input: Option<PathBuf>,
+
+    /// Which image of --input, from 0; needed if there are several.
+    #[arg(long, value_name = "I", requires = "input")]
+    pub index: Option<usize>,
+
+    /// Run N random programs instead of a program file.
+    #[arg(long, value_name = "N", conflicts_with = "program", value_parser = RangedU64ValueParser::<u64>::new().range(1..))]
+    pub random: Option<u64>,
+
+    /// Random hardware points that they run on, in turn.
+    #[arg(long, value_name = "P", default_value = "4", requires = "random", value_parser = RangedU64ValueParser::<u64>::new().range(1..=1000))]
+    pub points: u64,
+
+    /// Seed of points and programs.
+    #[arg(long, value_name = "S", default_value = "0", requires = "random")]
+    pub seed: u64,
+
+    /// Run one of the random programs alone, by its number.
+    #[arg(long, value_name = "I", requires = "random")]
+    pub case: Option<u64>,
+
+    /// Draw programs with a fault, and compare how they trap.
+    #[arg(long, requires = "random")]
+    pub traps: bool,
+
+    /// Threads, by default one a core.
+    #[arg(long, value_name = "J", requires = "random", value_parser = RangedU64ValueParser::<usize>::new().range(1..=256))]
+    pub jobs: Option<usize>,
+
+    /// How the report is written.
+    #[arg(long, value_enum, default_value = "table")]
+    pub format: Format,
 }
 
 fn finite(text: &str) -> Result<f64, String> {

@@ -2,6 +2,7 @@
 
 pub mod asm;
 pub mod compile;
+pub mod cosim;
 pub mod disasm;
 pub mod eval;
 pub mod hw;

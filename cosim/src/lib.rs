@@ -1,2 +1,8 @@
 //! Co-simulation: the machine in SystemVerilog, run under Verilator and compared with the simulator in every cycle and every bit.
+pub mod bench;
+pub mod check;
+pub mod compare;
 pub mod generate;
+pub mod random;
+pub mod replay;
+pub mod verilator;

@@ -57,7 +57,7 @@ pub struct Program {
 /// One stream of code. Its last word is HALT.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Stream {
-    /// Address of the first word in DRAM.
+    /// Address of the first word in DRAM, a multiple of the word's 16 bytes.
     pub dram: u32,
     /// Encoded words.
     pub words: Vec<u128>,
@@ -373,6 +373,10 @@ impl Program {
         for (name, stream) in [("cold", &self.cold), ("warm", &self.warm)] {
             let words = stream.words.len();
             require(words > 0, &format!("the {name} code is empty"))?;
+            require(
+                stream.dram.is_multiple_of(CODE_WORD_BYTES),
+                &format!("the {name} code begins at DRAM address {}, no multiple of {CODE_WORD_BYTES}", stream.dram),
+            )?;
             require(words <= WORDS_MAX, &format!("the {name} code has {words} words, more than {WORDS_MAX}"))?;
             require(
                 stream.layers.len() == words,

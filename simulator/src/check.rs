@@ -8,7 +8,7 @@ use qnnsim_isa::Program;
 use qnnsim_isa::hardware::HardwarePoint;
 use qnnsim_isa::operand::Memory;
 
-use crate::steps::{LoadStep, Place, StoreStep, ThrStep};
+use crate::steps::{LoadStep, MacStep, Place, StoreStep, ThrStep};
 use crate::timing::{Issue, Observer, Work};
 use crate::trap::Fault;
 
@@ -20,6 +20,37 @@ type Stamp = u64;
 
 fn stamp(cycle: u64) -> Stamp {
     cycle + 2
+}
+
+/// What can be wrong with an access, in the order in which it is told.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum Cause {
+    Illegal,
+    OutOfRange,
+    Unwritten,
+    Race,
+}
+
+/// What is wrong with a step: of all its accesses, the first cause in the order of causes.
+#[derive(Debug, Default)]
+struct Findings(Option<(Cause, String)>);
+
+impl Findings {
+    fn add(&mut self, cause: Cause, why: impl FnOnce() -> String) {
+        if self.0.as_ref().is_none_or(|(found, _)| cause < *found) {
+            self.0 = Some((cause, why()));
+        }
+    }
+
+    fn result(self) -> Result<(), Fault> {
+        let Some((cause, why)) = self.0 else { return Ok(()) };
+        Err(match cause {
+            Cause::Illegal => Fault::Illegal(why),
+            Cause::OutOfRange => Fault::OutOfRange(why),
+            Cause::Unwritten => Fault::Unwritten(why),
+            Cause::Race => Fault::Race(why),
+        })
+    }
 }
 
 /// Which words of a memory were written, and who holds them until when.
@@ -47,51 +78,50 @@ impl Words {
         self
     }
 
-    fn index(&mut self, place: Place) -> Result<usize, Fault> {
+    fn index(&mut self, place: Place, findings: &mut Findings) -> Option<usize> {
         let Place { bank, address } = place;
         if bank >= self.banks || address < 0 || address >= i64::from(self.words) {
             let (name, banks, words) = (self.name, self.banks, self.words);
-            let why = format!(
-                "bank {bank}, address {address} of the {name} memory, which has {banks} banks of {words} words"
-            );
-            return Err(Fault::OutOfRange(why));
+            findings.add(Cause::OutOfRange, || {
+                format!("bank {bank}, address {address} of the {name} memory, which has {banks} banks of {words} words")
+            });
+            return None;
         }
         self.used = self.used.max(address as u32 + 1);
-        Ok(bank as usize * self.words as usize + address as usize)
+        Some(bank as usize * self.words as usize + address as usize)
     }
 
-    fn race(&self, place: Place, doing: &str, other: &str, until: Stamp) -> Fault {
+    fn race(&self, place: Place, doing: &str, other: &str, until: Stamp) -> String {
         let (bank, address, name) = (place.bank, place.address, self.name);
-        Fault::Race(format!(
+        format!(
             "{doing} bank {bank}, address {address} of the {name} memory, which is being {other} until cycle {}",
             until - 3
-        ))
+        )
     }
 
-    fn read(&mut self, place: Place, issue: &Issue) -> Result<(), Fault> {
-        let i = self.index(place)?;
+    fn read(&mut self, place: Place, issue: &Issue, findings: &mut Findings) {
+        let Some(i) = self.index(place, findings) else { return };
         match self.written[i] {
-            0 => {
-                let (bank, address, name) = (place.bank, place.address, self.name);
-                return Err(Fault::Unwritten(format!("bank {bank}, address {address} of the {name} memory is read")));
+            0 => findings.add(Cause::Unwritten, || {
+                format!("bank {}, address {} of the {} memory is read", place.bank, place.address, self.name)
+            }),
+            until if until > stamp(issue.cycle) => {
+                findings.add(Cause::Race, || self.race(place, "reads", "written", until));
             }
-            until if until > stamp(issue.cycle) => return Err(self.race(place, "reads", "written", until)),
             _ => {}
         }
         self.read[i] = self.read[i].max(stamp(issue.cycle + issue.cycles));
-        Ok(())
     }
 
-    fn write(&mut self, place: Place, issue: &Issue) -> Result<(), Fault> {
-        let i = self.index(place)?;
-        if self.written[i] > stamp(issue.cycle) {
-            return Err(self.race(place, "writes", "written", self.written[i]));
+    fn write(&mut self, place: Place, issue: &Issue, findings: &mut Findings) {
+        let Some(i) = self.index(place, findings) else { return };
+        let (written, read) = (self.written[i], self.read[i]);
+        if written > stamp(issue.cycle) {
+            findings.add(Cause::Race, || self.race(place, "writes", "written", written));
+        } else if read > stamp(issue.cycle) {
+            findings.add(Cause::Race, || self.race(place, "writes", "read", read));
         }
-        if self.read[i] > stamp(issue.cycle) {
-            return Err(self.race(place, "writes", "read", self.read[i]));
-        }
-        self.written[i] = stamp(issue.cycle + issue.cycles);
-        Ok(())
+        self.written[i] = written.max(stamp(issue.cycle + issue.cycles));
     }
 }
 
@@ -194,99 +224,90 @@ impl<'a> Checker<'a> {
         Ok(())
     }
 
-    fn dram_read(&self, step: &LoadStep) -> Result<(), Fault> {
+    fn dram_read(&self, step: &LoadStep, findings: &mut Findings) {
         let (first, end) = (step.dram, step.dram + u64::from(step.bytes));
         let input = u64::from(self.program.input.dram);
         let from_input = (input..input + self.program.input.shape.values() as u64).contains(&first);
         match step.memory {
             Memory::Wgt | Memory::Thr if from_input => {
-                return Err(Fault::Illegal("weights and thresholds cannot be loaded from the input".into()));
+                findings.add(Cause::Illegal, || "weights and thresholds cannot be loaded from the input".into());
             }
             Memory::Pack if !from_input => {
-                return Err(Fault::Illegal("only rows of the input can be packed".into()));
+                findings.add(Cause::Illegal, || "only rows of the input can be packed".into());
             }
             _ => {}
         }
         // Regions are in the order of addresses, and apart.
         let after = self.regions.partition_point(|&(start, _)| start <= first);
-        if after > 0 && end <= self.regions[after - 1].1 {
-            return Ok(());
+        if after == 0 || end > self.regions[after - 1].1 {
+            findings.add(Cause::OutOfRange, || {
+                format!("DRAM bytes {first} to {} do not lie in one region of code, data or input", end - 1)
+            });
         }
-        Err(Fault::OutOfRange(format!(
-            "DRAM bytes {first} to {} do not lie in one region of code, data or input",
-            end - 1
-        )))
     }
 
-    fn store(&mut self, step: &StoreStep) -> Result<(), Fault> {
+    fn store_read(&mut self, issue: &Issue, step: &StoreStep, findings: &mut Findings) -> Result<(), Fault> {
+        self.charge(u64::from(step.words))?;
+        for word in 0..i64::from(step.words) {
+            let place = Place { address: step.from.address + word, ..step.from };
+            self.activations.read(place, issue, findings);
+        }
         let start = u64::from(self.program.output.dram);
         let end = start + self.program.output_bytes();
         let (first, last) = (step.dram, step.dram + u64::from(step.bytes));
         let word = u64::from(self.hw().word_bytes());
         if first < start || last > end || !(first - start).is_multiple_of(word) {
-            return Err(Fault::OutOfRange(format!(
-                "DRAM bytes {first} to {} are not words of the output region",
-                last - 1
-            )));
+            findings.add(Cause::OutOfRange, || {
+                format!("DRAM bytes {first} to {} are not words of the output region", last - 1)
+            });
+            return Ok(());
         }
         let words = ((first - start) / word) as usize..((last - start) / word) as usize;
         self.output[words].fill(true);
         Ok(())
     }
 
-    fn load_write(&mut self, issue: &Issue, step: &LoadStep) -> Result<(), Fault> {
+    fn load_write(&mut self, issue: &Issue, step: &LoadStep, findings: &mut Findings) -> Result<(), Fault> {
         let (hw, registers) = (self.hw(), &issue.registers);
         self.charge(step.words)?;
-        let mut result = Ok(());
         if step.memory == Memory::Pack {
             let words = registers.packed_pixel_words(hw) as i64;
             registers.packed_windows(hw, step, |place, _| {
                 for word in 0..words {
                     let place = Place { address: place.address + word, ..place };
-                    if result.is_ok() {
-                        result = self.activations.write(place, issue);
-                    }
+                    self.activations.write(place, issue, findings);
                 }
             });
-            return result;
+            return Ok(());
         }
         let memory = match step.memory {
             Memory::Wgt => &mut self.weights,
             Memory::Thr => &mut self.thresholds,
             Memory::Act | Memory::Pack => &mut self.activations,
         };
-        registers.plain_places(step, |_, place| {
-            if result.is_ok() {
-                result = memory.write(place, issue);
-            }
-        });
-        result
+        registers.plain_places(step, |_, place| memory.write(place, issue, findings));
+        Ok(())
     }
 
-    fn mac(&mut self, issue: &Issue, step: &crate::steps::MacStep) -> Result<(), Fault> {
+    fn mac(&mut self, issue: &Issue, step: &MacStep, findings: &mut Findings) -> Result<(), Fault> {
         let hw = self.hw();
         let (shape, act, wgt) = issue.registers.mac();
         let planes = i64::from(if shape.byte { 1 } else { shape.a });
         let reads = planes as u64 * u64::from(hw.mac_rows) + u64::from(shape.w) * u64::from(step.columns);
         self.charge(u64::from(step.k) * reads)?;
-        let mut result = Ok(());
         issue.registers.mac_reads(hw, step, |_, _, place| {
-            let Some(place) = place.filter(|_| result.is_ok()) else { return };
+            let Some(place) = place else { return };
             for plane in 0..planes {
                 let place = Place { address: place.address + plane * i64::from(act.plane), ..place };
-                result = self.activations.read(place, issue);
-                if result.is_err() {
-                    return;
-                }
+                self.activations.read(place, issue, findings);
             }
         });
-        result?;
         let base = issue.registers.weight_base(step) as i64;
         for plane in 0..i64::from(shape.w) {
             for k in 0..i64::from(step.k) {
                 let address = base + plane * i64::from(wgt.plane) + k;
                 for bank in 0..step.columns {
-                    self.weights.read(Place { bank, address }, issue)?;
+                    self.weights.read(Place { bank, address }, issue, findings);
                 }
             }
         }
@@ -295,88 +316,73 @@ impl<'a> Checker<'a> {
             self.fills += 1;
         }
         let Some(fill) = self.fills.checked_sub(1) else {
-            return Err(Fault::Unwritten("the first MAC step of an image adds to no accumulator bank".into()));
+            findings.add(Cause::Unwritten, || "the first MAC step of an image adds to no accumulator bank".into());
+            return Ok(());
         };
         let index = fill % self.banks.len() as u64;
         let bank = &mut self.banks[index as usize];
         if stamp(write) < bank.drained {
-            return Err(Fault::Race(format!(
-                "writes accumulator bank {index} in cycle {write}, which is being drained until cycle {}",
-                bank.drained - 3
-            )));
+            let until = bank.drained - 3;
+            findings.add(Cause::Race, || {
+                format!("writes accumulator bank {index} in cycle {write}, which is being drained until cycle {until}")
+            });
         }
         bank.written = stamp(write + 1);
         Ok(())
     }
 
-    fn drain(&mut self, issue: &Issue, step: &ThrStep) -> Result<(), Fault> {
+    fn drain(&mut self, issue: &Issue, step: &ThrStep, findings: &mut Findings) -> Result<(), Fault> {
         let index = self.drains % self.banks.len() as u64;
         self.drains += 1;
         let bank = &mut self.banks[index as usize];
         match bank.written {
-            0 => return Err(Fault::Unwritten(format!("accumulator bank {index} is drained"))),
-            until if until > stamp(issue.cycle) => {
-                return Err(Fault::Race(format!(
-                    "drains accumulator bank {index}, which is written in cycle {}",
-                    until - 3
-                )));
-            }
-            _ => bank.drained = stamp(issue.cycle + issue.cycles),
+            0 => findings.add(Cause::Unwritten, || format!("accumulator bank {index} is drained")),
+            until if until > stamp(issue.cycle) => findings.add(Cause::Race, || {
+                format!("drains accumulator bank {index}, which is written in cycle {}", until - 3)
+            }),
+            _ => {}
         }
+        bank.drained = stamp(issue.cycle + issue.cycles);
         let entries = i64::from(issue.registers.threshold_entries());
         self.charge(entries as u64 * u64::from(step.columns))?;
         if entries > 0 {
             for column in 0..step.columns {
                 let place = issue.registers.threshold_place(self.hw(), step, column);
                 for entry in 0..entries {
-                    self.thresholds.read(Place { address: place.address + entry, ..place }, issue)?;
+                    self.thresholds.read(Place { address: place.address + entry, ..place }, issue, findings);
                 }
             }
         }
         Ok(())
     }
 
-    fn thr_write(&mut self, issue: &Issue, step: &ThrStep) -> Result<(), Fault> {
+    fn thr_write(&mut self, issue: &Issue, step: &ThrStep, findings: &mut Findings) -> Result<(), Fault> {
         let (mode, _, dst) = issue.registers.thr();
         self.charge(u64::from(self.hw().mac_rows) * u64::from(mode.bits) * u64::from(step.words))?;
-        let mut result = Ok(());
         issue.registers.thr_places(self.hw(), step, |_, _, place| {
             for plane in 0..i64::from(mode.bits) {
                 for word in 0..i64::from(step.words) {
                     let address = place.address + plane * i64::from(dst.plane) + word;
-                    if result.is_ok() {
-                        result = self.activations.write(Place { address, ..place }, issue);
-                    }
+                    self.activations.write(Place { address, ..place }, issue, findings);
                 }
             }
         });
-        result
+        Ok(())
     }
 }
 
 impl Observer for Checker<'_> {
     fn issue(&mut self, issue: &Issue) -> Result<(), Fault> {
+        let mut findings = Findings::default();
         match &issue.work {
-            Work::Sync | Work::Fetch { .. } | Work::StoreBurst { .. } => Ok(()),
-            Work::LoadBurst { step, last, .. } => {
-                if *last {
-                    self.dram_read(step)
-                } else {
-                    Ok(())
-                }
-            }
-            Work::LoadWrite(step) => self.load_write(issue, step),
-            Work::Mac(step) => self.mac(issue, step),
-            Work::Drain(step) => self.drain(issue, step),
-            Work::ThrWrite(step) => self.thr_write(issue, step),
-            Work::StoreRead(step) => {
-                self.charge(u64::from(step.words))?;
-                for word in 0..i64::from(step.words) {
-                    let place = Place { address: step.from.address + word, ..step.from };
-                    self.activations.read(place, issue)?;
-                }
-                self.store(step)
-            }
+            Work::Sync | Work::Fetch { .. } | Work::StoreBurst { .. } | Work::LoadBurst { last: false, .. } => {}
+            Work::LoadBurst { step, .. } => self.dram_read(step, &mut findings),
+            Work::LoadWrite(step) => self.load_write(issue, step, &mut findings)?,
+            Work::Mac(step) => self.mac(issue, step, &mut findings)?,
+            Work::Drain(step) => self.drain(issue, step, &mut findings)?,
+            Work::ThrWrite(step) => self.thr_write(issue, step, &mut findings)?,
+            Work::StoreRead(step) => self.store_read(issue, step, &mut findings)?,
         }
+        findings.result()
     }
 }

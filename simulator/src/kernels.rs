@@ -158,6 +158,13 @@ fn sum_of_pairs(pairs: u64) -> u64 {
     pairs.wrapping_mul(0x0001_0001_0001_0001) >> 48
 }
 
+/// Sums of columns that are not in use become 0; `sums` has `blocks` entries for each row.
+pub fn clear_columns(used: usize, sums: &mut [[i32; COLUMNS]], blocks: usize) {
+    for row in sums.chunks_exact_mut(blocks) {
+        row.as_flattened_mut()[used..].fill(0);
+    }
+}
+
 /// Adds the sums of the rows in use to an accumulator bank: `sums` has `blocks` entries for each of `rows`, the bank an
 /// entry for each row of the array for each block.
 #[multiversion(targets(

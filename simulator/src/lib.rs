@@ -75,10 +75,15 @@ struct Loaded<'a> {
 }
 
 /// Times one image, checks it, resolves its addresses and counts its events.
-fn load<'a>(program: &'a Program, code: &[Code; 2], start: Start, checker: Checker<'a>) -> Result<Loaded<'a>, Trap> {
+fn load<'a>(
+    program: &'a Program,
+    code: &[Code; 2],
+    start: Start,
+    mut checker: Checker<'a>,
+) -> Result<Loaded<'a>, Trap> {
     if let Err(trap) = proofs::deadlock_freedom(program, &code[start as usize], start) {
-        // Of a deadlock the machine itself says in which cycle it stops, if it does at these latencies.
-        let stops = || timing::run(program, [&code[0], &code[1]], start, &mut ()).err();
+        // Of a deadlock the machine itself says in which cycle it stops, or which fault stops it before.
+        let mut stops = || timing::run(program, [&code[0], &code[1]], start, &mut checker).err();
         let stopped = if matches!(trap.fault, Fault::Deadlock { .. }) { stops() } else { None };
         return Err(stopped.unwrap_or(trap));
     }
@@ -161,5 +166,11 @@ impl Simulation {
     /// An executor with empty memories that computes a cold image.
     pub fn cold_executor(&self) -> Executor<'_> {
         Executor::new(&self.program, &self.plans[0])
+    }
+
+    /// The machine after an image, cold or warm, about to compute a warm one: no memory is cleared. Outputs are those of
+    /// [`Simulation::executor`], for no step reads what its image has not written; [`Executor::memories`] are the machine's.
+    pub fn next_executor<'a>(&'a self, executor: Executor<'a>) -> Executor<'a> {
+        executor.next(&self.plans[1])
     }
 }

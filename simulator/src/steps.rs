@@ -6,7 +6,7 @@
 use qnnsim_isa::HardwarePoint;
 use qnnsim_isa::operand::{Memory, Tap, ThresholdKind, WeightKind};
 use qnnsim_isa::table::{
-    Instruction, LdDst, LdMap, LdRow, LdSrc, MacAct, MacShape, MacWgt, PoolDst, StMap, ThrMode, ThrTable,
+    Instruction, LdDst, LdMap, LdRow, LdSrc, MacAct, MacShape, MacWgt, PoolDst, StMap, ThrMode, ThrTable, Unit,
 };
 
 use crate::Fault;
@@ -21,6 +21,8 @@ pub struct Registers {
     mac_shape: Option<MacShape>,
     mac_act: Option<MacAct>,
     mac_wgt: Option<MacWgt>,
+    /// Rows of the array, which no tap's remainder reaches.
+    rows: u32,
     taps: [Vec<Option<Tap>>; 2],
     thr_mode: Option<ThrMode>,
     thr_table: Option<ThrTable>,
@@ -122,23 +124,21 @@ fn legal(holds: bool, why: impl FnOnce() -> String) -> Result<(), Fault> {
     if holds { Ok(()) } else { Err(Fault::Illegal(why())) }
 }
 
-/// Window tile, channel tile and pooling position of step n, which must lie within the layer.
-fn loop_nest(
-    n: u64,
-    pool: [u32; 2],
-    tiles: u32,
-    pitch: u32,
-    out: [u32; 2],
-    rows: u32,
-) -> Result<([u64; 2], [u32; 2]), Fault> {
+/// Pooling position of step n, y and x.
+fn position_of(n: u64, pool: [u32; 2]) -> [u32; 2] {
+    let position = (n % u64::from(pool[0] * pool[1])) as u32;
+    [position / pool[1], position % pool[1]]
+}
+
+/// Window tile and channel tile of step n, which must lie within the layer.
+fn tile_of(n: u64, pool: [u32; 2], tiles: u32, pitch: u32, out: [u32; 2], rows: u32) -> Result<[u64; 2], Fault> {
     let positions = u64::from(pool[0] * pool[1]);
-    let position = (n % positions) as u32;
     let tile = [n / (positions * u64::from(tiles)), n / positions % u64::from(tiles)];
     let grid = u64::from(out[0] - 1) * u64::from(pitch) + u64::from(out[1].min(pitch));
     legal(tile[0] * u64::from(rows) < grid, || {
         format!("step {n} lies behind the last window tile of a {}x{} output", out[0], out[1])
     })?;
-    Ok((tile, [position / pool[1], position % pool[1]]))
+    Ok(tile)
 }
 
 fn columns_of(hw: &HardwarePoint, tile: u64, tiles: u32, last: u32) -> Result<u32, Fault> {
@@ -152,18 +152,23 @@ impl Registers {
     /// Undefined registers.
     pub fn new(hw: &HardwarePoint) -> Self {
         let taps = vec![None; hw.mac_taps as usize];
-        Registers { taps: [taps.clone(), taps], ..Self::default() }
+        Registers { rows: hw.mac_rows, taps: [taps.clone(), taps], ..Self::default() }
     }
 
     /// Applies a CFG word.
     ///
     /// # Errors
-    /// A table index that the hardware does not have.
+    /// A table index or a remainder that the hardware does not have.
     pub fn apply(&mut self, instruction: &Instruction) -> Result<(), Fault> {
         let mut tap = |axis: usize, index: u32, entries: [Tap; 2]| {
             let at = 2 * index as usize;
             let table = &mut self.taps[axis];
             let length = table.len();
+            for Tap { remainder, .. } in entries {
+                legal(remainder < self.rows, || {
+                    format!("a tap's remainder {remainder} is not less than the {} rows", self.rows)
+                })?;
+            }
             let slots = table.get_mut(at..at + 2).ok_or_else(|| {
                 Fault::Illegal(format!("index={index} names tap-table entries beyond the {length} of this machine"))
             })?;
@@ -200,12 +205,53 @@ impl Registers {
         Ok(())
     }
 
+    /// Whether work with these registers can resume what a unit did with those of its step before: its generator's
+    /// counters go on only in the same loops. Groups that are missing are not looked at.
+    ///
+    /// # Errors
+    /// The first loop that differs.
+    pub fn goes_on(&self, unit: Unit, before: &Registers) -> Result<(), Fault> {
+        fn same<G, V: PartialEq>(groups: [Option<G>; 2], what: &str, value: impl Fn(G) -> V) -> Result<(), Fault> {
+            let [now, before] = groups.map(|group| group.map(&value));
+            legal(now.is_none() || now == before, || {
+                format!("resume with another {what} than the step before, whose generator would go on")
+            })
+        }
+        match unit {
+            Unit::Load => {
+                same([self.ld_dst, before.ld_dst], "memory", |x| x.memory)?;
+                match self.ld_dst.map(|x| x.memory) {
+                    Some(Memory::Pack) => {
+                        same([self.ld_map, before.ld_map], "s", |x| x.s)?;
+                        same([self.ld_map, before.ld_map], "pitch", |x| x.pitch)
+                    }
+                    _ => same([self.ld_dst, before.ld_dst], "span", |x| x.span),
+                }
+            }
+            Unit::Mac => {
+                same([self.mac_shape, before.mac_shape], "pool", |x| x.pool)?;
+                same([self.mac_wgt, before.mac_wgt], "tiles", |x| x.tiles)?;
+                same([self.mac_act, before.mac_act], "pitch", |x| x.pitch)
+            }
+            Unit::Thr => {
+                same([self.thr_mode, before.thr_mode], "pool", |x| x.pool)?;
+                same([self.thr_table, before.thr_table], "tiles", |x| x.tiles)?;
+                same([self.thr_table, before.thr_table], "pitch", |x| x.pitch)
+            }
+            Unit::Store => Ok(()),
+        }
+    }
+
     /// Step n of LD, `done` bytes after the generator's start.
     ///
     /// # Errors
     /// Registers are undefined or contradict each other or the hardware.
     pub fn load_step(&self, hw: &HardwarePoint, n: u64, done: u64) -> Result<LoadStep, Fault> {
         let (src, dst) = (need(self.ld_src, "ld.src")?, need(self.ld_dst, "ld.dst")?);
+        let packer = match dst.memory {
+            Memory::Pack => Some((need(self.ld_row, "ld.row")?, need(self.ld_map, "ld.map")?)),
+            Memory::Act | Memory::Wgt | Memory::Thr => None,
+        };
         let dram = u64::from(src.dram) + done;
         let bursts = self.bursts(hw, dram, src.bytes);
         legal(bursts <= u64::from(hw.load_buffers), || {
@@ -214,9 +260,8 @@ impl Registers {
                 src.bytes, hw.load_buffers
             )
         })?;
-        let (words, write_cycles) = match dst.memory {
-            Memory::Pack => {
-                let (row, map) = (need(self.ld_row, "ld.row")?, need(self.ld_map, "ld.map")?);
+        let (words, write_cycles) = match packer {
+            Some((row, map)) => {
                 legal(src.bytes == row.width * row.channels, || {
                     format!("bytes={} is not width x channels = {}", src.bytes, row.width * row.channels)
                 })?;
@@ -224,7 +269,7 @@ impl Registers {
                 let phase_cycles = row.windows.div_ceil(map.s[1]).div_ceil(hw.load_width.min(hw.mac_rows));
                 (u64::from(row.windows) * pixel, u64::from(map.s[1]) * u64::from(phase_cycles) * pixel)
             }
-            Memory::Act | Memory::Wgt | Memory::Thr => {
+            None => {
                 let (word, banks) = match dst.memory {
                     Memory::Thr => (hw.threshold_bytes(), hw.thr_cols),
                     Memory::Wgt => (hw.word_bytes(), hw.mac_cols),
@@ -317,6 +362,12 @@ impl Registers {
     pub fn mac_step(&self, hw: &HardwarePoint, n: u64) -> Result<MacStep, Fault> {
         let shape = need(self.mac_shape, "mac.shape")?;
         let (act, wgt) = (need(self.mac_act, "mac.act")?, need(self.mac_wgt, "mac.wgt")?);
+        let position = position_of(n, shape.pool);
+        for (axis, &position) in position.iter().enumerate() {
+            for tap in 0..shape.k[axis] {
+                self.tap(axis, position * shape.step[axis] + tap)?;
+            }
+        }
         let one_bit = shape.kind != WeightKind::Signed;
         legal(one_bit == (shape.w == 1), || format!("w={} does not go with this kind of weights", shape.w))?;
         legal(!shape.byte || shape.a == 8, || format!("byte mode needs a=8, not a={}", shape.a))?;
@@ -324,13 +375,8 @@ impl Registers {
         legal(!shape.byte || shape.tail.is_multiple_of(8), || {
             format!("tail={} is not a number of whole bytes", shape.tail)
         })?;
-        let (tile, position) = loop_nest(n, shape.pool, wgt.tiles, act.pitch, act.out, hw.mac_rows)?;
+        let tile = tile_of(n, shape.pool, wgt.tiles, act.pitch, act.out, hw.mac_rows)?;
         let columns = columns_of(hw, tile[1], wgt.tiles, wgt.last)?;
-        for (axis, &position) in position.iter().enumerate() {
-            for tap in 0..shape.k[axis] {
-                self.tap(axis, position * shape.step[axis] + tap)?;
-            }
-        }
         let k = shape.k[0] * shape.k[1] * shape.words;
         let planes = if shape.byte { shape.w } else { shape.a * shape.w };
         Ok(MacStep { tile, position, columns, k, cycles: u64::from(k) * u64::from(planes) })
@@ -412,14 +458,15 @@ impl Registers {
     pub fn thr_step(&self, hw: &HardwarePoint, n: u64) -> Result<ThrStep, Fault> {
         let (mode, table) = (need(self.thr_mode, "thr.mode")?, need(self.thr_table, "thr.table")?);
         let dst = need(self.pool_dst, "pool.dst")?;
-        let raw = mode.kind == ThresholdKind::Raw;
-        legal(raw || mode.bits <= 8, || format!("bits={} is more than the threshold unit's 8", mode.bits))?;
-        let (tile, position) = loop_nest(n, mode.pool, table.tiles, table.pitch, table.out, hw.mac_rows)?;
-        let columns = columns_of(hw, tile[1], table.tiles, table.last)?;
+        let position = position_of(n, mode.pool);
         if mode.masked {
             self.pool_interval(0, position[0])?;
             self.pool_interval(1, position[1])?;
         }
+        let raw = mode.kind == ThresholdKind::Raw;
+        legal(raw || mode.bits <= 8, || format!("bits={} is more than the threshold unit's 8", mode.bits))?;
+        let tile = tile_of(n, mode.pool, table.tiles, table.pitch, table.out, hw.mac_rows)?;
+        let columns = columns_of(hw, tile[1], table.tiles, table.last)?;
         let j = tile[1] as u32;
         let last_position = position == [mode.pool[0] - 1, mode.pool[1] - 1];
         let per_word = hw.tiles_per_word();

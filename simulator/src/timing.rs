@@ -341,7 +341,27 @@ struct Engine<'a> {
     steps: u64,
     front_end: FrontEndCycles,
     wakeups: u64,
-    trap: Option<(usize, Trap)>,
+    trap: Option<(Rank, Trap)>,
+}
+
+/// Of several faults in one cycle the least is told: by unit, the front end last, and within a unit by place.
+type Rank = (usize, Place);
+
+/// Where in its unit a fault arises.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum Place {
+    /// What becomes visible, before anything is decided: a semaphore.
+    State,
+    /// LOAD's and THR's write.
+    SecondStage,
+    /// Any other step.
+    Stage,
+    /// A CFG word.
+    Configure,
+    /// The front end's decode.
+    Decode,
+    /// The simulator gives up.
+    Limit,
 }
 
 impl<'a> Engine<'a> {
@@ -408,9 +428,9 @@ impl<'a> Engine<'a> {
         engine
     }
 
-    /// Keeps the earliest trap; ties go to the lower unit, the front end last.
-    fn raise(&mut self, cycle: u64, unit: Option<Unit>, word: Option<u32>, fault: Fault) {
-        let rank = unit.map_or(Unit::ALL.len(), |u| u as usize);
+    /// Keeps the earliest trap, and of several in a cycle the one of the least rank.
+    fn raise(&mut self, cycle: u64, unit: Option<Unit>, place: Place, word: Option<u32>, fault: Fault) {
+        let rank = (unit.map_or(Unit::ALL.len(), |u| u as usize), place);
         if self.trap.as_ref().is_none_or(|(r, t)| (cycle, rank) < (t.cycle, *r)) {
             self.trap = Some((rank, Trap { stream: self.start.name(), cycle, unit, word, fault }));
         }
@@ -453,7 +473,8 @@ impl<'a> Engine<'a> {
             }
             self.account(observer);
             if self.steps > STEPS_MAX {
-                self.raise(time, None, None, Fault::TooLong(format!("more than {STEPS_MAX} steps an image")));
+                let fault = Fault::TooLong(format!("more than {STEPS_MAX} steps an image"));
+                self.raise(time, None, Place::Limit, None, fault);
             }
         }
         if self.trap.is_none() {
@@ -461,7 +482,7 @@ impl<'a> Engine<'a> {
             // Told of the first unit that is stuck, so that instruction and source layer have a place.
             let stuck = Unit::ALL.into_iter().find_map(|u| Some((u, self.lanes[u as usize].next.as_ref()?.word)));
             let (unit, word) = stuck.unzip();
-            self.raise(self.now, unit, word, Fault::Deadlock { waiting });
+            self.raise(self.now, unit, Place::Stage, word, Fault::Deadlock { waiting });
         }
         Err(self.trap.expect("raised at the latest just now").1)
     }
@@ -474,7 +495,7 @@ impl<'a> Engine<'a> {
             for s in (0..16).filter(|s| mask >> s & 1 == 1) {
                 self.semaphores[s] += 1;
                 if self.semaphores[s] > 0xffff {
-                    self.raise(time, None, None, Fault::SemaphoreOverflow { semaphore: s as u32 });
+                    self.raise(time, None, Place::State, None, Fault::SemaphoreOverflow { semaphore: s as u32 });
                 }
             }
         }
@@ -521,7 +542,7 @@ impl<'a> Engine<'a> {
         lane.queue.pop_front();
         lane.configured = true;
         if let Err(fault) = Arc::make_mut(&mut lane.shadow).apply(instruction) {
-            self.raise(self.now, Some(unit), Some(word), fault);
+            self.raise(self.now, Some(unit), Place::Configure, Some(word), fault);
         }
         observer.configure(self.now, unit, word);
         true
@@ -555,6 +576,9 @@ impl<'a> Engine<'a> {
                 Unit::Store => registers.store_step(self.hw, n).map(NextWork::Store),
             },
         };
+        // In other loops the generator's counters mean nothing, so this is told before anything else of the step.
+        let goes_on = at_head && steps.resume && lane.count > 0 && !matches!(work, Ok(NextWork::Sync));
+        let work = if goes_on { registers.goes_on(unit, &lane.active).and(work) } else { work };
         let work = work.unwrap_or_else(NextWork::Illegal);
         lane.next = Some(Next { word, steps, n, at_head, work, registers });
     }
@@ -574,20 +598,20 @@ impl<'a> Engine<'a> {
         }
         let next = next.clone();
         if let NextWork::Illegal(fault) = &next.work {
-            self.raise(self.now, Some(unit), Some(next.word), fault.clone());
+            self.raise(self.now, Some(unit), Place::Stage, Some(next.word), fault.clone());
             return None;
         }
         Some(next)
     }
 
-    /// Takes the waits; a word at the head leaves its queue and its shadow becomes active.
+    /// Takes the waits; a word at the head leaves its queue, and if it is work, the shadow becomes active.
     fn begin(&mut self, unit: Unit, next: &Next) {
         for s in (0..16).filter(|s| next.steps.wait >> s & 1 == 1) {
             self.semaphores[s] -= 1;
             match self.consumers[s] {
                 Some(other) if other != unit => {
                     let fault = Fault::TwoConsumers { semaphore: s as u32, units: [other, unit] };
-                    self.raise(self.now, Some(unit), Some(next.word), fault);
+                    self.raise(self.now, Some(unit), Place::Stage, Some(next.word), fault);
                 }
                 _ => self.consumers[s] = Some(unit),
             }
@@ -595,7 +619,9 @@ impl<'a> Engine<'a> {
         let lane = &mut self.lanes[unit as usize];
         if next.at_head {
             lane.queue.pop_front();
-            lane.active = next.registers.clone();
+            if !matches!(next.work, NextWork::Sync) {
+                lane.active = next.registers.clone();
+            }
             lane.current = Some((next.word, next.steps, next.steps.repeat));
         }
     }
@@ -640,8 +666,12 @@ impl<'a> Engine<'a> {
 
     /// Tells the observer; a fault stops the machine in the last cycle of the stage.
     fn tell(&mut self, observer: &mut impl Observer, issue: &Issue) {
+        let place = match issue.work {
+            Work::LoadWrite(_) | Work::ThrWrite(_) => Place::SecondStage,
+            _ => Place::Stage,
+        };
         if let Err(fault) = observer.issue(issue) {
-            self.raise(issue.cycle + issue.cycles - 1, issue.unit, issue.word, fault);
+            self.raise(issue.cycle + issue.cycles - 1, issue.unit, place, issue.word, fault);
         }
     }
 
@@ -753,7 +783,6 @@ impl<'a> Engine<'a> {
     /// Why a step of THR does not fit the word that is begun, if it does not.
     fn word_conflict(&self, step: &ThrStep, registers: &Registers) -> Option<&'static str> {
         match self.thr_word {
-            None if !step.begins => Some("goes on with a word that none has begun"),
             Some(_) if step.begins => Some("begins a word while another is not complete"),
             Some(planes) if planes != registers.code_planes() => {
                 Some("has other planes than the word that it goes on with")
@@ -766,7 +795,8 @@ impl<'a> Engine<'a> {
         let Some(next) = self.ready(Unit::Thr) else { return false };
         let NextWork::Thr(step) = next.work else { return false };
         if let Some(why) = self.word_conflict(&step, &next.registers) {
-            self.raise(self.now, Some(Unit::Thr), Some(next.word), Fault::Illegal(format!("the step {why}")));
+            let fault = Fault::Illegal(format!("the step {why}"));
+            self.raise(self.now, Some(Unit::Thr), Place::Stage, Some(next.word), fault);
             return false;
         }
         if step.begins && self.thr_buffers.used >= u64::from(self.hw.thr_buffers) {
@@ -904,10 +934,10 @@ impl<'a> Engine<'a> {
         let words = &self.code[self.start as usize].words;
         let last = self.decoded + 1 == words.len();
         match words[self.decoded].clone() {
-            Err(error) => self.raise(self.now, None, Some(word), error.into()),
+            Err(error) => self.raise(self.now, None, Place::Decode, Some(word), error.into()),
             Ok((_, Action::Halt)) if !last => {
                 let fault = Fault::Illegal("HALT must be the last word of its stream".into());
-                self.raise(self.now, None, Some(word), fault);
+                self.raise(self.now, None, Place::Decode, Some(word), fault);
             }
             Ok((_, Action::Halt)) => {
                 self.halted = Some(self.now);

@@ -9,7 +9,8 @@ use std::collections::BTreeMap;
 use proptest::prelude::*;
 use proptest::strategy::ValueTree;
 use proptest::test_runner::TestRunner;
-use qnnsim_isa::Unit;
+use qnnsim_isa::table::Steps;
+use qnnsim_isa::{Action, Instruction, Unit};
 use qnnsim_simulator::proofs::deadlock_freedom;
 use qnnsim_simulator::timing::{Code, Stall, Start};
 use twin::{Ending, Kind, engine, generate, tick};
@@ -78,6 +79,11 @@ fn the_generator_draws_what_matters() {
         see(matches!(history.ending, Ending::Deadlock(_)), "deadlock");
         see(hw.mac_cols > hw.mac_lanes, "tiles of several words");
         see(hw.mac_cols < hw.mac_lanes && !hw.mac_lanes.is_multiple_of(hw.mac_cols), "words of uneven tiles");
+        for &word in &program.cold.words {
+            if let Ok(Action::Work(unit, Steps { resume: true, .. })) = Instruction::decode(word).map(|i| i.action()) {
+                see(true, &format!("{} resumes", unit.name()));
+            }
+        }
         see(hw.mac_rows % 2 == 1 && hw.mac_rows > 1, "odd rows");
         see(hw.mac_lanes.count_ones() > 1, "words padded in DRAM");
         for event in &history.events {
@@ -138,6 +144,7 @@ fn the_generator_draws_what_matters() {
     ];
     for (unit, own) in waits {
         expected.push(format!("sync {}", unit.name()));
+        expected.push(format!("{} resumes", unit.name()));
         for name in own.iter().chain(&["semaphore", "pipe", "configure"]) {
             expected.push(format!("{} waits: {name}", unit.name()));
         }

@@ -641,6 +641,100 @@ fn thr_posts_early() {
     );
 }
 
+#[test]
+fn mac_writes_its_whole_bank() {
+    let hardware = tiny(&["mac.rows=2", "mac.cols=2", "thr.cols=1"]);
+    let [y, x] = taps();
+    let shape = |add| MacShape { add, tail: 8, ..MacShape::default() }.into();
+    let cold = [
+        src(0, 2),
+        LdDst { memory: Memory::Act, span: 2, ..LdDst::default() }.into(),
+        ld(C),
+        src(16, 2),
+        LdDst { memory: Memory::Wgt, span: 2, ..LdDst::default() }.into(),
+        ld(0),
+        src(32, 16),
+        LdDst { memory: Memory::Thr, base: 3, ..LdDst::default() }.into(),
+        ld(A),
+        sync(Unit::Mac, A, 0),
+        y,
+        x,
+        // Two rows and two columns, into bank 0 and then bank 1.
+        shape(false),
+        MacAct { block: 1, pitch: 2, out: [1, 2], ..MacAct::default() }.into(),
+        MacWgt { last: 2, ..MacWgt::default() }.into(),
+        Mac { repeat: 1, ..Mac::default() }.into(),
+        Mac { repeat: 1, ..Mac::default() }.into(),
+        // One row and one column, added to bank 1, and then alone into bank 0.
+        shape(true),
+        MacAct { block: 1, pitch: 2, out: [1, 1], ..MacAct::default() }.into(),
+        MacWgt { last: 1, ..MacWgt::default() }.into(),
+        Mac { repeat: 1, ..Mac::default() }.into(),
+        shape(false),
+        Mac { repeat: 1, ..Mac::default() }.into(),
+        sync(Unit::Store, C, 0),
+        StMap { words: 1, dram: OUTPUT, ..StMap::default() }.into(),
+        St::default().into(),
+        halt(),
+    ];
+    // The warm image loads the same two words to address 1 and stores the second.
+    let warm = [
+        src(0, 2),
+        LdDst { memory: Memory::Act, base: 1, span: 2, ..LdDst::default() }.into(),
+        ld(C),
+        sync(Unit::Store, C, 0),
+        StMap { bank: 1, base: 1, words: 1, dram: OUTPUT, ..StMap::default() }.into(),
+        St::default().into(),
+        halt(),
+    ];
+    let mut data = vec![0; 48];
+    (data[0], data[1]) = (0b0000_0111, 0b0001_1111);
+    (data[16], data[17]) = (0b1111_1111, 0b0000_1111);
+    data[32..38].copy_from_slice(&(-5i64).to_le_bytes()[..6]);
+    data[38..42].copy_from_slice(&(-3i32).to_le_bytes());
+    let program = program(hardware, &cold, &warm, &data, (1, 8, BIT));
+    let simulation = Simulation::new(program).expect("no trap");
+
+    let mut output = Vec::new();
+    let mut executor = simulation.cold_executor();
+    executor.run(&[0], &mut output);
+    assert_eq!(output, lanes(&[0b0000_0111]));
+    let cold = executor.memories();
+    // 32 words a bank.
+    let mut activations = vec![0; 64];
+    (activations[0], activations[32]) = (0b0000_0111, 0b0001_1111);
+    assert_eq!(cold.activations, activations);
+    let mut weights = vec![0; 64];
+    (weights[0], weights[32]) = (0b1111_1111, 0b0000_1111);
+    assert_eq!(cold.weights, weights);
+    let mut thresholds = vec![(0, 0); 32];
+    thresholds[3] = (-5, -3);
+    assert_eq!(cold.thresholds, thresholds);
+    assert_eq!(cold.output, [0b0000_0111]);
+    // A full step counts 3 and 3 in row 0, 5 and 4 in row 1; row sums 3 and 5. Bank 0 has lost them but for the element in
+    // use; in bank 1 that one has been added to.
+    assert_eq!(cold.accumulators, [3, 0, 0, 0, 6, 3, 5, 4]);
+    assert_eq!(cold.row_sums, [3, 0, 6, 5]);
+
+    // The machine goes on: what the warm image does not write stays.
+    let mut next = simulation.next_executor(executor);
+    next.run(&[0], &mut output);
+    assert_eq!(output, lanes(&[0b0001_1111]));
+    let mut after = cold.clone();
+    (after.activations[1], after.activations[33]) = (0b0000_0111, 0b0001_1111);
+    after.output = vec![0b0001_1111];
+    assert_eq!(next.memories(), after);
+
+    // A resident executor computes the same from memories that hold weights and thresholds only.
+    let mut resident = simulation.executor();
+    resident.run(&[0], &mut output);
+    assert_eq!(output, lanes(&[0b0001_1111]));
+    (after.activations[0], after.activations[32]) = (0, 0);
+    after.accumulators.fill(0);
+    after.row_sums.fill(0);
+    assert_eq!(resident.memories(), after);
+}
+
 /// Six words in two steps of ST, while MAC wants the read port.
 fn stored(buffers: &str) -> Program {
     let mut words = vec![src(16, 2), dst(Memory::Wgt), ld(0), src(0, 6), dst(Memory::Act), ld(A | B)];

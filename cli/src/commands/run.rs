@@ -33,7 +33,7 @@ struct Json<'a> {
 
 /// The image that ran.
 #[derive(Debug, Serialize)]
-struct Input {
+pub struct Input {
     /// The file, or `sample`.
     source: String,
     index: usize,
@@ -41,8 +41,9 @@ struct Input {
     pixels_unchanged: Option<bool>,
     /// Values that the quantizer clipped.
     clipped: u64,
+    /// The bytes in DRAM.
     #[serde(skip)]
-    bytes: Vec<u8>,
+    pub bytes: Vec<u8>,
 }
 
 /// Runs one image.
@@ -56,7 +57,7 @@ pub fn run(args: &RunArgs) -> Result<(), Failure> {
     }
     let program = files::read_program(&args.program)?;
     let technology = technology(&args.technology, &program)?;
-    let input = input(args, &program)?;
+    let input = input(&args.program, args.input.as_deref(), args.index, &program)?;
     let sources: Vec<&Path> =
         [Some(&args.program), args.input.as_ref()].into_iter().flatten().map(AsRef::as_ref).collect();
     let trace_file = match &args.trace {
@@ -119,18 +120,21 @@ fn head(report: &Report, input: &Input) -> String {
 const SAMPLE: &str = "sample";
 
 /// The bytes of the image that the arguments name.
-fn input(args: &RunArgs, program: &Program) -> Result<Input, Failure> {
+///
+/// # Errors
+/// There is none, or it does not fit the program.
+pub fn input(file: &Path, input: Option<&Path>, index: Option<usize>, program: &Program) -> Result<Input, Failure> {
     let unchanged = program.input.pixels_unchanged();
-    let Some(path) = &args.input else {
+    let Some(path) = input else {
         let Some(sample) = &program.sample else {
-            let failure = Failure::misuse(format_args!("`{}` carries no sample to run", args.program.display()));
+            let failure = Failure::misuse(format_args!("`{}` carries no sample to run", file.display()));
             return Err(failure.help("give an image: --input FILE, or compile the program with --sample FILE"));
         };
         let bytes = sample.clone();
         return Ok(Input { source: SAMPLE.into(), index: 0, pixels_unchanged: Some(unchanged), clipped: 0, bytes });
     };
     let images = Images::read(path, &program.input)?;
-    let index = choose(path, &images, args.index)?;
+    let index = choose(path, &images, index)?;
     let mut bytes = vec![0; program.input.shape.values()];
     let clipped = Encoder::new(&program.input).encode(&images, index, &mut bytes);
     if clipped > 0 {

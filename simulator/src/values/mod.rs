@@ -53,6 +53,25 @@ pub struct Executor<'a> {
     state: State,
 }
 
+/// What lies in the memories, word by word, in an order that says nothing of how the simulator keeps it.
+///
+/// Words that nothing has written are 0. A word of `mac.lanes` bits is `mac.lanes / 8` bytes, little endian.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Memories {
+    /// Activation memory: word `bank * act.words + address`.
+    pub activations: Vec<u8>,
+    /// Weight memory: word `bank * wgt.words + address`.
+    pub weights: Vec<u8>,
+    /// Threshold memory, A and B of an entry: index `bank * thr.words + address`.
+    pub thresholds: Vec<(i64, i32)>,
+    /// Accumulators: index `(bank * mac.rows + row) * mac.cols + column`.
+    pub accumulators: Vec<i32>,
+    /// Row sums: index `bank * mac.rows + row`.
+    pub row_sums: Vec<i32>,
+    /// The output's bytes in DRAM.
+    pub output: Vec<u8>,
+}
+
 /// A map as integers, index `(channel * height + y) * width + x`, with the layer that wrote it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct LayerMap {
@@ -113,6 +132,49 @@ impl<'a> Executor<'a> {
             }
         }
         Resident { weights: state.weights, entries: state.entries }
+    }
+
+    /// The same machine at the start of its next image: this plan instead of the last one, every memory as it was left.
+    pub fn next(self, plan: &'a Plan) -> Self {
+        Executor { plan, ..self }
+    }
+
+    /// The contents of all memories. Not meant for hot paths.
+    pub fn memories(&self) -> Memories {
+        let (hw, state) = (&self.program.hardware, &self.state);
+        let (rows, cols) = (hw.mac_rows as usize, hw.mac_cols as usize);
+        let (wl, blocks, bytes) = (lane_words(hw), column_blocks(hw), hw.mac_lanes as usize / 8);
+        let words = |banks: usize, words: u32, lane_word: &dyn Fn(usize, usize, usize) -> u64| -> Vec<u8> {
+            let places = (0..banks).flat_map(|bank| (0..words as usize).map(move |address| (bank, address)));
+            let bytes_of = |(bank, address)| {
+                (0..bytes).map(move |byte| (lane_word(bank, address, byte / 8) >> (byte % 8 * 8)) as u8)
+            };
+            places.flat_map(bytes_of).collect()
+        };
+        let entry = |bank: usize, address: usize| {
+            let (a, b) = state.entries.0[address * hw.thr_cols as usize + bank];
+            (a, b as i32)
+        };
+        let entries_of = |bank: usize| (0..hw.thr_words as usize).map(move |address| entry(bank, address));
+        let row_of = |bank: &Bank, row: usize| -> Vec<i32> {
+            (0..cols).map(|c| bank.acc[c / COLUMNS * rows + row][c % COLUMNS]).collect()
+        };
+        Memories {
+            activations: words(rows, hw.act_words, &|bank, address, i| {
+                state.activations[(address * wl + i) * rows + bank]
+            }),
+            weights: words(cols, hw.wgt_words, &|bank, address, i| {
+                state.weights[(address * wl + i) * blocks + bank / COLUMNS][bank % COLUMNS]
+            }),
+            thresholds: (0..hw.thr_cols as usize).flat_map(entries_of).collect(),
+            accumulators: state
+                .banks
+                .iter()
+                .flat_map(|bank| (0..rows).flat_map(move |row| row_of(bank, row)))
+                .collect(),
+            row_sums: state.banks.iter().flat_map(|bank| bank.row_sums.iter().copied()).collect(),
+            output: state.output.clone(),
+        }
     }
 
     /// Computes one image. `input` are its bytes in DRAM; `output` receives the output integers, pixel

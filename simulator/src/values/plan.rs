@@ -47,6 +47,7 @@ pub(super) enum Effect {
         setup: u32,
         gather: u32,
         weights: u32,
+        columns: u32,
         bank: u32,
     },
     Drain {
@@ -421,7 +422,8 @@ impl Observer for Planner<'_> {
                 let products = rows * step.cycles * lane_words(hw) as u64 + u64::from(hw.mac_rows);
                 self.charge(products * self.columns())?;
                 let bank = self.fills.wrapping_sub(1) % hw.acc_banks;
-                Effect::Mac { setup, gather, weights: registers.weight_base(step) as u32, bank }
+                let weights = registers.weight_base(step) as u32;
+                Effect::Mac { setup, gather, weights, columns: step.columns, bank }
             }
             Work::Drain(step) => {
                 let setup = self.thr_setup(registers)?;

@@ -19,15 +19,15 @@ use crate::trap::Fault;
 /// The first drain whose values may not fit: index of its effect, and why.
 pub fn prove_ranges(executor: &Executor) -> Result<(), Fault> {
     let (hw, plan, state) = (&executor.program.hardware, executor.plan, &executor.state);
-    // Bounds of the columns of a (setup, first weight) pair, and of a bank: (least, greatest) of v.
-    let mut known: HashMap<(u32, u32), Arc<[Bounds]>> = HashMap::new();
+    // Bounds of the columns by setup, first weight and columns in use, and of a bank: (least, greatest) of v.
+    let mut known: HashMap<(u32, u32, u32), Arc<[Bounds]>> = HashMap::new();
     let mut banks: Vec<Arc<[Bounds]>> = vec![Arc::from(Vec::new()); hw.acc_banks as usize];
     let mut bits_seen = 0;
     for effect in &plan.effects {
         match *effect {
-            Effect::Mac { setup, weights, bank, .. } => {
+            Effect::Mac { setup, weights, columns, bank, .. } => {
                 let mac = &plan.macs[setup as usize];
-                let step = match known.get(&(setup, weights)) {
+                let step = match known.get(&(setup, weights, columns)) {
                     Some(step) => step.clone(),
                     None => {
                         // A column takes some time and room of its own, however few its weights.
@@ -37,8 +37,9 @@ pub fn prove_ranges(executor: &Executor) -> Result<(), Fault> {
                             let why = format!("more than {PROOF_BITS_MAX} bits of weights to prove ranges from");
                             return Err(Fault::TooLong(why));
                         }
-                        let step = state.column_bounds(hw, mac, weights as usize, executor.byte_range(mac));
-                        known.entry((setup, weights)).or_insert(step).clone()
+                        let range = executor.byte_range(mac);
+                        let step = state.column_bounds(hw, mac, weights as usize, columns as usize, range);
+                        known.entry((setup, weights, columns)).or_insert(step).clone()
                     }
                 };
                 let bank = &mut banks[bank as usize];
@@ -91,8 +92,15 @@ impl Bounds {
 
 impl State {
     /// Bounds of every column over all codes that the activations can have; `byte` is the range of a byte of the
-    /// packed input.
-    fn column_bounds(&self, hw: &HardwarePoint, setup: &MacSetup, weights: usize, byte: (i64, i64)) -> Arc<[Bounds]> {
+    /// packed input. Columns not in use count as with weights of 0.
+    fn column_bounds(
+        &self,
+        hw: &HardwarePoint,
+        setup: &MacSetup,
+        weights: usize,
+        columns: usize,
+        byte: (i64, i64),
+    ) -> Arc<[Bounds]> {
         let (wl, blocks) = (lane_words(hw), column_blocks(hw));
         let part =
             |positive: bool| setup.a_factors.iter().filter(|&&f| (f > 0) == positive).map(|&f| i64::from(f)).sum();
@@ -113,7 +121,7 @@ impl State {
                 let planes: Vec<u64> = (0..setup.w_factors.len())
                     .map(|j| {
                         let at = (weights * wl + j * setup.w_stride + i) * blocks + column / COLUMNS;
-                        self.weights[at][column % COLUMNS]
+                        if column < columns { self.weights[at][column % COLUMNS] } else { 0 }
                     })
                     .collect();
                 let weight = |lane: usize| -> i64 {

@@ -57,9 +57,10 @@ impl State {
         match *effect {
             Effect::Pack(i) => self.pack(&plan.packs[i as usize], input),
             Effect::Load { memory, dram, ref words } => self.load(program, memory, dram, words, input),
-            Effect::Mac { setup, gather, weights, bank } => {
+            Effect::Mac { setup, gather, weights, columns, bank } => {
                 let (setup, gather) = (&plan.macs[setup as usize], &plan.gathers[gather as usize]);
-                self.mac(hw, setup, gather, weights as usize, bank as usize, plan.loads_activations);
+                let operands = Operands { weights: weights as usize, columns };
+                self.mac(hw, setup, gather, &operands, bank as usize);
             }
             Effect::Drain { setup, thresholds, columns, first_lane, scatter, begins, bank, buffer, position } => {
                 let (setup, scatter) = (&plan.thrs[setup as usize], &plan.scatters[scatter as usize]);
@@ -135,7 +136,8 @@ impl State {
         }
     }
 
-    fn mac(&mut self, hw: &HardwarePoint, setup: &MacSetup, gather: &Gather, weights: usize, bank: usize, mask: bool) {
+    fn mac(&mut self, hw: &HardwarePoint, setup: &MacSetup, gather: &Gather, operands: &Operands, bank: usize) {
+        let Operands { weights, columns } = *operands;
         let (wl, blocks) = (lane_words(hw), column_blocks(hw));
         // A tile with every row masked still takes the array's time.
         let rows = gather.rows.len().max(1).next_multiple_of(ROWS);
@@ -146,13 +148,16 @@ impl State {
         self.row_sums.clear();
         self.row_sums.resize(rows, 0);
         for (plane, &a_factor) in setup.a_factors.iter().enumerate() {
-            self.gather(setup, gather, plane, rows, hw, mask);
+            self.gather(setup, gather, plane, rows, hw);
             kernels::add_row_sums(setup.count, &self.rows, a_factor, &mut self.row_sums);
             for (j, &w_factor) in setup.w_factors.iter().enumerate() {
                 let first = (weights * wl + j * setup.w_stride) * blocks;
                 let w = &self.weights[first..first + kw * blocks];
                 kernels::accumulate(setup.count, &self.rows, rows, w, a_factor.wrapping_mul(w_factor), &mut self.sums);
             }
+        }
+        if columns < hw.mac_cols {
+            kernels::clear_columns(columns as usize, &mut self.sums, blocks);
         }
         let bank = &mut self.banks[bank];
         if !setup.add {
@@ -167,7 +172,7 @@ impl State {
     }
 
     /// Puts the activation words of one plane side by side.
-    fn gather(&mut self, setup: &MacSetup, gather: &Gather, plane: usize, rows: usize, hw: &HardwarePoint, mask: bool) {
+    fn gather(&mut self, setup: &MacSetup, gather: &Gather, plane: usize, rows: usize, hw: &HardwarePoint) {
         let (wl, all_rows) = (lane_words(hw), hw.mac_rows as usize);
         for run in &gather.runs {
             let (k, length) = (run.k as usize, run.length as usize);
@@ -178,8 +183,10 @@ impl State {
                 } else {
                     let from = run.from as usize + plane * setup.a_stride + i * all_rows;
                     to.copy_from_slice(&self.activations[from..from + length]);
-                    if mask {
-                        to.iter_mut().for_each(|word| *word &= setup.mask[k * wl + i]);
+                    // Lanes behind the tail may hold anything: a map may have more channels than the step takes.
+                    let used = setup.mask[k * wl + i];
+                    if used != u64::MAX {
+                        to.iter_mut().for_each(|word| *word &= used);
                     }
                 }
             }
@@ -264,6 +271,14 @@ impl State {
             }
         }
     }
+}
+
+/// What a MAC step takes beside its setup and its rows.
+struct Operands {
+    /// Address of the first weight word.
+    weights: usize,
+    /// Columns in use.
+    columns: u32,
 }
 
 /// What a drain takes.

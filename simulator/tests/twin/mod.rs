@@ -182,9 +182,44 @@ struct Front {
     active: Config,
     /// Steps left of the instruction that has left the queue.
     running: Option<(u32, Steps, u32)>,
-    /// The generator: number of the next step of work that resumes, and LOAD's bytes before it.
-    next: u64,
+    /// The generator: the step of work whose turn it is if it resumes.
+    next: Generator,
+}
+
+/// What a unit's generator counts.
+#[derive(Clone, Copy, Default)]
+struct Generator {
+    /// ST: steps.
+    n: u64,
+    /// LD: bytes.
     done: u64,
+    /// THR: position of the window, channel tile, window tile.
+    position: u64,
+    channel_tile: u64,
+    window_tile: u64,
+}
+
+impl Generator {
+    /// One step on, with the registers that it ran with. MAC's steps all take the same time, so nothing is counted.
+    fn count(&mut self, unit: Unit, config: &Config) {
+        self.n += 1;
+        match unit {
+            Unit::Load => self.done += u64::from(config.src.expect("configured").bytes),
+            Unit::Thr => {
+                let [y, x] = config.mode.expect("configured").pool;
+                self.position += 1;
+                if self.position == u64::from(y * x) {
+                    self.position = 0;
+                    self.channel_tile += 1;
+                }
+                if self.channel_tile == u64::from(config.table.expect("configured").tiles) {
+                    self.channel_tile = 0;
+                    self.window_tile += 1;
+                }
+            }
+            Unit::Mac | Unit::Store => {}
+        }
+    }
 }
 
 /// The step whose turn it is.
@@ -195,9 +230,8 @@ struct Turn {
     sync: bool,
     /// It is at the head of the queue and leaves it when it issues.
     head: bool,
-    /// Number of the step, for work, and LOAD's bytes before it.
-    n: u64,
-    done: u64,
+    /// What the generator has counted before it, for work.
+    at: Generator,
 }
 
 /// A step of LOAD between its first burst and its write.
@@ -530,7 +564,7 @@ impl<'a> Twin<'a> {
         }
         let map = self.config(Unit::Store, &turn).store.expect("configured");
         let bytes = u64::from(map.words) * self.word_bytes();
-        let beats = self.beats(u64::from(map.dram) + turn.n * u64::from(map.pitch), bytes);
+        let beats = self.beats(u64::from(map.dram) + turn.at.n * u64::from(map.pitch), bytes);
         let cycles = map.words.into();
         self.begin(Unit::Store, &turn, claims);
         self.store_read.issue(cycles, StoreStep { word: turn.word, post: turn.steps.post, beats });
@@ -683,17 +717,17 @@ impl<'a> Twin<'a> {
         }
         if let Some((word, steps, _)) = front.running {
             let sync = matches!(self.streams[self.stream][word as usize].action(), Action::Sync(..));
-            return Some(Turn { word, steps, sync, head: false, n: front.next, done: front.done });
+            return Some(Turn { word, steps, sync, head: false, at: front.next });
         }
         if claims.configured[unit as usize] {
             return None;
         }
         let &word = front.queue.front()?;
         match self.streams[self.stream][word as usize].action() {
-            Action::Sync(_, steps) => Some(Turn { word, steps, sync: true, head: true, n: 0, done: 0 }),
+            Action::Sync(_, steps) => Some(Turn { word, steps, sync: true, head: true, at: front.next }),
             Action::Work(_, steps) => {
-                let (n, done) = if steps.resume { (front.next, front.done) } else { (0, 0) };
-                Some(Turn { word, steps, sync: false, head: true, n, done })
+                let at = if steps.resume { front.next } else { Generator::default() };
+                Some(Turn { word, steps, sync: false, head: true, at })
             }
             Action::Configure(_) => unreachable!("R1 has taken it"),
             Action::Halt => unreachable!("HALT goes to no queue"),
@@ -725,11 +759,8 @@ impl<'a> Twin<'a> {
             }
         }
         if !turn.sync {
-            let adds = unit == Unit::Mac && front.active.shape.is_some_and(|shape| shape.add);
-            front.next = if adds { turn.n } else { turn.n + 1 };
-            if let (Unit::Load, Some(src)) = (unit, front.active.src) {
-                front.done = turn.done + u64::from(src.bytes);
-            }
+            front.next = turn.at;
+            front.next.count(unit, &front.active);
         }
         let (_, _, left) = front.running.as_mut().expect("the instruction is running");
         *left -= 1;
@@ -841,7 +872,7 @@ impl<'a> Twin<'a> {
             post: turn.steps.post,
             write_cycles,
             write_port: matches!(dst.memory, Memory::Act | Memory::Pack),
-            beats: self.beats(u64::from(src.dram) + turn.done, bytes),
+            beats: self.beats(u64::from(src.dram) + turn.at.done, bytes),
             bursts: 0,
             arrived: 0,
         }
@@ -856,9 +887,7 @@ impl<'a> Twin<'a> {
 
         let positions = u64::from(mode.pool[0] * mode.pool[1]);
         let tiles = u64::from(table.tiles);
-        let position = turn.n % positions;
-        let channel_tile = turn.n / positions % tiles;
-        let window_tile = turn.n / (positions * tiles);
+        let Generator { position, channel_tile, window_tile, .. } = turn.at;
 
         let whole_words = cols >= lanes;
         let tiles_per_word = if whole_words { 1 } else { lanes.div_ceil(cols) };

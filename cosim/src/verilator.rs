@@ -1,0 +1,270 @@
+//! Builds the machine with Verilator: one program for each hardware point, kept between runs.
+
+use std::ffi::OsString;
+use std::fmt::Write as _;
+use std::fs::{self, File};
+use std::hash::{DefaultHasher, Hash, Hasher};
+use std::io;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output, Stdio};
+
+use qnnsim_isa::HardwarePoint;
+use qnnsim_isa::hardware::PARAMETERS;
+
+/// Oldest Verilator that the sources are known to build with.
+const VERSION_MIN: (u32, u32) = (5, 6);
+
+/// How to get Verilator.
+pub const HOW_TO_INSTALL: &str = "install it, for example with `apt-get install verilator` (5.006 or newer)";
+
+macro_rules! sources {
+    ($($name:literal)*) => { &[$(($name, include_str!(concat!("../../rtl/", $name)))),*] };
+}
+
+/// The machine in SystemVerilog and its test bench, packages first.
+static SOURCES: &[(&str, &str)] = sources! {
+    "isa_pkg.sv"
+    "machine_pkg.sv"
+    "array.sv"
+    "element.sv"
+    "front_end.sv"
+    "load.sv"
+    "mac.sv"
+    "machine.sv"
+    "max_pool_unit.sv"
+    "packer.sv"
+    "row_coordinates.sv"
+    "scratchpad.sv"
+    "semaphores.sv"
+    "sequencer.sv"
+    "store.sv"
+    "thr.sv"
+    "threshold_unit.sv"
+    "tile_counter.sv"
+    "bench/bench.sv"
+    "bench/bench.cpp"
+};
+
+/// The faults that can be planted in the machine: names that the sources ask for.
+pub fn planted_faults() -> Vec<&'static str> {
+    let lines = SOURCES.iter().flat_map(|(_, text)| text.lines());
+    let mut names: Vec<&str> = lines
+        .filter_map(|line| line.trim().strip_prefix("`ifdef "))
+        .filter(|name| name.starts_with("FAULT_"))
+        .collect();
+    names.sort_unstable();
+    names.dedup();
+    names
+}
+
+/// Parameters that say nothing about the machine itself: those of the DRAM's model and of the report.
+const OUTSIDE: [&str; 3] = ["dram.latency", "dram.outstanding", "clock.mhz"];
+
+/// Why there is no machine to run.
+#[derive(Debug, thiserror::Error)]
+pub enum BuildError {
+    /// No `verilator` on the path.
+    #[error("Verilator is not installed")]
+    NotInstalled,
+    /// Too old.
+    #[error("Verilator {found} is too old")]
+    TooOld {
+        /// What `verilator --version` says.
+        found: String,
+    },
+    /// No folder for what is built.
+    #[error("there is no folder to keep what is built: neither QNNSIM_COSIM_DIR nor XDG_CACHE_HOME nor HOME is set")]
+    NoFolder,
+    /// A file cannot be written or read, or a tool not started.
+    #[error("{what}: {error}")]
+    Io {
+        /// What was tried.
+        what: String,
+        /// Why not.
+        error: io::Error,
+    },
+    /// Verilator or the C++ compiler refuse the machine.
+    #[error("{tool} failed:\n{output}")]
+    Tool {
+        /// Which.
+        tool: &'static str,
+        /// What it printed.
+        output: String,
+    },
+}
+
+impl BuildError {
+    /// Whether the machine could be built if Verilator were there.
+    pub fn is_missing(&self) -> bool {
+        matches!(self, BuildError::NotInstalled | BuildError::TooOld { .. })
+    }
+}
+
+fn io_error(what: impl Into<String>) -> impl FnOnce(io::Error) -> BuildError {
+    move |error| BuildError::Io { what: what.into(), error }
+}
+
+/// Verilator and the folder in which machines are kept.
+#[derive(Debug)]
+pub struct Verilator {
+    version: String,
+    folder: PathBuf,
+}
+
+/// The program of one hardware point.
+#[derive(Debug, Clone)]
+pub struct Machine {
+    /// The executable file.
+    pub path: PathBuf,
+    /// The point.
+    pub hardware: HardwarePoint,
+}
+
+impl Verilator {
+    /// Looks for Verilator on the path.
+    ///
+    /// # Errors
+    /// It is not there or too old, or there is no folder for what is built.
+    pub fn find() -> Result<Self, BuildError> {
+        let version = match Command::new("verilator").arg("--version").output() {
+            Ok(output) => String::from_utf8_lossy(&output.stdout).trim().to_owned(),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Err(BuildError::NotInstalled),
+            Err(error) => return Err(io_error("cannot run verilator")(error)),
+        };
+        if parse_version(&version).is_none_or(|version| version < VERSION_MIN) {
+            return Err(BuildError::TooOld { found: version });
+        }
+        Ok(Verilator { version, folder: folder().ok_or(BuildError::NoFolder)? })
+    }
+
+    /// What `verilator --version` says.
+    pub fn version(&self) -> &str {
+        &self.version
+    }
+
+    /// The machine of a hardware point, built unless it is there already. `faults` are names of faults planted in
+    /// the sources, for tests of the comparison itself.
+    ///
+    /// # Errors
+    /// It cannot be built.
+    pub fn machine(&self, hardware: &HardwarePoint, faults: &[&str]) -> Result<Machine, BuildError> {
+        let parameters = parameters(hardware);
+        let mut hasher = DefaultHasher::new();
+        (SOURCES, &parameters, faults, FLAGS, OPTIONS, &self.version).hash(&mut hasher);
+        let place = self.folder.join(format!("{:016x}", hasher.finish()));
+        let machine = Machine { path: place.join("bench"), hardware: hardware.clone() };
+        if machine.path.exists() {
+            return Ok(machine);
+        }
+        let folder = self.folder.display();
+        fs::create_dir_all(&self.folder).map_err(io_error(format!("cannot make `{folder}`")))?;
+        // Whoever comes second waits for the first instead of building the same.
+        let lock_path = place.with_extension("lock");
+        let lock = File::create(&lock_path).map_err(io_error(format!("cannot write `{}`", lock_path.display())))?;
+        lock.lock().map_err(io_error("cannot lock a file of the cache"))?;
+        if machine.path.exists() {
+            return Ok(machine);
+        }
+        let staged = tempfile::Builder::new()
+            .prefix(".build-")
+            .tempdir_in(&self.folder)
+            .map_err(io_error(format!("cannot write in `{folder}`")))?;
+        build(staged.path(), &parameters, faults)?;
+        fs::create_dir_all(&place).map_err(io_error(format!("cannot make `{}`", place.display())))?;
+        fs::rename(staged.path().join("obj/Vbench"), &machine.path).map_err(io_error("cannot keep what was built"))?;
+        Ok(machine)
+    }
+}
+
+/// The major and minor number of `Verilator 5.006 2023-01-22 ...`.
+fn parse_version(text: &str) -> Option<(u32, u32)> {
+    let (major, minor) = text.strip_prefix("Verilator ")?.split_whitespace().next()?.split_once('.')?;
+    Some((major.parse().ok()?, minor.parse().ok()?))
+}
+
+fn folder() -> Option<PathBuf> {
+    let variable = |name| std::env::var_os(name).filter(|value: &OsString| !value.is_empty()).map(PathBuf::from);
+    variable("QNNSIM_COSIM_DIR").or_else(|| {
+        let cache = variable("XDG_CACHE_HOME").or_else(|| Some(variable("HOME")?.join(".cache")))?;
+        Some(cache.join("qnnsim").join("cosim"))
+    })
+}
+
+/// Names and values of the parameters that the sources have.
+fn parameters(hardware: &HardwarePoint) -> Vec<(String, u32)> {
+    let inside = PARAMETERS.iter().zip(hardware.values()).filter(|(p, _)| !OUTSIDE.contains(&p.key));
+    inside.map(|(p, value)| (p.key.replace('.', "_").to_uppercase(), value)).collect()
+}
+
+/// How much the C++ compiler optimizes: a machine runs for seconds, and is built for tens of them.
+const OPTIONS: [&str; 3] = ["OPT_FAST=-O1", "OPT_SLOW=-O0", "OPT_GLOBAL=-O1"];
+
+/// How Verilator translates. Few large files: each of them reads the same long headers.
+const FLAGS: [&str; 12] = [
+    "-O3",
+    "--x-assign",
+    "fast",
+    "--x-initial",
+    "fast",
+    "--noassert",
+    "-Wno-fatal",
+    "-Wno-lint",
+    "--output-split",
+    "200000",
+    "-CFLAGS",
+    "-std=c++17 -I../bench",
+];
+
+fn build(folder: &Path, parameters: &[(String, u32)], faults: &[&str]) -> Result<(), BuildError> {
+    let mut header = String::from("#pragma once\n#include <cstddef>\n");
+    for (name, value) in parameters {
+        writeln!(header, "constexpr size_t {name} = {value};").expect("a String takes any text");
+    }
+    fs::create_dir_all(folder.join("bench")).map_err(io_error("cannot write the sources"))?;
+    for (name, text) in SOURCES.iter().copied().chain([("bench/parameters.h", &header[..])]) {
+        fs::write(folder.join(name), text).map_err(io_error("cannot write the sources"))?;
+    }
+    let mut verilator = Command::new("verilator");
+    verilator.args(["--cc", "--exe", "--top-module", "bench", "--prefix", "Vbench", "--Mdir", "obj"]);
+    verilator.args(FLAGS);
+    verilator.args(parameters.iter().map(|(name, value)| format!("-G{name}={value}")));
+    verilator.args(faults.iter().map(|fault| format!("-D{fault}")));
+    verilator.args(SOURCES.iter().map(|(name, _)| name));
+    run("verilator", verilator.current_dir(folder))?;
+    let mut make = Command::new("make");
+    make.args(["-C", "obj", "-f", "Vbench.mk", "-j", "2"]).args(OPTIONS);
+    // Of an enclosing make, this one is no part.
+    run("make", make.current_dir(folder).env_remove("MAKEFLAGS").env_remove("MFLAGS"))
+}
+
+fn run(tool: &'static str, command: &mut Command) -> Result<(), BuildError> {
+    let Output { status, stdout, stderr } =
+        command.stdin(Stdio::null()).output().map_err(io_error(format!("cannot run {tool}")))?;
+    if status.success() {
+        return Ok(());
+    }
+    let output = String::from_utf8_lossy(&stdout) + String::from_utf8_lossy(&stderr);
+    Err(BuildError::Tool { tool, output: output.into_owned() })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn versions_are_compared_as_numbers() {
+        assert_eq!(parse_version("Verilator 5.006 2023-01-22 rev (Debian 5.006-3)"), Some((5, 6)));
+        assert_eq!(parse_version("Verilator 5.042 2025-11-02 rev"), Some((5, 42)));
+        assert!(parse_version("Verilator 4.038 2020-07-11 rev v4.036").is_some_and(|version| version < VERSION_MIN));
+        assert_eq!(parse_version("something else"), None);
+    }
+
+    #[test]
+    fn latency_and_clock_need_no_other_machine() {
+        let mut point = HardwarePoint::default();
+        let before = parameters(&point);
+        (point.dram_latency, point.dram_outstanding, point.clock_mhz) = (300, 1, 500);
+        assert_eq!(parameters(&point), before);
+        assert!(before.contains(&("MAC_ROWS".to_owned(), 16)) && before.len() == PARAMETERS.len() - 3);
+    }
+}

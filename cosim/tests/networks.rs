@@ -1,0 +1,48 @@
+//! The trained network on the RTL, at points from one element to the default array.
+
+mod common;
+
+use qnnsim_cosim::bench::Bench;
+use qnnsim_cosim::compare::compare;
+use qnnsim_isa::HardwarePoint;
+use qnnsim_isa::hardware::Overrides;
+use qnnsim_tests::{compile, digits, mnist, programs, shared};
+use rayon::prelude::*;
+
+/// A point from `hardware/`, with settings.
+fn point(file: &str, settings: &[&str]) -> HardwarePoint {
+    let path = format!("{}/../hardware/{file}.ron", env!("CARGO_MANIFEST_DIR"));
+    let text = std::fs::read_to_string(&path).unwrap_or_else(|error| panic!("{path}: {error}"));
+    let mut overrides = Overrides::from_ron(&text).unwrap_or_else(|error| panic!("{path}: {error}"));
+    settings.iter().try_for_each(|setting| overrides.set(setting)).expect("settings");
+    overrides.resolve()
+}
+
+/// Images of MNIST, if they are there.
+fn images(count: usize) -> Vec<Vec<u8>> {
+    let pixels = shared().map(|shared| mnist(&shared)).unwrap_or_default();
+    pixels.chunks(28 * 28).take(count).map(<[u8]>::to_vec).collect()
+}
+
+#[test]
+fn the_network_runs_the_same_cold_and_warm() {
+    let Some(verilator) = common::verilator() else { return };
+    let (digits, mnist) = (digits(), images(20));
+    let points: [(&str, &[&str], bool); 6] = [
+        ("16x16x64", &[], true),
+        ("1x1x8", &[], false),
+        ("3x5x24", &[], false),
+        ("4x4x32", &[], true),
+        ("16x16x64_slow_dram", &[], false),
+        ("4x4x32", &["queue.depth=1", "mac.taps=4", "dram.latency=300", "dram.outstanding=1", "acc.banks=1"], false),
+    ];
+    points.par_iter().for_each(|(file, settings, all)| {
+        let program = compile(&programs().join("tcv_w1a1.onnx"), &point(file, settings));
+        let machine = verilator.machine(&program.hardware, &[]).unwrap_or_else(|error| panic!("{error}"));
+        let mut bench = Bench::start(&machine).unwrap_or_else(|error| panic!("{error}"));
+        let more = if *all { &mnist[..] } else { &[] };
+        let images: Vec<&[u8]> = [&digits[3], &digits[7]].into_iter().chain(more).map(Vec::as_slice).collect();
+        let compared = compare(&mut bench, &program, &images).unwrap_or_else(|e| panic!("{file} {settings:?}: {e}"));
+        assert_eq!((compared.images as usize, compared.skipped), (images.len(), 0), "{file} {settings:?}");
+    });
+}
