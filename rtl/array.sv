@@ -66,7 +66,11 @@ module array #(
     for (int unsigned i = 0; i < ROW; i++) begin
       for (int unsigned r = 0; r < MAC_ROWS; r++) prior[r] = turned[r];
       for (int unsigned r = 0; r < MAC_ROWS; r++) begin
+`ifdef FAULT_ROTATION
+        if (rotation[i] && r != MAC_ROWS - 1) turned[r] = prior[(r+(32'd1<<i))%MAC_ROWS];
+`else
         if (rotation[i]) turned[r] = prior[(r+(32'd1<<i))%MAC_ROWS];
+`endif
       end
     end
   end

@@ -160,7 +160,11 @@ module load #(
     else illegal = illegal || (32'(src.bytes) & size_mask) != 0 || src.dram % DRAM_WIDTH != 0
                 || 32'(dst.bank) + 32'(dst.span) > banks;
   end
+`ifdef FAULT_LOAD_BUFFERS
+  assign room = used <= LOAD_BUFFERS;
+`else
   assign room = used < LOAD_BUFFERS;
+`endif
   assign ready = step && !midway && room && slot;
   assign ask = go && room && (midway || (step && !unconfigured && !illegal));
   assign accepted = ask && slot;
@@ -420,7 +424,11 @@ module load #(
     end
     if (clear) pipe <= '0;
   end
+`ifdef FAULT_POST_EARLY
+  assign post = write_last ? current.post : '0;
+`else
   assign post = pipe[LOAD_DEPTH-1] ? posts[LOAD_DEPTH-1] : '0;
+`endif
   assign pipe_empty = !midway && waiting == 0 && pipe == '0;
   assign moving = writing || pipe != '0;
 

@@ -231,12 +231,18 @@ module mac #(
   // All rows share one offset; banks below the remainder hold the next block.
   logic [8:0]         sum, remainder;
   logic               carry;
+  logic [23:0]        block;
   logic signed [43:0] address, address_next;
   assign sum = 9'(tap_y.remainder) + 9'(tap_x.remainder);
   assign carry = 32'(sum) >= MAC_ROWS;
+`ifdef FAULT_BLOCK_CARRY
+  assign block = window;
+`else
+  assign block = window + 24'(carry);
+`endif
   assign remainder = carry ? sum - 9'(MAC_ROWS) : sum;
   assign address = 44'(act.base) + {{24{tap_y.offset[19]}}, tap_y.offset} + {{24{tap_x.offset[19]}}, tap_x.offset}
-                 + (44'(window) + 44'(carry)) * 44'(act.block) + 44'(plane_a) * 44'(act.plane) + 44'(word);
+                 + 44'(block) * 44'(act.block) + 44'(plane_a) * 44'(act.plane) + 44'(word);
   assign address_next = address + 44'(act.block);
 
   // Which rows read, and from which bank: row r from (r + remainder) mod rows.
@@ -269,7 +275,11 @@ module mac #(
   logic [39:0] weight;
   logic        wgt_outside;
   assign weight = 40'(wgt.base) + 40'(tile) * 40'(wgt.tile) + 40'(plane_w) * 40'(wgt.plane) + 40'(k);
+`ifdef FAULT_RANGE
+  assign wgt_outside = active && weight >= 40'(2 * WGT_WORDS);
+`else
   assign wgt_outside = active && weight >= 40'(WGT_WORDS);
+`endif
   assign wgt_address = weight[19:0];
   always_comb begin
     for (int unsigned c = 0; c < MAC_COLS; c++) wgt_read[c] = active && !wgt_outside && c < 32'(columns);
@@ -357,7 +367,11 @@ module mac #(
     array_shift <= k == '0 && wave != '0 && (plane_a == '0 || 4'(plane_w) == shape.w - 4'd1);
     array_negate <= (shape.signed_ && !shape.byte_ && plane_a == '0)
                  ^ (shape.kind == isa_pkg::MAC_SHAPE_KIND_SIGNED && plane_w == '0);
+`ifdef FAULT_ROW_SUM
+    array_sum_valid <= active;
+`else
     array_sum_valid <= active && plane_w == '0;
+`endif
     array_sum_shift <= k == '0 && plane_a != '0;
     array_sum_negate <= shape.signed_ && !shape.byte_ && plane_a == '0;
     array_last <= last;

@@ -61,6 +61,11 @@ module machine #(
   localparam int unsigned BUFFER = machine_pkg::index_bits(THR_BUFFERS);
   localparam int unsigned LANE_BYTES = machine_pkg::maximum(MAC_LANES / 8, 10);
   localparam int unsigned BUFFER_LANES = machine_pkg::maximum(MAC_COLS / MAC_LANES, 1) * MAC_LANES;
+`ifdef FAULT_THRESHOLD_STAGE
+  localparam int unsigned THR_STAGES = THR_DEPTH + 1;
+`else
+  localparam int unsigned THR_STAGES = THR_DEPTH;
+`endif
   localparam int unsigned LD = 0, MAC = 1, THR = 2, ST = 3;
 
   // ---- State of the whole ----
@@ -170,6 +175,14 @@ module machine #(
   logic [BANK-1:0]        array_bank;
   logic [2:0]             mac_cause;
 
+  // STORE comes before MAC.
+  logic mac_port_free;
+`ifdef FAULT_READ_PORT
+  assign mac_port_free = !store_holds;
+`else
+  assign mac_port_free = !store_holds && !issue[ST];
+`endif
+
   mac #(
       .MAC_ROWS(MAC_ROWS), .MAC_COLS(MAC_COLS), .MAC_LANES(MAC_LANES), .MAC_DEPTH(MAC_DEPTH), .MAC_TAPS(MAC_TAPS),
       .ACC_BANKS(ACC_BANKS), .ACT_WORDS(ACT_WORDS), .WGT_WORDS(WGT_WORDS)
@@ -177,7 +190,7 @@ module machine #(
       .clk, .clear, .configure(configure[MAC]), .configure_word(configure_word[MAC]), .step(step[MAC]),
       .step_first(step_first[MAC]), .step_resume(step_resume[MAC]), .step_post(step_post[MAC]), .issue(issue[MAC]),
       .stage_free(stage_free[MAC]), .pipe_empty(pipe_empty[MAC]), .post(post[MAC]),
-      .port_free(!store_holds && !issue[ST]), .act_read(mac_read), .act_address(mac_address), .wgt_read, .wgt_address,
+      .port_free(mac_port_free), .act_read(mac_read), .act_address(mac_address), .wgt_read, .wgt_address,
       .array_valid, .array_rotation, .array_row_used, .array_row_inside, .array_pad, .array_lanes, .array_columns,
       .array_byte_mode, .array_byte_signed, .array_start, .array_shift, .array_negate, .array_sum_valid,
       .array_sum_shift, .array_sum_negate, .array_last, .array_add, .array_bank, .last(mac_last),
@@ -227,9 +240,17 @@ module machine #(
   logic                    thr_write_issue, thr_write_last, drain_last, completes, thr_write_fault;
   logic [2:0]              thr_cause;
 
+  // LOAD comes before THR.
+  logic thr_port_free;
+`ifdef FAULT_WRITE_PORT
+  assign thr_port_free = !load_holds;
+`else
+  assign thr_port_free = !load_holds && !load_claim;
+`endif
+
   thr #(
       .MAC_ROWS(MAC_ROWS), .MAC_COLS(MAC_COLS), .MAC_LANES(MAC_LANES), .MAC_DEPTH(MAC_DEPTH), .ACC_BANKS(ACC_BANKS),
-      .ACT_WORDS(ACT_WORDS), .THR_COLS(THR_COLS), .THR_DEPTH(THR_DEPTH), .THR_BUFFERS(THR_BUFFERS),
+      .ACT_WORDS(ACT_WORDS), .THR_COLS(THR_COLS), .THR_DEPTH(THR_STAGES), .THR_BUFFERS(THR_BUFFERS),
       .THR_WORDS(THR_WORDS)
   ) thr (
       .clk, .clear, .go, .configure(configure[THR]), .configure_word(configure_word[THR]), .step(step[THR]),
@@ -237,7 +258,7 @@ module machine #(
       .stage_free(stage_free[THR]), .pipe_empty(pipe_empty[THR]), .post(post[THR]), .drain, .drain_bank, .drain_group,
       .thr_read, .thr_address, .unit_valid, .unit_kind, .unit_bipolar, .unit_invert_top, .unit_fraction, .unit_bits,
       .unit_first, .unit_pass, .unit_plane, .pool_valid, .pool_plane, .pool_group, .pool_in_word, .pool_buffer,
-      .pool_first, .pool_signed, .pool_left_out, .port_free(!load_holds && !load_claim), .holds_port(thr_holds),
+      .pool_first, .pool_signed, .pool_left_out, .port_free(thr_port_free), .holds_port(thr_holds),
       .write_buffer, .write_plane, .write_word, .write_lanes, .act_write(thr_write), .act_address(thr_write_address),
       .act_row(thr_write_row), .write_issue(thr_write_issue), .write_last(thr_write_last), .drain_last, .completes, .moving(thr_moving),
       .fault_cause(thr_cause), .write_fault(thr_write_fault)
@@ -248,7 +269,7 @@ module machine #(
   for (genvar r = 0; r < MAC_ROWS; r++) begin : g_row
     logic [THR_COLS-1:0] codes;
     for (genvar i = 0; i < THR_COLS; i++) begin : g_column
-      threshold_unit #(.THR_DEPTH(THR_DEPTH)) threshold_unit (
+      threshold_unit #(.THR_DEPTH(THR_STAGES)) threshold_unit (
           .clk, .acc(drained[32*(r*THR_COLS+i)+:32]), .row_sum(drained_sums[32*r+:32]),
           .entry_a(thr_data[80*i+:48]), .entry_b(thr_data[80*i+48+:32]), .valid(unit_valid), .kind(unit_kind),
           .bipolar(unit_bipolar), .invert_top(unit_invert_top), .fraction(unit_fraction), .bits(unit_bits),

@@ -31,7 +31,11 @@ module packer #(
       word[8*b+:8] = shifted[8*b+:8];
       if (pack) begin
         word[8*b+:8] = shifted[8*b+:8] ^ flip;
+`ifdef FAULT_PACK_EDGE
+        if (place < 0 || place > $signed({8'd0, row_bytes})) word[8*b+:8] = pad;
+`else
         if (place < 0 || place >= $signed({8'd0, row_bytes})) word[8*b+:8] = pad;
+`endif
         if (32'(window_byte) + b >= 32'(window_bytes)) word[8*b+:8] = '0;
       end
     end

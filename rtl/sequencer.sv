@@ -46,7 +46,11 @@ module sequencer #(
   assign present = count != 0;
   assign head_cfg = word[3:0] == isa_pkg::OP_CFG;
   assign head_sync = word[3:0] == isa_pkg::OP_SYNC;
+`ifdef FAULT_QUEUE_ROOM
+  assign full = count + 32'(!pop) > QUEUE_DEPTH;
+`else
   assign full = count == QUEUE_DEPTH;
+`endif
 
   // The instruction whose steps are being issued. Work and SYNC have these operands at the same bits.
   isa_pkg::mac_t operands;

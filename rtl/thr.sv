@@ -187,7 +187,11 @@ module thr #(
   assign interval_x = from_shadow ? shadow_x[position_x] : active_x[position_x];
   always_comb begin
     for (int unsigned r = 0; r < MAC_ROWS; r++) begin
+`ifdef FAULT_POOL_POSITION
+      left_out[r] = mode.masked && rows_used[r] && r == 0
+`else
       left_out[r] = mode.masked && rows_used[r]
+`endif
           && (rows_y[13*r+:13] < 13'(interval_y[23:12]) || rows_y[13*r+:13] > 13'(interval_y[11:0])
               || rows_x[12*r+:12] < interval_x[23:12] || rows_x[12*r+:12] > interval_x[11:0]);
     end

@@ -55,7 +55,7 @@ module threshold_unit #(
   assign node_before = first ? '0 : node;
   assign here = pass == node_before;
 `ifdef FAULT_TABLE_TIES
-  assign met = entry_b[31] ? value < $signed(threshold) : value > $signed(threshold);
+  assign met = entry_b[31] ? 51'(value) < threshold : 51'(value) > threshold;
 `else
   assign met = entry_b[31] ? 51'(value) <= threshold : 51'(value) >= threshold;
 `endif

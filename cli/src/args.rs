@@ -328,23 +328,23 @@ pub struct CosimArgs {
     pub random: Option<u64>,
 
     /// Random hardware points that they run on, in turn.
-    #[arg(long, value_name = "P", default_value = "4", requires = "random", value_parser = RangedU64ValueParser::<u64>::new().range(1..=1000))]
+    #[arg(long, value_name = "P", default_value = "4", conflicts_with = "program", value_parser = RangedU64ValueParser::<u64>::new().range(1..=1000))]
     pub points: u64,
 
     /// Seed of points and programs.
-    #[arg(long, value_name = "S", default_value = "0", requires = "random")]
+    #[arg(long, value_name = "S", default_value = "0", conflicts_with = "program")]
     pub seed: u64,
 
     /// Run one of the random programs alone, by its number.
-    #[arg(long, value_name = "I", requires = "random")]
+    #[arg(long, value_name = "I", conflicts_with = "program")]
     pub case: Option<u64>,
 
     /// Draw programs with a fault, and compare how they trap.
-    #[arg(long, requires = "random")]
+    #[arg(long, conflicts_with = "program")]
     pub traps: bool,
 
     /// Threads, by default one a core.
-    #[arg(long, value_name = "J", requires = "random", value_parser = RangedU64ValueParser::<usize>::new().range(1..=256))]
+    #[arg(long, value_name = "J", conflicts_with = "program", value_parser = RangedU64ValueParser::<usize>::new().range(1..=256))]
     pub jobs: Option<usize>,
 
     /// How the report is written.

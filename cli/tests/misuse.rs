@@ -4,10 +4,10 @@ mod common;
 
 use std::process::Stdio;
 
-use common::{Bench, MAP, idx, npy, vector};
+use common::{Bench, MAP, Outcome, idx, npy, vector};
 use qnnsim_isa::program::seal;
 
-const COMMANDS: [&str; 7] = ["compile", "run", "eval", "asm", "disasm", "inspect", "hw"];
+const COMMANDS: [&str; 8] = ["compile", "run", "eval", "asm", "disasm", "inspect", "hw", "cosim"];
 
 #[test]
 fn every_command_has_help_with_examples() {
@@ -261,4 +261,19 @@ fn a_value_that_is_no_number_is_refused() {
     bench.write("nan.npy", npy("{'descr': '<f4', 'fortran_order': False, 'shape': (1, 1, 1, 4), }", &numbers));
     let message = bench.misuse("run p.bin --input nan.npy");
     assert!(message.contains("value 2 of image 0 is not a number (NaN)"), "{message}");
+}
+
+#[test]
+fn without_verilator_the_user_is_told_how_to_get_it() {
+    let bench = Bench::new();
+    bench.program("p.bin", &vector());
+    for words in ["cosim p.bin", "cosim --random 1"] {
+        let output = bench.command(words).env("PATH", bench.path("")).output().expect("the binary starts");
+        let outcome = Outcome::of(output);
+        assert_eq!((outcome.code, &outcome.out[..]), (2, ""), "{words}: {}", outcome.err);
+        assert!(outcome.err.contains("Verilator is not installed"), "{words}: {}", outcome.err);
+        assert!(outcome.err.contains("apt-get install verilator"), "{words}: {}", outcome.err);
+    }
+    let message = bench.misuse("cosim p.bin --traps");
+    assert!(message.contains("cannot be used with"), "{message}");
 }

@@ -143,7 +143,8 @@ pub struct Outcome {
 }
 
 impl Outcome {
-    fn of(output: Output) -> Self {
+    /// Of a command that has ended.
+    pub fn of(output: Output) -> Self {
         let text = |bytes| String::from_utf8(bytes).expect("UTF-8");
         let code = output.status.code().expect("no signal");
         Outcome { code, out: text(output.stdout), err: text(output.stderr) }
