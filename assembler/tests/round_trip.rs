@@ -181,18 +181,19 @@ prop_compose! {
 fn scatter(program: &mut Program, gaps: &[u32], turn: usize) {
     let output_bytes = program.output_bytes() as u32;
     let input_bytes = program.input.shape.values() as u32;
-    let mut regions: Vec<(&mut u32, u32)> = vec![
-        (&mut program.cold.dram, 16 * program.cold.words.len() as u32),
-        (&mut program.warm.dram, 16 * program.warm.words.len() as u32),
-        (&mut program.input.dram, input_bytes),
-        (&mut program.output.dram, output_bytes),
+    // Address, bytes, and of what the address is a multiple.
+    let mut regions: Vec<(&mut u32, u32, u32)> = vec![
+        (&mut program.cold.dram, 16 * program.cold.words.len() as u32, 16),
+        (&mut program.warm.dram, 16 * program.warm.words.len() as u32, 16),
+        (&mut program.input.dram, input_bytes, 1),
+        (&mut program.output.dram, output_bytes, 1),
     ];
-    regions.extend(program.data.iter_mut().map(|s| (&mut s.dram, s.bytes.len() as u32)));
+    regions.extend(program.data.iter_mut().map(|s| (&mut s.dram, s.bytes.len() as u32, 1)));
     let count = regions.len();
     regions.rotate_left(turn % count);
     let mut next = 0;
-    for ((address, bytes), gap) in regions.into_iter().zip(gaps) {
-        *address = next + gap;
+    for ((address, bytes, unit), gap) in regions.into_iter().zip(gaps) {
+        *address = (next + gap).next_multiple_of(unit);
         next = *address + bytes;
     }
 }
