@@ -107,7 +107,7 @@ module array #(
   if (MAC_DEPTH == 1) begin : g_direct
     assign term = control;
   end else begin : g_pipe
-    control_t stages[MAC_DEPTH-1];
+    logic [$bits(control)-1:0] stages[MAC_DEPTH-1];
     always_ff @(posedge clk) begin
       stages[0] <= control;
       for (int unsigned i = 1; i < MAC_DEPTH - 1; i++) stages[i] <= stages[i-1];

@@ -181,13 +181,17 @@ module load #(
     logic [6:0]  bursts;
     logic [15:0] post;
   } step_t;
-  step_t            steps[LOAD_BUFFERS];
-  isa_pkg::ld_dst_t steps_dst[LOAD_BUFFERS], current_dst;
+  isa_pkg::ld_dst_t current_dst;
   /* verilator lint_off UNUSEDSIGNAL */      // The row's width is known by its bytes.
-  isa_pkg::ld_row_t steps_row[LOAD_BUFFERS], current_row;
+  isa_pkg::ld_row_t current_row;
   /* verilator lint_on UNUSEDSIGNAL */
-  isa_pkg::ld_map_t steps_map[LOAD_BUFFERS], current_map;
+  isa_pkg::ld_map_t current_map;
   step_t           pending, current;         // The step midway; the one that is written.
+  // Plain vectors: yosys takes an array of structs for a single one.
+  logic [$bits(current)-1:0]     steps[LOAD_BUFFERS];
+  logic [$bits(current_dst)-1:0] steps_dst[LOAD_BUFFERS];
+  logic [$bits(current_row)-1:0] steps_row[LOAD_BUFFERS];
+  logic [$bits(current_map)-1:0] steps_map[LOAD_BUFFERS];
   logic [STEP-1:0] steps_head, steps_tail;
   logic [31:0]     waiting;                  // Steps whose last burst is accepted.
   logic [31:0]     arrived;                  // Bursts that have arrived and are not written.

@@ -67,8 +67,10 @@ module mac #(
   isa_pkg::mac_act_t   shadow_act, active_act, act;
   isa_pkg::mac_wgt_t   shadow_wgt, active_wgt, wgt;
   logic                shape_set, act_set, wgt_set;
-  tap_t                shadow_y[MAC_TAPS], active_y[MAC_TAPS];
-  tap_t                shadow_x[MAC_TAPS], active_x[MAC_TAPS];
+  // Plain vectors: yosys takes an array of structs for a single one.
+  tap_t                   tap_y, tap_x;
+  logic [$bits(tap_y)-1:0] shadow_y[MAC_TAPS], active_y[MAC_TAPS];
+  logic [$bits(tap_x)-1:0] shadow_x[MAC_TAPS], active_x[MAC_TAPS];
   logic [MAC_TAPS-1:0] y_set, x_set;
 
   isa_pkg::mac_ytap_t taps;  // Both groups have the same fields.
@@ -216,7 +218,6 @@ module mac #(
   // ---- Addresses ----
 
   logic [10:0] y_entry, x_entry;
-  tap_t        tap_y, tap_x;
   assign y_entry = 11'(position_y) * 11'(shape.step_y) + 11'(ky);
   assign x_entry = 11'(position_x) * 11'(shape.step_x) + 11'(kx);
   always_comb begin

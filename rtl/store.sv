@@ -155,10 +155,11 @@ module store #(
     logic [11:0] words;
     logic [15:0] post;
   } burst_t;
-  burst_t              bursts[STORE_BUFFERS];
   /* verilator lint_off UNUSEDSIGNAL */  // Each stage looks at a part of a burst's record.
   burst_t              asking, sending;
   /* verilator lint_on UNUSEDSIGNAL */
+  // Plain vectors: yosys takes an array of structs for a single one.
+  logic [$bits(asking)-1:0] bursts[STORE_BUFFERS];
   logic [BUFFER-1:0]   filling, ask_buffer, send_buffer, reading_buffer;
   logic                arriving, arriving_last;
   logic [11:0]         arriving_word;

@@ -319,7 +319,9 @@ module thr #(
     logic                is_signed;
     logic [MAC_ROWS-1:0] left_out;
   } pool_t;
-  pool_t                pools[THR_DEPTH], pool;
+  // Plain vectors: yosys takes an array of structs for a single one.
+  pool_t                   pool;
+  logic [$bits(pool)-1:0] pools[THR_DEPTH];
   logic [THR_DEPTH-1:0] emitting, pipe, completing;
   assign pool = pools[THR_DEPTH-1];
 
@@ -370,8 +372,10 @@ module thr #(
     logic [9:0]         lanes;       // Lanes in use.
     logic [13:0]        first_word;  // Number of its first word within a pixel.
   } word_t;
-  word_t              words[THR_BUFFERS], word;
-  isa_pkg::pool_dst_t words_dst[THR_BUFFERS], word_dst;
+  word_t                      word;
+  isa_pkg::pool_dst_t         word_dst;
+  logic [$bits(word)-1:0]     words[THR_BUFFERS];
+  logic [$bits(word_dst)-1:0] words_dst[THR_BUFFERS];
   logic [BUFFER-1:0] words_head, words_tail;
   logic [9:0]        lanes_used;
   logic [13:0]       first_word, words_begun;

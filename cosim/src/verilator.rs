@@ -190,8 +190,8 @@ fn folder() -> Option<PathBuf> {
     })
 }
 
-/// Names and values of the parameters that the sources have.
-fn parameters(hardware: &HardwarePoint) -> Vec<(String, u32)> {
+/// Names and values of the parameters that the sources have, which know nothing of DRAM's latency and of the clock.
+pub fn parameters(hardware: &HardwarePoint) -> Vec<(String, u32)> {
     let inside = PARAMETERS.iter().zip(hardware.values()).filter(|(p, _)| !OUTSIDE.contains(&p.key));
     inside.map(|(p, value)| (p.key.replace('.', "_").to_uppercase(), value)).collect()
 }
