@@ -10,7 +10,7 @@ use qnnsim_isa::descriptor::{Code, HostOp, InputDescriptor, MapShape, OutputDesc
 
 use crate::build::MAX_CHANNELS;
 use crate::diagnostic::Diagnostic;
-use crate::graph::{Graph, Node};
+use crate::graph::{Graph, Node, ValueId};
 use crate::import::ImportOptions;
 use crate::ir::{Activation, Conv, Layer, MapId, Network, Pool, Steps, Weights};
 use crate::limits;
@@ -21,8 +21,9 @@ use crate::sign::codes;
 use crate::steps;
 use crate::tensor::{Array, Codes, Tensor};
 
-/// Makes the integer network of a graph, or says all that stands against it.
-pub fn lower(graph: &Graph, options: &ImportOptions) -> Result<Network, Vec<Diagnostic>> {
+/// Makes the integer network of a graph, with the graph's value that each of its maps stands for, or says all that
+/// stands against it.
+pub fn lower(graph: &Graph, options: &ImportOptions) -> Result<(Network, Vec<ValueId>), Vec<Diagnostic>> {
     let mut budget = Budget::default();
     let chain = Chain::of(graph, &mut budget).map_err(|error| vec![error])?;
     let mut errors = Vec::new();
@@ -57,7 +58,11 @@ pub fn lower(graph: &Graph, options: &ImportOptions) -> Result<Network, Vec<Diag
         Ok(OutputDescriptor { name, shape: map, code, ops, classes, dram: 0 })
     });
     match (input, output) {
-        (Ok(input), Ok(output)) if errors.is_empty() => Ok(Network { name: graph.name.clone(), input, layers, output }),
+        (Ok(input), Ok(output)) if errors.is_empty() => {
+            let read = chain.stages.iter().map(|stage| stage.node.inputs[0].expect("a layer reads a map"));
+            let maps = read.chain([graph.output]).collect();
+            Ok((Network { name: graph.name.clone(), input, layers, output }, maps))
+        }
         (_, output) => {
             errors.extend(output.err());
             Err(errors)

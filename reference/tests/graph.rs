@@ -8,7 +8,6 @@ use common::{Model, float, int, ints};
 use proptest::prelude::*;
 use qnnsim_compiler::import::Import;
 use qnnsim_compiler::limits::POOL_PLACE;
-use qnnsim_compiler::ops::Op;
 use qnnsim_reference::evaluate;
 
 /// What leads from accumulators to codes.
@@ -282,17 +281,14 @@ proptest! {
 
     #[test]
     fn maps_are_the_integers_of_tensors(case in case(), pixels in any::<u32>()) {
-        let Some(Import { graph, network, .. }) = import(&case) else { return Ok(()) };
+        let Some(Import { graph, network, maps: values, .. }) = import(&case) else { return Ok(()) };
         let mut noise = Noise(pixels);
         let input = noise.list(case.input.iter().product(), 140.0);
         let input: Vec<f64> = input.iter().map(|&x| f64::from(x)).collect();
         let codes: Vec<i64> = input.iter().map(|&x| network.input.quantizer.quantize(x).0).collect();
         let maps = evaluate(&network, &codes);
         let tensors = graph.eval(&input).unwrap();
-        // What each layer reads is what the one before it made.
-        let layer = |op: &Op| matches!(op, Op::Conv(_) | Op::MatMul | Op::Gemm(_));
-        let reads = graph.nodes.iter().filter(|node| layer(&node.op)).map(|node| node.inputs[0].unwrap());
-        let names: Vec<_> = reads.chain([graph.output]).map(|id| graph.value(id).name.as_str()).collect();
+        let names: Vec<_> = values.iter().map(|&id| graph.value(id).name.as_str()).collect();
         prop_assert_eq!(names.len(), maps.len());
         for (name, map) in names.iter().zip(&maps) {
             let tensor = &tensors[name];
