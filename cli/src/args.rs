@@ -110,14 +110,15 @@ Examples:
   qnnsim compile programs/tcv_w1a1.onnx -o tcv.bin --pixel-offset -128
   qnnsim compile model.onnx -o model.bin --sample digit.png --classes zero,one,two
   qnnsim compile model.onnx -o model.bin --hw small.ron --set mac.cols=32 --set acc.banks=3
-  qnnsim compile model.onnx --emit plan")]
+  qnnsim compile model.onnx --emit plan
+  qnnsim compile model.onnx --explain              # could float32 give other codes?")]
 pub struct CompileArgs {
     /// The trained network, a QONNX file.
     #[arg(value_name = "MODEL.onnx")]
     pub model: PathBuf,
 
-    /// The program file to write; may be left out with --emit.
-    #[arg(short, long, value_name = "PROG.bin", required_unless_present = "emit")]
+    /// The program file to write; may be left out with --emit and --explain.
+    #[arg(short, long, value_name = "PROG.bin", required_unless_present_any = ["emit", "explain"])]
     pub output: Option<PathBuf>,
 
     #[command(flatten)]
@@ -146,6 +147,14 @@ pub struct CompileArgs {
     /// Print a stage of the compiler.
     #[arg(long, value_name = "STAGE")]
     pub emit: Option<Stage>,
+
+    /// Show by layer how near an accumulator comes to a change of its code, and whether float32 could differ.
+    #[arg(long, conflicts_with = "emit")]
+    pub explain: bool,
+
+    /// How --explain writes.
+    #[arg(long, value_enum, default_value = "table", requires = "explain")]
+    pub format: Format,
 
     /// Read a BipolarQuant whose input cannot be negative as a 1-bit unsigned quantizer.
     ///

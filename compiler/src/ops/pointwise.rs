@@ -89,7 +89,6 @@ impl Pointwise {
 
     /// Real inputs to the real output, or to the integer of a quantizer.
     pub fn apply(self, v: &[f64]) -> f64 {
-        let sign = |x: f64| if x >= 0.0 { 1.0 } else { -1.0 };
         match self {
             Pointwise::Add => v[0] + v[1],
             Pointwise::Sub => v[0] - v[1],
@@ -98,14 +97,33 @@ impl Pointwise {
             Pointwise::Relu => v[0].max(0.0),
             Pointwise::Normalize { epsilon } => (v[0] - v[3]) / (v[4] + epsilon).sqrt() * v[1] + v[2],
             Pointwise::BipolarQuant => sign(v[0]),
-            Pointwise::Quant { rounding, .. } => {
-                let x = v[0] / v[1] + v[2];
-                match self.codes(v[3]) {
-                    Codes::Bipolar => sign(x),
-                    codes => rounding.round(x.clamp(codes.min() as f64, codes.max() as f64)),
-                }
-            }
+            Pointwise::Quant { .. } => self.code(v[0] / v[1] + v[2], v[3]),
         }
+    }
+
+    /// What a quantizer of this bit width makes of a value in steps of its scale.
+    pub fn code(self, x: f64, bits: f64) -> f64 {
+        match (self, self.codes(bits)) {
+            (Pointwise::Quant { rounding, .. }, codes @ Codes::Int { .. }) => {
+                rounding.round(x.clamp(codes.min() as f64, codes.max() as f64))
+            }
+            _ => sign(x),
+        }
+    }
+
+    /// How far the value that a quantizer rounds is from where the code would be another, in steps of its scale;
+    /// infinite if it has one code only. The inputs are as in [`Pointwise::apply`].
+    pub fn boundary_distance(self, v: &[f64]) -> f64 {
+        let codes = self.codes(v.get(3).copied().unwrap_or(1.0));
+        let (Pointwise::Quant { rounding, .. }, Codes::Int { .. }) = (self, codes) else {
+            return (v[0] / v[1]).abs();
+        };
+        let x = v[0] / v[1] + v[2];
+        // Boundary k lies between the codes k - 1 and k; the nearest is one of the few around the value.
+        let (first, last) = (codes.min() as f64 + 1.0, codes.max() as f64);
+        let near = x.floor().clamp(first, last.max(first));
+        let around = [near - 1.0, near, near + 1.0, near + 2.0].into_iter().filter(|k| (first..=last).contains(k));
+        around.map(|k| (x - rounding.boundary(k)).abs()).fold(f64::INFINITY, f64::min)
     }
 
     /// Whether the output rises (1), falls (-1) or stays (0) with input `data`, the others being as
@@ -221,6 +239,10 @@ impl Pointwise {
             }
         }
     }
+}
+
+fn sign(x: f64) -> f64 {
+    if x >= 0.0 { 1.0 } else { -1.0 }
 }
 
 fn infer_normalize(inputs: &Operands, epsilon: f64) -> Result<Vec<usize>, Diagnostic> {
