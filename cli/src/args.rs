@@ -42,6 +42,8 @@ pub enum Command {
     Inspect(InspectArgs),
     /// Show a hardware point: every parameter and its value.
     Hw(HwArgs),
+    /// Compare a program with its model: simulator, integer reference and the graph on real values, layer by layer.
+    Verify(VerifyArgs),
     /// Run the machine's RTL and compare it with the simulator, cycle by cycle and bit by bit.
     Cosim(CosimArgs),
 }
@@ -305,6 +307,47 @@ pub struct HwArgs {
     /// How it is written.
     #[arg(long, value_enum, default_value = "table")]
     pub format: PointFormat,
+}
+
+/// `qnnsim verify`.
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  qnnsim verify model.onnx model.bin --images images.idx.gz --limit 100
+  qnnsim verify model.onnx model.bin --images images.npy --float32
+  qnnsim verify model.onnx model.bin --images digit.png --format json
+
+The simulator must equal the integer reference in every value of every map. Where the graph on real values differs, the
+difference is a tie if rounding can reach the other side of the quantizer's boundary; anything else is an error, exit
+code 1. Each layer begins with the reference's map, so that ties do not pile up.")]
+pub struct VerifyArgs {
+    /// The trained network, a QONNX file.
+    #[arg(value_name = "MODEL.onnx")]
+    pub model: PathBuf,
+
+    /// The program file made from it.
+    #[arg(value_name = "PROG.bin")]
+    pub program: PathBuf,
+
+    /// The images: IDX, IDX.gz, npy, or one PNG.
+    #[arg(long, value_name = "FILE")]
+    pub images: PathBuf,
+
+    /// Only the first N images.
+    #[arg(long, value_name = "N", value_parser = RangedU64ValueParser::<u64>::new().range(1..))]
+    pub limit: Option<u64>,
+
+    /// Evaluate the graph in float32, as frameworks do, and not in double precision.
+    #[arg(long)]
+    pub float32: bool,
+
+    /// As for `compile`, if the program was compiled with it.
+    #[arg(long = "unsigned-1bit-relu")]
+    pub unsigned_1bit_relu: bool,
+
+    /// How the report is written.
+    #[arg(long, value_enum, default_value = "table")]
+    pub format: Format,
 }
 
 /// `qnnsim cosim`.

@@ -23,6 +23,7 @@ fn main() -> ExitCode {
         Command::Disasm(args) => commands::disasm::run(&args),
         Command::Inspect(args) => commands::inspect::run(&args),
         Command::Hw(args) => commands::hw::run(&args),
+        Command::Verify(args) => commands::verify::run(&args),
         Command::Cosim(args) => commands::cosim::run(&args),
     };
     match result {

@@ -4,12 +4,13 @@
 //! question what codes other arithmetic could give.
 
 use crate::ops::pointwise::Pointwise;
+use crate::tensor::Precision;
 
 /// The operators behind a layer, with their constants.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Epilogue {
     /// Real size of one step of the map that the layer reads.
-    pub(crate) data_scale: f64,
+    pub data_scale: f64,
     /// Real size of one step of the weights, for each output channel or for all.
     pub(crate) weight_scale: Vec<f64>,
     /// Products that one accumulator sums up.
@@ -35,15 +36,6 @@ pub struct Channel {
     weight_scale: f64,
     products: usize,
     steps: Vec<(Pointwise, usize, Vec<f64>)>,
-}
-
-/// Floating-point arithmetic in which a framework may evaluate the model, node by node, sums in any order.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Precision {
-    /// IEEE 754 binary32, as frameworks compute.
-    Single,
-    /// IEEE 754 binary64.
-    Double,
 }
 
 /// All values that an evaluation in other arithmetic can give.
@@ -163,7 +155,7 @@ impl Channel {
                     let off = (precision.round(arguments[*data] / arguments[1]) - x * x_unit / exact[1]).abs();
                     worst = worst.max(off);
                 }
-                precision.apply(*op, arguments)
+                results(*op, arguments, precision)
             });
             arguments.copy_from_slice(&exact);
             arguments[*data] = x * x_unit;
@@ -180,10 +172,10 @@ impl Channel {
 
     /// Bound of the error of an accumulator's real value: 0 if all sums are exact.
     fn sum_error(&self, acc: i64, (low, high): (i64, i64), precision: Precision) -> f64 {
-        let digits = precision.digits();
         // Products and partial sums are integers times the scales, so they are exact if they have few enough digits.
         let integer_bits = 64 - (high - low).unsigned_abs().leading_zeros();
-        if integer_bits + significant_bits(self.data_scale) + significant_bits(self.weight_scale) <= digits {
+        if integer_bits + significant_bits(self.data_scale) + significant_bits(self.weight_scale) <= precision.digits()
+        {
             return 0.0;
         }
         // Of products that add up to `acc`, the positive ones sum up to at most `high` and the others to `low`.
@@ -191,48 +183,24 @@ impl Channel {
         // Two roundings of scales that are no floats themselves, two of real values, one of the product, those of the
         // sum, and one in reserve for the products of small numbers here.
         let roundings = self.products as f64 + 5.0;
-        roundings * 2f64.powi(-(digits as i32)) * sizes * (self.data_scale * self.weight_scale)
+        roundings * precision.rounding() * sizes * (self.data_scale * self.weight_scale)
     }
 }
 
-impl Precision {
-    /// Binary digits of the significand.
-    fn digits(self) -> u32 {
-        match self {
-            Precision::Single => f32::MANTISSA_DIGITS,
-            Precision::Double => f64::MANTISSA_DIGITS,
+/// The least and the greatest result of an operator, whose arguments are numbers of this precision.
+fn results(op: Pointwise, arguments: &[f64], precision: Precision) -> (f64, f64) {
+    let result = op.apply_in(arguments, precision);
+    match op {
+        Pointwise::Normalize { epsilon } if precision == Precision::Single => {
+            // Frameworks make one factor and one offset of the parameters, or subtract, divide and multiply: at most
+            // eight roundings each of these sizes.
+            let exact = op.apply(arguments);
+            let gain = arguments[1] / (arguments[4] + epsilon).sqrt();
+            let sizes = (arguments[0] * gain).abs() + (arguments[3] * gain).abs() + arguments[2].abs();
+            let error = 8.0 * precision.rounding() * sizes;
+            (precision.round(exact - error), precision.round(exact + error))
         }
-    }
-
-    fn round(self, x: f64) -> f64 {
-        match self {
-            Precision::Single => f64::from(x as f32),
-            Precision::Double => x,
-        }
-    }
-
-    /// The least and the greatest result of an operator, whose arguments are numbers of this precision. Of one
-    /// operation in doubles, rounded to a float, the result is that in floats (Figueroa, When is double rounding
-    /// innocuous, 1995).
-    fn apply(self, op: Pointwise, arguments: &[f64]) -> (f64, f64) {
-        let exact = op.apply(arguments);
-        match op {
-            Pointwise::Normalize { epsilon } if self == Precision::Single => {
-                // Frameworks make one factor and one offset of the parameters, or subtract, divide and multiply: at most
-                // eight roundings each of these sizes.
-                let gain = arguments[1] / (arguments[4] + epsilon).sqrt();
-                let sizes = ((arguments[0] * gain).abs() + (arguments[3] * gain).abs()) + arguments[2].abs();
-                let error = 8.0 * 2f64.powi(-(self.digits() as i32)) * sizes;
-                (self.round(exact - error), self.round(exact + error))
-            }
-            Pointwise::Quant { .. } if self == Precision::Single => {
-                // The quotient is a float, and so is its sum with the zero point.
-                let quotient = self.round(arguments[0] / arguments[1]);
-                let code = op.code(self.round(quotient + arguments[2]), arguments[3]);
-                (code, code)
-            }
-            _ => (self.round(exact), self.round(exact)),
-        }
+        _ => (result, result),
     }
 }
 

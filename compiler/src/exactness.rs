@@ -7,9 +7,10 @@
 
 use serde::Serialize;
 
-use crate::epilogue::{Channel, Precision};
+use crate::epilogue::Channel;
 use crate::import::Import;
 use crate::ir::Activation;
+use crate::tensor::Precision;
 
 /// The margins of a layer with a quantizer.
 #[derive(Debug, Clone, PartialEq, Serialize)]

@@ -9,7 +9,7 @@ use super::attributes::Attributes;
 use super::{Operand, Operands};
 use crate::diagnostic::Diagnostic;
 use crate::limits;
-use crate::tensor::{Array, Codes, Grid, Tensor, broadcast, checked_len, zip};
+use crate::tensor::{Array, Codes, Grid, Precision, Tensor, broadcast, checked_len, zip};
 
 /// A function of the values at one place.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -89,15 +89,25 @@ impl Pointwise {
 
     /// Real inputs to the real output, or to the integer of a quantizer.
     pub fn apply(self, v: &[f64]) -> f64 {
+        self.apply_in(v, Precision::Double)
+    }
+
+    /// The same, with each operation rounded to a precision.
+    #[inline]
+    pub fn apply_in(self, v: &[f64], precision: Precision) -> f64 {
+        let r = |x| precision.round(x);
         match self {
-            Pointwise::Add => v[0] + v[1],
-            Pointwise::Sub => v[0] - v[1],
-            Pointwise::Mul => v[0] * v[1],
-            Pointwise::Div => v[0] / v[1],
+            Pointwise::Add => r(v[0] + v[1]),
+            Pointwise::Sub => r(v[0] - v[1]),
+            Pointwise::Mul => r(v[0] * v[1]),
+            Pointwise::Div => r(v[0] / v[1]),
             Pointwise::Relu => v[0].max(0.0),
-            Pointwise::Normalize { epsilon } => (v[0] - v[3]) / (v[4] + epsilon).sqrt() * v[1] + v[2],
+            Pointwise::Normalize { epsilon } => {
+                let deviation = r(r(v[4] + epsilon).sqrt());
+                r(r(r(r(v[0] - v[3]) / deviation) * v[1]) + v[2])
+            }
             Pointwise::BipolarQuant => sign(v[0]),
-            Pointwise::Quant { .. } => self.code(v[0] / v[1] + v[2], v[3]),
+            Pointwise::Quant { .. } => self.code(r(r(v[0] / v[1]) + v[2]), v[3]),
         }
     }
 
@@ -220,7 +230,7 @@ impl Pointwise {
     }
 
     /// The whole output tensor.
-    pub fn eval(self, inputs: &[Option<&Tensor>], dims: &[usize]) -> Tensor {
+    pub fn eval(self, inputs: &[Option<&Tensor>], dims: &[usize], precision: Precision) -> Tensor {
         let inputs: Vec<&Tensor> = inputs.iter().flatten().copied().collect();
         let arguments: Vec<Array> =
             inputs.iter().enumerate().map(|(i, tensor)| self.argument(i, tensor, dims.len())).collect();
@@ -230,7 +240,7 @@ impl Pointwise {
                 Tensor { array: inputs[0].array.map(|x| self.apply(&[x])), grid: inputs[0].grid.clone() }
             }
             _ => {
-                let array = zip(dims, &arguments.iter().collect::<Vec<_>>(), |v| self.apply(v));
+                let array = zip(dims, &arguments.iter().collect::<Vec<_>>(), |v| self.apply_in(v, precision));
                 let grid = self.quantizes().then(|| Grid {
                     codes: self.codes(arguments.get(3).map_or(1.0, |bits| bits.data[0])),
                     scale: arguments[1].clone(),
