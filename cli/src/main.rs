@@ -24,6 +24,7 @@ fn main() -> ExitCode {
         Command::Inspect(args) => commands::inspect::run(&args),
         Command::Hw(args) => commands::hw::run(&args),
         Command::Sweep(args) => commands::sweep::run(&args),
+        Command::Verify(args) => commands::verify::run(&args),
         Command::Cosim(args) => commands::cosim::run(&args),
     };
     match result {

@@ -5,6 +5,7 @@ use std::fmt::{Display, Write};
 
 use anstyle::{AnsiColor, Style};
 use comfy_table::{CellAlignment, ContentArrangement, Table, presets};
+use qnnsim_compiler::exactness::{LayerExactness, Nearest};
 use qnnsim_isa::descriptor::MapShape;
 use qnnsim_simulator::report::{ColdWarm, Report};
 use qnnsim_simulator::trace::TraceLine;
@@ -278,6 +279,46 @@ pub fn outputs(class: Option<usize>, classes: &[String], real: &[f64], integers:
         let more = real.len() - OUTPUTS_SHOWN_MAX;
         let _ = writeln!(text, "{QUIET}... and {} more: see --format json{QUIET:#}", grouped(more as u64));
     }
+    text
+}
+
+/// By layer, how near accumulators come to a change of their code.
+pub fn exactness(layers: &[LayerExactness]) -> String {
+    let columns = [
+        Column::Text("layer"),
+        Column::Number("steps"),
+        Column::Number("margin"),
+        Column::Number("channel"),
+        Column::Number("accumulator"),
+        Column::Number("float32 error"),
+        Column::Number("undecided"),
+        Column::Text("in float32"),
+    ];
+    let rows = layers
+        .iter()
+        .map(|layer| {
+            let mut row = vec![layer.layer.clone(), grouped(layer.steps)];
+            row.extend(match layer.nearest {
+                Some(Nearest { margin, channel, accumulator, float32_error }) => [
+                    if margin == 0.0 { "tie".into() } else { format!("{margin:.1e}") },
+                    channel.to_string(),
+                    accumulator.to_string(),
+                    if float32_error == 0.0 { "exact".into() } else { format!("{float32_error:.1e}") },
+                ],
+                None => [(); 4].map(|()| String::new()),
+            });
+            row.push(grouped(layer.float32_undecided));
+            row.push(if layer.float32_may_differ { "may differ" } else { "the same" }.into());
+            row
+        })
+        .collect();
+    let mut text = title("how near an accumulator comes to a change of its code, in steps of the quantizer");
+    text += &table(&columns, rows, false);
+    let _ = writeln!(
+        text,
+        "{QUIET}the results here are exact; float32, rounding real sums in any order, may decide the undecided steps \
+         otherwise{QUIET:#}"
+    );
     text
 }
 

@@ -8,7 +8,9 @@ use common::{Model, float, int, ints};
 use proptest::prelude::*;
 use qnnsim_compiler::import::Import;
 use qnnsim_compiler::limits::POOL_PLACE;
+use qnnsim_compiler::tensor::Precision;
 use qnnsim_reference::evaluate;
+use qnnsim_reference::verify::Verifier;
 
 /// What leads from accumulators to codes.
 #[derive(Debug, Clone)]
@@ -281,12 +283,13 @@ proptest! {
 
     #[test]
     fn maps_are_the_integers_of_tensors(case in case(), pixels in any::<u32>()) {
-        let Some(Import { graph, network, maps: values, .. }) = import(&case) else { return Ok(()) };
+        let Some(import) = import(&case) else { return Ok(()) };
+        let Import { graph, network, maps: values, .. } = &import;
         let mut noise = Noise(pixels);
         let input = noise.list(case.input.iter().product(), 140.0);
         let input: Vec<f64> = input.iter().map(|&x| f64::from(x)).collect();
         let codes: Vec<i64> = input.iter().map(|&x| network.input.quantizer.quantize(x).0).collect();
-        let maps = evaluate(&network, &codes);
+        let maps = evaluate(network, &codes);
         let tensors = graph.eval(&input).unwrap();
         let names: Vec<_> = values.iter().map(|&id| graph.value(id).name.as_str()).collect();
         prop_assert_eq!(names.len(), maps.len());
@@ -295,6 +298,14 @@ proptest! {
             prop_assert!(tensor.grid.is_some(), "{} has no grid", name);
             let integers: Vec<i64> = tensor.array.data.iter().map(|&x| x as i64).collect();
             prop_assert_eq!(&integers, &map.values, "{}", name);
+        }
+        // The graph on real values differs in nothing but ties.
+        let machine: Vec<&[i64]> = maps.iter().map(|map| map.values.as_slice()).collect();
+        for precision in [Precision::Single, Precision::Double] {
+            let verifier = Verifier::new(&import, precision);
+            let mut report = verifier.report();
+            verifier.image(0, &input, &machine, &mut report);
+            prop_assert!(report.agrees(), "{:?}: {:?}", precision, report);
         }
         // Codes are what the network says they are, and thresholds lie where they make a difference.
         for (index, layer) in network.layers.iter().enumerate() {

@@ -118,7 +118,7 @@ fn every_precision_is_exact() {
     assert_eq!(precisions.len(), 64);
     // A small array of odd size besides the default, its memories as large as needed.
     let mut odd = Overrides::default();
-    ["mac.rows=3", "mac.cols=5", "mac.lanes=24"].map(|setting| odd.set(setting).expect("a setting"));
+    ["mac.rows=3", "mac.cols=5", "mac.lanes=24"].iter().try_for_each(|setting| odd.set(setting)).expect("settings");
     let odd = odd.resolve();
     precisions.into_par_iter().for_each(|(weight_bits, activation_bits)| {
         let import = import(&model(weight_bits, activation_bits), &ImportOptions::default());

@@ -3,15 +3,18 @@
 use std::path::Path;
 
 use qnnsim_compiler::diagnostic::Diagnostic;
-use qnnsim_compiler::import::{ImportOptions, import};
+use qnnsim_compiler::exactness::{self, LayerExactness};
+use qnnsim_compiler::import::{Import, ImportOptions, import};
 use qnnsim_compiler::lower_to;
 use qnnsim_isa::descriptor::InputDescriptor;
+use serde::Serialize;
 
-use super::{choose, point, summary};
-use crate::args::{CompileArgs, Stage};
+use super::{choose, point, print_json, summary};
+use crate::args::{CompileArgs, Format, Stage};
 use crate::failure::{Failure, print, warn};
 use crate::files::{self, INPUT_BYTES_MAX};
 use crate::images::{Encoder, Images};
+use crate::render;
 
 /// Compiles a network.
 ///
@@ -41,8 +44,8 @@ pub fn run(args: &CompileArgs) -> Result<(), Failure> {
         Some(Stage::Ir) => print(&imported.network.to_string())?,
         Some(Stage::Plan | Stage::Asm) | None => {}
     }
-    if args.output.is_none() && matches!(args.emit, Some(Stage::Graph | Stage::Ir)) {
-        return Ok(());
+    if args.output.is_none() && (args.explain || matches!(args.emit, Some(Stage::Graph | Stage::Ir))) {
+        return explain(args, &imported);
     }
 
     let sample = sample(args, &imported.network.input)?;
@@ -56,8 +59,28 @@ pub fn run(args: &CompileArgs) -> Result<(), Failure> {
     match (args.emit, &args.output) {
         (Some(Stage::Plan), _) => print(&format!("{}\n", plan.to_string().trim_end())),
         (Some(Stage::Asm), _) => print(&qnnsim_assembler::disassemble(&program)),
-        (None, Some(path)) => print(&summary(path, &program)),
+        (None, Some(path)) if args.format == Format::Table => print(&summary(path, &program)),
         _ => Ok(()),
+    }?;
+    explain(args, &imported)
+}
+
+/// The JSON object of --explain.
+#[derive(Serialize)]
+struct Explained<'a> {
+    name: &'a str,
+    exactness: &'a [LayerExactness],
+}
+
+/// What --explain asks for.
+fn explain(args: &CompileArgs, imported: &Import) -> Result<(), Failure> {
+    if !args.explain {
+        return Ok(());
+    }
+    let layers = exactness::layers(imported);
+    match args.format {
+        Format::Json => print_json(&Explained { name: &imported.network.name, exactness: &layers }),
+        Format::Table => print(&render::exactness(&layers)),
     }
 }
 

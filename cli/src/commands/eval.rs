@@ -5,7 +5,6 @@ use std::io::Write;
 use std::path::Path;
 use std::sync::Mutex;
 
-use indicatif::{ProgressBar, ProgressStyle};
 use qnnsim_isa::descriptor::OutputDescriptor;
 use qnnsim_simulator::Simulation;
 use qnnsim_simulator::report::{ColdWarm, Report};
@@ -14,7 +13,7 @@ use rayon::prelude::*;
 use serde::Serialize;
 use serde_json::Value;
 
-use super::{channels_first, class, output_shape, print_json, simulate, technology};
+use super::{channels_first, class, output_shape, print_json, progress, simulate, technology};
 use crate::args::{EvalArgs, Format};
 use crate::failure::{Failure, print, warn};
 use crate::files::{self, Output};
@@ -225,12 +224,6 @@ impl Evaluation<'_> {
         let right = |(outputs, label): &(&[f64], &i64)| class(outputs) as i64 == **label;
         worker.counts.correct += real.chunks_exact(self.outputs()).zip(&labels[first..]).filter(right).count() as u64;
     }
-}
-
-/// A bar on a terminal; elsewhere nothing.
-fn progress(images: usize) -> ProgressBar {
-    let style = ProgressStyle::with_template("{bar:40} {human_pos} of {human_len} images, {eta} left");
-    ProgressBar::new(images as u64).with_style(style.expect("a legal template"))
 }
 
 /// An npy file of one type of number, [N, K].
