@@ -2,4 +2,5 @@
 //!
 //! No module does I/O or knows a terminal.
 
+pub mod report;
 pub mod table;

@@ -1,0 +1,587 @@
+//! The plots of a report.
+
+use std::collections::{BTreeMap, HashSet};
+use std::fmt::Write;
+
+use qnnsim_simulator::quantity::{energy, grouped, percent};
+use qnnsim_simulator::report::{LayerReport, Report};
+
+use super::Detail;
+use super::measure::{self, Measure};
+use super::scale::{Scale, extent, plain};
+use super::svg::{Drawing, Frame, Legend, Plot, escape, text_width};
+use super::view::{Model, View};
+use crate::table::Value;
+
+/// A plot with what is said about it.
+pub struct Figure {
+    /// Name of its file, without `.svg`.
+    pub name: String,
+    /// What it shows.
+    pub title: String,
+    /// How to read it.
+    pub note: String,
+    /// The plot.
+    pub drawing: Drawing,
+    /// Points without a mark of their own: pixels and row.
+    pub cloud: Vec<(i32, i32, usize)>,
+}
+
+/// Most points that a scatter plot draws besides the front.
+const CLOUD_MAX: usize = 2_500;
+
+/// Settings of an axis up to which each has a box of its own.
+const BOXES_MAX: usize = 16;
+
+/// Boxes of an axis with more settings.
+const GROUPS: usize = 12;
+
+/// Colours of parts; what is beyond is grey.
+const COLOURS: usize = 7;
+
+/// A mark's symbol in a legend, centred at the origin.
+const DOT: &str = r#"<path class="cloud" d="M0 0h0"/>"#;
+const FRONT: &str = r#"<circle class="front" r="4"/>"#;
+const PICK: &str = r#"<g class="pick"><circle r="7"/><text y="3.5">A</text></g>"#;
+
+/// The circle with a letter of a chosen point.
+fn pick(out: &mut String, (x, y): (i32, i32), letter: char, row: usize, title: &str) {
+    let title = escape(title);
+    let _ = write!(
+        out,
+        r#"<g class="pick" data-p="{row}" transform="translate({x} {y})"><title>{title}</title><circle r="9"/><text y="4">{letter}</text></g>"#
+    );
+}
+
+/// What a chosen point's mark says.
+fn introduced(view: &View<'_>, letter: char, roles: &[String], row: usize) -> String {
+    format!("{letter}: {}\n{}", roles.join(", "), view.describe(row))
+}
+
+/// One quantity against another: all points, the front, the chosen.
+pub fn scatter(view: &View<'_>, model: &Model<'_>, (x, y): (&Measure, &Measure), inner: (u32, u32)) -> Option<Figure> {
+    let at = |row: usize| Some((x.of(view.row(row))?, y.of(view.row(row))?));
+    let points: Vec<(usize, (f64, f64))> = model.ok.iter().filter_map(|&row| Some((row, at(row)?))).collect();
+    let x_scale = Scale::over(x, extent(points.iter().map(|p| p.1.0))?, inner.0 as usize / 70);
+    let y_scale = Scale::over(y, extent(points.iter().map(|p| p.1.1))?, inner.1 as usize / 36);
+    let front: HashSet<usize> = model.front.iter().copied().collect();
+    let mut legend: Legend = Vec::new();
+    if model.front.len() < points.len() {
+        let what = if front.is_empty() { "point" } else { "dominated" };
+        legend.push((DOT.into(), what.into()));
+    }
+    if !front.is_empty() {
+        legend.push((FRONT.into(), format!("front, {}", grouped(front.len() as u64))));
+    }
+    legend.push((PICK.into(), "chosen".into()));
+    let frame = Frame { inner, x: x_scale, y: y_scale, right: 16, grid: (true, true), legend };
+    let mut cloud = Vec::new();
+    let dominated: Vec<_> = points.iter().filter(|p| !front.contains(&p.0)).collect();
+    let drawing = frame.draw(|plot| {
+        let pixels: Vec<_> = dominated.iter().map(|(row, (x, y))| (plot.pixels(*x, *y), *row)).collect();
+        cloud = thinned(&pixels);
+        let mut dots = String::new();
+        for (x, y, _) in &cloud {
+            let _ = write!(dots, "M{x} {y}h0");
+        }
+        plot.draw(vec![], |_, out| {
+            let _ = write!(out, r#"<path class="cloud" d="{dots}"/>"#);
+        });
+        let mut edge: Vec<(f64, f64)> = model.front.iter().filter_map(|&row| at(row)).collect();
+        staircase(&mut edge);
+        if edge.len() > 1 {
+            plot.draw(edge, |points, out| {
+                let _ = write!(out, r#"<path class="edge" d="M{} {}"#, points[0].0, points[0].1);
+                for p in &points[1..] {
+                    let _ = write!(out, "H{}V{}", p.0, p.1);
+                }
+                out.push_str("\"/>");
+            });
+        }
+        for &row in &model.front {
+            if model.chosen.iter().any(|c| c.row == row) {
+                continue;
+            }
+            let Some(at) = at(row) else { continue };
+            plot.draw(vec![at], |p, out| {
+                let (x, y) = p[0];
+                let title = escape(&view.describe(row));
+                let _ = write!(out, r#"<circle class="front" data-p="{row}" cx="{x}" cy="{y}" r="4"><title>{title}</title></circle>"#);
+            });
+        }
+        picks(plot, view, model, at);
+    });
+    let mut note = if x.column == y.column { String::new() } else { "Down and left is better. ".to_owned() };
+    if view.objectives.len() > 2 && !model.front.is_empty() {
+        note += "Points of the front right of the line are better in an objective that is not in this plot. ";
+    }
+    if cloud.len() < dominated.len() {
+        let (drawn, all) = (grouped(cloud.len() as u64), grouped(dominated.len() as u64));
+        let _ = write!(note, "{drawn} of {all} dominated points are drawn: those that would cover each other are left out.");
+    }
+    let names = [x, y].map(|m| &view.sweep.table.columns[m.column].name);
+    Some(Figure {
+        name: format!("pareto_{}_{}", names[0], names[1]),
+        title: capital(&format!("{} and {}", y.label, x.label)),
+        note: note.trim_end().to_owned(),
+        drawing,
+        cloud,
+    })
+}
+
+/// The chosen points, over everything else.
+fn picks(plot: &mut Plot<'_>, view: &View<'_>, model: &Model<'_>, at: impl Fn(usize) -> Option<(f64, f64)>) {
+    for chosen in model.chosen.iter().rev() {
+        let Some(at) = at(chosen.row) else { continue };
+        let title = introduced(view, chosen.letter, &chosen.roles, chosen.row);
+        plot.draw(vec![at], |p, out| pick(out, p[0], chosen.letter, chosen.row, &title));
+    }
+}
+
+/// Of points that would cover each other, the first: cells grow until few enough are left.
+fn thinned(points: &[((i32, i32), usize)]) -> Vec<(i32, i32, usize)> {
+    for cell in 2.. {
+        let mut taken = HashSet::new();
+        let kept: Vec<_> = points
+            .iter()
+            .filter(|((x, y), _)| taken.insert((x.div_euclid(cell), y.div_euclid(cell))))
+            .map(|((x, y), row)| (*x, *y, *row))
+            .collect();
+        if kept.len() <= CLOUD_MAX {
+            return kept;
+        }
+    }
+    Vec::new()
+}
+
+/// Leaves of some points those that no other one is below and left of.
+fn staircase(points: &mut Vec<(f64, f64)>) {
+    points.sort_by(|a, b| a.0.total_cmp(&b.0).then(a.1.total_cmp(&b.1)));
+    let mut least = f64::INFINITY;
+    points.retain(|p| {
+        let better = p.1 < least;
+        least = least.min(p.1);
+        better
+    });
+}
+
+/// The values of one quantity at one setting of an axis, in order.
+struct Group {
+    at: f64,
+    values: Vec<f64>,
+}
+
+impl Group {
+    /// The value below which a part of all lies.
+    fn quantile(&self, part: f64) -> f64 {
+        self.values[((self.values.len() - 1) as f64 * part).round() as usize]
+    }
+}
+
+/// A quantity against an axis: how its values spread at each setting.
+pub fn by_axis(view: &View<'_>, model: &Model<'_>, (axis, column): (&str, usize), y: &Measure) -> Option<Figure> {
+    const INNER: (u32, u32) = (380, 190);
+    let mut names: BTreeMap<&str, f64> = BTreeMap::new();
+    for &row in &model.ok {
+        if let Some(Value::Text(text)) = view.row(row).get(column) {
+            names.insert(text, 0.0);
+        }
+    }
+    names.values_mut().enumerate().for_each(|(i, place)| *place = i as f64);
+    let place = |row: usize| match view.row(row).get(column)? {
+        Value::Text(text) => names.get(text.as_str()).copied(),
+        Value::Flag(flag) => Some(f64::from(*flag)),
+        Value::Integer(value) => Some(*value as f64),
+        Value::Number(value) => Some(*value).filter(|v| v.is_finite()),
+        Value::Null => None,
+    };
+    let mut points: Vec<(f64, f64)> =
+        model.ok.iter().filter_map(|&row| Some((place(row)?, y.of(view.row(row))?))).collect();
+    points.sort_by(|a, b| a.0.total_cmp(&b.0).then(a.1.total_cmp(&b.1)));
+    let mut groups: Vec<Group> = points
+        .chunk_by(|a, b| a.0 == b.0)
+        .map(|chunk| Group { at: chunk[0].0, values: chunk.iter().map(|p| p.1).collect() })
+        .collect();
+    let grouped_settings = groups.len() > BOXES_MAX;
+    if grouped_settings {
+        let each = points.len().div_ceil(GROUPS);
+        groups = points
+            .chunks(each)
+            .map(|chunk| {
+                let mut values: Vec<f64> = chunk.iter().map(|p| p.1).collect();
+                values.sort_by(f64::total_cmp);
+                Group { at: chunk[chunk.len() / 2].0, values }
+            })
+            .collect();
+    }
+    let y_scale = Scale::over(y, extent(points.iter().map(|p| p.1))?, 6);
+    let unit = &view.sweep.table.columns[column].unit;
+    let title = if unit.is_empty() { axis.to_owned() } else { format!("{axis}, {unit}") };
+    let x_scale = if names.is_empty() {
+        Scale::of_values(title, &groups.iter().map(|g| g.at).collect::<Vec<_>>(), 9)
+    } else {
+        Scale::of_names(title, names.keys().map(|&n| n.to_owned()).collect(), false)
+    };
+    let frame = Frame { inner: INNER, x: x_scale, y: y_scale, right: 16, grid: (false, true), legend: vec![] };
+    let drawing = frame.draw(|plot| {
+        let places: Vec<i32> = groups.iter().map(|g| plot.pixels(g.at, g.values[0]).0).collect();
+        let gap = places.windows(2).map(|w| w[1] - w[0]).min().unwrap_or(60);
+        let half = (gap / 3).clamp(2, 13);
+        for group in &groups {
+            let q = [0.0, 0.25, 0.5, 0.75, 1.0].map(|part| group.quantile(part));
+            let [least, median, most] = [q[0], q[2], q[4]].map(|v| y.text(v));
+            let count = grouped(group.values.len() as u64);
+            let title = format!("{axis} {}\n{count} points\nleast {least}\nmedian {median}\nmost {most}", plain(group.at));
+            plot.draw(q.iter().map(|&v| (group.at, v)).collect(), |p, out| {
+                let (x, title) = (p[0].0, escape(&title));
+                let (left, wide) = (x - half, 2 * half);
+                let high = (p[1].1 - p[3].1).max(1);
+                let _ = write!(
+                    out,
+                    r#"<g class="box"><title>{title}</title><path class="whisker" d="M{x} {}V{}"/><rect x="{left}" y="{}" width="{wide}" height="{high}" rx="2"/><path class="median" d="M{left} {}h{wide}"/></g>"#,
+                    p[0].1, p[4].1, p[3].1, p[2].1
+                );
+            });
+        }
+        let least: Vec<_> = groups.iter().map(|g| (g.at, g.values[0])).collect();
+        plot.draw(least, |p, out| {
+            out.push_str(r#"<path class="edge" d=""#);
+            for (i, (x, y)) in p.iter().enumerate() {
+                let _ = write!(out, "{}{x} {y}", if i == 0 { 'M' } else { 'L' });
+            }
+            out.push_str("\"/>");
+        });
+        picks(plot, view, model, |row| Some((place(row)?, y.of(view.row(row))?)));
+    });
+    let name = &view.sweep.table.columns[y.column].name;
+    let note = if grouped_settings { format!("Settings in {GROUPS} groups of equally many points.") } else { String::new() };
+    Some(Figure {
+        name: format!("{name}_by_{axis}"),
+        title: capital(&format!("{} by {axis}", y.label)),
+        note,
+        drawing,
+        cloud: vec![],
+    })
+}
+
+/// A bar: a point, its parts in the order of the names, and its whole as text.
+struct Bar {
+    label: String,
+    row: usize,
+    parts: BTreeMap<String, f64>,
+    whole: String,
+}
+
+/// What a breakdown splits, and how.
+struct Breakdown {
+    name: &'static str,
+    title: &'static str,
+    note: &'static str,
+    text: fn(f64) -> String,
+    parts: fn(&Report) -> Vec<(String, f64)>,
+    whole: fn(&Report) -> String,
+}
+
+/// Parts add up to the image, as the report's invariants say.
+const BREAKDOWNS: [Breakdown; 4] = [
+    Breakdown {
+        name: "cycles_by_layer",
+        title: "Cycles by layer",
+        note: "Warm image. A layer's cycles are from the last write of the layer before to its own.",
+        text: |v| format!("{} cycles", grouped(v as u64)),
+        parts: |r| r.layers.iter().map(|l| (l.name.clone(), l.cycles as f64)).collect(),
+        whole: |r| grouped(r.cycles.warm),
+    },
+    Breakdown {
+        name: "array_time",
+        title: "What the array does",
+        note: "Cycles of the warm image in which the array works, waits for something, or has no instruction.",
+        text: |v| format!("{} cycles", grouped(v as u64)),
+        parts: |r| {
+            let array = r.units.iter().find(|u| u.name == "mac");
+            array.map_or_else(Vec::new, |u| {
+                let waits = u.stalls.iter().map(|(cause, n)| (format!("waits: {cause}"), *n as f64));
+                let busy = std::iter::once(("works".to_owned(), u.busy as f64));
+                busy.chain(waits).chain([("idle".to_owned(), u.idle as f64)]).collect()
+            })
+        },
+        whole: |r| grouped(r.cycles.warm),
+    },
+    Breakdown {
+        name: "energy_by_layer",
+        title: "Energy by layer",
+        note: "Warm image, leakage in each layer's time included.",
+        text: energy,
+        parts: |r| r.layers.iter().map(|l| (l.name.clone(), l.energy_pj)).collect(),
+        whole: |r| energy(r.energy_pj.warm),
+    },
+    Breakdown {
+        name: "energy_by_unit",
+        title: "Energy by unit",
+        note: "Warm image. A unit's energy includes the memories that it reads and writes.",
+        text: energy,
+        parts: |r| {
+            let units = r.units.iter().map(|u| (u.name.clone(), u.energy_pj));
+            units.chain([("leakage".to_owned(), r.leakage_pj.warm)]).collect()
+        },
+        whole: |r| energy(r.energy_pj.warm),
+    },
+];
+
+/// Cycles and energy of the detailed points, by layer and by unit.
+pub fn breakdowns(view: &View<'_>, model: &Model<'_>, details: &[&Detail]) -> Vec<Figure> {
+    let figure = |what: &Breakdown| {
+        let mut order: Vec<String> = Vec::new();
+        let mut sums: BTreeMap<String, f64> = BTreeMap::new();
+        let mut bars: Vec<Bar> = Vec::new();
+        for detail in details {
+            let mut parts: BTreeMap<String, f64> = BTreeMap::new();
+            for (name, value) in (what.parts)(&detail.report) {
+                if !sums.contains_key(&name) {
+                    order.push(name.clone());
+                }
+                *sums.entry(name.clone()).or_default() += value;
+                *parts.entry(name).or_default() += value;
+            }
+            bars.push(Bar { label: label(view, model, detail.row), row: detail.row, parts, whole: (what.whole)(&detail.report) });
+        }
+        order.retain(|name| sums[name] > 0.0);
+        // The largest have a colour and a place in the legend.
+        let mut largest: Vec<&String> = order.iter().collect();
+        largest.sort_by(|a, b| sums[*b].total_cmp(&sums[*a]));
+        let few = order.len() <= COLOURS;
+        let coloured: HashSet<&String> = largest.into_iter().take(if few { COLOURS } else { COLOURS - 1 }).collect();
+        let mut class: BTreeMap<&String, usize> = BTreeMap::new();
+        for name in order.iter().filter(|name| coloured.contains(name)) {
+            class.insert(name, class.len() + 1);
+        }
+        let mut legend: Legend = class.iter().map(|(name, c)| (*c, *name)).collect::<BTreeMap<_, _>>().into_iter()
+            .map(|(c, name)| (format!(r#"<rect class="s{c}" x="-5" y="-5" width="10" height="10" rx="2"/>"#), name.clone()))
+            .collect();
+        if !few {
+            let rest = order.len() - coloured.len();
+            legend.push((r#"<rect class="rest" x="-5" y="-5" width="10" height="10" rx="2"/>"#.into(), format!("{rest} others")));
+        }
+        let marks = [0.0, 0.25, 0.5, 0.75, 1.0].map(|v| (v, format!("{:.0} %", 100.0 * v)));
+        let frame = Frame {
+            inner: (360, 24 * bars.len() as u32),
+            x: Scale::exactly(String::new(), (0.0, 1.0), false, marks.to_vec()),
+            y: Scale::of_names(String::new(), bars.iter().map(|b| b.label.clone()).collect(), true),
+            right: 14 + bars.iter().map(|b| text_width(&b.whole)).max().unwrap_or(0) as u32,
+            grid: (true, false),
+            legend,
+        };
+        let drawing = frame.draw(|plot| {
+            for (i, bar) in bars.iter().enumerate() {
+                let all: f64 = bar.parts.values().sum();
+                let mut from = 0.0;
+                for name in &order {
+                    let Some(&value) = bar.parts.get(name).filter(|v| **v > 0.0) else { continue };
+                    let to = from + value / all;
+                    let class = class.get(name).map_or_else(|| "rest".to_owned(), |c| format!("s{c}"));
+                    let title = format!("{}\n{name}: {}, {}", bar.label, (what.text)(value), percent(value / all));
+                    plot.draw(vec![(from, i as f64), (to, i as f64)], |p, out| {
+                        let (x, y, wide) = (p[0].0, p[0].1 - 8, p[1].0 - p[0].0);
+                        if wide < 1 {
+                            return;
+                        }
+                        // A line of paper sets parts apart that are wide enough for it.
+                        let shown = if wide > 3 { wide - 1 } else { wide };
+                        let (row, title) = (bar.row, escape(&title));
+                        let _ = write!(out, r#"<g data-p="{row}"><title>{title}</title><rect class="{class}" x="{x}" y="{y}" width="{shown}" height="16"/>"#);
+                        if wide > text_width(name) + 8 {
+                            let _ = write!(out, r#"<text class="on" x="{}" y="{}" dy="0.35em">{}</text>"#, x + 5, p[0].1, escape(name));
+                        }
+                        out.push_str("</g>");
+                    });
+                    from = to;
+                }
+                plot.draw(vec![(1.0, i as f64)], |p, out| {
+                    let _ = write!(out, r#"<text class="whole" x="{}" y="{}" dy="0.35em">{}</text>"#, p[0].0 + 8, p[0].1, bar.whole);
+                });
+            }
+        });
+        Figure { name: what.name.into(), title: what.title.into(), note: what.note.into(), drawing, cloud: vec![] }
+    };
+    if details.is_empty() { Vec::new() } else { BREAKDOWNS.iter().map(figure).collect() }
+}
+
+/// A point's letter or number, and its array.
+pub fn label(view: &View<'_>, model: &Model<'_>, row: usize) -> String {
+    match model.chosen.iter().find(|c| c.row == row) {
+        Some(chosen) => format!("{}  {}", chosen.letter, view.name(row)),
+        None => view.name(row),
+    }
+}
+
+/// A layer on the roofline.
+struct Work {
+    name: String,
+    class: String,
+    /// Lane operations per byte of the DRAM, and lane operations a cycle.
+    cold: Option<(f64, f64)>,
+    warm: Option<(f64, f64)>,
+}
+
+/// Lane operations per byte (infinite without a byte) and a cycle.
+fn placed(operations: u64, bytes: u64, cycles: u64) -> Option<(f64, f64)> {
+    (operations > 0 && cycles > 0).then(|| (operations as f64 / bytes as f64, operations as f64 / cycles as f64))
+}
+
+/// Layers below the roofs of array and DRAM.
+pub fn roofline(view: &View<'_>, model: &Model<'_>, detail: &Detail) -> Option<Figure> {
+    const INNER: (u32, u32) = (400, 270);
+    let report = &detail.report;
+    let number = |key: &str| report.hw.get(key)?.as_u64();
+    let peak = (number("mac.rows")? * number("mac.cols")? * number("mac.lanes")?) as f64;
+    let (width, clock) = (number("dram.width")? as f64, number("clock.mhz").unwrap_or(0) as f64);
+
+    let layer = |(i, l): (usize, &LayerReport)| Work {
+        name: l.name.clone(),
+        class: if i < COLOURS { format!("s{}", i + 1) } else { "rest".into() },
+        cold: placed(l.lane_operations, l.dram_bytes_cold, l.cycles_cold),
+        warm: placed(l.lane_operations, l.dram_bytes, l.cycles),
+    };
+    let mut works: Vec<Work> =
+        report.layers.iter().filter(|l| l.lane_operations > 0).enumerate().map(layer).collect();
+    let sum = |of: fn(&LayerReport) -> u64| report.layers.iter().map(of).sum::<u64>();
+    let all = sum(|l| l.lane_operations);
+    works.push(Work {
+        name: "image".into(),
+        class: "image".into(),
+        cold: placed(all, sum(|l| l.dram_bytes_cold), report.cycles.cold),
+        warm: placed(all, sum(|l| l.dram_bytes), report.cycles.warm),
+    });
+    let marks = || works.iter().flat_map(|w| [w.cold, w.warm]).flatten();
+    let (x_low, x_high) = extent(marks().map(|p| p.0).chain([peak / width]))?;
+    let (y_low, _) = extent(marks().map(|p| p.1))?;
+    let (x_low, x_high, y_low, y_high) = (x_low / 3.0, x_high * 2.0, y_low / 2.0, peak * 2.0);
+    // Work without a byte has a place of its own, right of all others.
+    let unbounded = marks().any(|p| p.0.is_infinite());
+    let beyond = x_high * (x_high / x_low).powf(0.14);
+    let mut x_marks = Scale::decades(x_low, x_high, 5);
+    if unbounded {
+        x_marks.push((beyond, "no byte".into()));
+    }
+    let x_end = if unbounded { beyond * (x_high / x_low).powf(0.08) } else { x_high };
+    let at = |p: (f64, f64)| if p.0.is_infinite() { (beyond, p.1) } else { p };
+
+    let symbol = |class: &str| format!(r#"<circle class="{class}" r="4.5"/>"#);
+    let legend = vec![
+        (symbol("image"), "warm".into()),
+        (r#"<path class="cold image" d="M0 -5L5 0L0 5L-5 0Z"/>"#.to_owned(), "cold".into()),
+    ];
+    let frame = Frame {
+        inner: INNER,
+        x: Scale::exactly("lane operations per byte of DRAM traffic".into(), (x_low, x_end), true, x_marks),
+        y: Scale::exactly("useful lane operations a cycle".into(), (y_low, y_high), true, Scale::decades(y_low, y_high, 6)),
+        right: 16,
+        grid: (true, true),
+        legend,
+    };
+    let drawing = frame.draw(|plot| {
+        let start = (x_low.max(y_low / width), (x_low * width).max(y_low));
+        plot.draw(vec![start, (peak / width, peak), (x_end, peak), (start.0, y_low), (x_end, y_low)], |p, out| {
+            let (a, b, c) = (p[0], p[1], p[2]);
+            let _ = write!(
+                out,
+                r#"<path class="under" d="M{} {}L{} {}L{} {}H{}V{}H{}Z"/><path class="roof" d="M{} {}L{} {}L{} {}"/>"#,
+                p[3].0, p[3].1, a.0, a.1, b.0, b.1, c.0, p[4].1, p[3].0, a.0, a.1, b.0, b.1, c.0, c.1
+            );
+            let per_second = if clock > 0.0 { format!(", {} at {clock:.0} MHz", rate(peak * clock)) } else { String::new() };
+            let _ = write!(out, r#"<text class="roof-name" x="{}" y="{}" text-anchor="end">array: {}{per_second}</text>"#, c.0 - 4, c.1 - 6, grouped(peak as u64));
+            let angle = f64::from(b.1 - a.1).atan2(f64::from(b.0 - a.0)).to_degrees();
+            let middle = ((a.0 + b.0) / 2, (a.1 + b.1) / 2);
+            let _ = write!(out, r#"<text class="roof-name" text-anchor="middle" transform="translate({} {}) rotate({angle:.1})" y="-6">DRAM: {} B a cycle</text>"#, middle.0, middle.1, plain(width));
+        });
+        let mut taken: Vec<[i32; 4]> = Vec::new();
+        for work in &works {
+            for (x, y) in [work.cold, work.warm].into_iter().flatten().map(at).map(|p| plot.pixels(p.0, p.1)) {
+                taken.push([x - 6, y - 6, x + 6, y + 6]);
+            }
+        }
+        for work in &works {
+            let class = &work.class;
+            if let (Some(cold), Some(warm)) = (work.cold, work.warm) {
+                plot.draw(vec![at(cold), at(warm)], |p, out| {
+                    let _ = write!(out, r#"<path class="link" d="M{} {}L{} {}"/>"#, p[0].0, p[0].1, p[1].0, p[1].1);
+                });
+            }
+            for (kind, place) in [("cold", work.cold), ("warm", work.warm)] {
+                let Some(place) = place else { continue };
+                let bytes = if place.0.is_infinite() { "no byte of the DRAM moved".to_owned() } else { format!("{} lane operations per byte", plain(place.0)) };
+                let title = escape(&format!("{}, {kind}\n{} lane operations a cycle, {} of the array\n{bytes}", work.name, plain(place.1), percent(place.1 / peak)));
+                plot.draw(vec![at(place)], |p, out| {
+                    let (x, y) = p[0];
+                    let _ = match kind {
+                        "cold" => write!(out, r#"<path class="cold {class}" d="M{x} {}L{} {y}L{x} {}L{} {y}Z"><title>{title}</title></path>"#, y - 6, x + 6, y + 6, x - 6),
+                        _ => write!(out, r#"<circle class="{class}" cx="{x}" cy="{y}" r="5"><title>{title}</title></circle>"#),
+                    };
+                });
+            }
+            if let Some(place) = work.warm.or(work.cold) {
+                let (x, y) = plot.pixels(at(place).0, at(place).1);
+                let wide = text_width(&work.name);
+                let places = [(x + 9, y), (x - 9 - wide, y), (x - wide / 2, y - 14), (x - wide / 2, y + 14)];
+                let right = plot.pixels(x_end, y_low).0;
+                let free = |&(left, middle): &(i32, i32)| {
+                    let own = [left, middle - 7, left + wide, middle + 7];
+                    let apart = |t: &[i32; 4]| own[0] > t[2] || own[2] < t[0] || own[1] > t[3] || own[3] < t[1];
+                    own[2] < right && taken.iter().all(apart)
+                };
+                if let Some((left, middle)) = places.into_iter().find(free) {
+                    taken.push([left, middle - 7, left + wide, middle + 7]);
+                    plot.draw(vec![], |_, out| {
+                        let _ = write!(out, r#"<text class="name" x="{left}" y="{middle}" dy="0.35em">{}</text>"#, escape(&work.name));
+                    });
+                }
+            }
+        }
+    });
+    Some(Figure {
+        name: format!("roofline_{}", view.index(detail.row)),
+        title: label(view, model, detail.row),
+        note: String::new(),
+        drawing,
+        cloud: vec![],
+    })
+}
+
+/// Operations a second from millions a second.
+fn rate(millions: f64) -> String {
+    let (size, unit) = qnnsim_simulator::quantity::unit(millions, &["M/s", "G/s", "T/s"]);
+    format!("{:.1} {unit}", millions / size)
+}
+
+/// The text with a capital letter.
+pub fn capital(text: &str) -> String {
+    let mut chars = text.chars();
+    chars.next().map_or_else(String::new, |c| c.to_uppercase().chain(chars).collect())
+}
+
+/// The setting of a row, as text.
+pub fn setting(view: &View<'_>, row: usize, column: usize) -> String {
+    view.row(row).get(column).map(measure::text).unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn of_points_that_cover_each_other_the_first_is_drawn() {
+        let points = [((10, 10), 1), ((11, 11), 2), ((14, 10), 3)];
+        assert_eq!(thinned(&points), [(10, 10, 1), (14, 10, 3)]);
+        // 100 x 100 different places are more than may be drawn; cells of 3 pixels would leave 34 x 34 of them.
+        let many: Vec<_> = (0..10_000).map(|i| ((i % 100, i / 100), i as usize)).collect();
+        // Cells of 2 pixels leave 50 x 50.
+        assert_eq!(thinned(&many).len(), 2500);
+    }
+
+    #[test]
+    fn the_edge_is_what_nothing_is_better_than() {
+        let mut points = vec![(3.0, 1.0), (1.0, 3.0), (2.0, 2.0), (2.0, 2.5), (3.0, 3.0), (4.0, 1.0)];
+        staircase(&mut points);
+        assert_eq!(points, [(1.0, 3.0), (2.0, 2.0), (3.0, 1.0)]);
+    }
+}

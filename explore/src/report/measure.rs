@@ -1,0 +1,170 @@
+//! Columns of the table as quantities: their names, units and texts.
+
+use qnnsim_simulator::quantity::{self, grouped};
+
+use super::scale::plain;
+use crate::table::{Column, Table, Value};
+
+/// A column with numbers.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Measure {
+    /// Its place in the table.
+    pub column: usize,
+    /// Its name in words, without unit.
+    pub label: String,
+    /// What it means.
+    pub doc: String,
+    kind: Kind,
+}
+
+#[derive(Debug, Clone, PartialEq)]
+enum Kind {
+    /// A unit with SI prefixes: the units, and the first of them in the column's.
+    Prefixed(&'static [&'static str], f64),
+    /// Bits, told in bytes.
+    Bits,
+    /// Anything else, with its unit.
+    Plain(String),
+}
+
+/// Names that say more than the column's.
+const LABELS: &[(&str, &str)] = &[
+    ("energy_pj", "energy"),
+    ("energy_pj_cold", "energy, cold"),
+    ("cycles_cold", "cycles, cold"),
+    ("latency_us", "latency"),
+    ("latency_us_cold", "latency, cold"),
+    ("lut", "LUT"),
+    ("ff", "flip-flops"),
+    ("bram36", "BRAM36"),
+    ("dsp", "DSP"),
+    ("mm2", "area"),
+    ("memory_bits", "memory"),
+];
+
+impl Measure {
+    /// The column of that name, if the table has it.
+    pub fn find(table: &Table, name: &str) -> Option<Measure> {
+        let column = table.columns.iter().position(|c| c.name == name)?;
+        let Column { name, unit, doc } = &table.columns[column];
+        let kind = match unit.as_str() {
+            "pJ" => Kind::Prefixed(quantity::ENERGY, 1.0),
+            "us" => Kind::Prefixed(quantity::TIME, 1e-3),
+            "mW" => Kind::Prefixed(quantity::POWER, 1e-3),
+            "bits" if name == "memory_bits" => Kind::Bits,
+            unit => Kind::Plain(unit.to_owned()),
+        };
+        let known = LABELS.iter().find(|(known, _)| known == name).map(|(_, label)| (*label).to_owned());
+        let label = known.unwrap_or_else(|| name.replace('_', " "));
+        Some(Measure { column, label, doc: doc.clone(), kind })
+    }
+
+    /// The value of a row, if there is one.
+    pub fn of(&self, row: &[Value]) -> Option<f64> {
+        number(row.get(self.column)?)
+    }
+
+    /// A value with its unit.
+    pub fn text(&self, value: f64) -> String {
+        match &self.kind {
+            Kind::Prefixed(units, first) => {
+                let (size, unit) = quantity::unit(value / first, units);
+                format!("{:.1} {unit}", value / first / size)
+            }
+            Kind::Bits => quantity::bytes((value / 8.0).round().max(0.0) as u64),
+            Kind::Plain(unit) => {
+                let number = if value.fract() == 0.0 && (0.0..1e15).contains(&value) {
+                    grouped(value as u64)
+                } else {
+                    plain(value)
+                };
+                if self.says(unit) { number } else { format!("{number} {unit}") }
+            }
+        }
+    }
+
+    /// A value with its unit and, where the unit does not tell, its name.
+    pub fn named(&self, value: f64) -> String {
+        match &self.kind {
+            Kind::Plain(unit) if self.says(unit) => format!("{} {}", self.text(value), self.label),
+            Kind::Bits => format!("{} {}", self.text(value), self.label),
+            _ => self.text(value),
+        }
+    }
+
+    /// Whether the label makes the unit superfluous.
+    fn says(&self, unit: &str) -> bool {
+        unit.is_empty() || self.label.to_lowercase().starts_with(&unit.to_lowercase())
+    }
+
+    /// The unit for values of about this size: its size in the column's unit, and its name.
+    pub fn unit(&self, value: f64) -> (f64, String) {
+        match &self.kind {
+            Kind::Prefixed(units, first) => {
+                let (size, unit) = quantity::unit(value / first, units);
+                (size * first, unit.to_owned())
+            }
+            Kind::Bits => {
+                let step = if value < 8.0 * 1024.0 * 1024.0 { (8.0 * 1024.0, "KiB") } else { (8.0 * 1024.0 * 1024.0, "MiB") };
+                (step.0, step.1.to_owned())
+            }
+            Kind::Plain(unit) if self.says(unit) => (1.0, String::new()),
+            Kind::Plain(unit) => (1.0, unit.clone()),
+        }
+    }
+}
+
+/// A finite number.
+fn number(value: &Value) -> Option<f64> {
+    match *value {
+        Value::Integer(value) => Some(value as f64),
+        Value::Number(value) => Some(value).filter(|v| v.is_finite()),
+        _ => None,
+    }
+}
+
+/// A value as text, without unit.
+pub fn text(value: &Value) -> String {
+    match value {
+        Value::Null => String::new(),
+        Value::Flag(flag) => if *flag { "yes" } else { "no" }.to_owned(),
+        Value::Integer(value) => value.to_string(),
+        Value::Number(value) => plain(*value),
+        Value::Text(text) => text.clone(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn measure(name: &str, unit: &str) -> Measure {
+        let column = Column { name: name.into(), unit: unit.into(), doc: String::new() };
+        Measure::find(&Table { columns: vec![column], rows: vec![] }, name).expect("the column is there")
+    }
+
+    #[test]
+    fn values_have_the_unit_that_fits() {
+        assert_eq!(measure("energy_pj", "pJ").text(971_100.0), "971.1 nJ");
+        assert_eq!(measure("latency_us", "us").text(0.5), "500.0 ns");
+        assert_eq!(measure("cycles", "cycles").text(1800.0), "1,800");
+        assert_eq!(measure("cycles", "cycles").named(1800.0), "1,800 cycles");
+        assert_eq!(measure("lut", "").named(60_821.0), "60,821 LUT");
+        assert_eq!(measure("mm2", "mm2").text(0.1234), "0.1234 mm2");
+        // 65,536 bits are 8 KiB.
+        assert_eq!(measure("memory_bits", "bits").named(65_536.0), "8.0 KiB memory");
+        assert_eq!(measure("memory_bits", "bits").unit(65_536.0), (8192.0, "KiB".into()));
+        assert_eq!(measure("energy_pj", "pJ").unit(20_000.0), (1000.0, "nJ".into()));
+    }
+
+    #[test]
+    fn what_is_no_finite_number_is_no_value() {
+        let energy = measure("energy_pj", "pJ");
+        let row = |value| energy.of(&[value]);
+        assert_eq!(row(Value::Number(f64::NAN)), None);
+        assert_eq!(row(Value::Number(f64::INFINITY)), None);
+        assert_eq!(row(Value::Null), None);
+        assert_eq!(row(Value::Text("7".into())), None);
+        assert_eq!(row(Value::Integer(7)), Some(7.0));
+    }
+}
