@@ -30,6 +30,9 @@ pub struct Figure {
 /// Most points that a scatter plot draws besides the front.
 const CLOUD_MAX: usize = 2_500;
 
+/// Most points of the front that it draws.
+const FRONT_MAX: usize = 400;
+
 /// Settings of an axis up to which each has a box of its own.
 const BOXES_MAX: usize = 16;
 
@@ -79,7 +82,7 @@ pub fn scatter(view: &View<'_>, model: &Model<'_>, (x, y): (&Measure, &Measure),
     let dominated: Vec<_> = points.iter().filter(|p| !front.contains(&p.0)).collect();
     let drawing = frame.draw(|plot| {
         let pixels: Vec<_> = dominated.iter().map(|(row, (x, y))| (plot.pixels(*x, *y), *row)).collect();
-        cloud = thinned(&pixels);
+        cloud = thinned(&pixels, CLOUD_MAX);
         let mut dots = String::new();
         for (x, y, _) in &cloud {
             let _ = write!(dots, "M{x} {y}h0");
@@ -98,32 +101,27 @@ pub fn scatter(view: &View<'_>, model: &Model<'_>, (x, y): (&Measure, &Measure),
                 out.push_str("\"/>");
             });
         }
-        for &row in &model.front {
-            if model.chosen.iter().any(|c| c.row == row) {
-                continue;
-            }
-            let Some(at) = at(row) else { continue };
-            plot.draw(vec![at], |p, out| {
-                let (x, y) = p[0];
-                let title = escape(&view.describe(row));
+        let unnamed = model.front.iter().filter(|&&row| model.chosen.iter().all(|c| c.row != row));
+        let pixels: Vec<_> =
+            unnamed.filter_map(|&row| at(row).map(|(x, y)| (plot.pixels(x, y), row))).collect();
+        let marks = if pixels.len() > FRONT_MAX {
+            thinned(&pixels, FRONT_MAX)
+        } else {
+            pixels.into_iter().map(|((x, y), row)| (x, y, row)).collect()
+        };
+        for (x, y, row) in marks {
+            let title = escape(&view.describe(row));
+            plot.draw(vec![], |_, out| {
                 let _ = write!(out, r#"<circle class="front" data-p="{row}" cx="{x}" cy="{y}" r="4"><title>{title}</title></circle>"#);
             });
         }
         picks(plot, view, model, at);
     });
-    let mut note = if x.column == y.column { String::new() } else { "Down and left is better. ".to_owned() };
-    if view.objectives.len() > 2 && !model.front.is_empty() {
-        note += "Points of the front right of the line are better in an objective that is not in this plot. ";
-    }
-    if cloud.len() < dominated.len() {
-        let (drawn, all) = (grouped(cloud.len() as u64), grouped(dominated.len() as u64));
-        let _ = write!(note, "{drawn} of {all} dominated points are drawn: those that would cover each other are left out.");
-    }
     let names = [x, y].map(|m| &view.sweep.table.columns[m.column].name);
     Some(Figure {
         name: format!("pareto_{}_{}", names[0], names[1]),
         title: capital(&format!("{} and {}", y.label, x.label)),
-        note: note.trim_end().to_owned(),
+        note: String::new(),
         drawing,
         cloud,
     })
@@ -139,7 +137,7 @@ fn picks(plot: &mut Plot<'_>, view: &View<'_>, model: &Model<'_>, at: impl Fn(us
 }
 
 /// Of points that would cover each other, the first: cells grow until few enough are left.
-fn thinned(points: &[((i32, i32), usize)]) -> Vec<(i32, i32, usize)> {
+fn thinned(points: &[((i32, i32), usize)], most: usize) -> Vec<(i32, i32, usize)> {
     for cell in 2.. {
         let mut taken = HashSet::new();
         let kept: Vec<_> = points
@@ -147,7 +145,7 @@ fn thinned(points: &[((i32, i32), usize)]) -> Vec<(i32, i32, usize)> {
             .filter(|((x, y), _)| taken.insert((x.div_euclid(cell), y.div_euclid(cell))))
             .map(|((x, y), row)| (*x, *y, *row))
             .collect();
-        if kept.len() <= CLOUD_MAX {
+        if kept.len() <= most {
             return kept;
         }
     }
@@ -180,7 +178,7 @@ impl Group {
 
 /// A quantity against an axis: how its values spread at each setting.
 pub fn by_axis(view: &View<'_>, model: &Model<'_>, (axis, column): (&str, usize), y: &Measure) -> Option<Figure> {
-    const INNER: (u32, u32) = (380, 190);
+    const INNER: (u32, u32) = (410, 160);
     let mut names: BTreeMap<&str, f64> = BTreeMap::new();
     for &row in &model.ok {
         if let Some(Value::Text(text)) = view.row(row).get(column) {
@@ -214,7 +212,7 @@ pub fn by_axis(view: &View<'_>, model: &Model<'_>, (axis, column): (&str, usize)
             })
             .collect();
     }
-    let y_scale = Scale::over(y, extent(points.iter().map(|p| p.1))?, 6);
+    let y_scale = Scale::over(y, extent(points.iter().map(|p| p.1))?, 5);
     let unit = &view.sweep.table.columns[column].unit;
     let title = if unit.is_empty() { axis.to_owned() } else { format!("{axis}, {unit}") };
     let x_scale = if names.is_empty() {
@@ -272,8 +270,37 @@ struct Bar {
     whole: String,
 }
 
+/// Classes of parts, by name; what has none is grey.
+pub type Classes = BTreeMap<String, String>;
+
+/// A colour for each name, or for those of the largest sums if there are more names than colours.
+fn classes(names: &[String], sums: &BTreeMap<String, f64>) -> Classes {
+    let mut largest: Vec<&String> = names.iter().collect();
+    largest.sort_by(|a, b| sums[*b].total_cmp(&sums[*a]));
+    let coloured: HashSet<&String> = largest.into_iter().take(COLOURS).collect();
+    let named = names.iter().filter(|name| coloured.contains(name));
+    named.enumerate().map(|(i, name)| (name.clone(), format!("s{}", i + 1))).collect()
+}
+
+/// The colour of each layer, the same in all plots.
+pub fn layer_classes(details: &[&Detail]) -> Classes {
+    let (mut names, mut sums): (Vec<String>, BTreeMap<String, f64>) = Default::default();
+    for detail in details {
+        let rows = &detail.report.layers;
+        // The first row is `fetch`, the last is `tail`.
+        for layer in rows.iter().skip(1).take(rows.len().saturating_sub(2)) {
+            if !sums.contains_key(&layer.name) {
+                names.push(layer.name.clone());
+            }
+            *sums.entry(layer.name.clone()).or_default() += layer.share + layer.energy_pj / detail.report.energy_pj.warm;
+        }
+    }
+    classes(&names, &sums)
+}
+
 /// What a breakdown splits, and how.
 struct Breakdown {
+    of_layers: bool,
     name: &'static str,
     title: &'static str,
     note: &'static str,
@@ -282,9 +309,13 @@ struct Breakdown {
     whole: fn(&Report) -> String,
 }
 
+/// Parts that are no work: they are grey.
+const REST: [&str; 2] = ["idle", "leakage"];
+
 /// Parts add up to the image, as the report's invariants say.
 const BREAKDOWNS: [Breakdown; 4] = [
     Breakdown {
+        of_layers: true,
         name: "cycles_by_layer",
         title: "Cycles by layer",
         note: "Warm image. A layer's cycles are from the last write of the layer before to its own.",
@@ -293,6 +324,7 @@ const BREAKDOWNS: [Breakdown; 4] = [
         whole: |r| grouped(r.cycles.warm),
     },
     Breakdown {
+        of_layers: false,
         name: "array_time",
         title: "What the array does",
         note: "Cycles of the warm image in which the array works, waits for something, or has no instruction.",
@@ -308,6 +340,7 @@ const BREAKDOWNS: [Breakdown; 4] = [
         whole: |r| grouped(r.cycles.warm),
     },
     Breakdown {
+        of_layers: true,
         name: "energy_by_layer",
         title: "Energy by layer",
         note: "Warm image, leakage in each layer's time included.",
@@ -316,6 +349,7 @@ const BREAKDOWNS: [Breakdown; 4] = [
         whole: |r| energy(r.energy_pj.warm),
     },
     Breakdown {
+        of_layers: false,
         name: "energy_by_unit",
         title: "Energy by unit",
         note: "Warm image. A unit's energy includes the memories that it reads and writes.",
@@ -329,7 +363,7 @@ const BREAKDOWNS: [Breakdown; 4] = [
 ];
 
 /// Cycles and energy of the detailed points, by layer and by unit.
-pub fn breakdowns(view: &View<'_>, model: &Model<'_>, details: &[&Detail]) -> Vec<Figure> {
+pub fn breakdowns(view: &View<'_>, model: &Model<'_>, details: &[&Detail], layers: &Classes) -> Vec<Figure> {
     let figure = |what: &Breakdown| {
         let mut order: Vec<String> = Vec::new();
         let mut sums: BTreeMap<String, f64> = BTreeMap::new();
@@ -346,21 +380,20 @@ pub fn breakdowns(view: &View<'_>, model: &Model<'_>, details: &[&Detail]) -> Ve
             bars.push(Bar { label: label(view, model, detail.row), row: detail.row, parts, whole: (what.whole)(&detail.report) });
         }
         order.retain(|name| sums[name] > 0.0);
-        // The largest have a colour and a place in the legend.
-        let mut largest: Vec<&String> = order.iter().collect();
-        largest.sort_by(|a, b| sums[*b].total_cmp(&sums[*a]));
-        let few = order.len() <= COLOURS;
-        let coloured: HashSet<&String> = largest.into_iter().take(if few { COLOURS } else { COLOURS - 1 }).collect();
-        let mut class: BTreeMap<&String, usize> = BTreeMap::new();
-        for name in order.iter().filter(|name| coloured.contains(name)) {
-            class.insert(name, class.len() + 1);
-        }
-        let mut legend: Legend = class.iter().map(|(name, c)| (*c, *name)).collect::<BTreeMap<_, _>>().into_iter()
-            .map(|(c, name)| (format!(r#"<rect class="s{c}" x="-5" y="-5" width="10" height="10" rx="2"/>"#), name.clone()))
-            .collect();
-        if !few {
-            let rest = order.len() - coloured.len();
-            legend.push((r#"<rect class="rest" x="-5" y="-5" width="10" height="10" rx="2"/>"#.into(), format!("{rest} others")));
+        let class = if what.of_layers {
+            layers.clone()
+        } else {
+            let work: Vec<String> = order.iter().filter(|name| !REST.contains(&name.as_str())).cloned().collect();
+            classes(&work, &sums)
+        };
+        let square = |class: &str| format!(r#"<rect class="{class}" x="-5" y="-5" width="10" height="10" rx="2"/>"#);
+        let coloured = order.iter().filter_map(|name| Some((square(class.get(name)?), name.clone())));
+        let mut legend: Legend = coloured.collect();
+        let grey: Vec<&str> = order.iter().filter(|name| !class.contains_key(*name)).map(String::as_str).collect();
+        match grey[..] {
+            [] => {}
+            [ref few @ ..] if few.len() <= 2 => legend.push((square("rest"), few.join(", "))),
+            [ref many @ ..] => legend.push((square("rest"), format!("{} others", many.len()))),
         }
         let marks = [0.0, 0.25, 0.5, 0.75, 1.0].map(|v| (v, format!("{:.0} %", 100.0 * v)));
         let frame = Frame {
@@ -378,7 +411,7 @@ pub fn breakdowns(view: &View<'_>, model: &Model<'_>, details: &[&Detail]) -> Ve
                 for name in &order {
                     let Some(&value) = bar.parts.get(name).filter(|v| **v > 0.0) else { continue };
                     let to = from + value / all;
-                    let class = class.get(name).map_or_else(|| "rest".to_owned(), |c| format!("s{c}"));
+                    let class = class.get(name).map_or("rest", String::as_str);
                     let title = format!("{}\n{name}: {}, {}", bar.label, (what.text)(value), percent(value / all));
                     plot.draw(vec![(from, i as f64), (to, i as f64)], |p, out| {
                         let (x, y, wide) = (p[0].0, p[0].1 - 8, p[1].0 - p[0].0);
@@ -410,7 +443,7 @@ pub fn breakdowns(view: &View<'_>, model: &Model<'_>, details: &[&Detail]) -> Ve
 pub fn label(view: &View<'_>, model: &Model<'_>, row: usize) -> String {
     match model.chosen.iter().find(|c| c.row == row) {
         Some(chosen) => format!("{}  {}", chosen.letter, view.name(row)),
-        None => view.name(row),
+        None => format!("#{}  {}", view.index(row), view.name(row)),
     }
 }
 
@@ -429,21 +462,21 @@ fn placed(operations: u64, bytes: u64, cycles: u64) -> Option<(f64, f64)> {
 }
 
 /// Layers below the roofs of array and DRAM.
-pub fn roofline(view: &View<'_>, model: &Model<'_>, detail: &Detail) -> Option<Figure> {
-    const INNER: (u32, u32) = (400, 270);
+pub fn roofline(view: &View<'_>, model: &Model<'_>, detail: &Detail, layers: &Classes) -> Option<Figure> {
+    const INNER: (u32, u32) = (410, 260);
     let report = &detail.report;
     let number = |key: &str| report.hw.get(key)?.as_u64();
     let peak = (number("mac.rows")? * number("mac.cols")? * number("mac.lanes")?) as f64;
     let (width, clock) = (number("dram.width")? as f64, number("clock.mhz").unwrap_or(0) as f64);
 
-    let layer = |(i, l): (usize, &LayerReport)| Work {
+    let layer = |l: &LayerReport| Work {
         name: l.name.clone(),
-        class: if i < COLOURS { format!("s{}", i + 1) } else { "rest".into() },
+        class: layers.get(&l.name).cloned().unwrap_or_else(|| "rest".into()),
         cold: placed(l.lane_operations, l.dram_bytes_cold, l.cycles_cold),
         warm: placed(l.lane_operations, l.dram_bytes, l.cycles),
     };
     let mut works: Vec<Work> =
-        report.layers.iter().filter(|l| l.lane_operations > 0).enumerate().map(layer).collect();
+        report.layers.iter().filter(|l| l.lane_operations > 0).map(layer).collect();
     let sum = |of: fn(&LayerReport) -> u64| report.layers.iter().map(of).sum::<u64>();
     let all = sum(|l| l.lane_operations);
     works.push(Work {
@@ -461,6 +494,8 @@ pub fn roofline(view: &View<'_>, model: &Model<'_>, detail: &Detail) -> Option<F
     let beyond = x_high * (x_high / x_low).powf(0.14);
     let mut x_marks = Scale::decades(x_low, x_high, 5);
     if unbounded {
+        // Its label needs room.
+        x_marks.retain(|m| m.0 < x_high * (x_high / x_low).powf(-0.06));
         x_marks.push((beyond, "no byte".into()));
     }
     let x_end = if unbounded { beyond * (x_high / x_low).powf(0.08) } else { x_high };
@@ -494,7 +529,9 @@ pub fn roofline(view: &View<'_>, model: &Model<'_>, detail: &Detail) -> Option<F
             let middle = ((a.0 + b.0) / 2, (a.1 + b.1) / 2);
             let _ = write!(out, r#"<text class="roof-name" text-anchor="middle" transform="translate({} {}) rotate({angle:.1})" y="-6">DRAM: {} B a cycle</text>"#, middle.0, middle.1, plain(width));
         });
-        let mut taken: Vec<[i32; 4]> = Vec::new();
+        let (right, top) = plot.pixels(x_end, peak);
+        // The array's name, over the roof.
+        let mut taken: Vec<[i32; 4]> = vec![[right - 250, top - 18, right, top - 1]];
         for work in &works {
             for (x, y) in [work.cold, work.warm].into_iter().flatten().map(at).map(|p| plot.pixels(p.0, p.1)) {
                 taken.push([x - 6, y - 6, x + 6, y + 6]);
@@ -523,7 +560,6 @@ pub fn roofline(view: &View<'_>, model: &Model<'_>, detail: &Detail) -> Option<F
                 let (x, y) = plot.pixels(at(place).0, at(place).1);
                 let wide = text_width(&work.name);
                 let places = [(x + 9, y), (x - 9 - wide, y), (x - wide / 2, y - 14), (x - wide / 2, y + 14)];
-                let right = plot.pixels(x_end, y_low).0;
                 let free = |&(left, middle): &(i32, i32)| {
                     let own = [left, middle - 7, left + wide, middle + 7];
                     let apart = |t: &[i32; 4]| own[0] > t[2] || own[2] < t[0] || own[1] > t[3] || own[3] < t[1];
@@ -571,11 +607,11 @@ mod tests {
     #[test]
     fn of_points_that_cover_each_other_the_first_is_drawn() {
         let points = [((10, 10), 1), ((11, 11), 2), ((14, 10), 3)];
-        assert_eq!(thinned(&points), [(10, 10, 1), (14, 10, 3)]);
-        // 100 x 100 different places are more than may be drawn; cells of 3 pixels would leave 34 x 34 of them.
+        assert_eq!(thinned(&points, 10), [(10, 10, 1), (14, 10, 3)]);
+        // Of 100 x 100 places, cells of 2 pixels leave 50 x 50, cells of 3 pixels 34 x 34.
         let many: Vec<_> = (0..10_000).map(|i| ((i % 100, i / 100), i as usize)).collect();
-        // Cells of 2 pixels leave 50 x 50.
-        assert_eq!(thinned(&many).len(), 2500);
+        assert_eq!(thinned(&many, 2500).len(), 2500);
+        assert_eq!(thinned(&many, 2499).len(), 34 * 34);
     }
 
     #[test]

@@ -92,6 +92,18 @@ impl Measure {
         }
     }
 
+    /// A value in a unit of that size, as one of a column of them.
+    pub fn in_unit(&self, value: f64, size: f64) -> String {
+        match self.kind {
+            Kind::Prefixed(..) | Kind::Bits if value >= 0.0 && value / size < 1e15 => {
+                let tenths = (10.0 * value / size).round() as u64;
+                format!("{}.{}", grouped(tenths / 10), tenths % 10)
+            }
+            Kind::Plain(_) if value.fract() == 0.0 && (0.0..1e15).contains(&value) => grouped(value as u64),
+            _ => plain(value / size),
+        }
+    }
+
     /// Whether the label makes the unit superfluous.
     fn says(&self, unit: &str) -> bool {
         unit.is_empty() || self.label.to_lowercase().starts_with(&unit.to_lowercase())
@@ -155,6 +167,8 @@ mod tests {
         assert_eq!(measure("memory_bits", "bits").named(65_536.0), "8.0 KiB memory");
         assert_eq!(measure("memory_bits", "bits").unit(65_536.0), (8192.0, "KiB".into()));
         assert_eq!(measure("energy_pj", "pJ").unit(20_000.0), (1000.0, "nJ".into()));
+        assert_eq!(measure("energy_pj", "pJ").in_unit(1_234_567.0, 1000.0), "1,234.6");
+        assert_eq!(measure("cycles", "cycles").in_unit(1800.0, 1.0), "1,800");
     }
 
     #[test]

@@ -28,8 +28,8 @@ use view::{Model, View};
 const PAIRS_MAX: usize = 6;
 
 /// Pixels of the first scatter plot, and of the others.
-const SCATTER: (u32, u32) = (880, 430);
-const SCATTER_SMALL: (u32, u32) = (390, 250);
+const SCATTER: (u32, u32) = (1040, 430);
+const SCATTER_SMALL: (u32, u32) = (410, 250);
 
 /// What a report is about.
 ///
@@ -94,11 +94,12 @@ impl Figures {
         details.retain(|d| order.contains(&d.row));
         details.sort_by_key(|d| order.iter().position(|&row| row == d.row));
         let chosen = model.chosen.iter().filter_map(|c| details.iter().find(|d| d.row == c.row));
+        let layers = figures::layer_classes(&details);
         Figures {
             scatter: scatter.collect(),
             by_axis: by_axis.collect(),
-            breakdown: figures::breakdowns(view, model, &details),
-            roofline: chosen.filter_map(|d| figures::roofline(view, model, d)).collect(),
+            breakdown: figures::breakdowns(view, model, &details, &layers),
+            roofline: chosen.filter_map(|d| figures::roofline(view, model, d, &layers)).collect(),
         }
     }
 

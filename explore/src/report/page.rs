@@ -7,7 +7,7 @@ use qnnsim_simulator::quantity::{energy, grouped, percent};
 use qnnsim_simulator::report::Report;
 
 use super::figures::{self, Figure, capital};
-use super::measure;
+use super::measure::Measure;
 use super::scale::{extent, plain};
 use super::style;
 use super::svg::escape;
@@ -126,9 +126,13 @@ fn section(view: &View<'_>, model: &Model<'_>, figures: &Figures, number: usize)
         out += "</div>\n";
     }
     if let Some((first, rest)) = figures.scatter.split_first() {
-        out += "<h3>All points</h3>\n";
+        out += "<h3>All points</h3>\n<p class=\"quiet\">Down and left is better.";
+        if view.objectives.len() > 2 && !model.front.is_empty() {
+            out += " Points of the front that are not on the line are better in an objective that is not in the plot.";
+        }
+        out += " Of points that would cover each other one is drawn.</p>\n";
         out += &figure(first, number, "wide");
-        out += &grid(rest, number);
+        out += &grid(rest, number, "");
     }
     if !model.front.is_empty() {
         out += &front(view, model);
@@ -136,7 +140,7 @@ fn section(view: &View<'_>, model: &Model<'_>, figures: &Figures, number: usize)
     if !figures.by_axis.is_empty() {
         out += "<h3>What each axis does</h3>\n<p class=\"quiet\">At each setting of an axis, over all settings of the others: from the least to the largest value \
                 (line), the middle half (box), the median (bar). The blue line joins the least values.</p>\n";
-        out += &grid(&figures.by_axis, number);
+        out += &grid(&figures.by_axis, number, "bare");
     }
     if !figures.breakdown.is_empty() {
         out += "<h3>Where cycles and energy go</h3>\n";
@@ -145,14 +149,14 @@ fn section(view: &View<'_>, model: &Model<'_>, figures: &Figures, number: usize)
             let _ = writeln!(out, "<p class=\"quiet\">{drawn} of the front's {all} points: the chosen ones, and others at equal distances along {}.</p>",
                 escape(&view.objectives[0].label));
         }
-        out += &grid(&figures.breakdown, number);
+        out += &grid(&figures.breakdown, number, "");
     }
     if !figures.roofline.is_empty() {
         out += "<h3>What bounds each layer</h3>\n<p class=\"quiet\">A layer is as fast as the array (flat roof) and the DRAM (slanted roof) let it be. Useful lane operations are \
                 products x bits of an activation x bits of a weight. Bytes are those that the layer's own instructions move; a layer takes the cycles from the last write of the layer \
                 before to its own. So a mark above the slanted roof had bytes moved while an earlier layer worked; the image as a whole cannot be there. A warm image finds its weights resident \
                 and moves input and code.</p>\n";
-        out += &grid(&figures.roofline, number);
+        out += &grid(&figures.roofline, number, "");
         for chosen in &model.chosen {
             if let Some(detail) = details.iter().find(|d| d.row == chosen.row) {
                 out += &layers(view, model, detail);
@@ -188,7 +192,7 @@ fn card(view: &View<'_>, model: &Model<'_>, chosen: &Chosen, detail: Option<&Det
         let ratio = match value / least {
             _ if !objective => String::new(),
             1.0 => "least".to_owned(),
-            ratio if ratio.is_finite() => format!("{ratio:.2}x"),
+            ratio if ratio.is_finite() => format!("{}x", times(ratio)),
             _ => String::new(),
         };
         let _ = write!(
@@ -211,42 +215,57 @@ fn card(view: &View<'_>, model: &Model<'_>, chosen: &Chosen, detail: Option<&Det
     out
 }
 
+/// A ratio with three digits, or what stands before the point.
+fn times(ratio: f64) -> String {
+    let digits = if ratio < 9.995 { 2 } else if ratio < 99.95 { 1 } else { 0 };
+    format!("{ratio:.digits$}")
+}
+
 /// What the array does in a warm image, in a sentence.
 fn bound(report: &Report) -> Option<String> {
     let array = report.units.iter().find(|u| u.name == "mac")?;
     let all = report.cycles.warm as f64;
-    let part = |cycles: u64| format!("{:.0} %", 100.0 * cycles as f64 / all);
+    let part = |cycles: u64| format!("{:.0}\u{a0}%", 100.0 * cycles as f64 / all);
+    let matters = |cycles: u64| cycles as f64 >= 0.01 * all;
     let mut sentence = format!("The array works {} of the time", part(array.busy));
-    let mut stalls: Vec<_> = array.stalls.iter().filter(|(_, n)| **n > 0).collect();
+    let mut stalls: Vec<_> = array.stalls.iter().filter(|(_, n)| matters(**n)).collect();
     stalls.sort_by_key(|&(cause, n)| (std::cmp::Reverse(*n), cause));
     let waits: Vec<String> = stalls.iter().take(2).map(|(cause, n)| format!("{cause} {}", part(**n))).collect();
     if !waits.is_empty() {
         let _ = write!(sentence, "; it waits for {}", waits.join(", "));
     }
-    let _ = write!(sentence, "; {} without an instruction.", part(array.idle));
-    Some(sentence)
+    if matters(array.idle) {
+        let _ = write!(sentence, "; {} of it has no instruction", part(array.idle));
+    }
+    Some(sentence + ".")
 }
 
 fn command(view: &View<'_>, model: &Model<'_>, row: usize) -> String {
     format!("<code class=\"command\">{}</code>", escape(&view.command(model, row)))
 }
 
+/// A plot with its caption; `bare` ones say all that in their axes.
 fn figure(figure: &Figure, section: usize, class: &str) -> String {
     let note = if figure.note.is_empty() { String::new() } else { format!("<p>{}</p>", escape(&figure.note)) };
     let (title, (width, height)) = (escape(&figure.title), figure.drawing.size);
     let cloud = if figure.cloud.is_empty() { String::new() } else { format!(" data-cloud=\"{}\"", cloud_id(figure, section)) };
+    let caption = match (class, note.as_str()) {
+        ("bare", "") => String::new(),
+        ("bare", note) => format!("<figcaption>{note}</figcaption>"),
+        (_, note) => format!("<figcaption><b>{title}</b>{note}</figcaption>"),
+    };
     format!(
-        "<figure class=\"{class}\"><figcaption><b>{title}</b>{note}</figcaption><div class=\"pane\">\
+        "<figure class=\"{class}\">{caption}<div class=\"pane\">\
          <svg class=\"plot\" role=\"group\" aria-label=\"{title}\" viewBox=\"0 0 {width} {height}\" width=\"{width}\" height=\"{height}\"{cloud}>{}</svg></div></figure>\n",
         figure.drawing.markup
     )
 }
 
-fn grid(figures: &[Figure], section: usize) -> String {
+fn grid(figures: &[Figure], section: usize, class: &str) -> String {
     if figures.is_empty() {
         return String::new();
     }
-    format!("<div class=\"grid2\">\n{}</div>\n", figures.iter().map(|f| figure(f, section, "")).collect::<String>())
+    format!("<div class=\"grid2\">\n{}</div>\n", figures.iter().map(|f| figure(f, section, class)).collect::<String>())
 }
 
 /// All points of the front, to sort.
@@ -260,7 +279,7 @@ fn front(view: &View<'_>, model: &Model<'_>) -> String {
         let (shown, all) = (grouped(FRONT_MAX as u64), grouped(model.front.len() as u64));
         let _ = writeln!(out, "<p class=\"quiet\">The first {shown} of {all} by {}; the table of the sweep has all.</p>", escape(&view.objectives[0].label));
     }
-    out += "<div class=\"scroll\" tabindex=\"0\" role=\"region\" aria-label=\"points of the front\"><table class=\"sortable\"><thead><tr><th class=\"l\" data-sort>point</th>";
+    out += "<div class=\"scroll\" tabindex=\"0\" role=\"region\" aria-label=\"points of the front\"><table class=\"sortable\"><thead><tr><th></th><th class=\"l\" data-sort>point</th>";
     if sized {
         out += "<th data-sort>array</th>";
     }
@@ -268,26 +287,30 @@ fn front(view: &View<'_>, model: &Model<'_>) -> String {
         let doc = escape(&table.columns[*column].doc);
         let _ = write!(out, "<th data-sort title=\"{doc}\">{}</th>", escape(name));
     }
-    for cost in &view.costs {
-        let _ = write!(out, "<th data-sort title=\"{}\">{}</th>", escape(&cost.doc), escape(&cost.label));
+    // All values of a column have one unit, so that they compare at a glance.
+    let least = |cost: &Measure| extent(model.front.iter().filter_map(|&r| cost.of(view.row(r)))).map_or(1.0, |e| e.0);
+    let costs: Vec<(&Measure, (f64, String))> = view.costs.iter().map(|cost| (cost, cost.unit(least(cost)))).collect();
+    for (cost, (_, unit)) in &costs {
+        let unit = if unit.is_empty() { String::new() } else { format!(", {unit}") };
+        let _ = write!(out, "<th data-sort title=\"{}\">{}{}</th>", escape(&cost.doc), escape(&cost.label), escape(&unit));
     }
     out += "<th class=\"l\">command</th></tr></thead><tbody>\n";
     for &row in model.front.iter().take(FRONT_MAX) {
         let chosen = model.chosen.iter().find(|c| c.row == row);
         let index = escape(&view.index(row));
-        let name = chosen.map_or_else(|| index.clone(), |c| format!("<span class=\"letter\">{}</span> {index}", c.letter));
-        let _ = write!(out, "<tr data-p=\"{row}\"><td class=\"l\" data-v=\"{index}\">{name}</td>");
+        let letter = chosen.map_or_else(String::new, |c| format!("<span class=\"letter\">{}</span>", c.letter));
+        let _ = write!(out, "<tr data-p=\"{row}\"><td class=\"l\">{letter}</td><td class=\"l\" data-v=\"{index}\">#{index}</td>");
         if sized {
-            let elements: f64 = size.iter().filter_map(|name| measure::Measure::find(table, name)?.of(view.row(row))).product();
+            let elements: f64 = size.iter().filter_map(|name| Measure::find(table, name)?.of(view.row(row))).product();
             let _ = write!(out, "<td data-v=\"{elements}\">{}</td>", escape(&view.name(row)));
         }
         for (_, column) in &axes {
             let value = escape(&figures::setting(view, row, *column));
             let _ = write!(out, "<td data-v=\"{value}\">{value}</td>");
         }
-        for cost in &view.costs {
+        for (cost, (size, _)) in &costs {
             let value = cost.of(view.row(row));
-            let text = value.map_or_else(String::new, |v| escape(&cost.text(v)));
+            let text = value.map_or_else(String::new, |v| cost.in_unit(v, *size));
             let _ = write!(out, "<td data-v=\"{}\">{text}</td>", value.map_or_else(String::new, |v| v.to_string()));
         }
         let _ = writeln!(out, "<td class=\"l\"><details><summary>show</summary>{}</details></td></tr>", command(view, model, row));

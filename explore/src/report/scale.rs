@@ -65,7 +65,12 @@ impl Scale {
         };
         let (size, unit) = measure.unit(if logarithmic { low * 3.0 } else { high });
         let at = if logarithmic { decades(low / size, high / size, most) } else { multiples(low / size, high / size, most) };
-        let marks = at.into_iter().map(|v| (v * size, plain(v))).collect();
+        let marks = if logarithmic {
+            at.into_iter().map(|v| (v * size, plain(v))).collect()
+        } else {
+            let texts = aligned(&at);
+            at.into_iter().map(|v| v * size).zip(texts).collect()
+        };
         let title = if unit.is_empty() { measure.label.clone() } else { format!("{}, {unit}", measure.label) };
         Scale { title, low, high, logarithmic, marks }
     }
@@ -119,6 +124,18 @@ pub fn plain(value: f64) -> String {
     if text.contains('.') { text.trim_end_matches('0').trim_end_matches('.').to_owned() } else { text }
 }
 
+/// Numbers with as many digits after the point as the one that needs most.
+fn aligned(values: &[f64]) -> Vec<String> {
+    let texts: Vec<String> = values.iter().map(|&v| plain(v)).collect();
+    let digits = |text: &String| text.split_once('.').map_or(0, |(_, digits)| digits.len());
+    let most = texts.iter().map(digits).max().unwrap_or(0);
+    let pad = |text: String| match most - digits(&text) {
+        0 => text,
+        missing => format!("{text}{}{}", if digits(&text) == 0 { "." } else { "" }, "0".repeat(missing)),
+    };
+    texts.into_iter().map(pad).collect()
+}
+
 impl Ranged for Scale {
     type FormatOption = NoDefaultFormatting;
     type ValueType = f64;
@@ -162,6 +179,12 @@ mod tests {
     fn numbers_are_short() {
         let texts = [0.0, 0.25, 1.0, 12.5, 999.0, 12_000.0, -2_500.0, 0.001].map(plain);
         assert_eq!(texts, ["0", "0.25", "1", "12.5", "999", "12,000", "-2,500", "0.001"]);
+    }
+
+    #[test]
+    fn marks_of_an_axis_have_equally_many_digits() {
+        assert_eq!(aligned(&[0.5, 0.75, 1.0, 1.25]), ["0.50", "0.75", "1.00", "1.25"]);
+        assert_eq!(aligned(&[0.0, 1000.0]), ["0", "1,000"]);
     }
 
     #[test]

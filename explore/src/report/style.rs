@@ -9,7 +9,7 @@ const COLOURS: &[(&str, &str, &str)] = &[
     ("soft", "#59636e", "#a3adb7"),
     ("line", "#e4e7eb", "#2c3238"),
     ("faint", "#aab3bc", "#5b6670"),
-    ("cloud", "#ccd3da", "#434c55"),
+    ("cloud", "#c3cbd3", "#4a545e"),
     ("front", "#1d5fa8", "#74b3f2"),
     ("pick", "#b4400a", "#f5a15e"),
     ("s1", "#2f66a8", "#7fb2ee"),

@@ -125,7 +125,7 @@ impl DrawingBackend for Svg<'_> {
         let dy = match style.anchor().v_pos {
             VPos::Top => "0.8em",
             VPos::Center => "0.35em",
-            VPos::Bottom => "-0.2em",
+            VPos::Bottom => "-0.4em",
         };
         let class = Role::class(style.color());
         let text = escape(text);
