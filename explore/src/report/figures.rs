@@ -91,7 +91,7 @@ pub fn scatter(view: &View<'_>, model: &Model<'_>, (x, y): (&Measure, &Measure),
             let _ = write!(out, r#"<path class="cloud" d="{dots}"/>"#);
         });
         let mut edge: Vec<(f64, f64)> = model.front.iter().filter_map(|&row| at(row)).collect();
-        staircase(&mut edge);
+        staircase(&mut edge, (x, y));
         if edge.len() > 1 {
             plot.draw(edge, |points, out| {
                 let _ = write!(out, r#"<path class="edge" d="M{} {}"#, points[0].0, points[0].1);
@@ -115,7 +115,7 @@ pub fn scatter(view: &View<'_>, model: &Model<'_>, (x, y): (&Measure, &Measure),
                 let _ = write!(out, r#"<circle class="front" data-p="{row}" cx="{x}" cy="{y}" r="4"><title>{title}</title></circle>"#);
             });
         }
-        picks(plot, view, model, at);
+        picks(plot, view, model, at, 0);
     });
     let names = [x, y].map(|m| &view.sweep.table.columns[m.column].name);
     Some(Figure {
@@ -127,13 +127,27 @@ pub fn scatter(view: &View<'_>, model: &Model<'_>, (x, y): (&Measure, &Measure),
     })
 }
 
-/// The chosen points, over everything else.
-fn picks(plot: &mut Plot<'_>, view: &View<'_>, model: &Model<'_>, at: impl Fn(usize) -> Option<(f64, f64)>) {
+/// The chosen points, over everything else. One that would cover another moves by `aside` pixels.
+fn picks(
+    plot: &mut Plot<'_>,
+    view: &View<'_>,
+    model: &Model<'_>,
+    at: impl Fn(usize) -> Option<(f64, f64)>,
+    aside: i32,
+) {
+    let mut taken: Vec<(i32, i32)> = Vec::new();
+    let mut marks = String::new();
     for chosen in model.chosen.iter().rev() {
         let Some(at) = at(chosen.row) else { continue };
+        let (mut x, y) = plot.pixels(at.0, at.1);
+        while aside != 0 && taken.iter().any(|t| (t.0 - x).abs() < aside.abs() && (t.1 - y).abs() < 16) {
+            x += aside;
+        }
+        taken.push((x, y));
         let title = introduced(view, chosen.letter, &chosen.roles, chosen.row);
-        plot.draw(vec![at], |p, out| pick(out, p[0], chosen.letter, chosen.row, &title));
+        pick(&mut marks, (x, y), chosen.letter, chosen.row, &title);
     }
+    plot.draw(vec![], |_, out| out.push_str(&marks));
 }
 
 /// Of points that would cover each other, the first: cells grow until few enough are left.
@@ -153,12 +167,13 @@ fn thinned(points: &[((i32, i32), usize)], most: usize) -> Vec<(i32, i32, usize)
 }
 
 /// Leaves of some points those that no other one is below and left of.
-fn staircase(points: &mut Vec<(f64, f64)>) {
-    points.sort_by(|a, b| a.0.total_cmp(&b.0).then(a.1.total_cmp(&b.1)));
+fn staircase(points: &mut Vec<(f64, f64)>, (x, y): (&Measure, &Measure)) {
+    let cost = |p: &(f64, f64)| (x.cost(p.0), y.cost(p.1));
+    points.sort_by(|a, b| cost(a).0.total_cmp(&cost(b).0).then(cost(a).1.total_cmp(&cost(b).1)));
     let mut least = f64::INFINITY;
     points.retain(|p| {
-        let better = p.1 < least;
-        least = least.min(p.1);
+        let better = cost(p).1 < least;
+        least = least.min(cost(p).1);
         better
     });
 }
@@ -241,15 +256,16 @@ pub fn by_axis(view: &View<'_>, model: &Model<'_>, (axis, column): (&str, usize)
                 );
             });
         }
-        let least: Vec<_> = groups.iter().map(|g| (g.at, g.values[0])).collect();
-        plot.draw(least, |p, out| {
+        let best: Vec<_> = groups.iter().filter_map(|g| Some((g.at, y.best(g.values.iter().copied())?))).collect();
+        plot.draw(best, |p, out| {
             out.push_str(r#"<path class="edge" d=""#);
             for (i, (x, y)) in p.iter().enumerate() {
                 let _ = write!(out, "{}{x} {y}", if i == 0 { 'M' } else { 'L' });
             }
             out.push_str("\"/>");
         });
-        picks(plot, view, model, |row| Some((place(row)?, y.of(view.row(row))?)));
+        // To the left, where there is room even at the last setting.
+        picks(plot, view, model, |row| Some((place(row)?, y.of(view.row(row))?)), -17);
     });
     let name = &view.sweep.table.columns[y.column].name;
     let note = if grouped_settings { format!("Settings in {GROUPS} groups of equally many points.") } else { String::new() };
@@ -603,6 +619,7 @@ pub fn setting(view: &View<'_>, row: usize, column: usize) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::table::{Column, Table};
 
     #[test]
     fn of_points_that_cover_each_other_the_first_is_drawn() {
@@ -616,8 +633,17 @@ mod tests {
 
     #[test]
     fn the_edge_is_what_nothing_is_better_than() {
+        let measure = |name: &str| {
+            let column = Column { name: name.into(), unit: String::new(), doc: String::new() };
+            Measure::find(&Table { columns: vec![column], rows: vec![] }, name).expect("the column is there")
+        };
+        let (less, more) = (measure("cycles"), measure("images_per_s"));
         let mut points = vec![(3.0, 1.0), (1.0, 3.0), (2.0, 2.0), (2.0, 2.5), (3.0, 3.0), (4.0, 1.0)];
-        staircase(&mut points);
+        let mut other = points.clone();
+        staircase(&mut points, (&less, &less));
         assert_eq!(points, [(1.0, 3.0), (2.0, 2.0), (3.0, 1.0)]);
+        // Of y, more is better: (1, 3) has the least x and, with (3, 3), the largest y.
+        staircase(&mut other, (&less, &more));
+        assert_eq!(other, [(1.0, 3.0)]);
     }
 }

@@ -2,7 +2,7 @@
 
 use qnnsim_simulator::quantity::{self, grouped};
 
-use super::scale::plain;
+use super::scale::{extent, plain};
 use crate::table::{Column, Table, Value};
 
 /// A column with numbers.
@@ -14,6 +14,8 @@ pub struct Measure {
     pub label: String,
     /// What it means.
     pub doc: String,
+    /// Whether more is better.
+    pub most: bool,
     kind: Kind,
 }
 
@@ -27,6 +29,9 @@ enum Kind {
     Plain(String),
 }
 
+/// Columns of which more is better; of all others, less.
+const MOST: [&str; 2] = ["images_per_s", "utilization"];
+
 /// Names that say more than the column's.
 const LABELS: &[(&str, &str)] = &[
     ("energy_pj", "energy"),
@@ -34,6 +39,9 @@ const LABELS: &[(&str, &str)] = &[
     ("cycles_cold", "cycles, cold"),
     ("latency_us", "latency"),
     ("latency_us_cold", "latency, cold"),
+    ("images_per_s", "images a second"),
+    ("power_mw", "power"),
+    ("power_mw_cold", "power, cold"),
     ("lut", "LUT"),
     ("ff", "flip-flops"),
     ("bram36", "BRAM36"),
@@ -52,16 +60,33 @@ impl Measure {
             "us" => Kind::Prefixed(quantity::TIME, 1e-3),
             "mW" => Kind::Prefixed(quantity::POWER, 1e-3),
             "bits" if name == "memory_bits" => Kind::Bits,
+            "1/s" if name == "images_per_s" => Kind::Plain(String::new()),
             unit => Kind::Plain(unit.to_owned()),
         };
         let known = LABELS.iter().find(|(known, _)| known == name).map(|(_, label)| (*label).to_owned());
         let label = known.unwrap_or_else(|| name.replace('_', " "));
-        Some(Measure { column, label, doc: doc.clone(), kind })
+        let most = MOST.contains(&name.as_str());
+        Some(Measure { column, label, doc: doc.clone(), most, kind })
     }
 
     /// The value of a row, if there is one.
     pub fn of(&self, row: &[Value]) -> Option<f64> {
         number(row.get(self.column)?)
+    }
+
+    /// The value as something of which less is better.
+    pub fn cost(&self, value: f64) -> f64 {
+        if self.most { -value } else { value }
+    }
+
+    /// The best of some values.
+    pub fn best(&self, values: impl IntoIterator<Item = f64>) -> Option<f64> {
+        extent(values).map(|(least, most)| if self.most { most } else { least })
+    }
+
+    /// What the best value is called: `least energy`.
+    pub fn superlative(&self) -> String {
+        format!("{} {}", if self.most { "most" } else { "least" }, self.label)
     }
 
     /// A value with its unit.

@@ -33,7 +33,7 @@ const SCATTER_SMALL: (u32, u32) = (410, 250);
 
 /// What a report is about.
 ///
-/// Columns that are used if the table has them: `index`, `model`, `status` (`ok` or anything else), `reason`, `pareto` (a flag), hardware parameters
+/// Columns that are used if the table has them: `index`, `source` (or `model`), `status` (`ok` or anything else), `reason`, `pareto` (a flag), hardware parameters
 /// by their keys, `technology`, `cycles`, `energy_pj`, `lut`, `ff`, `bram36`, `mm2`, `memory_bits`. Fronts are per model.
 #[derive(Debug, Clone, Copy)]
 pub struct Sweep<'a> {
@@ -43,7 +43,7 @@ pub struct Sweep<'a> {
     pub table: &'a Table,
     /// Columns that vary from point to point.
     pub axes: &'a [String],
-    /// Columns that are to be small; if empty, the usual ones.
+    /// Columns that are to be small (`images_per_s` and `utilization`: large); if empty, the usual ones.
     pub objectives: &'a [String],
     /// Points in detail, in any order; [`rows_to_detail`] says which are of use.
     pub points: &'a [Detail],

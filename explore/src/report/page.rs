@@ -89,7 +89,14 @@ fn header(view: &View<'_>) -> String {
 
 /// A status as it follows a number.
 fn status_text(status: &str, count: usize) -> &str {
-    if status == "does not fit" && count != 1 { "do not fit" } else { status }
+    match (status, count) {
+        ("unfit" | "does not fit", 1) => "does not fit",
+        ("unfit" | "does not fit", _) => "do not fit",
+        ("trap", 1) => "traps",
+        ("trap", _) => "trap",
+        ("skipped", _) => "skipped because they cannot reach the front",
+        _ => status,
+    }
 }
 
 /// `a, b and c`.
@@ -139,7 +146,7 @@ fn section(view: &View<'_>, model: &Model<'_>, figures: &Figures, number: usize)
     }
     if !figures.by_axis.is_empty() {
         out += "<h3>What each axis does</h3>\n<p class=\"quiet\">At each setting of an axis, over all settings of the others: from the least to the largest value \
-                (line), the middle half (box), the median (bar). The blue line joins the least values.</p>\n";
+                (line), the middle half (box), the median (bar). The blue line joins the best values.</p>\n";
         out += &grid(&figures.by_axis, number, "bare");
     }
     if !figures.breakdown.is_empty() {
@@ -188,10 +195,10 @@ fn card(view: &View<'_>, model: &Model<'_>, chosen: &Chosen, detail: Option<&Det
     for cost in &view.costs {
         let Some(value) = cost.of(row) else { continue };
         let objective = view.objectives.iter().any(|o| o.column == cost.column);
-        let least = extent(rows.iter().filter_map(|&r| cost.of(view.row(r)))).map_or(value, |e| e.0);
-        let ratio = match value / least {
+        let best = cost.best(rows.iter().filter_map(|&r| cost.of(view.row(r)))).unwrap_or(value);
+        let ratio = match value / best {
             _ if !objective => String::new(),
-            1.0 => "least".to_owned(),
+            _ if value == best => if cost.most { "most" } else { "least" }.to_owned(),
             ratio if ratio.is_finite() => format!("{}x", times(ratio)),
             _ => String::new(),
         };
@@ -381,7 +388,7 @@ fn footer(view: &View<'_>) -> String {
     if view.objectives.len() > 1 {
         fact(
             "knee",
-            "The point of the front that is nearest to the least of every objective at once, each on a logarithmic scale from its least to its largest value on the front.",
+            "The point of the front that is nearest to the best of every objective at once, each on a logarithmic scale from its best to its worst value on the front.",
         );
     }
     for cost in view.costs.iter().filter(|c| !c.doc.is_empty()) {

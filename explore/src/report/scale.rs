@@ -72,6 +72,10 @@ impl Scale {
             at.into_iter().map(|v| v * size).zip(texts).collect()
         };
         let title = if unit.is_empty() { measure.label.clone() } else { format!("{}, {unit}", measure.label) };
+        // The better end is on the left or below.
+        if measure.most {
+            return Scale { title: format!("{title} (more is better)"), low: high, high: low, logarithmic, marks };
+        }
         Scale { title, low, high, logarithmic, marks }
     }
 

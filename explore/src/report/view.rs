@@ -50,7 +50,7 @@ pub struct Model<'a> {
 
 /// Points that were not simulated for one kind of reason.
 pub struct Others {
-    /// `does not fit` or `skipped`.
+    /// `unfit` or `skipped`, say.
     pub status: String,
     /// The reason of the first.
     pub reason: String,
@@ -125,7 +125,7 @@ impl<'a> View<'a> {
             parameters: PARAMETERS.iter().map(|p| find(p.key)).collect(),
             technology: find("technology"),
         };
-        view.models = view.read_models(find("model"), find("status"), find("reason"), find("pareto"));
+        view.models = view.read_models(find("source").or_else(|| find("model")), find("status"), find("reason"), find("pareto"));
         view
     }
 
@@ -183,7 +183,10 @@ impl<'a> View<'a> {
     /// Orders rows by an objective, and where they are equal by the following ones.
     fn compare(&self, a: usize, b: usize, first: usize) -> std::cmp::Ordering {
         let n = self.objectives.len();
-        let value = |row, i: usize| self.objectives[(first + i) % n].of(self.row(row)).unwrap_or(f64::INFINITY);
+        let value = |row, i: usize| {
+            let objective = &self.objectives[(first + i) % n];
+            objective.of(self.row(row)).map_or(f64::INFINITY, |v| objective.cost(v))
+        };
         (0..n).map(|i| value(a, i).total_cmp(&value(b, i))).find(|o| o.is_ne()).unwrap_or(a.cmp(&b))
     }
 
@@ -199,7 +202,7 @@ impl<'a> View<'a> {
         };
         for (i, objective) in self.objectives.iter().enumerate() {
             if let Some(&row) = rows.iter().min_by(|&&a, &&b| self.compare(a, b, i)) {
-                add(row, format!("least {}", objective.label));
+                add(row, objective.superlative());
             }
         }
         if let Some(row) = self.knee(rows) {
@@ -213,14 +216,16 @@ impl<'a> View<'a> {
         chosen
     }
 
-    /// The point nearest to what no point reaches, the least of every objective; distances on logarithmic scales from the least to the
-    /// largest value among the rows.
+    /// The point nearest to what no point reaches, the best of every objective; distances on logarithmic scales from the best to the
+    /// worst value among the rows.
     fn knee(&self, rows: &[usize]) -> Option<usize> {
         if self.objectives.len() < 2 {
             return None;
         }
         let on = |v: f64| v.max(f64::MIN_POSITIVE).ln();
-        let values = |m: &Measure| rows.iter().filter_map(|&row| m.of(self.row(row))).map(on).collect::<Vec<_>>();
+        let values = |m: &Measure| {
+            rows.iter().filter_map(|&row| m.of(self.row(row))).map(|v| m.cost(on(v))).collect::<Vec<_>>()
+        };
         let ranges: Vec<(f64, f64)> = self
             .objectives
             .iter()
@@ -229,7 +234,7 @@ impl<'a> View<'a> {
             .collect();
         let distance = |row: usize| -> f64 {
             let parts = self.objectives.iter().zip(&ranges);
-            parts.map(|(m, (low, span))| ((on(m.of(self.row(row)).unwrap_or(f64::MAX)) - low) / span).powi(2)).sum()
+            parts.map(|(m, (low, span))| ((m.of(self.row(row)).map_or(f64::MAX, |v| m.cost(on(v))) - low) / span).powi(2)).sum()
         };
         rows.iter().copied().map(|row| (distance(row), row)).min_by(|a, b| a.0.total_cmp(&b.0)).map(|(_, row)| row)
     }
