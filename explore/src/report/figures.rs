@@ -204,9 +204,7 @@ pub fn by_axis(view: &View<'_>, model: &Model<'_>, (axis, column): (&str, usize)
     let place = |row: usize| match view.row(row).get(column)? {
         Value::Text(text) => names.get(text.as_str()).copied(),
         Value::Flag(flag) => Some(f64::from(*flag)),
-        Value::Integer(value) => Some(*value as f64),
-        Value::Number(value) => Some(*value).filter(|v| v.is_finite()),
-        Value::Null => None,
+        value => measure::number(value),
     };
     let mut points: Vec<(f64, f64)> =
         model.ok.iter().filter_map(|&row| Some((place(row)?, y.of(view.row(row))?))).collect();
@@ -473,33 +471,33 @@ struct Work {
 }
 
 /// Lane operations per byte (infinite without a byte) and a cycle.
-fn placed(operations: u64, bytes: u64, cycles: u64) -> Option<(f64, f64)> {
-    (operations > 0 && cycles > 0).then(|| (operations as f64 / bytes as f64, operations as f64 / cycles as f64))
+fn placed(operations: f64, bytes: f64, cycles: f64) -> Option<(f64, f64)> {
+    (operations > 0.0 && cycles > 0.0).then(|| (operations / bytes, operations / cycles))
 }
 
 /// Layers below the roofs of array and DRAM.
 pub fn roofline(view: &View<'_>, model: &Model<'_>, detail: &Detail, layers: &Classes) -> Option<Figure> {
     const INNER: (u32, u32) = (410, 260);
     let report = &detail.report;
-    let number = |key: &str| report.hw.get(key)?.as_u64();
-    let peak = (number("mac.rows")? * number("mac.cols")? * number("mac.lanes")?) as f64;
-    let (width, clock) = (number("dram.width")? as f64, number("clock.mhz").unwrap_or(0) as f64);
+    let number = |key: &str| report.hw.get(key)?.as_f64().filter(|v| *v >= 1.0);
+    let peak = number("mac.rows")? * number("mac.cols")? * number("mac.lanes")?;
+    let (width, clock) = (number("dram.width")?, number("clock.mhz").unwrap_or(0.0));
 
     let layer = |l: &LayerReport| Work {
         name: l.name.clone(),
         class: layers.get(&l.name).cloned().unwrap_or_else(|| "rest".into()),
-        cold: placed(l.lane_operations, l.dram_bytes_cold, l.cycles_cold),
-        warm: placed(l.lane_operations, l.dram_bytes, l.cycles),
+        cold: placed(l.lane_operations as f64, l.dram_bytes_cold as f64, l.cycles_cold as f64),
+        warm: placed(l.lane_operations as f64, l.dram_bytes as f64, l.cycles as f64),
     };
     let mut works: Vec<Work> =
         report.layers.iter().filter(|l| l.lane_operations > 0).map(layer).collect();
-    let sum = |of: fn(&LayerReport) -> u64| report.layers.iter().map(of).sum::<u64>();
+    let sum = |of: fn(&LayerReport) -> u64| report.layers.iter().map(|l| of(l) as f64).sum::<f64>();
     let all = sum(|l| l.lane_operations);
     works.push(Work {
         name: "image".into(),
         class: "image".into(),
-        cold: placed(all, sum(|l| l.dram_bytes_cold), report.cycles.cold),
-        warm: placed(all, sum(|l| l.dram_bytes), report.cycles.warm),
+        cold: placed(all, sum(|l| l.dram_bytes_cold), report.cycles.cold as f64),
+        warm: placed(all, sum(|l| l.dram_bytes), report.cycles.warm as f64),
     });
     let marks = || works.iter().flat_map(|w| [w.cold, w.warm]).flatten();
     let (x_low, x_high) = extent(marks().map(|p| p.0).chain([peak / width]))?;

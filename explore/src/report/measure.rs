@@ -151,11 +151,15 @@ impl Measure {
     }
 }
 
-/// A finite number.
-fn number(value: &Value) -> Option<f64> {
+/// Beyond this, and below its inverse, nothing is measured: scales need not fear for the range of doubles.
+const LARGEST: f64 = 1e30;
+
+/// A number that can be drawn.
+pub fn number(value: &Value) -> Option<f64> {
     match *value {
         Value::Integer(value) => Some(value as f64),
-        Value::Number(value) => Some(value).filter(|v| v.is_finite()),
+        Value::Number(value) if value.abs() < 1.0 / LARGEST => Some(0.0),
+        Value::Number(value) => Some(value).filter(|v| v.abs() <= LARGEST),
         _ => None,
     }
 }
@@ -204,6 +208,8 @@ mod tests {
         assert_eq!(row(Value::Number(f64::INFINITY)), None);
         assert_eq!(row(Value::Null), None);
         assert_eq!(row(Value::Text("7".into())), None);
+        assert_eq!(row(Value::Number(f64::MAX)), None);
+        assert_eq!(row(Value::Number(5e-324)), Some(0.0));
         assert_eq!(row(Value::Integer(7)), Some(7.0));
     }
 }

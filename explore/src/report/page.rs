@@ -28,10 +28,10 @@ pub fn page(view: &View<'_>, figures: &[Figures]) -> String {
         body += &section(view, model, figures, number);
     }
     format!(
-        "<!doctype html>\n<html lang=\"en\">\n<head>\n<meta charset=\"utf-8\">\n\
-         <meta name=\"viewport\" content=\"width=device-width, initial-scale=1\">\n\
-         <meta http-equiv=\"Content-Security-Policy\" content=\"default-src 'none'; style-src 'unsafe-inline'; script-src 'unsafe-inline'; img-src data:\">\n\
-         <link rel=\"icon\" href=\"data:,\">\n<title>{title}</title>\n<style>\n{}{}{}</style>\n</head>\n<body>\n\
+        "<!doctype html>\n<html lang=\"en\">\n<head>\n<meta charset=\"utf-8\"/>\n\
+         <meta name=\"viewport\" content=\"width=device-width, initial-scale=1\"/>\n\
+         <meta http-equiv=\"Content-Security-Policy\" content=\"default-src 'none'; style-src 'unsafe-inline'; script-src 'unsafe-inline'; img-src data:\"/>\n\
+         <link rel=\"icon\" href=\"data:,\"/>\n<title>{title}</title>\n<style>\n{}{}{}</style>\n</head>\n<body>\n\
          {}<main>\n{body}</main>\n{}<script type=\"application/json\" id=\"cloud\">{}</script>\n<script>\n{}</script>\n</body>\n</html>\n",
         style::variables(),
         include_str!("page.css"),
@@ -286,20 +286,20 @@ fn front(view: &View<'_>, model: &Model<'_>) -> String {
         let (shown, all) = (grouped(FRONT_MAX as u64), grouped(model.front.len() as u64));
         let _ = writeln!(out, "<p class=\"quiet\">The first {shown} of {all} by {}; the table of the sweep has all.</p>", escape(&view.objectives[0].label));
     }
-    out += "<div class=\"scroll\" tabindex=\"0\" role=\"region\" aria-label=\"points of the front\"><table class=\"sortable\"><thead><tr><th></th><th class=\"l\" data-sort>point</th>";
+    out += "<div class=\"scroll\" tabindex=\"0\" role=\"region\" aria-label=\"points of the front\"><table class=\"sortable\"><thead><tr><th></th><th class=\"l\" data-sort=\"\">point</th>";
     if sized {
-        out += "<th data-sort>array</th>";
+        out += "<th data-sort=\"\">array</th>";
     }
     for (name, column) in &axes {
         let doc = escape(&table.columns[*column].doc);
-        let _ = write!(out, "<th data-sort title=\"{doc}\">{}</th>", escape(name));
+        let _ = write!(out, "<th data-sort=\"\" title=\"{doc}\">{}</th>", escape(name));
     }
     // All values of a column have one unit, so that they compare at a glance.
     let least = |cost: &Measure| extent(model.front.iter().filter_map(|&r| cost.of(view.row(r)))).map_or(1.0, |e| e.0);
     let costs: Vec<(&Measure, (f64, String))> = view.costs.iter().map(|cost| (cost, cost.unit(least(cost)))).collect();
     for (cost, (_, unit)) in &costs {
         let unit = if unit.is_empty() { String::new() } else { format!(", {unit}") };
-        let _ = write!(out, "<th data-sort title=\"{}\">{}{}</th>", escape(&cost.doc), escape(&cost.label), escape(&unit));
+        let _ = write!(out, "<th data-sort=\"\" title=\"{}\">{}{}</th>", escape(&cost.doc), escape(&cost.label), escape(&unit));
     }
     out += "<th class=\"l\">command</th></tr></thead><tbody>\n";
     for &row in model.front.iter().take(FRONT_MAX) {
@@ -429,5 +429,5 @@ fn clouds(view: &View<'_>, figures: &[Figures]) -> String {
 
 /// A string of JSON that cannot end the script it stands in.
 fn json(text: &str) -> String {
-    serde_json::Value::from(text).to_string().replace('<', "\\u003c").replace('\u{2028}', "\\u2028").replace('\u{2029}', "\\u2029")
+    serde_json::Value::from(text).to_string().replace('<', "\\u003c").replace('>', "\\u003e").replace('&', "\\u0026").replace('\u{2028}', "\\u2028").replace('\u{2029}', "\\u2029")
 }
