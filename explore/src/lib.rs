@@ -12,6 +12,7 @@ pub mod journal;
 pub mod manifest;
 pub mod merge;
 pub mod pareto;
+pub mod report;
 pub mod space;
 pub mod sweep;
 pub mod table;

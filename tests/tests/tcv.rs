@@ -159,6 +159,23 @@ fn the_same_program_always_costs_the_same() {
 }
 
 #[test]
+fn layers_tell_their_work_and_their_dram_traffic() {
+    let program = compile(&programs().join("tcv_w1a1.onnx"), &HardwarePoint::default());
+    let report = simulate(&program).report(&Technology::builtin("45nm").expect("comes with the simulator"), 200);
+    let layer = |name: &str| report.layers.iter().find(|l| l.name == name).expect("a layer");
+    // 28 x 28 x 64 x 9 products of 8 bits and 1, and 14 x 14 x 64 x 576 of 1 and 1.
+    assert_eq!(layer("conv1").lane_operations, 28 * 28 * 64 * 9 * 8);
+    assert_eq!(layer("conv2").lane_operations, 14 * 14 * 64 * 576);
+    // A row of 28 bytes begins at a multiple of 4 and touches 4 beats of 8 bytes, wherever that is.
+    assert_eq!(layer("conv1").dram_bytes, 28 * 32);
+    assert_eq!(layer("conv2").dram_bytes, 0, "its weights are resident");
+    // 64 channels x 9 taps of one word of 8 bytes, and thresholds besides.
+    assert!(layer("conv2").dram_bytes_cold >= 64 * 9 * 8);
+    // The code is fetched for no layer: 16 bytes a word, of a stream that ends with the warm entry's first words.
+    assert!(report.layers[0].dram_bytes > 0 && report.layers[0].lane_operations == 0);
+}
+
+#[test]
 fn the_defective_export_is_refused_and_its_repair_gives_the_same_program() {
     let Some(shared) = shared() else { return };
     let export = std::fs::read(shared.join("models/tcv_w1a1.brevitas_export.onnx")).expect("the export");
