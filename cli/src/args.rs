@@ -340,8 +340,9 @@ SPACE.ron:
   )
 Files are beside SPACE.ron. Expressions see every parameter that `qnnsim hw` lists, `technology` and `source`.
 
-An interrupted sweep goes on where it was when it is started again with the same words. DIR gets points.csv, points.jsonl
-(one row a point), manifest.json (what the results were made from) and journal (what was simulated)."
+An interrupted sweep goes on where it was when it is started again with the same words. DIR gets report.html and plots/
+(to choose by), points.csv and points.jsonl (one row a point), manifest.json (what the results were made from) and journal
+(what was simulated)."
 )]
 pub struct SweepArgs {
     /// Join the parts of a space that was split by --shard.

@@ -2,6 +2,7 @@
 
 mod common;
 
+use std::collections::BTreeMap;
 use std::fs;
 use std::process::Stdio;
 use std::time::Instant;
@@ -38,6 +39,14 @@ fn rows(bench: &Bench, directory: &str) -> Vec<Value> {
 
 fn results(bench: &Bench, directory: &str) -> [Vec<u8>; 3] {
     RESULTS.map(|file| bench.read(&format!("{directory}/{file}")))
+}
+
+/// The page and the plots, by their names.
+fn pictures(bench: &Bench, directory: &str) -> BTreeMap<String, Vec<u8>> {
+    let plots = fs::read_dir(bench.path(&format!("{directory}/plots"))).expect("plots");
+    let plots = plots.map(|entry| format!("plots/{}", entry.expect("a file").file_name().display()));
+    let names: Vec<String> = plots.chain(["report.html".to_owned()]).collect();
+    names.into_iter().map(|name| (name.clone(), bench.read(&format!("{directory}/{name}")))).collect()
 }
 
 #[test]
@@ -110,7 +119,8 @@ fn an_interrupted_sweep_loses_nothing() {
     let begun = Instant::now();
     bench.ok(&format!("{words} whole --jobs 2"));
     let whole = begun.elapsed();
-    let expected = results(&bench, "whole");
+    let (expected, drawn) = (results(&bench, "whole"), pictures(&bench, "whole"));
+    assert!(drawn.len() > 5 && drawn.values().all(|picture| picture.len() > 1000));
 
     let mut kills = 0;
     for i in 0..8u32 {
@@ -126,6 +136,7 @@ fn an_interrupted_sweep_loses_nothing() {
         if i % 4 == 3 {
             bench.ok(&format!("{words} killed --jobs {jobs}"));
             assert!(results(&bench, "killed") == expected, "after kill {i}");
+            assert!(pictures(&bench, "killed") == drawn, "after kill {i}");
             fs::remove_dir_all(bench.path("killed")).expect("a folder");
         }
     }
@@ -143,7 +154,9 @@ fn an_interrupted_sweep_loses_nothing() {
     let again = bench.json(&format!("{words} whole --pareto cycles,energy_pj_cold --exhaustive --format json"));
     assert!(again["resumed_simulations"].as_u64().unwrap() > 0);
     let leftovers = fs::read_dir(bench.path("whole")).unwrap().count();
-    assert_eq!(leftovers, 4, "three results and a journal");
+    assert_eq!(leftovers, 6, "three results, a page, plots and a journal");
+    let again = pictures(&bench, "whole");
+    assert!(again.len() > 5 && !again.keys().eq(drawn.keys()), "plots of other objectives, and none of those before");
 }
 
 #[test]
@@ -237,7 +250,7 @@ fn mistakes_in_a_space_have_a_place() {
             "only operators over numbers, texts, lists and parameters can be used",
         ),
         (r#"constraints: ["mac.rows"]"#, "`mac.rows` with mac.rows=16: a constraint must be true or false"),
-        (r#"constraints: ["mac.rows / (mac.cols - 16) > 0"]"#, "with mac.cols=16, mac.rows=16: Division by zero"),
+        (r#"constraints: ["mac.rows / (mac.cols - 16) > 0"]"#, "with mac.rows=16, mac.cols=16: Division by zero"),
         (r#"constraints: ["mac.rows > 16"]"#, "none of the 1 points of the grid meets the constraints"),
         (r#"tied: {"thr.cols": "mac.cols - 17"}"#, "a parameter must lie between 0 and 4294967295"),
         (r#"sample: (points: 0)"#, "a sample has 1 to 1048576 points"),

@@ -10,10 +10,11 @@ use qnnsim_compiler::backend::emit::emit_code;
 use qnnsim_compiler::backend::plan::{Facts, Plan};
 use qnnsim_compiler::diagnostic::Diagnostic;
 use qnnsim_compiler::ir::Network;
+use qnnsim_compiler::lower_to;
 use qnnsim_isa::hardware::{HardwarePoint, Overrides};
 use qnnsim_isa::program::{LayerInfo, Program};
-use qnnsim_simulator::report::Cost;
-use qnnsim_simulator::{Simulation, Trap};
+use qnnsim_simulator::report::{Cost, Report};
+use qnnsim_simulator::{Simulation, Technology, Trap};
 
 use crate::bound;
 use crate::space::Point;
@@ -156,6 +157,15 @@ impl Source {
                 }
             }
         }
+    }
+
+    /// What a point costs by layer, unit and memory: the whole way from program to report, proofs included. None if it does not run.
+    pub fn report(&self, hw: &HardwarePoint, technology: &Technology) -> Option<Report> {
+        let program = match &self.kind {
+            Kind::Model { network, .. } => lower_to(network, hw).ok()?.1,
+            Kind::Program { text, .. } => qnnsim_assembler::assemble_for(&self.name, text, hw).ok()?,
+        };
+        Some(Simulation::new(program).ok()?.report(technology, hw.clock_mhz))
     }
 }
 

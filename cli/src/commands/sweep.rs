@@ -14,11 +14,14 @@ use qnnsim_explore::journal::{self, Journal};
 use qnnsim_explore::manifest::{self, Inputs, Manifest};
 use qnnsim_explore::merge::merge as join;
 use qnnsim_explore::pareto::Objectives;
-use qnnsim_explore::space::{Point, Space, SpaceError};
+use qnnsim_explore::report::{self, Detail};
+use qnnsim_explore::space::{Model, Point, Space, SpaceError};
 use qnnsim_explore::sweep::{Shard, Sweep, Watch};
 use qnnsim_explore::table::{Table, Value};
 use qnnsim_isa::hardware::{HardwareError, Overrides};
 use qnnsim_simulator::Technology;
+use qnnsim_simulator::report::Report;
+use rayon::prelude::*;
 use serde_json::json;
 
 use super::{no_technology, print_json, technology_of};
@@ -31,6 +34,8 @@ const CSV: &str = "points.csv";
 const JSON_LINES: &str = "points.jsonl";
 const MANIFEST: &str = "manifest.json";
 const JOURNAL: &str = "journal";
+const PAGE: &str = "report.html";
+const PLOTS: &str = "plots";
 
 /// Points of a front that the screen shows.
 const SHOWN_MAX: usize = 12;
@@ -61,8 +66,12 @@ pub fn run(args: &SweepArgs) -> Result<(), Failure> {
     watcher.progress.finish_and_clear();
     let table = result?;
 
-    // The one place behind which everything is known: the table, the axes (inputs.space), the objectives.
-    write(directory, &table, &manifest)?;
+    let detail = |index: u64| {
+        let point = &inputs.points[inputs.points.binary_search_by_key(&index, |point| point.index).ok()?];
+        inputs.sources[point.source].report(&point.hw, inputs.technologies.get(&point.hw.technology)?)
+    };
+    let pictures = pool.install(|| Pictures::draw(&table, &manifest, detail));
+    write(directory, &table, &pictures, &manifest)?;
     tell(directory, &table, &manifest, resumed, args.format)
 }
 
@@ -261,12 +270,94 @@ fn merge(args: &MergeArgs) -> Result<(), Failure> {
     fs::create_dir_all(&args.output).map_err(|error| {
         Failure::misuse(format_args!("cannot make the folder `{}`: {error}", args.output.display()))
     })?;
-    write(&args.output, &table, &manifest)?;
+    // The models are not at hand, so the page goes without what lies within a point.
+    let pictures = Pictures::draw(&table, &manifest, |_| None);
+    write(&args.output, &table, &pictures, &manifest)?;
     tell(&args.output, &table, &manifest, 0, args.format)
 }
 
+/// The report of a sweep: a page, and its plots by the names of their files.
+struct Pictures {
+    page: String,
+    plots: Vec<(String, String)>,
+}
+
+impl Pictures {
+    /// `detail` says what the point of a number costs by layer and unit, if that can be known.
+    fn draw(table: &Table, manifest: &Manifest, detail: impl Fn(u64) -> Option<Report> + Sync) -> Self {
+        let Inputs { space, files, qnnsim, .. } = &manifest.inputs;
+        let axes: Vec<String> = space.varied().into_iter().map(String::from).collect();
+        let names = space.source_names();
+        let mut facts = vec![("sweep".to_owned(), manifest.id.clone()), ("qnnsim".to_owned(), qnnsim.clone())];
+        facts.extend(files.iter().map(|file| (file.file.clone(), format!("SHA-256 {}", file.sha256))));
+        facts.extend(manifest.shard.iter().map(|shard| ("part".to_owned(), shard.clone())));
+        facts.extend(manifest.date.iter().map(|date| ("date".to_owned(), date.clone())));
+        let commands: Vec<(String, String)> = names.iter().cloned().zip(commands(space)).collect();
+        let title = format!("Hardware for {}", names.join(", "));
+        let whole = report::Sweep {
+            title: &title,
+            table,
+            axes: &axes,
+            objectives: &manifest.pareto,
+            points: &[],
+            commands: &commands,
+            facts: &facts,
+        };
+        let number = position(&table.columns, "index").expect("a column of every table");
+        let points: Vec<Detail> = report::rows_to_detail(&whole)
+            .into_par_iter()
+            .filter_map(|row| match table.rows[row][number] {
+                Value::Integer(index) => Some(Detail { row, report: detail(index)? }),
+                _ => None,
+            })
+            .collect();
+        let whole = report::Sweep { points: &points, ..whole };
+        Pictures { page: report::html(&whole), plots: report::plots(&whole) }
+    }
+}
+
+/// The command that compiles each model of a space for its base point.
+fn commands(space: &Space) -> Vec<String> {
+    let base = serde_json::to_value(&space.base).expect("plain data serializes");
+    let settings = base.as_object().into_iter().flatten().flat_map(|(group, value)| match value.as_object() {
+        Some(fields) => fields.iter().map(|(name, value)| format!(" --set {group}.{name}={value}")).collect(),
+        None => value.as_str().map(|name| format!(" --set {group}={name}")).into_iter().collect::<Vec<_>>(),
+    });
+    let file = space.base_file.as_ref().map(|file| format!(" --hw {file}"));
+    let hardware: String = file.into_iter().chain(settings).collect();
+    let command = |model: &Model| {
+        let mut text = format!("qnnsim compile {} -o point.bin", model.file);
+        if model.pixel_scale != 1.0 {
+            text += &format!(" --pixel-scale {}", model.pixel_scale);
+        }
+        if model.pixel_offset != 0.0 {
+            text += &format!(" --pixel-offset {}", model.pixel_offset);
+        }
+        if model.unsigned_1bit_relu {
+            text += " --unsigned-1bit-relu";
+        }
+        text + &hardware
+    };
+    space.models.iter().map(command).collect()
+}
+
 /// Writes the results, the manifest last: where it is, all of them are.
-fn write(directory: &Path, table: &Table, manifest: &Manifest) -> Result<(), Failure> {
+fn write(directory: &Path, table: &Table, pictures: &Pictures, manifest: &Manifest) -> Result<(), Failure> {
+    let plots = directory.join(PLOTS);
+    let refuse =
+        |error: std::io::Error| Failure::misuse(format_args!("cannot write in `{}`: {error}", plots.display()));
+    fs::create_dir_all(&plots).map_err(refuse)?;
+    // Other objectives have other plots; none of an earlier sweep stays.
+    for entry in fs::read_dir(&plots).map_err(refuse)? {
+        let path = entry.map_err(refuse)?.path();
+        if path.extension().is_some_and(|ending| ending == "svg") {
+            fs::remove_file(path).map_err(refuse)?;
+        }
+    }
+    for (name, plot) in &pictures.plots {
+        files::write(&plots.join(name), &[], plot.as_bytes())?;
+    }
+    files::write(&directory.join(PAGE), &[], pictures.page.as_bytes())?;
     files::write(&directory.join(CSV), &[], &table.to_csv())?;
     files::write(&directory.join(JSON_LINES), &[], table.to_json_lines().as_bytes())?;
     files::write(&directory.join(MANIFEST), &[], manifest.to_json().as_bytes())
@@ -295,6 +386,7 @@ fn tell(directory: &Path, results: &Table, manifest: &Manifest, resumed: usize, 
     let mut lines = vec![
         ("points", format!("{}: {}", grouped(manifest.points), counts.join(", "))),
         ("results", directory.display().to_string()),
+        ("report", directory.join(PAGE).display().to_string()),
     ];
     if resumed > 0 {
         lines.insert(1, ("resumed", format!("{} simulations were there already", grouped(resumed as u64))));
