@@ -195,18 +195,25 @@ fn the_page_names_the_points_to_choose() {
     let points = [Detail { row: 2, report: report("conv") }];
     sweep.points = &points;
     let page = made(&sweep);
-    for (letter, role, name) in [("A", "Least energy", "4x8x64"), ("B", "Least cycles", "16x64x64"), ("C", "Knee", "16x32x64")] {
+    for (letter, role, name) in
+        [("A", "Least energy", "4x8x64"), ("B", "Least cycles", "16x64x64"), ("C", "Knee", "16x32x64")]
+    {
         let head = format!("<span class=\"letter\">{letter}</span>{role}</h4>\n<p class=\"point\">{name}</p>");
         assert!(page.contains(&head), "{head}");
     }
     // The knee takes 2.4 times the least energy and twice the least cycles.
-    for cells in ["<td>240.0 nJ</td><td>2.40x</td>", "<td>2,000</td><td>2.00x</td>", "<td>100.0 nJ</td><td>least</td>"] {
+    for cells in ["<td>240.0 nJ</td><td>2.40x</td>", "<td>2,000</td><td>2.00x</td>", "<td>100.0 nJ</td><td>least</td>"]
+    {
         assert!(page.contains(cells), "{cells}");
     }
     assert!(page.contains("8 points, 5 simulated, 2 do not fit, 1 skipped because they cannot reach the front."));
-    assert!(page.contains("The array works 60\u{a0}% of the time; it waits for rows 30\u{a0}%; 10\u{a0}% of it has no instruction."));
+    assert!(page.contains(
+        "The array works 60\u{a0}% of the time; it waits for rows 30\u{a0}%; 10\u{a0}% of it has no instruction."
+    ));
     // Reasons that differ in a number are told once.
-    assert!(page.contains("<tr><td>2</td><td class=\"l\">unfit</td><td class=\"l wrap\">the weight memory lacks 12 bytes</td></tr>"));
+    assert!(page.contains(
+        "<tr><td>2</td><td class=\"l\">unfit</td><td class=\"l wrap\">the weight memory lacks 12 bytes</td></tr>"
+    ));
     assert!(!page.contains("3,400 bytes"));
 }
 
@@ -256,7 +263,7 @@ fn an_axis_shows_how_values_spread() {
     let page = made(&sweep(&table, &strings(&["mac.rows"]), &strings(&["cycles"]), &[]));
     let titles = titles(&page);
     assert!(titles.contains(&"mac.rows 8\n5 points\nleast 10\nmedian 30\nmost 50".to_owned()), "{titles:?}");
-    assert!(titles.contains(&"mac.rows 16\n1 points\nleast 7\nmedian 7\nmost 7".to_owned()));
+    assert!(titles.contains(&"mac.rows 16\n1 point\nleast 7\nmedian 7\nmost 7".to_owned()));
 }
 
 #[test]

@@ -106,16 +106,17 @@ fn write(name: &str, text: &str) -> PathBuf {
 
 /// A small sweep of TCV: page, and plots. One of its points does not fit.
 fn report_of_tcv() -> (String, Vec<(String, String)>) {
-    let points: Vec<HardwarePoint> = [(4u32, 8u32, 512), (8, 16, 512), (16, 16, 512), (16, 32, 512), (32, 32, 512), (4, 8, 64)]
-        .into_iter()
-        .flat_map(|(rows, cols, words)| [4u32, 8].map(|width| (rows, cols, words, width)))
-        .map(|(rows, cols, words, width)| {
-            let mut overrides = Overrides::default();
-            (overrides.mac.rows, overrides.mac.cols) = (Some(rows), Some(cols));
-            (overrides.act.words, overrides.dram.width) = (Some(words), Some(width));
-            overrides.resolve()
-        })
-        .collect();
+    let points: Vec<HardwarePoint> =
+        [(4u32, 8u32, 512), (8, 16, 512), (16, 16, 512), (16, 32, 512), (32, 32, 512), (4, 8, 64)]
+            .into_iter()
+            .flat_map(|(rows, cols, words)| [4u32, 8].map(|width| (rows, cols, words, width)))
+            .map(|(rows, cols, words, width)| {
+                let mut overrides = Overrides::default();
+                (overrides.mac.rows, overrides.mac.cols) = (Some(rows), Some(cols));
+                (overrides.act.words, overrides.dram.width) = (Some(words), Some(width));
+                overrides.resolve()
+            })
+            .collect();
     let model = std::fs::read(programs().join("tcv_w1a1.onnx")).expect("the model");
     let network = import(&model, &tcv_options()).expect("imports").network;
     let technology = Technology::builtin("45nm").expect("comes with the simulator");
@@ -154,7 +155,8 @@ fn report_of_tcv() -> (String, Vec<(String, String)>) {
     });
     let table = Table { columns, rows: rows.collect() };
     let names = |names: &[&str]| names.iter().map(|&n| n.to_owned()).collect::<Vec<_>>();
-    let (axes, objectives) = (names(&["mac.rows", "mac.cols", "act.words", "dram.width"]), names(&["energy_pj", "cycles"]));
+    let (axes, objectives) =
+        (names(&["mac.rows", "mac.cols", "act.words", "dram.width"]), names(&["energy_pj", "cycles"]));
     let mut sweep = Sweep {
         title: "TCV on small arrays",
         table: &table,
@@ -224,7 +226,8 @@ fn a_report_opens_in_a_browser_without_an_error() {
     let (name, svg) = &plots[0];
     let plot = write(name, svg);
     for (dark, paper) in [(false, [0xff, 0xff, 0xff]), (true, [0x14, 0x17, 0x1a])] {
-        let (_, _, pixels) = picture(browser, View { dark, ..WIDE }, &plot, if dark { "plot_dark" } else { "plot_light" });
+        let (_, _, pixels) =
+            picture(browser, View { dark, ..WIDE }, &plot, if dark { "plot_dark" } else { "plot_light" });
         assert_eq!(pixels[1280 * 5 + 5], paper);
     }
 }
@@ -240,7 +243,8 @@ fn the_report_answers_to_hands() {
         let body = &dom[dom.find("<body").expect("a body")..];
         let body = &body[..body.find("<header").expect("a header")];
         let said = |name: &str| {
-            let start = body.find(&format!("data-{name}=\"")).unwrap_or_else(|| panic!("{name} was not reached: {body}"));
+            let start =
+                body.find(&format!("data-{name}=\"")).unwrap_or_else(|| panic!("{name} was not reached: {body}"));
             body[start..].split('"').nth(1).expect("a value").to_owned()
         };
         assert_eq!(said("hidden"), "true");

@@ -102,8 +102,7 @@ pub fn scatter(view: &View<'_>, model: &Model<'_>, (x, y): (&Measure, &Measure),
             });
         }
         let unnamed = model.front.iter().filter(|&&row| model.chosen.iter().all(|c| c.row != row));
-        let pixels: Vec<_> =
-            unnamed.filter_map(|&row| at(row).map(|(x, y)| (plot.pixels(x, y), row))).collect();
+        let pixels: Vec<_> = unnamed.filter_map(|&row| at(row).map(|(x, y)| (plot.pixels(x, y), row))).collect();
         let marks = if pixels.len() > FRONT_MAX {
             thinned(&pixels, FRONT_MAX)
         } else {
@@ -112,7 +111,10 @@ pub fn scatter(view: &View<'_>, model: &Model<'_>, (x, y): (&Measure, &Measure),
         for (x, y, row) in marks {
             let title = escape(&view.describe(row));
             plot.draw(vec![], |_, out| {
-                let _ = write!(out, r#"<circle class="front" data-p="{row}" cx="{x}" cy="{y}" r="4"><title>{title}</title></circle>"#);
+                let _ = write!(
+                    out,
+                    r#"<circle class="front" data-p="{row}" cx="{x}" cy="{y}" r="4"><title>{title}</title></circle>"#
+                );
             });
         }
         picks(plot, view, model, at, 0);
@@ -185,9 +187,11 @@ struct Group {
 }
 
 impl Group {
-    /// The value below which a part of all lies.
+    /// The value below which a part of all lies, on a straight line between the two values next to it.
     fn quantile(&self, part: f64) -> f64 {
-        self.values[((self.values.len() - 1) as f64 * part).round() as usize]
+        let place = (self.values.len() - 1) as f64 * part;
+        let (below, above) = (self.values[place.floor() as usize], self.values[place.ceil() as usize]);
+        below + (above - below) * place.fract()
     }
 }
 
@@ -225,6 +229,9 @@ pub fn by_axis(view: &View<'_>, model: &Model<'_>, (axis, column): (&str, usize)
             })
             .collect();
     }
+    if groups.len() < 2 {
+        return None;
+    }
     let y_scale = Scale::over(y, extent(points.iter().map(|p| p.1))?, 5);
     let unit = &view.sweep.table.columns[column].unit;
     let title = if unit.is_empty() { axis.to_owned() } else { format!("{axis}, {unit}") };
@@ -241,8 +248,8 @@ pub fn by_axis(view: &View<'_>, model: &Model<'_>, (axis, column): (&str, usize)
         for group in &groups {
             let q = [0.0, 0.25, 0.5, 0.75, 1.0].map(|part| group.quantile(part));
             let [least, median, most] = [q[0], q[2], q[4]].map(|v| y.text(v));
-            let count = grouped(group.values.len() as u64);
-            let title = format!("{axis} {}\n{count} points\nleast {least}\nmedian {median}\nmost {most}", plain(group.at));
+            let count = counted(group.values.len());
+            let title = format!("{axis} {}\n{count}\nleast {least}\nmedian {median}\nmost {most}", plain(group.at));
             plot.draw(q.iter().map(|&v| (group.at, v)).collect(), |p, out| {
                 let (x, title) = (p[0].0, escape(&title));
                 let (left, wide) = (x - half, 2 * half);
@@ -266,7 +273,8 @@ pub fn by_axis(view: &View<'_>, model: &Model<'_>, (axis, column): (&str, usize)
         picks(plot, view, model, |row| Some((place(row)?, y.of(view.row(row))?)), -17);
     });
     let name = &view.sweep.table.columns[y.column].name;
-    let note = if grouped_settings { format!("Settings in {GROUPS} groups of equally many points.") } else { String::new() };
+    let note =
+        if grouped_settings { format!("Settings in {GROUPS} groups of equally many points.") } else { String::new() };
     Some(Figure {
         name: format!("{name}_by_{axis}"),
         title: capital(&format!("{} by {axis}", y.label)),
@@ -306,7 +314,8 @@ pub fn layer_classes(details: &[&Detail]) -> Classes {
             if !sums.contains_key(&layer.name) {
                 names.push(layer.name.clone());
             }
-            *sums.entry(layer.name.clone()).or_default() += layer.share + layer.energy_pj / detail.report.energy_pj.warm;
+            *sums.entry(layer.name.clone()).or_default() +=
+                layer.share + layer.energy_pj / detail.report.energy_pj.warm;
         }
     }
     classes(&names, &sums)
@@ -391,7 +400,12 @@ pub fn breakdowns(view: &View<'_>, model: &Model<'_>, details: &[&Detail], layer
                 *sums.entry(name.clone()).or_default() += value;
                 *parts.entry(name).or_default() += value;
             }
-            bars.push(Bar { label: label(view, model, detail.row), row: detail.row, parts, whole: (what.whole)(&detail.report) });
+            bars.push(Bar {
+                label: label(view, model, detail.row),
+                row: detail.row,
+                parts,
+                whole: (what.whole)(&detail.report),
+            });
         }
         order.retain(|name| sums[name] > 0.0);
         let class = if what.of_layers {
@@ -404,10 +418,10 @@ pub fn breakdowns(view: &View<'_>, model: &Model<'_>, details: &[&Detail], layer
         let coloured = order.iter().filter_map(|name| Some((square(class.get(name)?), name.clone())));
         let mut legend: Legend = coloured.collect();
         let grey: Vec<&str> = order.iter().filter(|name| !class.contains_key(*name)).map(String::as_str).collect();
-        match grey[..] {
-            [] => {}
-            [ref few @ ..] if few.len() <= 2 => legend.push((square("rest"), few.join(", "))),
-            [ref many @ ..] => legend.push((square("rest"), format!("{} others", many.len()))),
+        match grey.len() {
+            0 => {}
+            1 | 2 => legend.push((square("rest"), grey.join(", "))),
+            many => legend.push((square("rest"), format!("{many} others"))),
         }
         let marks = [0.0, 0.25, 0.5, 0.75, 1.0].map(|v| (v, format!("{:.0} %", 100.0 * v)));
         let frame = Frame {
@@ -489,8 +503,7 @@ pub fn roofline(view: &View<'_>, model: &Model<'_>, detail: &Detail, layers: &Cl
         cold: placed(l.lane_operations as f64, l.dram_bytes_cold as f64, l.cycles_cold as f64),
         warm: placed(l.lane_operations as f64, l.dram_bytes as f64, l.cycles as f64),
     };
-    let mut works: Vec<Work> =
-        report.layers.iter().filter(|l| l.lane_operations > 0).map(layer).collect();
+    let mut works: Vec<Work> = report.layers.iter().filter(|l| l.lane_operations > 0).map(layer).collect();
     let sum = |of: fn(&LayerReport) -> u64| report.layers.iter().map(|l| of(l) as f64).sum::<f64>();
     let all = sum(|l| l.lane_operations);
     works.push(Work {
@@ -523,7 +536,12 @@ pub fn roofline(view: &View<'_>, model: &Model<'_>, detail: &Detail, layers: &Cl
     let frame = Frame {
         inner: INNER,
         x: Scale::exactly("lane operations per byte of DRAM traffic".into(), (x_low, x_end), true, x_marks),
-        y: Scale::exactly("useful lane operations a cycle".into(), (y_low, y_high), true, Scale::decades(y_low, y_high, 6)),
+        y: Scale::exactly(
+            "useful lane operations a cycle".into(),
+            (y_low, y_high),
+            true,
+            Scale::decades(y_low, y_high, 6),
+        ),
         right: 16,
         grid: (true, true),
         legend,
@@ -601,6 +619,11 @@ pub fn roofline(view: &View<'_>, model: &Model<'_>, detail: &Detail, layers: &Cl
 fn rate(millions: f64) -> String {
     let (size, unit) = qnnsim_simulator::quantity::unit(millions, &["M/s", "G/s", "T/s"]);
     format!("{:.1} {unit}", millions / size)
+}
+
+/// `1 point`, `2 points`.
+pub fn counted(points: usize) -> String {
+    format!("{} {}", grouped(points as u64), if points == 1 { "point" } else { "points" })
 }
 
 /// The text with a capital letter.

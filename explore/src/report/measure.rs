@@ -142,7 +142,8 @@ impl Measure {
                 (size * first, unit.to_owned())
             }
             Kind::Bits => {
-                let step = if value < 8.0 * 1024.0 * 1024.0 { (8.0 * 1024.0, "KiB") } else { (8.0 * 1024.0 * 1024.0, "MiB") };
+                let step =
+                    if value < 8.0 * 1024.0 * 1024.0 { (8.0 * 1024.0, "KiB") } else { (8.0 * 1024.0 * 1024.0, "MiB") };
                 (step.0, step.1.to_owned())
             }
             Kind::Plain(unit) if self.says(unit) => (1.0, String::new()),

@@ -120,7 +120,9 @@ fn pairs<'a>(view: &'a View<'_>, usual: &'a [Option<Measure>; 2]) -> Vec<(&'a Me
     }
     for (i, x) in all.iter().enumerate() {
         for y in &all[i + 1..] {
-            let is = |p: &(&Measure, &Measure)| [p.0.column, p.1.column] == [x.column, y.column] || [p.0.column, p.1.column] == [y.column, x.column];
+            let is = |p: &(&Measure, &Measure)| {
+                [p.0.column, p.1.column] == [x.column, y.column] || [p.0.column, p.1.column] == [y.column, x.column]
+            };
             if !pairs.iter().any(is) {
                 pairs.push((x, y));
             }
@@ -147,11 +149,16 @@ pub fn plots(sweep: &Sweep<'_>) -> Vec<(String, String)> {
     let mut files = Vec::new();
     for model in &view.models {
         for figure in Figures::new(&view, model).all() {
-            let stem = file_name(&if model.name.is_empty() { figure.name.clone() } else { format!("{}_{}", model.name, figure.name) });
+            let stem = file_name(&if model.name.is_empty() {
+                figure.name.clone()
+            } else {
+                format!("{}_{}", model.name, figure.name)
+            });
             let alike = (2..).map(|i| format!("{stem}_{i}"));
             let name = std::iter::once(stem.clone()).chain(alike).find(|name| !names.contains(name)).unwrap_or(stem);
             names.insert(name.clone());
-            let title = [model.name, &figure.title].into_iter().filter(|t| !t.is_empty()).collect::<Vec<_>>().join(": ");
+            let title =
+                [model.name, &figure.title].into_iter().filter(|t| !t.is_empty()).collect::<Vec<_>>().join(": ");
             files.push((format!("{name}.svg"), standalone(figure, &title)));
         }
     }

@@ -6,7 +6,7 @@ use std::fmt::Write;
 use qnnsim_simulator::quantity::{energy, grouped, percent};
 use qnnsim_simulator::report::Report;
 
-use super::figures::{self, Figure, capital};
+use super::figures::{self, Figure, capital, counted};
 use super::measure::Measure;
 use super::scale::{extent, plain};
 use super::style;
@@ -46,7 +46,7 @@ pub fn page(view: &View<'_>, figures: &[Figures]) -> String {
 fn header(view: &View<'_>) -> String {
     let count = |of: fn(&Model<'_>) -> usize| view.models.iter().map(of).sum::<usize>();
     let (points, ok, front) = (count(|m| m.points), count(|m| m.ok.len()), count(|m| m.front.len()));
-    let mut lede = format!("{} points", grouped(points as u64));
+    let mut lede = counted(points);
     if view.models.len() > 1 {
         let _ = write!(lede, " of {} models", view.models.len());
     }
@@ -65,11 +65,11 @@ fn header(view: &View<'_>) -> String {
     let names: Vec<&str> = view.objectives.iter().map(|m| m.label.as_str()).collect();
     let mut second = String::new();
     if front > 0 {
-        let (verb, noun) = if front == 1 { ("is", "point") } else { ("are", "points") };
+        let verb = if front == 1 { "is" } else { "are" };
         let _ = write!(
             second,
-            "{} {noun} {verb} on the front of {}: nothing simulated is at least as good in all of them and better in one.",
-            grouped(front as u64),
+            "{} {verb} on the front of {}: nothing simulated is at least as good in all of them and better in one.",
+            counted(front),
             listed(&names)
         );
     }
@@ -114,7 +114,11 @@ fn section(view: &View<'_>, model: &Model<'_>, figures: &Figures, number: usize)
         let _ = writeln!(out, "<h2>{}</h2>", escape(model.name));
         if view.models.len() > 1 {
             let (ok, all) = (grouped(model.ok.len() as u64), grouped(model.points as u64));
-            let _ = writeln!(out, "<p class=\"quiet\">{ok} of {all} points simulated, {} on the front.</p>", grouped(model.front.len() as u64));
+            let _ = writeln!(
+                out,
+                "<p class=\"quiet\">{ok} of {all} points simulated, {} on the front.</p>",
+                grouped(model.front.len() as u64)
+            );
         }
     }
     if model.ok.is_empty() {
@@ -153,8 +157,11 @@ fn section(view: &View<'_>, model: &Model<'_>, figures: &Figures, number: usize)
         out += "<h3>Where cycles and energy go</h3>\n";
         if details.len() < model.front.len() {
             let (drawn, all) = (grouped(details.len() as u64), grouped(model.front.len() as u64));
-            let _ = writeln!(out, "<p class=\"quiet\">{drawn} of the front's {all} points: the chosen ones, and others at equal distances along {}.</p>",
-                escape(&view.objectives[0].label));
+            let _ = writeln!(
+                out,
+                "<p class=\"quiet\">{drawn} of the front's {all} points: the chosen ones, and others at equal distances along {}.</p>",
+                escape(&view.objectives[0].label)
+            );
         }
         out += &grid(&figures.breakdown, number, "");
     }
@@ -218,13 +225,20 @@ fn card(view: &View<'_>, model: &Model<'_>, chosen: &Chosen, detail: Option<&Det
     if let Some(sentence) = detail.and_then(|d| bound(&d.report)) {
         let _ = writeln!(out, "<p class=\"bound\">{}</p>", escape(&sentence));
     }
-    let _ = writeln!(out, "<details><summary>Command</summary>{}</details></article>", command(view, model, chosen.row));
+    let _ =
+        writeln!(out, "<details><summary>Command</summary>{}</details></article>", command(view, model, chosen.row));
     out
 }
 
 /// A ratio with three digits, or what stands before the point.
 fn times(ratio: f64) -> String {
-    let digits = if ratio < 9.995 { 2 } else if ratio < 99.95 { 1 } else { 0 };
+    let digits = if ratio < 9.995 {
+        2
+    } else if ratio < 99.95 {
+        1
+    } else {
+        0
+    };
     format!("{ratio:.digits$}")
 }
 
@@ -255,7 +269,8 @@ fn command(view: &View<'_>, model: &Model<'_>, row: usize) -> String {
 fn figure(figure: &Figure, section: usize, class: &str) -> String {
     let note = if figure.note.is_empty() { String::new() } else { format!("<p>{}</p>", escape(&figure.note)) };
     let (title, (width, height)) = (escape(&figure.title), figure.drawing.size);
-    let cloud = if figure.cloud.is_empty() { String::new() } else { format!(" data-cloud=\"{}\"", cloud_id(figure, section)) };
+    let cloud =
+        if figure.cloud.is_empty() { String::new() } else { format!(" data-cloud=\"{}\"", cloud_id(figure, section)) };
     let caption = match (class, note.as_str()) {
         ("bare", "") => String::new(),
         ("bare", note) => format!("<figcaption>{note}</figcaption>"),
@@ -284,7 +299,11 @@ fn front(view: &View<'_>, model: &Model<'_>) -> String {
     let mut out = String::from("<h3>The front</h3>\n");
     if model.front.len() > FRONT_MAX {
         let (shown, all) = (grouped(FRONT_MAX as u64), grouped(model.front.len() as u64));
-        let _ = writeln!(out, "<p class=\"quiet\">The first {shown} of {all} by {}; the table of the sweep has all.</p>", escape(&view.objectives[0].label));
+        let _ = writeln!(
+            out,
+            "<p class=\"quiet\">The first {shown} of {all} by {}; the table of the sweep has all.</p>",
+            escape(&view.objectives[0].label)
+        );
     }
     out += "<div class=\"scroll\" tabindex=\"0\" role=\"region\" aria-label=\"points of the front\"><table class=\"sortable\"><thead><tr><th></th><th class=\"l\" data-sort=\"\">point</th>";
     if sized {
@@ -299,14 +318,23 @@ fn front(view: &View<'_>, model: &Model<'_>) -> String {
     let costs: Vec<(&Measure, (f64, String))> = view.costs.iter().map(|cost| (cost, cost.unit(least(cost)))).collect();
     for (cost, (_, unit)) in &costs {
         let unit = if unit.is_empty() { String::new() } else { format!(", {unit}") };
-        let _ = write!(out, "<th data-sort=\"\" title=\"{}\">{}{}</th>", escape(&cost.doc), escape(&cost.label), escape(&unit));
+        let _ = write!(
+            out,
+            "<th data-sort=\"\" title=\"{}\">{}{}</th>",
+            escape(&cost.doc),
+            escape(&cost.label),
+            escape(&unit)
+        );
     }
     out += "<th class=\"l\">command</th></tr></thead><tbody>\n";
     for &row in model.front.iter().take(FRONT_MAX) {
         let chosen = model.chosen.iter().find(|c| c.row == row);
         let index = escape(&view.index(row));
         let letter = chosen.map_or_else(String::new, |c| format!("<span class=\"letter\">{}</span>", c.letter));
-        let _ = write!(out, "<tr data-p=\"{row}\"><td class=\"l\">{letter}</td><td class=\"l\" data-v=\"{index}\">#{index}</td>");
+        let _ = write!(
+            out,
+            "<tr data-p=\"{row}\"><td class=\"l\">{letter}</td><td class=\"l\" data-v=\"{index}\">#{index}</td>"
+        );
         if sized {
             let elements: f64 = size.iter().filter_map(|name| Measure::find(table, name)?.of(view.row(row))).product();
             let _ = write!(out, "<td data-v=\"{elements}\">{}</td>", escape(&view.name(row)));
@@ -320,7 +348,11 @@ fn front(view: &View<'_>, model: &Model<'_>) -> String {
             let text = value.map_or_else(String::new, |v| cost.in_unit(v, *size));
             let _ = write!(out, "<td data-v=\"{}\">{text}</td>", value.map_or_else(String::new, |v| v.to_string()));
         }
-        let _ = writeln!(out, "<td class=\"l\"><details><summary>show</summary>{}</details></td></tr>", command(view, model, row));
+        let _ = writeln!(
+            out,
+            "<td class=\"l\"><details><summary>show</summary>{}</details></td></tr>",
+            command(view, model, row)
+        );
     }
     out + "</tbody></table></div>\n"
 }
@@ -374,7 +406,11 @@ fn others(model: &Model<'_>) -> String {
     }
     let rest: usize = model.others.iter().skip(REASONS_MAX).map(|o| o.count).sum();
     if rest > 0 {
-        let _ = writeln!(out, "<tr><td>{}</td><td class=\"l\"></td><td class=\"l wrap\">other reasons</td></tr>", grouped(rest as u64));
+        let _ = writeln!(
+            out,
+            "<tr><td>{}</td><td class=\"l\"></td><td class=\"l wrap\">other reasons</td></tr>",
+            grouped(rest as u64)
+        );
     }
     out + "</tbody></table></div>\n"
 }
@@ -384,7 +420,10 @@ fn footer(view: &View<'_>) -> String {
     let mut fact = |name: &str, text: &str| {
         let _ = writeln!(out, "<dt>{}</dt><dd>{}</dd>", escape(name), escape(text));
     };
-    fact("warm, cold", "A warm image finds weights and tables resident; a cold one loads them. Figures are for the warm image unless they say cold.");
+    fact(
+        "warm, cold",
+        "A warm image finds weights and tables resident; a cold one loads them. Figures are for the warm image unless they say cold.",
+    );
     if view.objectives.len() > 1 {
         fact(
             "knee",
@@ -429,5 +468,11 @@ fn clouds(view: &View<'_>, figures: &[Figures]) -> String {
 
 /// A string of JSON that cannot end the script it stands in.
 fn json(text: &str) -> String {
-    serde_json::Value::from(text).to_string().replace('<', "\\u003c").replace('>', "\\u003e").replace('&', "\\u0026").replace('\u{2028}', "\\u2028").replace('\u{2029}', "\\u2029")
+    serde_json::Value::from(text)
+        .to_string()
+        .replace('<', "\\u003c")
+        .replace('>', "\\u003e")
+        .replace('&', "\\u0026")
+        .replace('\u{2028}', "\\u2028")
+        .replace('\u{2029}', "\\u2029")
 }

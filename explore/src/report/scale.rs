@@ -38,7 +38,13 @@ fn decades(low: f64, high: f64, most: usize) -> Vec<f64> {
             .filter(|&v| v >= low * (1.0 - 1e-9) && v <= high * (1.0 + 1e-9))
             .collect()
     };
-    let choices = [(&[1.0, 2.0, 3.0, 4.0, 6.0, 8.0][..], 1), (&[1.0, 2.0, 5.0][..], 1), (&[1.0, 3.0][..], 1), (&[1.0][..], 1), (&[1.0][..], 2)];
+    let choices = [
+        (&[1.0, 2.0, 3.0, 4.0, 6.0, 8.0][..], 1),
+        (&[1.0, 2.0, 5.0][..], 1),
+        (&[1.0, 3.0][..], 1),
+        (&[1.0][..], 1),
+        (&[1.0][..], 2),
+    ];
     let all = choices.into_iter().map(|(digits, each)| inside(digits, each));
     all.into_iter().find(|v| v.len() <= most).unwrap_or_else(|| inside(&[1.0], 3))
 }
@@ -64,7 +70,8 @@ impl Scale {
             (if low >= 0.0 { (low - room).max(0.0) } else { low - room }, high + room)
         };
         let (size, unit) = measure.unit(if logarithmic { low * 3.0 } else { high });
-        let at = if logarithmic { decades(low / size, high / size, most) } else { multiples(low / size, high / size, most) };
+        let at =
+            if logarithmic { decades(low / size, high / size, most) } else { multiples(low / size, high / size, most) };
         let marks = if logarithmic {
             at.into_iter().map(|v| (v * size, plain(v))).collect()
         } else {

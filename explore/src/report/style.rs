@@ -9,7 +9,8 @@ const COLOURS: &[(&str, &str, &str)] = &[
     ("soft", "#59636e", "#a3adb7"),
     ("line", "#e4e7eb", "#2c3238"),
     ("faint", "#aab3bc", "#5b6670"),
-    ("cloud", "#c3cbd3", "#4a545e"),
+    ("box", "#c6ced6", "#49535d"),
+    ("dot", "#a9b4be", "#66717c"),
     ("front", "#1d5fa8", "#74b3f2"),
     ("pick", "#b4400a", "#f5a15e"),
     ("s1", "#2f66a8", "#7fb2ee"),
@@ -70,7 +71,11 @@ mod tests {
             };
             // 4.5 is what WCAG asks of text, 3 of graphics.
             for text in ["ink", "soft", "front", "pick", "s1", "s2", "s3", "s4", "s5", "s6", "s7", "rest"] {
-                assert!(contrast(colour(text), colour("paper")) >= 4.5, "{text}: {}", contrast(colour(text), colour("paper")));
+                assert!(
+                    contrast(colour(text), colour("paper")) >= 4.5,
+                    "{text}: {}",
+                    contrast(colour(text), colour("paper"))
+                );
             }
             assert!(contrast(colour("soft"), colour("raised")) >= 4.5);
         }

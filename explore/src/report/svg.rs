@@ -69,7 +69,12 @@ pub struct Svg<'a> {
 type Drawn = Result<(), DrawingErrorKind<Infallible>>;
 
 impl Svg<'_> {
-    fn path<S: BackendStyle>(&mut self, points: impl IntoIterator<Item = BackendCoord>, style: &S, fill: bool) -> Drawn {
+    fn path<S: BackendStyle>(
+        &mut self,
+        points: impl IntoIterator<Item = BackendCoord>,
+        style: &S,
+        fill: bool,
+    ) -> Drawn {
         let (class, fill) = (Role::class(style.color()), if fill { " filled" } else { "" });
         let _ = write!(self.out, r#"<path class="{class}{fill}" d=""#);
         for (i, (x, y)) in points.into_iter().enumerate() {

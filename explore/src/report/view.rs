@@ -125,7 +125,8 @@ impl<'a> View<'a> {
             parameters: PARAMETERS.iter().map(|p| find(p.key)).collect(),
             technology: find("technology"),
         };
-        view.models = view.read_models(find("source").or_else(|| find("model")), find("status"), find("reason"), find("pareto"));
+        view.models =
+            view.read_models(find("source").or_else(|| find("model")), find("status"), find("reason"), find("pareto"));
         view
     }
 
@@ -223,9 +224,8 @@ impl<'a> View<'a> {
             return None;
         }
         let on = |v: f64| v.max(f64::MIN_POSITIVE).ln();
-        let values = |m: &Measure| {
-            rows.iter().filter_map(|&row| m.of(self.row(row))).map(|v| m.cost(on(v))).collect::<Vec<_>>()
-        };
+        let values =
+            |m: &Measure| rows.iter().filter_map(|&row| m.of(self.row(row))).map(|v| m.cost(on(v))).collect::<Vec<_>>();
         let ranges: Vec<(f64, f64)> = self
             .objectives
             .iter()
@@ -234,7 +234,11 @@ impl<'a> View<'a> {
             .collect();
         let distance = |row: usize| -> f64 {
             let parts = self.objectives.iter().zip(&ranges);
-            parts.map(|(m, (low, span))| ((m.of(self.row(row)).map_or(f64::MAX, |v| m.cost(on(v))) - low) / span).powi(2)).sum()
+            parts
+                .map(|(m, (low, span))| {
+                    ((m.of(self.row(row)).map_or(f64::MAX, |v| m.cost(on(v))) - low) / span).powi(2)
+                })
+                .sum()
         };
         rows.iter().copied().map(|row| (distance(row), row)).min_by(|a, b| a.0.total_cmp(&b.0)).map(|(_, row)| row)
     }
@@ -314,7 +318,11 @@ impl<'a> View<'a> {
 /// A word for a POSIX shell.
 fn quoted(word: &str) -> String {
     let safe = |c: char| c.is_ascii_alphanumeric() || "-_./=+:,@%".contains(c);
-    if !word.is_empty() && word.chars().all(safe) { word.to_owned() } else { format!("'{}'", word.replace('\'', r"'\''")) }
+    if !word.is_empty() && word.chars().all(safe) {
+        word.to_owned()
+    } else {
+        format!("'{}'", word.replace('\'', r"'\''"))
+    }
 }
 
 #[cfg(test)]
