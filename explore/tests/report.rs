@@ -263,7 +263,7 @@ fn an_axis_shows_how_values_spread() {
     let page = made(&sweep(&table, &strings(&["mac.rows"]), &strings(&["cycles"]), &[]));
     let titles = titles(&page);
     assert!(titles.contains(&"mac.rows 8\n5 points\nleast 10\nmedian 30\nmost 50".to_owned()), "{titles:?}");
-    assert!(titles.contains(&"mac.rows 16\n1 points\nleast 7\nmedian 7\nmost 7".to_owned()));
+    assert!(titles.contains(&"mac.rows 16\n1 point\nleast 7\nmedian 7\nmost 7".to_owned()));
 }
 
 #[test]

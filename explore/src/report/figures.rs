@@ -187,9 +187,11 @@ struct Group {
 }
 
 impl Group {
-    /// The value below which a part of all lies.
+    /// The value below which a part of all lies, on a straight line between the two values next to it.
     fn quantile(&self, part: f64) -> f64 {
-        self.values[((self.values.len() - 1) as f64 * part).round() as usize]
+        let place = (self.values.len() - 1) as f64 * part;
+        let (below, above) = (self.values[place.floor() as usize], self.values[place.ceil() as usize]);
+        below + (above - below) * place.fract()
     }
 }
 
@@ -227,6 +229,9 @@ pub fn by_axis(view: &View<'_>, model: &Model<'_>, (axis, column): (&str, usize)
             })
             .collect();
     }
+    if groups.len() < 2 {
+        return None;
+    }
     let y_scale = Scale::over(y, extent(points.iter().map(|p| p.1))?, 5);
     let unit = &view.sweep.table.columns[column].unit;
     let title = if unit.is_empty() { axis.to_owned() } else { format!("{axis}, {unit}") };
@@ -243,8 +248,8 @@ pub fn by_axis(view: &View<'_>, model: &Model<'_>, (axis, column): (&str, usize)
         for group in &groups {
             let q = [0.0, 0.25, 0.5, 0.75, 1.0].map(|part| group.quantile(part));
             let [least, median, most] = [q[0], q[2], q[4]].map(|v| y.text(v));
-            let count = grouped(group.values.len() as u64);
-            let title = format!("{axis} {}\n{count} points\nleast {least}\nmedian {median}\nmost {most}", plain(group.at));
+            let count = counted(group.values.len());
+            let title = format!("{axis} {}\n{count}\nleast {least}\nmedian {median}\nmost {most}", plain(group.at));
             plot.draw(q.iter().map(|&v| (group.at, v)).collect(), |p, out| {
                 let (x, title) = (p[0].0, escape(&title));
                 let (left, wide) = (x - half, 2 * half);
@@ -413,10 +418,10 @@ pub fn breakdowns(view: &View<'_>, model: &Model<'_>, details: &[&Detail], layer
         let coloured = order.iter().filter_map(|name| Some((square(class.get(name)?), name.clone())));
         let mut legend: Legend = coloured.collect();
         let grey: Vec<&str> = order.iter().filter(|name| !class.contains_key(*name)).map(String::as_str).collect();
-        match grey[..] {
-            [] => {}
-            [ref few @ ..] if few.len() <= 2 => legend.push((square("rest"), few.join(", "))),
-            [ref many @ ..] => legend.push((square("rest"), format!("{} others", many.len()))),
+        match grey.len() {
+            0 => {}
+            1 | 2 => legend.push((square("rest"), grey.join(", "))),
+            many => legend.push((square("rest"), format!("{many} others"))),
         }
         let marks = [0.0, 0.25, 0.5, 0.75, 1.0].map(|v| (v, format!("{:.0} %", 100.0 * v)));
         let frame = Frame {
@@ -614,6 +619,11 @@ pub fn roofline(view: &View<'_>, model: &Model<'_>, detail: &Detail, layers: &Cl
 fn rate(millions: f64) -> String {
     let (size, unit) = qnnsim_simulator::quantity::unit(millions, &["M/s", "G/s", "T/s"]);
     format!("{:.1} {unit}", millions / size)
+}
+
+/// `1 point`, `2 points`.
+pub fn counted(points: usize) -> String {
+    format!("{} {}", grouped(points as u64), if points == 1 { "point" } else { "points" })
 }
 
 /// The text with a capital letter.

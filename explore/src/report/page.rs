@@ -6,7 +6,7 @@ use std::fmt::Write;
 use qnnsim_simulator::quantity::{energy, grouped, percent};
 use qnnsim_simulator::report::Report;
 
-use super::figures::{self, Figure, capital};
+use super::figures::{self, Figure, capital, counted};
 use super::measure::Measure;
 use super::scale::{extent, plain};
 use super::style;
@@ -46,7 +46,7 @@ pub fn page(view: &View<'_>, figures: &[Figures]) -> String {
 fn header(view: &View<'_>) -> String {
     let count = |of: fn(&Model<'_>) -> usize| view.models.iter().map(of).sum::<usize>();
     let (points, ok, front) = (count(|m| m.points), count(|m| m.ok.len()), count(|m| m.front.len()));
-    let mut lede = format!("{} points", grouped(points as u64));
+    let mut lede = counted(points);
     if view.models.len() > 1 {
         let _ = write!(lede, " of {} models", view.models.len());
     }
@@ -65,11 +65,11 @@ fn header(view: &View<'_>) -> String {
     let names: Vec<&str> = view.objectives.iter().map(|m| m.label.as_str()).collect();
     let mut second = String::new();
     if front > 0 {
-        let (verb, noun) = if front == 1 { ("is", "point") } else { ("are", "points") };
+        let verb = if front == 1 { "is" } else { "are" };
         let _ = write!(
             second,
-            "{} {noun} {verb} on the front of {}: nothing simulated is at least as good in all of them and better in one.",
-            grouped(front as u64),
+            "{} {verb} on the front of {}: nothing simulated is at least as good in all of them and better in one.",
+            counted(front),
             listed(&names)
         );
     }
