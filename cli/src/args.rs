@@ -42,6 +42,8 @@ pub enum Command {
     Inspect(InspectArgs),
     /// Show a hardware point: every parameter and its value.
     Hw(HwArgs),
+    /// Say what bounds each layer, and which parameter would help.
+    Explain(ExplainArgs),
     /// Run the machine's RTL and compare it with the simulator, cycle by cycle and bit by bit.
     Cosim(CosimArgs),
 }
@@ -56,6 +58,29 @@ pub struct PointArgs {
     /// One hardware parameter, as `mac.cols=32`; may be repeated, goes over --hw, the last one counts.
     #[arg(long, value_name = "KEY=VALUE")]
     pub set: Vec<String>,
+}
+
+/// What a model's file does not say; a program file has it all.
+#[derive(Debug, Args)]
+pub struct ImportArgs {
+    /// Real input of an 8-bit image: scale x pixel + offset; by default 1 x pixel + 0.
+    #[arg(long, value_name = "S", value_parser = scale, allow_negative_numbers = true)]
+    pub pixel_scale: Option<f64>,
+
+    /// Offset of the same.
+    #[arg(long, value_name = "O", value_parser = finite, allow_negative_numbers = true)]
+    pub pixel_offset: Option<f64>,
+
+    /// Names of the classes, one an output.
+    #[arg(long, value_name = "A,B,...", value_delimiter = ',')]
+    pub classes: Vec<String>,
+
+    /// Read a BipolarQuant whose input cannot be negative as a 1-bit unsigned quantizer.
+    ///
+    /// Brevitas exports 1-bit QuantReLU as BipolarQuant behind a Relu, which is constant. With this
+    /// flag such a node means what the trained network computes: 0 or 1.
+    #[arg(long = "unsigned-1bit-relu")]
+    pub unsigned_1bit_relu: bool,
 }
 
 /// What energy and time are computed with; results and cycles do not depend on it.
@@ -123,17 +148,8 @@ pub struct CompileArgs {
     #[command(flatten)]
     pub point: PointArgs,
 
-    /// Real input of an 8-bit image: scale x pixel + offset.
-    #[arg(long, value_name = "S", default_value = "1", value_parser = scale, allow_negative_numbers = true)]
-    pub pixel_scale: f64,
-
-    /// Offset of the same.
-    #[arg(long, value_name = "O", default_value = "0", value_parser = finite, allow_negative_numbers = true)]
-    pub pixel_offset: f64,
-
-    /// Names of the classes, one an output.
-    #[arg(long, value_name = "A,B,...", value_delimiter = ',')]
-    pub classes: Vec<String>,
+    #[command(flatten)]
+    pub import: ImportArgs,
 
     /// Image that the program file carries, for `run` without --input: PNG, IDX or npy.
     #[arg(long, value_name = "FILE")]
@@ -146,13 +162,6 @@ pub struct CompileArgs {
     /// Print a stage of the compiler.
     #[arg(long, value_name = "STAGE")]
     pub emit: Option<Stage>,
-
-    /// Read a BipolarQuant whose input cannot be negative as a 1-bit unsigned quantizer.
-    ///
-    /// Brevitas exports 1-bit QuantReLU as BipolarQuant behind a Relu, which is constant. With this
-    /// flag such a node means what the trained network computes: 0 or 1.
-    #[arg(long = "unsigned-1bit-relu")]
-    pub unsigned_1bit_relu: bool,
 }
 
 /// `qnnsim run`.
@@ -298,6 +307,41 @@ pub struct HwArgs {
     pub format: PointFormat,
 }
 
+/// `qnnsim explain`.
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  qnnsim explain programs/tcv_w1a1.bin
+  qnnsim explain programs/tcv_w1a1.onnx --pixel-offset -128 --set acc.banks=3
+  qnnsim explain model.bin --cold
+  qnnsim explain model.bin --format json
+
+Every figure is simulated. What bounds a layer is what was at work for it, or waited for by the array, in most of its
+cycles. Each parameter is then doubled, or halved where it is a latency, with everything else as it was, and the image
+simulated again. A program file is simulated as it is, so parameters that its code is made for need the model.")]
+pub struct ExplainArgs {
+    /// The program file, or the model, which is then compiled for every point.
+    #[arg(value_name = "PROG.bin|MODEL.onnx")]
+    pub file: PathBuf,
+
+    #[command(flatten)]
+    pub point: PointArgs,
+
+    #[command(flatten)]
+    pub import: ImportArgs,
+
+    #[command(flatten)]
+    pub technology: TechnologyArgs,
+
+    /// Show the cold image instead of the warm one; JSON has both.
+    #[arg(long)]
+    pub cold: bool,
+
+    /// How the report is written.
+    #[arg(long, value_enum, default_value = "table")]
+    pub format: Format,
+}
+
 /// `qnnsim cosim`.
 #[derive(Debug, Args)]
 #[command(after_help = "\
@@ -380,7 +424,7 @@ mod tests {
     fn a_negative_offset_needs_no_equals_sign() {
         let cli = Cli::parse_from(["qnnsim", "compile", "m.onnx", "-o", "p.bin", "--pixel-offset", "-128"]);
         let Command::Compile(args) = cli.command else { panic!("compile") };
-        assert_eq!((args.pixel_offset, args.pixel_scale), (-128.0, 1.0));
+        assert_eq!((args.import.pixel_offset, args.import.pixel_scale), (Some(-128.0), None));
     }
 
     #[test]

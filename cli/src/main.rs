@@ -6,6 +6,7 @@ mod failure;
 mod files;
 mod images;
 mod render;
+mod source;
 
 use std::process::ExitCode;
 
@@ -23,6 +24,7 @@ fn main() -> ExitCode {
         Command::Disasm(args) => commands::disasm::run(&args),
         Command::Inspect(args) => commands::inspect::run(&args),
         Command::Hw(args) => commands::hw::run(&args),
+        Command::Explain(args) => commands::explain::run(&args),
         Command::Cosim(args) => commands::cosim::run(&args),
     };
     match result {

@@ -2,4 +2,6 @@
 //!
 //! No module does I/O or knows a terminal.
 
+pub mod explain;
+pub mod subject;
 pub mod table;

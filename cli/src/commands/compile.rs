@@ -2,16 +2,15 @@
 
 use std::path::Path;
 
-use qnnsim_compiler::diagnostic::Diagnostic;
-use qnnsim_compiler::import::{ImportOptions, import};
 use qnnsim_compiler::lower_to;
 use qnnsim_isa::descriptor::InputDescriptor;
 
-use super::{choose, point, summary};
+use super::{choose, point, refuse, summary};
 use crate::args::{CompileArgs, Stage};
 use crate::failure::{Failure, print, warn};
-use crate::files::{self, INPUT_BYTES_MAX};
+use crate::files;
 use crate::images::{Encoder, Images};
+use crate::source::read_model;
 
 /// Compiles a network.
 ///
@@ -19,22 +18,7 @@ use crate::images::{Encoder, Images};
 /// Something given is wrong, or the network cannot be compiled for the hardware point.
 pub fn run(args: &CompileArgs) -> Result<(), Failure> {
     let (point, _) = point(&args.point)?;
-    let model = files::read(&args.model, INPUT_BYTES_MAX)?;
-    let refuse = |all: Vec<Diagnostic>| {
-        Failure::all(all.iter().map(|diagnostic| format!("`{}`: {diagnostic}", args.model.display())))
-    };
-    let options = ImportOptions {
-        unsigned_1bit_relu: args.unsigned_1bit_relu,
-        pixel_scale: args.pixel_scale,
-        pixel_offset: args.pixel_offset,
-        classes: args.classes.clone(),
-    };
-    let mut imported = import(&model, &options).map_err(refuse)?;
-    // Exporters call every graph alike; a user knows a model by its file.
-    if let Some(stem) = args.model.file_stem() {
-        imported.network.name = stem.to_string_lossy().into_owned();
-    }
-    imported.warnings.iter().for_each(warn);
+    let imported = read_model(&args.model, &args.import)?;
     // A stage before the hardware point can be seen even if the point has no room.
     match args.emit {
         Some(Stage::Graph) => print(&imported.graph.to_string())?,
@@ -46,7 +30,7 @@ pub fn run(args: &CompileArgs) -> Result<(), Failure> {
     }
 
     let sample = sample(args, &imported.network.input)?;
-    let (plan, mut program) = lower_to(&imported.network, &point).map_err(refuse)?;
+    let (plan, mut program) = lower_to(&imported.network, &point).map_err(|all| refuse(&args.model, &all.into()))?;
     program.sample = sample;
     if let Some(path) = &args.output {
         let sources = [Some(&args.model), args.sample.as_ref(), args.point.hw.as_ref()];

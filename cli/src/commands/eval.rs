@@ -14,7 +14,7 @@ use rayon::prelude::*;
 use serde::Serialize;
 use serde_json::Value;
 
-use super::{channels_first, class, output_shape, print_json, simulate, technology};
+use super::{TechnologyChoice, channels_first, class, output_shape, print_json, refuse, simulate};
 use crate::args::{EvalArgs, Format};
 use crate::failure::{Failure, print, warn};
 use crate::files::{self, Output};
@@ -65,7 +65,8 @@ pub fn run(args: &EvalArgs) -> Result<(), Failure> {
         return Err(Failure::misuse("--output and --output-int name the same file"));
     }
     let program = files::read_program(&args.program)?;
-    let technology = technology(&args.technology, &program)?;
+    let technology =
+        TechnologyChoice::read(&args.technology)?.of(&program.hardware).map_err(|r| refuse(&args.program, &r))?;
     let images = Images::read(&args.images, &program.input)?;
     let labels = args.labels.as_deref().map(|path| labels(path, args, &images, &program.output)).transpose()?;
     let count = images.count().min(args.limit.map_or(usize::MAX, |n| usize::try_from(n).unwrap_or(usize::MAX)));

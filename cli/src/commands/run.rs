@@ -7,7 +7,7 @@ use qnnsim_simulator::report::Report;
 use qnnsim_simulator::{Simulation, Start};
 use serde::Serialize;
 
-use super::{channels_first, choose, class, output_shape, print_json, simulate, technology};
+use super::{TechnologyChoice, channels_first, choose, class, output_shape, print_json, refuse, simulate};
 use crate::args::{Format, RunArgs};
 use crate::failure::{Failure, print, warn};
 use crate::files::{self, Output};
@@ -56,7 +56,8 @@ pub fn run(args: &RunArgs) -> Result<(), Failure> {
             .help("write the timeline to a file, --trace=FILE.json"));
     }
     let program = files::read_program(&args.program)?;
-    let technology = technology(&args.technology, &program)?;
+    let technology =
+        TechnologyChoice::read(&args.technology)?.of(&program.hardware).map_err(|r| refuse(&args.program, &r))?;
     let input = input(&args.program, args.input.as_deref(), args.index, &program)?;
     let sources: Vec<&Path> =
         [Some(&args.program), args.input.as_ref()].into_iter().flatten().map(AsRef::as_ref).collect();
