@@ -51,13 +51,25 @@ pub enum Command {
 /// A hardware point: defaults, then a file, then single values.
 #[derive(Debug, Args)]
 pub struct PointArgs {
-    /// Hardware point, a RON file: any of the parameters that `qnnsim hw` lists.
-    #[arg(long, value_name = "POINT.ron")]
+    /// Hardware point, a file in RON or JSON, or `-` for the standard input: any of the parameters that `qnnsim hw` lists.
+    #[arg(long, value_name = "POINT.ron|-")]
     pub hw: Option<PathBuf>,
 
     /// One hardware parameter, as `mac.cols=32`; may be repeated, goes over --hw, the last one counts.
     #[arg(long, value_name = "KEY=VALUE")]
     pub set: Vec<String>,
+}
+
+/// Hardware points line by line, for programs that choose the next by what came of the last.
+#[derive(Debug, Args)]
+pub struct StreamArgs {
+    /// Take a hardware point from each line of a file, or of the standard input with `-`; answer each with a line of JSON.
+    ///
+    /// A line is JSON, as `{"mac.rows": 8, "acc": {"banks": 3}}`, or RON, and goes over --hw and --set. Answers come in order
+    /// and at once. One for a point without figures has `error` and `kind` instead: `malformed` (the line is no point; exit
+    /// code 2 at the end), `traps` (1), `invalid_point`, `needs_model` or `does_not_fit` (0, for these are results).
+    #[arg(long, value_name = "FILE|-")]
+    pub points: Option<PathBuf>,
 }
 
 /// What a model's file does not say; a program file has it all.
@@ -104,6 +116,17 @@ pub enum Format {
     Json,
 }
 
+/// How a report is written that a script may want line by line.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum ReportFormat {
+    /// For people.
+    Table,
+    /// One JSON object with stable keys.
+    Json,
+    /// The same in one line; with --points, the only one and the default.
+    Jsonl,
+}
+
 /// How a hardware point is written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub enum PointFormat {
@@ -135,18 +158,25 @@ Examples:
   qnnsim compile programs/tcv_w1a1.onnx -o tcv.bin --pixel-offset -128
   qnnsim compile model.onnx -o model.bin --sample digit.png --classes zero,one,two
   qnnsim compile model.onnx -o model.bin --hw small.ron --set mac.cols=32 --set acc.banks=3
-  qnnsim compile model.onnx --emit plan")]
+  qnnsim compile model.onnx --emit plan
+  echo '{\"mac.cols\": 32}' | qnnsim compile model.onnx -o model.bin --hw - --format jsonl
+  qnnsim compile model.onnx --points points.jsonl -o 'point{index}.bin'")]
 pub struct CompileArgs {
     /// The trained network, a QONNX file.
     #[arg(value_name = "MODEL.onnx")]
     pub model: PathBuf,
 
-    /// The program file to write; may be left out with --emit.
-    #[arg(short, long, value_name = "PROG.bin", required_unless_present = "emit")]
+    /// The program file to write; may be left out with --emit and --points.
+    ///
+    /// With --points each point has its own: {index} in the name stands for the number of the line, from 0.
+    #[arg(short, long, value_name = "PROG.bin", required_unless_present_any = ["emit", "points"])]
     pub output: Option<PathBuf>,
 
     #[command(flatten)]
     pub point: PointArgs,
+
+    #[command(flatten)]
+    pub stream: StreamArgs,
 
     #[command(flatten)]
     pub import: ImportArgs,
@@ -160,8 +190,12 @@ pub struct CompileArgs {
     pub index: Option<usize>,
 
     /// Print a stage of the compiler.
-    #[arg(long, value_name = "STAGE")]
+    #[arg(long, value_name = "STAGE", conflicts_with_all = ["points", "format"])]
     pub emit: Option<Stage>,
+
+    /// How the summary is written.
+    #[arg(long, value_enum)]
+    pub format: Option<ReportFormat>,
 }
 
 /// `qnnsim run`.
@@ -172,11 +206,24 @@ Examples:
   qnnsim run programs/tcv_w1a1.bin --input programs/digits/digit_3.png --trace
   qnnsim run model.bin --input images.idx.gz --index 42 --format json
   qnnsim run model.bin --trace=timeline.json       # open in https://ui.perfetto.dev
-  qnnsim run model.bin --tech 22nm --clock 500")]
+  qnnsim run model.bin --tech 22nm --clock 500
+  qnnsim run model.onnx --pixel-offset -128 --set mac.cols=32 --input digit.png
+  qnnsim run model.onnx --pixel-offset -128 --input digit.png --points -    # a point a line, as {\"mac.rows\": 8}")]
 pub struct RunArgs {
-    /// The program file.
-    #[arg(value_name = "PROG.bin")]
+    /// The program file; or a model, a file whose name ends with .onnx, which is compiled on the way.
+    ///
+    /// A program runs on other points than its own as long as its code is not made for what differs.
+    #[arg(value_name = "PROG.bin|MODEL.onnx")]
     pub program: PathBuf,
+
+    #[command(flatten)]
+    pub point: PointArgs,
+
+    #[command(flatten)]
+    pub stream: StreamArgs,
+
+    #[command(flatten)]
+    pub import: ImportArgs,
 
     /// Image: grey PNG, IDX, IDX.gz, or npy; without it, the sample in the program file.
     ///
@@ -190,7 +237,7 @@ pub struct RunArgs {
     pub index: Option<usize>,
 
     /// Print the timeline, a line an instruction and stage; =FILE.json writes it as a Chrome trace instead.
-    #[arg(long, value_name = "FILE.json", num_args = 0..=1, require_equals = true)]
+    #[arg(long, value_name = "FILE.json", num_args = 0..=1, require_equals = true, conflicts_with = "points")]
     pub trace: Option<Option<PathBuf>>,
 
     /// Trace the cold image instead of the warm one.
@@ -201,8 +248,8 @@ pub struct RunArgs {
     pub technology: TechnologyArgs,
 
     /// How the report is written.
-    #[arg(long, value_enum, default_value = "table")]
-    pub format: Format,
+    #[arg(long, value_enum)]
+    pub format: Option<ReportFormat>,
 }
 
 /// `qnnsim eval`.
@@ -212,12 +259,24 @@ Examples:
   qnnsim eval tcv.bin --images t10k-images-idx3-ubyte.gz --labels t10k-labels-idx1-ubyte.gz
   qnnsim eval tcv.bin --images images.npy --limit 100 --output real.npy --output-int accumulators.npy
   qnnsim eval tcv.bin --images images.npy --labels labels.npy --format json
+  qnnsim eval model.onnx --images images.npy --labels labels.npy --points points.jsonl
 
 Cycles and energy are those of one cold image and then warm ones.")]
 pub struct EvalArgs {
-    /// The program file.
-    #[arg(value_name = "PROG.bin")]
+    /// The program file; or a model, a file whose name ends with .onnx, which is compiled on the way.
+    ///
+    /// A program runs on other points than its own as long as its code is not made for what differs.
+    #[arg(value_name = "PROG.bin|MODEL.onnx")]
     pub program: PathBuf,
+
+    #[command(flatten)]
+    pub point: PointArgs,
+
+    #[command(flatten)]
+    pub stream: StreamArgs,
+
+    #[command(flatten)]
+    pub import: ImportArgs,
 
     /// The images: IDX, IDX.gz, npy, or one PNG.
     #[arg(long, value_name = "FILE")]
@@ -232,19 +291,19 @@ pub struct EvalArgs {
     pub limit: Option<u64>,
 
     /// Write the real outputs: npy, float64 [N, K].
-    #[arg(long, value_name = "OUT.npy")]
+    #[arg(long, value_name = "OUT.npy", conflicts_with = "points")]
     pub output: Option<PathBuf>,
 
     /// Write the last accumulators: npy, int32 [N, K].
-    #[arg(long, value_name = "OUT.npy")]
+    #[arg(long, value_name = "OUT.npy", conflicts_with = "points")]
     pub output_int: Option<PathBuf>,
 
     #[command(flatten)]
     pub technology: TechnologyArgs,
 
     /// How the report is written.
-    #[arg(long, value_enum, default_value = "table")]
-    pub format: Format,
+    #[arg(long, value_enum)]
+    pub format: Option<ReportFormat>,
 }
 
 /// `qnnsim asm`.

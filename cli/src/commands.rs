@@ -22,17 +22,18 @@ use qnnsim_simulator::{Simulation, Technology};
 use serde::Serialize;
 use serde_json::Value;
 
-use crate::args::{PointArgs, TechnologyArgs};
+use crate::args::{PointArgs, ReportFormat, TechnologyArgs};
 use crate::failure::{Failure, print};
 use crate::files;
 use crate::images::Images;
+use crate::points::print_line;
 use crate::render::{Column, bytes, grouped, table};
 
 /// What --hw and --set say.
 fn overrides(args: &PointArgs) -> Result<Overrides, Failure> {
     let mut overrides = match &args.hw {
         None => Overrides::default(),
-        Some(path) => Overrides::from_text(&files::read_text(path)?).map_err(|error| match error {
+        Some(path) => Overrides::from_text(&files::read_point(path)?).map_err(|error| match error {
             HardwareError::Ron { line, column, message } => Failure::misuse(format_args!(
                 "{}:{line}:{column}: {message}",
                 path.display()
@@ -178,6 +179,11 @@ fn summary(path: &Path, program: &Program) -> String {
         bytes(data),
         if program.sample.is_some() { ", with a sample" } else { "" },
     )
+}
+
+/// Prints one JSON object as a script may want it.
+fn print_report(value: &impl Serialize, format: ReportFormat) -> Result<(), Failure> {
+    if format == ReportFormat::Jsonl { print_line(value) } else { print_json(value) }
 }
 
 /// Prints one JSON object.

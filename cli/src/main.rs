@@ -5,6 +5,7 @@ mod commands;
 mod failure;
 mod files;
 mod images;
+mod points;
 mod render;
 mod source;
 

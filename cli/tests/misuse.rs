@@ -30,7 +30,7 @@ fn unknown_words_are_misuse() {
     for (words, part) in [
         ("", "Usage: qnnsim <COMMAND>"),
         ("walk", "unrecognized subcommand 'walk'"),
-        ("run", "<PROG.bin>"),
+        ("run", "<PROG.bin|MODEL.onnx>"),
         ("run p.bin --fast", "unexpected argument '--fast'"),
         ("eval p.bin --images i.idx --trace", "unexpected argument '--trace'"),
         ("eval p.bin", "--images <FILE>"),

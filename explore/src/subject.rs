@@ -5,6 +5,7 @@ use std::fmt;
 use qnnsim_compiler::diagnostic::Diagnostic;
 use qnnsim_compiler::ir::Network;
 use qnnsim_compiler::lower_to;
+use qnnsim_isa::descriptor::{InputDescriptor, OutputDescriptor};
 use qnnsim_isa::hardware::{HardwareError, IN_CODE, Overrides, PARAMETERS};
 use qnnsim_isa::{HardwarePoint, Program};
 use qnnsim_simulator::{Simulation, Trap};
@@ -85,6 +86,30 @@ impl Subject {
     pub fn of_program(program: Program, over: &Overrides) -> Self {
         let base = program.hardware.to_overrides().with(over);
         Subject::Program(Box::new(program), base)
+    }
+
+    /// What an image is made for; the place in DRAM is the program's.
+    pub fn input(&self) -> &InputDescriptor {
+        match self {
+            Subject::Program(program, _) => &program.input,
+            Subject::Network(network, _) => &network.input,
+        }
+    }
+
+    /// What the accumulators mean.
+    pub fn output(&self) -> &OutputDescriptor {
+        match self {
+            Subject::Program(program, _) => &program.output,
+            Subject::Network(network, _) => &network.output,
+        }
+    }
+
+    /// The image that a program carries.
+    pub fn sample(&self) -> Option<&[u8]> {
+        match self {
+            Subject::Program(program, _) => program.sample.as_deref(),
+            Subject::Network(..) => None,
+        }
     }
 
     /// The hardware point with some parameters changed.
