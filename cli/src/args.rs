@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum, builder::RangedU64ValueParser, value_parser};
+use qnnsim_explore::sweep::Shard;
 
 /// Bit-exact, cycle-accurate simulation of quantized neural networks on a small accelerator.
 ///
@@ -44,6 +45,8 @@ pub enum Command {
     Hw(HwArgs),
     /// Say what bounds each layer, and which parameter would help.
     Explain(ExplainArgs),
+    /// Explore a space of hardware points: cycles, energy and memory of each, and the front.
+    Sweep(SweepArgs),
     /// Run the machine's RTL and compare it with the simulator, cycle by cycle and bit by bit.
     Cosim(CosimArgs),
 }
@@ -397,6 +400,105 @@ pub struct ExplainArgs {
     pub cold: bool,
 
     /// How the report is written.
+    #[arg(long, value_enum, default_value = "table")]
+    pub format: Format,
+}
+
+/// `qnnsim sweep`.
+#[derive(Debug, Args)]
+#[command(
+    args_conflicts_with_subcommands = true,
+    subcommand_negates_reqs = true,
+    after_help = "\
+Examples:
+  qnnsim sweep programs/sweep.ron -o sweep
+  qnnsim sweep space.ron -o sweep --pareto energy_pj,cycles --exhaustive
+  qnnsim sweep space.ron -o part3 --shard 3/8
+  qnnsim sweep merge part1 part2 part3 part4 part5 part6 part7 part8 -o whole
+
+SPACE.ron:
+  (
+    models: [(file: \"model.onnx\", pixel_offset: -128)],    // and programs: [\"kernel.qasm\"]
+    base: (acc: (banks: 3)),                                // or base_file: \"point.ron\", or both
+    axes: {
+      \"mac.rows\": Powers(from: 4, to: 32),
+      \"mac.cols\": List([8, 12, 64]),
+      \"dram.latency\": Range(from: 20, to: 100, step: 40),
+      \"technology\": List([\"45nm\", \"22nm\"]),
+    },
+    tied: { \"thr.cols\": \"mac.cols / 2\" },
+    constraints: [\"mac.rows * mac.cols <= 1024\"],
+    sample: (points: 1000, seed: 1),                        // some at random instead of all
+  )
+Files are beside SPACE.ron. Expressions see every parameter that `qnnsim hw` lists, `technology` and `source`.
+
+An interrupted sweep goes on where it was when it is started again with the same words. DIR gets points.csv, points.jsonl
+(one row a point), manifest.json (what the results were made from) and journal (what was simulated)."
+)]
+pub struct SweepArgs {
+    /// Join the parts of a space that was split by --shard.
+    #[command(subcommand)]
+    pub merge: Option<SweepCommand>,
+
+    /// The space, a RON file.
+    #[arg(value_name = "SPACE.ron", required = true)]
+    pub space: Option<PathBuf>,
+
+    /// The folder of the results; made if it is not there.
+    #[arg(short, long, value_name = "DIR", required = true)]
+    pub output: Option<PathBuf>,
+
+    /// Columns that the front is of.
+    #[arg(long, value_name = "A,B,...", value_delimiter = ',', default_value = "energy_pj,cycles,memory_bits")]
+    pub pareto: Vec<String>,
+
+    /// Simulate also points whose bounds say that they cannot reach the front.
+    #[arg(long)]
+    pub exhaustive: bool,
+
+    /// Only part I of N, with I from 1.
+    #[arg(long, value_name = "I/N")]
+    pub shard: Option<Shard>,
+
+    /// Threads, by default one a core.
+    #[arg(long, value_name = "J", value_parser = RangedU64ValueParser::<usize>::new().range(1..=256))]
+    pub jobs: Option<usize>,
+
+    /// A date for the manifest, as you like it written; without it there is none.
+    #[arg(long, value_name = "DATE")]
+    pub date: Option<String>,
+
+    /// How the summary is written.
+    #[arg(long, value_enum, default_value = "table")]
+    pub format: Format,
+}
+
+/// `qnnsim sweep merge`.
+#[derive(Debug, Subcommand)]
+pub enum SweepCommand {
+    /// Join the parts of a space that was split by --shard.
+    Merge(MergeArgs),
+}
+
+/// `qnnsim sweep merge`.
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  qnnsim sweep merge part1 part2 -o whole")]
+pub struct MergeArgs {
+    /// Folders of all parts.
+    #[arg(value_name = "DIR", required = true)]
+    pub parts: Vec<PathBuf>,
+
+    /// The folder of the joined results; made if it is not there.
+    #[arg(short, long, value_name = "DIR")]
+    pub output: PathBuf,
+
+    /// A date for the manifest; without it there is none.
+    #[arg(long, value_name = "DATE")]
+    pub date: Option<String>,
+
+    /// How the summary is written.
     #[arg(long, value_enum, default_value = "table")]
     pub format: Format,
 }

@@ -9,6 +9,7 @@ pub mod explain;
 pub mod hw;
 pub mod inspect;
 pub mod run;
+pub mod sweep;
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -83,31 +84,6 @@ fn fingerprint(point: &HardwarePoint) -> String {
     format!("{:08x}", point.fingerprint())
 }
 
-/// One of the machine's memories at a hardware point.
-#[derive(Debug, Serialize)]
-struct MemorySize {
-    name: &'static str,
-    banks: u64,
-    words: u64,
-    word_bits: u64,
-    bytes: u64,
-}
-
-fn memory_sizes(point: &HardwarePoint) -> [MemorySize; 5] {
-    let size = |name, banks: u32, words: u32, word_bits: u32| {
-        let [banks, words, word_bits] = [banks, words, word_bits].map(u64::from);
-        MemorySize { name, banks, words, word_bits, bytes: (banks * words * word_bits).div_ceil(8) }
-    };
-    [
-        size("activations", point.mac_rows, point.act_words, point.mac_lanes),
-        size("weights", point.mac_cols, point.wgt_words, point.mac_lanes),
-        size("thresholds", point.thr_cols, point.thr_words, qnnsim_isa::hardware::THRESHOLD_ENTRY_BITS),
-        // With the sum of the activations of each row.
-        size("accumulators", point.acc_banks, point.mac_rows * (point.mac_cols + 1), 32),
-        size("code", 1, point.fetch_words + 4 * point.queue_depth, 8 * qnnsim_isa::hardware::CODE_WORD_BYTES),
-    ]
-}
-
 /// The table of the machine's memories.
 fn memories(point: &HardwarePoint) -> String {
     let columns = [
@@ -117,7 +93,8 @@ fn memories(point: &HardwarePoint) -> String {
         Column::Number("bits a word"),
         Column::Number("size"),
     ];
-    let rows = memory_sizes(point)
+    let rows = point
+        .memories()
         .iter()
         .map(|m| vec![m.name.into(), grouped(m.banks), grouped(m.words), grouped(m.word_bits), bytes(m.bytes)])
         .collect();
@@ -134,11 +111,7 @@ impl TechnologyChoice {
     fn read(args: &TechnologyArgs) -> Result<Self, Failure> {
         let technology = match args.tech.as_deref() {
             None => None,
-            Some(name) if name.ends_with(".ron") => {
-                let text = files::read_text(Path::new(name))?;
-                let technology = Technology::from_ron(&text);
-                Some(technology.map_err(|error| Failure::misuse(format_args!("technology `{name}`: {error}")))?)
-            }
+            Some(name) if name.ends_with(".ron") => Some(technology_of(name, &files::read_text(Path::new(name))?)?),
             Some(name) => Some(builtin(name).map_err(|refusal| Failure::all(refusal.reasons))?),
         };
         Ok(TechnologyChoice { technology, clock_mhz: args.clock })
@@ -158,6 +131,14 @@ fn builtin(name: &str) -> Result<Technology, Refusal> {
             "there is no technology `{name}`\n  help: give --tech {choices}, or a file of your own, --tech FILE.ron"
         ))
     })
+}
+
+fn no_technology(name: &str) -> Failure {
+    Failure::misuse(format_args!("there is no technology `{name}`"))
+}
+
+fn technology_of(name: &str, text: &str) -> Result<Technology, Failure> {
+    Technology::from_ron(text).map_err(|error| Failure::misuse(format_args!("technology `{name}`: {error}")))
 }
 
 /// Proves that a program is sound and finds its timing.

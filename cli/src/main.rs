@@ -26,6 +26,7 @@ fn main() -> ExitCode {
         Command::Inspect(args) => commands::inspect::run(&args),
         Command::Hw(args) => commands::hw::run(&args),
         Command::Explain(args) => commands::explain::run(&args),
+        Command::Sweep(args) => commands::sweep::run(&args),
         Command::Cosim(args) => commands::cosim::run(&args),
     };
     match result {

@@ -15,11 +15,11 @@ const QUIET: Style = Style::new().dimmed();
 
 /// How a column is aligned: its title, and whether it holds numbers.
 #[derive(Debug, Clone, Copy)]
-pub enum Column {
+pub enum Column<'a> {
     /// Words, aligned left.
-    Text(&'static str),
+    Text(&'a str),
     /// Numbers, aligned right.
-    Number(&'static str),
+    Number(&'a str),
 }
 
 /// A table without lines; its last row is set off if `total` says so.

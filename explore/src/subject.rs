@@ -84,7 +84,7 @@ impl Serialize for Refusal {
 impl Subject {
     /// A program on its own hardware point, or on another that it can run on.
     pub fn of_program(program: Program, over: &Overrides) -> Self {
-        let base = program.hardware.to_overrides().with(over);
+        let base = over.over(&program.hardware.to_overrides());
         Subject::Program(Box::new(program), base)
     }
 
@@ -118,7 +118,7 @@ impl Subject {
     /// There can be no such point.
     pub fn point(&self, change: &Overrides) -> Result<HardwarePoint, Refusal> {
         let (Subject::Program(_, base) | Subject::Network(_, base)) = self;
-        let point = base.clone().with(change).resolve();
+        let point = change.over(base).resolve();
         point.validate()?;
         Ok(point)
     }

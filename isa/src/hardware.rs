@@ -80,12 +80,12 @@ macro_rules! hardware {
                 }
             }
 
-            /// These, and where `over` says something, that.
-            #[must_use]
-            pub fn with(mut self, over: &Overrides) -> Self {
-                $( $( self.$group.$name = over.$group.$name.or(self.$group.$name); )* )*
-                self.technology = over.technology.clone().or(self.technology);
-                self
+            /// These, and what they do not say from others.
+            pub fn over(&self, below: &Overrides) -> Overrides {
+                Overrides {
+                    $( $group: groups::$group { $( $name: self.$group.$name.or(below.$group.$name), )* }, )*
+                    technology: self.technology.clone().or_else(|| below.technology.clone()),
+                }
             }
 
             /// What is said, as keys and values in the order of the table.
@@ -184,6 +184,21 @@ hardware! {
     clock {
         mhz / clock_mhz: "MHz", |_| 200, 1..=10000, false, "Clock frequency; cycles do not depend on it.";
     }
+}
+
+/// One of the machine's memories at a hardware point.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+pub struct MemorySize {
+    /// `activations`, `weights`, `thresholds`, `accumulators`, `code`.
+    pub name: &'static str,
+    /// Banks.
+    pub banks: u64,
+    /// Words of a bank.
+    pub words: u64,
+    /// Bits of a word.
+    pub word_bits: u64,
+    /// Bytes of all banks, rounded up.
+    pub bytes: u64,
 }
 
 /// Words of one memory that a point may have in all its banks: beyond, it is no scratchpad.
@@ -326,6 +341,18 @@ impl Overrides {
         if slot.replace(number as u32).is_some() { Err(twice()) } else { Ok(()) }
     }
 
+    /// Gives one parameter a number.
+    ///
+    /// # Errors
+    /// The key is unknown; the number's range is checked by `validate`.
+    pub fn set_number(&mut self, key: &str, value: u32) -> Result<(), HardwareError> {
+        match self.slot(key) {
+            Some(slot) => *slot = Some(value),
+            None => return Err(HardwareError::UnknownKey { key: key.into(), suggestion: nearest_key(key) }),
+        }
+        Ok(())
+    }
+
     /// Applies one `key=value`, as `--set` takes it.
     ///
     /// # Errors
@@ -338,11 +365,9 @@ impl Overrides {
             self.technology = Some(value.into());
             return Ok(());
         }
-        let Some(slot) = self.slot(key) else {
-            return Err(HardwareError::UnknownKey { key: key.into(), suggestion: nearest_key(key) });
-        };
-        *slot = Some(value.parse().map_err(|_| malformed())?);
-        Ok(())
+        let known = self.slot(key).is_some();
+        let number = if known { value.parse().map_err(|_| malformed())? } else { 0 };
+        self.set_number(key, number)
     }
 }
 
@@ -509,6 +534,29 @@ impl HardwarePoint {
         }
     }
 
+    /// The machine's memories. With the accumulators is the sum of the activations of each row; the code memory is the code queue
+    /// and the units' queues.
+    pub fn memories(&self) -> [MemorySize; 5] {
+        let size = |name, banks: u32, words: u32, word_bits: u32| {
+            let [banks, words, word_bits] = [banks, words, word_bits].map(u64::from);
+            MemorySize { name, banks, words, word_bits, bytes: (banks * words * word_bits).div_ceil(8) }
+        };
+        [
+            size("activations", self.mac_rows, self.act_words, self.mac_lanes),
+            size("weights", self.mac_cols, self.wgt_words, self.mac_lanes),
+            size("thresholds", self.thr_cols, self.thr_words, THRESHOLD_ENTRY_BITS),
+            size("accumulators", self.acc_banks, self.mac_rows * (self.mac_cols + 1), 32),
+            size("code", 1, self.fetch_words + 4 * self.queue_depth, 8 * CODE_WORD_BYTES),
+        ]
+    }
+
+    /// The point with everything at its default on which neither the code nor the cycles of a compiled network depend: sizes
+    /// of memories, which need only be large enough, clock and technology. Networks have equal cycles on points that are equal in this.
+    pub fn timing_point(&self) -> HardwarePoint {
+        let HardwarePoint { act_words, wgt_words, thr_words, clock_mhz, technology, .. } = HardwarePoint::default();
+        HardwarePoint { act_words, wgt_words, thr_words, clock_mhz, technology, ..self.clone() }
+    }
+
     /// Checksum of every parameter that results or cycles depend on.
     pub fn fingerprint(&self) -> u32 {
         let mut text = String::new();
@@ -625,7 +673,7 @@ mod tests {
     fn overrides_go_over_others() {
         let base = Overrides::from_json(r#"{"mac.cols": 32, "mac.rows": 4}"#).unwrap();
         let over = Overrides::from_json(r#"{"mac.cols": 8, "technology": "22nm"}"#).unwrap();
-        let both = base.with(&over);
+        let both = over.over(&base);
         assert_eq!(both.said(), [("mac.rows", 4), ("mac.cols", 8)]);
         assert_eq!((both.resolve().thr_cols, both.technology.as_deref()), (4, Some("22nm")));
     }

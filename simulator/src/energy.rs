@@ -29,6 +29,22 @@ macro_rules! events {
                 $(self.$name += other.$name;)*
             }
         }
+
+        impl Events {
+            /// Names of the counts, in order.
+            pub const NAMES: &'static [&'static str] = &[$(stringify!($name),)*];
+
+            /// The counts, in the order of [`Events::NAMES`].
+            pub fn counts(&self) -> Vec<u64> {
+                vec![$(self.$name,)*]
+            }
+
+            /// Events of these counts, if there are as many as there are names.
+            pub fn from_counts(counts: &[u64]) -> Option<Self> {
+                let &[$($name,)*] = counts else { return None };
+                Some(Events { $($name,)* })
+            }
+        }
     };
 }
 

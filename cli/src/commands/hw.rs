@@ -4,7 +4,7 @@ use qnnsim_isa::hardware::{HardwarePoint, Overrides, PARAMETERS};
 use ron::ser::PrettyConfig;
 use serde_json::json;
 
-use super::{fingerprint, memories, memory_sizes, point, point_values, print_json};
+use super::{fingerprint, memories, point, point_values, print_json};
 use crate::args::{HwArgs, PointFormat};
 use crate::failure::{Failure, print};
 use crate::render::{Column, facts, grouped, table, title};
@@ -20,7 +20,7 @@ pub fn run(args: &HwArgs) -> Result<(), Failure> {
         PointFormat::Json => print_json(&json!({
             "hw": point_values(&point),
             "set": said(&overrides),
-            "memories": memory_sizes(&point),
+            "memories": point.memories(),
             "products_per_cycle": products_per_cycle(&point),
         })),
         PointFormat::Ron => {

@@ -1,0 +1,333 @@
+//! `qnnsim sweep`: a space of hardware points, one row a point, and `merge`: the parts of a space together.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs::{self, File, TryLockError};
+use std::io::{Read, Seek, SeekFrom, Write};
+use std::path::{Path, PathBuf};
+use std::sync::Mutex;
+
+use indicatif::{ProgressBar, ProgressStyle};
+use qnnsim_compiler::import::{ImportOptions, import};
+use qnnsim_explore::columns::{PARETO, position};
+use qnnsim_explore::evaluate::{Outcome, Source};
+use qnnsim_explore::journal::{self, Journal};
+use qnnsim_explore::manifest::{self, Inputs, Manifest};
+use qnnsim_explore::merge::merge as join;
+use qnnsim_explore::pareto::Objectives;
+use qnnsim_explore::space::{Point, Space, SpaceError};
+use qnnsim_explore::sweep::{Shard, Sweep, Watch};
+use qnnsim_explore::table::{Table, Value};
+use qnnsim_isa::hardware::{HardwareError, Overrides};
+use qnnsim_simulator::Technology;
+use serde_json::json;
+
+use super::{no_technology, print_json, technology_of};
+use crate::args::{Format, MergeArgs, SweepArgs, SweepCommand};
+use crate::failure::{Failure, print, warn};
+use crate::files::{self, INPUT_BYTES_MAX};
+use crate::render::{Column, energy, facts, grouped, table, title};
+
+const CSV: &str = "points.csv";
+const JSON_LINES: &str = "points.jsonl";
+const MANIFEST: &str = "manifest.json";
+const JOURNAL: &str = "journal";
+
+/// Points of a front that the screen shows.
+const SHOWN_MAX: usize = 12;
+
+/// Explores a space, or joins its parts.
+///
+/// # Errors
+/// Something given is wrong, or results cannot be written.
+pub fn run(args: &SweepArgs) -> Result<(), Failure> {
+    if let Some(SweepCommand::Merge(args)) = &args.merge {
+        return merge(args);
+    }
+    let (Some(file), Some(directory)) = (&args.space, &args.output) else { unreachable!("both are required") };
+    let objectives = objectives(&args.pareto)?;
+    let shard = args.shard.unwrap_or(Shard::WHOLE);
+    let inputs = Loaded::read(file)?;
+    let sweep = Sweep::new(&inputs.sources, &inputs.technologies, &inputs.points);
+    let points = sweep.count(shard);
+    let manifest =
+        Manifest::new(inputs.manifest, shard, &objectives.names(), args.exhaustive, points, args.date.clone());
+    let (writer, known) = JournalFile::open(directory, &manifest)?;
+    let resumed = known.outcomes.len();
+
+    let pool = rayon::ThreadPoolBuilder::new().num_threads(args.jobs.unwrap_or(0)).build();
+    let pool = pool.map_err(|error| Failure::misuse(format_args!("cannot start threads: {error}")))?;
+    let watcher = Watcher { journal: Mutex::new(writer), progress: progress(points) };
+    let result = pool.install(|| sweep.run(&objectives, shard, !args.exhaustive, &known.outcomes, &watcher));
+    watcher.progress.finish_and_clear();
+    let table = result?;
+
+    // The one place behind which everything is known: the table, the axes (inputs.space), the objectives.
+    write(directory, &table, &manifest)?;
+    tell(directory, &table, &manifest, resumed, args.format)
+}
+
+fn objectives(names: &[String]) -> Result<Objectives, Failure> {
+    Objectives::new(names).map_err(|error| Failure::misuse(format_args!("--pareto: {error}")))
+}
+
+/// Everything that a sweep reads.
+struct Loaded {
+    sources: Vec<Source>,
+    technologies: BTreeMap<String, Technology>,
+    points: Vec<Point>,
+    manifest: Inputs,
+}
+
+impl Loaded {
+    fn read(file: &Path) -> Result<Self, Failure> {
+        let refuse = |error: SpaceError| match error {
+            SpaceError::Ron { line, column, message } => {
+                Failure::misuse(format_args!("{}:{line}:{column}: {message}", file.display()))
+                    .help("`qnnsim sweep --help` shows how a space is written, `qnnsim hw` the parameters")
+            }
+            other => Failure::misuse(format_args!("{}: {other}", file.display())),
+        };
+        let space = Space::from_ron(&files::read_text(file)?).map_err(refuse)?;
+        let folder = file.parent().unwrap_or(Path::new(""));
+        let mut read = Vec::new();
+        let mut bytes_of = |name: &str| {
+            let path = folder.join(name);
+            let bytes = files::read(&path, INPUT_BYTES_MAX)?;
+            read.push(manifest::File::new(name, &bytes));
+            Ok::<(PathBuf, Vec<u8>), Failure>((path, bytes))
+        };
+        let text = |(path, bytes): (PathBuf, Vec<u8>)| {
+            let text = String::from_utf8(bytes);
+            let text = text.map_err(|_| Failure::misuse(format_args!("`{}` is not text", path.display())))?;
+            Ok::<(PathBuf, String), Failure>((path, text))
+        };
+
+        let mut sources = Vec::new();
+        let mut names = space.source_names().into_iter();
+        for model in &space.models {
+            let (path, bytes) = bytes_of(&model.file)?;
+            let options = ImportOptions {
+                unsigned_1bit_relu: model.unsigned_1bit_relu,
+                pixel_scale: model.pixel_scale,
+                pixel_offset: model.pixel_offset,
+                classes: Vec::new(),
+            };
+            let imported = import(&bytes, &options).map_err(|all| {
+                Failure::all(all.iter().map(|diagnostic| format!("`{}`: {diagnostic}", path.display())))
+            })?;
+            imported.warnings.iter().for_each(|w| warn(format_args!("`{}`: {w}", path.display())));
+            sources.push(Source::model(names.next().expect("a name for every source"), imported.network));
+        }
+        for program in &space.programs {
+            let (path, text) = text(bytes_of(program)?)?;
+            let name = names.next().expect("a name for every source");
+            let source = Source::program(name, text)
+                .map_err(|errors| Failure::misuse(format_args!("`{}` cannot be assembled\n{errors}", path.display())));
+            sources.push(source?);
+        }
+        let base = match &space.base_file {
+            None => Overrides::default(),
+            Some(name) => {
+                let (path, text) = text(bytes_of(name)?)?;
+                Overrides::from_ron(&text).map_err(|error| match error {
+                    HardwareError::Ron { line, column, message } => {
+                        Failure::misuse(format_args!("{}:{line}:{column}: {message}", path.display()))
+                    }
+                    other => Failure::misuse(format_args!("{}: {other}", path.display())),
+                })?
+            }
+        };
+        let below: Vec<Overrides> = sources.iter().map(|source| base.over(&source.hardware())).collect();
+        let points = space.points(&below).map_err(refuse)?;
+
+        let mut technologies = BTreeMap::new();
+        for name in points.iter().map(|point| &point.hw.technology).collect::<BTreeSet<_>>() {
+            let technology = if name.ends_with(".ron") {
+                technology_of(name, &text(bytes_of(name)?)?.1)?
+            } else {
+                Technology::builtin(name).ok_or_else(|| {
+                    let known = Technology::BUILTIN.join(" and ");
+                    no_technology(name).help(format_args!("there are {known}, or name a file of your own, FILE.ron"))
+                })?
+            };
+            technologies.insert(name.clone(), technology);
+        }
+        let manifest = Inputs::new(space, read);
+        Ok(Loaded { sources, technologies, points, manifest })
+    }
+}
+
+/// The journal, open at its end, and locked: two sweeps in one folder would spoil it.
+struct JournalFile {
+    path: PathBuf,
+    file: File,
+}
+
+impl JournalFile {
+    fn open(directory: &Path, manifest: &Manifest) -> Result<(Self, Journal), Failure> {
+        let path = directory.join(JOURNAL);
+        let refuse =
+            |error: std::io::Error| Failure::misuse(format_args!("cannot write `{}`: {error}", path.display()));
+        fs::create_dir_all(directory).map_err(|error| {
+            Failure::misuse(format_args!("cannot make the folder `{}`: {error}", directory.display()))
+        })?;
+        let mut options = File::options();
+        let mut file = options.read(true).write(true).create(true).truncate(false).open(&path).map_err(refuse)?;
+        file.try_lock().map_err(|error| match error {
+            TryLockError::WouldBlock => {
+                Failure::misuse(format_args!("another sweep is at work in `{}`", directory.display()))
+            }
+            TryLockError::Error(error) => refuse(error),
+        })?;
+        let mut bytes = Vec::new();
+        file.read_to_end(&mut bytes).map_err(refuse)?;
+        let mut journal = Journal::read(&bytes);
+        let name = manifest.journal_name();
+        match &journal.id {
+            Some(id) if *id != name => {
+                return Err(Failure::misuse(format_args!(
+                    "`{}` holds the results of another sweep: space, files, shard or version differ",
+                    directory.display()
+                ))
+                .help("give another folder with -o, or remove this one"));
+            }
+            None if !bytes.is_empty() && bytes.contains(&b'\n') => {
+                return Err(Failure::misuse(format_args!("`{}` is not the journal of a sweep", path.display()))
+                    .help("give another folder with -o"));
+            }
+            _ => {}
+        }
+        // What a write left that was cut short goes away.
+        file.set_len(journal.bytes as u64).map_err(refuse)?;
+        file.seek(SeekFrom::End(0)).map_err(refuse)?;
+        if journal.id.is_none() {
+            file.write_all(journal::head(&name).as_bytes()).map_err(refuse)?;
+            journal.id = Some(name);
+        }
+        Ok((JournalFile { path, file }, journal))
+    }
+}
+
+/// Writes what was simulated into the journal, at once, and shows how far the sweep is.
+struct Watcher {
+    journal: Mutex<JournalFile>,
+    progress: ProgressBar,
+}
+
+impl Watch for Watcher {
+    type Error = Failure;
+
+    fn simulated(&self, group: usize, outcome: &Outcome) -> Result<(), Failure> {
+        let line = journal::line(group, outcome);
+        let mut journal = self.journal.lock().expect("no thread panics with the lock");
+        journal.file.write_all(line.as_bytes()).map_err(|error| {
+            Failure::misuse(format_args!("cannot write `{}`: {error}", journal.path.display()))
+                .help("what was simulated is kept: make room and start again with the same words")
+        })
+    }
+
+    fn settled(&self, points: u64) {
+        self.progress.inc(points);
+    }
+}
+
+fn progress(points: u64) -> ProgressBar {
+    let style = ProgressStyle::with_template("{bar:40} {human_pos} of {human_len} points, {per_sec:.0}, {eta} left");
+    ProgressBar::new(points).with_style(style.expect("a legal template"))
+}
+
+/// Joins the parts of a space.
+fn merge(args: &MergeArgs) -> Result<(), Failure> {
+    let mut parts = Vec::new();
+    for directory in &args.parts {
+        let (manifest, rows) = (directory.join(MANIFEST), directory.join(JSON_LINES));
+        let refuse =
+            |path: &Path, error: &dyn std::fmt::Display| Failure::misuse(format_args!("`{}`: {error}", path.display()));
+        if !manifest.exists() {
+            return Err(Failure::misuse(format_args!("`{}` holds no complete part of a sweep", directory.display()))
+                .help(format_args!(
+                    "each part needs to have run to its end: qnnsim sweep SPACE.ron -o {} --shard I/N",
+                    directory.display()
+                )));
+        }
+        let part: Manifest =
+            serde_json::from_str(&files::read_text(&manifest)?).map_err(|error| refuse(&manifest, &error))?;
+        let table =
+            Table::from_json_lines(&part.columns, &files::read_text(&rows)?).map_err(|error| refuse(&rows, &error))?;
+        parts.push((directory.display().to_string(), part, table));
+    }
+    let (table, mut manifest) = join(parts).map_err(Failure::misuse)?;
+    manifest.date.clone_from(&args.date);
+    fs::create_dir_all(&args.output).map_err(|error| {
+        Failure::misuse(format_args!("cannot make the folder `{}`: {error}", args.output.display()))
+    })?;
+    write(&args.output, &table, &manifest)?;
+    tell(&args.output, &table, &manifest, 0, args.format)
+}
+
+/// Writes the results, the manifest last: where it is, all of them are.
+fn write(directory: &Path, table: &Table, manifest: &Manifest) -> Result<(), Failure> {
+    files::write(&directory.join(CSV), &[], &table.to_csv())?;
+    files::write(&directory.join(JSON_LINES), &[], table.to_json_lines().as_bytes())?;
+    files::write(&directory.join(MANIFEST), &[], manifest.to_json().as_bytes())
+}
+
+/// Says what came out.
+fn tell(directory: &Path, results: &Table, manifest: &Manifest, resumed: usize, format: Format) -> Result<(), Failure> {
+    let at = |name: &str| position(&results.columns, name).expect("a column of every table");
+    let (status, pareto) = (at("status"), at(PARETO));
+    let mut by_status: BTreeMap<String, u64> = BTreeMap::new();
+    for row in &results.rows {
+        *by_status.entry(plain(&row[status])).or_default() += 1;
+    }
+    let front: Vec<&Vec<Value>> = results.rows.iter().filter(|row| row[pareto] == Value::Flag(true)).collect();
+    if format == Format::Json {
+        return print_json(&json!({
+            "directory": directory,
+            "points": manifest.points,
+            "status": by_status,
+            "resumed_simulations": resumed,
+            "pareto": manifest.pareto,
+            "front": front.iter().map(|row| &row[at("index")]).collect::<Vec<_>>(),
+        }));
+    }
+    let counts: Vec<String> = by_status.iter().map(|(status, count)| format!("{} {status}", grouped(*count))).collect();
+    let mut lines = vec![
+        ("points", format!("{}: {}", grouped(manifest.points), counts.join(", "))),
+        ("results", directory.display().to_string()),
+    ];
+    if resumed > 0 {
+        lines.insert(1, ("resumed", format!("{} simulations were there already", grouped(resumed as u64))));
+    }
+    let varied = manifest.inputs.space.varied();
+    let mut columns = vec![Column::Number("point"), Column::Text("source")];
+    columns.extend(varied.iter().map(|key| Column::Number(key)));
+    columns.extend(manifest.pareto.iter().map(|name| Column::Number(name)));
+    let rows = front.iter().take(SHOWN_MAX).map(|row| {
+        let hardware = varied.iter().map(|key| plain(&row[at(key)]));
+        let figures = manifest.pareto.iter().map(|name| match &row[at(name)] {
+            Value::Number(pj) if name.starts_with("energy_pj") => energy(*pj),
+            other => plain(other),
+        });
+        [plain(&row[at("index")]), plain(&row[at("source")])].into_iter().chain(hardware).chain(figures).collect()
+    });
+    let mut text = facts(&lines) + "\n";
+    if !front.is_empty() {
+        text += &title(format_args!("front of {}", manifest.pareto.join(", ")));
+        text += &table(&columns, rows.collect(), false);
+        if front.len() > SHOWN_MAX {
+            text += &format!("... and {} more\n", front.len() - SHOWN_MAX);
+        }
+    }
+    print(&text)
+}
+
+fn plain(value: &Value) -> String {
+    match value {
+        Value::Null => String::new(),
+        Value::Flag(flag) => flag.to_string(),
+        Value::Integer(n) => grouped(*n),
+        Value::Number(x) => x.to_string(),
+        Value::Text(text) => text.clone(),
+    }
+}
