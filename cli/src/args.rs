@@ -47,6 +47,8 @@ pub enum Command {
     Explain(ExplainArgs),
     /// Explore a space of hardware points: cycles, energy and memory of each, and the front.
     Sweep(SweepArgs),
+    /// Compare a program with its model: simulator, integer reference and the graph on real values, layer by layer.
+    Verify(VerifyArgs),
     /// Run the machine's RTL and compare it with the simulator, cycle by cycle and bit by bit.
     Cosim(CosimArgs),
 }
@@ -162,6 +164,7 @@ Examples:
   qnnsim compile model.onnx -o model.bin --sample digit.png --classes zero,one,two
   qnnsim compile model.onnx -o model.bin --hw small.ron --set mac.cols=32 --set acc.banks=3
   qnnsim compile model.onnx --emit plan
+  qnnsim compile model.onnx --explain              # could float32 give other codes?
   echo '{\"mac.cols\": 32}' | qnnsim compile model.onnx -o model.bin --hw - --format jsonl
   qnnsim compile model.onnx --points points.jsonl -o 'point{index}.bin'")]
 pub struct CompileArgs {
@@ -169,10 +172,10 @@ pub struct CompileArgs {
     #[arg(value_name = "MODEL.onnx")]
     pub model: PathBuf,
 
-    /// The program file to write; may be left out with --emit and --points.
+    /// The program file to write; may be left out with --emit, --explain and --points.
     ///
     /// With --points each point has its own: {index} in the name stands for the number of the line, from 0.
-    #[arg(short, long, value_name = "PROG.bin", required_unless_present_any = ["emit", "points"])]
+    #[arg(short, long, value_name = "PROG.bin", required_unless_present_any = ["emit", "explain", "points"])]
     pub output: Option<PathBuf>,
 
     #[command(flatten)]
@@ -196,7 +199,11 @@ pub struct CompileArgs {
     #[arg(long, value_name = "STAGE", conflicts_with_all = ["points", "format"])]
     pub emit: Option<Stage>,
 
-    /// How the summary is written.
+    /// Show by layer how near an accumulator comes to a change of its code, and whether float32 could differ.
+    #[arg(long, conflicts_with_all = ["emit", "points"])]
+    pub explain: bool,
+
+    /// How the summary, or --explain, is written.
     #[arg(long, value_enum)]
     pub format: Option<ReportFormat>,
 }
@@ -499,6 +506,47 @@ pub struct MergeArgs {
     pub date: Option<String>,
 
     /// How the summary is written.
+    #[arg(long, value_enum, default_value = "table")]
+    pub format: Format,
+}
+
+/// `qnnsim verify`.
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  qnnsim verify model.onnx model.bin --images images.idx.gz --limit 100
+  qnnsim verify model.onnx model.bin --images images.npy --float32
+  qnnsim verify model.onnx model.bin --images digit.png --format json
+
+The simulator must equal the integer reference in every value of every map. Where the graph on real values differs, the
+difference is a tie if rounding can reach the other side of the quantizer's boundary; anything else is an error, exit
+code 1. Each layer begins with the reference's map, so that ties do not pile up.")]
+pub struct VerifyArgs {
+    /// The trained network, a QONNX file.
+    #[arg(value_name = "MODEL.onnx")]
+    pub model: PathBuf,
+
+    /// The program file made from it.
+    #[arg(value_name = "PROG.bin")]
+    pub program: PathBuf,
+
+    /// The images: IDX, IDX.gz, npy, or one PNG.
+    #[arg(long, value_name = "FILE")]
+    pub images: PathBuf,
+
+    /// Only the first N images.
+    #[arg(long, value_name = "N", value_parser = RangedU64ValueParser::<u64>::new().range(1..))]
+    pub limit: Option<u64>,
+
+    /// Evaluate the graph in float32, as frameworks do, and not in double precision.
+    #[arg(long)]
+    pub float32: bool,
+
+    /// As for `compile`, if the program was compiled with it.
+    #[arg(long = "unsigned-1bit-relu")]
+    pub unsigned_1bit_relu: bool,
+
+    /// How the report is written.
     #[arg(long, value_enum, default_value = "table")]
     pub format: Format,
 }

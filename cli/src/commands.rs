@@ -10,10 +10,12 @@ pub mod hw;
 pub mod inspect;
 pub mod run;
 pub mod sweep;
+pub mod verify;
 
 use std::collections::BTreeMap;
 use std::path::Path;
 
+use indicatif::{ProgressBar, ProgressStyle};
 use qnnsim_explore::subject::{Refusal, RefusalKind};
 use qnnsim_isa::Program;
 use qnnsim_isa::descriptor::MapShape;
@@ -191,6 +193,12 @@ fn choose(path: &Path, images: &Images, index: Option<usize>) -> Result<usize, F
         None => Err(Failure::misuse(format_args!("`{file}` holds {count} images, and --index does not say which"))
             .help(format_args!("give --index 0 to --index {}", count - 1))),
     }
+}
+
+/// A bar on a terminal; elsewhere nothing.
+fn progress(images: usize) -> ProgressBar {
+    let style = ProgressStyle::with_template("{bar:40} {human_pos} of {human_len} images, {eta} left");
+    ProgressBar::new(images as u64).with_style(style.expect("a legal template"))
 }
 
 /// Values of a map, pixel after pixel, in the order in which models write them.

@@ -27,6 +27,7 @@ fn main() -> ExitCode {
         Command::Hw(args) => commands::hw::run(&args),
         Command::Explain(args) => commands::explain::run(&args),
         Command::Sweep(args) => commands::sweep::run(&args),
+        Command::Verify(args) => commands::verify::run(&args),
         Command::Cosim(args) => commands::cosim::run(&args),
     };
     match result {

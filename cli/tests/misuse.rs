@@ -7,7 +7,8 @@ use std::process::Stdio;
 use common::{Bench, MAP, Outcome, idx, npy, vector};
 use qnnsim_isa::program::seal;
 
-const COMMANDS: [&str; 9] = ["compile", "run", "eval", "asm", "disasm", "inspect", "hw", "explain", "cosim"];
+const COMMANDS: [&str; 11] =
+    ["compile", "run", "eval", "asm", "disasm", "inspect", "hw", "explain", "sweep", "verify", "cosim"];
 
 #[test]
 fn every_command_has_help_with_examples() {

@@ -13,6 +13,7 @@ pub mod journal;
 pub mod manifest;
 pub mod merge;
 pub mod pareto;
+pub mod report;
 pub mod space;
 pub mod subject;
 pub mod sweep;

@@ -341,7 +341,7 @@ impl Expression {
             // The parser's first complaint; those behind it follow from it, and its drawing is for a terminal of its own.
             let error = error.to_string();
             let first = error.lines().next().unwrap_or_default();
-            let first = first.trim_start_matches("ERROR: <input>:").trim_start_matches("1:");
+            let first = first.trim_start_matches("ERROR: <input>:").split(" expecting {").next().unwrap_or_default();
             format!("`{text}` is not an expression: at {first}")
         })?;
         let mut all = Expression { text, program: program.into(), groups: BTreeMap::new(), names: BTreeSet::new() };

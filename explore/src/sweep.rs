@@ -20,7 +20,7 @@ use crate::space::Point;
 use crate::table::{Table, Value};
 
 /// Groups that are simulated between two looks at the front.
-const WAVE_GROUPS: usize = 128;
+const WAVE_GROUPS: usize = 64;
 
 /// One of several parts of a space: `index` of `count`, from 0.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -99,6 +99,13 @@ events! {
     instructions,
 }
 
+impl Events {
+    /// Bytes of DRAM beats moved, whatever for.
+    pub fn dram_bytes(&self) -> u64 {
+        self.load_dram_bytes + self.weight_dram_bytes + self.store_dram_bytes + self.fetch_dram_bytes
+    }
+}
+
 /// A coefficient with its unit and its source.
 #[derive(Debug, Clone, PartialEq, Deserialize)]
 #[serde(deny_unknown_fields)]

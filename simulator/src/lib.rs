@@ -8,6 +8,7 @@ pub mod energy;
 mod kernels;
 pub mod profile;
 pub mod proofs;
+pub mod quantity;
 pub mod report;
 pub mod steps;
 pub mod timing;

@@ -38,6 +38,12 @@ pub struct LayerReport {
     pub share: f64,
     /// Multiply-accumulates.
     pub products: u64,
+    /// Useful lane operations: products x bits of an activation x bits of a weight.
+    pub lane_operations: u64,
+    /// Bytes of the DRAM beats that the layer's instructions move in the warm image; `fetch` has those of the code.
+    pub dram_bytes: u64,
+    /// The same in the cold image.
+    pub dram_bytes_cold: u64,
     /// Useful lane operations / (rows x cols x lanes x cycles), 0 to 1.
     pub utilization: f64,
     /// Energy of the warm image.
@@ -161,14 +167,14 @@ impl Cost {
 }
 
 /// Operations of one-bit lanes that a layer's products take: useful / (lanes of the array x cycles) is the utilization.
-fn useful_operations(layer: &LayerInfo) -> f64 {
-    layer.products as f64 * f64::from(layer.precision[0]) * f64::from(layer.precision[1])
+fn useful_operations(layer: &LayerInfo) -> u64 {
+    layer.products.saturating_mul(u64::from(layer.precision[0]) * u64::from(layer.precision[1]))
 }
 
 /// Useful lane operations of these layers / (rows x cols x lanes x cycles), 0 to 1.
 pub fn utilization(hw: &HardwarePoint, layers: &[LayerInfo], cycles: u64) -> f64 {
     let elements = u64::from(hw.mac_rows) * u64::from(hw.mac_cols) * u64::from(hw.mac_lanes);
-    let useful: f64 = layers.iter().map(useful_operations).sum();
+    let useful: f64 = layers.iter().map(|layer| useful_operations(layer) as f64).sum();
     if cycles == 0 { 0.0 } else { useful / (elements as f64 * cycles as f64) }
 }
 
@@ -230,14 +236,14 @@ impl Simulation {
         let row = |i: usize| {
             // Row 0 is fetch with the front end's events, the last row is tail, which has none of its own.
             let layer = i.checked_sub(1).filter(|&l| l < layers);
-            let row_energy = |(profile, spans): &(&Profile, Vec<u64>)| {
-                let events = match layer {
-                    Some(l) => profile.events[l],
-                    None if i == 0 => profile.events[layers],
-                    None => Events::default(),
-                };
-                model.energy(&events).total() + model.leakage_pj(spans[i], clock_mhz)
+            let events = |profile: &Profile| match layer {
+                Some(l) => profile.events[l],
+                None if i == 0 => profile.events[layers],
+                None => Events::default(),
             };
+            let (events_cold, events_warm) = (events(cold.0), events(warm.0));
+            let row_energy =
+                |events: &Events, span: u64| model.energy(events).total() + model.leakage_pj(span, clock_mhz);
             let info = layer.map(|l| &program.layers[l]);
             let name = info.map_or(if i == 0 { "fetch" } else { "tail" }, |l| &l.name);
             let span = warm.1[i];
@@ -248,9 +254,12 @@ impl Simulation {
                 cycles_cold: cold.1[i],
                 share: span as f64 / cycles.warm as f64,
                 products: info.map_or(0, |l| l.products),
+                lane_operations: info.map_or(0, useful_operations),
+                dram_bytes: events_warm.dram_bytes(),
+                dram_bytes_cold: events_cold.dram_bytes(),
                 utilization: info.map_or(0.0, |l| utilization(hw, std::slice::from_ref(l), span)),
-                energy_pj: row_energy(warm),
-                energy_pj_cold: row_energy(cold),
+                energy_pj: row_energy(&events_warm, span),
+                energy_pj_cold: row_energy(&events_cold, cold.1[i]),
                 stalls: layer.map_or_else(BTreeMap::new, |l| warm.0.stalls[l].clone()),
             }
         };

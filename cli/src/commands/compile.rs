@@ -4,6 +4,8 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use qnnsim_compiler::backend::plan::Plan;
+use qnnsim_compiler::exactness::{self, LayerExactness};
+use qnnsim_compiler::import::Import;
 use qnnsim_compiler::lower_to;
 use qnnsim_explore::subject::Refusal;
 use qnnsim_isa::Program;
@@ -17,7 +19,7 @@ use crate::args::{CompileArgs, ReportFormat, Stage};
 use crate::failure::{Failure, print, warn};
 use crate::images::{Encoder, Images};
 use crate::source::read_model;
-use crate::{files, points};
+use crate::{files, points, render};
 
 /// The JSON object: what was compiled.
 #[derive(Debug, Serialize)]
@@ -79,8 +81,8 @@ pub fn run(args: &CompileArgs) -> Result<(), Failure> {
         Some(Stage::Ir) => print(&imported.network.to_string())?,
         Some(Stage::Plan | Stage::Asm) | None => {}
     }
-    if args.output.is_none() && matches!(args.emit, Some(Stage::Graph | Stage::Ir)) {
-        return Ok(());
+    if args.output.is_none() && (args.explain || matches!(args.emit, Some(Stage::Graph | Stage::Ir))) {
+        return explain(args, &imported);
     }
 
     let sample = sample(args, &imported.network.input)?;
@@ -89,12 +91,33 @@ pub fn run(args: &CompileArgs) -> Result<(), Failure> {
     if let Some(path) = &args.output {
         write(args, path, &program)?;
     }
-    match (args.emit, &args.output, args.format) {
-        (Some(Stage::Plan), ..) => print(&format!("{}\n", plan.to_string().trim_end())),
-        (Some(Stage::Asm), ..) => print(&qnnsim_assembler::disassemble(&program)),
-        (None, Some(path), None | Some(ReportFormat::Table)) => print(&summary(path, &program)),
-        (None, Some(path), Some(format)) => print_report(&Json::new(&plan, &program, Some(path)), format),
+    let format = args.format.unwrap_or(ReportFormat::Table);
+    match (args.emit, &args.output) {
+        (Some(Stage::Plan), _) => print(&format!("{}\n", plan.to_string().trim_end())),
+        (Some(Stage::Asm), _) => print(&qnnsim_assembler::disassemble(&program)),
+        (None, Some(path)) if format == ReportFormat::Table => print(&summary(path, &program)),
+        (None, Some(path)) if !args.explain => print_report(&Json::new(&plan, &program, Some(path)), format),
         _ => Ok(()),
+    }?;
+    explain(args, &imported)
+}
+
+/// The JSON object of --explain.
+#[derive(Serialize)]
+struct Explained<'a> {
+    name: &'a str,
+    exactness: &'a [LayerExactness],
+}
+
+/// What --explain asks for.
+fn explain(args: &CompileArgs, imported: &Import) -> Result<(), Failure> {
+    if !args.explain {
+        return Ok(());
+    }
+    let layers = exactness::layers(imported);
+    match args.format.unwrap_or(ReportFormat::Table) {
+        ReportFormat::Table => print(&render::exactness(&layers)),
+        format => print_report(&Explained { name: &imported.network.name, exactness: &layers }, format),
     }
 }
 

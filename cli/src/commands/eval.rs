@@ -5,7 +5,6 @@ use std::io::Write;
 use std::path::Path;
 use std::sync::Mutex;
 
-use indicatif::{ProgressBar, ProgressStyle};
 use qnnsim_explore::subject::{self, Refusal};
 use qnnsim_isa::descriptor::OutputDescriptor;
 use qnnsim_isa::hardware::Overrides;
@@ -16,7 +15,7 @@ use rayon::prelude::*;
 use serde::Serialize;
 use serde_json::Value;
 
-use super::{TechnologyChoice, channels_first, class, output_shape, overrides, print_report, refuse};
+use super::{TechnologyChoice, channels_first, class, output_shape, overrides, print_report, progress, refuse};
 use crate::args::{EvalArgs, ReportFormat};
 use crate::failure::{Failure, print, warn};
 use crate::files::Output;
@@ -273,12 +272,6 @@ impl Evaluation<'_> {
             hw: report.hw,
         }
     }
-}
-
-/// A bar on a terminal; elsewhere nothing.
-fn progress(images: usize) -> ProgressBar {
-    let style = ProgressStyle::with_template("{bar:40} {human_pos} of {human_len} images, {eta} left");
-    ProgressBar::new(images as u64).with_style(style.expect("a legal template"))
 }
 
 /// An npy file of one type of number, [N, K].
