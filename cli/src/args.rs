@@ -422,6 +422,7 @@ Examples:
   qnnsim sweep space.ron -o sweep --pareto energy_pj,cycles --exhaustive
   qnnsim sweep space.ron -o part3 --shard 3/8
   qnnsim sweep merge part1 part2 part3 part4 part5 part6 part7 part8 -o whole
+  qnnsim sweep space.ron --points -                        # a point a line, as {\"mac.rows\": 8}
 
 SPACE.ron:
   (
@@ -452,8 +453,16 @@ pub struct SweepArgs {
     pub space: Option<PathBuf>,
 
     /// The folder of the results; made if it is not there.
-    #[arg(short, long, value_name = "DIR", required = true)]
+    #[arg(short, long, value_name = "DIR", required_unless_present = "points")]
     pub output: Option<PathBuf>,
+
+    /// Take a hardware point from each line of a file, or of the standard input with `-`; answer each with a line of JSON.
+    ///
+    /// A line is JSON, as `{"mac.rows": 8, "acc": {"banks": 3}}`, or RON, and goes over the base point of a space of one model or
+    /// program. Ties and constraints hold; axes and sample do not matter. Answers are as those of `run --points`, with the
+    /// columns of points.jsonl as keys: exact figures without values, so much faster.
+    #[arg(long, value_name = "FILE|-", conflicts_with_all = ["output", "pareto", "exhaustive", "shard", "jobs", "date"])]
+    pub points: Option<PathBuf>,
 
     /// Columns that the front is of.
     #[arg(long, value_name = "A,B,...", value_delimiter = ',', default_value = "energy_pj,cycles,memory_bits")]
@@ -476,8 +485,8 @@ pub struct SweepArgs {
     pub date: Option<String>,
 
     /// How the summary is written.
-    #[arg(long, value_enum, default_value = "table")]
-    pub format: Format,
+    #[arg(long, value_enum)]
+    pub format: Option<ReportFormat>,
 }
 
 /// `qnnsim sweep merge`.
@@ -506,8 +515,8 @@ pub struct MergeArgs {
     pub date: Option<String>,
 
     /// How the summary is written.
-    #[arg(long, value_enum, default_value = "table")]
-    pub format: Format,
+    #[arg(long, value_enum)]
+    pub format: Option<ReportFormat>,
 }
 
 /// `qnnsim verify`.

@@ -10,7 +10,7 @@ use qnnsim_isa::hardware::{HardwareError, Overrides};
 use serde::Serialize;
 use serde_json::Value;
 
-use crate::args::{PointArgs, ReportFormat, StreamArgs};
+use crate::args::ReportFormat;
 use crate::failure::{Failure, print};
 use crate::files::is_standard_input;
 
@@ -55,20 +55,20 @@ impl From<Failure> for Trouble {
     }
 }
 
-/// Whether a command shall take points line by line; `format` is what --format says.
+/// Whether a command shall take points line by line; `points`, `hw` and `format` are what the flags of these names say.
 ///
 /// # Errors
 /// What is asked for does not go together.
 pub fn stream<'a>(
-    args: &'a StreamArgs,
-    point: &PointArgs,
+    points: Option<&'a Path>,
+    hw: Option<&Path>,
     format: Option<ReportFormat>,
 ) -> Result<Option<&'a Path>, Failure> {
-    let Some(path) = args.points.as_deref() else { return Ok(None) };
+    let Some(path) = points else { return Ok(None) };
     if matches!(format, Some(ReportFormat::Table | ReportFormat::Json)) {
         return Err(Failure::misuse("--points answers with JSON lines only").help("leave --format out"));
     }
-    if is_standard_input(path) && point.hw.as_deref().is_some_and(is_standard_input) {
+    if is_standard_input(path) && hw.is_some_and(is_standard_input) {
         return Err(Failure::misuse("--points - and --hw - both want the standard input")
             .help("write what all points have in common to a file, --hw POINT.ron, or give it with --set"));
     }

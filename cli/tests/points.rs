@@ -268,3 +268,84 @@ fn what_does_not_go_with_points_is_misuse() {
     assert_eq!((outcome.code, &outcome.out[..]), (2, ""));
     assert!(outcome.err.contains("its directory does not exist"), "{}", outcome.err);
 }
+
+#[test]
+fn a_sweep_answers_with_the_rows_of_its_table() {
+    let bench = bench();
+    let space = |axes: &str| {
+        format!(
+            "(models: [(file: \"tcv.onnx\", pixel_offset: -128)], base: (acc: (banks: 3), wgt: (words: 4096)), {axes}
+              tied: {{ \"thr.cols\": \"mac.cols / 2\" }}, constraints: [\"mac.rows * mac.cols <= 128\"])"
+        )
+    };
+    bench.write(
+        "grid.ron",
+        space("axes: { \"mac.rows\": List([4, 8]), \"mac.cols\": List([8, 16]), \"wgt.words\": List([4096, 64]) },"),
+    );
+    bench.write("base.ron", space(""));
+    bench.ok("sweep grid.ron -o out --exhaustive");
+    let rows = String::from_utf8(bench.read("out/points.jsonl")).expect("text");
+    let rows: Vec<Value> = rows.lines().map(|line| serde_json::from_str(line).expect("JSON")).collect();
+    let lines: String = rows
+        .iter()
+        .map(|row| {
+            let keys = ["mac.rows", "mac.cols", "wgt.words"];
+            let members: Vec<String> = keys.iter().map(|key| format!("\"{key}\": {}", row[*key])).collect();
+            format!("{{{}}}\n", members.join(", "))
+        })
+        .collect();
+    for space in ["grid.ron", "base.ron"] {
+        let outcome = fed(&bench, &format!("sweep {space} --points - --format jsonl"), &lines);
+        let answers = answers(&outcome);
+        assert_eq!((outcome.code, answers.len()), (0, 8), "{}", outcome.err);
+        let mut fit = 0;
+        for (answer, mut row) in answers.into_iter().zip(rows.clone()) {
+            if row["status"] == "ok" {
+                for key in ["index", "status", "reason", "pareto"] {
+                    row.as_object_mut().expect("an object").remove(key);
+                }
+                assert_eq!(report(answer), row);
+                fit += 1;
+            } else {
+                assert_eq!((&answer["kind"], &answer["error"]), (&json!("does_not_fit"), &row["reason"]));
+            }
+        }
+        assert!((1..8).contains(&fit), "{fit}");
+    }
+
+    let lines = [
+        "{\"mac.rows\": 32}",
+        "{\"thr.cols\": 4}",
+        "{\"mac.rows\": 0}",
+        "{\"technology\": \"1nm\"}",
+        "{",
+        "{\"mac.cols\": 8}",
+    ];
+    let outcome = fed(&bench, "sweep base.ron --points -", lines.join("\n"));
+    let all = answers(&outcome);
+    for (answer, (kind, part)) in all.iter().zip([
+        ("invalid_point", "misses the constraint `mac.rows * mac.cols <= 128`"),
+        ("invalid_point", "`thr.cols` is tied to `mac.cols / 2` by the space"),
+        ("invalid_point", "mac.rows=0 is out of range"),
+        ("invalid_point", "misses the constraint"),
+        ("malformed", "EOF"),
+    ]) {
+        assert!(answer["kind"] == kind && answer["error"].as_str().expect("a reason").contains(part), "{answer}");
+    }
+    assert!(all[5]["cycles"].is_u64() && outcome.code == 2);
+    let outcome = fed(&bench, "sweep base.ron --points -", "{\"technology\": \"1nm\", \"mac.cols\": 4}\n");
+    assert!(outcome.out.contains("there is no technology `1nm`"), "{}", outcome.out);
+
+    bench.write("two.ron", "(models: [(file: \"tcv.onnx\"), (file: \"copy.onnx\")])");
+    bench.write("copy.onnx", bench.read("tcv.onnx"));
+    for (words, part) in [
+        ("sweep two.ron --points -", "takes a space of one model or program, but `two.ron` names 2"),
+        ("sweep base.ron --points - -o out", "cannot be used with"),
+        ("sweep base.ron --points - --format table", "JSON lines only"),
+        ("sweep base.ron", "--output <DIR>"),
+        ("sweep missing.ron --points -", "cannot read `missing.ron`"),
+    ] {
+        let outcome = fed(&bench, words, "{}\n");
+        assert!(outcome.code == 2 && outcome.out.is_empty() && outcome.err.contains(part), "{words}: {}", outcome.err);
+    }
+}

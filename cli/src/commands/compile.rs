@@ -70,7 +70,7 @@ const INDEX: &str = "{index}";
 /// # Errors
 /// Something given is wrong, or the network cannot be compiled for the hardware point.
 pub fn run(args: &CompileArgs) -> Result<(), Failure> {
-    if let Some(points) = points::stream(&args.stream, &args.point, args.format)? {
+    if let Some(points) = points::stream(args.stream.points.as_deref(), args.point.hw.as_deref(), args.format)? {
         return run_points(args, points);
     }
     let (point, _) = point(&args.point)?;

@@ -66,7 +66,7 @@ pub fn run(args: &EvalArgs) -> Result<(), Failure> {
     if args.output.is_some() && args.output == args.output_int {
         return Err(Failure::misuse("--output and --output-int name the same file"));
     }
-    let stream = points::stream(&args.stream, &args.point, args.format)?;
+    let stream = points::stream(args.stream.points.as_deref(), args.point.hw.as_deref(), args.format)?;
     let choice = TechnologyChoice::read(&args.technology)?;
     let subject = source::read(&args.program, &args.import, &overrides(&args.point)?)?;
     let images = Images::read(&args.images, subject.input())?;

@@ -78,7 +78,7 @@ pub fn run(args: &RunArgs) -> Result<(), Failure> {
         return Err(Failure::misuse("--trace and --format json both want the standard output")
             .help("write the timeline to a file, --trace=FILE.json"));
     }
-    let stream = points::stream(&args.stream, &args.point, args.format)?;
+    let stream = points::stream(args.stream.points.as_deref(), args.point.hw.as_deref(), args.format)?;
     let choice = TechnologyChoice::read(&args.technology)?;
     let subject = source::read(&args.program, &args.import, &overrides(&args.point)?)?;
     let input = input(&args.program, args.input.as_deref(), args.index, subject.input(), subject.sample())?;
