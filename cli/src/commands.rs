@@ -5,6 +5,7 @@ pub mod compile;
 pub mod cosim;
 pub mod disasm;
 pub mod eval;
+pub mod explain;
 pub mod hw;
 pub mod inspect;
 pub mod run;
@@ -15,6 +16,7 @@ use std::collections::BTreeMap;
 use std::path::Path;
 
 use indicatif::{ProgressBar, ProgressStyle};
+use qnnsim_explore::subject::{Refusal, RefusalKind};
 use qnnsim_isa::Program;
 use qnnsim_isa::descriptor::MapShape;
 use qnnsim_isa::hardware::{HardwareError, HardwarePoint, Overrides};
@@ -23,17 +25,18 @@ use qnnsim_simulator::{Simulation, Technology};
 use serde::Serialize;
 use serde_json::Value;
 
-use crate::args::{PointArgs, TechnologyArgs};
+use crate::args::{PointArgs, ReportFormat, TechnologyArgs};
 use crate::failure::{Failure, print};
 use crate::files;
 use crate::images::Images;
+use crate::points::print_line;
 use crate::render::{Column, bytes, grouped, table};
 
-/// The hardware point of --hw and --set, and what they say.
-fn point(args: &PointArgs) -> Result<(HardwarePoint, Overrides), Failure> {
+/// What --hw and --set say.
+fn overrides(args: &PointArgs) -> Result<Overrides, Failure> {
     let mut overrides = match &args.hw {
         None => Overrides::default(),
-        Some(path) => Overrides::from_ron(&files::read_text(path)?).map_err(|error| match error {
+        Some(path) => Overrides::from_text(&files::read_point(path)?).map_err(|error| match error {
             HardwareError::Ron { line, column, message } => Failure::misuse(format_args!(
                 "{}:{line}:{column}: {message}",
                 path.display()
@@ -47,11 +50,31 @@ fn point(args: &PointArgs) -> Result<(HardwarePoint, Overrides), Failure> {
             Failure::misuse(format_args!("--set {assignment}: {error}")).help("`qnnsim hw` lists the keys")
         })?;
     }
+    Ok(overrides)
+}
+
+/// The hardware point of --hw and --set, and what they say.
+fn point(args: &PointArgs) -> Result<(HardwarePoint, Overrides), Failure> {
+    let overrides = overrides(args)?;
     let point = overrides.resolve();
     point
         .validate()
         .map_err(|error| Failure::misuse(&error).help("`qnnsim hw` lists the parameters and their ranges"))?;
     Ok((point, overrides))
+}
+
+/// Tells the user why a file has no figures on a hardware point.
+fn refuse(path: &Path, refusal: &Refusal) -> Failure {
+    let at = path.display();
+    let reasons = || refusal.reasons.iter().map(|reason| format!("`{at}`: {reason}"));
+    match refusal.kind {
+        RefusalKind::Malformed | RefusalKind::InvalidPoint => {
+            Failure::all(&refusal.reasons).help("`qnnsim hw` lists the parameters and their ranges")
+        }
+        RefusalKind::NeedsModel => Failure::all(reasons()).help("give the model, MODEL.onnx, instead of the program"),
+        RefusalKind::DoesNotFit => Failure::all(reasons()),
+        RefusalKind::Traps => Failure::trap(format_args!("`{at}`: {refusal}")),
+    }
 }
 
 /// A hardware point as reports show it: every parameter by its key, fingerprint and technology.
@@ -80,20 +103,36 @@ fn memories(point: &HardwarePoint) -> String {
     table(&columns, rows, false)
 }
 
-/// The technology and the clock of a report.
-fn technology(args: &TechnologyArgs, program: &Program) -> Result<(Technology, u32), Failure> {
-    let clock = args.clock.unwrap_or(program.hardware.clock_mhz);
-    let name = args.tech.as_deref().unwrap_or(&program.hardware.technology);
-    if name.ends_with(".ron") {
-        return Ok((technology_of(name, &files::read_text(Path::new(name))?)?, clock));
+/// What --tech and --clock say.
+struct TechnologyChoice {
+    technology: Option<Technology>,
+    clock_mhz: Option<u32>,
+}
+
+impl TechnologyChoice {
+    fn read(args: &TechnologyArgs) -> Result<Self, Failure> {
+        let technology = match args.tech.as_deref() {
+            None => None,
+            Some(name) if name.ends_with(".ron") => Some(technology_of(name, &files::read_text(Path::new(name))?)?),
+            Some(name) => Some(builtin(name).map_err(|refusal| Failure::all(refusal.reasons))?),
+        };
+        Ok(TechnologyChoice { technology, clock_mhz: args.clock })
     }
-    let technology = Technology::builtin(name).ok_or_else(|| {
-        no_technology(name).help(format_args!(
-            "give --tech {}, or a file of your own, --tech FILE.ron",
-            Technology::BUILTIN.join(", --tech ")
+
+    /// The technology and the clock of a report about this hardware point.
+    fn of(&self, point: &HardwarePoint) -> Result<(Technology, u32), Refusal> {
+        let technology = self.technology.clone().map_or_else(|| builtin(&point.technology), Ok)?;
+        Ok((technology, self.clock_mhz.unwrap_or(point.clock_mhz)))
+    }
+}
+
+fn builtin(name: &str) -> Result<Technology, Refusal> {
+    Technology::builtin(name).ok_or_else(|| {
+        let choices = Technology::BUILTIN.join(", --tech ");
+        RefusalKind::InvalidPoint.because(format_args!(
+            "there is no technology `{name}`\n  help: give --tech {choices}, or a file of your own, --tech FILE.ron"
         ))
-    })?;
-    Ok((technology, clock))
+    })
 }
 
 fn no_technology(name: &str) -> Failure {
@@ -106,8 +145,7 @@ fn technology_of(name: &str, text: &str) -> Result<Technology, Failure> {
 
 /// Proves that a program is sound and finds its timing.
 fn simulate(path: &Path, program: &Program) -> Result<Simulation, Failure> {
-    Simulation::new(program.clone())
-        .map_err(|trap| Failure::trap(format_args!("`{}`: {}", path.display(), trap.describe(program))))
+    qnnsim_explore::subject::simulate(program).map_err(|refusal| refuse(path, &refusal))
 }
 
 /// What was written, in one line.
@@ -124,6 +162,11 @@ fn summary(path: &Path, program: &Program) -> String {
         bytes(data),
         if program.sample.is_some() { ", with a sample" } else { "" },
     )
+}
+
+/// Prints one JSON object as a script may want it.
+fn print_report(value: &impl Serialize, format: ReportFormat) -> Result<(), Failure> {
+    if format == ReportFormat::Jsonl { print_line(value) } else { print_json(value) }
 }
 
 /// Prints one JSON object.

@@ -1,5 +1,7 @@
 //! The columns of a sweep's table: names, units, sentences, and where each value comes from, once.
 
+use std::collections::BTreeMap;
+
 use qnnsim_isa::hardware::{HardwarePoint, PARAMETERS};
 use qnnsim_isa::program::LayerInfo;
 use qnnsim_simulator::energy::{Energy, Model};
@@ -163,6 +165,9 @@ impl Status {
 /// Name of the column that says whether a point is on the front.
 pub const PARETO: &str = "pareto";
 
+/// Columns that say something only in a table: those that number points and compare them.
+const OF_TABLES: [&str; 4] = ["index", "status", "reason", PARETO];
+
 /// Columns before the hardware parameters, and between them and the figures.
 const HEAD: [(&str, &str); 2] = [
     ("index", "Number of the point in the space: the source is its slowest digit, then the axes in order."),
@@ -194,6 +199,13 @@ pub fn columns() -> Vec<Column> {
 /// Place of a column.
 pub fn position(columns: &[Column], name: &str) -> Option<usize> {
     columns.iter().position(|column| column.name == name)
+}
+
+/// The figures of a point by the names of their columns, with its source, technology and hardware parameters.
+pub fn named(point: &Point, source: &str, figures: &Figures) -> BTreeMap<String, Value> {
+    let row = row(point, source, &Status::Ok, None, Some(figures));
+    let all = columns().into_iter().map(|column| column.name).zip(row);
+    all.filter(|(name, _)| !OF_TABLES.contains(&&name[..])).collect()
 }
 
 /// The row of a point. Figures are there if, and only if, it was simulated.

@@ -130,6 +130,14 @@ impl Source {
         (!errors.is_empty()).then(|| sentence(&errors))
     }
 
+    /// Simulates one point.
+    pub fn evaluate_point(&self, hw: &HardwarePoint) -> Outcome {
+        match self.shortage(hw) {
+            Some(why) => Outcome::Unfit(why),
+            None => self.evaluate(&self.key(hw)),
+        }
+    }
+
     /// Simulates a group, of whose points at least one has the memory.
     pub fn evaluate(&self, hw: &HardwarePoint) -> Outcome {
         match &self.kind {

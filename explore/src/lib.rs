@@ -8,11 +8,13 @@
 pub mod bound;
 pub mod columns;
 pub mod evaluate;
+pub mod explain;
 pub mod journal;
 pub mod manifest;
 pub mod merge;
 pub mod pareto;
 pub mod report;
 pub mod space;
+pub mod subject;
 pub mod sweep;
 pub mod table;

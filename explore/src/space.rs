@@ -565,6 +565,38 @@ impl Space {
                 Setting::Name(name) => overrides.technology = Some(name),
             }
         }
+        Ok(self.settle(index, source, name, overrides)?.ok())
+    }
+
+    /// A point that is not the grid's: what `change` says goes over the base point, ties follow from it, and constraints must hold.
+    /// Axes and sample do not matter. `below` is that of [`Space::points`] for the source.
+    ///
+    /// # Errors
+    /// `change` says what is tied, the point misses a constraint, or an expression has no value of its kind.
+    pub fn point_with(
+        &self,
+        index: u64,
+        source: usize,
+        below: &Overrides,
+        change: &Overrides,
+    ) -> Result<Point, SpaceError> {
+        let said = change.said();
+        if let Some((key, tied)) = self.tied.0.iter().find(|(key, _)| said.iter().any(|(said, _)| said == key)) {
+            return Err(SpaceError::Other(format!("`{key}` is tied to `{}` by the space", tied.text)));
+        }
+        let name = &self.source_names()[source];
+        self.settle(index, source, name, change.over(&self.base.over(below)))?
+            .map_err(|missed| SpaceError::Other(format!("the point misses the constraint `{}`", missed.text)))
+    }
+
+    /// The point once all but ties is said, or the constraint that it misses.
+    fn settle(
+        &self,
+        index: u64,
+        source: usize,
+        name: &str,
+        mut overrides: Overrides,
+    ) -> Result<Result<Point, &Expression>, SpaceError> {
         for (key, expression) in &self.tied.0 {
             let number = expression.number(&overrides.resolve(), name)?;
             overrides.set_number(key, number).expect("checked when it was read");
@@ -572,11 +604,11 @@ impl Space {
         let hw = overrides.resolve();
         for constraint in &self.constraints {
             if !constraint.holds(&hw, name)? {
-                return Ok(None);
+                return Ok(Err(constraint));
             }
         }
         let contradiction = hw.validate().err().map(|error| error.to_string());
-        Ok(Some(Point { index, source, hw, contradiction }))
+        Ok(Ok(Point { index, source, hw, contradiction }))
     }
 }
 

@@ -8,26 +8,29 @@ use std::sync::Mutex;
 
 use indicatif::{ProgressBar, ProgressStyle};
 use qnnsim_compiler::import::{ImportOptions, import};
-use qnnsim_explore::columns::{PARETO, position};
+use qnnsim_explore::columns::{Figures, PARETO, named, position};
 use qnnsim_explore::evaluate::{Outcome, Source};
 use qnnsim_explore::journal::{self, Journal};
 use qnnsim_explore::manifest::{self, Inputs, Manifest};
 use qnnsim_explore::merge::merge as join;
 use qnnsim_explore::pareto::Objectives;
 use qnnsim_explore::report::{self, Detail};
-use qnnsim_explore::space::{Model, Point, Space, SpaceError};
+use qnnsim_explore::space::{self, Point, Setting, Space, SpaceError};
+use qnnsim_explore::subject::RefusalKind;
 use qnnsim_explore::sweep::{Shard, Sweep, Watch};
 use qnnsim_explore::table::{Table, Value};
 use qnnsim_isa::hardware::{HardwareError, Overrides};
 use qnnsim_simulator::Technology;
+use qnnsim_simulator::energy::Model;
 use qnnsim_simulator::report::Report;
 use rayon::prelude::*;
 use serde_json::json;
 
-use super::{no_technology, print_json, technology_of};
-use crate::args::{Format, MergeArgs, SweepArgs, SweepCommand};
+use super::{builtin, no_technology, print_report, technology_of};
+use crate::args::{MergeArgs, ReportFormat, SweepArgs, SweepCommand};
 use crate::failure::{Failure, print, warn};
 use crate::files::{self, INPUT_BYTES_MAX};
+use crate::points;
 use crate::render::{Column, energy, facts, grouped, table, title};
 
 const CSV: &str = "points.csv";
@@ -48,10 +51,15 @@ pub fn run(args: &SweepArgs) -> Result<(), Failure> {
     if let Some(SweepCommand::Merge(args)) = &args.merge {
         return merge(args);
     }
-    let (Some(file), Some(directory)) = (&args.space, &args.output) else { unreachable!("both are required") };
+    let Some(file) = &args.space else { unreachable!("it is required") };
+    let format = args.format.unwrap_or(ReportFormat::Table);
+    if let Some(points) = points::stream(args.points.as_deref(), None, args.format)? {
+        return run_points(file, points);
+    }
+    let Some(directory) = &args.output else { unreachable!("it is required without --points") };
     let objectives = objectives(&args.pareto)?;
     let shard = args.shard.unwrap_or(Shard::WHOLE);
-    let inputs = Loaded::read(file)?;
+    let inputs = Loaded::read(file, Space::points)?;
     let sweep = Sweep::new(&inputs.sources, &inputs.technologies, &inputs.points);
     let points = sweep.count(shard);
     let manifest =
@@ -72,7 +80,60 @@ pub fn run(args: &SweepArgs) -> Result<(), Failure> {
     };
     let pictures = pool.install(|| Pictures::draw(&table, &manifest, detail));
     write(directory, &table, &pictures, &manifest)?;
-    tell(directory, &table, &manifest, resumed, args.format)
+    tell(directory, &table, &manifest, resumed, format)
+}
+
+/// Evaluates the points of a list over the base point of a space.
+fn run_points(file: &Path, points: &Path) -> Result<(), Failure> {
+    // The base point, and the base point in each technology that the space names: theirs are read.
+    let base = |space: &Space, below: &[Overrides]| {
+        let named = space.axes.0.iter().flat_map(|(_, axis)| axis.values());
+        let named = named.filter_map(|value| if let Setting::Name(name) = value { Some(name) } else { None });
+        let technologies: Vec<Option<String>> = [None].into_iter().chain(named.map(Some)).collect();
+        let all = below.iter().enumerate().flat_map(|(source, below)| {
+            let base = space.base.over(below);
+            technologies.iter().map(move |technology| {
+                let mut base = base.clone();
+                base.technology = technology.clone().or(base.technology);
+                Point { index: 0, source, hw: base.resolve(), contradiction: None }
+            })
+        });
+        Ok(all.collect())
+    };
+    let inputs = Loaded::read(file, base)?;
+    let ([source], [below]) = (&inputs.sources[..], &inputs.below[..]) else {
+        let count = inputs.sources.len();
+        return Err(Failure::misuse(format_args!(
+            "--points takes a space of one model or program, but `{}` names {count}",
+            file.display()
+        ))
+        .help("make a space for each, and start a command for each"));
+    };
+    let space = &inputs.manifest.space;
+    points::answer(points, |index, change| {
+        let refuse = |error: SpaceError| RefusalKind::InvalidPoint.because(error);
+        let point = space.point_with(index, 0, below, change).map_err(refuse)?;
+        if let Some(why) = &point.contradiction {
+            return Err(RefusalKind::InvalidPoint.because(why).into());
+        }
+        let own;
+        let technology = match inputs.technologies.get(&point.hw.technology) {
+            Some(technology) => technology,
+            None => {
+                own = builtin(&point.hw.technology)?;
+                &own
+            }
+        };
+        match source.evaluate_point(&point.hw) {
+            Outcome::Exact(cost) => {
+                let model = Model::new(technology, &point.hw);
+                let figures = Figures::new(&point.hw, &model, source.layers(), &cost);
+                Ok(named(&point, &source.name, &figures))
+            }
+            Outcome::Unfit(why) => Err(RefusalKind::DoesNotFit.because(why).into()),
+            Outcome::Trap(why) => Err(RefusalKind::Traps.because(why).into()),
+        }
+    })
 }
 
 fn objectives(names: &[String]) -> Result<Objectives, Failure> {
@@ -83,12 +144,18 @@ fn objectives(names: &[String]) -> Result<Objectives, Failure> {
 struct Loaded {
     sources: Vec<Source>,
     technologies: BTreeMap<String, Technology>,
+    /// For each source, what lies below the base point.
+    below: Vec<Overrides>,
     points: Vec<Point>,
     manifest: Inputs,
 }
 
 impl Loaded {
-    fn read(file: &Path) -> Result<Self, Failure> {
+    /// Reads a space and its files; `points` says which of its points are wanted.
+    fn read(
+        file: &Path,
+        points: impl FnOnce(&Space, &[Overrides]) -> Result<Vec<Point>, SpaceError>,
+    ) -> Result<Self, Failure> {
         let refuse = |error: SpaceError| match error {
             SpaceError::Ron { line, column, message } => {
                 Failure::misuse(format_args!("{}:{line}:{column}: {message}", file.display()))
@@ -138,7 +205,7 @@ impl Loaded {
             None => Overrides::default(),
             Some(name) => {
                 let (path, text) = text(bytes_of(name)?)?;
-                Overrides::from_ron(&text).map_err(|error| match error {
+                Overrides::from_text(&text).map_err(|error| match error {
                     HardwareError::Ron { line, column, message } => {
                         Failure::misuse(format_args!("{}:{line}:{column}: {message}", path.display()))
                     }
@@ -147,7 +214,7 @@ impl Loaded {
             }
         };
         let below: Vec<Overrides> = sources.iter().map(|source| base.over(&source.hardware())).collect();
-        let points = space.points(&below).map_err(refuse)?;
+        let points = points(&space, &below).map_err(refuse)?;
 
         let mut technologies = BTreeMap::new();
         for name in points.iter().map(|point| &point.hw.technology).collect::<BTreeSet<_>>() {
@@ -162,7 +229,7 @@ impl Loaded {
             technologies.insert(name.clone(), technology);
         }
         let manifest = Inputs::new(space, read);
-        Ok(Loaded { sources, technologies, points, manifest })
+        Ok(Loaded { sources, technologies, below, points, manifest })
     }
 }
 
@@ -273,7 +340,7 @@ fn merge(args: &MergeArgs) -> Result<(), Failure> {
     // The models are not at hand, so the page goes without what lies within a point.
     let pictures = Pictures::draw(&table, &manifest, |_| None);
     write(&args.output, &table, &pictures, &manifest)?;
-    tell(&args.output, &table, &manifest, 0, args.format)
+    tell(&args.output, &table, &manifest, 0, args.format.unwrap_or(ReportFormat::Table))
 }
 
 /// The report of a sweep: a page, and its plots by the names of their files.
@@ -325,7 +392,7 @@ fn commands(space: &Space) -> Vec<String> {
     });
     let file = space.base_file.as_ref().map(|file| format!(" --hw {file}"));
     let hardware: String = file.into_iter().chain(settings).collect();
-    let command = |model: &Model| {
+    let command = |model: &space::Model| {
         let mut text = format!("qnnsim compile {} -o point.bin", model.file);
         if model.pixel_scale != 1.0 {
             text += &format!(" --pixel-scale {}", model.pixel_scale);
@@ -364,7 +431,13 @@ fn write(directory: &Path, table: &Table, pictures: &Pictures, manifest: &Manife
 }
 
 /// Says what came out.
-fn tell(directory: &Path, results: &Table, manifest: &Manifest, resumed: usize, format: Format) -> Result<(), Failure> {
+fn tell(
+    directory: &Path,
+    results: &Table,
+    manifest: &Manifest,
+    resumed: usize,
+    format: ReportFormat,
+) -> Result<(), Failure> {
     let at = |name: &str| position(&results.columns, name).expect("a column of every table");
     let (status, pareto) = (at("status"), at(PARETO));
     let mut by_status: BTreeMap<String, u64> = BTreeMap::new();
@@ -372,15 +445,18 @@ fn tell(directory: &Path, results: &Table, manifest: &Manifest, resumed: usize, 
         *by_status.entry(plain(&row[status])).or_default() += 1;
     }
     let front: Vec<&Vec<Value>> = results.rows.iter().filter(|row| row[pareto] == Value::Flag(true)).collect();
-    if format == Format::Json {
-        return print_json(&json!({
-            "directory": directory,
-            "points": manifest.points,
-            "status": by_status,
-            "resumed_simulations": resumed,
-            "pareto": manifest.pareto,
-            "front": front.iter().map(|row| &row[at("index")]).collect::<Vec<_>>(),
-        }));
+    if format != ReportFormat::Table {
+        return print_report(
+            &json!({
+                "directory": directory,
+                "points": manifest.points,
+                "status": by_status,
+                "resumed_simulations": resumed,
+                "pareto": manifest.pareto,
+                "front": front.iter().map(|row| &row[at("index")]).collect::<Vec<_>>(),
+            }),
+            format,
+        );
     }
     let counts: Vec<String> = by_status.iter().map(|(status, count)| format!("{} {status}", grouped(*count))).collect();
     let mut lines = vec![
