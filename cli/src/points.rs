@@ -138,7 +138,7 @@ pub fn answer<T: Serialize>(
 /// Prints one JSON object in a line.
 ///
 /// # Errors
-/// Those of [`print`].
+/// Those of [`print()`].
 pub fn print_line(value: &impl Serialize) -> Result<(), Failure> {
     print(&(serde_json::to_string(value).expect("plain data serializes") + "\n"))
 }

@@ -35,6 +35,7 @@ enum Kind {
 
 /// What came of a group.
 #[derive(Debug, Clone, PartialEq, Eq)]
+#[expect(clippy::large_enum_variant, reason = "nearly all of them are the large variant")]
 pub enum Outcome {
     /// Exact cycles and events.
     Exact(Cost),
@@ -57,6 +58,7 @@ pub struct Group {
 
 /// What is known of a group before it is simulated.
 #[derive(Debug, Clone, PartialEq, Eq)]
+#[expect(clippy::large_enum_variant, reason = "nearly all of them are the large variant")]
 pub enum Prospect {
     /// It may run.
     Open {

@@ -2,7 +2,7 @@
 //!
 //! **What bounds it** is counted, not estimated. Every cycle of an image is charged to one cause: in a cycle in which
 //! the array works, the array; in any other, whoever the array waits for, followed from unit to unit until one is met
-//! that works ([`Accountant::unit`] has the rules). So the charges of a layer add up to its cycles. A resource can be
+//! that works (`Accountant::unit` has the rules). So the charges of a layer add up to its cycles. A resource can be
 //! the bound without ever being waited for long (a drain that keeps up with the array to the cycle), so a layer is
 //! *bound by* what was occupied for most of its cycles: working for this layer, or charged.
 //!

@@ -86,6 +86,7 @@ pub struct Sweep<'a> {
 }
 
 /// What became of a group.
+#[expect(clippy::large_enum_variant, reason = "nearly all of them are the large variant")]
 enum Fate {
     /// No point of it fits; the sentence is the compiler's, if it is the same for all of them.
     Hopeless(Option<String>),

@@ -73,10 +73,9 @@ fn front(table: &Table) -> Vec<u64> {
 /// Names of the figures of which `a` is more than `b`.
 fn more(a: &Cost, b: &Cost) -> Vec<String> {
     let mut all = Vec::new();
-    let images: [(&str, fn(&Cost) -> (u64, Events)); 2] =
-        [("cold", |cost| (cost.cycles.cold, cost.events.cold)), ("warm", |cost| (cost.cycles.warm, cost.events.warm))];
-    for (image, of) in images {
-        let ((a_cycles, a), (b_cycles, b)) = (of(a), of(b));
+    let cold = |cost: &Cost| (cost.cycles.cold, cost.events.cold);
+    let warm = |cost: &Cost| (cost.cycles.warm, cost.events.warm);
+    for (image, (a_cycles, a), (b_cycles, b)) in [("cold", cold(a), cold(b)), ("warm", warm(a), warm(b))] {
         if a_cycles > b_cycles {
             all.push(format!("{image} cycles {a_cycles} > {b_cycles}"));
         }
