@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use proptest::prelude::*;
 use qnnsim_compiler::backend::plan::plan;
 use qnnsim_compiler::import::{ImportOptions, import};
-use qnnsim_compiler::ir::{Activation, Conv, Layer, MapId, Network, Pool, Steps, WeightKind, Weights};
+use qnnsim_compiler::ir::{Activation, Conv, Layer, MapId, Network, Pool, Steps, Term, WeightKind, Weights};
 use qnnsim_compiler::lower_to;
 use qnnsim_isa::descriptor::{Code, InputDescriptor, MapShape, OutputDescriptor, Quantizer, Rounding};
 use qnnsim_isa::hardware::Overrides;
@@ -187,13 +187,13 @@ impl NetworkSeed {
         for (i, seed) in self.layers.iter().enumerate() {
             let last = i + 1 == self.layers.len();
             let layer = seed.build(i, shape, code, last);
-            shape = layer.output_shape(shape);
+            shape = layer.output_shape(layer.terms[0].output_shape(shape));
             if let Activation::Steps { code: own, .. } = &layer.activation {
                 code = *own;
             }
             layers.push(layer);
         }
-        let bounds = layers[layers.len() - 1].accumulator_bounds(code);
+        let bounds = layers[layers.len() - 1].terms[0].bounds(code);
         let bits = (1..=32).find(|&bits| {
             let code = Code { bits, signed: true };
             bounds.iter().all(|&(low, high)| code.min() <= low && high <= code.max())
@@ -250,17 +250,15 @@ impl LayerSeed {
             let kernel = [p.kernel[0].min(height + pads[0]), p.kernel[1].min(width + pads[1])];
             Pool { kernel, stride: p.stride, pads, ceil_mode: p.ceil_mode }
         });
-        let mut layer = Layer {
-            name: format!("layer{index}"),
+        let term = Term {
             source: MapId(index),
             conv,
             weights: Weights { kind, out_channels: self.channels, data },
             pad_value: sequence.within(code.min(), code.max()),
-            activation: Activation::Raw,
-            pool,
         };
+        let bounds = term.bounds(code);
+        let mut layer = Layer { name: format!("layer{index}"), terms: vec![term], activation: Activation::Raw, pool };
         if !last {
-            let bounds = layer.accumulator_bounds(code);
             let channels = bounds.iter().map(|&b| self.steps(b, &mut sequence)).collect();
             layer.activation = Activation::Steps { code: self.code, channels };
         }

@@ -47,7 +47,7 @@ pub fn layers(import: &Import) -> Vec<LayerExactness> {
     let mut all = Vec::new();
     for (layer, epilogue) in network.layers.iter().zip(&import.epilogues) {
         let Activation::Steps { channels, .. } = &layer.activation else { continue };
-        let bounds = layer.accumulator_bounds(network.map(layer.source).1);
+        let bounds = network.accumulator_bounds(layer);
         let mut places = Places { nearest: None, undecided: 0 };
         let mut steps = 0;
         for (index, (channel, &bounds)) in channels.iter().zip(&bounds).enumerate() {

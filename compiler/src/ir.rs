@@ -7,11 +7,13 @@
 //! One layer computes, for every output channel,
 //!
 //! ```text
-//! acc  = sum over kernel taps and input channels of weight x value      (a tap outside: pad_value)
-//! code = activation(acc)                                                (a step function, or acc itself)
-//! out  = maximum of code over the pooling window                        (positions outside left out)
+//! acc  = sum over terms, kernel taps and input channels of weight x value   (a tap outside: pad_value)
+//! code = activation(acc)                                                    (a step function, or acc itself)
+//! out  = maximum of code over the pooling window                            (positions outside left out)
 //! ```
 //!
+//! A term is a convolution of one map; layers that add or join maps have several, which agree in the shape of
+//! what they sum.
 //! A dense layer is a convolution whose kernel is as large as its map.
 
 use qnnsim_isa::descriptor::{Code, InputDescriptor, MapShape, OutputDescriptor};
@@ -33,11 +35,22 @@ pub struct Network {
     pub output: OutputDescriptor,
 }
 
-/// One layer: convolution, activation, pooling.
+/// One layer: a sum of convolutions, activation, pooling.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Layer {
     /// Short name for reports, unique in the network.
     pub name: String,
+    /// What its accumulators sum, at least one, each with the same output shape.
+    pub terms: Vec<Term>,
+    /// What becomes of the accumulators.
+    pub activation: Activation,
+    /// Maximum pooling of the codes.
+    pub pool: Option<Pool>,
+}
+
+/// A convolution of one map.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Term {
     /// The map it reads.
     pub source: MapId,
     /// Geometry of the convolution.
@@ -46,10 +59,6 @@ pub struct Layer {
     pub weights: Weights,
     /// Integer that a tap outside the map contributes: the code of real zero.
     pub pad_value: i64,
-    /// What becomes of the accumulators.
-    pub activation: Activation,
-    /// Maximum pooling of the codes.
-    pub pool: Option<Pool>,
 }
 
 /// Geometry of a convolution. Arrays are `[y, x]`; `pads` is `[top, left, bottom, right]`.
@@ -176,31 +185,15 @@ impl Steps {
     }
 }
 
-impl Layer {
-    /// Shape of the convolution's output, before pooling.
-    pub fn conv_shape(&self, input: MapShape) -> MapShape {
+impl Term {
+    /// Shape of the convolution's output for an input of this shape.
+    pub fn output_shape(&self, input: MapShape) -> MapShape {
         let [height, width] = self.conv.output_size(input);
         MapShape { channels: self.weights.out_channels, height, width }
     }
 
-    /// Shape of the layer's output.
-    pub fn output_shape(&self, input: MapShape) -> MapShape {
-        let conv = self.conv_shape(input);
-        let [height, width] = match &self.pool {
-            Some(pool) => pool.output_size([conv.height, conv.width]),
-            None => [conv.height, conv.width],
-        };
-        MapShape { height, width, ..conv }
-    }
-
-    /// Multiply-accumulates of one image: one for each weight and each position of the convolution.
-    pub fn products(&self, input: MapShape) -> u64 {
-        let conv = self.conv_shape(input);
-        self.weights.data.len() as u64 * u64::from(conv.height) * u64::from(conv.width)
-    }
-
-    /// Smallest and largest accumulator of each output channel, over all inputs of this code.
-    pub fn accumulator_bounds(&self, input: Code) -> Vec<(i64, i64)> {
+    /// Smallest and largest sum of each output channel, over all inputs of this code.
+    pub fn bounds(&self, input: Code) -> Vec<(i64, i64)> {
         let per_channel = self.weights.data.len() / (self.weights.out_channels as usize).max(1);
         let (min, max) = (input.min().min(self.pad_value), input.max().max(self.pad_value));
         self.weights
@@ -216,6 +209,17 @@ impl Layer {
     }
 }
 
+impl Layer {
+    /// Shape of the layer's output, for accumulators of this shape.
+    pub fn output_shape(&self, sums: MapShape) -> MapShape {
+        let [height, width] = match &self.pool {
+            Some(pool) => pool.output_size([sums.height, sums.width]),
+            None => [sums.height, sums.width],
+        };
+        MapShape { height, width, ..sums }
+    }
+}
+
 impl Network {
     /// Shape and code of a map. The last layer's code is the output descriptor's.
     pub fn map(&self, id: MapId) -> (MapShape, Code) {
@@ -223,10 +227,30 @@ impl Network {
             return (self.input.shape, self.input.code);
         };
         let layer = &self.layers[index];
-        let shape = layer.output_shape(self.map(layer.source).0);
+        let shape = layer.output_shape(self.sums(layer));
         match &layer.activation {
             Activation::Steps { code, .. } => (shape, *code),
             Activation::Raw => (shape, self.output.code),
         }
+    }
+
+    /// Shape of a layer's accumulators, before pooling.
+    pub fn sums(&self, layer: &Layer) -> MapShape {
+        let term = &layer.terms[0];
+        term.output_shape(self.map(term.source).0)
+    }
+
+    /// Smallest and largest accumulator of each output channel of a layer, over all codes of the maps that it reads.
+    pub fn accumulator_bounds(&self, layer: &Layer) -> Vec<(i64, i64)> {
+        let of = |term: &Term| term.bounds(self.map(term.source).1);
+        let (first, rest) = layer.terms.split_first().expect("a layer has a term");
+        rest.iter().fold(of(first), |sum, term| sum.iter().zip(of(term)).map(|(a, b)| (a.0 + b.0, a.1 + b.1)).collect())
+    }
+
+    /// Multiply-accumulates of one image in a layer: one for each weight and each position of a convolution.
+    pub fn products(&self, layer: &Layer) -> u64 {
+        let sums = self.sums(layer);
+        let weights: usize = layer.terms.iter().map(|term| term.weights.data.len()).sum();
+        weights as u64 * u64::from(sums.height) * u64::from(sums.width)
     }
 }

@@ -13,7 +13,7 @@ use crate::diagnostic::Diagnostic;
 use crate::epilogue::{Epilogue, Step};
 use crate::graph::{Graph, Node, ValueId};
 use crate::import::ImportOptions;
-use crate::ir::{Activation, Conv, Layer, MapId, Network, Pool, Steps, Weights};
+use crate::ir::{Activation, Conv, Layer, MapId, Network, Pool, Steps, Term, Weights};
 use crate::limits;
 use crate::ops::Op;
 use crate::ops::linear::weight_kind;
@@ -392,16 +392,10 @@ impl<'g> Stage<'g> {
 
     /// The layer without its activation, and the accumulators that each channel can reach.
     fn bare(&self, name: &str, index: usize) -> Result<(Layer, Vec<(i64, i64)>), Diagnostic> {
-        let layer = Layer {
-            name: name.to_owned(),
-            source: MapId(index),
-            conv: self.conv,
-            weights: self.weights.clone(),
-            pad_value: 0,
-            activation: Activation::Raw,
-            pool: self.pool.as_ref().map(|at| at.pool),
-        };
-        let bounds = layer.accumulator_bounds(self.source.codes.code());
+        let term = Term { source: MapId(index), conv: self.conv, weights: self.weights.clone(), pad_value: 0 };
+        let bounds = term.bounds(self.source.codes.code());
+        let pool = self.pool.as_ref().map(|at| at.pool);
+        let layer = Layer { name: name.to_owned(), terms: vec![term], activation: Activation::Raw, pool };
         let fits = |&acc: &i64| i32::try_from(acc).is_ok();
         match bounds.iter().find(|(low, high)| !fits(low) || !fits(high)) {
             Some((low, high)) => {

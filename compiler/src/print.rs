@@ -25,9 +25,9 @@ impl Display for Network {
             input.xor,
         )?;
         for (index, layer) in self.layers.iter().enumerate() {
-            let (shape, code) = self.map(layer.source);
-            writeln!(f, "layer {}: map {} -> map {}", layer.name, layer.source.0, index + 1)?;
-            write_layer(f, layer, shape, code)?;
+            let sources: Vec<String> = layer.terms.iter().map(|term| term.source.0.to_string()).collect();
+            writeln!(f, "layer {}: map {} -> map {}", layer.name, sources.join(" + "), index + 1)?;
+            write_layer(f, self, layer)?;
             let (shape, code) = self.map(MapId(index + 1));
             writeln!(f, "  makes   {} of {}", Shape(shape), Type(code))?;
         }
@@ -48,14 +48,17 @@ impl Display for Network {
     }
 }
 
-fn write_layer(f: &mut Formatter, layer: &Layer, input: MapShape, code: Code) -> Result {
-    let conv = layer.conv_shape(input);
-    let bounds = layer.accumulator_bounds(code);
+fn write_layer(f: &mut Formatter, network: &Network, layer: &Layer) -> Result {
+    let sums = network.sums(layer);
+    let bounds = network.accumulator_bounds(layer);
     let low = bounds.iter().map(|b| b.0).min().unwrap_or(0);
     let high = bounds.iter().map(|b| b.1).max().unwrap_or(0);
-    writeln!(f, "  conv    {} -> {}, {}", Shape(input), Shape(conv), layer.conv)?;
-    writeln!(f, "  weights {} of {}", layer.weights.data.len(), Kind(layer.weights.kind))?;
-    writeln!(f, "  sums    {} products, {low}..={high}", layer.products(input))?;
+    for term in &layer.terms {
+        let (input, _) = network.map(term.source);
+        writeln!(f, "  conv    {} -> {}, {}", Shape(input), Shape(sums), term.conv)?;
+        writeln!(f, "  weights {} of {}", term.weights.data.len(), Kind(term.weights.kind))?;
+    }
+    writeln!(f, "  sums    {} products, {low}..={high}", network.products(layer))?;
     match &layer.activation {
         Activation::Raw => writeln!(f, "  raw")?,
         Activation::Steps { code, channels } => {

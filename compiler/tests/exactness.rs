@@ -216,8 +216,8 @@ proptest! {
     fn float32_gives_no_code_that_is_not_foreseen(case in case()) {
         let import = case.import();
         let layer = &import.network.layers[0];
-        let bounds = layer.accumulator_bounds(import.network.input.code)[0];
-        prop_assert_eq!(&layer.weights.data, &case.weights);
+        let bounds = import.network.accumulator_bounds(layer)[0];
+        prop_assert_eq!(&layer.terms[0].weights.data, &case.weights);
         let acc = case.weights.iter().zip(&case.codes).map(|(&w, &c)| i64::from(w) * i64::from(c)).sum();
         let mut chain = import.epilogues[0].channel(0);
         let outcomes = chain.outcomes(acc, bounds, Precision::Single);
@@ -244,7 +244,7 @@ proptest! {
         let import = case.import();
         let found = &layers(&import)[0];
         let layer = &import.network.layers[0];
-        let bounds = layer.accumulator_bounds(import.network.input.code)[0];
+        let bounds = import.network.accumulator_bounds(layer)[0];
         let mut chain = import.epilogues[0].channel(0);
         let mut least = f64::INFINITY;
         let mut undecided = false;

@@ -179,7 +179,7 @@ fn scales_of_weights_by_channel() {
     let flat = model.node("Flatten", &[&codes], &[]);
     let output = model.last(&flat, 2);
     let layers = layers(model, &output);
-    assert_eq!(layers[0].weights.data, [1, 1]);
+    assert_eq!(layers[0].terms[0].weights.data, [1, 1]);
     assert_eq!(steps(&layers[0]), [rising(0, &[1, 2, 3]), rising(0, &[2, 3, 6])]);
 }
 
@@ -206,8 +206,8 @@ fn dense_weights_in_any_orientation() {
         let by_output = model.weights(&[3, 2], &by_output);
         let output = variant(&mut model, &x, &by_input, &by_output);
         let layers = layers(model, &output);
-        assert_eq!(layers[0].weights.data, [1, 2, 3, 4, 5, 6]);
-        assert_eq!(layers[0].weights.out_channels, 3);
+        assert_eq!(layers[0].terms[0].weights.data, [1, 2, 3, 4, 5, 6]);
+        assert_eq!(layers[0].terms[0].weights.out_channels, 3);
     }
 }
 
@@ -219,7 +219,7 @@ fn kinds_of_weights() {
         let weights = model.constant(&[3, 1], &[-1.0, 0.0, 1.0]);
         let weights = model.quant(&weights, 1.0, bits, signed);
         let output = model.node("MatMul", &[&x, &weights], &[]);
-        let weights = layers(model, &output)[0].weights.clone();
+        let weights = layers(model, &output)[0].terms[0].weights.clone();
         (weights.kind, weights.data)
     };
     // QONNX reads a signed 1-bit Quant as bipolar.
@@ -238,8 +238,8 @@ fn dense_layer_after_a_map_is_a_convolution_as_large_as_the_map() {
     let weights = model.weights(&[4, 1], &[1.0, 2.0, 3.0, 4.0]);
     let output = model.node("MatMul", &[&flat, &weights], &[]);
     let layers = layers(model, &output);
-    assert_eq!(layers[0].conv.kernel, [2, 2]);
-    assert_eq!(layers[0].weights.data, [1, 2, 3, 4]);
+    assert_eq!(layers[0].terms[0].conv.kernel, [2, 2]);
+    assert_eq!(layers[0].terms[0].weights.data, [1, 2, 3, 4]);
     assert_eq!(layers[0].name, "matmul3");
 }
 
@@ -259,10 +259,13 @@ fn asymmetric_padding_and_ceil_mode() {
     let output = model.last(&flat, 6);
     let layers = layers(model, &output);
     let input = MapShape { channels: 1, height: 5, width: 5 };
-    assert_eq!(layers[0].conv.pads, [1, 0, 0, 2]);
-    assert_eq!(layers[0].conv_shape(input), MapShape { channels: 1, height: 5, width: 3 });
-    assert_eq!(layers[0].output_shape(input), MapShape { channels: 1, height: 3, width: 2 });
-    assert_eq!(layers[1].conv.kernel, [3, 2]);
+    assert_eq!(layers[0].terms[0].conv.pads, [1, 0, 0, 2]);
+    assert_eq!(layers[0].terms[0].output_shape(input), MapShape { channels: 1, height: 5, width: 3 });
+    assert_eq!(
+        layers[0].output_shape(layers[0].terms[0].output_shape(input)),
+        MapShape { channels: 1, height: 3, width: 2 }
+    );
+    assert_eq!(layers[1].terms[0].conv.kernel, [3, 2]);
 }
 
 #[test]

@@ -41,8 +41,8 @@ fn tcv_w1a1() {
     // The last weights of one sign sum up to -47 to 27 at most, which takes 7 bits.
     let expected = [map(1, 28, 8, true), binary(14), binary(7), binary(1), map(10, 1, 7, true)];
     assert_eq!(maps, expected);
-    assert!(network.layers.iter().all(|layer| layer.weights.kind == WeightKind::Bipolar));
-    let products: u64 = (0..4).map(|i| network.layers[i].products(network.map(MapId(i)).0)).sum();
+    assert!(network.layers.iter().all(|layer| layer.terms[0].weights.kind == WeightKind::Bipolar));
+    let products: u64 = network.layers.iter().map(|layer| network.products(layer)).sum();
     assert_eq!(products, 9 * 64 * 784 + 576 * 64 * 196 + 3136 * 64 + 640);
 }
 
@@ -64,8 +64,8 @@ fn the_exporters_defect_is_explained_and_mended() {
 #[test]
 fn tcv_w8a8() {
     let Some(Import { network, .. }) = imported("tcv_w8a8.onnx", false) else { return };
-    assert!(network.layers.iter().all(|layer| layer.weights.kind == WeightKind::Signed(8)));
-    let bounds = network.layers[2].accumulator_bounds(network.map(MapId(2)).1);
+    assert!(network.layers.iter().all(|layer| layer.terms[0].weights.kind == WeightKind::Signed(8)));
+    let bounds = network.accumulator_bounds(&network.layers[2]);
     let largest = bounds.iter().map(|&(low, high)| high.max(-low)).max().unwrap();
     assert!((9_000_000..10_000_000).contains(&largest), "{largest}");
 }

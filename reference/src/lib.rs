@@ -5,7 +5,7 @@
 
 pub mod verify;
 
-use qnnsim_compiler::ir::{Activation, Layer, Network};
+use qnnsim_compiler::ir::{Activation, Layer, Network, Term};
 use qnnsim_isa::descriptor::MapShape;
 
 /// A map of integers.
@@ -35,22 +35,34 @@ pub fn evaluate(network: &Network, input: &[i64]) -> Vec<Map> {
     assert_eq!(input.len(), network.input.shape.values(), "values of the input");
     let mut maps = vec![Map { shape: network.input.shape, values: input.to_vec() }];
     for layer in &network.layers {
-        let sums = accumulate(layer, &maps[layer.source.0]);
-        let codes = activate(layer, sums);
+        let codes = activate(layer, accumulate(layer, &maps));
         maps.push(pool(layer, codes));
     }
     maps
 }
 
-/// The accumulators of a layer.
-pub fn accumulate(layer: &Layer, map: &Map) -> Map {
-    let conv = &layer.conv;
-    let shape = layer.conv_shape(map.shape);
+/// The accumulators of a layer, from all maps before it.
+pub fn accumulate(layer: &Layer, maps: &[Map]) -> Map {
+    let mut terms = layer.terms.iter().map(|term| convolve(term, &maps[term.source.0]));
+    let mut sum = terms.next().expect("a layer has a term");
+    for term in terms {
+        assert_eq!(term.shape, sum.shape, "terms of one layer");
+        for (sum, value) in sum.values.iter_mut().zip(term.values) {
+            *sum += value;
+        }
+    }
+    sum
+}
+
+/// The sums of one term.
+fn convolve(term: &Term, map: &Map) -> Map {
+    let conv = &term.conv;
+    let shape = term.output_shape(map.shape);
     let [kernel_y, kernel_x] = conv.kernel.map(|k| k as usize);
     let outputs_of_group = (shape.channels / conv.groups) as usize;
     let inputs_of_group = (map.shape.channels / conv.groups) as usize;
     let mut values = Vec::with_capacity(shape.values());
-    for (o, kernel) in layer.weights.data.chunks(inputs_of_group * kernel_y * kernel_x).enumerate() {
+    for (o, kernel) in term.weights.data.chunks(inputs_of_group * kernel_y * kernel_x).enumerate() {
         let first_input = o / outputs_of_group * inputs_of_group;
         for y in 0..i64::from(shape.height) {
             for x in 0..i64::from(shape.width) {
@@ -64,7 +76,7 @@ pub fn accumulate(layer: &Layer, map: &Map) -> Map {
                             let value = if inside(in_y, map.shape.height) && inside(in_x, map.shape.width) {
                                 channel[in_y as usize * map.shape.width as usize + in_x as usize]
                             } else {
-                                layer.pad_value
+                                term.pad_value
                             };
                             sum += i64::from(weight) * value;
                         }

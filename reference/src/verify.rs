@@ -79,7 +79,7 @@ impl<'i> Verifier<'i> {
     /// Compares with the graph in this precision.
     pub fn new(import: &'i Import, precision: Precision) -> Self {
         let network = &import.network;
-        let bounds = network.layers.iter().map(|layer| layer.accumulator_bounds(network.map(layer.source).1)).collect();
+        let bounds = network.layers.iter().map(|layer| network.accumulator_bounds(layer)).collect();
         Verifier { import, graph: RealGraph::new(&import.graph, precision), precision, bounds }
     }
 
@@ -122,7 +122,8 @@ impl<'i> Verifier<'i> {
         });
 
         for (index, ((to, map), machine)) in found.enumerate() {
-            let source = &reference[network.layers[index].source.0];
+            // A model in which the graph runs layer by layer has layers of one term.
+            let source = &reference[network.layers[index].terms[0].source.0];
             to.compare_machine(image, map, machine);
             let step = epilogues[index].data_scale;
             let values: Vec<f64> = source.values.iter().map(|&code| code as f64 * step).collect();
@@ -130,7 +131,7 @@ impl<'i> Verifier<'i> {
             match epilogues.get(index + 1) {
                 Some(next) => {
                     // Needed only where something differs.
-                    let sums = LazyCell::new(|| accumulate(&network.layers[index], source));
+                    let sums = LazyCell::new(|| accumulate(&network.layers[index], &reference));
                     to.compare_graph(image, map, &integers(&values, next.data_scale), |channel| {
                         self.outcomes(index, &sums, channel)
                     });

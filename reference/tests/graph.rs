@@ -312,7 +312,7 @@ proptest! {
             let code = network.map(qnnsim_compiler::ir::MapId(index + 1)).1;
             let values = &maps[index + 1].values;
             prop_assert!(values.iter().all(|v| (code.min()..=code.max()).contains(v)));
-            let bounds = layer.accumulator_bounds(network.map(layer.source).1);
+            let bounds = network.accumulator_bounds(layer);
             if let qnnsim_compiler::ir::Activation::Steps { channels, .. } = &layer.activation {
                 for (steps, (low, high)) in channels.iter().zip(bounds) {
                     let inside = |&t: &i64| if steps.rising { low < t && t <= high } else { low <= t && t < high };

@@ -85,7 +85,7 @@ fn a_graph_that_differs_by_more_than_rounding_is_an_error() {
 
     // Real outputs have no quantizer, but are not off by a whole step either.
     let mut import = ten();
-    import.network.layers[1].weights.data[0] = 2;
+    import.network.layers[1].terms[0].weights.data[0] = 2;
     let report = verify(&import, Precision::Single, &[vec![1; 10], vec![10], vec![20]]);
     assert_eq!((report.maps[2].machine.count, report.maps[2].graph.count), (0, 1));
 }

@@ -125,7 +125,7 @@ fn every_precision_is_exact() {
         let import = import.unwrap_or_else(|e| panic!("W{weight_bits}A{activation_bits}: {}", e[0]));
         let network = &import.network;
         let kind = if weight_bits == 1 { WeightKind::Bipolar } else { WeightKind::Signed(weight_bits) };
-        assert!(network.layers.iter().all(|layer| layer.weights.kind == kind));
+        assert!(network.layers.iter().all(|layer| layer.terms[0].weights.kind == kind));
 
         let mut sequence = Sequence::new(7);
         let images: [Vec<i64>; 2] = [(); 2].map(|()| (0..PIXELS).map(|_| sequence.within(-128, 127)).collect());

@@ -21,7 +21,7 @@ use qnnsim_isa::table::{
 use super::plan::{LayerPlan, Part, Plan};
 use super::thresholds::Thresholds;
 use crate::diagnostic::Diagnostic;
-use crate::ir::{Layer, Network};
+use crate::ir::{Layer, Network, Term};
 
 /// Semaphores: a name and the one unit that takes from it.
 const FULL: u16 = 1 << 0;
@@ -231,7 +231,7 @@ impl<'a> Emitter<'a> {
         let (mac, lanes) = (&plan.mac, hw.mac_lanes as usize);
         let word_bytes = hw.word_bytes();
         let taps: Vec<[u32; 2]> = mac.parts.iter().flat_map(taps_of).collect();
-        let reader = WeightReader { layer, plan, taps_in_row: self.plan.input.taps, lanes };
+        let reader = WeightReader { term: &layer.terms[0], plan, taps_in_row: self.plan.input.taps, lanes };
         let mut bytes = Vec::new();
         for tile in 0..mac.tiles {
             let (first, columns) = (hw.first_channel(tile), hw.columns_of_tile(tile, mac.tiles, mac.last));
@@ -295,7 +295,7 @@ impl<'a> Emitter<'a> {
             ))
             .help(format!("give the point more: --set load.buffers={bursts}")));
         }
-        let pad = self.network.layers[0].pad_value as u8;
+        let pad = self.network.layers[0].terms[0].pad_value as u8;
         self.emit(LdSrc { dram: input.dram, bytes });
         self.emit(LdDst { memory: Memory::Pack, base: place.base as u32, ..LdDst::default() });
         self.emit(LdRow {
@@ -581,7 +581,7 @@ fn mac_wgt(plan: &LayerPlan, offset: u32) -> MacWgt {
 
 /// Finds the weights of a word's lanes.
 struct WeightReader<'a> {
-    layer: &'a Layer,
+    term: &'a Term,
     plan: &'a LayerPlan,
     /// Taps that the packer gathers in a packed pixel.
     taps_in_row: u32,
@@ -608,21 +608,21 @@ impl WeightReader<'_> {
     }
 
     fn in_channels(&self) -> u32 {
-        let [ky, kx] = self.layer.conv.kernel;
-        let per_output = self.layer.weights.data.len() as u32 / self.layer.weights.out_channels;
-        per_output / (ky * kx) * self.layer.conv.groups
+        let [ky, kx] = self.term.conv.kernel;
+        let per_output = self.term.weights.data.len() as u32 / self.term.weights.out_channels;
+        per_output / (ky * kx) * self.term.conv.groups
     }
 
     /// The weight's bits; zero between groups.
     fn code(&self, output: u32, input: u32, y: u32, x: u32) -> u32 {
-        let groups = self.layer.conv.groups;
-        let (in_group, out_group) = (self.in_channels() / groups, self.layer.weights.out_channels / groups);
+        let groups = self.term.conv.groups;
+        let (in_group, out_group) = (self.in_channels() / groups, self.term.weights.out_channels / groups);
         if input / in_group != output / out_group {
             return 0;
         }
-        let [ky, kx] = self.layer.conv.kernel;
+        let [ky, kx] = self.term.conv.kernel;
         let at = ((output * in_group + input % in_group) * ky + y) * kx + x;
-        let weight = self.layer.weights.data[at as usize];
+        let weight = self.term.weights.data[at as usize];
         match self.plan.mac.kind {
             MachineKind::Unsigned => weight as u32,
             MachineKind::Bipolar => u32::from(weight > 0),

@@ -267,9 +267,10 @@ impl Facts {
     /// Of a network.
     pub fn new(network: &Network) -> Self {
         let of = |(index, layer): (usize, &Layer)| {
-            let (input, code) = network.map(layer.source);
+            let term = &layer.terms[0];
+            let (input, code) = network.map(term.source);
             let output = network.map(MapId(index + 1));
-            let bounds = layer.accumulator_bounds(code);
+            let bounds = network.accumulator_bounds(layer);
             let beyond = bounds.iter().find(|b| b.0 < i64::from(i32::MIN) || b.1 > i64::from(i32::MAX)).copied();
             let thresholds = match &layer.activation {
                 Activation::Steps { channels, .. } if beyond.is_none() => {
@@ -278,19 +279,19 @@ impl Facts {
                 Activation::Steps { .. } | Activation::Raw => None,
             };
             let mode = kind_of(thresholds.as_deref());
-            let mixed = layer.conv.groups > 1;
-            let (kind, w) = match layer.weights.kind {
+            let mixed = term.conv.groups > 1;
+            let (kind, w) = match term.weights.kind {
                 WeightKind::Unsigned1 => (MachineKind::Unsigned, 1),
                 // Zeros between groups have no bipolar code.
                 WeightKind::Bipolar if mixed => (MachineKind::Signed, 2),
                 WeightKind::Bipolar => (MachineKind::Bipolar, 1),
                 WeightKind::Signed(bits) => (MachineKind::Signed, bits),
             };
-            let a = if layer.source == MapId(0) { 8 } else { code.bits };
+            let a = if term.source == MapId(0) { 8 } else { code.bits };
             LayerFacts {
                 input: (input, code),
                 output,
-                products: layer.products(input),
+                products: network.products(layer),
                 summary: summary(layer, input, output, mode),
                 precision: [a, w],
                 kind,
@@ -347,7 +348,7 @@ fn plan_layers(network: &Network, facts: &Facts, hw: &HardwarePoint) -> Result<P
     let input = packed_input(network, first, &layers[0]);
     // A map is laid out for its reader; the last one is read by STORE, pixel after pixel.
     for index in 0..layers.len() {
-        let reader = network.layers.iter().position(|l| l.source == MapId(index + 1));
+        let reader = network.layers.iter().position(|l| l.terms[0].source == MapId(index + 1));
         let (shape, code) = layers[index].output;
         let words = shape.channels.div_ceil(hw.mac_lanes);
         layers[index].target = match reader {
@@ -368,26 +369,29 @@ fn plan_layer(
 ) -> Result<LayerPlan, Diagnostic> {
     let refuse = |message: String| Diagnostic::new(format!("layer `{}`: {message}", layer.name));
     let ((input, code), output) = (facts.input, facts.output);
-    let conv = layer.conv_shape(input);
+    let [term] = &layer.terms[..] else {
+        return Err(refuse(format!("a sum of {} maps is not supported", layer.terms.len())));
+    };
+    let conv = term.output_shape(input);
     let (shape, _) = output;
     if shape.height == 0 || shape.width == 0 || shape.channels == 0 {
         return Err(refuse("its output is empty".into()));
     }
-    let readers = network.layers.iter().filter(|l| l.source == layer.source).count();
+    let readers = network.layers.iter().filter(|l| l.terms[0].source == term.source).count();
     if readers > 1 {
         return Err(refuse("its input is read by another layer, too; only chains of layers are supported".into()));
     }
     if matches!(layer.activation, Activation::Raw) != (index + 1 == network.layers.len()) {
         return Err(refuse("only the last layer, and it always, gives its accumulators as they are".into()));
     }
-    let from_dram = layer.source == MapId(0);
+    let from_dram = term.source == MapId(0);
     // The packer gathers the kernel's columns where they are neighbours; then the array sees one.
-    let packed = from_dram && layer.conv.dilation[1] == 1;
+    let packed = from_dram && term.conv.dilation[1] == 1;
     let axis = |a: usize| {
         let one = crate::ir::Pool { kernel: [1, 1], stride: [1, 1], pads: [0; 4], ceil_mode: false };
         let pool = layer.pool.unwrap_or(one);
-        let (conv_stride, pool_stride) = (layer.conv.stride[a], pool.stride[a]);
-        let (pads, pool_pads) = (layer.conv.pads[a], pool.pads[a]);
+        let (conv_stride, pool_stride) = (term.conv.stride[a], pool.stride[a]);
+        let (pads, pool_pads) = (term.conv.pads[a], pool.pads[a]);
         let conv_size = [conv.height, conv.width][a];
         let outputs = [shape.height, shape.width][a];
         let positions = pool.kernel[a];
@@ -396,7 +400,7 @@ fn plan_layer(
         let masks = (masks.iter().any(|&m| m != [0, outputs - 1])).then_some(masks);
         let in_windows = packed && a == 1;
         Axis {
-            taps: if in_windows { 1 } else { layer.conv.kernel[a] },
+            taps: if in_windows { 1 } else { term.conv.kernel[a] },
             positions,
             step: None,
             stride: if in_windows { pool_stride } else { conv_stride * pool_stride },
@@ -406,7 +410,7 @@ fn plan_layer(
                 -i64::from(pool_pads * conv_stride) - i64::from(pads)
             },
             position_stride: if in_windows { 1 } else { conv_stride },
-            dilation: if in_windows { 1 } else { layer.conv.dilation[a] },
+            dilation: if in_windows { 1 } else { term.conv.dilation[a] },
             input: if in_windows { conv_size } else { [input.height, input.width][a] },
             output: outputs,
             masks,
@@ -424,7 +428,7 @@ fn plan_layer(
         return Err(refuse("a pooling window larger than 15 is not supported".into()));
     }
     let (words, planes, tail) = if from_dram {
-        let lanes = 8 * input.channels * if packed { layer.conv.kernel[1] } else { 1 };
+        let lanes = 8 * input.channels * if packed { term.conv.kernel[1] } else { 1 };
         let words = lanes.div_ceil(hw.mac_lanes);
         (words, 1, lanes - (words - 1) * hw.mac_lanes)
     } else {
@@ -449,7 +453,7 @@ fn plan_layer(
         w,
         kind,
         tail,
-        pad: (layer.pad_value & ((1 << a) - 1)) as u32,
+        pad: (term.pad_value & ((1 << a) - 1)) as u32,
         k: axes[0].taps * axes[1].taps * words,
         parts,
         axes,
@@ -472,7 +476,7 @@ fn plan_layer(
 
 fn summary(layer: &Layer, input: MapShape, output: (MapShape, Code), kind: ThresholdKind) -> String {
     let (output, Code { bits, .. }) = output;
-    let [ky, kx] = layer.conv.kernel;
+    let [ky, kx] = layer.terms[0].conv.kernel;
     let dense = ky == input.height && kx == input.width && output.height == 1 && output.width == 1;
     let what = if dense {
         format!("dense {} -> {}", input.values(), output.channels)
@@ -510,7 +514,8 @@ fn split(axes: &mut [Axis; 2], table: u32) -> Vec<Part> {
 
 fn packed_input(network: &Network, first: &Layer, plan: &LayerPlan) -> PackedInput {
     let packed = plan.packed;
-    let conv = first.conv_shape(network.input.shape);
+    let first = &first.terms[0];
+    let conv = first.output_shape(network.input.shape);
     PackedInput {
         taps: if packed { first.conv.kernel[1] } else { 1 },
         left: if packed { first.conv.pads[1] } else { 0 },
@@ -563,7 +568,7 @@ impl Plan {
         // the last one that reads it; the input from the first layer on.
         let count = self.layers.len();
         let alive = |map: usize| {
-            let last = network.layers.iter().rposition(|l| l.source == MapId(map)).unwrap_or(count);
+            let last = network.layers.iter().rposition(|l| l.terms[0].source == MapId(map)).unwrap_or(count);
             map.saturating_sub(1)..=last
         };
         let mut placed: Vec<(std::ops::RangeInclusive<usize>, u64, u64)> = Vec::new();
@@ -583,7 +588,7 @@ impl Plan {
                 self.input.place.base = base;
             }
             for (reader, plan) in network.layers.iter().zip(&mut self.layers) {
-                if reader.source == MapId(map) {
+                if reader.terms[0].source == MapId(map) {
                     plan.source.base = base;
                 }
             }
