@@ -3,6 +3,7 @@
 
 mod common;
 
+use std::borrow::Cow;
 use std::fmt::Write as _;
 use std::process::Command;
 use std::time::Duration;
@@ -19,25 +20,24 @@ const PASSES: &str = "proc; check -assert; opt -full; wreduce; peepopt; opt_clea
 fn netlist(sources: Sources, parameters: &[(String, u32)], faults: &[&str]) -> Result<Sources, BuildError> {
     let failed = |error| BuildError::Io { what: "yosys".into(), error };
     let folder = tempfile::tempdir().map_err(failed)?;
-    let rtl: Vec<_> =
-        sources.iter().filter(|(name, _)| name.ends_with(".sv") && !name.starts_with("bench/")).collect();
+    let rtl: Vec<_> = sources.iter().filter(|(name, _)| name.ends_with(".sv") && !name.starts_with("bench/")).collect();
     for (name, text) in &rtl {
         std::fs::write(folder.path().join(&**name), &**text).map_err(failed)?;
     }
-    let mut script = String::from("read_verilog -sv");
-    faults.iter().for_each(|fault| write!(script, " -D{fault}").expect("a String takes any text"));
-    rtl.iter().for_each(|(name, _)| write!(script, " {name}").expect("a String takes any text"));
-    script += "; chparam";
-    parameters.iter().for_each(|(name, value)| write!(script, " -set {name} {value}").expect("a String takes any text"));
-    write!(script, " machine; hierarchy -check -top machine; {PASSES}; write_verilog -noattr netlist.v")
-        .expect("a String takes any text");
+    let defined: String = faults.iter().map(|fault| format!(" -D{fault}")).collect();
+    let files: String = rtl.iter().map(|(name, _)| format!(" {name}")).collect();
+    let set: String = parameters.iter().map(|(name, value)| format!(" -set {name} {value}")).collect();
+    let script = format!(
+        "read_verilog -sv{defined}{files}; chparam{set} machine; hierarchy -check -top machine; {PASSES}; \
+         rename -top machine; write_verilog -noattr netlist.v"
+    );
     let output = Command::new("yosys").args(["-q", "-p", &script]).current_dir(&folder).output().map_err(failed)?;
     if !output.status.success() {
         let output = String::from_utf8_lossy(&output.stderr).into_owned();
         return Err(BuildError::Tool { tool: "yosys", output });
     }
     let text = std::fs::read_to_string(folder.path().join("netlist.v")).map_err(failed)?;
-    let of_bench = |(name, text): (_, std::borrow::Cow<str>)| match &name as &str {
+    let of_bench = |(name, text): (Cow<'static, str>, Cow<'static, str>)| match &*name {
         "bench/bench.sv" => (name, bench(&text, parameters).into()),
         _ => (name, text.into_owned().into()),
     };
