@@ -111,7 +111,8 @@ def grid():
         (64, 32), (64, 64), (64, 128), (64, 256), (8, 512), (32, 512), (64, 512), (80, 512), (64, 1024), (80, 1024),
         (64, 2048), (8, 2048), (64, 4096), (32, 8192), (16, 16384), (64, 16384), (128, 512), (256, 2048), (24, 512),
         (16, 64), (16, 256), (80, 64), (80, 256), (512, 512)],
-        [(48, 512), (96, 1024), (128, 2048), (16, 4096), (64, 8192), (40, 128), (32, 1024), (80, 2048)])
+        [(48, 512), (96, 1024), (128, 2048), (16, 4096), (64, 8192), (40, 128), (32, 1024), (80, 2048), (64, 3072),
+         (64, 600), (8, 65536), (8, 128), (8, 80), (16, 1), (24, 5)])
     yield from points("whole", "MAC_ROWS MAC_COLS MAC_LANES THR_COLS", [],
                       [(2, 3, 16, 2), (4, 4, 32, 2), (8, 8, 32, 4)])
 
@@ -148,7 +149,7 @@ def script(unit, parameters, folder):
     lines += ["design -save read",
               f"synth_xilinx -family xc7 -noiopad -noclkbuf -flatten -top {top}", f"tee -q -o {folder}/xc7 stat {top}"]
     if unit not in MACROS:
-        lines += ["design -load read", f"synth -flatten -top {top} -run begin:fine", "memory -nomap", "opt_clean",
+        lines += ["design -load read", f"synth -flatten -nordff -top {top} -run begin:fine", "memory -nomap", "opt_clean",
                   f"write_json {folder}/coarse", "techmap", "opt",
                   "abc -g AND,OR,XOR,NAND,NOR,XNOR,ANDNOT,ORNOT", "opt_clean", f"tee -q -o {folder}/gates stat {top}"]
     return "\n".join(lines)
@@ -191,7 +192,8 @@ def measure(unit, parameters):
         for cell in module["cells"].values():
             if cell["type"] == "$mem_v2":
                 width, size, reads = (number(cell["parameters"][k]) for k in ("WIDTH", "SIZE", "RD_PORTS"))
-                bits += width * size
+                # With the register behind a clocked read port.
+                bits += width * (size + bin(number(cell["parameters"]["RD_CLK_ENABLE"])).count("1"))
                 muxes += width * (size - 1) * reads
     return {
         "lut": total(xc7, r"LUT[1-6]|INV"),

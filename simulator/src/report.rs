@@ -8,6 +8,7 @@ use qnnsim_isa::Unit;
 use qnnsim_isa::hardware::{HardwarePoint, PARAMETERS, THRESHOLD_ENTRY_BITS};
 use serde::Serialize;
 
+use crate::area::{Area, area};
 use crate::energy::{Energy, Events, Model, Technology};
 use crate::profile::{Profile, stall_name};
 use crate::timing::Start;
@@ -106,6 +107,8 @@ pub struct Report {
     pub units: Vec<UnitReport>,
     /// By memory.
     pub memories: Vec<MemoryReport>,
+    /// What the hardware point takes of an FPGA and of silicon.
+    pub area: Area,
     /// Leakage, part of the energy of an image.
     pub leakage_pj: ColdWarm<f64>,
     /// Figures that the technology table had to extrapolate, as sentences.
@@ -245,6 +248,7 @@ impl Simulation {
             layers: (0..layers + 2).map(row).collect(),
             units,
             memories: self.memories(&warm.3, &warm.4),
+            area: area(technology, hw),
             leakage_pj: ColdWarm { cold: cold.5, warm: warm.5 },
             notes: model.notes,
         }
