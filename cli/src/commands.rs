@@ -105,20 +105,23 @@ fn memories(point: &HardwarePoint) -> String {
 fn technology(args: &TechnologyArgs, program: &Program) -> Result<(Technology, u32), Failure> {
     let clock = args.clock.unwrap_or(program.hardware.clock_mhz);
     let name = args.tech.as_deref().unwrap_or(&program.hardware.technology);
+    Ok((technology_named(name)?, clock))
+}
+
+/// A technology that comes with the simulator, or that of a file.
+fn technology_named(name: &str) -> Result<Technology, Failure> {
     if name.ends_with(".ron") {
         let text = files::read_text(Path::new(name))?;
-        let technology = Technology::from_ron(&text)
-            .map_err(|error| Failure::misuse(format_args!("technology `{name}`: {error}")))?;
-        return Ok((technology, clock));
+        return Technology::from_ron(&text)
+            .map_err(|error| Failure::misuse(format_args!("technology `{name}`: {error}")));
     }
-    let technology = Technology::builtin(name).ok_or_else(|| {
+    Technology::builtin(name).ok_or_else(|| {
         let failure = Failure::misuse(format_args!("there is no technology `{name}`"));
         failure.help(format_args!(
             "give --tech {}, or a file of your own, --tech FILE.ron",
             Technology::BUILTIN.join(", --tech ")
         ))
-    })?;
-    Ok((technology, clock))
+    })
 }
 
 /// Proves that a program is sound and finds its timing.

@@ -23,11 +23,23 @@ const TERMS: usize = 10;
 /// What is fitted: LUTs, of logic and of memory; flip-flops; block RAMs of 36 Kbit; DSP blocks; gates of two inputs and bits of
 /// registers on silicon.
 const RESOURCES: usize = 6;
-const [LUT, FF, BRAM, DSP, GATES, BITS]: [usize; RESOURCES] = [0, 1, 2, 3, 4, 5];
+const LUT: usize = 0;
+const FF: usize = 1;
+const BRAM: usize = 2;
+const DSP: usize = 3;
+const GATES: usize = 4;
+const BITS: usize = 5;
 
 /// Units of the report, with what the fitted units belong to.
 const PARTS: [&str; 8] = ["mac", "thr", "pool", "ld", "st", "front end", "memories", "ports"];
-const [MAC, THR, POOL, LD, ST, FRONT_END, MEMORIES, PORTS]: [usize; PARTS.len()] = [0, 1, 2, 3, 4, 5, 6, 7];
+const MAC: usize = 0;
+const THR: usize = 1;
+const POOL: usize = 2;
+const LD: usize = 3;
+const ST: usize = 4;
+const FRONT_END: usize = 5;
+const MEMORIES: usize = 6;
+const PORTS: usize = 7;
 
 /// A module that is synthesized for itself.
 struct Unit {
@@ -138,7 +150,8 @@ static UNITS: [Unit; 14] = [
         // Any row may write to any bank.
         terms: |hw| {
             let rows = hw.mac_rows;
-            terms![1, rows, rows * bits(rows), rows * rows, hw.thr_buffers, divides(hw), hw.thr_cols]
+            let (buffers, single) = (hw.thr_buffers, hw.thr_buffers == 1);
+            terms![1, rows, rows * bits(rows), rows * rows, buffers, divides(hw), hw.thr_cols, single]
         },
     },
     Unit {
@@ -350,22 +363,22 @@ impl Fit {
             values.fold((u32::MAX, 0), |(low, high), value| (low.min(value), high.max(value)))
         });
         let mut fit = Fit { costs, ranges, error: Error { lut: 0.0, ff: 0.0, lut_unit: 0.0, ff_unit: 0.0 } };
+        let mut error = fit.error;
+        let keep = |worst: &mut f64, modelled: f64, synthesized: f64| {
+            *worst = worst.max((modelled - synthesized).abs() / synthesized.max(1.0));
+        };
         for row in table.iter().filter(|row| row.held_out) {
-            let mut keep = |worst: fn(&mut Error) -> &mut f64, modelled: f64, synthesized: f64| {
-                let error = (modelled - synthesized).abs() / synthesized.max(1.0);
-                let worst = worst(&mut fit.error);
-                *worst = worst.max(error);
-            };
             if let Some(unit) = UNITS.iter().position(|unit| unit.name == row.unit) {
-                let [lut, ff, ..] = resources(&fit.costs[unit], &(UNITS[unit].terms)(&row.hardware));
-                keep(|e| &mut e.lut_unit, lut, row.lut);
-                keep(|e| &mut e.ff_unit, ff, row.ff);
+                let modelled = resources(&fit.costs[unit], &(UNITS[unit].terms)(&row.hardware));
+                keep(&mut error.lut_unit, modelled[LUT], row.lut);
+                keep(&mut error.ff_unit, modelled[FF], row.ff);
             } else if row.unit == "whole" {
                 let parts = fit.parts(&row.hardware);
-                keep(|e| &mut e.lut, parts.iter().map(|p| p[LUT]).sum(), row.lut);
-                keep(|e| &mut e.ff, parts.iter().map(|p| p[FF]).sum(), row.ff);
+                keep(&mut error.lut, parts.iter().map(|p| p[LUT]).sum(), row.lut);
+                keep(&mut error.ff, parts.iter().map(|p| p[FF]).sum(), row.ff);
             }
         }
+        fit.error = error;
         fit
     }
 

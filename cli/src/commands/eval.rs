@@ -8,6 +8,7 @@ use std::sync::Mutex;
 use indicatif::{ProgressBar, ProgressStyle};
 use qnnsim_isa::descriptor::OutputDescriptor;
 use qnnsim_simulator::Simulation;
+use qnnsim_simulator::area::Area;
 use qnnsim_simulator::report::{ColdWarm, Report};
 use qnnsim_simulator::values::Executor;
 use rayon::prelude::*;
@@ -54,6 +55,8 @@ struct Json<'a> {
     /// Values that the quantizer clipped.
     clipped: u64,
     hw: &'a BTreeMap<String, Value>,
+    /// What the hardware point takes of an FPGA and of silicon.
+    area: &'a Area,
 }
 
 /// Runs many images.
@@ -287,6 +290,7 @@ fn json<'a>(
         pixels_unchanged,
         clipped,
         hw: &report.hw,
+        area: &report.area,
     }
 }
 
@@ -308,6 +312,7 @@ fn text(report: &Report, json: &Json) -> String {
         ("accuracy", accuracy),
         ("throughput", format!("{} images a second, warm", grouped(json.images_per_s.round() as u64))),
         ("mean power", format!("{}, warm", render::power(json.power_mw.warm))),
+        ("area", render::area_line(json.area)),
     ]);
     let columns =
         [Column::Text(""), Column::Number("cold image"), Column::Number("warm image"), Column::Number("all images")];
