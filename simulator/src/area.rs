@@ -209,15 +209,14 @@ static UNITS: [Unit; 14] = [
             let (rows, cols, lanes, width) = (hw.mac_rows, hw.mac_cols, hw.mac_lanes, hw.load_width);
             terms![
                 1,
+                width,
                 rows * rows * lanes,
                 rows * lanes * width,
-                rows * buffer_lanes(hw),
                 rows * width,
-                rows,
                 cols * lanes * width,
                 cols * width,
                 hw.thr_cols * width,
-                rows * rows
+                rows * buffer_lanes(hw) * bits(rows)
             ]
         },
     },
