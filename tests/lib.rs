@@ -51,9 +51,15 @@ pub struct NetworkSeed {
 }
 
 /// A generator whose sequence depends on its seed alone.
-struct Sequence(u64);
+#[derive(Debug)]
+pub struct Sequence(u64);
 
 impl Sequence {
+    /// The sequence of a seed.
+    pub fn new(seed: u64) -> Self {
+        Sequence(seed)
+    }
+
     fn next(&mut self) -> u64 {
         // SplitMix64 (Steele, Lea, Flood 2014).
         self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
@@ -62,7 +68,8 @@ impl Sequence {
         z ^ z >> 31
     }
 
-    fn within(&mut self, low: i64, high: i64) -> i64 {
+    /// A number from `low` to `high`, both included.
+    pub fn within(&mut self, low: i64, high: i64) -> i64 {
         low + (self.next() % (high - low + 1) as u64) as i64
     }
 }

@@ -121,6 +121,16 @@ impl Diagnostics {
         self.count
     }
 
+    /// The first mistake in one line.
+    pub fn summary(&self) -> String {
+        let Some(first) = self.list.first() else { return String::new() };
+        let line = first.0.span.as_ref().map(|span| {
+            let before = &self.source.as_bytes()[..self.line(span).start];
+            format!("line {}: ", 1 + before.iter().filter(|&&byte| byte == b'\n').count())
+        });
+        format!("{}{}", line.unwrap_or_default(), first.0.message)
+    }
+
     /// The mistakes in the order of the text, each with its line and a mark under the place; with
     /// ANSI colours if asked.
     pub fn render(&self, color: bool) -> String {

@@ -22,7 +22,19 @@ pub const DATA_BYTES_MAX: usize = 1 << 28;
 /// # Errors
 /// Everything that is wrong with the text.
 pub fn assemble(name: &str, source: &str) -> Result<Program, Diagnostics> {
-    let mut assembler = Assembler::new(source);
+    assembled(name, source, None)
+}
+
+/// Assembles a text for another hardware point than its own.
+///
+/// # Errors
+/// Everything that is wrong with the text, on that hardware.
+pub fn assemble_for(name: &str, source: &str, hardware: &HardwarePoint) -> Result<Program, Diagnostics> {
+    assembled(name, source, Some(hardware.clone()))
+}
+
+fn assembled(name: &str, source: &str, instead: Option<HardwarePoint>) -> Result<Program, Diagnostics> {
+    let mut assembler = Assembler { instead, ..Assembler::new(source) };
     assembler.read_lines();
     let program = assembler.finish(name);
     match program {
@@ -111,6 +123,8 @@ struct Assembler<'s> {
 
     name: Option<String>,
     hardware: Option<HardwarePoint>,
+    /// Takes the place of the text's hardware point.
+    instead: Option<HardwarePoint>,
     /// Names as the program keeps them.
     semaphores: Vec<String>,
     /// Names by which the text refers to semaphores; quoted ones are not among them.
@@ -140,6 +154,7 @@ impl<'s> Assembler<'s> {
             late: Vec::new(),
             name: None,
             hardware: None,
+            instead: None,
             semaphores: Vec::new(),
             semaphore_words: Vec::new(),
             layers: Vec::new(),
@@ -326,7 +341,7 @@ impl<'s> Assembler<'s> {
     }
 
     fn point(&self) -> HardwarePoint {
-        self.hardware.clone().unwrap_or_default()
+        self.instead.as_ref().or(self.hardware.as_ref()).cloned().unwrap_or_default()
     }
 
     fn semaphore(&mut self, cursor: &mut Cursor<'s>) -> Parsed<()> {

@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum, builder::RangedU64ValueParser, value_parser};
+use qnnsim_explore::sweep::Shard;
 
 /// Bit-exact, cycle-accurate simulation of quantized neural networks on a small accelerator.
 ///
@@ -42,6 +43,12 @@ pub enum Command {
     Inspect(InspectArgs),
     /// Show a hardware point: every parameter and its value.
     Hw(HwArgs),
+    /// Say what bounds each layer, and which parameter would help.
+    Explain(ExplainArgs),
+    /// Explore a space of hardware points: cycles, energy and memory of each, and the front.
+    Sweep(SweepArgs),
+    /// Compare a program with its model: simulator, integer reference and the graph on real values, layer by layer.
+    Verify(VerifyArgs),
     /// Run the machine's RTL and compare it with the simulator, cycle by cycle and bit by bit.
     Cosim(CosimArgs),
 }
@@ -49,13 +56,48 @@ pub enum Command {
 /// A hardware point: defaults, then a file, then single values.
 #[derive(Debug, Args)]
 pub struct PointArgs {
-    /// Hardware point, a RON file: any of the parameters that `qnnsim hw` lists.
-    #[arg(long, value_name = "POINT.ron")]
+    /// Hardware point, a file in RON or JSON, or `-` for the standard input: any of the parameters that `qnnsim hw` lists.
+    #[arg(long, value_name = "POINT.ron|-")]
     pub hw: Option<PathBuf>,
 
     /// One hardware parameter, as `mac.cols=32`; may be repeated, goes over --hw, the last one counts.
     #[arg(long, value_name = "KEY=VALUE")]
     pub set: Vec<String>,
+}
+
+/// Hardware points line by line, for programs that choose the next by what came of the last.
+#[derive(Debug, Args)]
+pub struct StreamArgs {
+    /// Take a hardware point from each line of a file, or of the standard input with `-`; answer each with a line of JSON.
+    ///
+    /// A line is JSON, as `{"mac.rows": 8, "acc": {"banks": 3}}`, or RON, and goes over --hw and --set. Answers come in order
+    /// and at once. One for a point without figures has `error` and `kind` instead: `malformed` (the line is no point; exit
+    /// code 2 at the end), `traps` (1), `invalid_point`, `needs_model` or `does_not_fit` (0, for these are results).
+    #[arg(long, value_name = "FILE|-")]
+    pub points: Option<PathBuf>,
+}
+
+/// What a model's file does not say; a program file has it all.
+#[derive(Debug, Args)]
+pub struct ImportArgs {
+    /// Real input of an 8-bit image: scale x pixel + offset; by default 1 x pixel + 0.
+    #[arg(long, value_name = "S", value_parser = scale, allow_negative_numbers = true)]
+    pub pixel_scale: Option<f64>,
+
+    /// Offset of the same.
+    #[arg(long, value_name = "O", value_parser = finite, allow_negative_numbers = true)]
+    pub pixel_offset: Option<f64>,
+
+    /// Names of the classes, one an output.
+    #[arg(long, value_name = "A,B,...", value_delimiter = ',')]
+    pub classes: Vec<String>,
+
+    /// Read a BipolarQuant whose input cannot be negative as a 1-bit unsigned quantizer.
+    ///
+    /// Brevitas exports 1-bit QuantReLU as BipolarQuant behind a Relu, which is constant. With this
+    /// flag such a node means what the trained network computes: 0 or 1.
+    #[arg(long = "unsigned-1bit-relu")]
+    pub unsigned_1bit_relu: bool,
 }
 
 /// What energy and time are computed with; results and cycles do not depend on it.
@@ -77,6 +119,17 @@ pub enum Format {
     Table,
     /// One JSON object with stable keys.
     Json,
+}
+
+/// How a report is written that a script may want line by line.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum ReportFormat {
+    /// For people.
+    Table,
+    /// One JSON object with stable keys.
+    Json,
+    /// The same in one line; with --points, the only one and the default.
+    Jsonl,
 }
 
 /// How a hardware point is written.
@@ -110,30 +163,29 @@ Examples:
   qnnsim compile programs/tcv_w1a1.onnx -o tcv.bin --pixel-offset -128
   qnnsim compile model.onnx -o model.bin --sample digit.png --classes zero,one,two
   qnnsim compile model.onnx -o model.bin --hw small.ron --set mac.cols=32 --set acc.banks=3
-  qnnsim compile model.onnx --emit plan")]
+  qnnsim compile model.onnx --emit plan
+  qnnsim compile model.onnx --explain              # could float32 give other codes?
+  echo '{\"mac.cols\": 32}' | qnnsim compile model.onnx -o model.bin --hw - --format jsonl
+  qnnsim compile model.onnx --points points.jsonl -o 'point{index}.bin'")]
 pub struct CompileArgs {
     /// The trained network, a QONNX file.
     #[arg(value_name = "MODEL.onnx")]
     pub model: PathBuf,
 
-    /// The program file to write; may be left out with --emit.
-    #[arg(short, long, value_name = "PROG.bin", required_unless_present = "emit")]
+    /// The program file to write; may be left out with --emit, --explain and --points.
+    ///
+    /// With --points each point has its own: {index} in the name stands for the number of the line, from 0.
+    #[arg(short, long, value_name = "PROG.bin", required_unless_present_any = ["emit", "explain", "points"])]
     pub output: Option<PathBuf>,
 
     #[command(flatten)]
     pub point: PointArgs,
 
-    /// Real input of an 8-bit image: scale x pixel + offset.
-    #[arg(long, value_name = "S", default_value = "1", value_parser = scale, allow_negative_numbers = true)]
-    pub pixel_scale: f64,
+    #[command(flatten)]
+    pub stream: StreamArgs,
 
-    /// Offset of the same.
-    #[arg(long, value_name = "O", default_value = "0", value_parser = finite, allow_negative_numbers = true)]
-    pub pixel_offset: f64,
-
-    /// Names of the classes, one an output.
-    #[arg(long, value_name = "A,B,...", value_delimiter = ',')]
-    pub classes: Vec<String>,
+    #[command(flatten)]
+    pub import: ImportArgs,
 
     /// Image that the program file carries, for `run` without --input: PNG, IDX or npy.
     #[arg(long, value_name = "FILE")]
@@ -144,15 +196,16 @@ pub struct CompileArgs {
     pub index: Option<usize>,
 
     /// Print a stage of the compiler.
-    #[arg(long, value_name = "STAGE")]
+    #[arg(long, value_name = "STAGE", conflicts_with_all = ["points", "format"])]
     pub emit: Option<Stage>,
 
-    /// Read a BipolarQuant whose input cannot be negative as a 1-bit unsigned quantizer.
-    ///
-    /// Brevitas exports 1-bit QuantReLU as BipolarQuant behind a Relu, which is constant. With this
-    /// flag such a node means what the trained network computes: 0 or 1.
-    #[arg(long = "unsigned-1bit-relu")]
-    pub unsigned_1bit_relu: bool,
+    /// Show by layer how near an accumulator comes to a change of its code, and whether float32 could differ.
+    #[arg(long, conflicts_with_all = ["emit", "points"])]
+    pub explain: bool,
+
+    /// How the summary, or --explain, is written.
+    #[arg(long, value_enum)]
+    pub format: Option<ReportFormat>,
 }
 
 /// `qnnsim run`.
@@ -163,11 +216,24 @@ Examples:
   qnnsim run programs/tcv_w1a1.bin --input programs/digits/digit_3.png --trace
   qnnsim run model.bin --input images.idx.gz --index 42 --format json
   qnnsim run model.bin --trace=timeline.json       # open in https://ui.perfetto.dev
-  qnnsim run model.bin --tech 22nm --clock 500")]
+  qnnsim run model.bin --tech 22nm --clock 500
+  qnnsim run model.onnx --pixel-offset -128 --set mac.cols=32 --input digit.png
+  qnnsim run model.onnx --pixel-offset -128 --input digit.png --points -    # a point a line, as {\"mac.rows\": 8}")]
 pub struct RunArgs {
-    /// The program file.
-    #[arg(value_name = "PROG.bin")]
+    /// The program file; or a model, a file whose name ends with .onnx, which is compiled on the way.
+    ///
+    /// A program runs on other points than its own as long as its code is not made for what differs.
+    #[arg(value_name = "PROG.bin|MODEL.onnx")]
     pub program: PathBuf,
+
+    #[command(flatten)]
+    pub point: PointArgs,
+
+    #[command(flatten)]
+    pub stream: StreamArgs,
+
+    #[command(flatten)]
+    pub import: ImportArgs,
 
     /// Image: grey PNG, IDX, IDX.gz, or npy; without it, the sample in the program file.
     ///
@@ -181,7 +247,7 @@ pub struct RunArgs {
     pub index: Option<usize>,
 
     /// Print the timeline, a line an instruction and stage; =FILE.json writes it as a Chrome trace instead.
-    #[arg(long, value_name = "FILE.json", num_args = 0..=1, require_equals = true)]
+    #[arg(long, value_name = "FILE.json", num_args = 0..=1, require_equals = true, conflicts_with = "points")]
     pub trace: Option<Option<PathBuf>>,
 
     /// Trace the cold image instead of the warm one.
@@ -192,8 +258,8 @@ pub struct RunArgs {
     pub technology: TechnologyArgs,
 
     /// How the report is written.
-    #[arg(long, value_enum, default_value = "table")]
-    pub format: Format,
+    #[arg(long, value_enum)]
+    pub format: Option<ReportFormat>,
 }
 
 /// `qnnsim eval`.
@@ -203,12 +269,24 @@ Examples:
   qnnsim eval tcv.bin --images t10k-images-idx3-ubyte.gz --labels t10k-labels-idx1-ubyte.gz
   qnnsim eval tcv.bin --images images.npy --limit 100 --output real.npy --output-int accumulators.npy
   qnnsim eval tcv.bin --images images.npy --labels labels.npy --format json
+  qnnsim eval model.onnx --images images.npy --labels labels.npy --points points.jsonl
 
 Cycles and energy are those of one cold image and then warm ones.")]
 pub struct EvalArgs {
-    /// The program file.
-    #[arg(value_name = "PROG.bin")]
+    /// The program file; or a model, a file whose name ends with .onnx, which is compiled on the way.
+    ///
+    /// A program runs on other points than its own as long as its code is not made for what differs.
+    #[arg(value_name = "PROG.bin|MODEL.onnx")]
     pub program: PathBuf,
+
+    #[command(flatten)]
+    pub point: PointArgs,
+
+    #[command(flatten)]
+    pub stream: StreamArgs,
+
+    #[command(flatten)]
+    pub import: ImportArgs,
 
     /// The images: IDX, IDX.gz, npy, or one PNG.
     #[arg(long, value_name = "FILE")]
@@ -223,19 +301,19 @@ pub struct EvalArgs {
     pub limit: Option<u64>,
 
     /// Write the real outputs: npy, float64 [N, K].
-    #[arg(long, value_name = "OUT.npy")]
+    #[arg(long, value_name = "OUT.npy", conflicts_with = "points")]
     pub output: Option<PathBuf>,
 
     /// Write the last accumulators: npy, int32 [N, K].
-    #[arg(long, value_name = "OUT.npy")]
+    #[arg(long, value_name = "OUT.npy", conflicts_with = "points")]
     pub output_int: Option<PathBuf>,
 
     #[command(flatten)]
     pub technology: TechnologyArgs,
 
     /// How the report is written.
-    #[arg(long, value_enum, default_value = "table")]
-    pub format: Format,
+    #[arg(long, value_enum)]
+    pub format: Option<ReportFormat>,
 }
 
 /// `qnnsim asm`.
@@ -296,6 +374,191 @@ pub struct HwArgs {
     /// How it is written.
     #[arg(long, value_enum, default_value = "table")]
     pub format: PointFormat,
+}
+
+/// `qnnsim explain`.
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  qnnsim explain programs/tcv_w1a1.bin
+  qnnsim explain programs/tcv_w1a1.onnx --pixel-offset -128 --set acc.banks=3
+  qnnsim explain model.bin --cold
+  qnnsim explain model.bin --format json
+
+Every figure is simulated. What bounds a layer is what was at work for it, or waited for by the array, in most of its
+cycles. Each parameter is then doubled, or halved where it is a latency, with everything else as it was, and the image
+simulated again. A program file is simulated as it is, so parameters that its code is made for need the model.")]
+pub struct ExplainArgs {
+    /// The program file, or the model, which is then compiled for every point.
+    #[arg(value_name = "PROG.bin|MODEL.onnx")]
+    pub file: PathBuf,
+
+    #[command(flatten)]
+    pub point: PointArgs,
+
+    #[command(flatten)]
+    pub import: ImportArgs,
+
+    #[command(flatten)]
+    pub technology: TechnologyArgs,
+
+    /// Show the cold image instead of the warm one; JSON has both.
+    #[arg(long)]
+    pub cold: bool,
+
+    /// How the report is written.
+    #[arg(long, value_enum, default_value = "table")]
+    pub format: Format,
+}
+
+/// `qnnsim sweep`.
+#[derive(Debug, Args)]
+#[command(
+    args_conflicts_with_subcommands = true,
+    subcommand_negates_reqs = true,
+    after_help = "\
+Examples:
+  qnnsim sweep programs/sweep.ron -o sweep
+  qnnsim sweep space.ron -o sweep --pareto energy_pj,cycles --exhaustive
+  qnnsim sweep space.ron -o part3 --shard 3/8
+  qnnsim sweep merge part1 part2 part3 part4 part5 part6 part7 part8 -o whole
+  qnnsim sweep space.ron --points -                        # a point a line, as {\"mac.rows\": 8}
+
+SPACE.ron:
+  (
+    models: [(file: \"model.onnx\", pixel_offset: -128)],    // and programs: [\"kernel.qasm\"]
+    base: (acc: (banks: 3)),                                // or base_file: \"point.ron\", or both
+    axes: {
+      \"mac.rows\": Powers(from: 4, to: 32),
+      \"mac.cols\": List([8, 12, 64]),
+      \"dram.latency\": Range(from: 20, to: 100, step: 40),
+      \"technology\": List([\"45nm\", \"22nm\"]),
+    },
+    tied: { \"thr.cols\": \"mac.cols / 2\" },
+    constraints: [\"mac.rows * mac.cols <= 1024\"],
+    sample: (points: 1000, seed: 1),                        // some at random instead of all
+  )
+Files are beside SPACE.ron. Expressions see every parameter that `qnnsim hw` lists, `technology` and `source`.
+
+An interrupted sweep goes on where it was when it is started again with the same words. DIR gets report.html and plots/
+(to choose by), points.csv and points.jsonl (one row a point), manifest.json (what the results were made from) and journal
+(what was simulated)."
+)]
+pub struct SweepArgs {
+    /// Join the parts of a space that was split by --shard.
+    #[command(subcommand)]
+    pub merge: Option<SweepCommand>,
+
+    /// The space, a RON file.
+    #[arg(value_name = "SPACE.ron", required = true)]
+    pub space: Option<PathBuf>,
+
+    /// The folder of the results; made if it is not there.
+    #[arg(short, long, value_name = "DIR", required_unless_present = "points")]
+    pub output: Option<PathBuf>,
+
+    /// Take a hardware point from each line of a file, or of the standard input with `-`; answer each with a line of JSON.
+    ///
+    /// A line is JSON, as `{"mac.rows": 8, "acc": {"banks": 3}}`, or RON, and goes over the base point of a space of one model or
+    /// program. Ties and constraints hold; axes and sample do not matter. Answers are as those of `run --points`, with the
+    /// columns of points.jsonl as keys: exact figures without values, so much faster.
+    #[arg(long, value_name = "FILE|-", conflicts_with_all = ["output", "pareto", "exhaustive", "shard", "jobs", "date"])]
+    pub points: Option<PathBuf>,
+
+    /// Columns that the front is of.
+    #[arg(long, value_name = "A,B,...", value_delimiter = ',', default_value = "energy_pj,cycles,lut")]
+    pub pareto: Vec<String>,
+
+    /// Simulate also points whose bounds say that they cannot reach the front.
+    #[arg(long)]
+    pub exhaustive: bool,
+
+    /// Only part I of N, with I from 1.
+    #[arg(long, value_name = "I/N")]
+    pub shard: Option<Shard>,
+
+    /// Threads, by default one a core.
+    #[arg(long, value_name = "J", value_parser = RangedU64ValueParser::<usize>::new().range(1..=256))]
+    pub jobs: Option<usize>,
+
+    /// A date for the manifest, as you like it written; without it there is none.
+    #[arg(long, value_name = "DATE")]
+    pub date: Option<String>,
+
+    /// How the summary is written.
+    #[arg(long, value_enum)]
+    pub format: Option<ReportFormat>,
+}
+
+/// `qnnsim sweep merge`.
+#[derive(Debug, Subcommand)]
+pub enum SweepCommand {
+    /// Join the parts of a space that was split by --shard.
+    Merge(MergeArgs),
+}
+
+/// `qnnsim sweep merge`.
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  qnnsim sweep merge part1 part2 -o whole")]
+pub struct MergeArgs {
+    /// Folders of all parts.
+    #[arg(value_name = "DIR", required = true)]
+    pub parts: Vec<PathBuf>,
+
+    /// The folder of the joined results; made if it is not there.
+    #[arg(short, long, value_name = "DIR")]
+    pub output: PathBuf,
+
+    /// A date for the manifest; without it there is none.
+    #[arg(long, value_name = "DATE")]
+    pub date: Option<String>,
+
+    /// How the summary is written.
+    #[arg(long, value_enum)]
+    pub format: Option<ReportFormat>,
+}
+
+/// `qnnsim verify`.
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  qnnsim verify model.onnx model.bin --images images.idx.gz --limit 100
+  qnnsim verify model.onnx model.bin --images images.npy --float32
+  qnnsim verify model.onnx model.bin --images digit.png --format json
+
+The simulator must equal the integer reference in every value of every map. Where the graph on real values differs, the
+difference is a tie if rounding can reach the other side of the quantizer's boundary; anything else is an error, exit
+code 1. Each layer begins with the reference's map, so that ties do not pile up.")]
+pub struct VerifyArgs {
+    /// The trained network, a QONNX file.
+    #[arg(value_name = "MODEL.onnx")]
+    pub model: PathBuf,
+
+    /// The program file made from it.
+    #[arg(value_name = "PROG.bin")]
+    pub program: PathBuf,
+
+    /// The images: IDX, IDX.gz, npy, or one PNG.
+    #[arg(long, value_name = "FILE")]
+    pub images: PathBuf,
+
+    /// Only the first N images.
+    #[arg(long, value_name = "N", value_parser = RangedU64ValueParser::<u64>::new().range(1..))]
+    pub limit: Option<u64>,
+
+    /// Evaluate the graph in float32, as frameworks do, and not in double precision.
+    #[arg(long)]
+    pub float32: bool,
+
+    /// As for `compile`, if the program was compiled with it.
+    #[arg(long = "unsigned-1bit-relu")]
+    pub unsigned_1bit_relu: bool,
+
+    /// How the report is written.
+    #[arg(long, value_enum, default_value = "table")]
+    pub format: Format,
 }
 
 /// `qnnsim cosim`.
@@ -380,7 +643,7 @@ mod tests {
     fn a_negative_offset_needs_no_equals_sign() {
         let cli = Cli::parse_from(["qnnsim", "compile", "m.onnx", "-o", "p.bin", "--pixel-offset", "-128"]);
         let Command::Compile(args) = cli.command else { panic!("compile") };
-        assert_eq!((args.pixel_offset, args.pixel_scale), (-128.0, 1.0));
+        assert_eq!((args.import.pixel_offset, args.import.pixel_scale), (Some(-128.0), None));
     }
 
     #[test]

@@ -5,13 +5,18 @@ pub mod compile;
 pub mod cosim;
 pub mod disasm;
 pub mod eval;
+pub mod explain;
 pub mod hw;
 pub mod inspect;
 pub mod run;
+pub mod sweep;
+pub mod verify;
 
 use std::collections::BTreeMap;
 use std::path::Path;
 
+use indicatif::{ProgressBar, ProgressStyle};
+use qnnsim_explore::subject::{Refusal, RefusalKind};
 use qnnsim_isa::Program;
 use qnnsim_isa::descriptor::MapShape;
 use qnnsim_isa::hardware::{HardwareError, HardwarePoint, Overrides};
@@ -20,17 +25,18 @@ use qnnsim_simulator::{Simulation, Technology};
 use serde::Serialize;
 use serde_json::Value;
 
-use crate::args::{PointArgs, TechnologyArgs};
+use crate::args::{PointArgs, ReportFormat, TechnologyArgs};
 use crate::failure::{Failure, print};
 use crate::files;
 use crate::images::Images;
+use crate::points::print_line;
 use crate::render::{Column, bytes, grouped, table};
 
-/// The hardware point of --hw and --set, and what they say.
-fn point(args: &PointArgs) -> Result<(HardwarePoint, Overrides), Failure> {
+/// What --hw and --set say.
+fn overrides(args: &PointArgs) -> Result<Overrides, Failure> {
     let mut overrides = match &args.hw {
         None => Overrides::default(),
-        Some(path) => Overrides::from_ron(&files::read_text(path)?).map_err(|error| match error {
+        Some(path) => Overrides::from_text(&files::read_point(path)?).map_err(|error| match error {
             HardwareError::Ron { line, column, message } => Failure::misuse(format_args!(
                 "{}:{line}:{column}: {message}",
                 path.display()
@@ -44,11 +50,31 @@ fn point(args: &PointArgs) -> Result<(HardwarePoint, Overrides), Failure> {
             Failure::misuse(format_args!("--set {assignment}: {error}")).help("`qnnsim hw` lists the keys")
         })?;
     }
+    Ok(overrides)
+}
+
+/// The hardware point of --hw and --set, and what they say.
+fn point(args: &PointArgs) -> Result<(HardwarePoint, Overrides), Failure> {
+    let overrides = overrides(args)?;
     let point = overrides.resolve();
     point
         .validate()
         .map_err(|error| Failure::misuse(&error).help("`qnnsim hw` lists the parameters and their ranges"))?;
     Ok((point, overrides))
+}
+
+/// Tells the user why a file has no figures on a hardware point.
+fn refuse(path: &Path, refusal: &Refusal) -> Failure {
+    let at = path.display();
+    let reasons = || refusal.reasons.iter().map(|reason| format!("`{at}`: {reason}"));
+    match refusal.kind {
+        RefusalKind::Malformed | RefusalKind::InvalidPoint => {
+            Failure::all(&refusal.reasons).help("`qnnsim hw` lists the parameters and their ranges")
+        }
+        RefusalKind::NeedsModel => Failure::all(reasons()).help("give the model, MODEL.onnx, instead of the program"),
+        RefusalKind::DoesNotFit => Failure::all(reasons()),
+        RefusalKind::Traps => Failure::trap(format_args!("`{at}`: {refusal}")),
+    }
 }
 
 /// A hardware point as reports show it: every parameter by its key, fingerprint and technology.
@@ -60,31 +86,6 @@ fn fingerprint(point: &HardwarePoint) -> String {
     format!("{:08x}", point.fingerprint())
 }
 
-/// One of the machine's memories at a hardware point.
-#[derive(Debug, Serialize)]
-struct MemorySize {
-    name: &'static str,
-    banks: u64,
-    words: u64,
-    word_bits: u64,
-    bytes: u64,
-}
-
-fn memory_sizes(point: &HardwarePoint) -> [MemorySize; 5] {
-    let size = |name, banks: u32, words: u32, word_bits: u32| {
-        let [banks, words, word_bits] = [banks, words, word_bits].map(u64::from);
-        MemorySize { name, banks, words, word_bits, bytes: (banks * words * word_bits).div_ceil(8) }
-    };
-    [
-        size("activations", point.mac_rows, point.act_words, point.mac_lanes),
-        size("weights", point.mac_cols, point.wgt_words, point.mac_lanes),
-        size("thresholds", point.thr_cols, point.thr_words, qnnsim_isa::hardware::THRESHOLD_ENTRY_BITS),
-        // With the sum of the activations of each row.
-        size("accumulators", point.acc_banks, point.mac_rows * (point.mac_cols + 1), 32),
-        size("code", 1, point.fetch_words + 4 * point.queue_depth, 8 * qnnsim_isa::hardware::CODE_WORD_BYTES),
-    ]
-}
-
 /// The table of the machine's memories.
 fn memories(point: &HardwarePoint) -> String {
     let columns = [
@@ -94,40 +95,61 @@ fn memories(point: &HardwarePoint) -> String {
         Column::Number("bits a word"),
         Column::Number("size"),
     ];
-    let rows = memory_sizes(point)
+    let rows = point
+        .memories()
         .iter()
         .map(|m| vec![m.name.into(), grouped(m.banks), grouped(m.words), grouped(m.word_bits), bytes(m.bytes)])
         .collect();
     table(&columns, rows, false)
 }
 
-/// The technology and the clock of a report.
-fn technology(args: &TechnologyArgs, program: &Program) -> Result<(Technology, u32), Failure> {
-    let clock = args.clock.unwrap_or(program.hardware.clock_mhz);
-    let name = args.tech.as_deref().unwrap_or(&program.hardware.technology);
-    Ok((technology_named(name)?, clock))
+/// What --tech and --clock say.
+struct TechnologyChoice {
+    technology: Option<Technology>,
+    clock_mhz: Option<u32>,
+}
+
+impl TechnologyChoice {
+    fn read(args: &TechnologyArgs) -> Result<Self, Failure> {
+        let technology = args.tech.as_deref().map(technology_named).transpose()?;
+        Ok(TechnologyChoice { technology, clock_mhz: args.clock })
+    }
+
+    /// The technology and the clock of a report about this hardware point.
+    fn of(&self, point: &HardwarePoint) -> Result<(Technology, u32), Refusal> {
+        let technology = self.technology.clone().map_or_else(|| builtin(&point.technology), Ok)?;
+        Ok((technology, self.clock_mhz.unwrap_or(point.clock_mhz)))
+    }
 }
 
 /// A technology that comes with the simulator, or that of a file.
 fn technology_named(name: &str) -> Result<Technology, Failure> {
     if name.ends_with(".ron") {
-        let text = files::read_text(Path::new(name))?;
-        return Technology::from_ron(&text)
-            .map_err(|error| Failure::misuse(format_args!("technology `{name}`: {error}")));
+        return technology_of(name, &files::read_text(Path::new(name))?);
     }
+    builtin(name).map_err(|refusal| Failure::all(refusal.reasons))
+}
+
+fn builtin(name: &str) -> Result<Technology, Refusal> {
     Technology::builtin(name).ok_or_else(|| {
-        let failure = Failure::misuse(format_args!("there is no technology `{name}`"));
-        failure.help(format_args!(
-            "give --tech {}, or a file of your own, --tech FILE.ron",
-            Technology::BUILTIN.join(", --tech ")
+        let choices = Technology::BUILTIN.join(", --tech ");
+        RefusalKind::InvalidPoint.because(format_args!(
+            "there is no technology `{name}`\n  help: give --tech {choices}, or a file of your own, --tech FILE.ron"
         ))
     })
 }
 
+fn no_technology(name: &str) -> Failure {
+    Failure::misuse(format_args!("there is no technology `{name}`"))
+}
+
+fn technology_of(name: &str, text: &str) -> Result<Technology, Failure> {
+    Technology::from_ron(text).map_err(|error| Failure::misuse(format_args!("technology `{name}`: {error}")))
+}
+
 /// Proves that a program is sound and finds its timing.
 fn simulate(path: &Path, program: &Program) -> Result<Simulation, Failure> {
-    Simulation::new(program.clone())
-        .map_err(|trap| Failure::trap(format_args!("`{}`: {}", path.display(), trap.describe(program))))
+    qnnsim_explore::subject::simulate(program).map_err(|refusal| refuse(path, &refusal))
 }
 
 /// What was written, in one line.
@@ -144,6 +166,11 @@ fn summary(path: &Path, program: &Program) -> String {
         bytes(data),
         if program.sample.is_some() { ", with a sample" } else { "" },
     )
+}
+
+/// Prints one JSON object as a script may want it.
+fn print_report(value: &impl Serialize, format: ReportFormat) -> Result<(), Failure> {
+    if format == ReportFormat::Jsonl { print_line(value) } else { print_json(value) }
 }
 
 /// Prints one JSON object.
@@ -170,6 +197,12 @@ fn choose(path: &Path, images: &Images, index: Option<usize>) -> Result<usize, F
         None => Err(Failure::misuse(format_args!("`{file}` holds {count} images, and --index does not say which"))
             .help(format_args!("give --index 0 to --index {}", count - 1))),
     }
+}
+
+/// A bar on a terminal; elsewhere nothing.
+fn progress(images: usize) -> ProgressBar {
+    let style = ProgressStyle::with_template("{bar:40} {human_pos} of {human_len} images, {eta} left");
+    ProgressBar::new(images as u64).with_style(style.expect("a legal template"))
 }
 
 /// Values of a map, pixel after pixel, in the order in which models write them.

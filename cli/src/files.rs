@@ -56,6 +56,32 @@ pub fn read_text(path: &Path) -> Result<String, Failure> {
     })
 }
 
+/// Longest hardware point that is read from the standard input.
+const POINT_BYTES_MAX: u64 = 1 << 20;
+
+/// Whether a path stands for the standard input.
+pub fn is_standard_input(path: &Path) -> bool {
+    path == Path::new("-")
+}
+
+/// Reads a hardware point: a file of text, or the standard input as a whole.
+///
+/// # Errors
+/// Those of [`read_text`].
+pub fn read_point(path: &Path) -> Result<String, Failure> {
+    if !is_standard_input(path) {
+        return read_text(path);
+    }
+    let refuse = |why: &dyn std::fmt::Display| Failure::misuse(format_args!("cannot read the standard input: {why}"));
+    let mut bytes = Vec::new();
+    io::stdin().lock().take(POINT_BYTES_MAX + 1).read_to_end(&mut bytes).map_err(|error| refuse(&error))?;
+    if bytes.len() as u64 > POINT_BYTES_MAX {
+        return Err(refuse(&format_args!("it is longer than {} MiB", POINT_BYTES_MAX >> 20)));
+    }
+    let not_text = |error: std::string::FromUtf8Error| error.utf8_error().valid_up_to();
+    String::from_utf8(bytes).map_err(|error| refuse(&format_args!("byte {} is not UTF-8", not_text(error))))
+}
+
 /// Reads a program file.
 ///
 /// # Errors

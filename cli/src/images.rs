@@ -75,6 +75,19 @@ impl Images {
         self.array.element == Element::U8
     }
 
+    /// The real input values of image `index`, in the order channel, row, column.
+    pub fn reals(&self, index: usize, input: &InputDescriptor) -> Vec<f64> {
+        let values = self.shape.values();
+        let places = index * values..(index + 1) * values;
+        match self.array.element {
+            Element::U8 => {
+                let pixels = &self.array.bytes()[places];
+                pixels.iter().map(|&pixel| input.pixel_scale * f64::from(pixel) + input.pixel_offset).collect()
+            }
+            _ => places.map(|at| self.array.real(at)).collect(),
+        }
+    }
+
     /// Position in the file of the values of image `index`, in the order of DRAM: the file has
     /// channels first, DRAM has them last.
     fn positions(&self, index: usize) -> impl Iterator<Item = usize> {

@@ -5,7 +5,9 @@ mod commands;
 mod failure;
 mod files;
 mod images;
+mod points;
 mod render;
+mod source;
 
 use std::process::ExitCode;
 
@@ -23,6 +25,9 @@ fn main() -> ExitCode {
         Command::Disasm(args) => commands::disasm::run(&args),
         Command::Inspect(args) => commands::inspect::run(&args),
         Command::Hw(args) => commands::hw::run(&args),
+        Command::Explain(args) => commands::explain::run(&args),
+        Command::Sweep(args) => commands::sweep::run(&args),
+        Command::Verify(args) => commands::verify::run(&args),
         Command::Cosim(args) => commands::cosim::run(&args),
     };
     match result {

@@ -5,8 +5,10 @@ use std::fmt::{Display, Write};
 
 use anstyle::{AnsiColor, Style};
 use comfy_table::{CellAlignment, ContentArrangement, Table, presets};
+use qnnsim_compiler::exactness::{LayerExactness, Nearest};
 use qnnsim_isa::descriptor::MapShape;
 use qnnsim_simulator::area::Area;
+pub use qnnsim_simulator::quantity::{bytes, energy, grouped, percent, power, time};
 use qnnsim_simulator::report::{ColdWarm, Report};
 use qnnsim_simulator::trace::TraceLine;
 use serde_json::{Value, json};
@@ -16,11 +18,11 @@ const QUIET: Style = Style::new().dimmed();
 
 /// How a column is aligned: its title, and whether it holds numbers.
 #[derive(Debug, Clone, Copy)]
-pub enum Column {
+pub enum Column<'a> {
     /// Words, aligned left.
-    Text(&'static str),
+    Text(&'a str),
     /// Numbers, aligned right.
-    Number(&'static str),
+    Number(&'a str),
 }
 
 /// A table without lines; its last row is set off if `total` says so.
@@ -55,50 +57,6 @@ pub fn title(text: impl Display) -> String {
 pub fn facts(facts: &[(&str, String)]) -> String {
     let width = facts.iter().map(|(name, _)| name.len()).max().unwrap_or(0);
     facts.iter().map(|(name, value)| format!("  {name:width$}  {value}\n")).collect()
-}
-
-/// A number in groups of three digits.
-pub fn grouped(number: u64) -> String {
-    let digits = number.to_string();
-    let groups: Vec<&str> =
-        digits.as_bytes().rchunks(3).rev().map(|g| std::str::from_utf8(g).expect("digits")).collect();
-    groups.join(",")
-}
-
-/// A quantity with the largest unit that leaves a digit before the point.
-fn scaled(value: f64, units: &[&str]) -> String {
-    let steps = units.len().saturating_sub(1);
-    let step = (0..steps).find(|&step| value.abs() < 999.95 * 1000f64.powi(step as i32)).unwrap_or(steps);
-    format!("{:.1} {}", value / 1000f64.powi(step as i32), units[step])
-}
-
-/// An energy.
-pub fn energy(pj: f64) -> String {
-    scaled(pj, &["pJ", "nJ", "uJ", "mJ", "J"])
-}
-
-/// A time.
-pub fn time(us: f64) -> String {
-    scaled(us * 1000.0, &["ns", "us", "ms", "s"])
-}
-
-/// A power.
-pub fn power(mw: f64) -> String {
-    scaled(mw * 1000.0, &["uW", "mW", "W"])
-}
-
-/// A number of bytes.
-pub fn bytes(count: u64) -> String {
-    match count {
-        0..1024 => format!("{count} B"),
-        1024..0x10_0000 => format!("{:.1} KiB", count as f64 / 1024.0),
-        _ => format!("{:.1} MiB", count as f64 / f64::from(0x10_0000)),
-    }
-}
-
-/// A part of a whole.
-pub fn percent(part: f64) -> String {
-    format!("{:.1} %", 100.0 * part)
 }
 
 /// Sizes of a map.
@@ -285,7 +243,8 @@ pub fn area(area: &Area) -> String {
     };
     let mut rows: Vec<_> = area.by_unit.iter().map(|u| row(u.name, u.lut, u.ff, u.bram36, u.dsp, u.mm2)).collect();
     rows.push(row("total", area.lut, area.ff, area.bram36, area.dsp, area.mm2));
-    let fit = format!("{QUIET}note: {}; a single unit: LUT within {}{QUIET:#}\n", fit(area), percent(area.error.lut_unit));
+    let fit =
+        format!("{QUIET}note: {}; a single unit: LUT within {}{QUIET:#}\n", fit(area), percent(area.error.lut_unit));
     title("area, 7-series FPGA and silicon") + &table(&columns, rows, true) + &fit
 }
 
@@ -315,6 +274,46 @@ pub fn outputs(class: Option<usize>, classes: &[String], real: &[f64], integers:
         let more = real.len() - OUTPUTS_SHOWN_MAX;
         let _ = writeln!(text, "{QUIET}... and {} more: see --format json{QUIET:#}", grouped(more as u64));
     }
+    text
+}
+
+/// By layer, how near accumulators come to a change of their code.
+pub fn exactness(layers: &[LayerExactness]) -> String {
+    let columns = [
+        Column::Text("layer"),
+        Column::Number("steps"),
+        Column::Number("margin"),
+        Column::Number("channel"),
+        Column::Number("accumulator"),
+        Column::Number("float32 error"),
+        Column::Number("undecided"),
+        Column::Text("in float32"),
+    ];
+    let rows = layers
+        .iter()
+        .map(|layer| {
+            let mut row = vec![layer.layer.clone(), grouped(layer.steps)];
+            row.extend(match layer.nearest {
+                Some(Nearest { margin, channel, accumulator, float32_error }) => [
+                    if margin == 0.0 { "tie".into() } else { format!("{margin:.1e}") },
+                    channel.to_string(),
+                    accumulator.to_string(),
+                    if float32_error == 0.0 { "exact".into() } else { format!("{float32_error:.1e}") },
+                ],
+                None => [(); 4].map(|()| String::new()),
+            });
+            row.push(grouped(layer.float32_undecided));
+            row.push(if layer.float32_may_differ { "may differ" } else { "the same" }.into());
+            row
+        })
+        .collect();
+    let mut text = title("how near an accumulator comes to a change of its code, in steps of the quantizer");
+    text += &table(&columns, rows, false);
+    let _ = writeln!(
+        text,
+        "{QUIET}the results here are exact; float32, rounding real sums in any order, may decide the undecided steps \
+         otherwise{QUIET:#}"
+    );
     text
 }
 
@@ -402,23 +401,6 @@ fn track_place(track: &str) -> usize {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn numbers_are_grouped_by_three() {
-        let texts = [0, 7, 999, 1000, 12_345, 1_234_567].map(grouped);
-        assert_eq!(texts, ["0", "7", "999", "1,000", "12,345", "1,234,567"]);
-    }
-
-    #[test]
-    fn quantities_take_the_unit_that_fits() {
-        assert_eq!(energy(0.0), "0.0 pJ");
-        assert_eq!(energy(999.96), "1.0 nJ");
-        assert_eq!(energy(412_345.0), "412.3 nJ");
-        assert_eq!(energy(1.9e18), "1900000.0 J");
-        assert_eq!(time(10.3), "10.3 us");
-        assert_eq!(power(0.5), "500.0 uW");
-        assert_eq!(bytes(1536), "1.5 KiB");
-    }
 
     fn line(track: &'static str, start: u64, end: u64) -> TraceLine {
         TraceLine {

@@ -3,7 +3,7 @@
 mod common;
 
 use common::{Bench, idx, project};
-use serde_json::json;
+use serde_json::{Value, json};
 
 const IMAGE: u32 = 28;
 
@@ -94,6 +94,35 @@ fn each_stage_can_be_printed() {
     assert!(bench.read("tcv.bin") == bench.read("again.bin"));
     // What comes before the hardware point can be seen even if the point has no room.
     bench.ok("compile tcv.onnx --emit ir --set wgt.words=1");
+}
+
+#[test]
+fn exactness_is_explained() {
+    let bench = bench();
+    let json = bench.json("compile tcv.onnx --pixel-offset -128 --explain --format json");
+    assert_eq!(json["name"], "tcv");
+    let layers = json["exactness"].as_array().expect("layers");
+    // The last layer has no quantizer.
+    let names: Vec<_> = layers.iter().map(|layer| &layer["layer"]).collect();
+    assert_eq!(names, ["conv1", "conv2", "fc1"]);
+    for layer in layers {
+        // 64 channels of one step each, at most.
+        assert!(layer["steps"].as_u64().expect("a count") <= 64);
+        let margin = layer["nearest"]["margin"].as_f64().expect("a margin");
+        assert!(margin > 0.0 && margin < 0.5, "{margin}");
+        let may_differ = layer["float32_may_differ"].as_bool().expect("yes or no");
+        assert_eq!(may_differ, layer["float32_undecided"].as_u64().expect("a count") > 0);
+    }
+    let text = bench.ok("compile tcv.onnx -o tcv.bin --pixel-offset -128 --explain");
+    assert!(text.contains("for 16x16x64") && text.contains("float32 error") && text.contains("may differ"), "{text}");
+    // A layer of sums of 9 products whose margin is far above their rounding errors.
+    assert!(text.lines().any(|line| line.starts_with("conv1 ") && line.ends_with("the same")), "{text}");
+    let only_json = bench.json("compile tcv.onnx -o again.bin --pixel-offset -128 --explain --format json");
+    assert_eq!(only_json, json);
+    assert!(bench.read("tcv.bin") == bench.read("again.bin"));
+    // Without --explain the same format tells of the program.
+    let program = bench.json("compile tcv.onnx -o again.bin --pixel-offset -128 --format json");
+    assert_eq!((&program["exactness"], &program["hw"]["mac.rows"]), (&Value::Null, &Value::from(16)));
 }
 
 #[test]

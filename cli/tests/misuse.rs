@@ -7,7 +7,8 @@ use std::process::Stdio;
 use common::{Bench, MAP, Outcome, idx, npy, vector};
 use qnnsim_isa::program::seal;
 
-const COMMANDS: [&str; 8] = ["compile", "run", "eval", "asm", "disasm", "inspect", "hw", "cosim"];
+const COMMANDS: [&str; 11] =
+    ["compile", "run", "eval", "asm", "disasm", "inspect", "hw", "explain", "sweep", "verify", "cosim"];
 
 #[test]
 fn every_command_has_help_with_examples() {
@@ -30,7 +31,7 @@ fn unknown_words_are_misuse() {
     for (words, part) in [
         ("", "Usage: qnnsim <COMMAND>"),
         ("walk", "unrecognized subcommand 'walk'"),
-        ("run", "<PROG.bin>"),
+        ("run", "<PROG.bin|MODEL.onnx>"),
         ("run p.bin --fast", "unexpected argument '--fast'"),
         ("eval p.bin --images i.idx --trace", "unexpected argument '--trace'"),
         ("eval p.bin", "--images <FILE>"),

@@ -8,7 +8,7 @@ use crate::limits;
 use crate::onnx::{GraphProto, ModelProto, NodeProto, ValueInfoProto, attribute_type, data_type};
 use crate::ops::linear::MAX_SIZE;
 use crate::ops::{Op, Operand};
-use crate::tensor::{Array, Tensor, checked_len};
+use crate::tensor::{Array, Precision, Tensor, checked_len};
 
 const OPSETS: std::ops::RangeInclusive<i64> = 9..=25;
 const MAX_NODES: usize = 1 << 16;
@@ -232,7 +232,7 @@ impl<'a> Builder<'a> {
         if values > MAX_CONSTANT_VALUES {
             return Err(limits::CONSTANTS.refuse(format!("{values} constant values")));
         }
-        let tensor = op.eval(&constants, &dims);
+        let tensor = op.eval(&constants, &dims, Precision::Double);
         if let Some(x) = tensor.array.data.iter().find(|x| !x.is_finite()) {
             return Err(limits::CONSTANT_FINITE.refuse(format!("{x}, computed from constants")));
         }

@@ -5,7 +5,7 @@ use std::fmt;
 
 use crate::diagnostic::{Diagnostic, Place};
 use crate::ops::Op;
-use crate::tensor::{Array, Tensor};
+use crate::tensor::{Array, Precision, Tensor};
 
 /// Index of a value in its graph.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -85,12 +85,60 @@ impl Graph {
         for node in &self.nodes {
             let tensor = |id: ValueId| computed[id.0].as_ref().or(self.value(id).constant.as_ref());
             let inputs: Vec<_> = node.inputs.iter().map(|id| id.and_then(tensor)).collect();
-            let output = node.op.eval(&inputs, &self.value(node.output).dims);
+            let output = node.op.eval(&inputs, &self.value(node.output).dims, Precision::Double);
             computed[node.output.0] = Some(output);
         }
         let named = computed.into_iter().zip(&self.values);
         Ok(named.filter_map(|(tensor, value)| Some((value.name.as_str(), tensor?))).collect())
     }
+}
+
+/// A graph to be evaluated on real values alone, as frameworks do: no integer is kept apart from its scale, and every
+/// operation is rounded to a precision.
+#[derive(Debug)]
+pub struct RealGraph<'g> {
+    graph: &'g Graph,
+    precision: Precision,
+    /// By value.
+    constants: Vec<Option<Tensor>>,
+}
+
+impl<'g> RealGraph<'g> {
+    /// A graph with its constants as real values.
+    pub fn new(graph: &'g Graph, precision: Precision) -> Self {
+        let real = |value: &Value| value.constant.as_ref().map(|constant| real(constant, precision));
+        RealGraph { graph, precision, constants: graph.values.iter().map(real).collect() }
+    }
+
+    /// The real values of `to`, computed from those of `from`, which all ways to it pass through.
+    ///
+    /// # Panics
+    /// If `values` are not as many as `from` has, or `to` does not depend on it.
+    pub fn eval(&self, from: ValueId, values: &[f64], to: ValueId) -> Vec<f64> {
+        let dims = self.graph.value(from).dims.clone();
+        assert_eq!(values.len(), dims.iter().product::<usize>(), "values of `{}`", self.graph.value(from).name);
+        let start = Tensor::real(Array { dims, data: values.to_vec() });
+        let mut computed: Vec<Option<Tensor>> = vec![None; self.graph.values.len()];
+        computed[from.0] = Some(real(&start, self.precision));
+        for node in &self.graph.nodes {
+            if computed[to.0].is_some() {
+                break;
+            }
+            if !self.graph.data_inputs(node).all(|(_, id)| computed[id.0].is_some()) {
+                continue;
+            }
+            let tensor = |id: ValueId| computed[id.0].as_ref().or(self.constants[id.0].as_ref());
+            let inputs: Vec<_> = node.inputs.iter().map(|id| id.and_then(tensor)).collect();
+            let output = node.op.eval(&inputs, &self.graph.value(node.output).dims, self.precision);
+            computed[node.output.0] = Some(real(&output, self.precision));
+        }
+        computed.swap_remove(to.0).expect("it depends on where the evaluation begins").array.data
+    }
+}
+
+/// A tensor without its grid, rounded.
+fn real(tensor: &Tensor, precision: Precision) -> Tensor {
+    Tensor::real(tensor.to_real().map(|x| precision.round(x)))
 }
 
 impl fmt::Display for Graph {

@@ -1,9 +1,11 @@
 //! From the bytes of a QONNX file to the integer network.
 
 use crate::diagnostic::Diagnostic;
-use crate::graph::Graph;
+use crate::epilogue::Epilogue;
+use crate::graph::{Graph, ValueId};
 use crate::ir::Network;
-use crate::{build, lower, onnx, sign};
+use crate::lower::{self, Lowered};
+use crate::{build, onnx, sign};
 
 /// What the file does not say.
 #[derive(Debug, Clone, PartialEq)]
@@ -31,6 +33,10 @@ pub struct Import {
     pub graph: Graph,
     /// The same in integers.
     pub network: Network,
+    /// The graph's value that each map of the network stands for: what a layer reads, and last the output.
+    pub maps: Vec<ValueId>,
+    /// The operators behind the accumulators of each layer.
+    pub epilogues: Vec<Epilogue>,
     /// What may not be meant.
     pub warnings: Vec<Diagnostic>,
 }
@@ -41,7 +47,7 @@ pub fn import(bytes: &[u8], options: &ImportOptions) -> Result<Import, Vec<Diagn
     let mut graph = build::build(&model)?;
     drop(model);
     let repaired = sign::repair(&mut graph, options.unsigned_1bit_relu)?;
-    let network = lower::lower(&graph, options)?;
+    let Lowered { network, maps, epilogues } = lower::lower(&graph, options)?;
     let mut warnings = Vec::new();
     if options.unsigned_1bit_relu && repaired == 0 {
         warnings.push(
@@ -50,7 +56,7 @@ pub fn import(bytes: &[u8], options: &ImportOptions) -> Result<Import, Vec<Diagn
         );
     }
     warnings.extend(clipped_pixels(&network));
-    Ok(Import { graph, network, warnings })
+    Ok(Import { graph, network, maps, epilogues, warnings })
 }
 
 /// A warning if images lose information in the input quantizer's clipping.

@@ -9,6 +9,8 @@
 pub mod backend;
 mod build;
 pub mod diagnostic;
+pub mod epilogue;
+pub mod exactness;
 pub mod graph;
 pub mod import;
 pub mod ir;

@@ -10,7 +10,8 @@ use qnnsim_isa::descriptor::{Code, HostOp, InputDescriptor, MapShape, OutputDesc
 
 use crate::build::MAX_CHANNELS;
 use crate::diagnostic::Diagnostic;
-use crate::graph::{Graph, Node};
+use crate::epilogue::{Epilogue, Step};
+use crate::graph::{Graph, Node, ValueId};
 use crate::import::ImportOptions;
 use crate::ir::{Activation, Conv, Layer, MapId, Network, Pool, Steps, Weights};
 use crate::limits;
@@ -21,26 +22,33 @@ use crate::sign::codes;
 use crate::steps;
 use crate::tensor::{Array, Codes, Tensor};
 
+/// The integer network of a graph, and how the two hang together.
+pub struct Lowered {
+    /// The network.
+    pub network: Network,
+    /// The graph's value that each map of the network stands for.
+    pub maps: Vec<ValueId>,
+    /// What each layer's activation was made from.
+    pub epilogues: Vec<Epilogue>,
+}
+
 /// Makes the integer network of a graph, or says all that stands against it.
-pub fn lower(graph: &Graph, options: &ImportOptions) -> Result<Network, Vec<Diagnostic>> {
+pub fn lower(graph: &Graph, options: &ImportOptions) -> Result<Lowered, Vec<Diagnostic>> {
     let mut budget = Budget::default();
     let chain = Chain::of(graph, &mut budget).map_err(|error| vec![error])?;
     let mut errors = Vec::new();
     let input = chain.input(options).map_err(|error| errors.push(error));
     let names = layer_names(&chain.stages);
-    let mut source = chain.quantized_input;
     let (last, inner) = chain.stages.split_last().expect("a chain has a stage");
     let mut layers = Vec::new();
     for (index, (stage, name)) in inner.iter().zip(&names).enumerate() {
-        let quantized = stage.quantized.expect("a stage is followed by another only if quantized");
-        match stage.layer(name, index, source, &mut budget) {
+        match stage.layer(name, index, &mut budget) {
             Ok(layer) => layers.push(layer),
             Err(error) => errors.push(error),
         }
-        source = quantized;
     }
     let name = names.last().expect("as many as stages");
-    let output = last.output_layer(name, inner.len(), source).and_then(|(layer, code, ops)| {
+    let output = last.output_layer(name, inner.len()).and_then(|(layer, code, ops)| {
         layers.push(layer);
         let map = chain.map;
         let name = graph.value(graph.output).name.clone();
@@ -57,7 +65,13 @@ pub fn lower(graph: &Graph, options: &ImportOptions) -> Result<Network, Vec<Diag
         Ok(OutputDescriptor { name, shape: map, code, ops, classes, dram: 0 })
     });
     match (input, output) {
-        (Ok(input), Ok(output)) if errors.is_empty() => Ok(Network { name: graph.name.clone(), input, layers, output }),
+        (Ok(input), Ok(output)) if errors.is_empty() => {
+            let read = chain.stages.iter().map(|stage| stage.node.inputs[0].expect("a layer reads a map"));
+            let maps = read.chain([graph.output]).collect();
+            let epilogues = chain.stages.into_iter().map(|stage| stage.epilogue).collect();
+            let network = Network { name: graph.name.clone(), input, layers, output };
+            Ok(Lowered { network, maps, epilogues })
+        }
         (_, output) => {
             errors.extend(output.err());
             Err(errors)
@@ -89,23 +103,14 @@ struct Stage<'g> {
     node: &'g Node,
     conv: Conv,
     weights: Weights,
-    /// One for each output channel, or one for all.
-    weight_scale: Vec<f64>,
-    /// From real accumulators on.
-    steps: Vec<Step<'g>>,
+    /// What the layer reads.
+    source: Quantized,
+    /// From real accumulators on, and the node of each of its steps.
+    epilogue: Epilogue,
+    nodes: Vec<&'g Node>,
     pool: Option<PoolAt<'g>>,
     /// What the values after the steps are, if they are quantized.
     quantized: Option<Quantized>,
-}
-
-/// A pointwise operator with its constants.
-struct Step<'g> {
-    node: &'g Node,
-    op: Pointwise,
-    /// Which argument comes from the step before.
-    data: usize,
-    /// The others, one value for each channel or one for all; empty for `data`.
-    constants: Vec<Vec<f64>>,
 }
 
 /// A pooling, and how many steps of the stage stand before it.
@@ -193,15 +198,15 @@ impl<'g> Chain<'g> {
                 }
                 (Op::MaxPool(_), None) => return Err(at(limits::FIRST_LAYER.refuse(operator))),
                 (Op::Pointwise(op), Some(stage)) => {
-                    let step = Step::new(graph, node, *op, data, map).map_err(at)?;
+                    let step = step(graph, node, *op, data, map).map_err(at)?;
                     budget.take_integers(step.size()).map_err(at)?;
-                    stage.push(graph, step);
+                    stage.push(graph, node, step);
                 }
                 (Op::MaxPool(pool), Some(stage)) => {
                     if stage.pool.is_some() {
                         return Err(at(limits::POOL_PLACE.refuse("a second `MaxPool`")));
                     }
-                    stage.pool = Some(PoolAt { node, pool: pool.0, after: stage.steps.len() });
+                    stage.pool = Some(PoolAt { node, pool: pool.0, after: stage.nodes.len() });
                     [map.height, map.width] = pool.0.output_size([map.height, map.width]);
                 }
                 (Op::Conv(_) | Op::MatMul | Op::Gemm(_), stage) => {
@@ -209,11 +214,11 @@ impl<'g> Chain<'g> {
                         Some(stage) => stage.quantized,
                         None => first.map(|(_, quantized)| quantized),
                     };
-                    if quantized.is_none() {
+                    let Some(source) = quantized else {
                         let found = format!("`{}` of values that are not quantized", node.op_type);
                         return Err(at(limits::LAYER_INPUT.refuse(found)));
-                    }
-                    let stage = Stage::new(graph, node, map, budget).map_err(at)?;
+                    };
+                    let stage = Stage::new(graph, node, source, map, budget).map_err(at)?;
                     let [height, width] = stage.conv.output_size(map);
                     map = MapShape { channels: stage.weights.out_channels, height, width };
                     stages.push(stage);
@@ -279,39 +284,21 @@ fn quantized(graph: &Graph, node: &Node, op: Pointwise) -> Quantized {
     Quantized { codes: codes(graph, node, op), scale }
 }
 
-impl<'g> Step<'g> {
-    fn new(graph: &Graph, node: &'g Node, op: Pointwise, data: usize, map: MapShape) -> Result<Self, Diagnostic> {
-        let dims = &graph.value(node.output).dims;
-        let mut constants = Vec::new();
-        for (i, id) in node.inputs.iter().flatten().enumerate() {
-            let value = graph.value(*id);
-            constants.push(match &value.constant {
-                None => Vec::new(),
-                Some(tensor) => {
-                    let array = op.argument(i, tensor, dims.len());
-                    per_channel(&array, dims.len(), map)?.to_vec()
-                }
-            });
-        }
-        Ok(Step { node, op, data, constants })
+/// A pointwise node as a step behind a layer.
+fn step(graph: &Graph, node: &Node, op: Pointwise, data: usize, map: MapShape) -> Result<Step, Diagnostic> {
+    let dims = &graph.value(node.output).dims;
+    let mut constants = Vec::new();
+    for (i, id) in node.inputs.iter().flatten().enumerate() {
+        let value = graph.value(*id);
+        constants.push(match &value.constant {
+            None => Vec::new(),
+            Some(tensor) => {
+                let array = op.argument(i, tensor, dims.len());
+                per_channel(&array, dims.len(), map)?.to_vec()
+            }
+        });
     }
-
-    /// A step that adds or multiplies by a constant that is part of a layer's node.
-    fn of_layer(node: &'g Node, op: Pointwise, constant: Vec<f64>) -> Self {
-        Step { node, op, data: 0, constants: vec![Vec::new(), constant] }
-    }
-
-    fn size(&self) -> usize {
-        self.constants.iter().map(Vec::len).sum()
-    }
-
-    /// The arguments of one channel, 0 for the data.
-    fn arguments(&self, channel: usize) -> Vec<f64> {
-        self.constants
-            .iter()
-            .map(|c| if c.len() > 1 { c[channel] } else { c.first().copied().unwrap_or(0.0) })
-            .collect()
-    }
+    Ok(Step { op, data, constants })
 }
 
 /// The values of a constant that varies along the channels at most.
@@ -324,7 +311,13 @@ fn per_channel(array: &Array, rank: usize, map: MapShape) -> Result<&[f64], Diag
 }
 
 impl<'g> Stage<'g> {
-    fn new(graph: &'g Graph, node: &'g Node, map: MapShape, budget: &mut Budget) -> Result<Self, Diagnostic> {
+    fn new(
+        graph: &'g Graph,
+        node: &'g Node,
+        source: Quantized,
+        map: MapShape,
+        budget: &mut Budget,
+    ) -> Result<Self, Diagnostic> {
         let constant = |i: usize| -> Option<&'g Tensor> {
             node.inputs.get(i).copied().flatten().and_then(|id| graph.value(id).constant.as_ref())
         };
@@ -350,16 +343,16 @@ impl<'g> Stage<'g> {
         match &node.op {
             Op::Conv(_) => {
                 let bias = constant(2).map(|bias| bias.to_real().data.clone());
-                steps.extend(bias.map(|bias| Step::of_layer(node, Pointwise::Add, bias)));
+                steps.extend(bias.map(|bias| Step::of_layer(Pointwise::Add, bias)));
             }
             Op::Gemm(gemm) => {
                 if gemm.alpha != 1.0 {
-                    steps.push(Step::of_layer(node, Pointwise::Mul, vec![gemm.alpha]));
+                    steps.push(Step::of_layer(Pointwise::Mul, vec![gemm.alpha]));
                 }
                 if let Some(bias) = constant(2) {
                     let bias = gemm.scaled_bias(bias);
                     let bias = per_channel(&bias, 2, outputs)?.to_vec();
-                    steps.push(Step::of_layer(node, Pointwise::Add, bias));
+                    steps.push(Step::of_layer(Pointwise::Add, bias));
                 }
             }
             _ => {}
@@ -373,30 +366,32 @@ impl<'g> Stage<'g> {
                 out_channels: out_channels as u32,
                 data: outputs_first.data.iter().map(|&w| w as i8).collect(),
             },
-            weight_scale: scale.to_vec(),
-            steps,
+            source,
+            nodes: vec![node; steps.len()],
+            epilogue: Epilogue {
+                data_scale: source.scale,
+                weight_scale: scale.to_vec(),
+                products: weights.array.data.len() / out_channels,
+                steps,
+            },
             pool: None,
             quantized: None,
         })
     }
 
-    fn push(&mut self, graph: &Graph, step: Step<'g>) {
+    fn push(&mut self, graph: &Graph, node: &'g Node, step: Step) {
         self.quantized = match step.op {
-            op if op.quantizes() => Some(quantized(graph, step.node, op)),
+            op if op.quantizes() => Some(quantized(graph, node, op)),
             // Integers on a grid stay there.
             Pointwise::Relu => self.quantized,
             _ => None,
         };
-        self.steps.push(step);
-    }
-
-    /// Real size of an accumulator step, one for each channel or one for all.
-    fn scale(&self, source: Quantized) -> Vec<f64> {
-        self.weight_scale.iter().map(|weight| source.scale * weight).collect()
+        self.epilogue.steps.push(step);
+        self.nodes.push(node);
     }
 
     /// The layer without its activation, and the accumulators that each channel can reach.
-    fn bare(&self, name: &str, index: usize, source: Quantized) -> Result<(Layer, Vec<(i64, i64)>), Diagnostic> {
+    fn bare(&self, name: &str, index: usize) -> Result<(Layer, Vec<(i64, i64)>), Diagnostic> {
         let layer = Layer {
             name: name.to_owned(),
             source: MapId(index),
@@ -406,7 +401,7 @@ impl<'g> Stage<'g> {
             activation: Activation::Raw,
             pool: self.pool.as_ref().map(|at| at.pool),
         };
-        let bounds = layer.accumulator_bounds(source.codes.code());
+        let bounds = layer.accumulator_bounds(self.source.codes.code());
         let fits = |&acc: &i64| i32::try_from(acc).is_ok();
         match bounds.iter().find(|(low, high)| !fits(low) || !fits(high)) {
             Some((low, high)) => {
@@ -418,15 +413,13 @@ impl<'g> Stage<'g> {
     }
 
     /// A layer with thresholds.
-    fn layer(&self, name: &str, index: usize, source: Quantized, budget: &mut Budget) -> Result<Layer, Diagnostic> {
-        let (mut layer, bounds) = self.bare(name, index, source)?;
-        let scale = self.scale(source);
+    fn layer(&self, name: &str, index: usize, budget: &mut Budget) -> Result<Layer, Diagnostic> {
+        let (mut layer, bounds) = self.bare(name, index)?;
         let quantized = self.quantized.expect("only the last stage is not quantized");
         let mut channels = Vec::with_capacity(bounds.len());
         for (channel, &bounds) in bounds.iter().enumerate() {
-            let scale = scale[if scale.len() == 1 { 0 } else { channel }];
             let at = |error: Diagnostic| error.at(self.node.place());
-            let steps = self.thresholds(channel, scale, bounds, budget).map_err(at)?;
+            let steps = self.thresholds(channel, bounds, budget).map_err(at)?;
             budget.take_integers(steps.thresholds.len()).map_err(at)?;
             channels.push(steps);
         }
@@ -435,77 +428,40 @@ impl<'g> Stage<'g> {
     }
 
     /// The step function of one channel.
-    fn thresholds(
-        &self,
-        channel: usize,
-        scale: f64,
-        bounds: (i64, i64),
-        budget: &mut Budget,
-    ) -> Result<Steps, Diagnostic> {
-        let mut arguments: Vec<Vec<f64>> = self.steps.iter().map(|step| step.arguments(channel)).collect();
-        let directions: Vec<i32> = self
-            .steps
-            .iter()
-            .zip(&arguments)
-            .map(|(step, arguments)| step.op.direction(step.data, arguments))
-            .collect();
-        if let Some(pool) = &self.pool {
-            // The maximum moves behind the steps that follow it, which keep order only if they rise.
-            if directions[pool.after..].iter().product::<i32>() < 0 {
-                let found = format!("channel {channel}, which falls after the pooling");
-                return Err(limits::POOL_PLACE.refuse(found).at(pool.node.place()));
-            }
+    fn thresholds(&self, channel: usize, bounds: (i64, i64), budget: &mut Budget) -> Result<Steps, Diagnostic> {
+        let mut chain = self.epilogue.channel(channel);
+        // The maximum moves behind the steps that follow it, which keep order only if they rise.
+        if let Some(pool) = &self.pool
+            && chain.direction(pool.after) < 0
+        {
+            let found = format!("channel {channel}, which falls after the pooling");
+            return Err(limits::POOL_PLACE.refuse(found).at(pool.node.place()));
         }
         // The chain is monotone, so if nothing overflows at the ends then nothing does between them.
         for end in [bounds.0, bounds.1] {
-            if self.code(end, scale, &mut arguments).is_none() {
+            if chain.code(end).is_none() {
                 let found = format!("channel {channel} at the accumulator {end}");
                 return Err(limits::FINITE.refuse(found));
             }
         }
         let mut evaluations = 0;
-        let direction = directions.iter().product();
-        let steps = steps::search(bounds, direction, |acc| {
+        let steps = steps::search(bounds, chain.direction(0), |acc| {
             evaluations += 1;
-            self.code(acc, scale, &mut arguments).expect("finite between finite ends") as i64
+            chain.code(acc).expect("finite between finite ends") as i64
         });
-        budget.take_evaluations(evaluations * (1 + self.steps.len() as u64))?;
+        budget.take_evaluations(evaluations * (1 + self.nodes.len() as u64))?;
         Ok(steps)
     }
 
-    /// The code of an accumulator, node by node in double precision; `None` if a value overflows.
-    fn code(&self, acc: i64, scale: f64, arguments: &mut [Vec<f64>]) -> Option<f64> {
-        // The value is `x * unit`, where `x` is an integer unless `unit` is 1.
-        let (mut x, mut unit) = (acc as f64, scale);
-        for (step, arguments) in self.steps.iter().zip(arguments) {
-            if step.op == Pointwise::Relu {
-                x = step.op.apply(&[x]);
-                continue;
-            }
-            arguments[step.data] = x * unit;
-            x = step.op.apply(arguments);
-            unit = if step.op.quantizes() { arguments[1] } else { 1.0 };
-            if !arguments[step.data].is_finite() || !x.is_finite() {
-                return None;
-            }
-        }
-        Some(x)
-    }
-
     /// The last layer, with the type of its accumulators and what the host does with them.
-    fn output_layer(
-        &self,
-        name: &str,
-        index: usize,
-        source: Quantized,
-    ) -> Result<(Layer, Code, Vec<HostOp>), Diagnostic> {
-        let (layer, bounds) = self.bare(name, index, source)?;
+    fn output_layer(&self, name: &str, index: usize) -> Result<(Layer, Code, Vec<HostOp>), Diagnostic> {
+        let (layer, bounds) = self.bare(name, index)?;
         if let Some(pool) = &self.pool {
             return Err(limits::OUTPUT.refuse("`MaxPool` in this place").at(pool.node.place()));
         }
-        let mut ops = vec![HostOp::Mul(self.scale(source))];
-        for step in &self.steps {
-            ops.extend(step.host_ops()?);
+        let mut ops = vec![HostOp::Mul(self.epilogue.scale())];
+        for (step, node) in self.epilogue.steps.iter().zip(&self.nodes) {
+            ops.extend(host_ops(step, node)?);
         }
         let low = bounds.iter().map(|b| b.0).min().unwrap_or(0);
         let high = bounds.iter().map(|b| b.1).max().unwrap_or(0);
@@ -517,29 +473,27 @@ impl<'g> Stage<'g> {
     }
 }
 
-impl Step<'_> {
-    /// The step as the host evaluates it.
-    fn host_ops(&self) -> Result<Vec<HostOp>, Diagnostic> {
-        let map = |i: usize, f: &dyn Fn(f64) -> f64| -> Vec<f64> { self.constants[i].iter().map(|&c| f(c)).collect() };
-        let constant = 1 - self.data.min(1);
-        Ok(match self.op {
-            Pointwise::Add => vec![HostOp::Add(map(constant, &|c| c))],
-            Pointwise::Sub if self.data == 0 => vec![HostOp::Add(map(1, &|c| -c))],
-            Pointwise::Sub => vec![HostOp::Mul(vec![-1.0]), HostOp::Add(map(0, &|c| c))],
-            Pointwise::Mul => vec![HostOp::Mul(map(constant, &|c| c))],
-            Pointwise::Div => vec![HostOp::Div(map(1, &|c| c))],
-            Pointwise::Normalize { epsilon } => vec![
-                HostOp::Add(map(3, &|mean| -mean)),
-                HostOp::Div(map(4, &|variance| (variance + epsilon).sqrt())),
-                HostOp::Mul(map(1, &|gain| gain)),
-                HostOp::Add(map(2, &|bias| bias)),
-            ],
-            Pointwise::Relu | Pointwise::Quant { .. } | Pointwise::BipolarQuant => {
-                let found = format!("`{}` in this place", self.node.op_type);
-                return Err(limits::OUTPUT.refuse(found).at(self.node.place()));
-            }
-        })
-    }
+/// A step as the host evaluates it.
+fn host_ops(step: &Step, node: &Node) -> Result<Vec<HostOp>, Diagnostic> {
+    let map = |i: usize, f: &dyn Fn(f64) -> f64| -> Vec<f64> { step.constants[i].iter().map(|&c| f(c)).collect() };
+    let constant = 1 - step.data.min(1);
+    Ok(match step.op {
+        Pointwise::Add => vec![HostOp::Add(map(constant, &|c| c))],
+        Pointwise::Sub if step.data == 0 => vec![HostOp::Add(map(1, &|c| -c))],
+        Pointwise::Sub => vec![HostOp::Mul(vec![-1.0]), HostOp::Add(map(0, &|c| c))],
+        Pointwise::Mul => vec![HostOp::Mul(map(constant, &|c| c))],
+        Pointwise::Div => vec![HostOp::Div(map(1, &|c| c))],
+        Pointwise::Normalize { epsilon } => vec![
+            HostOp::Add(map(3, &|mean| -mean)),
+            HostOp::Div(map(4, &|variance| (variance + epsilon).sqrt())),
+            HostOp::Mul(map(1, &|gain| gain)),
+            HostOp::Add(map(2, &|bias| bias)),
+        ],
+        Pointwise::Relu | Pointwise::Quant { .. } | Pointwise::BipolarQuant => {
+            let found = format!("`{}` in this place", node.op_type);
+            return Err(limits::OUTPUT.refuse(found).at(node.place()));
+        }
+    })
 }
 
 /// Short names for layers: the shortest tails of the nodes' paths that are unique, without the operator:

@@ -18,6 +18,40 @@ pub fn checked_len(dims: &[usize]) -> Option<usize> {
     dims.iter().try_fold(1usize, |n, &d| n.checked_mul(d)).filter(|&n| n <= MAX_VALUES)
 }
 
+/// Floating-point arithmetic in which real values are computed, node by node.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Precision {
+    /// IEEE 754 binary32, as frameworks compute.
+    Single,
+    /// IEEE 754 binary64.
+    Double,
+}
+
+impl Precision {
+    /// Binary digits of the significand.
+    pub fn digits(self) -> u32 {
+        match self {
+            Precision::Single => f32::MANTISSA_DIGITS,
+            Precision::Double => f64::MANTISSA_DIGITS,
+        }
+    }
+
+    /// Largest relative error of one rounding.
+    pub fn rounding(self) -> f64 {
+        (-f64::from(self.digits())).exp2()
+    }
+
+    /// The nearest number. Of one operation of float32 in doubles, rounded, this is the result in float32: a double has
+    /// more than twice the digits (Figueroa, When is double rounding innocuous, 1995).
+    #[inline]
+    pub fn round(self, x: f64) -> f64 {
+        match self {
+            Precision::Single => f64::from(x as f32),
+            Precision::Double => x,
+        }
+    }
+}
+
 /// Values in row-major order.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Array {

@@ -28,24 +28,26 @@ fn images(count: usize) -> Vec<Vec<u8>> {
 fn the_network_runs_the_same_cold_and_warm() {
     let Some(verilator) = common::verilator() else { return };
     let (digits, mnist) = (digits(), images(20));
-    // File, settings, sample digits and images of MNIST. An image on one element takes 1.4 million cycles.
+    // Model, file, settings, sample digits and images of MNIST. An image on one element takes 1.4 million cycles.
     let tight = ["queue.depth=1", "mac.taps=4", "dram.latency=300", "dram.outstanding=1", "acc.banks=1"];
-    let points: [(&str, &[&str], usize, usize); 6] = [
-        ("1x1x8", &[], 2, 1),
-        ("16x16x64", &[], 10, 20),
-        ("16x16x64_slow_dram", &[], 2, 10),
-        ("3x5x24", &[], 2, 2),
-        ("4x4x32", &[], 10, 20),
-        ("4x4x32", &tight, 2, 2),
+    let points: [(&str, &str, &[&str], usize, usize); 7] = [
+        ("w1a1", "1x1x8", &[], 2, 1),
+        ("w1a1", "16x16x64", &[], 10, 20),
+        ("w8a8", "16x16x64", &[], 2, 1),
+        ("w1a1", "16x16x64_slow_dram", &[], 2, 10),
+        ("w1a1", "3x5x24", &[], 2, 2),
+        ("w1a1", "4x4x32", &[], 10, 20),
+        ("w1a1", "4x4x32", &tight, 2, 2),
     ];
-    points.par_iter().for_each(|&(file, settings, of_digits, of_mnist)| {
-        let program = compile(&programs().join("tcv_w1a1.onnx"), &point(file, settings));
+    points.par_iter().for_each(|&(model, file, settings, of_digits, of_mnist)| {
+        let program = compile(&programs().join(format!("tcv_{model}.onnx")), &point(file, settings));
         let machine = verilator.machine(&program.hardware, &[]).unwrap_or_else(|error| panic!("{error}"));
         let mut bench = Bench::start(&machine).unwrap_or_else(|error| panic!("{error}"));
         // The first is cold, the others are warm.
         let all = digits.iter().take(of_digits).chain(mnist.iter().take(of_mnist));
         let images: Vec<&[u8]> = all.map(Vec::as_slice).collect();
-        let compared = compare(&mut bench, &program, &images).unwrap_or_else(|e| panic!("{file} {settings:?}: {e}"));
-        assert_eq!((compared.images as usize, compared.skipped), (images.len(), 0), "{file} {settings:?}");
+        let compared =
+            compare(&mut bench, &program, &images).unwrap_or_else(|e| panic!("{model} {file} {settings:?}: {e}"));
+        assert_eq!((compared.images as usize, compared.skipped), (images.len(), 0), "{model} {file} {settings:?}");
     });
 }

@@ -69,6 +69,22 @@ impl Rounding {
             Rounding::TowardsZero => x.trunc(),
         }
     }
+
+    /// Where the integers `k - 1` and `k` part: smaller values round to the one, greater ones to the other.
+    pub fn boundary(self, k: f64) -> f64 {
+        match self {
+            Rounding::HalfEven => k - 0.5,
+            Rounding::Floor => k,
+            Rounding::Ceil => k - 1.0,
+            Rounding::TowardsZero => {
+                if k > 0.0 {
+                    k
+                } else {
+                    k - 1.0
+                }
+            }
+        }
+    }
 }
 
 /// The model's input quantizer: `integer = clip(round(real / scale + zero_point), min, max)`, as

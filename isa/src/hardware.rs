@@ -3,9 +3,10 @@
 //! The struct, the RON file, `--set`, the fingerprint, the manual and the generators of the tests
 //! follow from the table. What holds between parameters is in [`HardwarePoint::validate`].
 
-use std::fmt::Write;
+use std::fmt::{self, Write};
 use std::ops::RangeInclusive;
 
+use serde::de::{DeserializeSeed, Deserializer, Error, MapAccess, Visitor};
 use serde::{Deserialize, Serialize};
 
 /// One row of the parameter table.
@@ -77,6 +78,20 @@ macro_rules! hardware {
                     $( $( concat!(stringify!($group), ".", stringify!($name)) => Some(&mut self.$group.$name), )* )*
                     _ => None,
                 }
+            }
+
+            /// These, and what they do not say from others.
+            pub fn over(&self, below: &Overrides) -> Overrides {
+                Overrides {
+                    $( $group: groups::$group { $( $name: self.$group.$name.or(below.$group.$name), )* }, )*
+                    technology: self.technology.clone().or_else(|| below.technology.clone()),
+                }
+            }
+
+            /// What is said, as keys and values in the order of the table.
+            pub fn said(&self) -> Vec<(&'static str, u32)> {
+                let all = [$( $( (concat!(stringify!($group), ".", stringify!($name)), self.$group.$name), )* )*];
+                all.into_iter().filter_map(|(key, value)| Some((key, value?))).collect()
             }
 
             /// The full point: what is not said takes its default, which may depend on what is.
@@ -171,6 +186,21 @@ hardware! {
     }
 }
 
+/// One of the machine's memories at a hardware point.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+pub struct MemorySize {
+    /// `activations`, `weights`, `thresholds`, `accumulators`, `code`.
+    pub name: &'static str,
+    /// Banks.
+    pub banks: u64,
+    /// Words of a bank.
+    pub words: u64,
+    /// Bits of a word.
+    pub word_bits: u64,
+    /// Bytes of all banks, rounded up.
+    pub bytes: u64,
+}
+
 /// Words of one memory that a point may have in all its banks: beyond, it is no scratchpad.
 pub const MEMORY_WORDS_MAX: u64 = 1 << 24;
 
@@ -185,6 +215,10 @@ pub const CODE_WORD_BYTES: u32 = 16;
 
 /// Instruction words that the front end asks for in one burst, unless the burst is too short.
 pub const FETCH_BURST_WORDS: u32 = 8;
+
+/// Parameters that the code and the data of a program are made for: on a point with another value they mean something
+/// else. With another value of any other parameter the same program computes the same, in other cycles.
+pub const IN_CODE: [&str; 6] = ["mac.rows", "mac.cols", "mac.lanes", "mac.taps", "acc.banks", "thr.cols"];
 
 /// A hardware point, a key or a value that cannot be.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -203,6 +237,25 @@ pub enum HardwareError {
         /// What was written.
         text: String,
     },
+    /// A value that is no whole number.
+    #[error("{key} is {value}, but must be a whole number of {unit}")]
+    NotAWholeNumber {
+        /// The row's key.
+        key: &'static str,
+        /// The value, as JSON.
+        value: String,
+        /// Unit.
+        unit: &'static str,
+    },
+    /// A parameter with two values.
+    #[error("{key} is given twice")]
+    GivenTwice {
+        /// The key.
+        key: String,
+    },
+    /// Not JSON, or not a hardware point in JSON.
+    #[error("{0}")]
+    Json(String),
     /// Outside the row's range.
     #[error("{key}={value} is out of range: {key} is {min} to {max} {unit}")]
     OutOfRange {
@@ -248,6 +301,58 @@ impl Overrides {
             })
     }
 
+    /// Reads a hardware point as a script writes it: `{"mac.rows": 8, "acc": {"banks": 3}}`, with keys as `--set` takes
+    /// them, in groups, or both.
+    ///
+    /// # Errors
+    /// The text is not one JSON object, names something that is not a parameter, or gives one no whole number or two.
+    pub fn from_json(text: &str) -> Result<Self, HardwareError> {
+        let refuse = |error: serde_json::Error| HardwareError::Json(error.to_string());
+        let mut overrides = Overrides::default();
+        let mut json = serde_json::Deserializer::from_str(text);
+        Members { overrides: &mut overrides, group: None }.deserialize(&mut json).map_err(refuse)?;
+        json.end().map_err(refuse)?;
+        Ok(overrides)
+    }
+
+    /// Reads a hardware point in JSON, which begins with a brace, or else in RON.
+    ///
+    /// # Errors
+    /// Those of [`Overrides::from_json`] and [`Overrides::from_ron`].
+    pub fn from_text(text: &str) -> Result<Self, HardwareError> {
+        if text.trim_start().starts_with('{') { Self::from_json(text) } else { Self::from_ron(text) }
+    }
+
+    /// Takes one member of a JSON object.
+    fn take(&mut self, key: &str, value: &serde_json::Value) -> Result<(), HardwareError> {
+        let twice = || HardwareError::GivenTwice { key: key.into() };
+        if let ("technology", Some(name)) = (key, value.as_str()) {
+            return if self.technology.replace(name.into()).is_some() { Err(twice()) } else { Ok(()) };
+        }
+        let Some(row) = PARAMETERS.iter().find(|p| p.key == key) else {
+            return Err(HardwareError::UnknownKey { key: key.into(), suggestion: nearest_key(key) });
+        };
+        // Languages without integers write 8.0.
+        let number = value.as_f64().filter(|n| n.fract() == 0.0 && (0.0..=f64::from(u32::MAX)).contains(n));
+        let Some(number) = number else {
+            return Err(HardwareError::NotAWholeNumber { key: row.key, value: value.to_string(), unit: row.unit });
+        };
+        let slot = self.slot(row.key).expect("every row has a slot");
+        if slot.replace(number as u32).is_some() { Err(twice()) } else { Ok(()) }
+    }
+
+    /// Gives one parameter a number.
+    ///
+    /// # Errors
+    /// The key is unknown; the number's range is checked by `validate`.
+    pub fn set_number(&mut self, key: &str, value: u32) -> Result<(), HardwareError> {
+        match self.slot(key) {
+            Some(slot) => *slot = Some(value),
+            None => return Err(HardwareError::UnknownKey { key: key.into(), suggestion: nearest_key(key) }),
+        }
+        Ok(())
+    }
+
     /// Applies one `key=value`, as `--set` takes it.
     ///
     /// # Errors
@@ -260,10 +365,47 @@ impl Overrides {
             self.technology = Some(value.into());
             return Ok(());
         }
-        let Some(slot) = self.slot(key) else {
-            return Err(HardwareError::UnknownKey { key: key.into(), suggestion: nearest_key(key) });
-        };
-        *slot = Some(value.parse().map_err(|_| malformed())?);
+        let known = self.slot(key).is_some();
+        let number = if known { value.parse().map_err(|_| malformed())? } else { 0 };
+        self.set_number(key, number)
+    }
+}
+
+/// Reads the members of a JSON object into overrides; an object in it is a group.
+struct Members<'a> {
+    overrides: &'a mut Overrides,
+    group: Option<&'a str>,
+}
+
+impl<'de> DeserializeSeed<'de> for Members<'_> {
+    type Value = ();
+
+    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<(), D::Error> {
+        deserializer.deserialize_map(self)
+    }
+}
+
+impl<'de> Visitor<'de> for Members<'_> {
+    type Value = ();
+
+    fn expecting(&self, f: &mut fmt::Formatter) -> fmt::Result {
+        match self.group {
+            None => f.write_str("an object of hardware parameters"),
+            Some(group) => write!(f, "an object of the parameters in `{group}`"),
+        }
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut members: A) -> Result<(), A::Error> {
+        while let Some(name) = members.next_key::<String>()? {
+            let is_group = |key: &str| PARAMETERS.iter().any(|p| p.key.split_once('.').is_some_and(|k| k.0 == key));
+            if self.group.is_none() && is_group(&name) {
+                members.next_value_seed(Members { overrides: self.overrides, group: Some(&name) })?;
+                continue;
+            }
+            let key = self.group.map_or(name.clone(), |group| format!("{group}.{name}"));
+            let value = members.next_value()?;
+            self.overrides.take(&key, &value).map_err(A::Error::custom)?;
+        }
         Ok(())
     }
 }
@@ -392,6 +534,29 @@ impl HardwarePoint {
         }
     }
 
+    /// The machine's memories. With the accumulators is the sum of the activations of each row; the code memory is the code queue
+    /// and the units' queues.
+    pub fn memories(&self) -> [MemorySize; 5] {
+        let size = |name, banks: u32, words: u32, word_bits: u32| {
+            let [banks, words, word_bits] = [banks, words, word_bits].map(u64::from);
+            MemorySize { name, banks, words, word_bits, bytes: (banks * words * word_bits).div_ceil(8) }
+        };
+        [
+            size("activations", self.mac_rows, self.act_words, self.mac_lanes),
+            size("weights", self.mac_cols, self.wgt_words, self.mac_lanes),
+            size("thresholds", self.thr_cols, self.thr_words, THRESHOLD_ENTRY_BITS),
+            size("accumulators", self.acc_banks, self.mac_rows * (self.mac_cols + 1), 32),
+            size("code", 1, self.fetch_words + 4 * self.queue_depth, 8 * CODE_WORD_BYTES),
+        ]
+    }
+
+    /// The point with everything at its default on which neither the code nor the cycles of a compiled network depend: sizes
+    /// of memories, which need only be large enough, clock and technology. Networks have equal cycles on points that are equal in this.
+    pub fn timing_point(&self) -> HardwarePoint {
+        let HardwarePoint { act_words, wgt_words, thr_words, clock_mhz, technology, .. } = HardwarePoint::default();
+        HardwarePoint { act_words, wgt_words, thr_words, clock_mhz, technology, ..self.clone() }
+    }
+
     /// Checksum of every parameter that results or cycles depend on.
     pub fn fingerprint(&self) -> u32 {
         let mut text = String::new();
@@ -459,6 +624,63 @@ mod tests {
         assert_eq!(Overrides::from_ron(&text).unwrap().resolve(), point);
         assert_eq!(Overrides::from_ron("(mac: (rows: 3))").unwrap().resolve().mac_rows, 3);
         assert!(Overrides::from_ron("(mac: (rowz: 3))").is_err());
+    }
+
+    #[test]
+    fn json_takes_keys_and_groups() {
+        for text in [
+            r#"{"mac.rows": 3, "dram.latency": 7, "technology": "22nm"}"#,
+            r#"{"mac": {"rows": 3}, "dram": {"latency": 7.0}, "technology": "22nm"}"#,
+            " {\"mac\": {\"rows\": 3},\n\"dram.latency\": 7, \"technology\": \"22nm\"} ",
+            r#"(mac: (rows: 3), dram: (latency: 7), technology: "22nm")"#,
+        ] {
+            let overrides = Overrides::from_text(text).unwrap();
+            assert_eq!(overrides.said(), [("mac.rows", 3), ("dram.latency", 7)], "{text}");
+            assert_eq!(overrides.technology.as_deref(), Some("22nm"), "{text}");
+        }
+        assert_eq!(Overrides::from_json("{}").unwrap(), Overrides::default());
+    }
+
+    #[test]
+    fn mistakes_in_json_are_named() {
+        let nested = "[".repeat(100_000);
+        for (text, message) in [
+            (r#"{"mac.rosw": 3}"#, "unknown hardware parameter `mac.rosw`; did you mean `mac.rows`?"),
+            (r#"{"mac": {"colz": 3}}"#, "unknown hardware parameter `mac.colz`; did you mean `mac.cols`?"),
+            (r#"{"nac": {"cols": 3}}"#, "unknown hardware parameter `nac`"),
+            (r#"{"mac.rows": 3.5}"#, "mac.rows is 3.5, but must be a whole number of elements"),
+            (r#"{"mac.rows": -1}"#, "mac.rows is -1, but must be a whole number of elements"),
+            (r#"{"mac.rows": 4294967296}"#, "mac.rows is 4294967296, but must be a whole number of elements"),
+            (r#"{"mac.rows": "8"}"#, "mac.rows is \"8\", but must be a whole number of elements"),
+            (r#"{"mac.rows": null}"#, "mac.rows is null, but must be a whole number of elements"),
+            (r#"{"mac.rows": 1e999}"#, "number out of range"),
+            (r#"{"mac": 8}"#, "invalid type: integer `8`, expected an object of the parameters in `mac`"),
+            (r#"{"mac.rows": 1, "mac": {"rows": 1}}"#, "mac.rows is given twice"),
+            (r#"{"technology": "a", "technology": "b"}"#, "technology is given twice"),
+            (r#"{"mac.rows": 1} {"mac.rows": 2}"#, "trailing characters at line 1 column 17"),
+            (r#"{"mac.rows": 1"#, "EOF while parsing an object"),
+            ("3", "invalid type: integer `3`, expected an object of hardware parameters"),
+            ("", "EOF while parsing"),
+            (&format!("{{\"mac.rows\": {nested}"), "recursion limit exceeded"),
+        ] {
+            let error = Overrides::from_json(text).unwrap_err().to_string();
+            assert!(error.contains(message), "{text:.40}: {error}");
+        }
+    }
+
+    /// A word of a point goes over the same word of the base; what a default is derived from decides when all is said.
+    #[test]
+    fn overrides_go_over_others() {
+        let base = Overrides::from_json(r#"{"mac.cols": 32, "mac.rows": 4}"#).unwrap();
+        let over = Overrides::from_json(r#"{"mac.cols": 8, "technology": "22nm"}"#).unwrap();
+        let both = over.over(&base);
+        assert_eq!(both.said(), [("mac.rows", 4), ("mac.cols", 8)]);
+        assert_eq!((both.resolve().thr_cols, both.technology.as_deref()), (4, Some("22nm")));
+    }
+
+    #[test]
+    fn what_code_is_made_for_are_rows() {
+        assert!(IN_CODE.iter().all(|key| PARAMETERS.iter().any(|p| p.key == *key && p.in_fingerprint)));
     }
 
     /// Eight columns and 16 lanes: two tiles a word, so 40 channels are 16 + 16 + 8: five tiles, the last of 8 columns;

@@ -3,6 +3,8 @@
 //! Nested loops over the definition in [`qnnsim_compiler::ir`], one accumulator at a time, in 64-bit
 //! integers. It shares no kernel, packing or threshold code with the simulator.
 
+pub mod verify;
+
 use qnnsim_compiler::ir::{Activation, Layer, Network};
 use qnnsim_isa::descriptor::MapShape;
 

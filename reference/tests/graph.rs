@@ -8,8 +8,9 @@ use common::{Model, float, int, ints};
 use proptest::prelude::*;
 use qnnsim_compiler::import::Import;
 use qnnsim_compiler::limits::POOL_PLACE;
-use qnnsim_compiler::ops::Op;
+use qnnsim_compiler::tensor::Precision;
 use qnnsim_reference::evaluate;
+use qnnsim_reference::verify::Verifier;
 
 /// What leads from accumulators to codes.
 #[derive(Debug, Clone)]
@@ -282,23 +283,29 @@ proptest! {
 
     #[test]
     fn maps_are_the_integers_of_tensors(case in case(), pixels in any::<u32>()) {
-        let Some(Import { graph, network, .. }) = import(&case) else { return Ok(()) };
+        let Some(import) = import(&case) else { return Ok(()) };
+        let Import { graph, network, maps: values, .. } = &import;
         let mut noise = Noise(pixels);
         let input = noise.list(case.input.iter().product(), 140.0);
         let input: Vec<f64> = input.iter().map(|&x| f64::from(x)).collect();
         let codes: Vec<i64> = input.iter().map(|&x| network.input.quantizer.quantize(x).0).collect();
-        let maps = evaluate(&network, &codes);
+        let maps = evaluate(network, &codes);
         let tensors = graph.eval(&input).unwrap();
-        // What each layer reads is what the one before it made.
-        let layer = |op: &Op| matches!(op, Op::Conv(_) | Op::MatMul | Op::Gemm(_));
-        let reads = graph.nodes.iter().filter(|node| layer(&node.op)).map(|node| node.inputs[0].unwrap());
-        let names: Vec<_> = reads.chain([graph.output]).map(|id| graph.value(id).name.as_str()).collect();
+        let names: Vec<_> = values.iter().map(|&id| graph.value(id).name.as_str()).collect();
         prop_assert_eq!(names.len(), maps.len());
         for (name, map) in names.iter().zip(&maps) {
             let tensor = &tensors[name];
             prop_assert!(tensor.grid.is_some(), "{} has no grid", name);
             let integers: Vec<i64> = tensor.array.data.iter().map(|&x| x as i64).collect();
             prop_assert_eq!(&integers, &map.values, "{}", name);
+        }
+        // The graph on real values differs in nothing but ties.
+        let machine: Vec<&[i64]> = maps.iter().map(|map| map.values.as_slice()).collect();
+        for precision in [Precision::Single, Precision::Double] {
+            let verifier = Verifier::new(&import, precision);
+            let mut report = verifier.report();
+            verifier.image(0, &input, &machine, &mut report);
+            prop_assert!(report.agrees(), "{:?}: {:?}", precision, report);
         }
         // Codes are what the network says they are, and thresholds lie where they make a difference.
         for (index, layer) in network.layers.iter().enumerate() {

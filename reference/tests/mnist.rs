@@ -97,10 +97,7 @@ fn graph_in_double_precision() {
     let Some(shared) = shared() else { return };
     let pixels = gunzip(&shared.join("mnist/t10k-images-idx3-ubyte.gz"), 16);
     for model in ["tcv_w1a1", "tcv_w8a8"] {
-        let Import { graph, network, .. } = imported(&shared, model);
-        let stages = ["/conv1/Conv", "/conv2/Conv", "/fc1/MatMul", "/out/MatMul"];
-        let inputs = graph.nodes.iter().filter(|node| stages.contains(&node.name.as_str()));
-        let ids: Vec<_> = inputs.map(|node| node.inputs[0].unwrap()).chain([graph.output]).collect();
+        let Import { graph, network, maps: ids, .. } = imported(&shared, model);
         pixels.chunks(PIXELS).take(20).collect::<Vec<_>>().into_par_iter().for_each(|pixels| {
             let codes: Vec<i64> = pixels.iter().map(|&pixel| i64::from(pixel) - 128).collect();
             let reals: Vec<f64> = codes.iter().map(|&code| code as f64).collect();

@@ -7,6 +7,7 @@
 
 use std::sync::LazyLock;
 
+use nalgebra::{DMatrix, DVector};
 use serde::Serialize;
 
 use qnnsim_isa::HardwarePoint;
@@ -140,7 +141,15 @@ static UNITS: [Unit; 14] = [
         count: |_| 1,
         terms: |hw| {
             let rows = hw.mac_rows;
-            terms![1, rows, rows * bits(rows), hw.mac_cols, hw.mac_taps, hw.mac_taps > 32, bits(hw.mac_cols * hw.mac_lanes)]
+            terms![
+                1,
+                rows,
+                rows * bits(rows),
+                hw.mac_cols,
+                hw.mac_taps,
+                hw.mac_taps > 32,
+                bits(hw.mac_cols * hw.mac_lanes)
+            ]
         },
     },
     Unit {
@@ -407,8 +416,8 @@ fn resources(costs: &[[f64; TERMS]; RESOURCES], terms: &[f64; TERMS]) -> [f64; R
 /// Costs of the terms with the least sum of squares of relative errors. A term whose cost would be negative is left out.
 fn least_squares(rows: &[([f64; TERMS], f64)]) -> [f64; TERMS] {
     let mut used: Vec<usize> = (0..TERMS).filter(|&t| rows.iter().any(|(terms, _)| terms[t] != 0.0)).collect();
-    loop {
-        let costs = normal_equations(rows, &used);
+    while !used.is_empty() {
+        let costs = solve(rows, &used);
         let lowest = (0..used.len()).min_by(|&a, &b| costs[a].total_cmp(&costs[b]));
         match lowest {
             Some(at) if costs[at] < 0.0 => used.remove(at),
@@ -419,36 +428,19 @@ fn least_squares(rows: &[([f64; TERMS], f64)]) -> [f64; TERMS] {
             }
         };
     }
+    [0.0; TERMS]
 }
 
-/// The normal equations of some terms, solved by elimination. Terms are brought to one scale, on which a small number is added
-/// to the diagonal, so that terms that say the same share its cost.
-fn normal_equations(rows: &[([f64; TERMS], f64)], used: &[usize]) -> Vec<f64> {
-    let n = used.len();
+/// The costs of some terms, of any sign. Terms are brought to one scale, so that terms that say the same share its cost.
+fn solve(rows: &[([f64; TERMS], f64)], used: &[usize]) -> Vec<f64> {
     let weight = |value: f64| 1.0 / value.max(1.0);
-    let scale: Vec<f64> = used
-        .iter()
-        .map(|&t| rows.iter().map(|(terms, value)| (terms[t] * weight(*value)).powi(2)).sum::<f64>().sqrt())
-        .collect();
-    let mut matrix = vec![vec![0.0; n + 1]; n];
-    for (terms, value) in rows {
-        let term = |i: usize| terms[used[i]] * weight(*value) / scale[i];
-        for i in 0..n {
-            (0..n).for_each(|j| matrix[i][j] += term(i) * term(j));
-            matrix[i][n] += term(i) * value * weight(*value);
-        }
-    }
-    (0..n).for_each(|i| matrix[i][i] += 1e-9);
-    // The matrix is symmetric and positive definite: no pivot is 0.
-    for i in 0..n {
-        let pivot = matrix[i].clone();
-        for (j, row) in matrix.iter_mut().enumerate().filter(|(j, _)| *j != i) {
-            let factor = row[i] / pivot[i];
-            debug_assert!(j != i && factor.is_finite());
-            row.iter_mut().zip(&pivot).for_each(|(value, above)| *value -= factor * above);
-        }
-    }
-    (0..n).map(|i| matrix[i][n] / matrix[i][i] / scale[i]).collect()
+    let mut design = DMatrix::from_fn(rows.len(), used.len(), |row, at| rows[row].0[used[at]] * weight(rows[row].1));
+    let wanted = DVector::from_iterator(rows.len(), rows.iter().map(|(_, value)| value * weight(*value)));
+    let scale: Vec<f64> = design.column_iter().map(|column| column.norm()).collect();
+    design.column_iter_mut().zip(&scale).for_each(|(mut column, scale)| column /= *scale);
+    // Of the singular values, those that are nothing but rounding are taken for 0.
+    let costs = design.svd(true, true).solve(&wanted, 1e-9).expect("both sides of the decomposition are there");
+    costs.iter().zip(&scale).map(|(cost, scale)| cost / scale).collect()
 }
 
 // ---- Memories ----
@@ -491,6 +483,7 @@ pub fn bank(words: u32, width: u32) -> Bank {
         _ => block(2 * width * words.div_ceil(32768)),
     }
 }
+
 // ---- The area of a point ----
 
 /// Area of one unit with all that belongs to it.

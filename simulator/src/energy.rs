@@ -29,6 +29,22 @@ macro_rules! events {
                 $(self.$name += other.$name;)*
             }
         }
+
+        impl Events {
+            /// Names of the counts, in order.
+            pub const NAMES: &'static [&'static str] = &[$(stringify!($name),)*];
+
+            /// The counts, in the order of [`Events::NAMES`].
+            pub fn counts(&self) -> Vec<u64> {
+                vec![$(self.$name,)*]
+            }
+
+            /// Events of these counts, if there are as many as there are names.
+            pub fn from_counts(counts: &[u64]) -> Option<Self> {
+                let &[$($name,)*] = counts else { return None };
+                Some(Events { $($name,)* })
+            }
+        }
     };
 }
 
@@ -81,6 +97,13 @@ events! {
     fetch_dram_bytes,
     /// Instruction words that went through the code queue and a unit's queue.
     instructions,
+}
+
+impl Events {
+    /// Bytes of DRAM beats moved, whatever for.
+    pub fn dram_bytes(&self) -> u64 {
+        self.load_dram_bytes + self.weight_dram_bytes + self.store_dram_bytes + self.fetch_dram_bytes
+    }
 }
 
 /// A coefficient with its unit and its source.
@@ -268,9 +291,11 @@ impl Technology {
                 (low, high) = (high, next);
             }
         }
-        let wide = self.sram.iter().filter(|w| w.width_bits != 64.0).find_map(|w| {
-            Some((self.sram.iter().find(|n| n.width_bits == 64.0 && n.bytes == w.bytes)?, w))
-        });
+        let wide = self
+            .sram
+            .iter()
+            .filter(|w| w.width_bits != 64.0)
+            .find_map(|w| Some((self.sram.iter().find(|n| n.width_bits == 64.0 && n.bytes == w.bytes)?, w)));
         let widest = wide.map_or(64.0, |(_, w)| w.width_bits);
         Place {
             low,

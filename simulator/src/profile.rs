@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use qnnsim_isa::operand::{Memory, ThresholdKind, WeightKind, semaphore_name};
-use qnnsim_isa::{Program, Unit};
+use qnnsim_isa::{HardwarePoint, Program, Unit};
 
 use crate::energy::Events;
 use crate::timing::{Issue, Observer, Stall, Work};
@@ -90,87 +90,113 @@ impl<'a> Profiler<'a> {
         line.steps += 1;
         line.busy += issue.cycles;
     }
+}
 
-    fn events_of(&self, issue: &Issue) -> Events {
-        let hw = &self.program.hardware;
-        let width = u64::from(hw.dram_width);
-        let registers = &issue.registers;
-        let mut e = Events::default();
-        match &issue.work {
-            Work::Sync => {}
-            Work::Fetch { words, beats, .. } => {
-                e.fetch_dram_bytes = beats * width;
-                e.instructions = u64::from(*words);
-            }
-            Work::LoadBurst { step, beats, .. } => match step.memory {
-                Memory::Wgt | Memory::Thr => e.weight_dram_bytes = beats * width,
-                Memory::Act | Memory::Pack => e.load_dram_bytes = beats * width,
-            },
-            Work::LoadWrite(step) => match step.memory {
-                Memory::Wgt => e.weight_writes = step.words,
-                Memory::Thr => e.threshold_writes = step.words,
-                Memory::Act => e.load_act_writes = step.words,
-                Memory::Pack => {
-                    e.load_act_writes = step.words;
-                    e.packed_bytes = step.words * u64::from(hw.mac_lanes / 8);
-                }
-            },
-            Work::Mac(step) => {
-                let (shape, _, _) = registers.mac();
-                let planes = step.cycles / u64::from(step.k);
-                let mut rows = 0;
-                let mut last = None;
-                registers.mac_reads(hw, step, |row, k, place| {
-                    e.mac_act_reads += if place.is_some() { planes } else { 0 };
-                    if k == 0 && last != Some(row) {
-                        rows += 1;
-                        last = Some(row);
-                    }
-                });
-                let columns = u64::from(step.columns);
-                e.element_cycles = rows * columns * step.cycles;
-                e.row_sum_cycles = if shape.kind == WeightKind::Bipolar { rows * step.cycles } else { 0 };
-                e.weight_reads = columns * step.cycles;
-                let sums = if shape.kind == WeightKind::Bipolar { 1 } else { 0 };
-                e.accumulator_writes = rows * (columns + sums) * if shape.add { 2 } else { 1 };
-            }
-            Work::Drain(step) => {
-                let (mode, _, _) = registers.thr();
-                let mut rows = 0;
-                registers.thr_places(hw, step, |_, _, _| rows += 1);
-                let elements = rows * u64::from(step.columns);
-                let bits = elements * u64::from(mode.bits);
-                e.accumulator_reads = elements + if mode.bipolar { rows } else { 0 };
-                e.threshold_reads = u64::from(step.columns) * u64::from(registers.threshold_entries());
-                match mode.kind {
-                    ThresholdKind::Raw => {}
-                    // One bit is a comparison; more are a division.
-                    ThresholdKind::Linear if mode.bits == 1 => e.comparisons = bits,
-                    ThresholdKind::Linear => e.divided_bits = bits,
-                    // Every threshold passes every element.
-                    ThresholdKind::Table => e.comparisons = elements * u64::from(registers.threshold_entries()),
-                }
-                e.bipolar_values = if mode.bipolar { elements } else { 0 };
-                e.pool_bits = if mode.pool == [1, 1] { 0 } else { bits };
-                e.word_buffer_bits = bits;
-            }
-            Work::ThrWrite(step) => {
-                let (mode, _, _) = registers.thr();
-                let mut rows = 0;
-                registers.thr_places(hw, step, |_, _, _| rows += 1);
-                e.thr_act_writes = rows * u64::from(mode.bits) * u64::from(step.words);
-            }
-            Work::StoreRead(step) => e.store_act_reads = u64::from(step.words),
-            Work::StoreBurst { beats, .. } => e.store_dram_bytes = beats * width,
+/// What an issue costs.
+fn events_of(hw: &HardwarePoint, issue: &Issue) -> Events {
+    let width = u64::from(hw.dram_width);
+    let registers = &issue.registers;
+    let mut e = Events::default();
+    match &issue.work {
+        Work::Sync => {}
+        Work::Fetch { words, beats, .. } => {
+            e.fetch_dram_bytes = beats * width;
+            e.instructions = u64::from(*words);
         }
-        e
+        Work::LoadBurst { step, beats, .. } => match step.memory {
+            Memory::Wgt | Memory::Thr => e.weight_dram_bytes = beats * width,
+            Memory::Act | Memory::Pack => e.load_dram_bytes = beats * width,
+        },
+        Work::LoadWrite(step) => match step.memory {
+            Memory::Wgt => e.weight_writes = step.words,
+            Memory::Thr => e.threshold_writes = step.words,
+            Memory::Act => e.load_act_writes = step.words,
+            Memory::Pack => {
+                e.load_act_writes = step.words;
+                e.packed_bytes = step.words * u64::from(hw.mac_lanes / 8);
+            }
+        },
+        Work::Mac(step) => {
+            let (shape, _, _) = registers.mac();
+            let planes = step.cycles / u64::from(step.k);
+            let mut rows = 0;
+            let mut last = None;
+            registers.mac_reads(hw, step, |row, k, place| {
+                e.mac_act_reads += if place.is_some() { planes } else { 0 };
+                if k == 0 && last != Some(row) {
+                    rows += 1;
+                    last = Some(row);
+                }
+            });
+            let columns = u64::from(step.columns);
+            e.element_cycles = rows * columns * step.cycles;
+            e.row_sum_cycles = if shape.kind == WeightKind::Bipolar { rows * step.cycles } else { 0 };
+            e.weight_reads = columns * step.cycles;
+            let sums = if shape.kind == WeightKind::Bipolar { 1 } else { 0 };
+            e.accumulator_writes = rows * (columns + sums) * if shape.add { 2 } else { 1 };
+        }
+        Work::Drain(step) => {
+            let (mode, _, _) = registers.thr();
+            let mut rows = 0;
+            registers.thr_places(hw, step, |_, _, _| rows += 1);
+            let elements = rows * u64::from(step.columns);
+            let bits = elements * u64::from(mode.bits);
+            e.accumulator_reads = elements + if mode.bipolar { rows } else { 0 };
+            e.threshold_reads = u64::from(step.columns) * u64::from(registers.threshold_entries());
+            match mode.kind {
+                ThresholdKind::Raw => {}
+                // One bit is a comparison; more are a division.
+                ThresholdKind::Linear if mode.bits == 1 => e.comparisons = bits,
+                ThresholdKind::Linear => e.divided_bits = bits,
+                // Every threshold passes every element.
+                ThresholdKind::Table => e.comparisons = elements * u64::from(registers.threshold_entries()),
+            }
+            e.bipolar_values = if mode.bipolar { elements } else { 0 };
+            e.pool_bits = if mode.pool == [1, 1] { 0 } else { bits };
+            e.word_buffer_bits = bits;
+        }
+        Work::ThrWrite(step) => {
+            let (mode, _, _) = registers.thr();
+            let mut rows = 0;
+            registers.thr_places(hw, step, |_, _, _| rows += 1);
+            e.thr_act_writes = rows * u64::from(mode.bits) * u64::from(step.words);
+        }
+        Work::StoreRead(step) => e.store_act_reads = u64::from(step.words),
+        Work::StoreBurst { beats, .. } => e.store_dram_bytes = beats * width,
+    }
+    e
+}
+
+/// Counts the events of an image and nothing else.
+#[derive(Debug)]
+pub struct Counter<'a> {
+    hw: &'a HardwarePoint,
+    /// So far.
+    pub events: Events,
+}
+
+impl<'a> Counter<'a> {
+    /// Listens to an image on this hardware point.
+    pub fn new(hw: &'a HardwarePoint) -> Self {
+        Counter { hw, events: Events::default() }
+    }
+}
+
+impl Observer for Counter<'_> {
+    fn issue(&mut self, issue: &Issue) -> Result<(), Fault> {
+        self.events += events_of(self.hw, issue);
+        Ok(())
+    }
+
+    fn configure(&mut self, _: u64, _: Unit, _: u32) {
+        self.events.configurations += 1;
     }
 }
 
 impl Observer for Profiler<'_> {
     fn issue(&mut self, issue: &Issue) -> Result<(), Fault> {
         let layer = self.layer(issue.word);
-        let events = self.events_of(issue);
+        let events = events_of(&self.program.hardware, issue);
         let slot = layer.unwrap_or(self.profile.last_write.len());
         self.profile.events[slot] += events;
         match &issue.work {

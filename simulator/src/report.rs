@@ -6,6 +6,7 @@ use std::collections::BTreeMap;
 
 use qnnsim_isa::Unit;
 use qnnsim_isa::hardware::{HardwarePoint, PARAMETERS, THRESHOLD_ENTRY_BITS};
+use qnnsim_isa::program::LayerInfo;
 use serde::Serialize;
 
 use crate::area::{Area, area};
@@ -15,7 +16,7 @@ use crate::timing::Start;
 use crate::{Simulation, values};
 
 /// A pair of figures for the cold and the warm image.
-#[derive(Debug, Clone, Copy, PartialEq, Default, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize)]
 pub struct ColdWarm<T> {
     /// Nothing resident, code queue empty.
     pub cold: T,
@@ -38,6 +39,12 @@ pub struct LayerReport {
     pub share: f64,
     /// Multiply-accumulates.
     pub products: u64,
+    /// Useful lane operations: products x bits of an activation x bits of a weight.
+    pub lane_operations: u64,
+    /// Bytes of the DRAM beats that the layer's instructions move in the warm image; `fetch` has those of the code.
+    pub dram_bytes: u64,
+    /// The same in the cold image.
+    pub dram_bytes_cold: u64,
     /// Useful lane operations / (rows x cols x lanes x cycles), 0 to 1.
     pub utilization: f64,
     /// Energy of the warm image.
@@ -115,6 +122,65 @@ pub struct Report {
     pub notes: Vec<String>,
 }
 
+/// What both images of a program take: cycles and counted events. All times and energies follow from it with a technology and a clock.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Cost {
+    /// Cycles of an image.
+    pub cycles: ColdWarm<u64>,
+    /// All events of an image.
+    pub events: ColdWarm<Events>,
+}
+
+/// The totals of a report. Each is monotone in cycles and events, but for power, a quotient.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Totals {
+    /// See [`Report::cycles`].
+    pub cycles: ColdWarm<u64>,
+    /// See [`Report::energy_pj`].
+    pub energy_pj: ColdWarm<f64>,
+    /// See [`Report::latency_us`].
+    pub latency_us: ColdWarm<f64>,
+    /// See [`Report::power_mw`].
+    pub power_mw: ColdWarm<f64>,
+    /// See [`Report::images_per_s`].
+    pub images_per_s: f64,
+    /// See [`Report::leakage_pj`].
+    pub leakage_pj: ColdWarm<f64>,
+    /// The rest of the energy, by unit and memory.
+    pub dynamic: ColdWarm<Energy>,
+}
+
+impl Cost {
+    /// With a technology, brought to the program's hardware point, at a clock.
+    pub fn totals(&self, model: &Model, clock_mhz: u32) -> Totals {
+        let Cost { cycles, events } = self;
+        let us = |cycles: u64| cycles as f64 / f64::from(clock_mhz);
+        let dynamic = ColdWarm { cold: model.energy(&events.cold), warm: model.energy(&events.warm) };
+        let leakage_pj =
+            ColdWarm { cold: model.leakage_pj(cycles.cold, clock_mhz), warm: model.leakage_pj(cycles.warm, clock_mhz) };
+        let energy_pj =
+            ColdWarm { cold: dynamic.cold.total() + leakage_pj.cold, warm: dynamic.warm.total() + leakage_pj.warm };
+        let latency_us = ColdWarm { cold: us(cycles.cold), warm: us(cycles.warm) };
+        // pJ / us = uW.
+        let power_mw =
+            ColdWarm { cold: energy_pj.cold / latency_us.cold * 1e-3, warm: energy_pj.warm / latency_us.warm * 1e-3 };
+        let images_per_s = f64::from(clock_mhz) * 1e6 / cycles.warm as f64;
+        Totals { cycles: *cycles, energy_pj, latency_us, power_mw, images_per_s, leakage_pj, dynamic }
+    }
+}
+
+/// Operations of one-bit lanes that a layer's products take: useful / (lanes of the array x cycles) is the utilization.
+fn useful_operations(layer: &LayerInfo) -> u64 {
+    layer.products.saturating_mul(u64::from(layer.precision[0]) * u64::from(layer.precision[1]))
+}
+
+/// Useful lane operations of these layers / (rows x cols x lanes x cycles), 0 to 1.
+pub fn utilization(hw: &HardwarePoint, layers: &[LayerInfo], cycles: u64) -> f64 {
+    let elements = u64::from(hw.mac_rows) * u64::from(hw.mac_cols) * u64::from(hw.mac_lanes);
+    let useful: f64 = layers.iter().map(|layer| useful_operations(layer) as f64).sum();
+    if cycles == 0 { 0.0 } else { useful / (elements as f64 * cycles as f64) }
+}
+
 /// Spans of the rows `fetch`, the layers, `tail`: they add up to the image.
 fn spans(profile: &Profile, cycles: u64) -> Vec<u64> {
     let mut spans = vec![profile.first_decode.unwrap_or(0)];
@@ -140,6 +206,20 @@ pub fn hardware_values(hw: &HardwarePoint, technology: &str, clock_mhz: u32) -> 
 }
 
 impl Simulation {
+    /// What both images take.
+    pub fn cost(&self) -> Cost {
+        let events = |start| {
+            let mut all = Events::default();
+            self.profile(start).events.iter().for_each(|&e| all += e);
+            all
+        };
+        let cycles = |start| self.timing(start).cycles;
+        Cost {
+            cycles: ColdWarm { cold: cycles(Start::Cold), warm: cycles(Start::Warm) },
+            events: ColdWarm { cold: events(Start::Cold), warm: events(Start::Warm) },
+        }
+    }
+
     /// What the program costs with a technology at a clock.
     pub fn report(&self, technology: &Technology, clock_mhz: u32) -> Report {
         let program = self.program();
@@ -147,58 +227,51 @@ impl Simulation {
         let model = Model::new(technology, hw);
         let both = [Start::Cold, Start::Warm].map(|start| {
             let (profile, cycles) = (self.profile(start), self.timing(start).cycles);
-            let mut all = Events::default();
-            profile.events.iter().for_each(|&e| all += e);
-            let leakage = model.leakage_pj(cycles, clock_mhz);
-            (profile, cycles, spans(profile, cycles), all, model.energy(&all), leakage)
+            (profile, spans(profile, cycles))
         });
         let [cold, warm] = &both;
-        let pair = |f: fn(&Energy) -> f64| ColdWarm { cold: f(&cold.4), warm: f(&warm.4) };
-        let energy_pj = ColdWarm { cold: cold.4.total() + cold.5, warm: warm.4.total() + warm.5 };
-        let cycles = ColdWarm { cold: cold.1, warm: warm.1 };
-        let us = |cycles: u64| cycles as f64 / f64::from(clock_mhz);
-        let latency_us = ColdWarm { cold: us(cold.1), warm: us(warm.1) };
-        // pJ / us = uW.
-        let power_mw =
-            ColdWarm { cold: energy_pj.cold / latency_us.cold * 1e-3, warm: energy_pj.warm / latency_us.warm * 1e-3 };
+        let cost = self.cost();
+        let totals = cost.totals(&model, clock_mhz);
+        let Totals { cycles, energy_pj, latency_us, power_mw, images_per_s, leakage_pj, dynamic } = totals;
+        let pair = |f: fn(&Energy) -> f64| ColdWarm { cold: f(&dynamic.cold), warm: f(&dynamic.warm) };
 
         let layers = program.layers.len();
         let row = |i: usize| {
             // Row 0 is fetch with the front end's events, the last row is tail, which has none of its own.
             let layer = i.checked_sub(1).filter(|&l| l < layers);
-            let row_energy = |(profile, _, spans, ..): &(&Profile, u64, Vec<u64>, Events, Energy, f64)| {
-                let events = match layer {
-                    Some(l) => profile.events[l],
-                    None if i == 0 => profile.events[layers],
-                    None => Events::default(),
-                };
-                model.energy(&events).total() + model.leakage_pj(spans[i], clock_mhz)
+            let events = |profile: &Profile| match layer {
+                Some(l) => profile.events[l],
+                None if i == 0 => profile.events[layers],
+                None => Events::default(),
             };
+            let (events_cold, events_warm) = (events(cold.0), events(warm.0));
+            let row_energy =
+                |events: &Events, span: u64| model.energy(events).total() + model.leakage_pj(span, clock_mhz);
             let info = layer.map(|l| &program.layers[l]);
             let name = info.map_or(if i == 0 { "fetch" } else { "tail" }, |l| &l.name);
-            let elements = u64::from(hw.mac_rows) * u64::from(hw.mac_cols) * u64::from(hw.mac_lanes);
-            let useful =
-                info.map_or(0.0, |l| l.products as f64 * f64::from(l.precision[0]) * f64::from(l.precision[1]));
-            let span = warm.2[i];
+            let span = warm.1[i];
             LayerReport {
                 name: name.to_owned(),
                 summary: info.map_or(String::new(), |l| l.summary.clone()),
                 cycles: span,
-                cycles_cold: cold.2[i],
-                share: span as f64 / warm.1 as f64,
+                cycles_cold: cold.1[i],
+                share: span as f64 / cycles.warm as f64,
                 products: info.map_or(0, |l| l.products),
-                utilization: if span == 0 { 0.0 } else { useful / (elements as f64 * span as f64) },
-                energy_pj: row_energy(warm),
-                energy_pj_cold: row_energy(cold),
+                lane_operations: info.map_or(0, useful_operations),
+                dram_bytes: events_warm.dram_bytes(),
+                dram_bytes_cold: events_cold.dram_bytes(),
+                utilization: info.map_or(0.0, |l| utilization(hw, std::slice::from_ref(l), span)),
+                energy_pj: row_energy(&events_warm, span),
+                energy_pj_cold: row_energy(&events_cold, cold.1[i]),
                 stalls: layer.map_or_else(BTreeMap::new, |l| warm.0.stalls[l].clone()),
             }
         };
 
         let unit_energy = |unit: Unit| match unit {
-            Unit::Load => warm.4.load,
-            Unit::Mac => warm.4.mac,
-            Unit::Thr => warm.4.thr,
-            Unit::Store => warm.4.store,
+            Unit::Load => dynamic.warm.load,
+            Unit::Mac => dynamic.warm.mac,
+            Unit::Thr => dynamic.warm.thr,
+            Unit::Store => dynamic.warm.store,
         };
         let mut units: Vec<UnitReport> = Unit::ALL
             .into_iter()
@@ -221,8 +294,8 @@ impl Simulation {
             name: "pool".into(),
             busy: pool_busy,
             stalls: BTreeMap::new(),
-            idle: warm.1 - pool_busy,
-            energy_pj: warm.4.pool,
+            idle: cycles.warm - pool_busy,
+            energy_pj: dynamic.warm.pool,
         };
         units.insert(3, pool);
         let front_end = self.timing(Start::Warm).front_end;
@@ -232,7 +305,7 @@ impl Simulation {
             busy: front_end.busy,
             stalls: stalls.into_iter().filter(|s| s.1 > 0).map(|(name, n)| (name.into(), n)).collect(),
             idle: front_end.idle,
-            energy_pj: warm.4.front_end,
+            energy_pj: dynamic.warm.front_end,
         });
 
         Report {
@@ -244,12 +317,12 @@ impl Simulation {
             energy_pj_resident_weights: pair(|e| e.resident_weights),
             latency_us,
             power_mw,
-            images_per_s: f64::from(clock_mhz) * 1e6 / warm.1 as f64,
+            images_per_s,
             layers: (0..layers + 2).map(row).collect(),
             units,
-            memories: self.memories(&warm.3, &warm.4),
+            memories: self.memories(&cost.events.warm, &dynamic.warm),
             area: area(technology, hw),
-            leakage_pj: ColdWarm { cold: cold.5, warm: warm.5 },
+            leakage_pj,
             notes: model.notes,
         }
     }

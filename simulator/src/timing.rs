@@ -176,6 +176,25 @@ pub trait Observer {
     fn decode(&mut self, cycle: u64, word: u32) {
         let _ = (cycle, word);
     }
+
+    /// Cycles in which no stage changes its state have passed; told after the stalls in them. The image's last cycle,
+    /// in which it ends, is not told.
+    fn elapse(&mut self, front_end: FrontEnd, from: u64, cycles: u64) {
+        let _ = (front_end, from, cycles);
+    }
+}
+
+/// What the front end does in a cycle.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum FrontEnd {
+    /// A word leaves the code queue.
+    Decode,
+    /// The word at the head finds this unit's queue full.
+    Queue(Unit),
+    /// HALT waits for the units and the refill.
+    Halt,
+    /// The code queue is empty.
+    Idle,
 }
 
 /// Listens to nothing.
@@ -994,12 +1013,19 @@ impl<'a> Engine<'a> {
         let Some(&Reverse(until)) = self.wake.peek() else { return };
         let cycles = until - now;
         let front_end = match self.halted {
-            _ if self.decodes => &mut self.front_end.busy,
-            Some(_) => &mut self.front_end.halt,
-            None if self.decoded < self.arrived => &mut self.front_end.queue,
-            None => &mut self.front_end.idle,
+            _ if self.decodes => FrontEnd::Decode,
+            Some(_) => FrontEnd::Halt,
+            None => match self.head() {
+                Some(unit) => FrontEnd::Queue(unit),
+                None => FrontEnd::Idle,
+            },
         };
-        *front_end += cycles;
+        *match front_end {
+            FrontEnd::Decode => &mut self.front_end.busy,
+            FrontEnd::Queue(_) => &mut self.front_end.queue,
+            FrontEnd::Halt => &mut self.front_end.halt,
+            FrontEnd::Idle => &mut self.front_end.idle,
+        } += cycles;
         for unit in Unit::ALL {
             let lane = &self.lanes[unit as usize];
             if lane.free > now {
@@ -1020,6 +1046,19 @@ impl<'a> Engine<'a> {
                 None => stalls.push((reason, cycles)),
             }
             observer.stall(unit, word, reason, now, cycles);
+        }
+        observer.elapse(front_end, now, cycles);
+    }
+
+    /// The unit that the word at the head of the code queue goes to.
+    fn head(&self) -> Option<Unit> {
+        if self.decoded == self.arrived {
+            return None;
+        }
+        match self.code[self.start as usize].words[self.decoded] {
+            Ok((_, Action::Configure(unit) | Action::Sync(unit, _) | Action::Work(unit, _))) => Some(unit),
+            // Always decodable, so only a trap that is on its way keeps it.
+            Ok((_, Action::Halt)) | Err(_) => None,
         }
     }
 

@@ -82,7 +82,15 @@ fn beyond_the_grid_is_told() {
 #[test]
 fn area_grows_with_the_machine() {
     let base = of(&["thr.cols=8"]);
-    for more in ["mac.rows=32", "mac.cols=32", "mac.lanes=128", "load.width=8", "load.buffers=16", "acc.banks=4", "queue.depth=64"] {
+    for more in [
+        "mac.rows=32",
+        "mac.cols=32",
+        "mac.lanes=128",
+        "load.width=8",
+        "load.buffers=16",
+        "acc.banks=4",
+        "queue.depth=64",
+    ] {
         let larger = of(&["thr.cols=8", more]);
         assert!(larger.lut > base.lut && larger.mm2 > base.mm2, "{more}: {} {}", larger.lut, base.lut);
     }

@@ -1,13 +1,20 @@
-//! The path from a model to its results, stage by stage, on TCV_W1A1 and the default hardware point.
+//! The path from a model to its results, stage by stage, on TCV_W1A1 and the default hardware point; and points of a sweep.
 
+use std::collections::{BTreeMap, HashMap};
+use std::convert::Infallible;
 use std::fs;
 use std::hint::black_box;
 
 use criterion::{BatchSize, Criterion, SamplingMode, Throughput, criterion_group, criterion_main};
 use qnnsim_assembler::{assemble, disassemble};
 use qnnsim_compiler::import::import;
+use qnnsim_explore::evaluate::{Outcome, Source};
+use qnnsim_explore::pareto::Objectives;
+use qnnsim_explore::space::Space;
+use qnnsim_explore::sweep::{Shard, Sweep, Watch};
+use qnnsim_isa::hardware::Overrides;
 use qnnsim_isa::{HardwarePoint, Program};
-use qnnsim_simulator::{Simulation, Start, timing};
+use qnnsim_simulator::{Simulation, Start, Technology, timing};
 use qnnsim_tests::{compile, digits, programs, tcv_options};
 use rayon::prelude::*;
 
@@ -85,5 +92,59 @@ fn images(c: &mut Criterion) {
     group.finish();
 }
 
-criterion_group!(benches, compiler, assembler, loading, images);
+/// A sweep that starts from nothing and tells nobody.
+struct Alone;
+
+impl Watch for Alone {
+    type Error = Infallible;
+
+    fn simulated(&self, _: usize, _: &Outcome) -> Result<(), Infallible> {
+        Ok(())
+    }
+}
+
+/// What a design point takes without values, and the space of `programs/sweep.ron`, with and without the filter.
+fn exploration(c: &mut Criterion) {
+    let sources: Vec<Source> = ["tcv_w1a1", "tcv_w8a8"]
+        .into_iter()
+        .map(|name| {
+            let model = fs::read(programs().join(format!("{name}.onnx"))).expect("the model");
+            Source::model(name.into(), import(&model, &tcv_options()).expect("a supported model").network)
+        })
+        .collect();
+    let mut group = c.benchmark_group("explore");
+    group.sample_size(20);
+    for source in &sources {
+        for array in [[4, 4, 32], [16, 16, 64]] {
+            let [mac_rows, mac_cols, mac_lanes] = array;
+            let hw =
+                HardwarePoint { mac_rows, mac_cols, mac_lanes, thr_cols: mac_cols / 2, ..HardwarePoint::default() };
+            let hw = hw.timing_point();
+            group.bench_function(format!("{} on {}", source.name, hw.short_name()), |b| {
+                b.iter(|| source.evaluate(black_box(&hw)));
+            });
+        }
+    }
+
+    let space = fs::read_to_string(programs().join("sweep.ron")).expect("the space");
+    let space = Space::from_ron(&space).expect("a legal space");
+    let points = space.points(&[Overrides::default()]).expect("points");
+    let technologies = BTreeMap::from([("45nm".to_owned(), Technology::builtin("45nm").expect("it is there"))]);
+    let objectives = ["energy_pj", "cycles", "lut"].map(String::from);
+    let objectives = Objectives::new(&objectives).expect("columns of the table");
+    let pool = rayon::ThreadPoolBuilder::new().num_threads(2).build().expect("two threads");
+    group.sample_size(10).sampling_mode(SamplingMode::Flat);
+    group.throughput(Throughput::Elements(points.len() as u64));
+    for (name, filter) in [("sweep.ron, filtered", true), ("sweep.ron, exhaustive", false)] {
+        group.bench_function(name, |b| {
+            b.iter(|| {
+                let sweep = Sweep::new(&sources[..1], &technologies, &points);
+                pool.install(|| sweep.run(&objectives, Shard::WHOLE, filter, &HashMap::new(), &Alone))
+            });
+        });
+    }
+    group.finish();
+}
+
+criterion_group!(benches, compiler, assembler, loading, images, exploration);
 criterion_main!(benches);

@@ -50,6 +50,16 @@ fn accuracy(outputs: &[i32], labels: &[u8]) -> f64 {
     right.count() as f64 / labels.len() as f64
 }
 
+/// Runs images on a point; every integer is the golden one. Gives the integers.
+fn check(model: &str, settings: &[&str], images: &[u8], golden: &[i32]) -> Vec<i32> {
+    let simulation = simulate(&compile(&programs().join(format!("{model}.onnx")), &point(settings)));
+    let outputs = outputs(&simulation, images);
+    assert_eq!(outputs.len(), images.len() / IMAGE * 10);
+    let wrong = outputs.iter().zip(golden).filter(|(a, b)| a != b).count();
+    assert_eq!(wrong, 0, "elements of {model} that differ on {settings:?}");
+    outputs
+}
+
 #[test]
 fn all_test_images_give_the_golden_integers_on_many_points() {
     let Some(shared) = shared() else { return };
@@ -63,13 +73,29 @@ fn all_test_images_give_the_golden_integers_on_many_points() {
         &["mac.rows=7", "mac.cols=130", "mac.lanes=64", "queue.depth=1", "dram.latency=300", "mac.taps=4"],
     ];
     for settings in points {
-        let simulation = simulate(&compile(&programs().join("tcv_w1a1.onnx"), &point(settings)));
-        let outputs = outputs(&simulation, &images);
-        assert_eq!(outputs.len(), 100_000);
-        let wrong = outputs.iter().zip(&golden).filter(|(a, b)| a != b).count();
-        assert_eq!(wrong, 0, "elements that differ on {settings:?}");
+        let outputs = check("tcv_w1a1", settings, &images, &golden);
         // 98.33 % is the trained model's accuracy.
         assert_eq!(accuracy(&outputs, &labels(&shared)), 0.9833, "{settings:?}");
+    }
+}
+
+#[test]
+fn eight_bits_give_the_golden_integers_too() {
+    let Some(shared) = shared() else { return };
+    let (images, golden) = (mnist(&shared), golden(&shared, "tcv_w8a8"));
+    let outputs = check("tcv_w8a8", &[], &images, &golden);
+    // 99.24 % is the trained model's accuracy.
+    assert_eq!(accuracy(&outputs, &labels(&shared)), 0.9924);
+    // 64 times the work of one bit, so fewer images elsewhere, and two on one element, where one is 63 million cycles.
+    let points: [(&[&str], usize); 5] = [
+        (&["mac.rows=1", "mac.cols=1", "mac.lanes=8", "act.words=32768", "wgt.words=262144"], 2),
+        (&["mac.rows=3", "mac.cols=5", "mac.lanes=24", "act.words=4096", "wgt.words=32768"], 50),
+        (&["mac.rows=4", "mac.cols=4", "mac.lanes=32", "act.words=2048", "wgt.words=16384"], 50),
+        (&["mac.rows=32", "mac.cols=32", "mac.lanes=64"], 200),
+        (&["mac.rows=7", "mac.cols=130", "mac.lanes=64", "queue.depth=1", "dram.latency=300", "mac.taps=4"], 200),
+    ];
+    for (settings, count) in points {
+        check("tcv_w8a8", settings, &images[..count * IMAGE], &golden);
     }
 }
 
@@ -94,22 +120,18 @@ proptest! {
 }
 
 #[test]
-fn w8a8_gives_the_golden_integers() {
-    let Some(shared) = shared() else { return };
-    let (images, golden) = (mnist(&shared), golden(&shared, "tcv_w8a8"));
-    let simulation = simulate(&compile(&shared.join("models/tcv_w8a8.onnx"), &point(&[])));
-    let count = 500;
-    assert_eq!(outputs(&simulation, &images[..count * IMAGE]), golden[..10 * count]);
-}
-
-#[test]
-fn the_program_in_the_repository_is_what_the_compiler_makes() {
-    let mut program = compile(&programs().join("tcv_w1a1.onnx"), &HardwarePoint::default());
-    let stored = std::fs::read(programs().join("tcv_w1a1.bin")).expect("programs/tcv_w1a1.bin");
-    // Pixels go into DRAM as they are.
-    program.sample = Some(digits()[7].clone());
-    let help = "compile programs/tcv_w1a1.onnx -o programs/tcv_w1a1.bin --pixel-offset -128 --sample programs/digits/digit_7.png";
-    assert!(program.to_bytes() == stored, "out of date; run qnnsim {help}");
+fn the_programs_in_the_repository_are_what_the_compiler_makes() {
+    for model in ["tcv_w1a1", "tcv_w8a8"] {
+        let mut program = compile(&programs().join(format!("{model}.onnx")), &HardwarePoint::default());
+        let stored = std::fs::read(programs().join(format!("{model}.bin"))).expect("the program file");
+        // Pixels go into DRAM as they are.
+        program.sample = Some(digits()[7].clone());
+        let help = "--pixel-offset -128 --sample programs/digits/digit_7.png";
+        assert!(
+            program.to_bytes() == stored,
+            "out of date; run qnnsim compile programs/{model}.onnx -o programs/{model}.bin {help}"
+        );
+    }
 }
 
 #[test]
@@ -134,6 +156,23 @@ fn the_same_program_always_costs_the_same() {
     let technology = Technology::builtin("45nm").expect("comes with the simulator");
     let [a, b] = [(); 2].map(|()| simulate(&program).report(&technology, 200));
     assert_eq!(a, b);
+}
+
+#[test]
+fn layers_tell_their_work_and_their_dram_traffic() {
+    let program = compile(&programs().join("tcv_w1a1.onnx"), &HardwarePoint::default());
+    let report = simulate(&program).report(&Technology::builtin("45nm").expect("comes with the simulator"), 200);
+    let layer = |name: &str| report.layers.iter().find(|l| l.name == name).expect("a layer");
+    // 28 x 28 x 64 x 9 products of 8 bits and 1, and 14 x 14 x 64 x 576 of 1 and 1.
+    assert_eq!(layer("conv1").lane_operations, 28 * 28 * 64 * 9 * 8);
+    assert_eq!(layer("conv2").lane_operations, 14 * 14 * 64 * 576);
+    // A row of 28 bytes begins at a multiple of 4 and touches 4 beats of 8 bytes, wherever that is.
+    assert_eq!(layer("conv1").dram_bytes, 28 * 32);
+    assert_eq!(layer("conv2").dram_bytes, 0, "its weights are resident");
+    // 64 channels x 9 taps of one word of 8 bytes, and thresholds besides.
+    assert!(layer("conv2").dram_bytes_cold >= 64 * 9 * 8);
+    // The code is fetched for no layer: 16 bytes a word, of a stream that ends with the warm entry's first words.
+    assert!(report.layers[0].dram_bytes > 0 && report.layers[0].lane_operations == 0);
 }
 
 #[test]

@@ -1,64 +1,154 @@
 //! `qnnsim compile`: trained network to program file.
 
-use std::path::Path;
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
 
-use qnnsim_compiler::diagnostic::Diagnostic;
-use qnnsim_compiler::import::{ImportOptions, import};
+use qnnsim_compiler::backend::plan::Plan;
+use qnnsim_compiler::exactness::{self, LayerExactness};
+use qnnsim_compiler::import::Import;
 use qnnsim_compiler::lower_to;
+use qnnsim_explore::subject::Refusal;
+use qnnsim_isa::Program;
 use qnnsim_isa::descriptor::InputDescriptor;
+use qnnsim_simulator::report::ColdWarm;
+use serde::Serialize;
+use serde_json::Value;
 
-use super::{choose, point, summary};
-use crate::args::{CompileArgs, Stage};
+use super::{choose, overrides, point, point_values, print_report, refuse, summary};
+use crate::args::{CompileArgs, ReportFormat, Stage};
 use crate::failure::{Failure, print, warn};
-use crate::files::{self, INPUT_BYTES_MAX};
 use crate::images::{Encoder, Images};
+use crate::source::read_model;
+use crate::{files, points, render};
+
+/// The JSON object: what was compiled.
+#[derive(Debug, Serialize)]
+struct Json {
+    name: String,
+    /// Instruction words of each stream.
+    code_words: ColdWarm<usize>,
+    /// Weights and thresholds.
+    data_bytes: u64,
+    /// Words (entries) in use of each bank, and what there are.
+    activation_words: Words,
+    weight_words: Words,
+    threshold_entries: Words,
+    /// The program file; null if none was asked for.
+    output: Option<String>,
+    hw: BTreeMap<String, Value>,
+}
+
+/// Words of each bank of a memory.
+#[derive(Debug, Serialize)]
+struct Words {
+    used: u64,
+    of: u32,
+}
+
+impl Json {
+    fn new(plan: &Plan, program: &Program, output: Option<&Path>) -> Self {
+        let hw = &program.hardware;
+        let [activations, weights, thresholds] = plan.used;
+        Json {
+            name: program.name.clone(),
+            code_words: ColdWarm { cold: program.cold.words.len(), warm: program.warm.words.len() },
+            data_bytes: program.data.iter().map(|segment| segment.bytes.len() as u64).sum(),
+            activation_words: Words { used: activations, of: hw.act_words },
+            weight_words: Words { used: weights, of: hw.wgt_words },
+            threshold_entries: Words { used: thresholds, of: hw.thr_words },
+            output: output.map(|path| path.display().to_string()),
+            hw: point_values(hw),
+        }
+    }
+}
+
+/// What stands for the number of a point in the name of its program file.
+const INDEX: &str = "{index}";
 
 /// Compiles a network.
 ///
 /// # Errors
 /// Something given is wrong, or the network cannot be compiled for the hardware point.
 pub fn run(args: &CompileArgs) -> Result<(), Failure> {
-    let (point, _) = point(&args.point)?;
-    let model = files::read(&args.model, INPUT_BYTES_MAX)?;
-    let refuse = |all: Vec<Diagnostic>| {
-        Failure::all(all.iter().map(|diagnostic| format!("`{}`: {diagnostic}", args.model.display())))
-    };
-    let options = ImportOptions {
-        unsigned_1bit_relu: args.unsigned_1bit_relu,
-        pixel_scale: args.pixel_scale,
-        pixel_offset: args.pixel_offset,
-        classes: args.classes.clone(),
-    };
-    let mut imported = import(&model, &options).map_err(refuse)?;
-    // Exporters call every graph alike; a user knows a model by its file.
-    if let Some(stem) = args.model.file_stem() {
-        imported.network.name = stem.to_string_lossy().into_owned();
+    if let Some(points) = points::stream(args.stream.points.as_deref(), args.point.hw.as_deref(), args.format)? {
+        return run_points(args, points);
     }
-    imported.warnings.iter().for_each(warn);
+    let (point, _) = point(&args.point)?;
+    let imported = read_model(&args.model, &args.import)?;
     // A stage before the hardware point can be seen even if the point has no room.
     match args.emit {
         Some(Stage::Graph) => print(&imported.graph.to_string())?,
         Some(Stage::Ir) => print(&imported.network.to_string())?,
         Some(Stage::Plan | Stage::Asm) | None => {}
     }
-    if args.output.is_none() && matches!(args.emit, Some(Stage::Graph | Stage::Ir)) {
-        return Ok(());
+    if args.output.is_none() && (args.explain || matches!(args.emit, Some(Stage::Graph | Stage::Ir))) {
+        return explain(args, &imported);
     }
 
     let sample = sample(args, &imported.network.input)?;
-    let (plan, mut program) = lower_to(&imported.network, &point).map_err(refuse)?;
+    let (plan, mut program) = lower_to(&imported.network, &point).map_err(|all| refuse(&args.model, &all.into()))?;
     program.sample = sample;
     if let Some(path) = &args.output {
-        let sources = [Some(&args.model), args.sample.as_ref(), args.point.hw.as_ref()];
-        let sources: Vec<&Path> = sources.into_iter().flatten().map(AsRef::as_ref).collect();
-        files::write(path, &sources, &program.to_bytes())?;
+        write(args, path, &program)?;
     }
+    let format = args.format.unwrap_or(ReportFormat::Table);
     match (args.emit, &args.output) {
         (Some(Stage::Plan), _) => print(&format!("{}\n", plan.to_string().trim_end())),
         (Some(Stage::Asm), _) => print(&qnnsim_assembler::disassemble(&program)),
-        (None, Some(path)) => print(&summary(path, &program)),
+        (None, Some(path)) if format == ReportFormat::Table => print(&summary(path, &program)),
+        (None, Some(path)) if !args.explain => print_report(&Json::new(&plan, &program, Some(path)), format),
         _ => Ok(()),
+    }?;
+    explain(args, &imported)
+}
+
+/// The JSON object of --explain.
+#[derive(Serialize)]
+struct Explained<'a> {
+    name: &'a str,
+    exactness: &'a [LayerExactness],
+}
+
+/// What --explain asks for.
+fn explain(args: &CompileArgs, imported: &Import) -> Result<(), Failure> {
+    if !args.explain {
+        return Ok(());
     }
+    let layers = exactness::layers(imported);
+    match args.format.unwrap_or(ReportFormat::Table) {
+        ReportFormat::Table => print(&render::exactness(&layers)),
+        format => print_report(&Explained { name: &imported.network.name, exactness: &layers }, format),
+    }
+}
+
+/// Compiles a network for each point of a list.
+fn run_points(args: &CompileArgs, points: &Path) -> Result<(), Failure> {
+    let output = args.output.as_ref().map(|path| path.to_string_lossy());
+    if let Some(name) = output.as_ref().filter(|name| !name.contains(INDEX)) {
+        let failure =
+            Failure::misuse(format_args!("with --points every program needs a file of its own, not `{name}`"));
+        return Err(failure.help("write {index} in the name for the number of the point: -o 'point{index}.bin'"));
+    }
+    let base = overrides(&args.point)?;
+    let network = read_model(&args.model, &args.import)?.network;
+    let sample = sample(args, &network.input)?;
+    points::answer(points, |index, point| {
+        let point = point.over(&base).resolve();
+        point.validate().map_err(Refusal::from)?;
+        let (plan, mut program) = lower_to(&network, &point).map_err(Refusal::from)?;
+        program.sample.clone_from(&sample);
+        let path = output.as_ref().map(|name| PathBuf::from(name.replace(INDEX, &index.to_string())));
+        if let Some(path) = &path {
+            write(args, path, &program)?;
+        }
+        Ok(Json::new(&plan, &program, path.as_deref()))
+    })
+}
+
+fn write(args: &CompileArgs, path: &Path, program: &Program) -> Result<(), Failure> {
+    let sources = [Some(&args.model), args.sample.as_ref(), args.point.hw.as_ref(), args.stream.points.as_ref()];
+    let sources: Vec<&Path> = sources.into_iter().flatten().map(AsRef::as_ref).collect();
+    files::write(path, &sources, &program.to_bytes())
 }
 
 /// The bytes in DRAM of the image that the program file shall carry.

@@ -49,7 +49,7 @@ pub fn run(args: &CosimArgs) -> Result<(), Failure> {
 
 fn run_file(args: &CosimArgs, path: &Path) -> Result<(), Failure> {
     let program = files::read_program(path)?;
-    let image = input(path, args.input.as_deref(), args.index, &program)?.bytes;
+    let image = input(path, args.input.as_deref(), args.index, &program.input, program.sample.as_deref())?.bytes;
     let verilator = Verilator::find().map_err(|error| build_failure(&error))?;
     let machine = verilator.machine(&program.hardware, &[]).map_err(|error| build_failure(&error))?;
     let mut bench = Bench::start(&machine).map_err(|error| bench_failure(&error))?;

@@ -5,8 +5,9 @@ use std::io::Write;
 use std::path::Path;
 use std::sync::Mutex;
 
-use indicatif::{ProgressBar, ProgressStyle};
+use qnnsim_explore::subject::{self, Refusal};
 use qnnsim_isa::descriptor::OutputDescriptor;
+use qnnsim_isa::hardware::Overrides;
 use qnnsim_simulator::Simulation;
 use qnnsim_simulator::area::Area;
 use qnnsim_simulator::report::{ColdWarm, Report};
@@ -15,12 +16,13 @@ use rayon::prelude::*;
 use serde::Serialize;
 use serde_json::Value;
 
-use super::{channels_first, class, output_shape, print_json, simulate, technology};
-use crate::args::{EvalArgs, Format};
+use super::{TechnologyChoice, channels_first, class, output_shape, overrides, print_report, progress, refuse};
+use crate::args::{EvalArgs, ReportFormat};
 use crate::failure::{Failure, print, warn};
-use crate::files::{self, Output};
+use crate::files::Output;
 use crate::images::{Encoder, Images, npy_header, read_labels};
 use crate::render::{self, Column, energy, facts, grouped, table, time};
+use crate::{points, source};
 
 /// Images whose results are held before they are written; the progress shows as often.
 const BLOCK_IMAGES_MAX: usize = 4096;
@@ -39,8 +41,8 @@ struct Total<T> {
 
 /// The JSON object.
 #[derive(Debug, Serialize)]
-struct Json<'a> {
-    name: &'a str,
+struct Json {
+    name: String,
     images: usize,
     /// Part of the images whose class is their label, null without labels.
     accuracy: Option<f64>,
@@ -54,9 +56,9 @@ struct Json<'a> {
     pixels_unchanged: Option<bool>,
     /// Values that the quantizer clipped.
     clipped: u64,
-    hw: &'a BTreeMap<String, Value>,
+    hw: BTreeMap<String, Value>,
     /// What the hardware point takes of an FPGA and of silicon.
-    area: &'a Area,
+    area: Area,
 }
 
 /// Runs many images.
@@ -67,12 +69,33 @@ pub fn run(args: &EvalArgs) -> Result<(), Failure> {
     if args.output.is_some() && args.output == args.output_int {
         return Err(Failure::misuse("--output and --output-int name the same file"));
     }
-    let program = files::read_program(&args.program)?;
-    let technology = technology(&args.technology, &program)?;
-    let images = Images::read(&args.images, &program.input)?;
-    let labels = args.labels.as_deref().map(|path| labels(path, args, &images, &program.output)).transpose()?;
+    let stream = points::stream(args.stream.points.as_deref(), args.point.hw.as_deref(), args.format)?;
+    let choice = TechnologyChoice::read(&args.technology)?;
+    let subject = source::read(&args.program, &args.import, &overrides(&args.point)?)?;
+    let images = Images::read(&args.images, subject.input())?;
+    let labels = args.labels.as_deref().map(|path| labels(path, args, &images, subject.output())).transpose()?;
     let count = images.count().min(args.limit.map_or(usize::MAX, |n| usize::try_from(n).unwrap_or(usize::MAX)));
-    let sources = [Some(&args.program), Some(&args.images), args.labels.as_ref()];
+    let evaluation = Evaluation {
+        descriptor: subject.output(),
+        images: &images,
+        encoder: Encoder::new(subject.input()),
+        labels: labels.as_deref(),
+        pixels_unchanged: images.are_pixels().then(|| subject.input().pixels_unchanged()),
+    };
+    if let Some(points) = stream {
+        return points::answer(points, |_, point| {
+            let program = subject.program(point)?;
+            let (technology, clock_mhz) = choice.of(&program.hardware)?;
+            let simulation = subject::simulate(&program)?;
+            let counts = evaluation.blocks(&simulation, count, |_| Ok(()))?;
+            Ok(evaluation.json(simulation.report(&technology, clock_mhz), count, &counts))
+        });
+    }
+
+    let refuse = |refusal: Refusal| refuse(&args.program, &refusal);
+    let program = subject.program(&Overrides::default()).map_err(refuse)?;
+    let (technology, clock_mhz) = choice.of(&program.hardware).map_err(refuse)?;
+    let sources = [Some(&args.program), Some(&args.images), args.labels.as_ref(), args.point.hw.as_ref()];
     let sources: Vec<&Path> = sources.into_iter().flatten().map(AsRef::as_ref).collect();
     let create = |path: &Option<_>| path.as_deref().map(|path: &Path| Output::create(path, &sources)).transpose();
     if args.output_int.is_some() && program.output.code.max() > i64::from(i32::MAX) {
@@ -83,14 +106,10 @@ pub fn run(args: &EvalArgs) -> Result<(), Failure> {
     // Before the work, so that a mistake in a path costs none of it.
     let (real, integer) = (create(&args.output)?, create(&args.output_int)?);
 
-    let simulation = simulate(&args.program, &program)?;
-    let report = simulation.report(&technology.0, technology.1);
-    let descriptor = &simulation.program().output;
+    let simulation = subject::simulate(&program).map_err(refuse)?;
+    let descriptor = subject.output();
     let mut real = real.map(|file| Npy::begin(file, "<f8", count, descriptor)).transpose()?;
     let mut integer = integer.map(|file| Npy::begin(file, "<i4", count, descriptor)).transpose()?;
-    let input = &simulation.program().input;
-    let evaluation =
-        Evaluation { descriptor, images: &images, encoder: Encoder::new(input), labels: labels.as_deref() };
     let counts = evaluation.blocks(&simulation, count, |accumulators| {
         if let Some(npy) = &mut integer {
             // Refused above if they could be longer.
@@ -106,11 +125,10 @@ pub fn run(args: &EvalArgs) -> Result<(), Failure> {
         warn(format_args!("the input quantizer clips {} values of the images", grouped(counts.clipped)));
     }
 
-    let pixels_unchanged = images.are_pixels().then(|| input.pixels_unchanged());
-    let json = json(&report, pixels_unchanged, count, labels.map(|_| counts.correct), counts.clipped);
-    match args.format {
-        Format::Json => print_json(&json),
-        Format::Table => print(&text(&report, &json)),
+    let report = simulation.report(&technology, clock_mhz);
+    match args.format.unwrap_or(ReportFormat::Table) {
+        ReportFormat::Table => print(&text(&report, &evaluation.json(report.clone(), count, &counts))),
+        format => print_report(&evaluation.json(report, count, &counts), format),
     }
 }
 
@@ -163,6 +181,8 @@ struct Evaluation<'a> {
     images: &'a Images,
     encoder: Encoder<'a>,
     labels: Option<&'a [i64]>,
+    /// Whether 8-bit images go into DRAM as they are; none where the images are not made of pixels.
+    pixels_unchanged: Option<bool>,
 }
 
 impl Evaluation<'_> {
@@ -228,12 +248,34 @@ impl Evaluation<'_> {
         let right = |(outputs, label): &(&[f64], &i64)| class(outputs) as i64 == **label;
         worker.counts.correct += real.chunks_exact(self.outputs()).zip(&labels[first..]).filter(right).count() as u64;
     }
-}
 
-/// A bar on a terminal; elsewhere nothing.
-fn progress(images: usize) -> ProgressBar {
-    let style = ProgressStyle::with_template("{bar:40} {human_pos} of {human_len} images, {eta} left");
-    ProgressBar::new(images as u64).with_style(style.expect("a legal template"))
+    /// What is reported of so many images.
+    fn json(&self, report: Report, images: usize, counts: &Counts) -> Json {
+        // One cold image and then warm ones.
+        let warm = images as u64 - 1;
+        let total = |pair: ColdWarm<f64>| Total {
+            cold: pair.cold,
+            warm: pair.warm,
+            total: pair.cold + warm as f64 * pair.warm,
+        };
+        let correct = self.labels.map(|_| counts.correct);
+        let cycles = report.cycles;
+        Json {
+            images,
+            accuracy: correct.map(|correct| correct as f64 / images as f64),
+            correct,
+            cycles: Total { cold: cycles.cold, warm: cycles.warm, total: cycles.cold + warm * cycles.warm },
+            energy_pj: total(report.energy_pj),
+            latency_us: total(report.latency_us),
+            power_mw: report.power_mw,
+            images_per_s: report.images_per_s,
+            pixels_unchanged: self.pixels_unchanged,
+            clipped: counts.clipped,
+            name: report.name,
+            hw: report.hw,
+            area: report.area,
+        }
+    }
 }
 
 /// An npy file of one type of number, [N, K].
@@ -265,35 +307,6 @@ impl Npy {
     }
 }
 
-fn json<'a>(
-    report: &'a Report,
-    pixels_unchanged: Option<bool>,
-    images: usize,
-    correct: Option<u64>,
-    clipped: u64,
-) -> Json<'a> {
-    // One cold image and then warm ones.
-    let warm = images as u64 - 1;
-    let total =
-        |pair: ColdWarm<f64>| Total { cold: pair.cold, warm: pair.warm, total: pair.cold + warm as f64 * pair.warm };
-    let cycles = report.cycles;
-    Json {
-        name: &report.name,
-        images,
-        accuracy: correct.map(|correct| correct as f64 / images as f64),
-        correct,
-        cycles: Total { cold: cycles.cold, warm: cycles.warm, total: cycles.cold + warm * cycles.warm },
-        energy_pj: total(report.energy_pj),
-        latency_us: total(report.latency_us),
-        power_mw: report.power_mw,
-        images_per_s: report.images_per_s,
-        pixels_unchanged,
-        clipped,
-        hw: &report.hw,
-        area: &report.area,
-    }
-}
-
 fn text(report: &Report, json: &Json) -> String {
     let accuracy = match (json.accuracy, json.correct) {
         (Some(accuracy), Some(correct)) => {
@@ -312,7 +325,7 @@ fn text(report: &Report, json: &Json) -> String {
         ("accuracy", accuracy),
         ("throughput", format!("{} images a second, warm", grouped(json.images_per_s.round() as u64))),
         ("mean power", format!("{}, warm", render::power(json.power_mw.warm))),
-        ("area", render::area_line(json.area)),
+        ("area", render::area_line(&json.area)),
     ]);
     let columns =
         [Column::Text(""), Column::Number("cold image"), Column::Number("warm image"), Column::Number("all images")];

@@ -5,7 +5,7 @@ use qnnsim_simulator::area::{Area, area};
 use ron::ser::PrettyConfig;
 use serde_json::json;
 
-use super::{fingerprint, memories, memory_sizes, point, point_values, print_json, technology_named};
+use super::{fingerprint, memories, point, point_values, print_json, technology_named};
 use crate::args::{HwArgs, PointFormat};
 use crate::failure::{Failure, print};
 use crate::render::{self, Column, facts, grouped, table, title};
@@ -21,7 +21,7 @@ pub fn run(args: &HwArgs) -> Result<(), Failure> {
         PointFormat::Json => print_json(&json!({
             "hw": point_values(&point),
             "set": said(&overrides),
-            "memories": memory_sizes(&point),
+            "memories": point.memories(),
             "products_per_cycle": products_per_cycle(&point),
             "area": area(&technology_named(&point.technology)?, &point),
         })),

@@ -6,7 +6,7 @@ use qnnsim_isa::hardware::HardwarePoint;
 use qnnsim_isa::program::VERSION;
 use serde_json::{Value, json};
 
-use super::{fingerprint, memories, memory_sizes, point_values, print_json};
+use super::{fingerprint, memories, point_values, print_json};
 use crate::args::{Format, InspectArgs};
 use crate::failure::{Failure, print};
 use crate::files;
@@ -42,7 +42,7 @@ fn json(program: &Program) -> Value {
         "sample": program.sample.is_some(),
         "layers": program.layers,
         "semaphores": program.semaphores,
-        "memories": memory_sizes(&program.hardware),
+        "memories": program.hardware.memories(),
     })
 }
 

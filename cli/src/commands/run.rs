@@ -2,33 +2,55 @@
 
 use std::path::Path;
 
-use qnnsim_isa::Program;
+use qnnsim_explore::subject::{self, Refusal};
+use qnnsim_isa::descriptor::InputDescriptor;
+use qnnsim_isa::hardware::Overrides;
 use qnnsim_simulator::report::Report;
-use qnnsim_simulator::{Simulation, Start};
+use qnnsim_simulator::{Simulation, Start, Technology};
 use serde::Serialize;
 
-use super::{channels_first, choose, class, output_shape, print_json, simulate, technology};
-use crate::args::{Format, RunArgs};
+use super::{TechnologyChoice, channels_first, choose, class, output_shape, overrides, print_report, refuse};
+use crate::args::{ReportFormat, RunArgs};
 use crate::failure::{Failure, print, warn};
-use crate::files::{self, Output};
+use crate::files::Output;
 use crate::images::{Encoder, Images};
-use crate::render;
+use crate::{points, render, source};
 
 /// The JSON object: the result, then the report.
 #[derive(Serialize)]
 struct Json<'a> {
     /// Lowest index of the maximum, null where the output is not one vector.
     class: Option<usize>,
-    class_name: Option<&'a str>,
+    class_name: Option<String>,
     /// Real outputs, channels first.
-    output: &'a [f64],
+    output: Vec<f64>,
     /// The last accumulators.
-    output_int: &'a [i64],
+    output_int: Vec<i64>,
     /// `[K]`, or `[C, H, W]` for a map.
     output_shape: Vec<u64>,
     input: &'a Input,
     #[serde(flatten)]
-    report: &'a Report,
+    report: Report,
+}
+
+impl<'a> Json<'a> {
+    /// Computes the image.
+    fn new(simulation: &Simulation, input: &'a Input, technology: &Technology, clock_mhz: u32) -> Self {
+        let mut integers = Vec::new();
+        simulation.executor().run(&input.bytes, &mut integers);
+        let descriptor = &simulation.program().output;
+        let output = channels_first(&descriptor.real(&integers), descriptor.shape);
+        let class = descriptor.is_vector().then(|| class(&output));
+        Json {
+            class,
+            class_name: class.and_then(|class| descriptor.classes.get(class)).cloned(),
+            output,
+            output_int: channels_first(&integers, descriptor.shape),
+            output_shape: output_shape(descriptor.shape),
+            input,
+            report: simulation.report(technology, clock_mhz),
+        }
+    }
 }
 
 /// The image that ran.
@@ -51,56 +73,51 @@ pub struct Input {
 /// # Errors
 /// Something given is wrong, or the machine traps.
 pub fn run(args: &RunArgs) -> Result<(), Failure> {
-    if args.trace == Some(None) && args.format == Format::Json {
+    let format = args.format.unwrap_or(ReportFormat::Table);
+    if args.trace == Some(None) && format != ReportFormat::Table {
         return Err(Failure::misuse("--trace and --format json both want the standard output")
             .help("write the timeline to a file, --trace=FILE.json"));
     }
-    let program = files::read_program(&args.program)?;
-    let technology = technology(&args.technology, &program)?;
-    let input = input(&args.program, args.input.as_deref(), args.index, &program)?;
-    let sources: Vec<&Path> =
-        [Some(&args.program), args.input.as_ref()].into_iter().flatten().map(AsRef::as_ref).collect();
+    let stream = points::stream(args.stream.points.as_deref(), args.point.hw.as_deref(), args.format)?;
+    let choice = TechnologyChoice::read(&args.technology)?;
+    let subject = source::read(&args.program, &args.import, &overrides(&args.point)?)?;
+    let input = input(&args.program, args.input.as_deref(), args.index, subject.input(), subject.sample())?;
+    if let Some(points) = stream {
+        return points::answer(points, |_, point| {
+            let program = subject.program(point)?;
+            let (technology, clock_mhz) = choice.of(&program.hardware)?;
+            Ok(Json::new(&subject::simulate(&program)?, &input, &technology, clock_mhz))
+        });
+    }
+
+    let refuse = |refusal: Refusal| refuse(&args.program, &refusal);
+    let program = subject.program(&Overrides::default()).map_err(refuse)?;
+    let (technology, clock_mhz) = choice.of(&program.hardware).map_err(refuse)?;
+    let sources = [Some(&args.program), args.input.as_ref(), args.point.hw.as_ref()];
+    let sources: Vec<&Path> = sources.into_iter().flatten().map(AsRef::as_ref).collect();
     let trace_file = match &args.trace {
         Some(Some(path)) => Some(Output::create(path, &sources)?),
         _ => None,
     };
-
-    let simulation = simulate(&args.program, &program)?;
-    let mut integers = Vec::new();
-    simulation.executor().run(&input.bytes, &mut integers);
+    let simulation = subject::simulate(&program).map_err(refuse)?;
+    let json = Json::new(&simulation, &input, &technology, clock_mhz);
     let start = if args.cold { Start::Cold } else { Start::Warm };
     if let Some(file) = trace_file {
         write_trace(file, &simulation, start)?;
     }
-
-    let output = &simulation.program().output;
-    let real = channels_first(&output.real(&integers), output.shape);
-    let integers = channels_first(&integers, output.shape);
-    let class = output.is_vector().then(|| class(&real));
-    let report = simulation.report(&technology.0, technology.1);
-    match args.format {
-        Format::Json => print_json(&Json {
-            class,
-            class_name: class.and_then(|class| output.classes.get(class)).map(String::as_str),
-            output: &real,
-            output_int: &integers,
-            output_shape: output_shape(output.shape),
-            input: &input,
-            report: &report,
-        }),
-        Format::Table => {
-            let mut text = head(&report, &input);
-            text += &render::outputs(class, &output.classes, &real, &integers);
-            text += "\n";
-            text += &render::report(&report);
-            if args.trace == Some(None) {
-                text += "\n";
-                text += &render::title(format_args!("timeline, {} image", start.name()));
-                text += &render::timeline(&simulation.trace(start));
-            }
-            print(&text)
-        }
+    if format != ReportFormat::Table {
+        return print_report(&json, format);
     }
+    let mut text = head(&json.report, &input);
+    text += &render::outputs(json.class, &program.output.classes, &json.output, &json.output_int);
+    text += "\n";
+    text += &render::report(&json.report);
+    if args.trace == Some(None) {
+        text += "\n";
+        text += &render::title(format_args!("timeline, {} image", start.name()));
+        text += &render::timeline(&simulation.trace(start));
+    }
+    print(&text)
 }
 
 fn head(report: &Report, input: &Input) -> String {
@@ -123,20 +140,26 @@ const SAMPLE: &str = "sample";
 ///
 /// # Errors
 /// There is none, or it does not fit the program.
-pub fn input(file: &Path, input: Option<&Path>, index: Option<usize>, program: &Program) -> Result<Input, Failure> {
-    let unchanged = program.input.pixels_unchanged();
+pub fn input(
+    file: &Path,
+    input: Option<&Path>,
+    index: Option<usize>,
+    descriptor: &InputDescriptor,
+    sample: Option<&[u8]>,
+) -> Result<Input, Failure> {
+    let unchanged = descriptor.pixels_unchanged();
     let Some(path) = input else {
-        let Some(sample) = &program.sample else {
+        let Some(sample) = sample else {
             let failure = Failure::misuse(format_args!("`{}` carries no sample to run", file.display()));
             return Err(failure.help("give an image: --input FILE, or compile the program with --sample FILE"));
         };
-        let bytes = sample.clone();
+        let bytes = sample.to_vec();
         return Ok(Input { source: SAMPLE.into(), index: 0, pixels_unchanged: Some(unchanged), clipped: 0, bytes });
     };
-    let images = Images::read(path, &program.input)?;
+    let images = Images::read(path, descriptor)?;
     let index = choose(path, &images, index)?;
-    let mut bytes = vec![0; program.input.shape.values()];
-    let clipped = Encoder::new(&program.input).encode(&images, index, &mut bytes);
+    let mut bytes = vec![0; descriptor.shape.values()];
+    let clipped = Encoder::new(descriptor).encode(&images, index, &mut bytes);
     if clipped > 0 {
         warn(format_args!(
             "the input quantizer clips {clipped} of the {} values of image {index} of `{}`",

@@ -19,6 +19,7 @@ use qnnsim_isa::table::{
 };
 
 use super::plan::{LayerPlan, Part, Plan};
+use super::thresholds::Thresholds;
 use crate::diagnostic::Diagnostic;
 use crate::ir::{Layer, Network};
 
@@ -51,6 +52,8 @@ struct Emitter<'a> {
     layer: Option<u32>,
     cold_only: bool,
     data: Vec<Segment>,
+    /// Segments keep their bytes; otherwise the program is good for its timing only.
+    with_bytes: bool,
     /// First free byte of DRAM.
     top: u64,
 }
@@ -60,12 +63,23 @@ struct Emitter<'a> {
 /// # Errors
 /// The program is longer than a program may be.
 pub fn emit(network: &Network, plan: &Plan) -> Result<Program, Vec<Diagnostic>> {
-    let mut emitter =
-        Emitter { plan, network, items: Vec::new(), layer: None, cold_only: false, data: Vec::new(), top: 0 };
-    emitter.program().map_err(|error| vec![error])
+    Emitter::new(network, plan, true).program().map_err(|error| vec![error])
 }
 
-impl Emitter<'_> {
+/// The same program with empty segments in the same places: all that its timing depends on, in a fraction of the time.
+///
+/// # Errors
+/// Those of [`emit`].
+pub fn emit_code(network: &Network, plan: &Plan) -> Result<Program, Vec<Diagnostic>> {
+    Emitter::new(network, plan, false).program().map_err(|error| vec![error])
+}
+
+impl<'a> Emitter<'a> {
+    fn new(network: &'a Network, plan: &'a Plan, with_bytes: bool) -> Self {
+        let (items, data) = (Vec::new(), Vec::new());
+        Emitter { plan, network, items, layer: None, cold_only: false, data, with_bytes, top: 0 }
+    }
+
     fn hw(&self) -> &HardwarePoint {
         &self.plan.hw
     }
@@ -158,11 +172,22 @@ impl Emitter<'_> {
 
     // ---- LOAD ----
 
-    /// Loads a region of data in bursts; the last one posts.
-    fn load(&mut self, name: String, bytes: Vec<u8>, dst: LdDst, word_bytes: u32, post: u16) -> Result<(), Diagnostic> {
+    /// Loads a region of data of so many words in bursts; the last one posts.
+    fn load(
+        &mut self,
+        name: String,
+        words: u64,
+        bytes: impl FnOnce(&Self) -> Vec<u8>,
+        dst: LdDst,
+        word_bytes: u32,
+        post: u16,
+    ) -> Result<(), Diagnostic> {
         let burst = self.hw().burst_bytes() / word_bytes * word_bytes;
-        let total = bytes.len() as u32;
-        let dram = self.place(u64::from(total))?;
+        let total = words * u64::from(word_bytes);
+        let dram = self.place(total)?;
+        let total = total as u32;
+        let bytes = if self.with_bytes { bytes(self) } else { Vec::new() };
+        debug_assert!(!self.with_bytes || bytes.len() == total as usize);
         self.data.push(Segment { name, dram, bytes });
         // All but the last burst in one instruction, so that the post comes with the last.
         let last = match total % burst {
@@ -194,6 +219,14 @@ impl Emitter<'_> {
 
     /// Weights in the order of addresses, each with a word for every bank in use.
     fn load_weights(&mut self, layer: &Layer, plan: &LayerPlan) -> Result<(), Diagnostic> {
+        let mac = &plan.mac;
+        let words = u64::from(mac.tiles) * u64::from(mac.w) * u64::from(mac.k) * u64::from(mac.span);
+        let dst = LdDst { memory: Memory::Wgt, base: mac.base as u32, bank: 0, span: mac.span };
+        let name = format!("{} weights", plan.name);
+        self.load(name, words, |e| e.weight_bytes(layer, plan), dst, self.hw().word_bytes(), WEIGHTS)
+    }
+
+    fn weight_bytes(&self, layer: &Layer, plan: &LayerPlan) -> Vec<u8> {
         let hw = self.hw();
         let (mac, lanes) = (&plan.mac, hw.mac_lanes as usize);
         let word_bytes = hw.word_bytes();
@@ -217,15 +250,20 @@ impl Emitter<'_> {
                 }
             }
         }
-        let dst = LdDst { memory: Memory::Wgt, base: mac.base as u32, bank: 0, span: mac.span };
-        self.load(format!("{} weights", plan.name), bytes, dst, word_bytes, WEIGHTS)
+        bytes
     }
 
     fn load_thresholds(&mut self, plan: &LayerPlan) -> Result<(), Diagnostic> {
         let Some(thresholds) = &plan.thr.thresholds else { return Ok(()) };
-        let hw = self.hw();
         let (mac, thr) = (&plan.mac, &plan.thr);
-        let entry_bytes = hw.threshold_bytes();
+        let words = u64::from(mac.tiles) * thr.tile * u64::from(thr.span);
+        let dst = LdDst { memory: Memory::Thr, base: thr.base as u32, bank: 0, span: thr.span };
+        let name = format!("{} thresholds", plan.name);
+        self.load(name, words, |e| e.threshold_bytes(thresholds, plan), dst, self.hw().threshold_bytes(), TABLES)
+    }
+
+    fn threshold_bytes(&self, thresholds: &Thresholds, plan: &LayerPlan) -> Vec<u8> {
+        let (hw, mac, thr) = (self.hw(), &plan.mac, &plan.thr);
         let mut bytes = Vec::new();
         for tile in 0..mac.tiles {
             let (first, columns) = (hw.first_channel(tile), hw.columns_of_tile(tile, mac.tiles, mac.last));
@@ -241,8 +279,7 @@ impl Emitter<'_> {
                 }
             }
         }
-        let dst = LdDst { memory: Memory::Thr, base: thr.base as u32, bank: 0, span: thr.span };
-        self.load(format!("{} thresholds", plan.name), bytes, dst, entry_bytes, TABLES)
+        bytes
     }
 
     /// The image, row by row through the packer; each row posts.

@@ -3,11 +3,12 @@
 //! Numbers only; [`emit`](super::emit) turns a plan into instructions and data. Printed by `--emit plan`.
 
 use std::fmt;
+use std::sync::Arc;
 
 use qnnsim_isa::HardwarePoint;
 use qnnsim_isa::descriptor::{Code, MapShape};
 use qnnsim_isa::operand::{Tap, ThresholdKind, WeightKind as MachineKind};
-use qnnsim_isa::program::MapPlace;
+use qnnsim_isa::program::{LayerInfo, MapPlace};
 
 use super::thresholds::{Thresholds, encode};
 use crate::diagnostic::Diagnostic;
@@ -175,8 +176,13 @@ impl Axis {
         self.origin + i64::from(position * self.position_stride) + i64::from(tap * self.dilation)
     }
 
+    /// First and last output for which a tap lies inside the map; first > last if it never does.
+    pub fn inside(&self, position: u32, tap: u32) -> [u32; 2] {
+        Self::outputs_inside(self.constant(position, tap), self.stride, self.input, self.output)
+    }
+
     /// The outputs for which `constant + output * stride` lies inside a map of this size.
-    fn inside(constant: i64, stride: u32, size: u32, outputs: u32) -> [u32; 2] {
+    fn outputs_inside(constant: i64, stride: u32, size: u32, outputs: u32) -> [u32; 2] {
         let stride = i64::from(stride);
         let first = (-constant).max(0).div_euclid(stride) + i64::from((-constant).max(0) % stride != 0);
         let last = (i64::from(size) - 1 - constant).div_euclid(stride).min(i64::from(outputs) - 1);
@@ -190,7 +196,7 @@ impl Axis {
         let distance = constant.div_euclid(s) * if axis == 0 { i64::from(place.pitch) } else { 1 };
         let phases = constant.rem_euclid(s) * if axis == 0 { i64::from(place.s[1]) } else { 1 };
         let blocks = distance.div_euclid(i64::from(rows));
-        let [first, last] = Self::inside(constant, self.stride, self.input, self.output);
+        let [first, last] = self.inside(position, tap);
         Tap {
             offset: (blocks * i64::from(place.block()) + phases * place.phase as i64) as i32,
             remainder: distance.rem_euclid(i64::from(rows)) as u32,
@@ -213,7 +219,7 @@ pub struct ThrPlan {
     /// Codes are two's complement.
     pub signed: bool,
     /// Entries, or none for raw output.
-    pub thresholds: Option<Thresholds>,
+    pub thresholds: Option<Arc<Thresholds>>,
     /// Entry address.
     pub base: u64,
     /// Entries of one channel tile.
@@ -225,7 +231,7 @@ pub struct ThrPlan {
 impl ThrPlan {
     /// Mode of the threshold unit.
     pub fn kind(&self) -> ThresholdKind {
-        self.thresholds.as_ref().map_or(ThresholdKind::Raw, |t| t.kind)
+        kind_of(self.thresholds.as_deref())
     }
 
     /// Entries of one column.
@@ -238,15 +244,96 @@ impl ThrPlan {
     }
 }
 
+/// What a network's layers are on every hardware point: shapes, thresholds. Found once for any number of plans.
+#[derive(Debug, Clone)]
+pub struct Facts(Vec<LayerFacts>);
+
+#[derive(Debug, Clone)]
+struct LayerFacts {
+    input: (MapShape, Code),
+    output: (MapShape, Code),
+    products: u64,
+    summary: String,
+    /// Bits of an activation and of a weight.
+    precision: [u32; 2],
+    kind: MachineKind,
+    /// Entries, or none for raw output.
+    thresholds: Option<Arc<Thresholds>>,
+    /// Accumulators beyond 32 bits.
+    beyond: Option<(i64, i64)>,
+}
+
+impl Facts {
+    /// Of a network.
+    pub fn new(network: &Network) -> Self {
+        let of = |(index, layer): (usize, &Layer)| {
+            let (input, code) = network.map(layer.source);
+            let output = network.map(MapId(index + 1));
+            let bounds = layer.accumulator_bounds(code);
+            let beyond = bounds.iter().find(|b| b.0 < i64::from(i32::MIN) || b.1 > i64::from(i32::MAX)).copied();
+            let thresholds = match &layer.activation {
+                Activation::Steps { channels, .. } if beyond.is_none() => {
+                    Some(Arc::new(encode(channels, &bounds, output.1.bits, -output.1.min())))
+                }
+                Activation::Steps { .. } | Activation::Raw => None,
+            };
+            let mode = kind_of(thresholds.as_deref());
+            let mixed = layer.conv.groups > 1;
+            let (kind, w) = match layer.weights.kind {
+                WeightKind::Unsigned1 => (MachineKind::Unsigned, 1),
+                // Zeros between groups have no bipolar code.
+                WeightKind::Bipolar if mixed => (MachineKind::Signed, 2),
+                WeightKind::Bipolar => (MachineKind::Bipolar, 1),
+                WeightKind::Signed(bits) => (MachineKind::Signed, bits),
+            };
+            let a = if layer.source == MapId(0) { 8 } else { code.bits };
+            LayerFacts {
+                input: (input, code),
+                output,
+                products: layer.products(input),
+                summary: summary(layer, input, output, mode),
+                precision: [a, w],
+                kind,
+                thresholds,
+                beyond,
+            }
+        };
+        Facts(network.layers.iter().enumerate().map(of).collect())
+    }
+
+    /// What reports say about the layers, without a place for their maps.
+    pub fn layer_infos(&self, network: &Network) -> Vec<LayerInfo> {
+        let info = |(layer, facts): (&Layer, &LayerFacts)| LayerInfo {
+            name: layer.name.clone(),
+            summary: facts.summary.clone(),
+            products: facts.products,
+            precision: facts.precision,
+            map: None,
+        };
+        network.layers.iter().zip(&self.0).map(info).collect()
+    }
+}
+
+/// Mode of the threshold unit for these entries.
+fn kind_of(thresholds: Option<&Thresholds>) -> ThresholdKind {
+    thresholds.map_or(ThresholdKind::Raw, |t| t.kind)
+}
+
 /// Plans a network on a hardware point.
 ///
 /// # Errors
 /// Every layer that the machine cannot run, and every memory that is too small: which, in which layer, by how much.
 pub fn plan(network: &Network, hw: &HardwarePoint) -> Result<Plan, Vec<Diagnostic>> {
+    let plan = Plan::in_any_memory(network, &Facts::new(network), hw)?;
+    plan.check()?;
+    Ok(plan)
+}
+
+fn plan_layers(network: &Network, facts: &Facts, hw: &HardwarePoint) -> Result<Plan, Vec<Diagnostic>> {
     let mut errors = Vec::new();
     let mut layers = Vec::new();
-    for (index, layer) in network.layers.iter().enumerate() {
-        match plan_layer(network, index, layer, hw) {
+    for (index, (layer, facts)) in network.layers.iter().zip(&facts.0).enumerate() {
+        match plan_layer(network, index, layer, facts, hw) {
             Ok(plan) => layers.push(plan),
             Err(error) => errors.push(error),
         }
@@ -268,18 +355,20 @@ pub fn plan(network: &Network, hw: &HardwarePoint) -> Result<Plan, Vec<Diagnosti
             None => Place::new([shape.height, shape.width], words, code.bits, [1, 1], shape.width, hw.mac_rows),
         };
     }
-    let mut plan = Plan { hw: hw.clone(), input, layers, used: [0; 3] };
-    plan.allocate(network)?;
-    let errors: Vec<Diagnostic> = plan.layers.iter().filter_map(|l| encoding_limits(l, &plan)).collect();
-    if errors.is_empty() { Ok(plan) } else { Err(errors) }
+    Ok(Plan { hw: hw.clone(), input, layers, used: [0; 3] })
 }
 
 /// The layer's source as it must lie in memory, its loops and its thresholds; addresses follow later.
-fn plan_layer(network: &Network, index: usize, layer: &Layer, hw: &HardwarePoint) -> Result<LayerPlan, Diagnostic> {
+fn plan_layer(
+    network: &Network,
+    index: usize,
+    layer: &Layer,
+    facts: &LayerFacts,
+    hw: &HardwarePoint,
+) -> Result<LayerPlan, Diagnostic> {
     let refuse = |message: String| Diagnostic::new(format!("layer `{}`: {message}", layer.name));
-    let (input, code) = network.map(layer.source);
+    let ((input, code), output) = (facts.input, facts.output);
     let conv = layer.conv_shape(input);
-    let output = network.map(MapId(index + 1));
     let (shape, _) = output;
     if shape.height == 0 || shape.width == 0 || shape.channels == 0 {
         return Err(refuse("its output is empty".into()));
@@ -302,7 +391,7 @@ fn plan_layer(network: &Network, index: usize, layer: &Layer, hw: &HardwarePoint
         let conv_size = [conv.height, conv.width][a];
         let outputs = [shape.height, shape.width][a];
         let positions = pool.kernel[a];
-        let mask = |p: u32| Axis::inside(i64::from(p) - i64::from(pool_pads), pool_stride, conv_size, outputs);
+        let mask = |p: u32| Axis::outputs_inside(i64::from(p) - i64::from(pool_pads), pool_stride, conv_size, outputs);
         let masks: Vec<[u32; 2]> = (0..positions).map(mask).collect();
         let masks = (masks.iter().any(|&m| m != [0, outputs - 1])).then_some(masks);
         let in_windows = packed && a == 1;
@@ -349,15 +438,7 @@ fn plan_layer(network: &Network, index: usize, layer: &Layer, hw: &HardwarePoint
     let (tiles, last) = hw.channel_tiles(shape.channels);
     let grid = u64::from(shape.height - 1) * u64::from(pitch) + u64::from(shape.width);
     let span = (0..tiles).map(|t| hw.columns_of_tile(t, tiles, last)).max().unwrap_or(1);
-    let mixed = layer.conv.groups > 1;
-    let (kind, w) = match layer.weights.kind {
-        WeightKind::Unsigned1 => (MachineKind::Unsigned, 1),
-        // Zeros between groups have no bipolar code.
-        WeightKind::Bipolar if mixed => (MachineKind::Signed, 2),
-        WeightKind::Bipolar => (MachineKind::Bipolar, 1),
-        WeightKind::Signed(bits) => (MachineKind::Signed, bits),
-    };
-    let a = if from_dram { 8 } else { code.bits };
+    let (kind, [a, w]) = (facts.kind, facts.precision);
     if a > 8 {
         return Err(refuse(format!("its input has {a} bits; the array takes at most 8")));
     }
@@ -378,23 +459,19 @@ fn plan_layer(network: &Network, index: usize, layer: &Layer, hw: &HardwarePoint
         base: 0,
         span,
     };
-    let bounds = layer.accumulator_bounds(code);
-    if let Some(&(low, high)) = bounds.iter().find(|b| b.0 < i64::from(i32::MIN) || b.1 > i64::from(i32::MAX)) {
+    if let Some((low, high)) = facts.beyond {
         return Err(refuse(format!("its accumulators can reach {low} to {high}, beyond 32 bits")));
     }
     let (bits, signed) = (output.1.bits, output.1.signed);
-    let thresholds = match &layer.activation {
-        Activation::Steps { channels, .. } => Some(encode(channels, &bounds, bits, -output.1.min())),
-        Activation::Raw => None,
-    };
-    let mut thr = ThrPlan { bits, signed, thresholds, base: 0, tile: 0, span: span.min(hw.thr_cols) };
+    let mut thr =
+        ThrPlan { bits, signed, thresholds: facts.thresholds.clone(), base: 0, tile: 0, span: span.min(hw.thr_cols) };
     thr.tile = u64::from(span.div_ceil(hw.thr_cols)) * u64::from(thr.entries());
-    let products = layer.products(input);
-    let summary = summary(layer, input, output.0, &thr);
-    Ok(LayerPlan { name: layer.name.clone(), summary, products, packed, source, target: source, output, mac, thr })
+    let (name, summary, products) = (layer.name.clone(), facts.summary.clone(), facts.products);
+    Ok(LayerPlan { name, summary, products, packed, source, target: source, output, mac, thr })
 }
 
-fn summary(layer: &Layer, input: MapShape, output: MapShape, thr: &ThrPlan) -> String {
+fn summary(layer: &Layer, input: MapShape, output: (MapShape, Code), kind: ThresholdKind) -> String {
+    let (output, Code { bits, .. }) = output;
     let [ky, kx] = layer.conv.kernel;
     let dense = ky == input.height && kx == input.width && output.height == 1 && output.width == 1;
     let what = if dense {
@@ -403,8 +480,8 @@ fn summary(layer: &Layer, input: MapShape, output: MapShape, thr: &ThrPlan) -> S
         format!("conv {ky}x{kx} {} -> {}", input.channels, output.channels)
     };
     let pool = layer.pool.map(|p| format!(", max pool {}x{}", p.kernel[0], p.kernel[1])).unwrap_or_default();
-    let mode = ["raw", "linear", "table"][thr.kind() as usize];
-    format!("{what}, {mode} {} bit{pool}", thr.bits)
+    let mode = ["raw", "linear", "table"][kind as usize];
+    format!("{what}, {mode} {bits} bit{pool}")
 }
 
 /// Chooses how the tap tables are used: all positions at once if they fit, else parts of the kernel,
@@ -444,48 +521,54 @@ fn packed_input(network: &Network, first: &Layer, plan: &LayerPlan) -> PackedInp
 }
 
 impl Plan {
+    /// The plan for a machine whose memories may be of any size: what it takes of them is `used`, and [`Plan::shortages`] says
+    /// what a machine lacks. Nothing in it but `hw` depends on their sizes.
+    ///
+    /// # Errors
+    /// Every layer that the machine cannot run.
+    pub fn in_any_memory(network: &Network, facts: &Facts, hw: &HardwarePoint) -> Result<Plan, Vec<Diagnostic>> {
+        let mut plan = plan_layers(network, facts, hw)?;
+        plan.allocate(network);
+        Ok(plan)
+    }
+
+    /// Whether its machine has the memory, and instructions the room.
+    ///
+    /// # Errors
+    /// Every memory that is too small: in which layer, by how much. Then every layer that the instruction set has no room for.
+    pub fn check(&self) -> Result<(), Vec<Diagnostic>> {
+        let errors = self.shortages(&self.hw);
+        if errors.is_empty() { self.encodes() } else { Err(errors) }
+    }
+
+    /// Whether instructions have the room.
+    ///
+    /// # Errors
+    /// Every layer that the instruction set has no room for.
+    pub fn encodes(&self) -> Result<(), Vec<Diagnostic>> {
+        let errors: Vec<Diagnostic> = self.layers.iter().filter_map(|l| encoding_limits(l, self)).collect();
+        if errors.is_empty() { Ok(()) } else { Err(errors) }
+    }
+
     /// Gives every map, weight and threshold its address.
-    fn allocate(&mut self, network: &Network) -> Result<(), Vec<Diagnostic>> {
-        let hw = self.hw.clone();
-        let mut errors = Vec::new();
+    fn allocate(&mut self, network: &Network) {
         // Weights and thresholds of all layers are resident.
         let (mut weights, mut entries) = (0, 0);
-        let (mut weights_short, mut entries_short) = (None, None);
         for layer in &mut self.layers {
-            layer.mac.base = weights;
-            weights += u64::from(layer.mac.tiles) * u64::from(layer.mac.w) * u64::from(layer.mac.k);
-            layer.thr.base = entries;
-            entries += u64::from(layer.mac.tiles) * layer.thr.tile;
-            if weights > u64::from(hw.wgt_words) {
-                weights_short.get_or_insert_with(|| layer.name.clone());
-            }
-            if entries > u64::from(hw.thr_words) {
-                entries_short.get_or_insert_with(|| layer.name.clone());
-            }
-        }
-        let word_bits = u64::from(hw.mac_lanes);
-        if let Some(layer) = weights_short {
-            errors.push(shortage("weight", &layer, "wgt.words", weights, hw.wgt_words, hw.mac_cols, word_bits));
-        }
-        if let Some(layer) = entries_short {
-            let bits = u64::from(qnnsim_isa::hardware::THRESHOLD_ENTRY_BITS);
-            errors.push(shortage("threshold", &layer, "thr.words", entries, hw.thr_words, hw.thr_cols, bits));
+            (layer.mac.base, layer.thr.base) = (weights, entries);
+            weights += layer.weight_words();
+            entries += layer.threshold_entries();
         }
         // Maps: first fit among those alive at the same time. A map is alive from the layer that writes it to
         // the last one that reads it; the input from the first layer on.
         let count = self.layers.len();
-        let size = |plan: &Plan, map: usize| match map.checked_sub(1) {
-            None => plan.input.place.size(),
-            Some(layer) => plan.layers[layer].target.size(),
-        };
         let alive = |map: usize| {
             let last = network.layers.iter().rposition(|l| l.source == MapId(map)).unwrap_or(count);
             map.saturating_sub(1)..=last
         };
         let mut placed: Vec<(std::ops::RangeInclusive<usize>, u64, u64)> = Vec::new();
-        let (mut top, mut short) = (0, None);
         for map in 0..=count {
-            let (life, size) = (alive(map), size(self, map));
+            let (life, size) = (alive(map), self.place(map).size());
             let mut taken: Vec<(u64, u64)> = placed
                 .iter()
                 .filter(|(other, ..)| other.start() <= life.end() && life.start() <= other.end())
@@ -494,10 +577,6 @@ impl Plan {
             taken.sort_unstable();
             let base = taken.iter().fold(0, |base, &(from, to)| if base + size <= from { base } else { base.max(to) });
             placed.push((life, base, size));
-            top = top.max(base + size);
-            if top > u64::from(hw.act_words) && short.is_none() {
-                short = Some(self.layers[map.saturating_sub(1)].name.clone());
-            }
             if let Some(layer) = map.checked_sub(1) {
                 self.layers[layer].target.base = base;
             } else {
@@ -509,11 +588,50 @@ impl Plan {
                 }
             }
         }
-        if let Some(layer) = short {
-            errors.push(shortage("activation", &layer, "act.words", top, hw.act_words, hw.mac_rows, word_bits));
-        }
+        let top = placed.iter().map(|&(_, base, size)| base + size).max().unwrap_or(0);
         self.used = [top, weights, entries];
-        if errors.is_empty() { Ok(()) } else { Err(errors) }
+    }
+
+    /// Map 0 is the packed input, map i + 1 what layer i writes.
+    fn place(&self, map: usize) -> Place {
+        map.checked_sub(1).map_or(self.input.place, |layer| self.layers[layer].target)
+    }
+
+    /// What a machine's memories lack, which otherwise is the plan's: by how much, and in which layer they are full.
+    pub fn shortages(&self, hw: &HardwarePoint) -> Vec<Diagnostic> {
+        let [activations, weights, entries] = self.used;
+        let lanes = u64::from(hw.mac_lanes);
+        let mut errors = Vec::new();
+        let mut lack = |memory, key, need, have: u32, banks, bits, full: &dyn Fn(usize, &LayerPlan) -> bool| {
+            if need > u64::from(have) {
+                let layer = self.layers.iter().enumerate().find(|&(i, l)| full(i, l)).map_or("", |(_, l)| &l.name);
+                errors.push(shortage(memory, layer, key, need, have, banks, bits));
+            }
+        };
+        lack("weight", "wgt.words", weights, hw.wgt_words, hw.mac_cols, lanes, &|_, l| {
+            l.mac.base + l.weight_words() > u64::from(hw.wgt_words)
+        });
+        let bits = u64::from(qnnsim_isa::hardware::THRESHOLD_ENTRY_BITS);
+        lack("threshold", "thr.words", entries, hw.thr_words, hw.thr_cols, bits, &|_, l| {
+            l.thr.base + l.threshold_entries() > u64::from(hw.thr_words)
+        });
+        let full = |map: usize| self.place(map).base + self.place(map).size() > u64::from(hw.act_words);
+        lack("activation", "act.words", activations, hw.act_words, hw.mac_rows, lanes, &|layer, _| {
+            full(layer + 1) || layer == 0 && full(0)
+        });
+        errors
+    }
+}
+
+impl LayerPlan {
+    /// Words of weights in every bank.
+    fn weight_words(&self) -> u64 {
+        u64::from(self.mac.tiles) * u64::from(self.mac.w) * u64::from(self.mac.k)
+    }
+
+    /// Threshold entries in every bank.
+    fn threshold_entries(&self) -> u64 {
+        u64::from(self.mac.tiles) * self.thr.tile
     }
 }
 

@@ -10,7 +10,7 @@ use crate::diagnostic::Diagnostic;
 use crate::ir::{self, WeightKind};
 use crate::limits;
 use crate::ops::pointwise::Pointwise;
-use crate::tensor::{Array, Codes, Grid, Tensor, broadcast, zip};
+use crate::tensor::{Array, Codes, Grid, Precision, Tensor, broadcast, zip};
 
 /// Largest kernel, stride, dilation and padding, and largest height and width of a map: addresses on
 /// the machine are that wide.
@@ -183,15 +183,18 @@ impl Conv {
     }
 
     /// The whole output.
-    pub fn eval(&self, inputs: &[Option<&Tensor>], dims: &[usize]) -> Tensor {
+    pub fn eval(&self, inputs: &[Option<&Tensor>], dims: &[usize], precision: Precision) -> Tensor {
         let (data, weights) = (inputs[0].expect("required"), inputs[1].expect("required"));
         let conv = self.geometry;
-        let product = multiply(data, weights, 0, &[1, 1], |values, weights| convolve(&conv, values, weights, dims));
+        let product = multiply(data, weights, 0, &[1, 1], |values, weights| match precision {
+            Precision::Double => convolve(&conv, values, weights, dims, |sum, a, b| sum + a * b),
+            Precision::Single => convolve(&conv, values, weights, dims, add_product),
+        });
         match inputs.get(2).copied().flatten() {
             None => product,
             Some(bias) => {
                 let bias = Array { dims: vec![dims[1], 1, 1], ..bias.to_real().into_owned() };
-                let sums = zip(dims, &[&product.to_real(), &bias], |v| Pointwise::Add.apply(v));
+                let sums = zip(dims, &[&product.to_real(), &bias], |v| Pointwise::Add.apply_in(v, precision));
                 Tensor::real(sums)
             }
         }
@@ -217,14 +220,14 @@ impl Gemm {
     }
 
     /// The whole output.
-    pub fn eval(&self, inputs: &[Option<&Tensor>], dims: &[usize]) -> Tensor {
-        let mut out = dense(inputs[0].expect("required"), inputs[1].expect("required"), self.transpose_b);
+    pub fn eval(&self, inputs: &[Option<&Tensor>], dims: &[usize], precision: Precision) -> Tensor {
+        let mut out = dense(inputs[0].expect("required"), inputs[1].expect("required"), self.transpose_b, precision);
         if self.alpha != 1.0 {
-            out = Tensor::real(out.to_real().map(|x| Pointwise::Mul.apply(&[x, self.alpha])));
+            out = Tensor::real(out.to_real().map(|x| Pointwise::Mul.apply_in(&[x, self.alpha], precision)));
         }
         if let Some(bias) = inputs.get(2).copied().flatten() {
-            let bias = self.scaled_bias(bias);
-            out = Tensor::real(zip(dims, &[&out.to_real(), &bias], |v| Pointwise::Add.apply(v)));
+            let bias = self.scaled_bias(bias).map(|c| precision.round(c));
+            out = Tensor::real(zip(dims, &[&out.to_real(), &bias], |v| Pointwise::Add.apply_in(v, precision)));
         }
         out
     }
@@ -259,15 +262,18 @@ fn check_layer(data: Operand, weights: Operand, axis: usize) -> Result<(), Diagn
 }
 
 /// Vector times matrix.
-pub fn dense(data: &Tensor, weights: &Tensor, transposed: bool) -> Tensor {
+pub fn dense(data: &Tensor, weights: &Tensor, transposed: bool, precision: Precision) -> Tensor {
     let (axis, outputs_axis) = if transposed { ([0, 1], 0) } else { ([1, 0], 1) };
     multiply(data, weights, outputs_axis, &[], |values, weights| {
         let weights = weights.transpose(&axis);
         let inputs = values.data.len().max(1);
-        let sums = weights
-            .data
-            .chunks(inputs)
-            .map(|row| row.iter().zip(&values.data).map(|(weight, value)| weight * value).sum());
+        let sums = weights.data.chunks(inputs).map(|row| {
+            let products = row.iter().zip(&values.data);
+            match precision {
+                Precision::Double => products.map(|(weight, value)| weight * value).sum(),
+                Precision::Single => products.fold(0.0, |sum, (&weight, &value)| add_product(sum, weight, value)),
+            }
+        });
         let data: Vec<f64> = sums.collect();
         Array { dims: vec![1, data.len()], data }
     })
@@ -296,7 +302,18 @@ fn multiply(
     Tensor { array: data_codes, grid: Some(Grid { codes: Codes::Accumulator, scale }) }
 }
 
-fn convolve(conv: &ir::Conv, values: &Array, weights: &Array, dims: &[usize]) -> Array {
+/// sum + a x b in float32, rounded twice.
+fn add_product(sum: f64, a: f64, b: f64) -> f64 {
+    Precision::Single.round(sum + Precision::Single.round(a * b))
+}
+
+fn convolve(
+    conv: &ir::Conv,
+    values: &Array,
+    weights: &Array,
+    dims: &[usize],
+    add_product: impl Fn(f64, f64, f64) -> f64,
+) -> Array {
     let [_, channels, height, width] = values.dims[..] else { unreachable!("a map") };
     let [_, outputs, out_height, out_width] = *dims else { unreachable!("a map") };
     let [kernel_height, kernel_width] = conv.kernel.map(|size| size as usize);
@@ -315,7 +332,7 @@ fn convolve(conv: &ir::Conv, values: &Array, weights: &Array, dims: &[usize]) ->
                     let Some(in_y) = tap(0, y, ky, height) else { continue };
                     for (x, sum) in row.iter_mut().enumerate() {
                         if let Some(in_x) = tap(1, x, kx, width) {
-                            *sum += weight * values[in_y * width + in_x];
+                            *sum = add_product(*sum, *weight, values[in_y * width + in_x]);
                         }
                     }
                 }

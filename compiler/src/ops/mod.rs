@@ -9,7 +9,7 @@ pub mod pool;
 use crate::diagnostic::{Diagnostic, Place};
 use crate::limits;
 use crate::onnx::NodeProto;
-use crate::tensor::Tensor;
+use crate::tensor::{Precision, Tensor};
 use attributes::Attributes;
 use linear::{Conv, Gemm};
 use pointwise::Pointwise;
@@ -148,15 +148,15 @@ impl Op {
         !matches!(self, Op::Conv(_) | Op::MatMul | Op::Gemm(_) | Op::MaxPool(_))
     }
 
-    /// The output, of shape `dims`, as ONNX and QONNX define it, in double precision. The inputs have
-    /// passed [`Op::infer`].
-    pub fn eval(&self, inputs: &[Option<&Tensor>], dims: &[usize]) -> Tensor {
+    /// The output, of shape `dims`, as ONNX and QONNX define it, with each operation on real values rounded to a
+    /// precision. The inputs have passed [`Op::infer`].
+    pub fn eval(&self, inputs: &[Option<&Tensor>], dims: &[usize], precision: Precision) -> Tensor {
         let input = |i: usize| inputs[i].expect("checked when the shape was inferred");
         match self {
-            Op::Pointwise(op) => op.eval(inputs, dims),
-            Op::Conv(conv) => conv.eval(inputs, dims),
-            Op::MatMul => linear::dense(input(0), input(1), false),
-            Op::Gemm(gemm) => gemm.eval(inputs, dims),
+            Op::Pointwise(op) => op.eval(inputs, dims, precision),
+            Op::Conv(conv) => conv.eval(inputs, dims, precision),
+            Op::MatMul => linear::dense(input(0), input(1), false, precision),
+            Op::Gemm(gemm) => gemm.eval(inputs, dims, precision),
             Op::MaxPool(pool) => pool.eval(input(0), dims),
             Op::Reshape { .. } | Op::Flatten { .. } => layout::relabel(input(0), dims),
             Op::Transpose { perm } => layout::transpose(input(0), perm.as_deref()),

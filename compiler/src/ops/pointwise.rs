@@ -9,7 +9,7 @@ use super::attributes::Attributes;
 use super::{Operand, Operands};
 use crate::diagnostic::Diagnostic;
 use crate::limits;
-use crate::tensor::{Array, Codes, Grid, Tensor, broadcast, checked_len, zip};
+use crate::tensor::{Array, Codes, Grid, Precision, Tensor, broadcast, checked_len, zip};
 
 /// A function of the values at one place.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -89,23 +89,51 @@ impl Pointwise {
 
     /// Real inputs to the real output, or to the integer of a quantizer.
     pub fn apply(self, v: &[f64]) -> f64 {
-        let sign = |x: f64| if x >= 0.0 { 1.0 } else { -1.0 };
+        self.apply_in(v, Precision::Double)
+    }
+
+    /// The same, with each operation rounded to a precision.
+    #[inline]
+    pub fn apply_in(self, v: &[f64], precision: Precision) -> f64 {
+        let r = |x| precision.round(x);
         match self {
-            Pointwise::Add => v[0] + v[1],
-            Pointwise::Sub => v[0] - v[1],
-            Pointwise::Mul => v[0] * v[1],
-            Pointwise::Div => v[0] / v[1],
+            Pointwise::Add => r(v[0] + v[1]),
+            Pointwise::Sub => r(v[0] - v[1]),
+            Pointwise::Mul => r(v[0] * v[1]),
+            Pointwise::Div => r(v[0] / v[1]),
             Pointwise::Relu => v[0].max(0.0),
-            Pointwise::Normalize { epsilon } => (v[0] - v[3]) / (v[4] + epsilon).sqrt() * v[1] + v[2],
-            Pointwise::BipolarQuant => sign(v[0]),
-            Pointwise::Quant { rounding, .. } => {
-                let x = v[0] / v[1] + v[2];
-                match self.codes(v[3]) {
-                    Codes::Bipolar => sign(x),
-                    codes => rounding.round(x.clamp(codes.min() as f64, codes.max() as f64)),
-                }
+            Pointwise::Normalize { epsilon } => {
+                let deviation = r(r(v[4] + epsilon).sqrt());
+                r(r(r(r(v[0] - v[3]) / deviation) * v[1]) + v[2])
             }
+            Pointwise::BipolarQuant => sign(v[0]),
+            Pointwise::Quant { .. } => self.code(r(r(v[0] / v[1]) + v[2]), v[3]),
         }
+    }
+
+    /// What a quantizer of this bit width makes of a value in steps of its scale.
+    pub fn code(self, x: f64, bits: f64) -> f64 {
+        match (self, self.codes(bits)) {
+            (Pointwise::Quant { rounding, .. }, codes @ Codes::Int { .. }) => {
+                rounding.round(x.clamp(codes.min() as f64, codes.max() as f64))
+            }
+            _ => sign(x),
+        }
+    }
+
+    /// How far the value that a quantizer rounds is from where the code would be another, in steps of its scale;
+    /// infinite if it has one code only. The inputs are as in [`Pointwise::apply`].
+    pub fn boundary_distance(self, v: &[f64]) -> f64 {
+        let codes = self.codes(v.get(3).copied().unwrap_or(1.0));
+        let (Pointwise::Quant { rounding, .. }, Codes::Int { .. }) = (self, codes) else {
+            return (v[0] / v[1]).abs();
+        };
+        let x = v[0] / v[1] + v[2];
+        // Boundary k lies between the codes k - 1 and k; the nearest is one of the few around the value.
+        let (first, last) = (codes.min() as f64 + 1.0, codes.max() as f64);
+        let near = x.floor().clamp(first, last.max(first));
+        let around = [near - 1.0, near, near + 1.0, near + 2.0].into_iter().filter(|k| (first..=last).contains(k));
+        around.map(|k| (x - rounding.boundary(k)).abs()).fold(f64::INFINITY, f64::min)
     }
 
     /// Whether the output rises (1), falls (-1) or stays (0) with input `data`, the others being as
@@ -202,7 +230,7 @@ impl Pointwise {
     }
 
     /// The whole output tensor.
-    pub fn eval(self, inputs: &[Option<&Tensor>], dims: &[usize]) -> Tensor {
+    pub fn eval(self, inputs: &[Option<&Tensor>], dims: &[usize], precision: Precision) -> Tensor {
         let inputs: Vec<&Tensor> = inputs.iter().flatten().copied().collect();
         let arguments: Vec<Array> =
             inputs.iter().enumerate().map(|(i, tensor)| self.argument(i, tensor, dims.len())).collect();
@@ -212,7 +240,7 @@ impl Pointwise {
                 Tensor { array: inputs[0].array.map(|x| self.apply(&[x])), grid: inputs[0].grid.clone() }
             }
             _ => {
-                let array = zip(dims, &arguments.iter().collect::<Vec<_>>(), |v| self.apply(v));
+                let array = zip(dims, &arguments.iter().collect::<Vec<_>>(), |v| self.apply_in(v, precision));
                 let grid = self.quantizes().then(|| Grid {
                     codes: self.codes(arguments.get(3).map_or(1.0, |bits| bits.data[0])),
                     scale: arguments[1].clone(),
@@ -221,6 +249,10 @@ impl Pointwise {
             }
         }
     }
+}
+
+fn sign(x: f64) -> f64 {
+    if x >= 0.0 { 1.0 } else { -1.0 }
 }
 
 fn infer_normalize(inputs: &Operands, epsilon: f64) -> Result<Vec<usize>, Diagnostic> {

@@ -1,0 +1,499 @@
+//! `qnnsim sweep`: a space of hardware points, one row a point, and `merge`: the parts of a space together.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs::{self, File, TryLockError};
+use std::io::{Read, Seek, SeekFrom, Write};
+use std::path::{Path, PathBuf};
+use std::sync::Mutex;
+
+use indicatif::{ProgressBar, ProgressStyle};
+use qnnsim_compiler::import::{ImportOptions, import};
+use qnnsim_explore::columns::{Figures, PARETO, named, position};
+use qnnsim_explore::evaluate::{Outcome, Source};
+use qnnsim_explore::journal::{self, Journal};
+use qnnsim_explore::manifest::{self, Inputs, Manifest};
+use qnnsim_explore::merge::merge as join;
+use qnnsim_explore::pareto::Objectives;
+use qnnsim_explore::report::{self, Detail};
+use qnnsim_explore::space::{self, Point, Setting, Space, SpaceError};
+use qnnsim_explore::subject::RefusalKind;
+use qnnsim_explore::sweep::{Shard, Sweep, Watch};
+use qnnsim_explore::table::{Table, Value};
+use qnnsim_isa::hardware::{HardwareError, Overrides};
+use qnnsim_simulator::Technology;
+use qnnsim_simulator::report::Report;
+use rayon::prelude::*;
+use serde_json::json;
+
+use super::{builtin, no_technology, print_report, technology_of};
+use crate::args::{MergeArgs, ReportFormat, SweepArgs, SweepCommand};
+use crate::failure::{Failure, print, warn};
+use crate::files::{self, INPUT_BYTES_MAX};
+use crate::points;
+use crate::render::{Column, energy, facts, grouped, table, title};
+
+const CSV: &str = "points.csv";
+const JSON_LINES: &str = "points.jsonl";
+const MANIFEST: &str = "manifest.json";
+const JOURNAL: &str = "journal";
+const PAGE: &str = "report.html";
+const PLOTS: &str = "plots";
+
+/// Points of a front that the screen shows.
+const SHOWN_MAX: usize = 12;
+
+/// Explores a space, or joins its parts.
+///
+/// # Errors
+/// Something given is wrong, or results cannot be written.
+pub fn run(args: &SweepArgs) -> Result<(), Failure> {
+    if let Some(SweepCommand::Merge(args)) = &args.merge {
+        return merge(args);
+    }
+    let Some(file) = &args.space else { unreachable!("it is required") };
+    let format = args.format.unwrap_or(ReportFormat::Table);
+    if let Some(points) = points::stream(args.points.as_deref(), None, args.format)? {
+        return run_points(file, points);
+    }
+    let Some(directory) = &args.output else { unreachable!("it is required without --points") };
+    let objectives = objectives(&args.pareto)?;
+    let shard = args.shard.unwrap_or(Shard::WHOLE);
+    let inputs = Loaded::read(file, Space::points)?;
+    let sweep = Sweep::new(&inputs.sources, &inputs.technologies, &inputs.points);
+    let points = sweep.count(shard);
+    let manifest =
+        Manifest::new(inputs.manifest, shard, &objectives.names(), args.exhaustive, points, args.date.clone());
+    let (writer, known) = JournalFile::open(directory, &manifest)?;
+    let resumed = known.outcomes.len();
+
+    let pool = rayon::ThreadPoolBuilder::new().num_threads(args.jobs.unwrap_or(0)).build();
+    let pool = pool.map_err(|error| Failure::misuse(format_args!("cannot start threads: {error}")))?;
+    let watcher = Watcher { journal: Mutex::new(writer), progress: progress(points) };
+    let result = pool.install(|| sweep.run(&objectives, shard, !args.exhaustive, &known.outcomes, &watcher));
+    watcher.progress.finish_and_clear();
+    let table = result?;
+
+    let detail = |index: u64| {
+        let point = &inputs.points[inputs.points.binary_search_by_key(&index, |point| point.index).ok()?];
+        inputs.sources[point.source].report(&point.hw, inputs.technologies.get(&point.hw.technology)?)
+    };
+    let pictures = pool.install(|| Pictures::draw(&table, &manifest, detail));
+    write(directory, &table, &pictures, &manifest)?;
+    tell(directory, &table, &manifest, resumed, format)
+}
+
+/// Evaluates the points of a list over the base point of a space.
+fn run_points(file: &Path, points: &Path) -> Result<(), Failure> {
+    // The base point, and the base point in each technology that the space names: theirs are read.
+    let base = |space: &Space, below: &[Overrides]| {
+        let named = space.axes.0.iter().flat_map(|(_, axis)| axis.values());
+        let named = named.filter_map(|value| if let Setting::Name(name) = value { Some(name) } else { None });
+        let technologies: Vec<Option<String>> = [None].into_iter().chain(named.map(Some)).collect();
+        let all = below.iter().enumerate().flat_map(|(source, below)| {
+            let base = space.base.over(below);
+            technologies.iter().map(move |technology| {
+                let mut base = base.clone();
+                base.technology = technology.clone().or(base.technology);
+                Point { index: 0, source, hw: base.resolve(), contradiction: None }
+            })
+        });
+        Ok(all.collect())
+    };
+    let inputs = Loaded::read(file, base)?;
+    let ([source], [below]) = (&inputs.sources[..], &inputs.below[..]) else {
+        let count = inputs.sources.len();
+        return Err(Failure::misuse(format_args!(
+            "--points takes a space of one model or program, but `{}` names {count}",
+            file.display()
+        ))
+        .help("make a space for each, and start a command for each"));
+    };
+    let space = &inputs.manifest.space;
+    points::answer(points, |index, change| {
+        let refuse = |error: SpaceError| RefusalKind::InvalidPoint.because(error);
+        let point = space.point_with(index, 0, below, change).map_err(refuse)?;
+        if let Some(why) = &point.contradiction {
+            return Err(RefusalKind::InvalidPoint.because(why).into());
+        }
+        let own;
+        let technology = match inputs.technologies.get(&point.hw.technology) {
+            Some(technology) => technology,
+            None => {
+                own = builtin(&point.hw.technology)?;
+                &own
+            }
+        };
+        match source.evaluate_point(&point.hw) {
+            Outcome::Exact(cost) => {
+                let figures = Figures::new(&point.hw, technology, source.layers(), &cost);
+                Ok(named(&point, &source.name, &figures))
+            }
+            Outcome::Unfit(why) => Err(RefusalKind::DoesNotFit.because(why).into()),
+            Outcome::Trap(why) => Err(RefusalKind::Traps.because(why).into()),
+        }
+    })
+}
+
+fn objectives(names: &[String]) -> Result<Objectives, Failure> {
+    Objectives::new(names).map_err(|error| Failure::misuse(format_args!("--pareto: {error}")))
+}
+
+/// Everything that a sweep reads.
+struct Loaded {
+    sources: Vec<Source>,
+    technologies: BTreeMap<String, Technology>,
+    /// For each source, what lies below the base point.
+    below: Vec<Overrides>,
+    points: Vec<Point>,
+    manifest: Inputs,
+}
+
+impl Loaded {
+    /// Reads a space and its files; `points` says which of its points are wanted.
+    fn read(
+        file: &Path,
+        points: impl FnOnce(&Space, &[Overrides]) -> Result<Vec<Point>, SpaceError>,
+    ) -> Result<Self, Failure> {
+        let refuse = |error: SpaceError| match error {
+            SpaceError::Ron { line, column, message } => {
+                Failure::misuse(format_args!("{}:{line}:{column}: {message}", file.display()))
+                    .help("`qnnsim sweep --help` shows how a space is written, `qnnsim hw` the parameters")
+            }
+            other => Failure::misuse(format_args!("{}: {other}", file.display())),
+        };
+        let space = Space::from_ron(&files::read_text(file)?).map_err(refuse)?;
+        let folder = file.parent().unwrap_or(Path::new(""));
+        let mut read = Vec::new();
+        let mut bytes_of = |name: &str| {
+            let path = folder.join(name);
+            let bytes = files::read(&path, INPUT_BYTES_MAX)?;
+            read.push(manifest::File::new(name, &bytes));
+            Ok::<(PathBuf, Vec<u8>), Failure>((path, bytes))
+        };
+        let text = |(path, bytes): (PathBuf, Vec<u8>)| {
+            let text = String::from_utf8(bytes);
+            let text = text.map_err(|_| Failure::misuse(format_args!("`{}` is not text", path.display())))?;
+            Ok::<(PathBuf, String), Failure>((path, text))
+        };
+
+        let mut sources = Vec::new();
+        let mut names = space.source_names().into_iter();
+        for model in &space.models {
+            let (path, bytes) = bytes_of(&model.file)?;
+            let options = ImportOptions {
+                unsigned_1bit_relu: model.unsigned_1bit_relu,
+                pixel_scale: model.pixel_scale,
+                pixel_offset: model.pixel_offset,
+                classes: Vec::new(),
+            };
+            let imported = import(&bytes, &options).map_err(|all| {
+                Failure::all(all.iter().map(|diagnostic| format!("`{}`: {diagnostic}", path.display())))
+            })?;
+            imported.warnings.iter().for_each(|w| warn(format_args!("`{}`: {w}", path.display())));
+            sources.push(Source::model(names.next().expect("a name for every source"), imported.network));
+        }
+        for program in &space.programs {
+            let (path, text) = text(bytes_of(program)?)?;
+            let name = names.next().expect("a name for every source");
+            let source = Source::program(name, text)
+                .map_err(|errors| Failure::misuse(format_args!("`{}` cannot be assembled\n{errors}", path.display())));
+            sources.push(source?);
+        }
+        let base = match &space.base_file {
+            None => Overrides::default(),
+            Some(name) => {
+                let (path, text) = text(bytes_of(name)?)?;
+                Overrides::from_text(&text).map_err(|error| match error {
+                    HardwareError::Ron { line, column, message } => {
+                        Failure::misuse(format_args!("{}:{line}:{column}: {message}", path.display()))
+                    }
+                    other => Failure::misuse(format_args!("{}: {other}", path.display())),
+                })?
+            }
+        };
+        let below: Vec<Overrides> = sources.iter().map(|source| base.over(&source.hardware())).collect();
+        let points = points(&space, &below).map_err(refuse)?;
+
+        let mut technologies = BTreeMap::new();
+        for name in points.iter().map(|point| &point.hw.technology).collect::<BTreeSet<_>>() {
+            let technology = if name.ends_with(".ron") {
+                technology_of(name, &text(bytes_of(name)?)?.1)?
+            } else {
+                Technology::builtin(name).ok_or_else(|| {
+                    let known = Technology::BUILTIN.join(" and ");
+                    no_technology(name).help(format_args!("there are {known}, or name a file of your own, FILE.ron"))
+                })?
+            };
+            technologies.insert(name.clone(), technology);
+        }
+        let manifest = Inputs::new(space, read);
+        Ok(Loaded { sources, technologies, below, points, manifest })
+    }
+}
+
+/// The journal, open at its end, and locked: two sweeps in one folder would spoil it.
+struct JournalFile {
+    path: PathBuf,
+    file: File,
+}
+
+impl JournalFile {
+    fn open(directory: &Path, manifest: &Manifest) -> Result<(Self, Journal), Failure> {
+        let path = directory.join(JOURNAL);
+        let refuse =
+            |error: std::io::Error| Failure::misuse(format_args!("cannot write `{}`: {error}", path.display()));
+        fs::create_dir_all(directory).map_err(|error| {
+            Failure::misuse(format_args!("cannot make the folder `{}`: {error}", directory.display()))
+        })?;
+        let mut options = File::options();
+        let mut file = options.read(true).write(true).create(true).truncate(false).open(&path).map_err(refuse)?;
+        file.try_lock().map_err(|error| match error {
+            TryLockError::WouldBlock => {
+                Failure::misuse(format_args!("another sweep is at work in `{}`", directory.display()))
+            }
+            TryLockError::Error(error) => refuse(error),
+        })?;
+        let mut bytes = Vec::new();
+        file.read_to_end(&mut bytes).map_err(refuse)?;
+        let mut journal = Journal::read(&bytes);
+        let name = manifest.journal_name();
+        match &journal.id {
+            Some(id) if *id != name => {
+                return Err(Failure::misuse(format_args!(
+                    "`{}` holds the results of another sweep: space, files, shard or version differ",
+                    directory.display()
+                ))
+                .help("give another folder with -o, or remove this one"));
+            }
+            None if !bytes.is_empty() && bytes.contains(&b'\n') => {
+                return Err(Failure::misuse(format_args!("`{}` is not the journal of a sweep", path.display()))
+                    .help("give another folder with -o"));
+            }
+            _ => {}
+        }
+        // What a write left that was cut short goes away.
+        file.set_len(journal.bytes as u64).map_err(refuse)?;
+        file.seek(SeekFrom::End(0)).map_err(refuse)?;
+        if journal.id.is_none() {
+            file.write_all(journal::head(&name).as_bytes()).map_err(refuse)?;
+            journal.id = Some(name);
+        }
+        Ok((JournalFile { path, file }, journal))
+    }
+}
+
+/// Writes what was simulated into the journal, at once, and shows how far the sweep is.
+struct Watcher {
+    journal: Mutex<JournalFile>,
+    progress: ProgressBar,
+}
+
+impl Watch for Watcher {
+    type Error = Failure;
+
+    fn simulated(&self, group: usize, outcome: &Outcome) -> Result<(), Failure> {
+        let line = journal::line(group, outcome);
+        let mut journal = self.journal.lock().expect("no thread panics with the lock");
+        journal.file.write_all(line.as_bytes()).map_err(|error| {
+            Failure::misuse(format_args!("cannot write `{}`: {error}", journal.path.display()))
+                .help("what was simulated is kept: make room and start again with the same words")
+        })
+    }
+
+    fn settled(&self, points: u64) {
+        self.progress.inc(points);
+    }
+}
+
+fn progress(points: u64) -> ProgressBar {
+    let style = ProgressStyle::with_template("{bar:40} {human_pos} of {human_len} points, {per_sec:.0}, {eta} left");
+    ProgressBar::new(points).with_style(style.expect("a legal template"))
+}
+
+/// Joins the parts of a space.
+fn merge(args: &MergeArgs) -> Result<(), Failure> {
+    let mut parts = Vec::new();
+    for directory in &args.parts {
+        let (manifest, rows) = (directory.join(MANIFEST), directory.join(JSON_LINES));
+        let refuse =
+            |path: &Path, error: &dyn std::fmt::Display| Failure::misuse(format_args!("`{}`: {error}", path.display()));
+        if !manifest.exists() {
+            return Err(Failure::misuse(format_args!("`{}` holds no complete part of a sweep", directory.display()))
+                .help(format_args!(
+                    "each part needs to have run to its end: qnnsim sweep SPACE.ron -o {} --shard I/N",
+                    directory.display()
+                )));
+        }
+        let part: Manifest =
+            serde_json::from_str(&files::read_text(&manifest)?).map_err(|error| refuse(&manifest, &error))?;
+        let table =
+            Table::from_json_lines(&part.columns, &files::read_text(&rows)?).map_err(|error| refuse(&rows, &error))?;
+        parts.push((directory.display().to_string(), part, table));
+    }
+    let (table, mut manifest) = join(parts).map_err(Failure::misuse)?;
+    manifest.date.clone_from(&args.date);
+    fs::create_dir_all(&args.output).map_err(|error| {
+        Failure::misuse(format_args!("cannot make the folder `{}`: {error}", args.output.display()))
+    })?;
+    // The models are not at hand, so the page goes without what lies within a point.
+    let pictures = Pictures::draw(&table, &manifest, |_| None);
+    write(&args.output, &table, &pictures, &manifest)?;
+    tell(&args.output, &table, &manifest, 0, args.format.unwrap_or(ReportFormat::Table))
+}
+
+/// The report of a sweep: a page, and its plots by the names of their files.
+struct Pictures {
+    page: String,
+    plots: Vec<(String, String)>,
+}
+
+impl Pictures {
+    /// `detail` says what the point of a number costs by layer and unit, if that can be known.
+    fn draw(table: &Table, manifest: &Manifest, detail: impl Fn(u64) -> Option<Report> + Sync) -> Self {
+        let Inputs { space, files, qnnsim, .. } = &manifest.inputs;
+        let axes: Vec<String> = space.varied().into_iter().map(String::from).collect();
+        let names = space.source_names();
+        let mut facts = vec![("sweep".to_owned(), manifest.id.clone()), ("qnnsim".to_owned(), qnnsim.clone())];
+        facts.extend(files.iter().map(|file| (file.file.clone(), format!("SHA-256 {}", file.sha256))));
+        facts.extend(manifest.shard.iter().map(|shard| ("part".to_owned(), shard.clone())));
+        facts.extend(manifest.date.iter().map(|date| ("date".to_owned(), date.clone())));
+        let commands: Vec<(String, String)> = names.iter().cloned().zip(commands(space)).collect();
+        let title = format!("Hardware for {}", names.join(", "));
+        let whole = report::Sweep {
+            title: &title,
+            table,
+            axes: &axes,
+            objectives: &manifest.pareto,
+            points: &[],
+            commands: &commands,
+            facts: &facts,
+        };
+        let number = position(&table.columns, "index").expect("a column of every table");
+        let points: Vec<Detail> = report::rows_to_detail(&whole)
+            .into_par_iter()
+            .filter_map(|row| match table.rows[row][number] {
+                Value::Integer(index) => Some(Detail { row, report: detail(index)? }),
+                _ => None,
+            })
+            .collect();
+        let whole = report::Sweep { points: &points, ..whole };
+        Pictures { page: report::html(&whole), plots: report::plots(&whole) }
+    }
+}
+
+/// The command that compiles each model of a space for its base point.
+fn commands(space: &Space) -> Vec<String> {
+    let base = serde_json::to_value(&space.base).expect("plain data serializes");
+    let settings = base.as_object().into_iter().flatten().flat_map(|(group, value)| match value.as_object() {
+        Some(fields) => fields.iter().map(|(name, value)| format!(" --set {group}.{name}={value}")).collect(),
+        None => value.as_str().map(|name| format!(" --set {group}={name}")).into_iter().collect::<Vec<_>>(),
+    });
+    let file = space.base_file.as_ref().map(|file| format!(" --hw {file}"));
+    let hardware: String = file.into_iter().chain(settings).collect();
+    let command = |model: &space::Model| {
+        let mut text = format!("qnnsim compile {} -o point.bin", model.file);
+        if model.pixel_scale != 1.0 {
+            text += &format!(" --pixel-scale {}", model.pixel_scale);
+        }
+        if model.pixel_offset != 0.0 {
+            text += &format!(" --pixel-offset {}", model.pixel_offset);
+        }
+        if model.unsigned_1bit_relu {
+            text += " --unsigned-1bit-relu";
+        }
+        text + &hardware
+    };
+    space.models.iter().map(command).collect()
+}
+
+/// Writes the results, the manifest last: where it is, all of them are.
+fn write(directory: &Path, table: &Table, pictures: &Pictures, manifest: &Manifest) -> Result<(), Failure> {
+    let plots = directory.join(PLOTS);
+    let refuse =
+        |error: std::io::Error| Failure::misuse(format_args!("cannot write in `{}`: {error}", plots.display()));
+    fs::create_dir_all(&plots).map_err(refuse)?;
+    // Other objectives have other plots; none of an earlier sweep stays.
+    for entry in fs::read_dir(&plots).map_err(refuse)? {
+        let path = entry.map_err(refuse)?.path();
+        if path.extension().is_some_and(|ending| ending == "svg") {
+            fs::remove_file(path).map_err(refuse)?;
+        }
+    }
+    for (name, plot) in &pictures.plots {
+        files::write(&plots.join(name), &[], plot.as_bytes())?;
+    }
+    files::write(&directory.join(PAGE), &[], pictures.page.as_bytes())?;
+    files::write(&directory.join(CSV), &[], &table.to_csv())?;
+    files::write(&directory.join(JSON_LINES), &[], table.to_json_lines().as_bytes())?;
+    files::write(&directory.join(MANIFEST), &[], manifest.to_json().as_bytes())
+}
+
+/// Says what came out.
+fn tell(
+    directory: &Path,
+    results: &Table,
+    manifest: &Manifest,
+    resumed: usize,
+    format: ReportFormat,
+) -> Result<(), Failure> {
+    let at = |name: &str| position(&results.columns, name).expect("a column of every table");
+    let (status, pareto) = (at("status"), at(PARETO));
+    let mut by_status: BTreeMap<String, u64> = BTreeMap::new();
+    for row in &results.rows {
+        *by_status.entry(plain(&row[status])).or_default() += 1;
+    }
+    let front: Vec<&Vec<Value>> = results.rows.iter().filter(|row| row[pareto] == Value::Flag(true)).collect();
+    if format != ReportFormat::Table {
+        return print_report(
+            &json!({
+                "directory": directory,
+                "points": manifest.points,
+                "status": by_status,
+                "resumed_simulations": resumed,
+                "pareto": manifest.pareto,
+                "front": front.iter().map(|row| &row[at("index")]).collect::<Vec<_>>(),
+            }),
+            format,
+        );
+    }
+    let counts: Vec<String> = by_status.iter().map(|(status, count)| format!("{} {status}", grouped(*count))).collect();
+    let mut lines = vec![
+        ("points", format!("{}: {}", grouped(manifest.points), counts.join(", "))),
+        ("results", directory.display().to_string()),
+        ("report", directory.join(PAGE).display().to_string()),
+    ];
+    if resumed > 0 {
+        lines.insert(1, ("resumed", format!("{} simulations were there already", grouped(resumed as u64))));
+    }
+    let varied = manifest.inputs.space.varied();
+    let mut columns = vec![Column::Number("point"), Column::Text("source")];
+    columns.extend(varied.iter().map(|key| Column::Number(key)));
+    columns.extend(manifest.pareto.iter().map(|name| Column::Number(name)));
+    let rows = front.iter().take(SHOWN_MAX).map(|row| {
+        let hardware = varied.iter().map(|key| plain(&row[at(key)]));
+        let figures = manifest.pareto.iter().map(|name| match &row[at(name)] {
+            Value::Number(pj) if name.starts_with("energy_pj") => energy(*pj),
+            other => plain(other),
+        });
+        [plain(&row[at("index")]), plain(&row[at("source")])].into_iter().chain(hardware).chain(figures).collect()
+    });
+    let mut text = facts(&lines) + "\n";
+    if !front.is_empty() {
+        text += &title(format_args!("front of {}", manifest.pareto.join(", ")));
+        text += &table(&columns, rows.collect(), false);
+        if front.len() > SHOWN_MAX {
+            text += &format!("... and {} more\n", front.len() - SHOWN_MAX);
+        }
+    }
+    print(&text)
+}
+
+fn plain(value: &Value) -> String {
+    match value {
+        Value::Null => String::new(),
+        Value::Flag(flag) => flag.to_string(),
+        Value::Integer(n) => grouped(*n),
+        Value::Number(x) => x.to_string(),
+        Value::Text(text) => text.clone(),
+    }
+}

@@ -1,0 +1,190 @@
+//! Hardware points line by line, each answered with one line of JSON, so that a program in any language can drive a command.
+
+use std::collections::BTreeMap;
+use std::fs::File;
+use std::io::{self, BufRead, BufReader, Read};
+use std::path::Path;
+
+use qnnsim_explore::subject::{Refusal, RefusalKind};
+use qnnsim_isa::hardware::{HardwareError, Overrides};
+use serde::Serialize;
+use serde_json::Value;
+
+use crate::args::ReportFormat;
+use crate::failure::{Failure, print};
+use crate::files::is_standard_input;
+
+/// Longest line; the longest sensible one has every parameter, less than a kilobyte.
+const LINE_BYTES_MAX: usize = 1 << 16;
+/// Longest reason in an answer: it may quote the line.
+const REASON_CHARS_MAX: usize = 2000;
+
+/// One answer.
+#[derive(Serialize)]
+struct Answer<T> {
+    /// Number of the line, from 0.
+    index: u64,
+    /// What the line said, by the parameters' keys; not there if it is malformed.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    point: Option<BTreeMap<&'static str, Value>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    error: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    kind: Option<RefusalKind>,
+    #[serde(flatten)]
+    figures: Option<T>,
+}
+
+/// Why a point has no answer with figures.
+pub enum Trouble {
+    /// The answer says why, and the next point follows.
+    Refused(Refusal),
+    /// It has nothing to do with the point, so the command ends.
+    Failed(Failure),
+}
+
+impl From<Refusal> for Trouble {
+    fn from(refusal: Refusal) -> Self {
+        Trouble::Refused(refusal)
+    }
+}
+
+impl From<Failure> for Trouble {
+    fn from(failure: Failure) -> Self {
+        Trouble::Failed(failure)
+    }
+}
+
+/// Whether a command shall take points line by line; `points`, `hw` and `format` are what the flags of these names say.
+///
+/// # Errors
+/// What is asked for does not go together.
+pub fn stream<'a>(
+    points: Option<&'a Path>,
+    hw: Option<&Path>,
+    format: Option<ReportFormat>,
+) -> Result<Option<&'a Path>, Failure> {
+    let Some(path) = points else { return Ok(None) };
+    if matches!(format, Some(ReportFormat::Table | ReportFormat::Json)) {
+        return Err(Failure::misuse("--points answers with JSON lines only").help("leave --format out"));
+    }
+    if is_standard_input(path) && hw.is_some_and(is_standard_input) {
+        return Err(Failure::misuse("--points - and --hw - both want the standard input")
+            .help("write what all points have in common to a file, --hw POINT.ron, or give it with --set"));
+    }
+    Ok(Some(path))
+}
+
+/// Answers each line of a file or of the standard input, in order and at once.
+///
+/// # Errors
+/// The lines cannot be read; or, after the last answer, a line was no hardware point or the machine trapped on one.
+pub fn answer<T: Serialize>(
+    path: &Path,
+    mut figures: impl FnMut(u64, &Overrides) -> Result<T, Trouble>,
+) -> Result<(), Failure> {
+    let cannot = |error: io::Error| Failure::misuse(format_args!("cannot read `{}`: {error}", path.display()));
+    let mut lines: Box<dyn BufRead> = match is_standard_input(path) {
+        true => Box::new(io::stdin().lock()),
+        false => Box::new(BufReader::new(File::open(path).map_err(cannot)?)),
+    };
+    let mut line = Vec::new();
+    let (mut malformed, mut trapped) = (Vec::new(), Vec::new());
+    for index in 0.. {
+        line.clear();
+        (&mut lines).take(LINE_BYTES_MAX as u64 + 1).read_until(b'\n', &mut line).map_err(cannot)?;
+        if line.is_empty() {
+            break;
+        }
+        // What goes on without an end is no list of points, and is not read to its end.
+        let too_long = line.len() > LINE_BYTES_MAX;
+        let parsed = if too_long {
+            Err(RefusalKind::Malformed.because(format_args!("the line is longer than {LINE_BYTES_MAX} bytes")))
+        } else {
+            parse(&line)
+        };
+        let point = parsed.as_ref().ok().map(said);
+        let (figures, refusal) = match parsed.map_err(Trouble::from).and_then(|point| figures(index, &point)) {
+            Ok(figures) => (Some(figures), None),
+            Err(Trouble::Refused(refusal)) => (None, Some(refusal)),
+            Err(Trouble::Failed(failure)) => return Err(failure),
+        };
+        match refusal.as_ref().map(|refusal| refusal.kind) {
+            Some(RefusalKind::Malformed) => malformed.push(index),
+            Some(RefusalKind::Traps) => trapped.push(index),
+            _ => {}
+        }
+        let kind = refusal.as_ref().map(|refusal| refusal.kind);
+        let error = refusal.map(|refusal| refusal.to_string().chars().take(REASON_CHARS_MAX).collect());
+        print_line(&Answer { index, point, error, kind, figures })?;
+        if too_long {
+            break;
+        }
+    }
+    let all = |lines: &[u64], what: &str| {
+        let more = if lines.len() > 1 { format!(" and {} more", lines.len() - 1) } else { String::new() };
+        format!("`{}`: line {}{more} {what}; see `error` in the answers", path.display(), lines[0] + 1)
+    };
+    if !malformed.is_empty() {
+        return Err(Failure::misuse(all(&malformed, "is no hardware point"))
+            .help("write a point a line, as {\"mac.rows\": 8, \"mac.cols\": 8}; `qnnsim hw` lists the keys"));
+    }
+    if !trapped.is_empty() {
+        return Err(Failure::trap(all(&trapped, "makes the machine trap")));
+    }
+    Ok(())
+}
+
+/// Prints one JSON object in a line.
+///
+/// # Errors
+/// Those of [`print()`].
+pub fn print_line(value: &impl Serialize) -> Result<(), Failure> {
+    print(&(serde_json::to_string(value).expect("plain data serializes") + "\n"))
+}
+
+fn parse(line: &[u8]) -> Result<Overrides, Refusal> {
+    let text = std::str::from_utf8(line).map_err(|error| {
+        RefusalKind::Malformed.because(format_args!("not text: byte {} is not UTF-8", error.valid_up_to()))
+    })?;
+    if text.trim().is_empty() {
+        return Err(RefusalKind::Malformed.because("an empty line; the point that says nothing is {}"));
+    }
+    Overrides::from_text(text.trim_end()).map_err(|error| match error {
+        HardwareError::Ron { column, message, .. } => {
+            RefusalKind::Malformed.because(format_args!("{message} at column {column}"))
+        }
+        other => RefusalKind::Malformed.because(other),
+    })
+}
+
+fn said(point: &Overrides) -> BTreeMap<&'static str, Value> {
+    let mut all: BTreeMap<_, Value> = point.said().into_iter().map(|(key, value)| (key, value.into())).collect();
+    if let Some(technology) = &point.technology {
+        all.insert("technology", technology.clone().into());
+    }
+    all
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_line_is_a_point_or_says_why_not() {
+        assert_eq!(parse(b"{\"mac.rows\": 8}\r\n").unwrap().said(), [("mac.rows", 8)]);
+        assert_eq!(parse(b"(mac: (rows: 8))").unwrap().said(), [("mac.rows", 8)]);
+        for (line, reason) in [
+            (&b"\n"[..], "an empty line"),
+            (b"\xff{}", "not text: byte 0 is not UTF-8"),
+            (b"{\"mac.rows\": }", "expected value at line 1 column 14"),
+            (b"(mac: (rows: 8)", "at column "),
+            (b"(mac: (rosw: 8))", "rosw"),
+            (b"{\"a\0b\": 1}", "control character"),
+        ] {
+            let refusal = parse(line).unwrap_err();
+            assert_eq!(refusal.kind, RefusalKind::Malformed);
+            assert!(refusal.to_string().contains(reason), "{refusal}");
+        }
+    }
+}

@@ -1,0 +1,60 @@
+//! What commands run: a program file, or a model that is compiled on the way.
+
+use std::path::Path;
+
+use qnnsim_compiler::diagnostic::Diagnostic;
+use qnnsim_compiler::import::{Import, ImportOptions, import};
+use qnnsim_explore::subject::Subject;
+use qnnsim_isa::hardware::Overrides;
+
+use crate::args::ImportArgs;
+use crate::failure::{Failure, warn};
+use crate::files::{self, INPUT_BYTES_MAX};
+
+/// Reads a program file, or a model: a file whose name ends with `.onnx`.
+///
+/// # Errors
+/// It cannot be read or is neither.
+pub fn read(path: &Path, args: &ImportArgs, point: &Overrides) -> Result<Subject, Failure> {
+    if path.extension().is_some_and(|extension| extension.eq_ignore_ascii_case("onnx")) {
+        let import = read_model(path, args)?;
+        return Ok(Subject::Network(Box::new(import.network), point.clone()));
+    }
+    let given = [
+        ("--pixel-scale", args.pixel_scale.is_some()),
+        ("--pixel-offset", args.pixel_offset.is_some()),
+        ("--classes", !args.classes.is_empty()),
+        ("--unsigned-1bit-relu", args.unsigned_1bit_relu),
+    ];
+    let program = files::read_program(path)?;
+    if let Some((flag, _)) = given.into_iter().find(|flag| flag.1) {
+        let message = format_args!("{flag} is for a model, but `{}` is a program, compiled already", path.display());
+        return Err(Failure::misuse(message).help("give it to `qnnsim compile`, or give the model, MODEL.onnx"));
+    }
+    Ok(Subject::of_program(program, point))
+}
+
+/// Reads a model, and tells what may not be meant.
+///
+/// # Errors
+/// It cannot be read, or not be compiled for any hardware point.
+pub fn read_model(path: &Path, args: &ImportArgs) -> Result<Import, Failure> {
+    let model = files::read(path, INPUT_BYTES_MAX)?;
+    let options = ImportOptions {
+        unsigned_1bit_relu: args.unsigned_1bit_relu,
+        pixel_scale: args.pixel_scale.unwrap_or(1.0),
+        pixel_offset: args.pixel_offset.unwrap_or(0.0),
+        classes: args.classes.clone(),
+    };
+    let mut imported = import(&model, &options).map_err(|all| refuse(path, &all))?;
+    // Exporters call every graph alike; a user knows a model by its file.
+    if let Some(stem) = path.file_stem() {
+        imported.network.name = stem.to_string_lossy().into_owned();
+    }
+    imported.warnings.iter().for_each(warn);
+    Ok(imported)
+}
+
+fn refuse(path: &Path, all: &[Diagnostic]) -> Failure {
+    Failure::all(all.iter().map(|diagnostic| format!("`{}`: {diagnostic}", path.display())))
+}

@@ -1,0 +1,269 @@
+//! A layer's epilogue: the model's own operators from accumulators to the codes of the next map.
+//!
+//! One definition serves the search for thresholds, the distance of accumulators from where codes change, and the
+//! question what codes other arithmetic could give.
+
+use crate::ops::pointwise::Pointwise;
+use crate::tensor::Precision;
+
+/// The operators behind a layer, with their constants.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Epilogue {
+    /// Real size of one step of the map that the layer reads.
+    pub data_scale: f64,
+    /// Real size of one step of the weights, for each output channel or for all.
+    pub(crate) weight_scale: Vec<f64>,
+    /// Products that one accumulator sums up.
+    pub(crate) products: usize,
+    /// Operators in order.
+    pub(crate) steps: Vec<Step>,
+}
+
+/// A pointwise operator with its constants.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct Step {
+    pub op: Pointwise,
+    /// Which argument comes from the step before.
+    pub data: usize,
+    /// The others, one value for each channel or one for all; empty for `data`.
+    pub constants: Vec<Vec<f64>>,
+}
+
+/// The epilogue of one channel.
+#[derive(Debug, Clone)]
+pub struct Channel {
+    data_scale: f64,
+    weight_scale: f64,
+    products: usize,
+    steps: Vec<(Pointwise, usize, Vec<f64>)>,
+}
+
+/// All values that an evaluation in other arithmetic can give.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Outcomes {
+    /// The least: a code, or a real value where no quantizer follows.
+    pub low: f64,
+    /// The greatest.
+    pub high: f64,
+    /// Largest distance of a quantizer's input from the exact one, in steps of the quantizer.
+    pub error: f64,
+}
+
+impl Step {
+    /// A step that adds or multiplies by a constant that is part of a layer's node.
+    pub fn of_layer(op: Pointwise, constant: Vec<f64>) -> Self {
+        Step { op, data: 0, constants: vec![Vec::new(), constant] }
+    }
+
+    /// Number of its constants.
+    pub fn size(&self) -> usize {
+        self.constants.iter().map(Vec::len).sum()
+    }
+}
+
+/// The value of a channel where there is one for each channel or one for all.
+fn pick(values: &[f64], channel: usize) -> f64 {
+    values[if values.len() == 1 { 0 } else { channel }]
+}
+
+impl Epilogue {
+    /// Real size of an accumulator step, for each channel or for all.
+    pub fn scale(&self) -> Vec<f64> {
+        self.weight_scale.iter().map(|weight| self.data_scale * weight).collect()
+    }
+
+    /// The epilogue of one channel.
+    pub fn channel(&self, channel: usize) -> Channel {
+        let argument = |values: &Vec<f64>| if values.is_empty() { 0.0 } else { pick(values, channel) };
+        let step = |step: &Step| (step.op, step.data, step.constants.iter().map(argument).collect());
+        Channel {
+            data_scale: self.data_scale,
+            weight_scale: pick(&self.weight_scale, channel),
+            products: self.products,
+            steps: self.steps.iter().map(step).collect(),
+        }
+    }
+}
+
+impl Channel {
+    /// Direction of the steps from number `first` on: they rise (1), fall (-1) or are constant (0).
+    pub fn direction(&self, first: usize) -> i32 {
+        self.steps[first..].iter().map(|(op, data, arguments)| op.direction(*data, arguments)).product()
+    }
+
+    /// The code of an accumulator, node by node in double precision; `None` if a value overflows.
+    pub fn code(&mut self, acc: i64) -> Option<f64> {
+        self.walk(acc, |_, _| {})
+    }
+
+    /// Distance of an accumulator from where its code would be another, in steps of the quantizer: of all quantizers
+    /// the least, infinite if none has two codes. `None` if a value overflows.
+    pub fn margin(&mut self, acc: i64) -> Option<f64> {
+        let mut least = f64::INFINITY;
+        self.walk(acc, |op, arguments| {
+            if op.quantizes() {
+                least = least.min(op.boundary_distance(arguments));
+            }
+        })?;
+        Some(least)
+    }
+
+    fn walk(&mut self, acc: i64, mut visit: impl FnMut(Pointwise, &[f64])) -> Option<f64> {
+        // The value is `x * unit`, where `x` is an integer unless `unit` is 1.
+        let (mut x, mut unit) = (acc as f64, self.data_scale * self.weight_scale);
+        for (op, data, arguments) in &mut self.steps {
+            if *op == Pointwise::Relu {
+                x = op.apply(&[x]);
+                continue;
+            }
+            arguments[*data] = x * unit;
+            visit(*op, arguments);
+            x = op.apply(arguments);
+            unit = if op.quantizes() { arguments[1] } else { 1.0 };
+            if !arguments[*data].is_finite() || !x.is_finite() {
+                return None;
+            }
+        }
+        Some(x)
+    }
+
+    /// What an accumulator can become in floating-point arithmetic, where `bounds` are the least and the greatest
+    /// accumulator of the channel.
+    ///
+    /// The real values of data and weights, their products and their sums are rounded one by one, so a sum of n
+    /// products is off by at most about n roundings of the sum of their sizes (Higham, Accuracy and Stability of
+    /// Numerical Algorithms, 3.1). Operators are monotone, and so is rounding: the ends of the interval that holds
+    /// the value are enough.
+    pub fn outcomes(&mut self, acc: i64, bounds: (i64, i64), precision: Precision) -> Outcomes {
+        let error = self.sum_error(acc, bounds, precision);
+        let exact = acc as f64 * (self.data_scale * self.weight_scale);
+        let (mut ends, mut unit) = ([exact - error, exact + error], 1.0);
+        // The exact value, beside which the error is measured.
+        let (mut x, mut x_unit) = (exact, 1.0);
+        let mut worst: f64 = 0.0;
+        for (op, data, arguments) in &mut self.steps {
+            if *op == Pointwise::Relu {
+                ends = ends.map(|end| op.apply(&[end]));
+                x = op.apply(&[x]);
+                continue;
+            }
+            let exact: Vec<f64> = arguments.clone();
+            arguments.iter_mut().for_each(|constant| *constant = precision.round(*constant));
+            let next = ends.map(|end| {
+                arguments[*data] = precision.round(end * unit);
+                if op.quantizes() {
+                    let off = (precision.round(arguments[*data] / arguments[1]) - x * x_unit / exact[1]).abs();
+                    worst = worst.max(off);
+                }
+                results(*op, arguments, precision)
+            });
+            arguments.copy_from_slice(&exact);
+            arguments[*data] = x * x_unit;
+            x = op.apply(arguments);
+            x_unit = if op.quantizes() { arguments[1] } else { 1.0 };
+            ends = [next[0].0.min(next[1].0), next[0].1.max(next[1].1)];
+            unit = x_unit;
+            if !ends.iter().all(|end| end.is_finite()) {
+                return Outcomes { low: f64::NEG_INFINITY, high: f64::INFINITY, error: f64::INFINITY };
+            }
+        }
+        Outcomes { low: ends[0], high: ends[1], error: worst }
+    }
+
+    /// Bound of the error of an accumulator's real value: 0 if all sums are exact.
+    fn sum_error(&self, acc: i64, (low, high): (i64, i64), precision: Precision) -> f64 {
+        // Products and partial sums are integers times the scales, so they are exact if they have few enough digits.
+        let integer_bits = 64 - (high - low).unsigned_abs().leading_zeros();
+        if integer_bits + significant_bits(self.data_scale) + significant_bits(self.weight_scale) <= precision.digits()
+        {
+            return 0.0;
+        }
+        // Of products that add up to `acc`, the positive ones sum up to at most `high` and the others to `low`.
+        let sizes = (2 * high - acc).min(acc - 2 * low).max(0) as f64;
+        // Two roundings of scales that are no floats themselves, two of real values, one of the product, those of the
+        // sum, and one in reserve for the products of small numbers here.
+        let roundings = self.products as f64 + 5.0;
+        roundings * precision.rounding() * sizes * (self.data_scale * self.weight_scale)
+    }
+}
+
+/// The least and the greatest result of an operator, whose arguments are numbers of this precision.
+fn results(op: Pointwise, arguments: &[f64], precision: Precision) -> (f64, f64) {
+    let result = op.apply_in(arguments, precision);
+    match op {
+        Pointwise::Normalize { epsilon } if precision == Precision::Single => {
+            // Frameworks make one factor and one offset of the parameters, or subtract, divide and multiply: at most
+            // eight roundings each of these sizes.
+            let exact = op.apply(arguments);
+            let gain = arguments[1] / (arguments[4] + epsilon).sqrt();
+            let sizes = (arguments[0] * gain).abs() + (arguments[3] * gain).abs() + arguments[2].abs();
+            let error = 8.0 * precision.rounding() * sizes;
+            (precision.round(exact - error), precision.round(exact + error))
+        }
+        _ => (result, result),
+    }
+}
+
+/// Binary digits of a finite number from its first 1 to its last.
+fn significant_bits(x: f64) -> u32 {
+    let hidden = if x.is_normal() { 1 << 52 } else { 0 };
+    match x.to_bits() & ((1 << 52) - 1) | hidden {
+        0 => 0,
+        significand => u64::BITS - significand.leading_zeros() - significand.trailing_zeros(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use qnnsim_isa::descriptor::Rounding;
+
+    const QUANT: Pointwise = Pointwise::Quant { signed: false, narrow: false, rounding: Rounding::HalfEven };
+
+    /// Sums of `products` products in steps of `scale`, then an unsigned quantizer of 2 bits with this scale.
+    fn channel(scale: f64, products: usize, quantizer: f64) -> Channel {
+        let constants = [vec![], vec![quantizer], vec![0.0], vec![2.0]].to_vec();
+        let steps = vec![Step { op: QUANT, data: 0, constants }];
+        Epilogue { data_scale: scale, weight_scale: vec![1.0], products, steps }.channel(0)
+    }
+
+    #[test]
+    fn the_margin_is_the_distance_from_a_change_of_code() {
+        // acc / 2 rounded half to even in 0..3: codes change at 0.5, 1.5 and 2.5, and nowhere below or above.
+        let mut channel = channel(1.0, 1, 2.0);
+        let margins: Vec<f64> = [-9, 0, 1, 2, 3, 4, 5, 6, 20].map(|acc| channel.margin(acc).unwrap()).to_vec();
+        assert_eq!(margins, [5.0, 0.5, 0.0, 0.5, 0.0, 0.5, 0.0, 0.5, 7.5]);
+    }
+
+    #[test]
+    fn sums_of_few_digits_are_exact_in_single_precision() {
+        // 0.75 has two significant bits, and sums of at most 1000 ten: 12 of 24, so a tie stays the tie that it is.
+        let mut channel = channel(0.75, 100, 1.5);
+        let tie = channel.outcomes(1, (0, 1000), Precision::Single);
+        assert_eq!((tie.low, tie.high, tie.error), (0.0, 0.0, 0.0));
+    }
+
+    #[test]
+    fn a_value_near_a_boundary_has_two_outcomes() {
+        // 0.1 as a float is a sum of many bits: 24 and 4 for sums up to 10 are more than a float has.
+        let scale = f64::from(0.1f32);
+        let mut channel = channel(scale, 3, 2.0 * scale);
+        let near = channel.outcomes(1, (0, 10), Precision::Single);
+        assert_eq!((near.low, near.high), (0.0, 1.0));
+        // 8 roundings of 2^-24 of a sum of 1, in a quantizer step of 2, and the two of the quotient at most.
+        assert!((2f64.powi(-22)..=2f64.powi(-21)).contains(&near.error), "{}", near.error);
+        // Half a step away nothing can happen.
+        let far = channel.outcomes(2, (0, 10), Precision::Single);
+        assert_eq!((far.low, far.high), (1.0, 1.0));
+        // 28 bits are no more than a double has.
+        let double = channel.outcomes(1, (0, 10), Precision::Double);
+        assert_eq!((double.low, double.high), (0.0, 0.0));
+    }
+
+    #[test]
+    fn significant_bits_are_counted_between_the_ones() {
+        let counts = [1.0, 0.75, 3.0, 1024.0, f64::from(0.1f32), 5e-324, 0.0].map(significant_bits);
+        // 0.1f32 is 13421773 x 2^-27, and 13421773 is odd with 24 bits.
+        assert_eq!(counts, [1, 2, 2, 1, 24, 1, 0]);
+    }
+}

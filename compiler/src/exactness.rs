@@ -1,0 +1,99 @@
+//! How near accumulators come to the places where their code changes, and whether arithmetic in single precision could
+//! land on the other side.
+//!
+//! The network is exact: its steps are those of the model's operators in double precision, at integer accumulators. A
+//! framework that evaluates the same model in float32 rounds real sums, and may decide differently where an
+//! accumulator lies very near a boundary of the quantizer. The *margin* says how near.
+
+use serde::Serialize;
+
+use crate::epilogue::Channel;
+use crate::import::Import;
+use crate::ir::Activation;
+use crate::tensor::Precision;
+
+/// The margins of a layer with a quantizer.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct LayerExactness {
+    /// Name of the layer.
+    pub layer: String,
+    /// Accumulators at which a code changes, of all channels together.
+    pub steps: u64,
+    /// The accumulator nearest to a boundary of its quantizer; `None` if the quantizer has one code only.
+    pub nearest: Option<Nearest>,
+    /// Steps, and ends of channels' ranges, where float32 could give another code.
+    pub float32_undecided: u64,
+    /// Whether there is any.
+    pub float32_may_differ: bool,
+}
+
+/// An accumulator and its distance from where its code would be another.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize)]
+pub struct Nearest {
+    /// Distance in steps of the quantizer; 0 is a tie, which the rounding mode decides.
+    pub margin: f64,
+    /// Output channel.
+    pub channel: u32,
+    /// The accumulator.
+    pub accumulator: i64,
+    /// Bound on how far float32 is off at this accumulator, in steps of the quantizer; 0 if it is exact.
+    pub float32_error: f64,
+}
+
+/// The margins of every layer that has a quantizer, over all accumulators between the least and the greatest of a
+/// channel.
+pub fn layers(import: &Import) -> Vec<LayerExactness> {
+    let network = &import.network;
+    let mut all = Vec::new();
+    for (layer, epilogue) in network.layers.iter().zip(&import.epilogues) {
+        let Activation::Steps { channels, .. } = &layer.activation else { continue };
+        let bounds = layer.accumulator_bounds(network.map(layer.source).1);
+        let mut places = Places { nearest: None, undecided: 0 };
+        let mut steps = 0;
+        for (index, (channel, &bounds)) in channels.iter().zip(&bounds).enumerate() {
+            let mut chain = epilogue.channel(index);
+            // The chain is monotone, so of all accumulators those beside a step and at the ends come nearest.
+            places.look(&mut chain, index, bounds, &[bounds.0]);
+            places.look(&mut chain, index, bounds, &[bounds.1]);
+            let mut thresholds = channel.thresholds.clone();
+            thresholds.dedup();
+            steps += thresholds.len() as u64;
+            for t in thresholds {
+                let beside = if channel.rising { t - 1 } else { t + 1 };
+                places.look(&mut chain, index, bounds, &[t, beside]);
+            }
+        }
+        let Places { nearest, undecided } = places;
+        all.push(LayerExactness {
+            layer: layer.name.clone(),
+            steps,
+            nearest,
+            float32_undecided: undecided,
+            float32_may_differ: undecided > 0,
+        });
+    }
+    all
+}
+
+/// What has been found so far.
+struct Places {
+    nearest: Option<Nearest>,
+    undecided: u64,
+}
+
+impl Places {
+    /// Looks at one place: the accumulators on both sides of a step, or one end.
+    fn look(&mut self, chain: &mut Channel, channel: usize, bounds: (i64, i64), place: &[i64]) {
+        let mut undecided = false;
+        for &accumulator in place {
+            let margin = chain.margin(accumulator).expect("finite, as was checked when the steps were found");
+            let outcomes = chain.outcomes(accumulator, bounds, Precision::Single);
+            undecided |= outcomes.low != outcomes.high;
+            if margin < self.nearest.map_or(f64::INFINITY, |nearest| nearest.margin) {
+                let (channel, float32_error) = (channel as u32, outcomes.error);
+                self.nearest = Some(Nearest { margin, channel, accumulator, float32_error });
+            }
+        }
+        self.undecided += u64::from(undecided);
+    }
+}

@@ -1,0 +1,267 @@
+//! Three ways to compute a model, compared map by map: the machine, the integer reference, and the model's graph on
+//! real values.
+//!
+//! The machine must equal the reference in every value. The graph, evaluated in floating-point arithmetic, may decide
+//! otherwise where an accumulator lies so near a boundary of its quantizer that rounding reaches it. Each layer of the
+//! graph begins with the reference's map, so that one such tie does not hide or excuse what comes after it.
+
+use std::cell::LazyCell;
+
+use qnnsim_compiler::epilogue::Outcomes;
+use qnnsim_compiler::graph::RealGraph;
+use qnnsim_compiler::import::Import;
+use qnnsim_compiler::tensor::Precision;
+use qnnsim_isa::descriptor::MapShape;
+use serde::Serialize;
+
+use crate::{Map, accumulate, evaluate, pool};
+
+/// Compares images of one model.
+#[derive(Debug)]
+pub struct Verifier<'i> {
+    import: &'i Import,
+    graph: RealGraph<'i>,
+    precision: Precision,
+    /// Least and greatest accumulators, by layer and channel.
+    bounds: Vec<Vec<(i64, i64)>>,
+}
+
+/// What one image, or several, showed of every map: the input's, then each layer's.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+#[serde(transparent)]
+pub struct Report {
+    /// By map.
+    pub maps: Vec<MapReport>,
+}
+
+/// What was found in one map.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct MapReport {
+    /// `input`, or the name of the layer that makes the map.
+    pub name: String,
+    /// Values that were compared.
+    pub values: u64,
+    /// Where the machine is not equal to the reference: errors.
+    pub machine: Differences,
+    /// Where the graph is not equal to the reference, but within what its rounding can do.
+    pub ties: Differences,
+    /// Where it differs by more: errors.
+    pub graph: Differences,
+}
+
+/// How often two ways differ, and where first.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Serialize)]
+pub struct Differences {
+    /// Values that differ.
+    pub count: u64,
+    /// The first of them, by image and place.
+    pub first: Option<Difference>,
+}
+
+/// A value that differs.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize)]
+pub struct Difference {
+    /// Number of the image.
+    pub image: u64,
+    /// Channel of the map.
+    pub channel: u32,
+    /// Row of the map.
+    pub y: u32,
+    /// Column of the map.
+    pub x: u32,
+    /// What was found: an integer, or the graph's real output.
+    pub found: f64,
+    /// What the reference says.
+    pub expected: f64,
+}
+
+impl<'i> Verifier<'i> {
+    /// Compares with the graph in this precision.
+    pub fn new(import: &'i Import, precision: Precision) -> Self {
+        let network = &import.network;
+        let bounds = network.layers.iter().map(|layer| layer.accumulator_bounds(network.map(layer.source).1)).collect();
+        Verifier { import, graph: RealGraph::new(&import.graph, precision), precision, bounds }
+    }
+
+    /// A report of no images.
+    pub fn report(&self) -> Report {
+        let network = &self.import.network;
+        let names = ["input"].into_iter().chain(network.layers.iter().map(|layer| layer.name.as_str()));
+        let map = |name: &str| MapReport {
+            name: name.to_owned(),
+            values: 0,
+            machine: Differences::default(),
+            ties: Differences::default(),
+            graph: Differences::default(),
+        };
+        Report { maps: names.map(map).collect() }
+    }
+
+    /// Compares one image: its `real` input values, and all maps of the machine, that of the input first. Values are in
+    /// the order channel, row, column.
+    ///
+    /// # Panics
+    /// If they are not as many as the network's maps have.
+    pub fn image(&self, image: u64, real: &[f64], machine: &[&[i64]], report: &mut Report) {
+        let Import { network, maps, epilogues, .. } = self.import;
+        let quantizer = &network.input.quantizer;
+        let codes: Vec<i64> = real.iter().map(|&x| quantizer.quantize(x).0).collect();
+        let reference = evaluate(network, &codes);
+        assert_eq!(machine.len(), reference.len(), "maps of the network");
+        let mut found = report.maps.iter_mut().zip(&reference).zip(machine);
+
+        let ((to, map), machine) = found.next().expect("an input");
+        to.compare_machine(image, map, machine);
+        let values = self.graph.eval(self.import.graph.input, real, maps[0]);
+        to.compare_graph(image, map, &integers(&values, epilogues[0].data_scale), |channel| {
+            // A few roundings on the way to the quotient.
+            let reach = 4.0 * self.precision.rounding();
+            let real = real.chunks(pixels(map.shape)).nth(channel).expect("as many channels as the map");
+            let end = |reach: f64| real.iter().map(|&x| quantizer.quantize(x + x.abs() * reach).0 as f64).collect();
+            (end(-reach), end(reach))
+        });
+
+        for (index, ((to, map), machine)) in found.enumerate() {
+            let source = &reference[network.layers[index].source.0];
+            to.compare_machine(image, map, machine);
+            let step = epilogues[index].data_scale;
+            let values: Vec<f64> = source.values.iter().map(|&code| code as f64 * step).collect();
+            let values = self.graph.eval(maps[index], &values, maps[index + 1]);
+            match epilogues.get(index + 1) {
+                Some(next) => {
+                    // Needed only where something differs.
+                    let sums = LazyCell::new(|| accumulate(&network.layers[index], source));
+                    to.compare_graph(image, map, &integers(&values, next.data_scale), |channel| {
+                        self.outcomes(index, &sums, channel)
+                    });
+                }
+                None => self.compare_output(image, index, map, &values, to),
+            }
+        }
+    }
+
+    /// The least and the greatest code that rounding can lead to, of a channel after pooling.
+    fn outcomes(&self, index: usize, sums: &Map, channel: usize) -> (Vec<f64>, Vec<f64>) {
+        let layer = &self.import.network.layers[index];
+        let shape = MapShape { channels: 1, ..sums.shape };
+        let mut chain = self.import.epilogues[index].channel(channel);
+        let bounds = self.bounds[index][channel];
+        let outcome = |&acc: &i64| chain.outcomes(acc, bounds, self.precision);
+        let outcomes: Vec<_> = sums.channel(channel).iter().map(outcome).collect();
+        let pooled = |end: fn(&Outcomes) -> f64| -> Vec<f64> {
+            let values = outcomes.iter().map(|outcome| end(outcome) as i64).collect();
+            pool(layer, Map { shape, values }).values.iter().map(|&code| code as f64).collect()
+        };
+        (pooled(|outcome| outcome.low), pooled(|outcome| outcome.high))
+    }
+
+    /// The real outputs, which no quantizer makes equal: they differ by rounding, or by more.
+    fn compare_output(&self, image: u64, index: usize, sums: &Map, values: &[f64], to: &mut MapReport) {
+        let size = pixels(sums.shape);
+        let channels = sums.shape.channels as usize;
+        // The host takes the channels of one pixel after the other.
+        let by_pixel = (0..sums.values.len()).map(|i| sums.values[i % channels * size + i / channels]);
+        let host = self.import.network.output.real(&by_pixel.collect::<Vec<_>>());
+        for (channel, values) in values.chunks(size).enumerate() {
+            let mut chain = self.import.epilogues[index].channel(channel);
+            for (pixel, (&found, &acc)) in values.iter().zip(sums.channel(channel)).enumerate() {
+                let outcomes = chain.outcomes(acc, self.bounds[index][channel], self.precision);
+                let expected = host[pixel * channels + channel];
+                let reachable = outcomes.low..=outcomes.high;
+                // In float32 the host's doubles need not be among what can come out.
+                let near = |x: f64| {
+                    let slack = (x.abs() + expected.abs()) * self.precision.rounding();
+                    *reachable.start() - slack <= x && x <= *reachable.end() + slack
+                };
+                if !near(found) || !near(expected) {
+                    to.graph.add(place(image, sums.shape, channel, pixel, found, expected));
+                }
+            }
+        }
+    }
+}
+
+fn integers(values: &[f64], step: f64) -> Vec<f64> {
+    values.iter().map(|value| (value / step).round()).collect()
+}
+
+fn pixels(shape: MapShape) -> usize {
+    shape.height as usize * shape.width as usize
+}
+
+fn place(image: u64, shape: MapShape, channel: usize, pixel: usize, found: f64, expected: f64) -> Difference {
+    let (y, x) = (pixel as u32 / shape.width, pixel as u32 % shape.width);
+    Difference { image, channel: channel as u32, y, x, found, expected }
+}
+
+impl MapReport {
+    fn compare_machine(&mut self, image: u64, map: &Map, machine: &[i64]) {
+        assert_eq!(machine.len(), map.values.len(), "values of `{}`", self.name);
+        self.values += machine.len() as u64;
+        let size = pixels(map.shape);
+        for (i, (&found, &expected)) in machine.iter().zip(&map.values).enumerate() {
+            if found != expected {
+                self.machine.add(place(image, map.shape, i / size, i % size, found as f64, expected as f64));
+            }
+        }
+    }
+
+    /// `outcomes` gives, for a channel that differs, the least and the greatest code of each of its pixels.
+    fn compare_graph(
+        &mut self,
+        image: u64,
+        map: &Map,
+        found: &[f64],
+        outcomes: impl Fn(usize) -> (Vec<f64>, Vec<f64>),
+    ) {
+        let size = pixels(map.shape);
+        for (channel, (found, expected)) in found.chunks(size).zip(map.values.chunks(size)).enumerate() {
+            let differs = |i: &usize| found[*i] != expected[*i] as f64;
+            let mut differences = (0..size).filter(differs).peekable();
+            if differences.peek().is_none() {
+                continue;
+            }
+            let (low, high) = outcomes(channel);
+            for i in differences {
+                let difference = place(image, map.shape, channel, i, found[i], expected[i] as f64);
+                let reachable = low[i]..=high[i];
+                let tie = reachable.contains(&difference.found) && reachable.contains(&difference.expected);
+                if tie { &mut self.ties } else { &mut self.graph }.add(difference);
+            }
+        }
+    }
+}
+
+impl Differences {
+    fn add(&mut self, difference: Difference) {
+        self.count += 1;
+        self.first.get_or_insert(difference);
+    }
+
+    fn merge(&mut self, other: Differences) {
+        self.count += other.count;
+        let earlier = |a: Difference, b: Difference| if b.image < a.image { b } else { a };
+        self.first = match (self.first, other.first) {
+            (Some(a), Some(b)) => Some(earlier(a, b)),
+            (a, b) => a.or(b),
+        };
+    }
+}
+
+impl Report {
+    /// Adds what other images showed.
+    pub fn merge(mut self, other: Report) -> Report {
+        for (to, from) in self.maps.iter_mut().zip(other.maps) {
+            to.values += from.values;
+            to.machine.merge(from.machine);
+            to.ties.merge(from.ties);
+            to.graph.merge(from.graph);
+        }
+        self
+    }
+
+    /// Whether there is no difference but ties.
+    pub fn agrees(&self) -> bool {
+        self.maps.iter().all(|map| map.machine.count == 0 && map.graph.count == 0)
+    }
+}
