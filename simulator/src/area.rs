@@ -465,23 +465,39 @@ pub struct Bank {
     pub bram36: f64,
 }
 
-/// What yosys makes of a bank. Up to 64 words it is memory of LUTs, six bits in four of them up to 32 words and three beyond, with a
-/// register behind; a single word is a register of its own. Else it is block RAMs, as wide as they can be for so many words.
+/// Shapes of block RAM: words, bits, and RAMs of 18 Kbit that it takes.
+const BLOCK_SHAPES: [(u32, u32, u32); 7] =
+    [(512, 36, 1), (1024, 18, 1), (2048, 9, 1), (4096, 9, 2), (8192, 4, 2), (16384, 2, 2), (32768, 1, 2)];
+
+/// Pieces of LUT memory, 64 words of three bits each, for which yosys takes one RAM of 18 Kbit.
+const PIECES_OF_HALF: u32 = 18;
+
+/// What yosys makes of a bank. A single word is a register with one behind it. Up to 32 words, four LUTs hold six bits, beyond they
+/// hold three of 64 words, with a register behind; where that takes too many of them, the bank is block RAMs of the shape of which
+/// the fewest do, the deepest of these. Several on top of each other are joined by a multiplexer a bit; two of one bit are cascaded.
 pub fn bank(words: u32, width: u32) -> Bank {
-    let distributed = |bits: u32| Bank { lut: f64::from(4 * width.div_ceil(bits)), ff: f64::from(width), bram36: 0.0 };
-    let block = |halves: u32| Bank { lut: 0.0, ff: 0.0, bram36: f64::from(halves) / 2.0 };
-    match words {
-        ..=1 => Bank { lut: 0.0, ff: f64::from(2 * width), bram36: 0.0 },
-        2..=32 => distributed(6),
-        33..=64 => distributed(3),
-        65..=512 => block(width.div_ceil(36)),
-        513..=1024 => block(width.div_ceil(18)),
-        1025..=2048 => block(width.div_ceil(9)),
-        2049..=4096 => block(2 * width.div_ceil(9)),
-        4097..=8192 => block(2 * width.div_ceil(4)),
-        8193..=16384 => block(2 * width.div_ceil(2)),
-        _ => block(2 * width * words.div_ceil(32768)),
-    }
+    let joined = |parts: u32| match parts {
+        ..=1 => 0,
+        _ => width * (parts - 1).div_ceil(3) + 2 + u32::from(!words.is_power_of_two()),
+    };
+    let (lut, ff, halves) = match words {
+        ..=1 => (0, 2 * width, 0),
+        2..=32 => (4 * width.div_ceil(6), width, 0),
+        _ => {
+            let count =
+                |&(depth, bits, halves): &(u32, u32, u32)| words.div_ceil(depth) * width.div_ceil(bits) * halves;
+            let shape = BLOCK_SHAPES.iter().rev().min_by_key(|shape| count(shape)).expect("there are shapes");
+            let (halves, parts, pieces) = (count(shape), words.div_ceil(shape.0), words.div_ceil(64));
+            if words <= 64 || pieces * width.div_ceil(3) <= PIECES_OF_HALF * halves {
+                (4 * pieces * width.div_ceil(3) + joined(pieces), width, 0)
+            } else {
+                let cascaded = shape.0 == 32768 && parts <= 2;
+                let joined = if cascaded { 0 } else { joined(parts) };
+                (joined, if joined > 0 { bits(parts) } else { 0 }, halves)
+            }
+        }
+    };
+    Bank { lut: f64::from(lut), ff: f64::from(ff), bram36: f64::from(halves) / 2.0 }
 }
 
 // ---- The area of a point ----
