@@ -48,15 +48,13 @@ module array #(
   // ---- Operands ----
 
   logic [MAC_LANES-1:0] lane_mask;
-  always_comb begin
-    for (int unsigned l = 0; l < MAC_LANES; l++) begin
+  logic [MAC_COLS-1:0]  column_mask;
 `ifdef FAULT_TAIL_LANES
-      lane_mask[l] = 1'b1;
+  assign lane_mask = '1;
 `else
-      lane_mask[l] = l < 32'(lanes);
+  assign lane_mask = ~({MAC_LANES{1'b1}} << lanes);
 `endif
-    end
-  end
+  assign column_mask = ~({MAC_COLS{1'b1}} << columns);
 
   // Row r takes the word of bank (r + rotation) mod rows.
   logic [MAC_LANES-1:0] turned[MAC_ROWS];
@@ -85,7 +83,7 @@ module array #(
 `endif
   end
   for (genvar c = 0; c < MAC_COLS; c++) begin : g_weight
-    assign columns_weights[c] = c < 32'(columns) ? weights[c*MAC_LANES+:MAC_LANES] : '0;
+    assign columns_weights[c] = weights[c*MAC_LANES+:MAC_LANES] & {MAC_LANES{column_mask[c]}};
   end
 
   // ---- What happens to the sums, MAC_DEPTH - 1 cycles later ----

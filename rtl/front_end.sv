@@ -43,50 +43,54 @@ module front_end #(
   localparam int unsigned BEATS_PER_WORD = machine_pkg::maximum(16 / DRAM_WIDTH, 1);
   localparam int unsigned BURST_WORDS = machine_pkg::minimum(8, DRAM_WIDTH * DRAM_BURST / 16);
   localparam int unsigned POINTER = machine_pkg::index_bits(FETCH_WORDS);
+  localparam int unsigned LEVEL = machine_pkg::index_bits(FETCH_WORDS + 1);
   localparam int unsigned PART = machine_pkg::index_bits(BEATS_PER_WORD);
 
   logic halting;
 
   // ---- The fetcher ----
 
-  logic        warm;                    // The stream that is fetched.
-  logic [31:0] base, length;
-  logic [31:0] asked, decoded;          // Words of the stream asked for, and decoded.
-  logic [31:0] queued, coming;          // Words in the code queue, and on their way.
-  logic [31:0] wanted;                  // Words of the next burst.
+  logic             warm;               // The stream that is fetched.
+  logic [31:0]      base, length;
+  logic [31:0]      asked, decoded;     // Words of the stream asked for, and decoded.
+  logic [LEVEL-1:0] queued, coming;     // Words in the code queue, and on their way.
+  logic [3:0]       wanted;             // Words of the next burst.
   assign base = warm ? warm_dram : cold_dram;
   assign length = warm ? warm_words : cold_words;
-  assign wanted = length - asked < BURST_WORDS ? length - asked : BURST_WORDS;
-  assign ask = running && !stop && wanted != 0 && queued + coming + wanted <= FETCH_WORDS;
+  assign wanted = length - asked < BURST_WORDS ? 4'(length - asked) : 4'(BURST_WORDS);
+  assign ask = running && !stop && wanted != 0 && 32'(queued) + 32'(coming) + 32'(wanted) <= FETCH_WORDS;
   assign ask_address = 33'(base) + {1'b0, asked[27:0], 4'd0};
-  assign ask_beats = 16'((32'(ask_address) % DRAM_WIDTH + wanted * 16 + DRAM_WIDTH - 1) / DRAM_WIDTH);
+  assign ask_beats = 16'((32'(ask_address) % DRAM_WIDTH + 32'(wanted) * 16 + DRAM_WIDTH - 1) / DRAM_WIDTH);
 
   // Words of a burst enter the queue as they come and count from its end on.
   logic [POINTER-1:0] head, tail;
   logic [127:0]       queue[FETCH_WORDS];
-  logic [31:0]        filled;           // Words of the arriving burst that are in the queue.
-  logic [31:0]        burst_words;      // Its words.
-  logic [31:0]        bursts_words[64]; // Words of each burst on its way, in order.
+  logic [3:0]         filled;           // Words of the arriving burst that are in the queue.
+  logic [3:0]         burst_words;      // Its words.
+  logic [3:0]         bursts_words[64]; // Words of each burst on its way, in order.
   logic [5:0]         bursts_head, bursts_tail;
-  logic [31:0]        skip;             // Words of the arriving beat that precede the burst.
+  logic [1:0]         skip;             // Words of the arriving beat that precede the burst.
   logic               beat_first;
-  logic [31:0]        bursts_skip[64];
+  logic [1:0]         bursts_skip[64];
   assign burst_words = bursts_words[bursts_head];
-  assign skip = beat_first ? bursts_skip[bursts_head] : 0;
+  assign skip = beat_first ? bursts_skip[bursts_head] : '0;
 
-  function automatic logic [POINTER-1:0] behind(input logic [POINTER-1:0] pointer, input logic [31:0] words);
-    logic [31:0] sum;
-    sum = 32'(pointer) + words;
-    behind = POINTER'(sum >= FETCH_WORDS ? sum - FETCH_WORDS : sum);
+  function automatic logic [POINTER-1:0] behind(input logic [POINTER-1:0] pointer, input logic [2:0] words);
+    logic [POINTER:0] sum;
+    sum = (POINTER + 1)'(pointer) + (POINTER + 1)'(words);
+    behind = POINTER'(32'(sum) >= FETCH_WORDS ? sum - (POINTER + 1)'(FETCH_WORDS) : sum);
   endfunction
 
   logic [127:0] arriving[WORDS_PER_BEAT];
-  logic [31:0]  complete;               // Words that this beat completes.
+  logic [2:0]   complete;               // Words that this beat completes.
   if (DRAM_WIDTH >= 16) begin : g_wide
     for (genvar i = 0; i < WORDS_PER_BEAT; i++) begin : g_word
       assign arriving[i] = beat_data[128*i+:128];
     end
-    assign complete = WORDS_PER_BEAT - skip < burst_words - filled ? WORDS_PER_BEAT - skip : burst_words - filled;
+    logic [3:0] room, due;
+    assign room = 4'(WORDS_PER_BEAT) - 4'(skip);
+    assign due = burst_words - filled;
+    assign complete = 3'(room < due ? room : due);
   end else begin : g_narrow
     // The parts of a word that have come already.
     logic [127:8*DRAM_WIDTH] parts;
@@ -94,7 +98,7 @@ module front_end #(
     logic            whole;
     assign whole = 32'(part) == BEATS_PER_WORD - 1;
     assign arriving[0] = {beat_data, parts};
-    assign complete = 32'(whole);
+    assign complete = 3'(whole);
     always_ff @(posedge clk) begin
       if (beat) begin
         parts <= arriving[0][127:8*DRAM_WIDTH];
@@ -133,23 +137,23 @@ module front_end #(
   always_ff @(posedge clk) begin
     if (accepted) begin
       bursts_words[bursts_tail] <= wanted;
-      bursts_skip[bursts_tail] <= 32'(ask_address) % DRAM_WIDTH / 16;
+      bursts_skip[bursts_tail] <= 2'(32'(ask_address) % DRAM_WIDTH / 16);
       bursts_tail <= bursts_tail + 6'd1;
-      asked <= asked + wanted;
+      asked <= asked + 32'(wanted);
     end
     if (beat) begin
       for (int unsigned i = 0; i < WORDS_PER_BEAT; i++) begin
-        if (i < complete) queue[behind(tail, i)] <= arriving[(i + skip) % WORDS_PER_BEAT];
+        if (i < 32'(complete)) queue[behind(tail, 3'(i))] <= arriving[(i + 32'(skip)) % WORDS_PER_BEAT];
       end
       tail <= behind(tail, complete);
-      filled <= beat_last ? 0 : filled + complete;
+      filled <= beat_last ? '0 : filled + 4'(complete);
       beat_first <= beat_last;
       if (beat_last) bursts_head <= bursts_head + 6'd1;
     end
-    coming <= coming + (accepted ? wanted : 0) - (beat && beat_last ? burst_words : 0);
-    queued <= queued + (beat && beat_last ? burst_words : 0) - 32'(decode);
+    coming <= coming + (accepted ? LEVEL'(wanted) : '0) - (beat && beat_last ? LEVEL'(burst_words) : '0);
+    queued <= queued + (beat && beat_last ? LEVEL'(burst_words) : '0) - LEVEL'(decode);
     if (decode) begin
-      head <= behind(head, 1);
+      head <= behind(head, 3'd1);
       decoded <= decoded + 1;
     end
     if (halt) begin
@@ -169,9 +173,9 @@ module front_end #(
       warm <= 1'b0;
       asked <= 0;
       decoded <= 0;
-      queued <= 0;
-      coming <= 0;
-      filled <= 0;
+      queued <= '0;
+      coming <= '0;
+      filled <= '0;
       head <= '0;
       tail <= '0;
       bursts_head <= '0;

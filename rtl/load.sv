@@ -64,6 +64,7 @@ module load #(
   localparam int unsigned BEAT_SHIFT = $clog2(DRAM_WIDTH);
   localparam int unsigned RING = machine_pkg::index_bits(LOAD_BUFFERS * DRAM_BURST);  // Address bits of the ring of beats.
   localparam int unsigned STEP = machine_pkg::index_bits(LOAD_BUFFERS);
+  localparam int unsigned USED = machine_pkg::index_bits(LOAD_BUFFERS + 1);
   localparam int unsigned ROW = machine_pkg::index_bits(MAC_ROWS);
   localparam int unsigned PACKED = machine_pkg::minimum(LOAD_WIDTH, MAC_ROWS);        // Windows in parallel.
   localparam int unsigned LANE_BEATS = (LANE_BYTES + DRAM_WIDTH - 2) / DRAM_WIDTH + 1;
@@ -118,7 +119,7 @@ module load #(
   logic [39:0] done;              // Bytes of the steps since the generator started.
   logic [39:0] next_dram;         // Of the step midway: its next byte,
   logic [15:0] beats_left;        // and the beats that it still needs.
-  logic [31:0] used;              // Buffers in use: bursts on their way or not yet written.
+  logic [USED-1:0] used;          // Buffers in use: bursts on their way or not yet written.
   logic        from_shadow, restart;
   assign from_shadow = !midway && step_first;
   assign src = from_shadow ? shadow_src : active_src;
@@ -161,9 +162,9 @@ module load #(
                 || 32'(dst.bank) + 32'(dst.span) > banks;
   end
 `ifdef FAULT_LOAD_BUFFERS
-  assign room = used <= LOAD_BUFFERS;
+  assign room = 32'(used) <= LOAD_BUFFERS;
 `else
-  assign room = used < LOAD_BUFFERS;
+  assign room = 32'(used) < LOAD_BUFFERS;
 `endif
   assign ready = step && !midway && room && slot;
   assign ask = go && room && (midway || (step && !unconfigured && !illegal));
@@ -193,8 +194,8 @@ module load #(
   logic [$bits(current_row)-1:0] steps_row[LOAD_BUFFERS];
   logic [$bits(current_map)-1:0] steps_map[LOAD_BUFFERS];
   logic [STEP-1:0] steps_head, steps_tail;
-  logic [31:0]     waiting;                  // Steps whose last burst is accepted.
-  logic [31:0]     arrived;                  // Bursts that have arrived and are not written.
+  logic [USED-1:0] waiting;                  // Steps whose last burst is accepted.
+  logic [USED-1:0] arrived;                  // Bursts that have arrived and are not written.
   logic [6:0]      bursts_before;
   assign current = steps[steps_head];
   assign current_dst = steps_dst[steps_head];
@@ -228,15 +229,15 @@ module load #(
       done <= done_before + 40'(src.bytes);
     end
     if (write_last) steps_head <= 32'(steps_head) == LOAD_BUFFERS - 1 ? '0 : steps_head + STEP'(1);
-    used <= used + 32'(accepted) - (write_last ? 32'(current.bursts) : 0);
-    waiting <= waiting + 32'(accepted && burst_last) - 32'(write_last);
-    arrived <= arrived + 32'(beat && beat_last) - (write_last ? 32'(current.bursts) : 0);
+    used <= used + USED'(accepted) - (write_last ? USED'(current.bursts) : '0);
+    waiting <= waiting + USED'(accepted && burst_last) - USED'(write_last);
+    arrived <= arrived + USED'(beat && beat_last) - (write_last ? USED'(current.bursts) : '0);
     if (clear) begin
       midway <= 1'b0;
       counted <= 1'b0;
-      used <= 0;
-      waiting <= 0;
-      arrived <= 0;
+      used <= '0;
+      waiting <= '0;
+      arrived <= '0;
       steps_head <= '0;
       steps_tail <= '0;
     end
@@ -265,7 +266,7 @@ module load #(
   assign to_pack = current_dst.memory == isa_pkg::LD_DST_MEMORY_PACK;
   assign to_thr = current_dst.memory == isa_pkg::LD_DST_MEMORY_THR;
   assign to_act = to_pack || current_dst.memory == isa_pkg::LD_DST_MEMORY_ACT;
-  assign write_issue = go && !writing && waiting != 0 && arrived >= 32'(current.bursts) && (port_free || !to_act);
+  assign write_issue = go && !writing && waiting != 0 && 8'(arrived) >= 8'(current.bursts) && (port_free || !to_act);
   assign active = writing || write_issue;
   assign first_cycle = write_issue;
   assign port_claim = write_issue && to_act;
@@ -362,13 +363,18 @@ module load #(
   logic signed [31:0] position;      // Byte of the row that the first lane's word begins with.
   logic signed [43:0] place;
   logic               outside, outside_before;
-  logic [31:0]        word_bytes;
   assign stride = 16'(current_row.step) * 16'(current_row.channels);
   assign position = $signed(32'(window) * 32'(stride)) - $signed(32'(current_row.left) * 32'(current_row.channels))
                   + $signed(32'(window_byte));
   assign place = 44'(current_dst.base) + (44'(y_phase_before) * 44'(current_map.s_x) + 44'(phase)) * 44'(current_map.phase)
                + 44'(block_now) * 44'(current_map.block) + 44'(window_byte) / 44'(WORD_BYTES);
-  assign word_bytes = to_thr ? 32'd16 : 32'd1 << WORD_SHIFT;
+
+  logic [19:0]        lane_stride;   // Bytes of the row from one lane's window to the next lane's.
+  logic [31:0]        memory_words;
+  logic [23:0]        window_rest;   // Bytes of the window from this word on.
+  assign lane_stride = 20'(current_map.s_x) * 20'(stride);
+  assign memory_words = to_thr ? THR_WORDS : to_act ? ACT_WORDS : WGT_WORDS;
+  assign window_rest = window_bytes - window_byte;
 
   logic [LOAD_WIDTH-1:0] lane_outside;
   for (genvar i = 0; i < LOAD_WIDTH; i++) begin : g_lane
@@ -377,9 +383,8 @@ module load #(
     logic signed [43:0] address;
     logic signed [31:0] byte_here;
     logic [31:0]        at;
-    logic [31:0]        words_here;
     always_comb begin
-      byte_here = position + $signed(32'(i) * 32'(current_map.s_x) * 32'(stride));
+      byte_here = position + $signed(32'(i) * 32'(lane_stride));
       if (to_pack) begin
         used_lane = i < PACKED && 32'(window) + 32'(i) * 32'(current_map.s_x) < 32'(current_row.windows);
         bank_here = 32'(bank_now) + i;
@@ -395,10 +400,9 @@ module load #(
           address = address + 44'd1;
         end
         bank_here = bank_here + 32'(current_dst.bank);
-        at = 32'(current.lead) + (32'(word) + i) * word_bytes;
+        at = 32'(current.lead) + ((32'(word) + i) << (to_thr ? 4 : WORD_SHIFT));
       end
-      words_here = to_thr ? THR_WORDS : to_act ? ACT_WORDS : WGT_WORDS;
-      lane_outside[i] = active && used_lane && address >= 44'(words_here);
+      lane_outside[i] = active && used_lane && address >= 44'(memory_words);
       lane_write[i] = active && used_lane && !lane_outside[i];
       lane_bank[10*i+:10] = 10'(bank_here);
       lane_address[20*i+:20] = address[19:0];
@@ -410,7 +414,7 @@ module load #(
     end
     packer #(.WORD_BYTES(LANE_BYTES), .DRAM_WIDTH(DRAM_WIDTH), .BEATS(LANE_BEATS)) packer (
         .beats(beats_here), .offset(6'(at % DRAM_WIDTH)), .pack(to_pack), .position(byte_here),
-        .row_bytes(current.bytes), .window_byte, .window_bytes, .flip(current_row.xor_), .pad(current_row.pad),
+        .row_bytes(current.bytes), .window_rest, .flip(current_row.xor_), .pad(current_row.pad),
         .word(lane_data[8*LANE_BYTES*i+:8*LANE_BYTES])
     );
   end

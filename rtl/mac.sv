@@ -67,11 +67,6 @@ module mac #(
   isa_pkg::mac_act_t   shadow_act, active_act, act;
   isa_pkg::mac_wgt_t   shadow_wgt, active_wgt, wgt;
   logic                shape_set, act_set, wgt_set;
-  // Plain vectors: yosys takes an array of structs for a single one.
-  tap_t                   tap_y, tap_x;
-  logic [$bits(tap_y)-1:0] shadow_y[MAC_TAPS], active_y[MAC_TAPS];
-  logic [$bits(tap_x)-1:0] shadow_x[MAC_TAPS], active_x[MAC_TAPS];
-  logic [MAC_TAPS-1:0] y_set, x_set;
 
   isa_pkg::mac_ytap_t taps;  // Both groups have the same fields.
   logic [4:0]         group;
@@ -96,36 +91,16 @@ module mac #(
         shadow_wgt <= isa_pkg::mac_wgt(configure_word);
         wgt_set <= 1'b1;
       end
-      for (int unsigned i = 0; i < MAC_TAPS; i++) begin
-        if (32'(taps.index) == i / 2) begin
-          if (group == isa_pkg::GROUP_MAC_YTAP) begin
-            shadow_y[i] <= i % 2 == 0 ? {taps.t0_offset, taps.t0_remainder, taps.t0_first, taps.t0_last}
-                                      : {taps.t1_offset, taps.t1_remainder, taps.t1_first, taps.t1_last};
-            y_set[i] <= 1'b1;
-          end
-          if (group == isa_pkg::GROUP_MAC_XTAP) begin
-            shadow_x[i] <= i % 2 == 0 ? {taps.t0_offset, taps.t0_remainder, taps.t0_first, taps.t0_last}
-                                      : {taps.t1_offset, taps.t1_remainder, taps.t1_first, taps.t1_last};
-            x_set[i] <= 1'b1;
-          end
-        end
-      end
     end
     if (issue && step_first) begin
       active_shape <= shadow_shape;
       active_act <= shadow_act;
       active_wgt <= shadow_wgt;
-      for (int unsigned i = 0; i < MAC_TAPS; i++) begin
-        active_y[i] <= shadow_y[i];
-        active_x[i] <= shadow_x[i];
-      end
     end
     if (clear) begin
       shape_set <= 1'b0;
       act_set <= 1'b0;
       wgt_set <= 1'b0;
-      y_set <= '0;
-      x_set <= '0;
     end
   end
 
@@ -220,20 +195,37 @@ module mac #(
   logic [10:0] y_entry, x_entry;
   assign y_entry = 11'(position_y) * 11'(shape.step_y) + 11'(ky);
   assign x_entry = 11'(position_x) * 11'(shape.step_x) + 11'(kx);
-  always_comb begin
-    tap_y = '0;
-    tap_x = '0;
-    for (int unsigned i = 0; i < MAC_TAPS; i++) begin
-      if (32'(y_entry) == i) tap_y = from_shadow ? shadow_y[i] : active_y[i];
-      if (32'(x_entry) == i) tap_x = from_shadow ? shadow_x[i] : active_x[i];
-    end
-  end
+
+  // Two taps are configured together.
+  localparam int unsigned PAIRS = MAC_TAPS / 2;
+  localparam int unsigned PAIR = machine_pkg::index_bits(PAIRS);
+  tap_t             tap_y, tap_x, y_even, y_odd, x_even, x_odd;
+  logic             taps_write;
+  logic [PAIRS-1:0] y_set, x_set;
+  assign taps_write = configure && 32'(taps.index) < PAIRS;
+  register_table #(.WIDTH(2 * $bits(y_even)), .WORDS(PAIRS)) y_taps (
+      .clk, .clear, .write(taps_write && group == isa_pkg::GROUP_MAC_YTAP), .write_index(PAIR'(taps.index)),
+      .write_data({taps.t1_offset, taps.t1_remainder, taps.t1_first, taps.t1_last,
+                   taps.t0_offset, taps.t0_remainder, taps.t0_first, taps.t0_last}),
+      .take(issue && step_first), .read_shadow(from_shadow), .read_index(PAIR'(y_entry >> 1)),
+      .read_data({y_odd, y_even}), .set(y_set)
+  );
+  register_table #(.WIDTH(2 * $bits(y_even)), .WORDS(PAIRS)) x_taps (
+      .clk, .clear, .write(taps_write && group == isa_pkg::GROUP_MAC_XTAP), .write_index(PAIR'(taps.index)),
+      .write_data({taps.t1_offset, taps.t1_remainder, taps.t1_first, taps.t1_last,
+                   taps.t0_offset, taps.t0_remainder, taps.t0_first, taps.t0_last}),
+      .take(issue && step_first), .read_shadow(from_shadow), .read_index(PAIR'(x_entry >> 1)),
+      .read_data({x_odd, x_even}), .set(x_set)
+  );
+  assign tap_y = y_entry[0] ? y_odd : y_even;
+  assign tap_x = x_entry[0] ? x_odd : x_even;
 
   // All rows share one offset; banks below the remainder hold the next block.
   logic [8:0]         sum, remainder;
   logic               carry;
   logic [23:0]        block;
   logic signed [43:0] address, address_next;
+  logic               address_outside, address_next_outside;
   assign sum = 9'(tap_y.remainder) + 9'(tap_x.remainder);
   assign carry = 32'(sum) >= MAC_ROWS;
 `ifdef FAULT_BLOCK_CARRY
@@ -245,6 +237,8 @@ module mac #(
   assign address = 44'(act.base) + {{24{tap_y.offset[19]}}, tap_y.offset} + {{24{tap_x.offset[19]}}, tap_x.offset}
                  + 44'(block) * 44'(act.block) + 44'(plane_a) * 44'(act.plane) + 44'(word);
   assign address_next = address + 44'(act.block);
+  assign address_outside = address < 0 || address >= 44'(ACT_WORDS);
+  assign address_next_outside = address_next < 0 || address_next >= 44'(ACT_WORDS);
 
   // Which rows read, and from which bank: row r from (r + remainder) mod rows.
   logic [MAC_ROWS-1:0] row_inside;
@@ -258,15 +252,13 @@ module mac #(
                    && row_x[12*r+:12] >= tap_x.first && row_x[12*r+:12] <= tap_x.last;
     end
     for (int unsigned b = 0; b < MAC_ROWS; b++) begin
-      logic               next;
-      logic [ROW-1:0]     row;
-      logic signed [43:0] place;
+      logic           next;
+      logic [ROW-1:0] row;
       next = b < 32'(remainder);
       row = ROW'((next ? b + MAC_ROWS : b) - 32'(remainder));
-      place = next ? address_next : address;
       act_read[b] = active && row_used[row] && row_inside[row];
-      act_address[20*b+:20] = place[19:0];
-      if (act_read[b] && (place < 0 || place >= 44'(ACT_WORDS))) begin
+      act_address[20*b+:20] = next ? address_next[19:0] : address[19:0];
+      if (act_read[b] && (next ? address_next_outside : address_outside)) begin
         act_read[b] = 1'b0;
         act_outside = 1'b1;
       end
@@ -282,9 +274,7 @@ module mac #(
   assign wgt_outside = active && weight >= 40'(WGT_WORDS);
 `endif
   assign wgt_address = weight[19:0];
-  always_comb begin
-    for (int unsigned c = 0; c < MAC_COLS; c++) wgt_read[c] = active && !wgt_outside && c < 32'(columns);
-  end
+  assign wgt_read = active && !wgt_outside ? ~({MAC_COLS{1'b1}} << columns) : '0;
 
   // ---- Issue ----
 
@@ -292,11 +282,13 @@ module mac #(
   assign ready = step && !busy && port_free;
 
   // Every tap of the kernel at this position must have been configured.
-  function automatic logic missing(input logic [MAC_TAPS-1:0] set, input logic [10:0] low, input logic [6:0] count);
-    missing = 32'(low) + 32'(count) > MAC_TAPS;
-    for (int unsigned i = 0; i < MAC_TAPS; i++) begin
-      if (i >= 32'(low) && i < 32'(low) + 32'(count) && !set[i]) missing = 1'b1;
-    end
+  function automatic logic missing(input logic [PAIRS-1:0] set, input logic [10:0] low, input logic [6:0] count);
+    logic [11:0]         high;
+    logic [MAC_TAPS-1:0] all, taps_set;
+    high = 12'(low) + 12'(count);
+    all = '1;
+    for (int unsigned i = 0; i < MAC_TAPS; i++) taps_set[i] = set[i/2];
+    missing = high > 12'(MAC_TAPS) || ((all << low[6:0]) & ~(all << high[6:0]) & ~taps_set) != '0;
   endfunction
 
   logic loops_changed;
@@ -363,7 +355,7 @@ module mac #(
     array_lanes <= word_last ? shape.tail : 10'(MAC_LANES);
     array_columns <= columns;
     array_byte_mode <= shape.byte_;
-    array_byte_signed <= shape.signed_;
+    array_byte_signed <= shape.byte_ && shape.signed_;
     array_start <= k == '0 && wave == '0;
     array_shift <= k == '0 && wave != '0 && (plane_a == '0 || 4'(plane_w) == shape.w - 4'd1);
     array_negate <= (shape.signed_ && !shape.byte_ && plane_a == '0)

@@ -264,15 +264,28 @@ module machine #(
       .fault_cause(thr_cause), .write_fault(thr_write_fault)
   );
 
+  // Of the drain's columns: what all rows share.
+  logic [57*THR_COLS-1:0] column_addend;
+  logic [THR_COLS-1:0]    column_negative, column_constant, column_constant_bit;
+  for (genvar i = 0; i < THR_COLS; i++) begin : g_column
+    threshold_column threshold_column (
+        .entry_a(thr_data[80*i+:48]), .entry_b(thr_data[80*i+48+:32]), .kind(unit_kind), .fraction(unit_fraction),
+        .bits(unit_bits), .first(unit_first), .plane(unit_plane), .addend(column_addend[57*i+:57]),
+        .negative(column_negative[i]), .constant(column_constant[i]), .constant_bit(column_constant_bit[i])
+    );
+  end
+
   // A threshold unit for each row and column of the drain, a max-pool unit for each row.
   logic [BUFFER_LANES-1:0] row_lanes[MAC_ROWS];
   for (genvar r = 0; r < MAC_ROWS; r++) begin : g_row
+    logic [31:0]         row_term;
     logic [THR_COLS-1:0] codes;
-    for (genvar i = 0; i < THR_COLS; i++) begin : g_column
+    assign row_term = unit_bipolar ? ~drained_sums[32*r+:32] : '0;
+    for (genvar i = 0; i < THR_COLS; i++) begin : g_unit
       threshold_unit #(.THR_DEPTH(THR_STAGES)) threshold_unit (
-          .clk, .acc(drained[32*(r*THR_COLS+i)+:32]), .row_sum(drained_sums[32*r+:32]),
-          .entry_a(thr_data[80*i+:48]), .entry_b(thr_data[80*i+48+:32]), .valid(unit_valid), .kind(unit_kind),
-          .bipolar(unit_bipolar), .invert_top(unit_invert_top), .fraction(unit_fraction), .bits(unit_bits),
+          .clk, .acc(drained[32*(r*THR_COLS+i)+:32]), .row_term, .addend(column_addend[57*i+:57]),
+          .negative(column_negative[i]), .constant(column_constant[i]), .constant_bit(column_constant_bit[i]),
+          .valid(unit_valid), .kind(unit_kind), .bipolar(unit_bipolar), .invert_top(unit_invert_top), .bits(unit_bits),
           .first(unit_first), .pass(unit_pass), .plane(unit_plane), .code(codes[i])
       );
     end
@@ -323,20 +336,21 @@ module machine #(
   logic [THR_COLS-1:0]    thr_entry_write;
   logic [20*THR_COLS-1:0] thr_write_entry_address;
 
+  logic [BUFFER_LANES-1:0] lanes_written;
+  assign lanes_written = ~({BUFFER_LANES{1'b1}} << write_lanes);
+
   for (genvar b = 0; b < MAC_ROWS; b++) begin : g_act
     logic [MAC_LANES-1:0]    data;
     logic [BUFFER_LANES-1:0] lanes;
     assign act_read[b] = mac_read[b] || (store_read && 32'(store_bank) == b);
     assign act_read_address[20*b+:20] = store_read ? store_read_address : mac_address[20*b+:20];
-    assign lanes = row_lanes[thr_write_row[ROW*b+:ROW]];
+    assign lanes = row_lanes[thr_write_row[ROW*b+:ROW]] & lanes_written;
     always_comb begin
       act_write[b] = thr_write[b];
       act_write_address[20*b+:20] = thr_write_address[20*b+:20];
       data = '0;
-      for (int unsigned l = 0; l < MAC_LANES; l++) begin
-        for (int unsigned w = 0; w < BUFFER_LANES / MAC_LANES; w++)
-          if (32'(write_word) == w && w * MAC_LANES + l < 32'(write_lanes)) data[l] = lanes[w*MAC_LANES+l];
-      end
+      for (int unsigned w = 0; w < BUFFER_LANES / MAC_LANES; w++)
+        if (32'(write_word) == w) data = lanes[w*MAC_LANES+:MAC_LANES];
       for (int unsigned i = 0; i < LOAD_WIDTH; i++) begin
         if (lane_write[i] && lane_memory == isa_pkg::LD_DST_MEMORY_ACT && 32'(lane_bank[10*i+:10]) == b) begin
           act_write[b] = 1'b1;

@@ -23,5 +23,17 @@ package machine_pkg;
   function automatic int unsigned maximum(input int unsigned a, input int unsigned b);
     maximum = a > b ? a : b;
   endfunction
+  // Quotient and remainder. A divider that takes both from one row of subtractions, as wide as the divisor.
+  function automatic logic [16:0] divide(input logic [12:0] dividend, input logic [3:0] divisor);
+    logic [12:0] quotient;
+    logic [4:0]  rest;
+    rest = '0;
+    for (int i = 12; i >= 0; i--) begin
+      rest = {rest[3:0], dividend[i]};
+      quotient[i] = rest >= {1'b0, divisor};
+      if (quotient[i]) rest = rest - {1'b0, divisor};
+    end
+    divide = {quotient, rest[3:0]};
+  endfunction
 endpackage
 /* verilator lint_on UNUSEDPARAM */

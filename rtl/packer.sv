@@ -9,13 +9,12 @@ module packer #(
     input  logic [8*DRAM_WIDTH*BEATS-1:0] beats,
     // Place of the word's first byte in the first beat.
     input  logic [5:0]                    offset,
-    // An image row: byte of the row that comes first (it may lie outside), bytes of the row, bytes of the window before
-    // and in all.
+    // An image row: byte of the row that comes first (it may lie outside), bytes of the row, bytes of the window from here
+    // on.
     input  logic                          pack,
     input  logic signed [31:0]            position,
     input  logic [23:0]                   row_bytes,
-    input  logic [23:0]                   window_byte,
-    input  logic [23:0]                   window_bytes,
+    input  logic [23:0]                   window_rest,
     input  logic [7:0]                    flip,
     input  logic [7:0]                    pad,
     output logic [8*WORD_BYTES-1:0]       word
@@ -24,19 +23,30 @@ module packer #(
   logic [BITS-1:0] shifted;
   assign shifted = beats >> {offset, 3'd0};
 
+  // Bytes of the word before the row, up to the row's end, and up to the window's end: beyond the word it is all the same.
+  localparam int unsigned PLACE = machine_pkg::index_bits(WORD_BYTES + 1);
+  logic [31:0]           before_row, to_row_end;
+  logic [WORD_BYTES-1:0] all, padded, zero;
+  function automatic logic [PLACE-1:0] clip(input logic [31:0] bytes);
+    clip = bytes > WORD_BYTES ? PLACE'(WORD_BYTES) : PLACE'(bytes);
+  endfunction
+  assign before_row = position[31] ? -position : '0;
+`ifdef FAULT_PACK_EDGE
+  assign to_row_end = 32'(row_bytes) - position + 32'd1;
+`else
+  assign to_row_end = 32'(row_bytes) - position;
+`endif
+  assign all = '1;
+  assign padded = ~(all << clip(before_row)) | (to_row_end[31] ? all : all << clip(to_row_end));
+  assign zero = all << clip(32'(window_rest));
+
   always_comb begin
     for (int unsigned b = 0; b < WORD_BYTES; b++) begin
-      logic signed [31:0] place;
-      place = position + 32'(b);
       word[8*b+:8] = shifted[8*b+:8];
       if (pack) begin
         word[8*b+:8] = shifted[8*b+:8] ^ flip;
-`ifdef FAULT_PACK_EDGE
-        if (place < 0 || place > $signed({8'd0, row_bytes})) word[8*b+:8] = pad;
-`else
-        if (place < 0 || place >= $signed({8'd0, row_bytes})) word[8*b+:8] = pad;
-`endif
-        if (32'(window_byte) + b >= 32'(window_bytes)) word[8*b+:8] = '0;
+        if (padded[b]) word[8*b+:8] = pad;
+        if (zero[b]) word[8*b+:8] = '0;
       end
     end
   end

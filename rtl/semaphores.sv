@@ -25,18 +25,18 @@ module semaphores (
   assign overflow = |overflows;
 
   for (genvar s = 0; s < 16; s++) begin : g_semaphore
-    logic [15:0] count;
-    logic [16:0] next;
+    logic [15:0]       count;
+    logic [3:0]        added;
+    logic [2:0]        taken;
+    logic signed [4:0] change;
+    logic [16:0]       next;
 
-    always_comb begin
-      next = 17'(count);
-      if (take_ld[s]) next -= 17'd1;
-      if (take_mac[s]) next -= 17'd1;
-      if (take_thr[s]) next -= 17'd1;
-      if (take_st[s]) next -= 17'd1;
-      next += 17'(sync_ld[s]) + 17'(sync_mac[s]) + 17'(sync_thr[s]) + 17'(sync_st[s])
-            + 17'(post_ld[s]) + 17'(post_mac[s]) + 17'(post_thr[s]) + 17'(post_st[s]);
-    end
+    // The small sums first, so that a counter is one adder.
+    assign added = 4'(sync_ld[s]) + 4'(sync_mac[s]) + 4'(sync_thr[s]) + 4'(sync_st[s])
+                 + 4'(post_ld[s]) + 4'(post_mac[s]) + 4'(post_thr[s]) + 4'(post_st[s]);
+    assign taken = 3'(take_ld[s]) + 3'(take_mac[s]) + 3'(take_thr[s]) + 3'(take_st[s]);
+    assign change = 5'(added) - 5'(taken);
+    assign next = 17'(count) + 17'(change);
 
     always_ff @(posedge clk) begin
       count <= next[15:0];

@@ -35,10 +35,11 @@ module sequencer #(
     output logic         idle
 );
   localparam int unsigned POINTER = machine_pkg::index_bits(QUEUE_DEPTH);
+  localparam int unsigned COUNT = machine_pkg::index_bits(QUEUE_DEPTH + 1);
 
   logic [127:0]           queue[QUEUE_DEPTH];
   logic [POINTER-1:0]     head, tail;
-  logic [31:0]            count;
+  logic [COUNT-1:0]       count;
   logic [127:0]           word;
   logic                   present, head_cfg, head_sync;
 
@@ -47,9 +48,9 @@ module sequencer #(
   assign head_cfg = word[3:0] == isa_pkg::OP_CFG;
   assign head_sync = word[3:0] == isa_pkg::OP_SYNC;
 `ifdef FAULT_QUEUE_ROOM
-  assign full = count + 32'(!pop) > QUEUE_DEPTH;
+  assign full = 32'(count) + 32'(!pop) > QUEUE_DEPTH;
 `else
-  assign full = count == QUEUE_DEPTH;
+  assign full = 32'(count) == QUEUE_DEPTH;
 `endif
 
   // The instruction whose steps are being issued. Work and SYNC have these operands at the same bits.
@@ -93,7 +94,7 @@ module sequencer #(
       tail <= 32'(tail) == QUEUE_DEPTH - 1 ? '0 : tail + POINTER'(1);
     end
     if (pop) head <= 32'(head) == QUEUE_DEPTH - 1 ? '0 : head + POINTER'(1);
-    count <= count + 32'(push) - 32'(pop);
+    count <= count + COUNT'(push) - COUNT'(pop);
     if (sync || issue) begin
       if (!running) begin
         left <= operands.repeat_ - 16'd1;

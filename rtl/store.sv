@@ -49,6 +49,7 @@ module store #(
   localparam int unsigned BEATS_PER_WORD = machine_pkg::maximum(WORD_BYTES / DRAM_WIDTH, 1);
   localparam int unsigned BURST_WORDS = DRAM_WIDTH * DRAM_BURST / WORD_BYTES;
   localparam int unsigned BUFFER = machine_pkg::index_bits(STORE_BUFFERS);
+  localparam int unsigned USED = machine_pkg::index_bits(STORE_BUFFERS + 1);
   localparam int unsigned WORD = machine_pkg::index_bits(STORE_BUFFERS * BURST_WORDS);
 
   // ---- Registers ----
@@ -94,30 +95,31 @@ module store #(
   end
 
   logic [31:0] pixel_bank, pixel_block;
-  logic [63:0] dram, place;
+  logic [32:0] dram;
+  logic [47:0] place;
   logic [31:0] beats;
   assign pixel_bank = 32'(regs.bank) + 32'(number_bank);
   assign pixel_block = pixel_bank / MAC_ROWS;
-  assign dram = 64'(regs.dram) + 64'(number) * 64'(regs.pitch);
-  assign place = 64'(regs.base) + (64'(number_block) + 64'(pixel_block)) * 64'(regs.block);
+  assign dram = 33'(regs.dram) + 33'(number) * 33'(regs.pitch);
+  assign place = 48'(regs.base) + (48'(number_block) + 48'(pixel_block)) * 48'(regs.block);
   assign beats = (32'(dram) % DRAM_WIDTH + 32'(regs.words) * WORD_BYTES + DRAM_WIDTH - 1) / DRAM_WIDTH;
 
   // ---- The read stage ----
 
   logic        ready, illegal;
-  logic [31:0] used;
-  assign ready = step && !busy && used < STORE_BUFFERS && port_free;
-  assign illegal = dram % 64'(WORD_BYTES) != 0 || beats > DRAM_BURST;
+  logic [USED-1:0] used;
+  assign ready = step && !busy && 32'(used) < STORE_BUFFERS && port_free;
+  assign illegal = dram % 33'(WORD_BYTES) != 0 || beats > DRAM_BURST;
   assign issue = ready && map_set && !illegal;
 
   logic           active, outside, outside_before;
   logic [11:0]    word;                  // Words of the step that have been read.
   logic [ROW-1:0] running_bank;
-  logic [63:0]    running_place, address;
+  logic [47:0]    running_place, address;
   assign active = busy || issue;
-  assign address = (busy ? running_place : place) + 64'(word);
+  assign address = (busy ? running_place : place) + 48'(word);
   assign last = active && word == regs.words - 12'd1;
-  assign outside = active && address >= 64'(ACT_WORDS);
+  assign outside = active && address >= 48'(ACT_WORDS);
   assign act_read = active && !outside;
   assign act_bank = busy ? running_bank : ROW'(pixel_bank % MAC_ROWS);
   assign act_address = address[19:0];
@@ -163,7 +165,7 @@ module store #(
   logic [BUFFER-1:0]   filling, ask_buffer, send_buffer, reading_buffer;
   logic                arriving, arriving_last;
   logic [11:0]         arriving_word;
-  logic [31:0]         complete, sent;   // Complete buffers without a burst; bursts on their way.
+  logic [USED-1:0]     complete, sent;   // Complete buffers without a burst; bursts on their way.
   logic [MAC_LANES-1:0] words[STORE_BUFFERS*BURST_WORDS];
   assign asking = bursts[ask_buffer];
   assign sending = bursts[send_buffer];
@@ -174,7 +176,7 @@ module store #(
 
   always_ff @(posedge clk) begin
     if (issue) begin
-      bursts[filling] <= {dram[32:0], 16'(beats), regs.words, step_post};
+      bursts[filling] <= {dram, 16'(beats), regs.words, step_post};
       filling <= behind(filling);
       reading_buffer <= filling;
     end
@@ -183,9 +185,9 @@ module store #(
     arriving_last <= last && !clear;
     arriving_word <= word;
     if (arriving) words[WORD'(32'(reading_buffer)*BURST_WORDS+32'(arriving_word))] <= act_data;
-    used <= used + 32'(issue) - 32'(beat && beat_last);
-    complete <= complete + 32'(arriving_last) - 32'(accepted);
-    sent <= sent + 32'(accepted) - 32'(beat && beat_last);
+    used <= used + USED'(issue) - USED'(beat && beat_last);
+    complete <= complete + USED'(arriving_last) - USED'(accepted);
+    sent <= sent + USED'(accepted) - USED'(beat && beat_last);
     if (accepted) ask_buffer <= behind(ask_buffer);
     if (beat && beat_last) send_buffer <= behind(send_buffer);
     if (clear) begin

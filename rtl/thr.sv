@@ -74,6 +74,7 @@ module thr #(
     output logic [2:0]             fault_cause,
     output logic                   write_fault
 );
+  localparam int unsigned USED = machine_pkg::index_bits(THR_BUFFERS + 1);
   localparam int unsigned TILES_PER_WORD = (MAC_LANES + MAC_COLS - 1) / MAC_COLS;
 
   // ---- Registers ----
@@ -82,9 +83,7 @@ module thr #(
   isa_pkg::thr_table_t shadow_table, active_table, entries;
   isa_pkg::pool_dst_t  shadow_dst, active_dst, dst;
   logic                mode_set, table_set, dst_set;
-  logic [23:0]         shadow_y[16], active_y[16];
-  logic [23:0]         shadow_x[16], active_x[16];
-  logic [15:0]         y_set, x_set;
+  logic [3:0]          y_set, x_set;
 
   isa_pkg::pool_y_t intervals;  // Both groups have the same fields.
   logic [4:0]       group;
@@ -105,39 +104,16 @@ module thr #(
         shadow_dst <= isa_pkg::pool_dst(configure_word);
         dst_set <= 1'b1;
       end
-      for (int unsigned i = 0; i < 16; i++) begin
-        logic [23:0] interval;
-        interval = i % 4 == 0 ? {intervals.p0_first, intervals.p0_last}
-                 : i % 4 == 1 ? {intervals.p1_first, intervals.p1_last}
-                 : i % 4 == 2 ? {intervals.p2_first, intervals.p2_last}
-                 : {intervals.p3_first, intervals.p3_last};
-        if (32'(intervals.index) == i / 4) begin
-          if (group == isa_pkg::GROUP_POOL_Y) begin
-            shadow_y[i] <= interval;
-            y_set[i] <= 1'b1;
-          end
-          if (group == isa_pkg::GROUP_POOL_X) begin
-            shadow_x[i] <= interval;
-            x_set[i] <= 1'b1;
-          end
-        end
-      end
     end
     if (issue && step_first) begin
       active_mode <= shadow_mode;
       active_table <= shadow_table;
       active_dst <= shadow_dst;
-      for (int unsigned i = 0; i < 16; i++) begin
-        active_y[i] <= shadow_y[i];
-        active_x[i] <= shadow_x[i];
-      end
     end
     if (clear) begin
       mode_set <= 1'b0;
       table_set <= 1'b0;
       dst_set <= 1'b0;
-      y_set <= '0;
-      x_set <= '0;
     end
   end
 
@@ -183,8 +159,23 @@ module thr #(
       .first_y, .first_x, .pitch(entries.pitch), .out_y(entries.out_y), .out_x(entries.out_x),
       .y(rows_y), .x(rows_x), .used(rows_used)
   );
-  assign interval_y = from_shadow ? shadow_y[position_y] : active_y[position_y];
-  assign interval_x = from_shadow ? shadow_x[position_x] : active_x[position_x];
+
+  // Four intervals are configured together.
+  logic [95:0] written, intervals_y, intervals_x;
+  assign written = {intervals.p3_first, intervals.p3_last, intervals.p2_first, intervals.p2_last,
+                    intervals.p1_first, intervals.p1_last, intervals.p0_first, intervals.p0_last};
+  register_table #(.WIDTH(96), .WORDS(4)) y_intervals (
+      .clk, .clear, .write(configure && group == isa_pkg::GROUP_POOL_Y), .write_index(intervals.index),
+      .write_data(written), .take(issue && step_first), .read_shadow(from_shadow), .read_index(position_y[3:2]),
+      .read_data(intervals_y), .set(y_set)
+  );
+  register_table #(.WIDTH(96), .WORDS(4)) x_intervals (
+      .clk, .clear, .write(configure && group == isa_pkg::GROUP_POOL_X), .write_index(intervals.index),
+      .write_data(written), .take(issue && step_first), .read_shadow(from_shadow), .read_index(position_x[3:2]),
+      .read_data(intervals_x), .set(x_set)
+  );
+  assign interval_y = intervals_y[24*position_y[1:0]+:24];
+  assign interval_x = intervals_x[24*position_x[1:0]+:24];
   always_comb begin
     for (int unsigned r = 0; r < MAC_ROWS; r++) begin
 `ifdef FAULT_POOL_POSITION
@@ -271,7 +262,7 @@ module thr #(
   // ---- Word buffers ----
 
   logic [BUFFER-1:0] next_buffer, open_buffer, buffer;
-  logic [31:0]       used, ready_words;
+  logic [USED-1:0]   used, ready_words;
   logic              open, released;
   logic [5:0]        open_bits;
   assign buffer = busy || !begins ? open_buffer : next_buffer;
@@ -286,10 +277,10 @@ module thr #(
         next_buffer <= 32'(next_buffer) == THR_BUFFERS - 1 ? '0 : next_buffer + BUFFER'(1);
       end
     end
-    used <= used + 32'(issue && begins) - 32'(released);
+    used <= used + USED'(issue && begins) - USED'(released);
     if (clear) begin
       open <= 1'b0;
-      used <= 0;
+      used <= '0;
       next_buffer <= '0;
     end
   end
@@ -301,10 +292,10 @@ module thr #(
   assign loops_changed = step_first && !restart && counted && (mode.pool_y != active_mode.pool_y
       || mode.pool_x != active_mode.pool_x || entries.tiles != active_table.tiles || entries.pitch != active_table.pitch);
   assign unconfigured = !loops_changed && (!mode_set || !table_set || !dst_set
-                     || (mode.masked && (!y_set[position_y] || !x_set[position_x])));
+                     || (mode.masked && (!y_set[position_y[3:2]] || !x_set[position_x[3:2]])));
   assign illegal = loops_changed || beyond || !columns_fit || (!is_raw && mode.bits > 6'd8)
                 || begins == open || (open && open_bits != mode.bits);
-  assign issue = ready && !unconfigured && !illegal && (!begins || used < THR_BUFFERS);
+  assign issue = ready && !unconfigured && !illegal && (!begins || 32'(used) < THR_BUFFERS);
   logic outside_before;
   always_ff @(posedge clk) if (active) outside_before <= thr_outside || (busy && outside_before);
 
@@ -396,11 +387,11 @@ module thr #(
       words_tail <= 32'(words_tail) == THR_BUFFERS - 1 ? '0 : words_tail + BUFFER'(1);
     end
     if (write_last) words_head <= 32'(words_head) == THR_BUFFERS - 1 ? '0 : words_head + BUFFER'(1);
-    ready_words <= ready_words + 32'(completing[THR_DEPTH-1]) - 32'(write_last);
+    ready_words <= ready_words + USED'(completing[THR_DEPTH-1]) - USED'(write_last);
     if (clear) begin
       words_head <= '0;
       words_tail <= '0;
-      ready_words <= 0;
+      ready_words <= '0;
     end
   end
 
@@ -450,19 +441,18 @@ module thr #(
   end
 
   // Pixels of one image row and phase have consecutive indices, so they lie in different banks.
-  logic [12:0]        y_phase, y_index;
+  logic [12:0]        y_index;
+  logic [3:0]         y_phase;
   logic [27:0]        index, block;
   logic [ROW-1:0]     first_bank;
   logic [11:0]        first_index;
   logic signed [43:0] place, place_next;
   logic [3:0]         x_phase;
   logic [11:0]        x_index;
-  assign x_index = word.first_x / 12'(word_dst.s_x);
-  assign x_phase = 4'(word.first_x % 12'(word_dst.s_x));
-  assign y_phase = y % 13'(word_dst.s_y);
+  assign {x_index, x_phase} = 16'(machine_pkg::divide({1'b0, word.first_x}, word_dst.s_x));
+  assign {y_index, y_phase} = machine_pkg::divide(y, word_dst.s_y);
   // The first pixel's index in its phase: behind the start of a row only in the tile's first row.
   assign first_index = segment != '0 ? '0 : phase < x_phase ? x_index + 12'd1 : x_index;
-  assign y_index = y / 13'(word_dst.s_y);
   assign index = 28'(y_index) * 28'(word_dst.pitch) + 28'(first_index);
   assign block = index / 28'(MAC_ROWS);
   assign first_bank = ROW'(index % 28'(MAC_ROWS));
@@ -471,33 +461,40 @@ module thr #(
                + 44'(write_word);
   assign place_next = place + 44'(word_dst.block);
 
+  // Banks below the first one hold the next block.
+  logic                place_outside, place_next_outside;
+  logic [MAC_ROWS-1:0] next_block;
+  assign place_outside = place >= 44'(ACT_WORDS);
+  assign place_next_outside = place_next >= 44'(ACT_WORDS);
+  assign next_block = ~({MAC_ROWS{1'b1}} << first_bank);
+  always_comb begin
+    for (int unsigned b = 0; b < MAC_ROWS; b++) act_address[20*b+:20] = next_block[b] ? place_next[19:0] : place[19:0];
+  end
+
   logic write_outside, write_outside_before;
   always_comb begin
-    logic [11:0] row_index, behind;
-    logic [3:0]  row_phase;
+    logic [11:0]  row_index;
+    logic [3:0]   row_phase;
+    logic [ROW:0] bank;
+    logic         wraps;
     act_write = '0;
-    act_address = '0;
     act_row = '0;
     write_outside = 1'b0;
     row_index = x_index;
     row_phase = x_phase;
     for (int unsigned r = 0; r < MAC_ROWS; r++) begin
-      logic [31:0]        bank;
-      logic signed [43:0] row_place;
       if (r != 0 && word_x[12*r+:12] == '0) begin
         row_index = '0;
         row_phase = '0;
       end
-      behind = row_index - first_index;
-      bank = 32'(first_bank) + 32'(behind);
-      row_place = bank >= MAC_ROWS ? place_next : place;
-      if (bank >= MAC_ROWS) bank = bank - MAC_ROWS;
+      bank = (ROW + 1)'(first_bank) + (ROW + 1)'(row_index - first_index);
+      wraps = 32'(bank) >= MAC_ROWS;
+      if (wraps) bank = bank - (ROW + 1)'(MAC_ROWS);
       if (write_active && word_used[r] && word_y[13*r+:13] == y && row_phase == phase) begin
-        if (row_place >= 44'(ACT_WORDS)) write_outside = 1'b1;
+        if (wraps ? place_next_outside : place_outside) write_outside = 1'b1;
         else begin
           act_write[ROW'(bank)] = 1'b1;
-          act_address[20*bank+:20] = row_place[19:0];
-          act_row[ROW*bank+:ROW] = ROW'(r);
+          act_row[ROW*ROW'(bank)+:ROW] = ROW'(r);
         end
       end
       if (row_phase == word_dst.s_x - 4'd1) begin

@@ -1,52 +1,51 @@
 // Makes the bits of a code from an accumulator, most significant first: a bit a cycle by division (linear), by a search
 // that sees one threshold a cycle (table), or the accumulator's own bits (raw).
+//
+// The division does not restore: what is left may be negative, and then the next divisor, half of the one before, is added
+// instead of subtracted. The sign is that of the division that restores.
 module threshold_unit #(
     parameter int unsigned THR_DEPTH = 2
 ) (
-    input  logic        clk,
-    // The accumulator, its row's sum, and the threshold entry, read in the cycle before.
-    input  logic [31:0] acc,
-    input  logic [31:0] row_sum,
-    input  logic [47:0] entry_a,
-    input  logic [31:0] entry_b,
+    input  logic               clk,
+    // The accumulator; the inverted sum of its row if values are bipolar, else 0.
+    input  logic [31:0]        acc,
+    input  logic [31:0]        row_term,
+    // Of the column, whose entry was read in the cycle before.
+    input  logic signed [56:0] addend,
+    input  logic               negative,
+    input  logic               constant,
+    input  logic               constant_bit,
     // What to do with them: mode, first cycle of a column group, number of the cycle, planes, plane that is due.
-    input  logic        valid,
-    input  logic [1:0]  kind,
-    input  logic        bipolar,
-    input  logic        invert_top,
-    input  logic [3:0]  fraction,
-    input  logic [5:0]  bits,
-    input  logic        first,
-    input  logic [7:0]  pass,
-    input  logic [5:0]  plane,
+    input  logic               valid,
+    input  logic [1:0]         kind,
+    input  logic               bipolar,
+    input  logic               invert_top,
+    input  logic [5:0]         bits,
+    input  logic               first,
+    input  logic [7:0]         pass,
+    input  logic [5:0]         plane,
     // The bit, THR_DEPTH - 1 cycles later.
-    output logic        code
+    output logic               code
 );
   /* verilator no_inline_module */  // One copy of the model's code serves all units.
 
-  logic signed [31:0] value;
-  assign value = bipolar ? (acc << 1) - row_sum : acc;
+  // 2 * acc - row sum, or acc; adders are written as in `element`.
+  logic [31:0] value;
+  assign value = 32'(({row_term, 1'b1} + {bipolar ? acc << 1 : acc, bipolar}) >> 1);
 
-  // Plane, counted from the least significant.
-  logic [4:0] below;
-  assign below = 5'(bits - 6'd1 - plane);
+  // ---- One adder: a value, or what is left of it, and what the column adds ----
 
-  // ---- Linear: what is left of value * 2^fraction - A, less |B| << plane wherever that fits ----
-
-  logic signed [50:0] rest, rest_before, divisor;
-  logic signed [50:0] scaled, threshold;
-  logic [31:0]        magnitude;
-  logic               fits, constant;
-  assign threshold = {{3{entry_a[47]}}, entry_a};
-  assign scaled = {{19{value[31]}}, value} <<< fraction;
-  assign magnitude = entry_b[31] ? -entry_b : entry_b;
-  assign rest_before = !first ? rest : (entry_b[31] ? -scaled : scaled) - threshold;
-  assign divisor = {19'd0, magnitude} <<< below;
-  assign fits = rest_before >= divisor;
-  // B = 0: the code is A, clipped to its planes.
-  logic [7:0] highest;
-  assign highest = 8'((9'd1 << bits[3:0]) - 9'd1);
-  assign constant = !threshold[50] && (threshold > 51'(highest) || entry_a[6'(below)]);
+  logic               fresh, minus;
+  logic signed [56:0] rest, operand, result;
+  assign fresh = first || kind == isa_pkg::THR_MODE_KIND_TABLE;
+  assign minus = !fresh && !rest[56];
+  assign operand = !fresh ? rest : {{10{value[31] ^ negative}}, value ^ {32{negative}}, {15{negative}}};
+`ifdef FAULT_DIVISION_CARRY
+  assign result = fresh ? operand + addend + 57'(negative)
+                : minus ? {operand[56:23] - addend[56:23], operand[22:0] - addend[22:0]} : operand + addend;
+`else
+  assign result = 57'(({operand, 1'b1} + {addend ^ {57{minus}}, minus || (fresh && negative)}) >> 1);
+`endif
 
   // ---- Table: a node of the search tree is met in the cycle that shows its threshold ----
 
@@ -55,17 +54,21 @@ module threshold_unit #(
   assign node_before = first ? '0 : node;
   assign here = pass == node_before;
 `ifdef FAULT_TABLE_TIES
-  assign met = entry_b[31] ? 51'(value) < threshold : 51'(value) > threshold;
+  assign met = !result[56] && result != '0;
 `else
-  assign met = entry_b[31] ? 51'(value) <= threshold : 51'(value) >= threshold;
+  assign met = !result[56];
 `endif
-  assign node_after = (node_before << 1) + (met ? 8'd2 : 8'd1);
+  assign node_after = {node_before[6:0], 1'b1} + 8'(met);
   assign decision = here ? met : decided;
 
-  logic made;
+  // ---- The bit ----
+
+  logic [4:0] below;  // Plane, counted from the least significant.
+  logic       made;
+  assign below = 5'(bits - 6'd1 - plane);
   always_comb begin
     case (kind)
-      isa_pkg::THR_MODE_KIND_LINEAR: made = entry_b == '0 ? constant : fits;
+      isa_pkg::THR_MODE_KIND_LINEAR: made = constant ? constant_bit : met;
       isa_pkg::THR_MODE_KIND_TABLE: made = decision;
       default: made = value[below];
     endcase
@@ -74,11 +77,7 @@ module threshold_unit #(
 
   always_ff @(posedge clk) begin
     if (valid) begin
-`ifdef FAULT_DIVISION_CARRY
-      rest <= fits ? {rest_before[50:8] - divisor[50:8], rest_before[7:0] - divisor[7:0]} : rest_before;
-`else
-      rest <= fits ? rest_before - divisor : rest_before;
-`endif
+      rest <= result;
       node <= here ? node_after : node_before;
       if (here) decided <= met;
     end

@@ -46,11 +46,18 @@ module tile_counter #(
   logic [12:0] fy;
   logic [11:0] fx;
 
-  // The next window tile begins MAC_ROWS outputs later.
-  logic [12:0] step_y, beside_y;
-  logic [12:0] sum_x;
-  assign step_y = 13'(13'(MAC_ROWS) / 13'(pitch));
-  assign sum_x = 13'(fx) + 13'(13'(MAC_ROWS) % 13'(pitch));
+  // The next window tile begins MAC_ROWS outputs later. Dividing that by the pitch needs no more bits than it has.
+  localparam int unsigned ROWS = $clog2(MAC_ROWS + 1);
+  logic            wide;
+  logic [ROWS-1:0] divisor, quotient, remainder;
+  logic [12:0]     step_y, beside_y;
+  logic [12:0]     sum_x;
+  assign wide = pitch > 12'(MAC_ROWS);
+  assign divisor = ROWS'(pitch);
+  assign quotient = ROWS'(MAC_ROWS) / divisor;
+  assign remainder = ROWS'(MAC_ROWS) % divisor;
+  assign step_y = wide ? '0 : 13'(quotient);
+  assign sum_x = 13'(fx) + (wide ? 13'(MAC_ROWS) : 13'(remainder));
   assign beside_y = fy + step_y;
 
   logic from_zero, next_x, next_y, next_tile;

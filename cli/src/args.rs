@@ -466,7 +466,7 @@ pub struct SweepArgs {
     pub points: Option<PathBuf>,
 
     /// Columns that the front is of.
-    #[arg(long, value_name = "A,B,...", value_delimiter = ',', default_value = "energy_pj,cycles,memory_bits")]
+    #[arg(long, value_name = "A,B,...", value_delimiter = ',', default_value = "energy_pj,cycles,lut")]
     pub pareto: Vec<String>,
 
     /// Simulate also points whose bounds say that they cannot reach the front.

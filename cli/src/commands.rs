@@ -111,11 +111,7 @@ struct TechnologyChoice {
 
 impl TechnologyChoice {
     fn read(args: &TechnologyArgs) -> Result<Self, Failure> {
-        let technology = match args.tech.as_deref() {
-            None => None,
-            Some(name) if name.ends_with(".ron") => Some(technology_of(name, &files::read_text(Path::new(name))?)?),
-            Some(name) => Some(builtin(name).map_err(|refusal| Failure::all(refusal.reasons))?),
-        };
+        let technology = args.tech.as_deref().map(technology_named).transpose()?;
         Ok(TechnologyChoice { technology, clock_mhz: args.clock })
     }
 
@@ -124,6 +120,14 @@ impl TechnologyChoice {
         let technology = self.technology.clone().map_or_else(|| builtin(&point.technology), Ok)?;
         Ok((technology, self.clock_mhz.unwrap_or(point.clock_mhz)))
     }
+}
+
+/// A technology that comes with the simulator, or that of a file.
+fn technology_named(name: &str) -> Result<Technology, Failure> {
+    if name.ends_with(".ron") {
+        return technology_of(name, &files::read_text(Path::new(name))?);
+    }
+    builtin(name).map_err(|refusal| Failure::all(refusal.reasons))
 }
 
 fn builtin(name: &str) -> Result<Technology, Refusal> {

@@ -7,6 +7,7 @@ use anstyle::{AnsiColor, Style};
 use comfy_table::{CellAlignment, ContentArrangement, Table, presets};
 use qnnsim_compiler::exactness::{LayerExactness, Nearest};
 use qnnsim_isa::descriptor::MapShape;
+use qnnsim_simulator::area::Area;
 pub use qnnsim_simulator::quantity::{bytes, energy, grouped, percent, power, time};
 use qnnsim_simulator::report::{ColdWarm, Report};
 use qnnsim_simulator::trace::TraceLine;
@@ -98,6 +99,8 @@ pub fn report(report: &Report) -> String {
     text += &units(report);
     text += "\n";
     text += &memories(report);
+    text += "\n";
+    text += &facts(&[("area", area_line(&report.area))]);
     for note in &report.notes {
         let _ = writeln!(text, "{QUIET}note: {note}{QUIET:#}");
     }
@@ -208,6 +211,41 @@ fn memories(report: &Report) -> String {
         })
         .collect();
     title("by memory, warm image, words (DRAM: bytes)") + &table(&columns, rows, false)
+}
+
+/// The area of a hardware point in one line.
+pub fn area_line(area: &Area) -> String {
+    let mm2 = area.mm2.map_or(String::new(), |mm2| format!("; {mm2:.2} mm2 without wires"));
+    let [lut, ff, dsp] = [area.lut, area.ff, area.dsp].map(grouped);
+    format!("{lut} LUT, {ff} FF, {} BRAM, {dsp} DSP{mm2} ({})", area.bram36, fit(area))
+}
+
+/// How much an area is to be trusted.
+fn fit(area: &Area) -> String {
+    let [lut, ff] = [area.error.lut, area.error.ff].map(percent);
+    let extrapolated = if area.extrapolated { ", extrapolated here" } else { "" };
+    format!("fit: LUT within {lut}, FF within {ff} of held-out syntheses{extrapolated}")
+}
+
+/// The table of areas by unit.
+pub fn area(area: &Area) -> String {
+    let columns = [
+        Column::Text("unit"),
+        Column::Number("LUT"),
+        Column::Number("FF"),
+        Column::Number("BRAM"),
+        Column::Number("DSP"),
+        Column::Number("mm2"),
+    ];
+    let row = |name: &str, lut, ff, bram36: f64, dsp, mm2: Option<f64>| {
+        let mm2 = mm2.map_or_else(|| "unknown".to_owned(), |mm2| format!("{mm2:.3}"));
+        vec![name.to_owned(), grouped(lut), grouped(ff), bram36.to_string(), grouped(dsp), mm2]
+    };
+    let mut rows: Vec<_> = area.by_unit.iter().map(|u| row(u.name, u.lut, u.ff, u.bram36, u.dsp, u.mm2)).collect();
+    rows.push(row("total", area.lut, area.ff, area.bram36, area.dsp, area.mm2));
+    let fit =
+        format!("{QUIET}note: {}; a single unit: LUT within {}{QUIET:#}\n", fit(area), percent(area.error.lut_unit));
+    title("area, 7-series FPGA and silicon") + &table(&columns, rows, true) + &fit
 }
 
 /// Most outputs that are shown one by one.

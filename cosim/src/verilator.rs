@@ -1,5 +1,6 @@
 //! Builds the machine with Verilator: one program for each hardware point, kept between runs.
 
+use std::borrow::Cow;
 use std::ffi::OsString;
 use std::fmt::Write as _;
 use std::fs::{self, File};
@@ -33,12 +34,14 @@ static SOURCES: &[(&str, &str)] = sources! {
     "machine.sv"
     "max_pool_unit.sv"
     "packer.sv"
+    "register_table.sv"
     "row_coordinates.sv"
     "scratchpad.sv"
     "semaphores.sv"
     "sequencer.sv"
     "store.sv"
     "thr.sv"
+    "threshold_column.sv"
     "threshold_unit.sv"
     "tile_counter.sv"
     "bench/bench.sv"
@@ -104,11 +107,18 @@ fn io_error(what: impl Into<String>) -> impl FnOnce(io::Error) -> BuildError {
     move |error| BuildError::Io { what: what.into(), error }
 }
 
+/// Names and texts of what is built.
+pub type Sources = Vec<(Cow<'static, str>, Cow<'static, str>)>;
+
+/// Makes other sources of the machine's: of sources, parameters, names of planted faults.
+pub type Translate = fn(Sources, &[(String, u32)], &[&str]) -> Result<Sources, BuildError>;
+
 /// Verilator and the folder in which machines are kept.
 #[derive(Debug)]
 pub struct Verilator {
     version: String,
     folder: PathBuf,
+    translate: Option<Translate>,
 }
 
 /// The program of one hardware point.
@@ -134,12 +144,18 @@ impl Verilator {
         if parse_version(&version).is_none_or(|version| version < VERSION_MIN) {
             return Err(BuildError::TooOld { found: version });
         }
-        Ok(Verilator { version, folder: folder().ok_or(BuildError::NoFolder)? })
+        Ok(Verilator { version, folder: folder().ok_or(BuildError::NoFolder)?, translate: None })
     }
 
     /// What `verilator --version` says.
     pub fn version(&self) -> &str {
         &self.version
+    }
+
+    /// Builds what `translate` makes of the sources instead of them, for tests of other tools that read them.
+    #[must_use]
+    pub fn translated(self, translate: Translate) -> Self {
+        Verilator { translate: Some(translate), ..self }
     }
 
     /// The machine of a hardware point, built unless it is there already. `faults` are names of faults planted in
@@ -150,7 +166,11 @@ impl Verilator {
     pub fn machine(&self, hardware: &HardwarePoint, faults: &[&str]) -> Result<Machine, BuildError> {
         let parameters = parameters(hardware);
         let mut hasher = DefaultHasher::new();
-        (SOURCES, &parameters, faults, FLAGS, COMPILER_FLAGS, OPTIMIZE, &self.version).hash(&mut hasher);
+        let mut sources: Sources = SOURCES.iter().map(|&(name, text)| (name.into(), text.into())).collect();
+        if let Some(translate) = self.translate {
+            sources = translate(sources, &parameters, faults)?;
+        }
+        (&sources, &parameters, faults, FLAGS, COMPILER_FLAGS, OPTIMIZE, &self.version).hash(&mut hasher);
         let place = self.folder.join(format!("{:016x}", hasher.finish()));
         let machine = Machine { path: place.join("bench"), hardware: hardware.clone() };
         if machine.path.exists() {
@@ -169,7 +189,7 @@ impl Verilator {
             .prefix(".build-")
             .tempdir_in(&self.folder)
             .map_err(io_error(format!("cannot write in `{folder}`")))?;
-        self.build(staged.path(), &parameters, faults)?;
+        self.build(staged.path(), &sources, &parameters, faults)?;
         fs::create_dir_all(&place).map_err(io_error(format!("cannot make `{}`", place.display())))?;
         fs::rename(staged.path().join("bench/bench"), &machine.path).map_err(io_error("cannot keep what was built"))?;
         Ok(machine)
@@ -210,7 +230,13 @@ impl Verilator {
     ///
     /// Verilator's own makefile compiles dozens of small files that all read the same long headers, and its runtime with every
     /// machine; two files, and a runtime that is kept, take a sixth of the time.
-    fn build(&self, folder: &Path, parameters: &[(String, u32)], faults: &[&str]) -> Result<(), BuildError> {
+    fn build(
+        &self,
+        folder: &Path,
+        sources: &Sources,
+        parameters: &[(String, u32)],
+        faults: &[&str],
+    ) -> Result<(), BuildError> {
         let mut header = String::from("#pragma once\n#include <cstddef>\n");
         for (name, value) in parameters {
             writeln!(header, "constexpr size_t {name} = {value};").expect("a String takes any text");
@@ -218,7 +244,8 @@ impl Verilator {
         let write =
             |name: &str, text: &str| fs::write(folder.join(name), text).map_err(io_error("cannot write the sources"));
         fs::create_dir_all(folder.join("bench")).map_err(io_error("cannot write the sources"))?;
-        for (name, text) in SOURCES.iter().copied().chain([("bench/parameters.h", &header[..])]) {
+        write("bench/parameters.h", &header)?;
+        for (name, text) in sources {
             write(name, text)?;
         }
         let mut verilator = Command::new("verilator");
@@ -226,7 +253,7 @@ impl Verilator {
         verilator.args(FLAGS);
         verilator.args(parameters.iter().map(|(name, value)| format!("-G{name}={value}")));
         verilator.args(faults.iter().map(|fault| format!("-D{fault}")));
-        verilator.args(SOURCES.iter().map(|(name, _)| name).filter(|name| name.ends_with(".sv")));
+        verilator.args(sources.iter().map(|(name, _)| &**name).filter(|name| name.ends_with(".sv")));
         run("verilator", verilator.current_dir(folder))?;
 
         let root = root()?;

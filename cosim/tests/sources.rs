@@ -94,6 +94,16 @@ fn yosys_takes_it() {
     }
 }
 
+/// A source that has changed has another area: `python3 rtl/area/synthesize.py` makes what is stale.
+#[test]
+fn the_table_of_syntheses_is_current() {
+    if !common::tool("python3", "-V") {
+        return;
+    }
+    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("../rtl/area/synthesize.py");
+    silent(Command::new("python3").arg(script).arg("--check"), "the table of syntheses", |_| false);
+}
+
 /// yosys 0.23 takes an array of packed structs for a single one, and says nothing.
 #[test]
 fn no_array_is_of_structs() {

@@ -4,6 +4,8 @@ use std::collections::BTreeMap;
 
 use qnnsim_isa::hardware::{HardwarePoint, PARAMETERS};
 use qnnsim_isa::program::LayerInfo;
+use qnnsim_simulator::Technology;
+use qnnsim_simulator::area::{Area, area};
 use qnnsim_simulator::energy::{Energy, Model};
 use qnnsim_simulator::report::{Cost, Totals, utilization};
 
@@ -41,12 +43,14 @@ pub struct Figures<'a> {
     hw: &'a HardwarePoint,
     layers: &'a [LayerInfo],
     totals: Totals,
+    area: Area,
 }
 
 impl<'a> Figures<'a> {
     /// Of a point, with the layers of its source and what its images take.
-    pub fn new(hw: &'a HardwarePoint, model: &Model, layers: &'a [LayerInfo], cost: &Cost) -> Self {
-        Figures { hw, layers, totals: cost.totals(model, hw.clock_mhz) }
+    pub fn new(hw: &'a HardwarePoint, technology: &Technology, layers: &'a [LayerInfo], cost: &Cost) -> Self {
+        let totals = cost.totals(&Model::new(technology, hw), hw.clock_mhz);
+        Figures { hw, layers, totals, area: area(technology, hw) }
     }
 }
 
@@ -64,6 +68,8 @@ pub struct Figure {
 enum Get {
     Integer(fn(&Figures) -> u64),
     Number(fn(&Figures) -> f64),
+    /// None where it is not known.
+    Maybe(fn(&Figures) -> Option<f64>),
     /// Of a warm image.
     Energy(fn(&Energy) -> f64),
 }
@@ -83,6 +89,7 @@ impl Figure {
         match self.get {
             Get::Integer(get) => Value::Integer(get(figures)),
             Get::Number(get) => Value::Number(get(figures)),
+            Get::Maybe(get) => get(figures).map_or(Value::Null, Value::Number),
             Get::Energy(get) => Value::Number(get(&figures.totals.dynamic.warm)),
         }
     }
@@ -92,6 +99,8 @@ impl Figure {
         let value = match self.get {
             Get::Integer(get) => get(figures) as f64,
             Get::Number(get) => get(figures),
+            // What is not known is not better than anything.
+            Get::Maybe(get) => get(figures).unwrap_or(f64::INFINITY),
             Get::Energy(get) => get(&figures.totals.dynamic.warm),
         };
         self.goal.map_or(value, |goal| goal.cost(value))
@@ -101,7 +110,7 @@ impl Figure {
 const LEAST: Option<Goal> = Some(Goal::Least);
 const LEAST_UNBOUNDED: Option<Goal> = Some(Goal::LeastUnbounded);
 
-/// All columns of figures. What an area model adds is a row here, with a getter that asks the model about `f.hw`.
+/// All columns of figures.
 #[rustfmt::skip]
 pub static FIGURES: &[Figure] = &[
     Figure::new("cycles", "cycles", LEAST, "Cycles of a warm image.", Get::Integer(|f| f.totals.cycles.warm)),
@@ -131,6 +140,11 @@ pub static FIGURES: &[Figure] = &[
     Figure::part("energy_pj_dram", "The DRAM, warm image.", |e| e.dram),
     Figure::new("energy_pj_streamed_weights_cold", "pJ", LEAST, "Moving weights and thresholds from the DRAM into their memories, cold image.",
         Get::Number(|f| f.totals.dynamic.cold.streamed_weights)),
+    Figure::new("lut", "", LEAST, "LUTs of a 7-series FPGA, of logic and of memory, by the fit to syntheses.", Get::Integer(|f| f.area.lut)),
+    Figure::new("ff", "", LEAST, "Flip-flops of the same.", Get::Integer(|f| f.area.ff)),
+    Figure::new("bram36", "", LEAST, "Block RAMs of the same, of 36 Kbit; one of 18 counts half.", Get::Number(|f| f.area.bram36)),
+    Figure::new("dsp", "", LEAST, "DSP blocks of the same.", Get::Integer(|f| f.area.dsp)),
+    Figure::new("mm2", "mm2", LEAST, "Silicon of gates, registers and memories, without wires and empty space; empty if the technology has no areas.", Get::Maybe(|f| f.area.mm2)),
     Figure::new("memory_bits", "bits", LEAST, "Bits of all memories, accumulators and queues of the machine.",
         Get::Integer(|f| f.hw.memories().iter().map(|m| m.banks * m.words * m.word_bits).sum())),
 ];

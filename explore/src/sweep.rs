@@ -9,7 +9,6 @@ use std::str::FromStr;
 
 use qnnsim_isa::hardware::HardwarePoint;
 use qnnsim_simulator::Technology;
-use qnnsim_simulator::energy::Model;
 use qnnsim_simulator::report::Cost;
 use rayon::prelude::*;
 
@@ -244,8 +243,8 @@ impl<'a> Sweep<'a> {
     }
 
     fn with_figures<R>(&self, point: &Point, cost: &Cost, f: impl FnOnce(&Figures) -> R) -> R {
-        let model = Model::new(&self.technologies[&point.hw.technology], &point.hw);
-        f(&Figures::new(&point.hw, &model, self.sources[point.source].layers(), cost))
+        let technology = &self.technologies[&point.hw.technology];
+        f(&Figures::new(&point.hw, technology, self.sources[point.source].layers(), cost))
     }
 
     /// Points of a shard, in the order of the space.

@@ -4,6 +4,9 @@ use std::collections::BTreeMap;
 
 use qnnsim_explore::report::{Detail, Sweep, html, plots, rows_to_detail};
 use qnnsim_explore::table::{Column, Table, Value};
+use qnnsim_isa::HardwarePoint;
+use qnnsim_simulator::Technology;
+use qnnsim_simulator::area::area;
 use qnnsim_simulator::report::{ColdWarm, LayerReport, Report, UnitReport};
 use roxmltree::Document;
 
@@ -125,6 +128,7 @@ fn report(layer: &str) -> Report {
         ],
         units: vec![unit("ld", 100, &[], 20e3), unit("mac", 600, &[("rows", 300), ("port", 2)], 70e3)],
         memories: Vec::new(),
+        area: area(&Technology::builtin("45nm").expect("it is there"), &HardwarePoint::default()),
         leakage_pj: both(10e3),
         notes: Vec::new(),
     }

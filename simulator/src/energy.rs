@@ -135,6 +135,15 @@ struct Logic {
     pool_lane: Coefficient,
 }
 
+/// Areas of logic.
+#[derive(Debug, Clone, PartialEq, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct LogicArea {
+    /// Of two inputs.
+    gate: Coefficient,
+    flip_flop_bit: Coefficient,
+}
+
 #[derive(Debug, Clone, PartialEq, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Sram {
@@ -143,16 +152,21 @@ struct Sram {
     read_pj: f64,
     write_pj: f64,
     leakage_uw: f64,
+    #[serde(default)]
+    area_mm2: Option<f64>,
     source: String,
 }
 
-/// A technology: energies of logic, memories and DRAM.
+/// A technology: energies of logic, memories and DRAM; areas of logic and memories, if they are known.
 #[derive(Debug, Clone, PartialEq, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Technology {
     /// Name, as in `technology` of a hardware point.
     pub name: String,
     logic: Logic,
+    #[serde(default)]
+    area: Option<LogicArea>,
+    /// By size.
     sram: Vec<Sram>,
     dram_bit: Coefficient,
     /// What a user of the table should know.
@@ -191,8 +205,10 @@ impl Technology {
     /// # Errors
     /// Where the text is not such a table, or a value cannot be.
     pub fn from_ron(text: &str) -> Result<Self, String> {
-        let technology: Self = ron::from_str(text).map_err(|e| e.to_string())?;
+        let options = ron::Options::default().with_default_extension(ron::extensions::Extensions::IMPLICIT_SOME);
+        let mut technology: Self = options.from_str(text).map_err(|e| e.to_string())?;
         technology.check()?;
+        technology.sram.sort_by(|a, b| a.bytes.total_cmp(&b.bytes));
         Ok(technology)
     }
 
@@ -209,8 +225,21 @@ impl Technology {
                 return Err("a row has no source".into());
             }
         }
+        for c in self.area.iter().flat_map(|a| [&a.gate, &a.flip_flop_bit]) {
+            if !c.value.is_finite() || c.value < 0.0 || c.unit != "um2" {
+                return Err(format!("{} {} is not an area: it is in \"um2\"", c.value, c.unit));
+            }
+            if c.source.is_empty() {
+                return Err("a row has no source".into());
+            }
+        }
+        if self.sram.iter().any(|s| s.area_mm2.is_some() != self.area.is_some()) {
+            return Err("either logic and every SRAM row have an area, or none has".into());
+        }
         let positive = |s: &Sram| {
-            [s.bytes, s.width_bits, s.read_pj, s.write_pj, s.leakage_uw].iter().all(|&x| x.is_finite() && x > 0.0)
+            [s.bytes, s.width_bits, s.read_pj, s.write_pj, s.leakage_uw, s.area_mm2.unwrap_or(1.0)]
+                .iter()
+                .all(|&x| x.is_finite() && x > 0.0)
         };
         if let Some(s) = self.sram.iter().find(|s| !positive(s) || s.source.is_empty()) {
             return Err(format!("the SRAM row of {} bytes has a value that is not positive, or no source", s.bytes));
@@ -225,32 +254,81 @@ impl Technology {
     /// Cost of one bank: sizes are interpolated on a log-log scale along the rows 64 bits wide; widths by the
     /// power law through the two rows of one size.
     pub fn bank(&self, words: u32, width_bits: u32) -> BankCost {
+        let place = self.place(words, width_bits);
+        BankCost {
+            read_pj: place.between(|s| s.read_pj) * place.power(|s| s.read_pj),
+            write_pj: place.between(|s| s.write_pj) * place.power(|s| s.write_pj),
+            leakage_uw: place.between(|s| s.leakage_uw),
+            extrapolated: place.extrapolated,
+        }
+    }
+
+    /// Area of one bank, interpolated as its cost is; none if the table has no areas.
+    pub fn bank_mm2(&self, words: u32, width_bits: u32) -> Option<f64> {
+        self.area.as_ref()?;
+        let area = |s: &Sram| s.area_mm2.unwrap_or_default();
+        let place = self.place(words, width_bits);
+        Some(place.between(area) * place.power(area))
+    }
+
+    /// Area of logic; none if the table has no areas.
+    pub fn logic_mm2(&self, gates: f64, flip_flops: f64) -> Option<f64> {
+        let area = self.area.as_ref()?;
+        Some((gates * area.gate.value + flip_flops * area.flip_flop_bit.value) * 1e-6)
+    }
+
+    /// Where a bank lies in the SRAM table.
+    fn place(&self, words: u32, width_bits: u32) -> Place<'_> {
         let bytes = f64::from(words) * f64::from(width_bits) / 8.0;
         let width = f64::from(width_bits);
-        let mut narrow: Vec<&Sram> = self.sram.iter().filter(|s| s.width_bits == 64.0).collect();
-        narrow.sort_by(|a, b| a.bytes.total_cmp(&b.bytes));
-        let at = narrow.partition_point(|s| s.bytes < bytes).clamp(1, narrow.len() - 1);
-        let (low, high) = (narrow[at - 1], narrow[at]);
-        let position = (bytes / low.bytes).ln() / (high.bytes / low.bytes).ln();
-        let between = |f: fn(&Sram) -> f64| f(low) * (f(high) / f(low)).powf(position);
-        let wide = self.sram.iter().find_map(|w| {
-            let base = narrow.iter().find(|n| n.bytes == w.bytes && w.width_bits != 64.0)?;
-            Some((*base, w))
-        });
-        let power = |f: fn(&Sram) -> f64| {
-            let exponent = wide.map_or(1.0, |(base, w)| (f(w) / f(base)).ln() / (w.width_bits / base.width_bits).ln());
-            (width / 64.0).powf(exponent)
+        let mut narrow = self.sram.iter().filter(|s| s.width_bits == 64.0);
+        let (Some(first), Some(second)) = (narrow.next(), narrow.next()) else {
+            unreachable!("a table is checked when it is read")
         };
-        let widest = wide.map_or(64.0, |(_, w)| w.width_bits);
-        BankCost {
-            read_pj: between(|s| s.read_pj) * power(|s| s.read_pj),
-            write_pj: between(|s| s.write_pj) * power(|s| s.write_pj),
-            leakage_uw: between(|s| s.leakage_uw),
-            extrapolated: bytes < narrow[0].bytes
-                || bytes > narrow[narrow.len() - 1].bytes
-                || width < 64.0
-                || width > widest,
+        let (mut low, mut high) = (first, second);
+        for next in narrow {
+            if high.bytes < bytes {
+                (low, high) = (high, next);
+            }
         }
+        let wide = self
+            .sram
+            .iter()
+            .filter(|w| w.width_bits != 64.0)
+            .find_map(|w| Some((self.sram.iter().find(|n| n.width_bits == 64.0 && n.bytes == w.bytes)?, w)));
+        let widest = wide.map_or(64.0, |(_, w)| w.width_bits);
+        Place {
+            low,
+            high,
+            wide,
+            position: (bytes / low.bytes).ln() / (high.bytes / low.bytes).ln(),
+            width,
+            // Sizes ascend, so the last pair is only passed by what is larger than all.
+            extrapolated: bytes < first.bytes || bytes > high.bytes || width < 64.0 || width > widest,
+        }
+    }
+}
+
+/// A bank between two rows of the SRAM table.
+struct Place<'a> {
+    low: &'a Sram,
+    high: &'a Sram,
+    /// Two rows of one size, the first 64 bits wide.
+    wide: Option<(&'a Sram, &'a Sram)>,
+    /// 0 at the low row, 1 at the high row.
+    position: f64,
+    width: f64,
+    extrapolated: bool,
+}
+
+impl Place<'_> {
+    fn between(&self, f: impl Fn(&Sram) -> f64) -> f64 {
+        f(self.low) * (f(self.high) / f(self.low)).powf(self.position)
+    }
+
+    fn power(&self, f: impl Fn(&Sram) -> f64) -> f64 {
+        let exponent = self.wide.map_or(1.0, |(base, w)| (f(w) / f(base)).ln() / (w.width_bits / base.width_bits).ln());
+        (self.width / 64.0).powf(exponent)
     }
 }
 

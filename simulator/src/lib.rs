@@ -3,6 +3,7 @@
 //! Timing and legality depend on the program alone, so [`Simulation::new`] settles them once: it times the cold and the warm image
 //! ([`timing`]), checks every access ([`check`]), proves freedom from deadlock and the range of
 //! accumulators ([`proofs`]), and resolves all addresses into plans ([`values`]). After that an image is nothing but popcount loops.
+pub mod area;
 pub mod check;
 pub mod energy;
 mod kernels;

@@ -9,6 +9,7 @@ use qnnsim_isa::hardware::{HardwarePoint, PARAMETERS, THRESHOLD_ENTRY_BITS};
 use qnnsim_isa::program::LayerInfo;
 use serde::Serialize;
 
+use crate::area::{Area, area};
 use crate::energy::{Energy, Events, Model, Technology};
 use crate::profile::{Profile, stall_name};
 use crate::timing::Start;
@@ -113,6 +114,8 @@ pub struct Report {
     pub units: Vec<UnitReport>,
     /// By memory.
     pub memories: Vec<MemoryReport>,
+    /// What the hardware point takes of an FPGA and of silicon.
+    pub area: Area,
     /// Leakage, part of the energy of an image.
     pub leakage_pj: ColdWarm<f64>,
     /// Figures that the technology table had to extrapolate, as sentences.
@@ -318,6 +321,7 @@ impl Simulation {
             layers: (0..layers + 2).map(row).collect(),
             units,
             memories: self.memories(&cost.events.warm, &dynamic.warm),
+            area: area(technology, hw),
             leakage_pj,
             notes: model.notes,
         }

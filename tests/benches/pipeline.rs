@@ -130,7 +130,7 @@ fn exploration(c: &mut Criterion) {
     let space = Space::from_ron(&space).expect("a legal space");
     let points = space.points(&[Overrides::default()]).expect("points");
     let technologies = BTreeMap::from([("45nm".to_owned(), Technology::builtin("45nm").expect("it is there"))]);
-    let objectives = ["energy_pj", "cycles", "memory_bits"].map(String::from);
+    let objectives = ["energy_pj", "cycles", "lut"].map(String::from);
     let objectives = Objectives::new(&objectives).expect("columns of the table");
     let pool = rayon::ThreadPoolBuilder::new().num_threads(2).build().expect("two threads");
     group.sample_size(10).sampling_mode(SamplingMode::Flat);

@@ -25,7 +25,7 @@ use qnnsim_isa::{HardwarePoint, Program};
 use qnnsim_simulator::energy::Events;
 use qnnsim_simulator::report::{ColdWarm, Cost, Report};
 use qnnsim_simulator::{Simulation, Technology};
-use qnnsim_tests::{fitted, hardware_point, network_seed, programs, shared, tcv_options};
+use qnnsim_tests::{fitted, hardware_point, network_seed, programs, tcv_options};
 
 /// A sweep that starts from nothing and tells nobody.
 struct Alone;
@@ -254,6 +254,10 @@ fn same(table: &Table, row: usize, report: &Report) {
     ] {
         assert_eq!(value(name), Value::Number(figure), "{name}");
     }
+    let area = &report.area;
+    assert_eq!([value("lut"), value("ff"), value("dsp")], [area.lut, area.ff, area.dsp].map(Value::Integer));
+    assert_eq!(value("bram36"), Value::Number(area.bram36));
+    assert_eq!(value("mm2"), area.mm2.map_or(Value::Null, Value::Number));
     // Utilization of the image: that of its layers, weighted by their cycles.
     let useful: f64 = report.layers.iter().map(|layer| layer.utilization * layer.cycles as f64).sum();
     let Value::Number(utilization) = value("utilization") else { panic!("a number") };
@@ -270,17 +274,15 @@ fn alone(network: &Network, hw: &HardwarePoint) -> Result<Report, String> {
     Ok(simulation.report(&technology, hw.clock_mhz))
 }
 
-/// 200 points at random of the large space in `programs/`, which has TCV_W8A8 if that is there.
+/// 200 points at random of the large space in `programs/`.
 #[test]
 fn rows_equal_separate_runs() {
     let text = fs::read_to_string(programs().join("sweep_array.ron")).expect("the space");
     let mut space = Space::from_ron(&text).unwrap_or_else(|e| panic!("{e}"));
     space.sample = Some(Sample { points: 200, seed: 7 });
-    let mut folders = vec![programs()];
-    folders.extend(shared().map(|shared| shared.join("models")));
-    space.models.retain(|model| folders.iter().any(|folder| folder.join(&model.file).exists()));
+    assert_eq!(space.source_names(), ["tcv_w1a1", "tcv_w8a8"]);
     let network = |model: &qnnsim_explore::space::Model| {
-        let path = folders.iter().map(|folder| folder.join(&model.file)).find(|path| path.exists()).expect("kept");
+        let path = programs().join(&model.file);
         let options = ImportOptions {
             pixel_scale: model.pixel_scale,
             pixel_offset: model.pixel_offset,

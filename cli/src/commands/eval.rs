@@ -9,6 +9,7 @@ use qnnsim_explore::subject::{self, Refusal};
 use qnnsim_isa::descriptor::OutputDescriptor;
 use qnnsim_isa::hardware::Overrides;
 use qnnsim_simulator::Simulation;
+use qnnsim_simulator::area::Area;
 use qnnsim_simulator::report::{ColdWarm, Report};
 use qnnsim_simulator::values::Executor;
 use rayon::prelude::*;
@@ -56,6 +57,8 @@ struct Json {
     /// Values that the quantizer clipped.
     clipped: u64,
     hw: BTreeMap<String, Value>,
+    /// What the hardware point takes of an FPGA and of silicon.
+    area: Area,
 }
 
 /// Runs many images.
@@ -270,6 +273,7 @@ impl Evaluation<'_> {
             clipped: counts.clipped,
             name: report.name,
             hw: report.hw,
+            area: report.area,
         }
     }
 }
@@ -321,6 +325,7 @@ fn text(report: &Report, json: &Json) -> String {
         ("accuracy", accuracy),
         ("throughput", format!("{} images a second, warm", grouped(json.images_per_s.round() as u64))),
         ("mean power", format!("{}, warm", render::power(json.power_mw.warm))),
+        ("area", render::area_line(&json.area)),
     ]);
     let columns =
         [Column::Text(""), Column::Number("cold image"), Column::Number("warm image"), Column::Number("all images")];

@@ -1,13 +1,14 @@
 //! `qnnsim hw`: the parameters of a hardware point.
 
 use qnnsim_isa::hardware::{HardwarePoint, Overrides, PARAMETERS};
+use qnnsim_simulator::area::{Area, area};
 use ron::ser::PrettyConfig;
 use serde_json::json;
 
-use super::{fingerprint, memories, point, point_values, print_json};
+use super::{fingerprint, memories, point, point_values, print_json, technology_named};
 use crate::args::{HwArgs, PointFormat};
 use crate::failure::{Failure, print};
-use crate::render::{Column, facts, grouped, table, title};
+use crate::render::{self, Column, facts, grouped, table, title};
 
 /// Prints a hardware point.
 ///
@@ -16,12 +17,13 @@ use crate::render::{Column, facts, grouped, table, title};
 pub fn run(args: &HwArgs) -> Result<(), Failure> {
     let (point, overrides) = point(&args.point)?;
     match args.format {
-        PointFormat::Table => print(&text(&point, &overrides)),
+        PointFormat::Table => print(&text(&point, &overrides, &area(&technology_named(&point.technology)?, &point))),
         PointFormat::Json => print_json(&json!({
             "hw": point_values(&point),
             "set": said(&overrides),
             "memories": point.memories(),
             "products_per_cycle": products_per_cycle(&point),
+            "area": area(&technology_named(&point.technology)?, &point),
         })),
         PointFormat::Ron => {
             let options = ron::Options::default().with_default_extension(ron::extensions::Extensions::IMPLICIT_SOME);
@@ -45,7 +47,7 @@ fn products_per_cycle(point: &HardwarePoint) -> u64 {
     [point.mac_rows, point.mac_cols, point.mac_lanes].map(u64::from).iter().product()
 }
 
-fn text(point: &HardwarePoint, overrides: &Overrides) -> String {
+fn text(point: &HardwarePoint, overrides: &Overrides, area: &Area) -> String {
     let said = said(overrides);
     let columns = [
         Column::Text("parameter"),
@@ -79,5 +81,5 @@ fn text(point: &HardwarePoint, overrides: &Overrides) -> String {
         ("fingerprint", fingerprint(point)),
     ]);
     let parameters = table(&columns, rows, false);
-    title("hardware point") + &head + "\n" + &parameters + "\n" + &memories(point)
+    title("hardware point") + &head + "\n" + &parameters + "\n" + &memories(point) + "\n" + &render::area(area)
 }

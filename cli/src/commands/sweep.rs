@@ -21,7 +21,6 @@ use qnnsim_explore::sweep::{Shard, Sweep, Watch};
 use qnnsim_explore::table::{Table, Value};
 use qnnsim_isa::hardware::{HardwareError, Overrides};
 use qnnsim_simulator::Technology;
-use qnnsim_simulator::energy::Model;
 use qnnsim_simulator::report::Report;
 use rayon::prelude::*;
 use serde_json::json;
@@ -126,8 +125,7 @@ fn run_points(file: &Path, points: &Path) -> Result<(), Failure> {
         };
         match source.evaluate_point(&point.hw) {
             Outcome::Exact(cost) => {
-                let model = Model::new(technology, &point.hw);
-                let figures = Figures::new(&point.hw, &model, source.layers(), &cost);
+                let figures = Figures::new(&point.hw, technology, source.layers(), &cost);
                 Ok(named(&point, &source.name, &figures))
             }
             Outcome::Unfit(why) => Err(RefusalKind::DoesNotFit.because(why).into()),
