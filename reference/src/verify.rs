@@ -122,7 +122,7 @@ impl<'i> Verifier<'i> {
         });
 
         for (index, ((to, map), machine)) in found.enumerate() {
-            // A model in which the graph runs layer by layer has layers of one term.
+            // Lowering makes layers of one term.
             let source = &reference[network.layers[index].terms[0].source.0];
             to.compare_machine(image, map, machine);
             let step = epilogues[index].data_scale;

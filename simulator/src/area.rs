@@ -18,6 +18,9 @@ use crate::energy::Technology;
 /// The syntheses.
 const TABLE: &str = include_str!("../../rtl/area/xc7.csv");
 
+/// What the table calls a machine that is synthesized as one.
+const WHOLE: &str = "whole";
+
 /// Most terms that a unit has.
 const TERMS: usize = 10;
 
@@ -71,10 +74,6 @@ fn bits(count: u32) -> u32 {
 /// Divisions by a number that is no power of two take a divider.
 fn odd(divisor: u32) -> bool {
     !divisor.is_power_of_two()
-}
-
-fn divides(hw: &HardwarePoint) -> bool {
-    odd(hw.mac_rows)
 }
 
 /// Lanes of a word buffer: of a word, or of all words that a tile holds.
@@ -164,7 +163,17 @@ static UNITS: [Unit; 14] = [
         terms: |hw| {
             let rows = hw.mac_rows;
             let (buffers, single) = (hw.thr_buffers, hw.thr_buffers == 1);
-            terms![1, rows, rows * bits(rows), rows * rows, buffers, divides(hw), hw.thr_cols, single, odd(hw.thr_cols)]
+            terms![
+                1,
+                rows,
+                rows * bits(rows),
+                rows * rows,
+                buffers,
+                odd(hw.mac_rows),
+                hw.thr_cols,
+                single,
+                odd(hw.thr_cols)
+            ]
         },
     },
     Unit {
@@ -186,7 +195,7 @@ static UNITS: [Unit; 14] = [
                 read * blocks,
                 hw.load_buffers,
                 hw.dram_width,
-                divides(hw),
+                odd(hw.mac_rows),
                 odd(hw.mac_lanes),
                 read * ring
             ]
@@ -207,7 +216,7 @@ static UNITS: [Unit; 14] = [
                 hw.dram_width,
                 lanes * words.div_ceil(64) * reads,
                 hw.store_buffers,
-                divides(hw),
+                odd(hw.mac_rows),
                 lanes * words,
                 lanes * words * reads
             ]
@@ -380,18 +389,27 @@ impl Fit {
             *worst = worst.max((modelled - synthesized).abs() / synthesized.max(1.0));
         };
         for row in table.iter().filter(|row| row.held_out) {
-            if let Some(unit) = UNITS.iter().position(|unit| unit.name == row.unit) {
-                let modelled = resources(&fit.costs[unit], &(UNITS[unit].terms)(&row.hardware));
-                keep(&mut error.lut_unit, modelled[LUT], row.lut);
-                keep(&mut error.ff_unit, modelled[FF], row.ff);
-            } else if row.unit == "whole" {
-                let parts = fit.parts(&row.hardware);
-                keep(&mut error.lut, parts.iter().map(|p| p[LUT]).sum(), row.lut);
-                keep(&mut error.ff, parts.iter().map(|p| p[FF]).sum(), row.ff);
-            }
+            let Some((lut, ff)) = fit.modelled(row) else { continue };
+            let (worst_lut, worst_ff) = match row.unit {
+                WHOLE => (&mut error.lut, &mut error.ff),
+                _ => (&mut error.lut_unit, &mut error.ff_unit),
+            };
+            keep(worst_lut, lut, row.lut);
+            keep(worst_ff, ff, row.ff);
         }
         fit.error = error;
         fit
+    }
+
+    /// LUTs and flip-flops of a row of the table, `None` for what is counted rather than fitted.
+    fn modelled(&self, row: &Synthesis) -> Option<(f64, f64)> {
+        if row.unit == WHOLE {
+            let parts = self.parts(&row.hardware);
+            return Some((parts.iter().map(|p| p[LUT]).sum(), parts.iter().map(|p| p[FF]).sum()));
+        }
+        let unit = UNITS.iter().position(|unit| unit.name == row.unit)?;
+        let modelled = resources(&self.costs[unit], &(UNITS[unit].terms)(&row.hardware));
+        Some((modelled[LUT], modelled[FF]))
     }
 
     fn parts(&self, hw: &HardwarePoint) -> [[f64; RESOURCES]; PARTS.len()] {
@@ -416,14 +434,7 @@ impl Fit {
 /// LUTs and flip-flops that the fit gives a row of the table: of its unit, or of the whole machine. None for a unit that is counted
 /// rather than fitted.
 pub fn modelled(row: &Synthesis) -> Option<(f64, f64)> {
-    let fit = &*FIT;
-    if row.unit == "whole" {
-        let parts = fit.parts(&row.hardware);
-        return Some((parts.iter().map(|p| p[LUT]).sum(), parts.iter().map(|p| p[FF]).sum()));
-    }
-    let unit = UNITS.iter().position(|unit| unit.name == row.unit)?;
-    let modelled = resources(&fit.costs[unit], &(UNITS[unit].terms)(&row.hardware));
-    Some((modelled[LUT], modelled[FF]))
+    FIT.modelled(row)
 }
 
 fn resources(costs: &[[f64; TERMS]; RESOURCES], terms: &[f64; TERMS]) -> [f64; RESOURCES] {
