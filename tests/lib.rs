@@ -189,7 +189,7 @@ pub fn cramped(network: &Network, hw: &HardwarePoint, shares: [u8; 2]) -> Hardwa
     let hw = fitted(network, hw);
     let plan = plan(network, &hw).unwrap_or_else(|e| panic!("{}", e[0]));
     let planes = plan.layers.iter().flat_map(|layer| &layer.terms).map(|term| term.w).max().unwrap_or(1);
-    let entries = plan.layers.iter().map(|layer| layer.thr.tile as u32).max().unwrap_or(1);
+    let entries = plan.layers.iter().map(|layer| layer.thr.tile as u32).max().unwrap_or(1).max(1);
     let part = |whole: u32, share: u8| (u64::from(whole) * u64::from(share) / 255) as u32;
     HardwarePoint {
         wgt_words: part(hw.wgt_words, shares[0]).max(planes),

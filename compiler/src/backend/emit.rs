@@ -478,6 +478,10 @@ impl<'a> Emitter<'a> {
                 }
                 let by_part = layer.weights.slicing == Slicing::Part;
                 let mut here = pass.clone();
+                if window + 1 < grid.window_tiles || run.end < pass.tiles.end {
+                    // Others still use the pass's own slice.
+                    here.free = 0;
+                }
                 if weights_by_tile && run.start >= layer.weights.resident && !by_part {
                     here.weights = self.slice(WGT)?;
                     (here.stride, here.free) = (0, ROOM[WGT]);
