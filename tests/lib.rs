@@ -1,6 +1,8 @@
 //! Helpers shared by the tests and benchmarks of the whole workspace: random networks and hardware
 //! points that shrink to something readable, models, and the real MNIST where it is there.
 
+pub mod larger;
+
 use std::io::{Read, Write};
 use std::path::{Path, PathBuf};
 

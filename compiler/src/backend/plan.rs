@@ -742,7 +742,7 @@ impl Plan {
     fn no_slice(&self, memory: usize, demands: &[Demand], have: u32) -> Diagnostic {
         let hw = &self.hw;
         let least = |d: &Demand| d.part.unwrap_or(d.tile).min(d.words());
-        let widest = demands.iter().zip(&self.layers).max_by_key(|(d, _)| least(d));
+        let widest = demands.iter().zip(&self.layers).rev().max_by_key(|(d, _)| least(d));
         let (need, layer) = widest.map_or((1, ""), |(d, layer)| (least(d), &layer.info.name));
         let lanes = u64::from(hw.mac_lanes);
         let (name, key, banks, bits) = match memory {
