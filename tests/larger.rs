@@ -61,8 +61,8 @@ impl Builder {
     fn layer(&mut self, name: &str, terms: Vec<Term>, pool: bool) -> MapId {
         let pool = pool.then_some(Pool { kernel: [2; 2], stride: [2; 2], pads: [0; 4], ceil_mode: false });
         let shape = self.shape(&terms, pool.as_ref());
-        // Of independent terms and weights around zero. The sum of a map as it is is not; a few thresholds too many below do no harm.
         let variance: f64 = terms.iter().map(|term| self.variance(term)).sum();
+        let mean: f64 = terms.iter().map(|term| self.mean(term)).sum();
         let code = self.code;
         let mut bounds = vec![(0, 0); shape.channels as usize];
         for term in &terms {
@@ -72,7 +72,7 @@ impl Builder {
         let mut steps = |(low, high): (i64, i64)| {
             let count = code.max();
             let distance = ((1.8 * variance.sqrt()) as i64 / (count + 1)).max(1);
-            let middle = self.sequence.within(-distance / 4, distance / 4);
+            let middle = mean.round() as i64 + self.sequence.within(-distance / 4, distance / 4);
             let threshold = |k: i64| middle + distance * (2 * k - count + 1) / 2;
             let thresholds = (0..count).map(threshold).map(|t| t.clamp(low + 1, high)).collect();
             Steps { lowest: 0, rising: true, thresholds }
@@ -85,9 +85,18 @@ impl Builder {
         MapId(self.layers.len())
     }
 
+    /// Of an accumulator whose weights are as the term's on average.
+    fn mean(&self, term: &Term) -> f64 {
+        let value = if term.source == MapId(0) { 0.0 } else { self.code.max() as f64 / 2.0 };
+        let sum = term.weights.data.iter().map(|&w| f64::from(w)).sum::<f64>();
+        sum / f64::from(term.weights.out_channels) * value
+    }
+
+    /// The same, for independent values and weights around zero.
     fn variance(&self, term: &Term) -> f64 {
         let of_channel = term.weights.data.len() as u32 / term.weights.out_channels;
-        let (sum, count) = (term.weights.data.iter().map(|&w| f64::from(w).powi(2)).sum::<f64>(), term.weights.data.len());
+        let (sum, count) =
+            (term.weights.data.iter().map(|&w| f64::from(w).powi(2)).sum::<f64>(), term.weights.data.len());
         f64::from(of_channel) * sum / count as f64 * self.maps[term.source.0].1
     }
 
@@ -112,8 +121,7 @@ impl Builder {
         };
         let code = Code { bits: (1..=32).find(fits).expect("small sums"), signed: true };
         self.layers.push(Layer { name: "scores".into(), terms: vec![term], activation: Activation::Raw, pool: None });
-        let quantizer =
-            Quantizer { scale: 1.0, zero_point: 0.0, min: -128, max: 127, rounding: Rounding::HalfEven };
+        let quantizer = Quantizer { scale: 1.0, zero_point: 0.0, min: -128, max: 127, rounding: Rounding::HalfEven };
         let input = InputDescriptor {
             name: "image".into(),
             shape: self.maps[0].0,

@@ -274,13 +274,8 @@ impl LayerSeed {
         };
         let (y, x) = (axis(0), axis(1));
         let groups = self.groups(input.channels);
-        let conv = Conv {
-            kernel: [y.0, x.0],
-            stride: [y.1, x.1],
-            dilation: [y.2, x.2],
-            pads: [y.3, x.3, y.4, x.4],
-            groups,
-        };
+        let conv =
+            Conv { kernel: [y.0, x.0], stride: [y.1, x.1], dilation: [y.2, x.2], pads: [y.3, x.3, y.4, x.4], groups };
         let mut terms = vec![self.term(source, maps, conv, self.weight_bits, &mut sequence)];
         let [height, width] = conv.output_size(input);
         for _ in 1..self.terms {
@@ -288,7 +283,8 @@ impl LayerSeed {
             let map = maps[source].0;
             let alike = [map.height, map.width] == size && sequence.within(0, 3) > 0;
             let groups = self.groups(map.channels);
-            let other = if alike { Some(Conv { groups, ..conv }) } else { self.onto(map, [height, width], &mut sequence) };
+            let other =
+                if alike { Some(Conv { groups, ..conv }) } else { self.onto(map, [height, width], &mut sequence) };
             let bits = if alike { self.weight_bits } else { sequence.within(1, 8) as u32 };
             if let Some(conv) = other {
                 terms.push(self.term(source, maps, conv, bits, &mut sequence));

@@ -37,7 +37,8 @@ fn agree(network: &Network) {
 
     // What does not stay is written anew for every image, each word once.
     let written = |start: Start| simulation.profile(start).events.iter().map(|e| e.weight_writes).sum::<u64>();
-    let words = |network: &Network| network.layers.iter().flat_map(|l| &l.terms).map(|t| t.weights.data.len()).sum::<usize>();
+    let words =
+        |network: &Network| network.layers.iter().flat_map(|l| &l.terms).map(|t| t.weights.data.len()).sum::<usize>();
     assert!(plan.rings[0].words > 0 && written(Start::Warm) > 0, "{name}");
     assert!(written(Start::Cold) > written(Start::Warm), "{name}");
     let report = simulation.report(&Technology::builtin("45nm").expect("known"), 200);
