@@ -18,8 +18,8 @@ struct Builder {
 }
 
 impl Builder {
-    fn new(weight_bits: u32, activation_bits: u32) -> Self {
-        let input = MapShape { channels: 3, height: 32, width: 32 };
+    fn new(size: u32, weight_bits: u32, activation_bits: u32) -> Self {
+        let input = MapShape { channels: 3, height: size, width: size };
         Builder {
             layers: Vec::new(),
             // Of bytes that are spread evenly over -128 to 127.
@@ -140,7 +140,7 @@ impl Builder {
 
 /// Like VGG: 3x32x32, convolutions 3x3 to 64, 64, pool, 128, 128, pool, 256, 256, pool, dense to 512, 512, 10.
 pub fn vgg(weight_bits: u32, activation_bits: u32) -> Network {
-    let mut net = Builder::new(weight_bits, activation_bits);
+    let mut net = Builder::new(32, weight_bits, activation_bits);
     for channels in [64, 128, 256] {
         for pool in [false, true] {
             let term = net.conv(net.last(), channels, 3, 1);
@@ -154,14 +154,19 @@ pub fn vgg(weight_bits: u32, activation_bits: u32) -> Network {
     net.finish(&format!("vgg_w{weight_bits}a{activation_bits}"))
 }
 
-/// Like ResNet: 3x32x32, a convolution to 64, two blocks each at 64, 128 and 256 channels, of which the second and third halve the map,
-/// the sum over all pixels, dense to 10. The first block of a stage adds two quantized maps (the other one through a convolution
-/// 1x1 where size and channels change), the second adds the map before it to sums that are not quantized.
+/// Like ResNet: 3x32x32, a convolution to 64, two blocks each at 64, 128 and 256 channels, as [`residual`] says.
 pub fn resnet(weight_bits: u32, activation_bits: u32) -> Network {
-    let mut net = Builder::new(weight_bits, activation_bits);
-    let term = net.conv(MapId(0), 64, 3, 1);
+    residual(32, [64, 128, 256], weight_bits, activation_bits)
+}
+
+/// Three stages of two blocks on an image of this size, of which the second and third halve the map, then dense to 10. The first
+/// block of a stage adds two quantized maps (the other one through a convolution 1x1 where size and channels change), the
+/// second adds the map before it to sums that are not quantized.
+pub fn residual(size: u32, channels: [u32; 3], weight_bits: u32, activation_bits: u32) -> Network {
+    let mut net = Builder::new(size, weight_bits, activation_bits);
+    let term = net.conv(MapId(0), channels[0], 3, 1);
     let mut map = net.layer("conv1", vec![term], false);
-    for (stage, channels) in [64, 128, 256].into_iter().enumerate() {
+    for (stage, channels) in channels.into_iter().enumerate() {
         let name = |what: &str| format!("stage{}.{what}", stage + 1);
         let stride = if stage == 0 { 1 } else { 2 };
         let mut skip = map;
