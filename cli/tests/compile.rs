@@ -158,7 +158,7 @@ fn what_cannot_be_compiled_is_explained() {
         ("tcv.onnx --sample small.idx", "holds uint8 [2, 8, 8], but the program's input is 1 x 28 x 28"),
         ("tcv.onnx --sample several.idx", "holds 2 images, and --index does not say which"),
         ("tcv.onnx --sample several.idx --index 2", "--index 2 is out of range"),
-        ("tcv.onnx --set wgt.words=100", "weight"),
+        ("tcv.onnx --set act.words=10", "activation"),
         ("tcv.onnx --set mac.rows=0", "mac.rows=0 is out of range"),
         ("tcv.onnx --hw missing.ron", "cannot read `missing.ron`"),
     ] {

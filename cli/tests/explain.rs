@@ -183,7 +183,7 @@ fn what_cannot_be_explained_is_refused() {
         ),
         ("explain tcv.bin --set dram.width=3", "dram.width=3 is not a power of two"),
         ("explain tcv.bin --set technology=1nm", "there is no technology `1nm`"),
-        ("explain tcv.onnx --set wgt.words=1", "the weight memory lacks"),
+        ("explain tcv.onnx --set act.words=1", "the activation memory lacks"),
     ] {
         let message = bench.misuse(words);
         assert!(message.contains(part), "{words}: {part} is not in:\n{message}");

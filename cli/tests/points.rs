@@ -189,7 +189,7 @@ fn a_line_that_is_no_point_is_answered_and_the_next_follows() {
         (b"{\"mac.rows\": 257}", "invalid_point", "mac.rows=257 is out of range"),
         (b"{\"mac.cols\": 4, \"thr.cols\": 8}", "invalid_point", "thr.cols=8 is more than mac.cols=4"),
         (b"{\"technology\": \"1nm\"}", "invalid_point", "there is no technology `1nm`"),
-        (b"{\"wgt.words\": 1}", "does_not_fit", "the weight memory lacks"),
+        (b"{\"act.words\": 1}", "does_not_fit", "the activation memory lacks"),
     ];
     let last = b"{\"mac.rows\": 8}";
     let input: Vec<u8> =
@@ -207,7 +207,7 @@ fn a_line_that_is_no_point_is_answered_and_the_next_follows() {
     assert!(outcome.code == 2 && outcome.err.contains("line 1 and 3 more is no hardware point"), "{}", outcome.err);
 
     // Points that have no figures are results.
-    let fits = fed(&bench, run, "{\"wgt.words\": 1}\n{\"mac.rows\": 0}\n");
+    let fits = fed(&bench, run, "{\"act.words\": 1}\n{\"mac.rows\": 0}\n");
     assert_eq!((fits.code, &fits.err[..], answers(&fits).len()), (0, "", 2));
     // A trap is one, too, but nothing that is compiled should end in it: the word for it is 1.
     bench.program("p.bin", &vector());
@@ -280,7 +280,7 @@ fn a_sweep_answers_with_the_rows_of_its_table() {
     };
     bench.write(
         "grid.ron",
-        space("axes: { \"mac.rows\": List([4, 8]), \"mac.cols\": List([8, 16]), \"wgt.words\": List([4096, 64]) },"),
+        space("axes: { \"mac.rows\": List([4, 8]), \"mac.cols\": List([8, 16]), \"act.words\": List([4096, 10]) },"),
     );
     bench.write("base.ron", space(""));
     bench.ok("sweep grid.ron -o out --exhaustive");
@@ -289,7 +289,7 @@ fn a_sweep_answers_with_the_rows_of_its_table() {
     let lines: String = rows
         .iter()
         .map(|row| {
-            let keys = ["mac.rows", "mac.cols", "wgt.words"];
+            let keys = ["mac.rows", "mac.cols", "act.words"];
             let members: Vec<String> = keys.iter().map(|key| format!("\"{key}\": {}", row[*key])).collect();
             format!("{{{}}}\n", members.join(", "))
         })
