@@ -15,6 +15,11 @@ pub struct Epilogue {
     pub(crate) weight_scale: Vec<f64>,
     /// Products that one accumulator sums up.
     pub(crate) products: usize,
+    /// For sums of sums, the largest sum of the sizes of what is added on the way to an accumulator, as real values, for
+    /// each channel; `None` if the accumulator's own products are all there is.
+    pub(crate) sizes: Option<Vec<f64>>,
+    /// Whether values on the way are rounded, means or what constants were added to.
+    pub(crate) rounded: bool,
     /// Operators in order.
     pub(crate) steps: Vec<Step>,
 }
@@ -35,6 +40,8 @@ pub struct Channel {
     data_scale: f64,
     weight_scale: f64,
     products: usize,
+    size: Option<f64>,
+    rounded: bool,
     steps: Vec<(Pointwise, usize, Vec<f64>)>,
 }
 
@@ -80,6 +87,8 @@ impl Epilogue {
             data_scale: self.data_scale,
             weight_scale: pick(&self.weight_scale, channel),
             products: self.products,
+            size: self.sizes.as_ref().map(|sizes| pick(sizes, channel)),
+            rounded: self.rounded,
             steps: self.steps.iter().map(step).collect(),
         }
     }
@@ -108,9 +117,36 @@ impl Channel {
         Some(least)
     }
 
-    fn walk(&mut self, acc: i64, mut visit: impl FnMut(Pointwise, &[f64])) -> Option<f64> {
-        // The value is `x * unit`, where `x` is an integer unless `unit` is 1.
-        let (mut x, mut unit) = (acc as f64, self.data_scale * self.weight_scale);
+    /// What the operators make of a real value: a code if the last of them quantizes. `None` if a value overflows.
+    pub fn apply(&mut self, real: f64) -> Option<f64> {
+        self.run(real, 1.0, |_, _| {}).filter(|x| x.is_finite())
+    }
+
+    /// How the result changes with the value, `None` if the operators are not affine.
+    pub fn slope(&self) -> Option<f64> {
+        let slope = |(op, data, arguments): &(Pointwise, usize, Vec<f64>)| op.slope(*data, arguments);
+        self.steps.iter().map(slope).product()
+    }
+
+    /// Largest size of what affine operators add up, from values of this size on.
+    pub fn sizes(&self, size: f64) -> f64 {
+        self.steps.iter().fold(size, |size, (op, data, arguments)| {
+            let slope = op.slope(*data, arguments).unwrap_or(1.0).abs();
+            let added = match op {
+                Pointwise::Add | Pointwise::Sub => arguments[1 - data].abs(),
+                Pointwise::Normalize { .. } => (arguments[3] * slope).abs() + arguments[2].abs(),
+                _ => 0.0,
+            };
+            size * slope + added
+        })
+    }
+
+    fn walk(&mut self, acc: i64, visit: impl FnMut(Pointwise, &[f64])) -> Option<f64> {
+        self.run(acc as f64, self.data_scale * self.weight_scale, visit)
+    }
+
+    /// The value is `x * unit`, where `x` is an integer unless `unit` is 1.
+    fn run(&mut self, mut x: f64, mut unit: f64, mut visit: impl FnMut(Pointwise, &[f64])) -> Option<f64> {
         for (op, data, arguments) in &mut self.steps {
             if *op == Pointwise::Relu {
                 x = op.apply(&[x]);
@@ -173,17 +209,19 @@ impl Channel {
     /// Bound of the error of an accumulator's real value: 0 if all sums are exact.
     fn sum_error(&self, acc: i64, (low, high): (i64, i64), precision: Precision) -> f64 {
         // Products and partial sums are integers times the scales, so they are exact if they have few enough digits.
-        let integer_bits = 64 - (high - low).unsigned_abs().leading_zeros();
-        if integer_bits + significant_bits(self.data_scale) + significant_bits(self.weight_scale) <= precision.digits()
-        {
+        let unit = self.data_scale * self.weight_scale;
+        let largest = self.size.map_or((high - low) as f64, |size| size / unit);
+        let integer_bits = 64 - (largest as u64).leading_zeros();
+        let scale_bits = significant_bits(self.data_scale) + significant_bits(self.weight_scale);
+        if !self.rounded && integer_bits + scale_bits <= precision.digits() {
             return 0.0;
         }
         // Of products that add up to `acc`, the positive ones sum up to at most `high` and the others to `low`.
-        let sizes = (2 * high - acc).min(acc - 2 * low).max(0) as f64;
+        let sizes = self.size.unwrap_or((2 * high - acc).min(acc - 2 * low).max(0) as f64 * unit);
         // Two roundings of scales that are no floats themselves, two of real values, one of the product, those of the
         // sum, and one in reserve for the products of small numbers here.
         let roundings = self.products as f64 + 5.0;
-        roundings * precision.rounding() * sizes * (self.data_scale * self.weight_scale)
+        roundings * precision.rounding() * sizes
     }
 }
 
@@ -224,7 +262,8 @@ mod tests {
     fn channel(scale: f64, products: usize, quantizer: f64) -> Channel {
         let constants = [vec![], vec![quantizer], vec![0.0], vec![2.0]].to_vec();
         let steps = vec![Step { op: QUANT, data: 0, constants }];
-        Epilogue { data_scale: scale, weight_scale: vec![1.0], products, steps }.channel(0)
+        let (weight_scale, sizes, rounded) = (vec![1.0], None, false);
+        Epilogue { data_scale: scale, weight_scale, products, sizes, rounded, steps }.channel(0)
     }
 
     #[test]

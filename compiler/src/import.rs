@@ -2,8 +2,9 @@
 
 use crate::diagnostic::Diagnostic;
 use crate::epilogue::Epilogue;
-use crate::graph::{Graph, ValueId};
+use crate::graph::Graph;
 use crate::ir::Network;
+pub use crate::lower::MapValue;
 use crate::lower::{self, Lowered};
 use crate::{build, onnx, sign};
 
@@ -33,8 +34,8 @@ pub struct Import {
     pub graph: Graph,
     /// The same in integers.
     pub network: Network,
-    /// The graph's value that each map of the network stands for: what a layer reads, and last the output.
-    pub maps: Vec<ValueId>,
+    /// What each map of the network stands for in the graph: the input's, then what each layer makes.
+    pub maps: Vec<MapValue>,
     /// The operators behind the accumulators of each layer.
     pub epilogues: Vec<Epilogue>,
     /// What may not be meant.

@@ -78,6 +78,8 @@ pub struct Grid {
     pub codes: Codes,
     /// Real size of one integer step; broadcasts to the tensor's shape.
     pub scale: Array,
+    /// What the real values are divided by, since they are means.
+    pub divisor: f64,
 }
 
 /// Which integers a tensor can hold.
@@ -137,11 +139,25 @@ impl Tensor {
         match &self.grid {
             None => Cow::Borrowed(&self.array),
             Some(grid) if grid.scale.data.len() == 1 => {
-                let scale = grid.scale.data[0];
-                Cow::Owned(self.array.map(|integer| integer * scale))
+                let (scale, divisor) = (grid.scale.data[0], grid.divisor);
+                Cow::Owned(self.array.map(|integer| integer * scale / divisor))
             }
-            Some(grid) => Cow::Owned(zip(&self.array.dims, &[&self.array, &grid.scale], |v| v[0] * v[1])),
+            Some(grid) => {
+                let real = |v: &[f64]| v[0] * v[1] / grid.divisor;
+                Cow::Owned(zip(&self.array.dims, &[&self.array, &grid.scale], real))
+            }
         }
+    }
+}
+
+impl Grid {
+    /// The grid of sums of `count` values that stand for their means. Powers of two go into the scale, exactly.
+    pub fn divided(mut self, count: usize) -> Self {
+        self.codes = Codes::Accumulator;
+        let twos = count.trailing_zeros();
+        self.scale = self.scale.map(|scale| scale / f64::from(1u32 << twos));
+        self.divisor *= (count >> twos) as f64;
+        self
     }
 }
 
@@ -171,6 +187,20 @@ impl Codes {
             Codes::Int { code, .. } => code,
             Codes::Accumulator => Code { bits: 32, signed: true },
         }
+    }
+}
+
+/// How many steps of each of two scales are one common step, and that step: `a = n x step`, `b = m x step`. `None` if
+/// neither scale is a small multiple of the other.
+pub fn common_step(a: f64, b: f64) -> Option<(i64, i64, f64)> {
+    const MOST: f64 = 127.0;
+    let multiple = |large: f64, small: f64| {
+        let ratio = (large / small).round();
+        (ratio <= MOST && ratio * small == large).then_some(ratio as i64)
+    };
+    match multiple(a, b) {
+        Some(ratio) if a >= b => Some((ratio, 1, b)),
+        _ => multiple(b, a).filter(|_| b > a).map(|ratio| (1, ratio, a)),
     }
 }
 

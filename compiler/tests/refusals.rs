@@ -57,15 +57,15 @@ simply go, since the class is the index of the largest output
 fn group_and_rounding_mode_at_once() {
     let (mut model, x) = map_model();
     let weights = model.weights(&[3, 1, 1, 1], &[1.0; 3]);
-    let acc = model.node("Conv", &[&x, &weights], &[int("group", 3)]);
+    let acc = model.node("Conv", &[&x, &weights], &[int("group", 0)]);
     let codes = model.quant_with(&acc, 1.0, 4, false, "HALF_UP");
     check(
         model,
         &codes,
-        "not supported: group 3
+        "not supported: group 0
   at:   node `/conv2/Conv` (Conv), `group`
-  why:  a convolution has one group
-  help: use a convolution without groups
+  why:  the number of groups is at least 1, and divides the channels and the outputs
+  help: the file contradicts itself: export the model again
 not supported: rounding mode `HALF_UP`
   at:   node `/quant3/Quant` (Quant), `rounding_mode`
   why:  the rounding mode is ROUND (to nearest, ties to even), HALF_EVEN, FLOOR, CEIL, ROUND_TO_ZERO or DOWN
@@ -117,10 +117,10 @@ fn constants_that_are_not_finite() {
 fn attributes() {
     let (mut model, x) = map_model();
     let weights = model.weights(&[1, 3, 1, 1], &[1.0; 3]);
-    let conv = [string("auto_pad", "SAME_UPPER"), ints("kernel_shape", &[1, 1])];
+    let conv = [string("auto_pad", "SAME"), ints("kernel_shape", &[1, 1])];
     let output = model.node("Conv", &[&x, &weights], &conv);
     let place = "\n  at:   node `/conv2/Conv` (Conv), `auto_pad`";
-    check_start(model, &output, &format!("not supported: auto_pad SAME_UPPER{place}"));
+    check_start(model, &output, &format!("not supported: auto_pad SAME{place}"));
 
     let (mut model, x) = map_model();
     let output = model.node("MaxPool", &[&x], &[ints("kernel_shape", &[2, 2]), ints("dilations", &[2, 1])]);
@@ -144,15 +144,17 @@ fn attributes() {
 #[test]
 fn structure() {
     let (mut model, acc) = dense_model();
-    let output = model.node("Add", &[&acc, "v0"], &[]);
-    check_start(model, &output, "not supported: an operation on two maps\n  at:   node `/add3/Add` (Add)");
+    let output = model.node("Mul", &[&acc, "v0"], &[]);
+    check_start(model, &output, "not supported: an operation on two maps\n  at:   node `/mul3/Mul` (Mul)");
 
     let (mut model, acc) = dense_model();
-    let output = model.last(&acc, 1);
+    let half = model.scalar(0.5);
+    let x = model.node("Add", &[&acc, &half], &[]);
+    let output = model.last(&x, 1);
     check_start(
         model,
         &output,
-        "not supported: `MatMul` of values that are not quantized\n  at:   node `/matmul4/MatMul` (MatMul)",
+        "not supported: `MatMul` of values that are not quantized\n  at:   node `/matmul5/MatMul` (MatMul)",
     );
 
     let (mut model, acc) = dense_model();

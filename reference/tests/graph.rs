@@ -291,7 +291,7 @@ proptest! {
         let codes: Vec<i64> = input.iter().map(|&x| network.input.quantizer.quantize(x).0).collect();
         let maps = evaluate(network, &codes);
         let tensors = graph.eval(&input).unwrap();
-        let names: Vec<_> = values.iter().map(|&id| graph.value(id).name.as_str()).collect();
+        let names: Vec<_> = values.iter().map(|map| graph.value(map.value).name.as_str()).collect();
         prop_assert_eq!(names.len(), maps.len());
         for (name, map) in names.iter().zip(&maps) {
             let tensor = &tensors[name];

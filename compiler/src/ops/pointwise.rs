@@ -149,6 +149,18 @@ impl Pointwise {
         }
     }
 
+    /// How the output changes with input `data`, the others being as in `v`; `None` if it is no affine function.
+    pub fn slope(self, data: usize, v: &[f64]) -> Option<f64> {
+        match self {
+            Pointwise::Add => Some(1.0),
+            Pointwise::Sub => Some(1.0 - 2.0 * data as f64),
+            Pointwise::Mul => Some(v[1 - data]),
+            Pointwise::Div if data == 0 => Some(1.0 / v[1]),
+            Pointwise::Normalize { epsilon } => Some(v[1] / (v[4] + epsilon).sqrt()),
+            Pointwise::Div | Pointwise::Relu | Pointwise::Quant { .. } | Pointwise::BipolarQuant => None,
+        }
+    }
+
     /// The integers that a quantizer can give.
     pub fn codes(self, bits: f64) -> Codes {
         match self {
@@ -244,6 +256,7 @@ impl Pointwise {
                 let grid = self.quantizes().then(|| Grid {
                     codes: self.codes(arguments.get(3).map_or(1.0, |bits| bits.data[0])),
                     scale: arguments[1].clone(),
+                    divisor: 1.0,
                 });
                 Tensor { array, grid }
             }

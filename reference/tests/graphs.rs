@@ -1,0 +1,409 @@
+//! Graphs with branches: random ones, whose every map must equal the integers of the graph's tensor exactly.
+
+#[path = "../../compiler/tests/common/mod.rs"]
+mod common;
+
+use std::collections::BTreeMap;
+
+use common::{Model, float, int, ints, string};
+use proptest::prelude::*;
+use proptest::test_runner::{Config, TestRunner};
+use qnnsim_compiler::import::Import;
+use qnnsim_compiler::limits;
+use qnnsim_compiler::tensor::Precision;
+use qnnsim_reference::evaluate;
+use qnnsim_reference::verify::Verifier;
+
+/// Numbers without order.
+struct Noise(u32);
+
+impl Noise {
+    fn bits(&mut self) -> u32 {
+        self.0 = self.0.wrapping_mul(1664525).wrapping_add(1013904223);
+        self.0 >> 8
+    }
+
+    /// From -1 to 1.
+    fn real(&mut self) -> f32 {
+        self.bits() as f32 / (1 << 23) as f32 - 1.0
+    }
+
+    fn below(&mut self, n: usize) -> usize {
+        self.bits() as usize % n
+    }
+
+    fn of(&mut self, list: &[i64]) -> i64 {
+        list[self.below(list.len())]
+    }
+
+    fn chance(&mut self, percent: usize) -> bool {
+        self.below(100) < percent
+    }
+}
+
+/// A value of the graph under construction.
+#[derive(Debug, Clone)]
+struct Value {
+    name: String,
+    shape: [i64; 3],
+    /// About how large its real values are.
+    spread: f32,
+}
+
+struct Builder {
+    m: Model,
+    noise: Noise,
+    values: Vec<Value>,
+    /// What has been drawn.
+    drawn: Vec<&'static str>,
+}
+
+impl Builder {
+    fn add(&mut self, name: String, shape: [i64; 3], spread: f32) -> Value {
+        let value = Value { name, shape, spread };
+        self.values.push(value.clone());
+        value
+    }
+
+    fn quantize(&mut self, x: &Value, bits: u32) -> Value {
+        let signed = self.noise.chance(30);
+        let bits = bits + u32::from(signed && bits == 1);
+        let base = if self.noise.chance(80) { 1.0 } else { 0.7 + 0.3 * self.noise.real() };
+        let scale = base * (x.spread / (1 << bits) as f32).max(1e-4).log2().round().exp2();
+        let mode = ["ROUND", "ROUND", "FLOOR", "CEIL", "ROUND_TO_ZERO"][self.noise.below(5)];
+        let name = self.m.quant_with(&x.name, scale, bits, signed, mode);
+        self.add(name, x.shape, scale * (1 << bits) as f32)
+    }
+
+    fn conv(&mut self, x: &Value) -> Option<Value> {
+        let [channels, height, width] = x.shape;
+        let kernel = [self.noise.of(&[1, 1, 2, 3]), self.noise.of(&[1, 2, 3])];
+        let strides = [self.noise.of(&[1, 1, 2]), self.noise.of(&[1, 1, 2])];
+        let dilations = [self.noise.of(&[1, 1, 2]), self.noise.of(&[1, 1, 2])];
+        let mut groups = 1;
+        if self.noise.chance(40) {
+            groups = [channels, if channels % 2 == 0 { 2 } else { 1 }][self.noise.below(2)];
+            self.drawn.push(if groups == channels { "depthwise" } else { "groups" });
+        }
+        let outputs = groups * self.noise.of(&[1, 2]);
+        let mut attributes = vec![ints("strides", &strides), ints("dilations", &dilations), int("group", groups)];
+        let extent = [0, 1].map(|axis| (kernel[axis] - 1) * dilations[axis] + 1);
+        let size = [height, width];
+        let out = match self.noise.below(3) {
+            0 => {
+                self.drawn.push("auto_pad");
+                attributes.push(string("auto_pad", ["SAME_UPPER", "SAME_LOWER"][self.noise.below(2)]));
+                [0, 1].map(|axis| (size[axis] + strides[axis] - 1) / strides[axis])
+            }
+            1 => {
+                self.drawn.push("asymmetric pads");
+                let pads: [i64; 4] = std::array::from_fn(|_| self.noise.of(&[0, 1, 2]));
+                attributes.push(ints("pads", &pads));
+                [0, 1]
+                    .map(|axis| (size[axis] + pads[axis] + pads[axis + 2] - extent[axis]).div_euclid(strides[axis]) + 1)
+            }
+            _ => [0, 1].map(|axis| (size[axis] - extent[axis]).div_euclid(strides[axis]) + 1),
+        };
+        if out[0] < 1 || out[1] < 1 {
+            return None;
+        }
+        let inputs = channels / groups;
+        let bits = self.noise.of(&[1, 2, 3, 4]) as u32;
+        let count = (outputs * inputs * kernel[0] * kernel[1]) as usize;
+        let weights: Vec<f32> = (0..count).map(|_| self.noise.real() * (1 << bits) as f32).collect();
+        let weights = self.m.constant(&[outputs, inputs, kernel[0], kernel[1]], &weights);
+        let weights = self.m.quant(&weights, 1.0, bits, true);
+        let name = self.m.node("Conv", &[&x.name, &weights], &attributes);
+        self.drawn.push("Conv");
+        let spread = x.spread * ((inputs * kernel[0] * kernel[1]) as f32).sqrt() * (1 << (bits - 1)) as f32;
+        Some(Value { name, shape: [outputs, out[0], out[1]], spread })
+    }
+
+    fn norm(&mut self, x: &Value) -> Value {
+        let channels = x.shape[0];
+        let mut list = |size: f32, least: f32| -> String {
+            let values: Vec<f32> = (0..channels).map(|_| (self.noise.real() * size).max(least)).collect();
+            self.m.constant(&[channels], &values)
+        };
+        let (gain, bias, mean, variance) = (list(2.0, -2.0), list(1.0, -1.0), list(4.0, -4.0), list(2.0, 0.5));
+        let inputs = [&x.name, &gain, &bias, &mean, &variance].map(String::as_str);
+        let name = self.m.node("BatchNormalization", &inputs, &[float("epsilon", 0.25)]);
+        self.drawn.push("BatchNormalization");
+        Value { name, ..x.clone() }
+    }
+
+    fn relu(&mut self, x: &Value) -> Value {
+        self.drawn.push("Relu");
+        Value { name: self.m.node("Relu", &[&x.name], &[]), ..x.clone() }
+    }
+
+    /// One more operator over some values; `None` if it does not fit.
+    fn step(&mut self) -> Option<()> {
+        let at = self.values.len() - 1 - self.noise.below(self.values.len().min(3));
+        let x = self.values[at].clone();
+        let [channels, height, width] = x.shape;
+        let bits = self.noise.of(&[1, 2, 3, 4, 8]) as u32;
+        match self.noise.below(13) {
+            0..=2 => {
+                let mut y = self.conv(&x)?;
+                if self.noise.chance(50) {
+                    y = self.norm(&y);
+                }
+                if self.noise.chance(50) {
+                    y = self.relu(&y);
+                }
+                self.quantize(&y, bits);
+            }
+            3 | 4 => {
+                // A sum, one of whose operands may not be quantized.
+                let mut y = match self.noise.chance(40) {
+                    true => {
+                        let y = self.conv(&x)?;
+                        self.drawn.push("unquantized branch");
+                        if self.noise.chance(50) { self.norm(&y) } else { y }
+                    }
+                    false => x.clone(),
+                };
+                let same: Vec<Value> = self.values.iter().filter(|v| v.shape == y.shape).cloned().collect();
+                if same.is_empty() {
+                    return None;
+                }
+                let other = same[self.noise.below(same.len())].clone();
+                let op = if self.noise.chance(80) { "Add" } else { "Sub" };
+                self.drawn.push(op);
+                let spread = y.spread + other.spread;
+                y = Value { name: self.m.node(op, &[&y.name, &other.name], &[]), spread, ..y };
+                if self.noise.chance(40) {
+                    y = self.relu(&y);
+                }
+                match self.noise.chance(75) {
+                    true => drop(self.quantize(&y, bits)),
+                    false => self.values.push(y),
+                }
+            }
+            5 => {
+                let same: Vec<Value> = self.values.iter().filter(|v| v.shape[1..] == x.shape[1..]).cloned().collect();
+                let other = same[self.noise.below(same.len())].clone();
+                self.drawn.push("Concat");
+                let name = self.m.node("Concat", &[&x.name, &other.name], &[int("axis", 1)]);
+                self.add(name, [channels + other.shape[0], height, width], x.spread.max(other.spread));
+            }
+            6 => {
+                let (starts, ends) = (self.m.shape(&[0, 1]), self.m.shape(&[i64::MAX, height]));
+                let (axes, steps) = (self.m.shape(&[1, 2]), self.m.shape(&[2, 1]));
+                if height < 2 {
+                    return None;
+                }
+                self.drawn.push("Slice");
+                let name = self.m.node("Slice", &[&x.name, &starts, &ends, &axes, &steps], &[]);
+                self.add(name, [(channels + 1) / 2, height - 1, width], x.spread);
+            }
+            7 => {
+                let pads = self.m.shape(&[0, 0, 1, 0, 0, 0, 0, 2]);
+                self.drawn.push("Pad");
+                let name = self.m.node("Pad", &[&x.name, &pads], &[]);
+                self.add(name, [channels, height + 1, width + 2], x.spread);
+            }
+            8 | 9 => {
+                let kernel = [self.noise.of(&[2, 3]), self.noise.of(&[1, 2])];
+                let strides = [self.noise.of(&[1, 2]), self.noise.of(&[1, 2])];
+                if height < kernel[0] || width < kernel[1] {
+                    return None;
+                }
+                let average = self.noise.chance(60);
+                let op = if average { "AveragePool" } else { "MaxPool" };
+                self.drawn.push(op);
+                let name = self.m.node(op, &[&x.name], &[ints("kernel_shape", &kernel), ints("strides", &strides)]);
+                let out = |size: i64, axis: usize| (size - kernel[axis]) / strides[axis] + 1;
+                let y = Value { name, shape: [channels, out(height, 0), out(width, 1)], spread: x.spread };
+                match average && self.noise.chance(60) {
+                    true => drop(self.quantize(&y, bits)),
+                    false => self.values.push(y),
+                }
+            }
+            10 => {
+                if channels % 2 != 0 || channels == 2 {
+                    return None;
+                }
+                self.drawn.push("shuffle");
+                let groups = self.m.shape(&[1, 2, channels / 2, height, width]);
+                let split = self.m.node("Reshape", &[&x.name, &groups], &[]);
+                let swapped = self.m.node("Transpose", &[&split], &[ints("perm", &[0, 2, 1, 3, 4])]);
+                let back = self.m.shape(&[1, channels, height, width]);
+                let name = self.m.node("Reshape", &[&swapped, &back], &[]);
+                self.add(name, x.shape, x.spread);
+            }
+            11 => {
+                self.drawn.push("requantized");
+                let half = self.m.scalar(0.5 + 0.25 * self.noise.real());
+                let name = self.m.node("Mul", &[&x.name, &half], &[]);
+                let y = Value { name, ..x };
+                self.quantize(&y, bits);
+            }
+            _ => {
+                if channels < 2 {
+                    return None;
+                }
+                self.drawn.push("Split");
+                let sizes = self.m.shape(&[1, channels - 1]);
+                let first = self.m.node("Split", &[&x.name, &sizes], &[int("axis", 1)]);
+                let second = format!("{first}.second");
+                self.m.graph.node.last_mut().unwrap().output.push(second.clone());
+                self.add(first, [1, height, width], x.spread);
+                self.add(second, [channels - 1, height, width], x.spread);
+            }
+        }
+        Some(())
+    }
+
+    /// A last layer over a value.
+    fn head(&mut self) -> String {
+        let x = self.values.last().expect("a value").clone();
+        let [channels, height, width] = x.shape;
+        let (flat, inputs) = match self.noise.below(3) {
+            0 => {
+                self.drawn.push("Flatten");
+                (self.m.node("Flatten", &[&x.name], &[]), channels * height * width)
+            }
+            1 => {
+                self.drawn.push("GlobalAveragePool");
+                let mean = self.m.node("GlobalAveragePool", &[&x.name], &[]);
+                (self.m.node("Flatten", &[&mean], &[]), channels)
+            }
+            _ => {
+                self.drawn.push("ReduceMean");
+                let attributes = [ints("axes", &[2, 3]), int("keepdims", 0)];
+                (self.m.node("ReduceMean", &[&x.name], &attributes), channels)
+            }
+        };
+        let weights: Vec<f32> = (0..2 * inputs).map(|_| self.noise.real() * 5.0).collect();
+        let weights = self.m.weights(&[2, inputs], &weights);
+        self.m.node("Gemm", &[&flat, &weights], &[int("transB", 1)])
+    }
+}
+
+/// A random graph; what was drawn, and what the importer made of it.
+fn draw(seed: u32, steps: usize) -> (Vec<&'static str>, [i64; 3], Result<Import, String>) {
+    let mut noise = Noise(seed);
+    let shape = [noise.of(&[1, 2, 4]), noise.of(&[5, 6, 7]), noise.of(&[4, 5, 6])];
+    let mut m = Model::new(&[1, shape[0], shape[1], shape[2]]);
+    let name = m.quant("x", 1.0, 4, true);
+    let mut builder = Builder { m, noise, values: Vec::new(), drawn: Vec::new() };
+    builder.add(name, shape, 16.0);
+    for _ in 0..steps {
+        builder.step();
+    }
+    let output = builder.head();
+    let import = builder.m.import(&output).map_err(|errors| {
+        let known = [
+            limits::SUM_SCALES,
+            limits::SUM_PAIRS,
+            limits::SUM_FORMS,
+            limits::SUM_AFFINE,
+            limits::SUM_PARTS,
+            limits::COMPOSED_WEIGHTS,
+            limits::COMPOSED_PADDING,
+            limits::LAYER_INPUT,
+            limits::POOL_PLACE,
+            limits::ACCUMULATOR,
+            limits::OUTPUT_SUM,
+        ];
+        let note = errors[0].note.clone().unwrap_or_default();
+        assert!(known.iter().any(|limit| limit.sentence == note), "seed {seed}: {}", errors[0]);
+        note
+    });
+    (builder.drawn, shape, import)
+}
+
+/// Every map of an image is the integers of its tensor.
+fn agree(import: &Import, shape: [i64; 3], noise: &mut Noise) -> Result<(), TestCaseError> {
+    let Import { graph, network, maps: values, .. } = import;
+    let input: Vec<f64> = (0..shape.iter().product()).map(|_| f64::from(noise.real() * 9.0)).collect();
+    let codes: Vec<i64> = input.iter().map(|&x| network.input.quantizer.quantize(x).0).collect();
+    let maps = evaluate(network, &codes);
+    let tensors = graph.eval(&input).unwrap();
+    prop_assert_eq!(values.len(), maps.len());
+    for (at, map) in values.iter().zip(&maps) {
+        let name = graph.value(at.value).name.as_str();
+        let tensor = &tensors[name];
+        prop_assert!(tensor.grid.is_some(), "{} has no grid", name);
+        let pixels = (map.shape.height * map.shape.width) as usize;
+        let integers = tensor.array.data[at.first_channel * pixels..].iter().map(|&x| x as i64);
+        let integers: Vec<i64> = integers.take(map.values.len()).collect();
+        prop_assert_eq!(&integers, &map.values, "{}\n{}", name, graph);
+    }
+    let outputs: Vec<f64> = network.output.real(&maps.last().unwrap().values);
+    let last = &tensors[graph.value(graph.output).name.as_str()];
+    prop_assert_eq!(&outputs, &last.to_real().data);
+    let machine: Vec<&[i64]> = maps.iter().map(|map| map.values.as_slice()).collect();
+    for precision in [Precision::Single, Precision::Double] {
+        let verifier = Verifier::new(import, precision);
+        let mut report = verifier.report();
+        verifier.image(0, &input, &machine, &mut report);
+        prop_assert!(report.agrees(), "{:?}: {:?}\n{}", precision, report, graph);
+    }
+    Ok(())
+}
+
+#[test]
+fn maps_are_the_integers_of_tensors() {
+    let mut drawn: BTreeMap<&'static str, usize> = BTreeMap::new();
+    let mut refused: BTreeMap<String, usize> = BTreeMap::new();
+    let (mut several_terms, mut accepted) = (0, 0);
+    let config = Config { cases: 3000, failure_persistence: None, ..Config::default() };
+    let mut runner = TestRunner::new_with_rng(
+        config,
+        proptest::test_runner::TestRng::deterministic_rng(proptest::test_runner::RngAlgorithm::ChaCha),
+    );
+    let counts = std::cell::RefCell::new((&mut drawn, &mut refused, &mut several_terms, &mut accepted));
+    let result = runner.run(&(any::<u32>(), 2usize..12), |(seed, steps)| {
+        let (operators, shape, import) = draw(seed, steps);
+        let mut counts = counts.borrow_mut();
+        match import {
+            Err(note) => *counts.1.entry(note).or_default() += 1,
+            Ok(import) => {
+                agree(&import, shape, &mut Noise(seed ^ 0x5555))?;
+                let mut operators = operators;
+                operators.sort_unstable();
+                operators.dedup();
+                for operator in operators {
+                    *counts.0.entry(operator).or_default() += 1;
+                }
+                *counts.2 += usize::from(import.network.layers.iter().any(|layer| layer.terms.len() > 1));
+                *counts.3 += 1;
+            }
+        }
+        Ok(())
+    });
+    result.unwrap_or_else(|error| panic!("{error}"));
+    let all = [
+        "Add",
+        "AveragePool",
+        "BatchNormalization",
+        "Concat",
+        "Conv",
+        "Flatten",
+        "GlobalAveragePool",
+        "MaxPool",
+        "Pad",
+        "ReduceMean",
+        "Relu",
+        "Slice",
+        "Split",
+        "Sub",
+        "asymmetric pads",
+        "auto_pad",
+        "depthwise",
+        "groups",
+        "requantized",
+        "shuffle",
+        "unquantized branch",
+    ];
+    for operator in all {
+        assert!(drawn.get(operator).is_some_and(|&count| count >= 30), "{operator} in {drawn:?}");
+    }
+    assert!(
+        accepted >= 2000 && several_terms >= 100,
+        "{accepted} accepted, {several_terms} of several terms: {refused:#?}"
+    );
+}
