@@ -23,7 +23,7 @@ pub fn repair(graph: &mut Graph, unsigned_1bit_relu: bool) -> Result<usize, Vec<
     for index in 0..graph.nodes.len() {
         let data = graph.data_inputs(&graph.nodes[index]).next();
         let from = data.map_or(UNKNOWN, |(_, id)| ranges[id.0]);
-        if is_sign(graph, &graph.nodes[index]) && from.0 >= 0.0 {
+        if is_plus_one(graph, &graph.nodes[index], from) {
             if unsigned_1bit_relu {
                 make_unsigned(graph, index);
                 repaired += 1;
@@ -47,9 +47,15 @@ fn constant_sign(node: &Node, (low, high): Range) -> Diagnostic {
     ))
 }
 
-fn is_sign(graph: &Graph, node: &Node) -> bool {
+/// Whether a node is a sign quantizer that gives +1 for all that its data can be.
+fn is_plus_one(graph: &Graph, node: &Node, from: Range) -> bool {
     let Op::Pointwise(op) = node.op else { return false };
-    op.quantizes() && codes(graph, node, op) == Codes::Bipolar
+    let mut arguments = first_arguments(graph, node, op);
+    if !op.quantizes() || op.codes(&arguments) != Codes::Bipolar {
+        return false;
+    }
+    arguments[0] = from.0;
+    op.apply(&arguments) == 1.0
 }
 
 /// The integers that a quantizer node can give.

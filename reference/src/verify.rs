@@ -7,7 +7,7 @@
 
 use std::cell::LazyCell;
 
-use qnnsim_compiler::epilogue::Outcomes;
+use qnnsim_compiler::epilogue::{Epilogue, Outcomes};
 use qnnsim_compiler::graph::RealGraph;
 use qnnsim_compiler::import::Import;
 use qnnsim_compiler::tensor::Precision;
@@ -113,11 +113,13 @@ impl<'i> Verifier<'i> {
         let ((to, map), machine) = found.next().expect("an input");
         to.compare_machine(image, map, machine);
         let values = self.graph.eval(self.import.graph.input, real, maps[0]);
-        to.compare_graph(image, map, &integers(&values, epilogues[0].data_scale), |channel| {
-            // A few roundings on the way to the quotient.
+        to.compare_graph(image, map, &integers(&values, &epilogues[0]), |channel| {
+            // A few roundings on the way to the quotient, and of its sum with the zero point.
             let reach = 4.0 * self.precision.rounding();
+            let zero = (quantizer.zero_point * quantizer.scale).abs();
             let real = real.chunks(pixels(map.shape)).nth(channel).expect("as many channels as the map");
-            let end = |reach: f64| real.iter().map(|&x| quantizer.quantize(x + x.abs() * reach).0 as f64).collect();
+            let moved = |x: f64, reach: f64| quantizer.quantize(x + (x.abs() + zero) * reach).0 as f64;
+            let end = |reach: f64| real.iter().map(|&x| moved(x, reach)).collect();
             (end(-reach), end(reach))
         });
 
@@ -125,14 +127,14 @@ impl<'i> Verifier<'i> {
             // A model in which the graph runs layer by layer has layers of one term.
             let source = &reference[network.layers[index].terms[0].source.0];
             to.compare_machine(image, map, machine);
-            let step = epilogues[index].data_scale;
-            let values: Vec<f64> = source.values.iter().map(|&code| code as f64 * step).collect();
+            let (step, zero) = (epilogues[index].data_scale, epilogues[index].data_zero);
+            let values: Vec<f64> = source.values.iter().map(|&code| (code as f64 - zero) * step).collect();
             let values = self.graph.eval(maps[index], &values, maps[index + 1]);
             match epilogues.get(index + 1) {
                 Some(next) => {
                     // Needed only where something differs.
                     let sums = LazyCell::new(|| accumulate(&network.layers[index], &reference));
-                    to.compare_graph(image, map, &integers(&values, next.data_scale), |channel| {
+                    to.compare_graph(image, map, &integers(&values, next), |channel| {
                         self.outcomes(index, &sums, channel)
                     });
                 }
@@ -182,8 +184,9 @@ impl<'i> Verifier<'i> {
     }
 }
 
-fn integers(values: &[f64], step: f64) -> Vec<f64> {
-    values.iter().map(|value| (value / step).round()).collect()
+/// The integers of real values that a layer with this epilogue reads.
+fn integers(values: &[f64], reader: &Epilogue) -> Vec<f64> {
+    values.iter().map(|value| (value / reader.data_scale).round() + reader.data_zero).collect()
 }
 
 fn pixels(shape: MapShape) -> usize {

@@ -184,7 +184,7 @@ impl Function {
             }
             Function::Gelu { inner } => Some(-0.751_791_524_693_564_5 * std::f64::consts::FRAC_1_SQRT_2 / inner),
             Function::GeluTanh { .. } => Some(-0.752_461_422_071_016_3),
-            Function::Swish { alpha } => Some(-1.278_464_542_761_073_8 / alpha),
+            Function::Swish { alpha } => Some(-1.278_464_542_761_074 / alpha),
             Function::HardSwish { alpha, beta } => Some(-beta / (2.0 * alpha)),
             Function::Mish => Some(-1.192_431_214_515_495_2),
             _ => None,
