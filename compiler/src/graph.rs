@@ -241,6 +241,15 @@ impl fmt::Display for Attributes<'_> {
             Op::Zeros { before, after } => write!(f, "before={before:?} after={after:?} "),
             Op::Sum { .. } | Op::Mean { .. } | Op::Unit { .. } => Ok(()),
             Op::Slice { .. } | Op::Split { .. } | Op::Pad { .. } => Ok(()),
+            Op::Pointwise(Pointwise::Function(function)) => write!(f, "{function:?} "),
+            Op::Pointwise(Pointwise::QuantizeLinear { axis, min, max }) => write!(f, "axis={axis} to {min}..={max} "),
+            Op::Pointwise(Pointwise::DequantizeLinear { axis }) => write!(f, "axis={axis} "),
+            Op::Pointwise(Pointwise::MultiThreshold { scale, step, lowest }) => {
+                write!(f, "scale={scale} step={step} lowest={lowest} ")
+            }
+            Op::Pointwise(Pointwise::Trunc(trunc)) => {
+                write!(f, "signed={} narrow={} rounding={:?} ", trunc.signed, trunc.narrow, trunc.rounding)
+            }
             Op::Pointwise(_) | Op::MatMul | Op::Reshape { .. } | Op::Transpose { .. } => Ok(()),
             Op::Identity => Ok(()),
         }

@@ -6,7 +6,7 @@ use crate::graph::Graph;
 use crate::ir::Network;
 pub use crate::lower::MapValue;
 use crate::lower::{self, Lowered};
-use crate::{build, onnx, sign};
+use crate::{build, fuse, onnx, sign};
 
 /// What the file does not say.
 #[derive(Debug, Clone, PartialEq)]
@@ -47,6 +47,8 @@ pub fn import(bytes: &[u8], options: &ImportOptions) -> Result<Import, Vec<Diagn
     let model = onnx::read(bytes).map_err(|error| vec![error])?;
     let mut graph = build::build(&model)?;
     drop(model);
+    fuse::fuse(&mut graph);
+    fuse::check(&graph)?;
     let repaired = sign::repair(&mut graph, options.unsigned_1bit_relu)?;
     let Lowered { network, maps, epilogues } = lower::lower(&graph, options)?;
     let mut warnings = Vec::new();

@@ -136,11 +136,12 @@ impl<'i> Verifier<'i> {
             let sums = LazyCell::new(|| accumulate(&network.layers[index - 1], &reference));
             to.compare_graph(image, map, &integers, |channel| match index.checked_sub(1) {
                 None => {
-                    // A few roundings on the way to the quotient.
+                    // A few roundings on the way to the quotient, and of its sum with the zero point.
                     let reach = 4.0 * self.precision.rounding();
+                    let zero = (quantizer.zero_point * quantizer.scale).abs();
                     let real = real.chunks(pixels(map.shape)).nth(channel).expect("as many channels as the map");
-                    let end =
-                        |reach: f64| real.iter().map(|&x| quantizer.quantize(x + x.abs() * reach).0 as f64).collect();
+                    let moved = |x: f64, reach: f64| quantizer.quantize(x + (x.abs() + zero) * reach).0 as f64;
+                    let end = |reach: f64| real.iter().map(|&x| moved(x, reach)).collect();
                     (end(-reach), end(reach))
                 }
                 Some(layer) => self.outcomes(layer, &sums, channel),

@@ -6,13 +6,15 @@ use super::Budget;
 use super::form::Grid;
 use crate::diagnostic::Diagnostic;
 use crate::epilogue::{Channel, Epilogue, Step};
-use crate::graph::{Graph, Node, ValueId};
+use crate::graph::{Graph, Node};
 use crate::ir::{Pool, Steps};
 use crate::limits;
 use crate::ops::pointwise::Pointwise;
-use crate::sign::codes;
-use crate::steps;
-use crate::tensor::Codes;
+use crate::ops::pointwise::clipped;
+use crate::sign::{codes, first_arguments};
+use crate::steps::{self, Shape};
+use crate::tensor::{Codes, Tensor};
+use qnnsim_isa::descriptor::Code;
 
 /// Most values of all maps but one that are looked at together.
 const MAX_TUPLES: usize = 1 << 16;
@@ -23,11 +25,68 @@ const MAX_PAIRS: usize = 1 << 21;
 /// Most forms that one sum of real values has.
 const MAX_LEAVES: usize = 8;
 
-/// What quantized values are: their integers, and the real size of one step.
-#[derive(Debug, Clone, Copy)]
+/// What quantized values are: their integers, the real size of one step, and the integer of real zero.
+#[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Quantized {
     pub codes: Codes,
     pub scale: f64,
+    pub zero: f64,
+}
+
+/// What the output of a pointwise operator is, if it is quantized; `before` is what its data are.
+pub fn quantized(
+    graph: &Graph,
+    node: &Node,
+    op: Pointwise,
+    before: Option<Quantized>,
+) -> Result<Option<Quantized>, Diagnostic> {
+    let arguments = first_arguments(graph, node, op);
+    Ok(match op {
+        // Integers on a grid stay there.
+        Pointwise::Relu => before,
+        Pointwise::Clip { .. } => before.and_then(|before| {
+            let codes = clipped(before.codes, &[before.scale], &[before.zero], [arguments[1], arguments[2]]);
+            codes.map(|codes| Quantized { codes, ..before })
+        }),
+        _ if op.quantizes() => {
+            let codes = match (op, before) {
+                (Pointwise::DequantizeLinear { .. }, Some(Quantized { codes, scale: 1.0, zero: 0.0 })) => codes,
+                (Pointwise::DequantizeLinear { .. }, _) => {
+                    return Err(limits::LINEAR_INTEGERS.refuse("a `DequantizeLinear` of values that are no integers"));
+                }
+                _ => codes(graph, node, op),
+            };
+            let (scale, zero) = op.grid_at(&arguments);
+            // A parameter for each channel is no scale of the map.
+            let parameters = node.inputs[1..].iter().flatten().map(|id| &graph.value(*id).constant);
+            let single =
+                |t: &Option<Tensor>| t.as_ref().is_some_and(|t| t.array.data.iter().all(|x| *x == t.array.data[0]));
+            let single = matches!(op, Pointwise::MultiThreshold { .. }) || parameters.into_iter().all(single);
+            Some(Quantized { codes, scale: if single { scale } else { f64::NAN }, zero })
+        }
+        _ => None,
+    })
+}
+
+impl Quantized {
+    /// Whether a layer can read it.
+    pub fn check(&self) -> Result<(), Diagnostic> {
+        if self.scale.is_nan() {
+            return Err(limits::QUANT_PER_TENSOR.refuse("a scale or a zero point for each channel"));
+        }
+        let (code, zero) = (self.code(), self.zero);
+        if code.bits > 8 {
+            let found = format!("activations from {} to {}, zero at {zero}", self.codes.min(), self.codes.max());
+            return Err(limits::QUANT_BITS.refuse(found));
+        }
+        Ok(())
+    }
+
+    /// The type of the map: it holds the codes, and zero for the padding.
+    pub fn code(&self) -> Code {
+        let zero = self.zero as i64;
+        Codes::Int { min: self.codes.min().min(zero), max: self.codes.max().max(zero) }.code()
+    }
 }
 
 /// Real values of some channels of a tensor.
@@ -61,13 +120,6 @@ pub struct PoolAt {
     pub node: usize,
     pub pool: Pool,
     pub after: usize,
-}
-
-/// What a quantizer node makes.
-pub fn quantized(graph: &Graph, node: &Node, op: Pointwise) -> Quantized {
-    let scale = node.inputs[1].and_then(|id: ValueId| graph.value(id).constant.as_ref());
-    let scale = scale.expect("checked when the shape was inferred").to_real().data[0];
-    Quantized { codes: codes(graph, node, op), scale }
 }
 
 /// A chain as a layer sees it: one form, whose sums a step function takes to codes.
@@ -107,13 +159,16 @@ impl Chain {
     }
 
     /// Adds an operator of the graph.
-    pub fn push(&mut self, graph: &Graph, node: usize, step: Step) {
-        self.quantized = match step.op {
-            op if op.quantizes() => Some(quantized(graph, &graph.nodes[node], op)),
-            // Integers on a grid stay there.
-            Pointwise::Relu => self.quantized,
-            _ => None,
-        };
+    pub fn push(&mut self, graph: &Graph, node: usize, step: Step) -> Result<(), Diagnostic> {
+        self.quantized = quantized(graph, &graph.nodes[node], step.op, self.quantized)?;
+        self.steps.push(step);
+        self.nodes.push(node);
+        Ok(())
+    }
+
+    /// Adds a constant or multiplies by one, which is part of a layer's node.
+    pub fn push_constant(&mut self, node: usize, step: Step) {
+        self.quantized = None;
         self.steps.push(step);
         self.nodes.push(node);
     }
@@ -165,6 +220,7 @@ impl Chain {
         let Start::Form(form) = &self.start else { return None };
         let epilogue = Epilogue {
             data_scale: form.data_scale,
+            zero: form.zero(),
             weight_scale: form.weight_scale.clone(),
             products: form.products,
             sizes: form.composed.then(|| (0..form.channels()).map(|channel| form.size_of(channel)).collect()),
@@ -185,34 +241,48 @@ impl Chain {
         let mut channels = Vec::with_capacity(form.channels());
         for (channel, bounds) in bounds(&form)?.into_iter().enumerate() {
             let mut chain = epilogue.channel(channel);
-            self.check_pool(graph, &chain, channel)?;
-            // The chain is monotone, so if nothing overflows at the ends then nothing does between them.
+            // The chain is monotone in its parts, so if nothing overflows at the ends then nothing does between them.
             for end in [bounds.0, bounds.1] {
                 if chain.code(end).is_none() {
                     return Err(limits::FINITE.refuse(format!("channel {channel} at the accumulator {end}")));
                 }
             }
+            let turns = || limits::MONOTONE.refuse(format!("channel {channel}, whose codes fall and rise"));
+            let parts = chain.parts(bounds).ok_or_else(turns)?;
             let mut evaluations = 0;
-            let steps = steps::search(bounds, chain.direction(0), |acc| {
+            let shape = steps::search(&parts, |acc| {
                 evaluations += 1;
                 chain.code(acc).expect("finite between finite ends") as i64
             });
             budget.take_evaluations(evaluations * (1 + self.steps.len() as u64))?;
+            let Some(Shape::Monotone(steps)) = shape else { return Err(turns()) };
+            self.check(graph, &chain, channel, &steps)?;
             budget.take_integers(steps.thresholds.len())?;
             channels.push(steps);
         }
         Ok(Closed { form, epilogue, channels })
     }
 
-    /// The maximum moves behind the steps that follow it, which keep order only if they rise.
-    fn check_pool(&self, graph: &Graph, chain: &Channel, channel: usize) -> Result<(), Diagnostic> {
-        match &self.pool {
-            Some(pool) if chain.direction(pool.after) < 0 => {
+    /// What must hold for the step function of a channel.
+    fn check(&self, graph: &Graph, chain: &Channel, channel: usize, steps: &Steps) -> Result<(), Diagnostic> {
+        // The maximum moves behind the steps that follow it, which keep order only if they rise: if all steps go in
+        // the direction of those before.
+        if let Some(pool) = &self.pool {
+            let falls = match chain.turning(pool.after) {
+                Some(_) => !steps.thresholds.is_empty() && steps.rising != (chain.direction(..pool.after) >= 0),
+                None => chain.direction(pool.after..) < 0,
+            };
+            if falls {
                 let found = format!("channel {channel}, which falls after the pooling");
-                Err(limits::POOL_PLACE.refuse(found).at(graph.nodes[pool.node].place()))
+                return Err(limits::POOL_PLACE.refuse(found).at(graph.nodes[pool.node].place()));
             }
-            _ => Ok(()),
         }
+        let codes = self.quantized.expect("what is closed is quantized").codes;
+        let ends = [steps.lowest, steps.lowest + steps.thresholds.len() as i64];
+        if !ends.iter().all(|end| (codes.min()..=codes.max()).contains(end)) {
+            return Err(limits::TRUNC_RANGE.refuse(format!("integers from {} to {}", ends[0], ends[1])));
+        }
+        Ok(())
     }
 
     /// Several forms with real factors become one with integer factors, if some have the same codes at all sums that
@@ -240,7 +310,9 @@ impl Chain {
             let bounds: Vec<(i64, i64)> = of_forms.iter().map(|bounds| bounds[channel]).collect();
             let mut sum = Sum::of(&self.start, channel, &forms);
             let mut behind = epilogue.channel(channel);
-            self.check_pool(graph, &behind, channel)?;
+            if behind.turning(0).is_some() {
+                return Err(limits::MONOTONE.refuse(format!("channel {channel} of a sum, whose codes fall and rise")));
+            }
             let refuse = || limits::SUM_AFFINE.refuse(format!("channel {channel} of a sum of such values"));
             let mut slopes = vec![0.0; forms.len()];
             sum.slopes(1.0, &mut slopes).ok_or_else(refuse)?;
@@ -249,10 +321,11 @@ impl Chain {
                 bounds: &bounds,
                 slopes: &slopes,
                 largest: &forms.iter().map(|form| form.largest_weight(channel)).collect::<Vec<_>>(),
-                direction: behind.direction(0),
+                direction: behind.direction(..),
                 steps: 2 + self.size() as u64,
             };
             let found = search.run(channel, budget, |accs| behind.apply(sum.real(accs)?))?;
+            self.check(graph, &behind, channel, &found.steps)?;
             budget.take_integers(found.steps.thresholds.len())?;
             sizes.push(sum.sizes(&forms.iter().map(|form| form.size_of(channel)).collect::<Vec<_>>()));
             scales.push(found.scale);
@@ -281,6 +354,7 @@ impl Chain {
         steps.extend(self.steps.iter().cloned());
         let epilogue = Epilogue {
             data_scale: 1.0,
+            zero: vec![0.0],
             weight_scale: form.weight_scale.clone(),
             // Operators of the operands round as well: a normalization in up to eight places.
             products: form.products + 8 * self.size(),
@@ -294,7 +368,8 @@ impl Chain {
 
 /// Operators behind real values.
 fn behind(steps: Vec<Step>) -> Epilogue {
-    Epilogue { data_scale: 1.0, weight_scale: vec![1.0], products: 1, sizes: None, rounded: false, steps }
+    let (zero, weight_scale) = (vec![0.0], vec![1.0]);
+    Epilogue { data_scale: 1.0, zero, weight_scale, products: 1, sizes: None, rounded: false, steps }
 }
 
 /// The real sum of one channel, as the graph computes it.
@@ -426,12 +501,15 @@ impl Search<'_> {
                     return Err(limits::FINITE.refuse(format!("channel {channel} at the accumulators {accs:?}")));
                 }
             }
-            let steps = steps::search((low, high), direction, |acc| {
+            let shape = steps::search(&[((low, high), direction)], |acc| {
                 evaluations += 1;
                 accs[main] = acc;
                 code(&accs).expect("finite between finite ends") as i64
             });
             budget.take_evaluations(evaluations * self.steps)?;
+            let Some(Shape::Monotone(steps)) = shape else {
+                return Err(limits::MONOTONE.refuse(format!("channel {channel} of a sum, whose codes fall and rise")));
+            };
             pairs += steps.thresholds.len();
             if pairs > MAX_PAIRS {
                 return Err(limits::SUM_PAIRS.refuse(format!("a sum with more than {MAX_PAIRS} thresholds")));

@@ -248,7 +248,7 @@ impl Grid {
             weight_scale,
             divisor: 1.0,
             products: 1,
-            reach: vec![info.code.max().max(-info.code.min()) as f64; channels],
+            reach: vec![(info.code.max() - info.zero_point).max(info.zero_point - info.code.min()) as f64; channels],
             composed: false,
             rounded: false,
             node,
@@ -284,6 +284,14 @@ impl Grid {
     /// Largest sum of the sizes of what a channel adds up, as real values.
     pub fn size_of(&self, channel: usize) -> f64 {
         self.reach[channel] * self.scale(channel) / self.divisor
+    }
+
+    /// The sums that stand for real zero, for each channel or for all.
+    pub fn zero(&self) -> Vec<f64> {
+        match self.offset.iter().all(|&offset| offset == 0) {
+            true => vec![0.0],
+            false => self.offset.iter().map(|&offset| -offset as f64).collect(),
+        }
     }
 
     pub fn offset(&self, channel: usize) -> i64 {

@@ -15,7 +15,7 @@ mod view;
 
 use std::rc::Rc;
 
-use qnnsim_isa::descriptor::{Code, HostOp, InputDescriptor, MapShape, OutputDescriptor, Quantizer};
+use qnnsim_isa::descriptor::{Code, HostOp, InputDescriptor, MapShape, OutputDescriptor, Quantizer, Rounding};
 
 use crate::build::MAX_CHANNELS;
 use crate::diagnostic::Diagnostic;
@@ -29,6 +29,7 @@ use crate::ops::linear::weight_kind;
 use crate::ops::pointwise::Pointwise;
 use crate::ops::pool::MaxPool;
 use crate::ops::{Op, axes_of};
+use crate::sign::first_arguments;
 use crate::tensor::{Array, Codes, Tensor};
 use chain::{Chain, PoolAt, Quantized, Start, quantized};
 use form::{Grid, Kernel, MapInfo, Row, Window};
@@ -127,6 +128,8 @@ impl Budget {
 enum Data {
     /// The model's input, not yet quantized.
     Input,
+    /// The input quantized by a node, and where its integers have this meaning.
+    Coded { node: usize, quantized: Quantized, value: ValueId },
     /// Exact sums over maps.
     Form(Rc<Grid>),
     /// Real values, the channels in parts.
@@ -156,8 +159,8 @@ struct Lowering<'g> {
     /// How many read each value, and how many still will.
     readers: Vec<(usize, usize)>,
     input_shape: MapShape,
-    /// The quantizer of the input.
-    quantizer: Option<usize>,
+    /// The quantizer of the input, and what it makes.
+    quantizer: Option<(usize, Quantized)>,
     maps: Vec<MapInfo>,
     values: Vec<MapValue>,
     made: Vec<Made>,
@@ -203,7 +206,7 @@ impl<'g> Lowering<'g> {
 
     fn shape(&self, data: &Data) -> MapShape {
         match data {
-            Data::Input => self.input_shape,
+            Data::Input | Data::Coded { .. } => self.input_shape,
             Data::Form(form) => form.shape,
             Data::Chains(chains) => {
                 let channels = chains.iter().map(|chain| chain.channels() as u32).sum();
@@ -464,6 +467,15 @@ impl<'g> Lowering<'g> {
 
     /// A value for one of its readers. What several read and is quantized becomes a map.
     fn read(&mut self, id: ValueId) -> Result<Known, Diagnostic> {
+        let mut known = self.read_coded(id)?;
+        if let Data::Coded { node, quantized, value } = known.data {
+            known.data = Data::Form(Rc::new(self.input_map(node, quantized, value)?));
+        }
+        Ok(known)
+    }
+
+    /// The same where the input's quantizer may go on.
+    fn read_coded(&mut self, id: ValueId) -> Result<Known, Diagnostic> {
         let (readers, left) = &mut self.readers[id.0];
         *left -= 1;
         let (shared, last) = (*readers > 1, *left == 0);
@@ -483,7 +495,9 @@ impl<'g> Lowering<'g> {
         match data {
             Data::Form(form) => Ok((form, view)),
             data if is_quantized(&data) => Ok((self.close(data, &view, id)?, view)),
-            Data::Input => Err(limits::FIRST_QUANT.refuse(format!("`{}` in this place", node.op_type))),
+            Data::Input | Data::Coded { .. } => {
+                Err(limits::FIRST_QUANT.refuse(format!("`{}` in this place", node.op_type)))
+            }
             Data::Chains(_) => {
                 Err(limits::LAYER_INPUT.refuse(format!("`{}` of values that are not quantized", node.op_type)))
             }
@@ -511,7 +525,9 @@ impl<'g> Lowering<'g> {
     /// Real values as chains, to which operators can be added.
     fn chains(&mut self, data: Data) -> Result<Vec<Chain>, Diagnostic> {
         match data {
-            Data::Input => Err(limits::FIRST_QUANT.refuse("an operator before the first quantizer")),
+            Data::Input | Data::Coded { .. } => {
+                Err(limits::FIRST_QUANT.refuse("an operator before the first quantizer"))
+            }
             Data::Form(form) => {
                 let quantized = self.integers(&form);
                 Ok(vec![Chain::of(form, quantized)])
@@ -528,15 +544,18 @@ impl<'g> Lowering<'g> {
 
     /// What the values of a form are as integers of a map, if they can be: few bits, one scale.
     fn integers(&self, form: &Grid) -> Option<Quantized> {
-        if form.divisor != 1.0 || !form.offset.is_empty() {
+        if form.divisor != 1.0 {
             return None;
         }
         let scale = form.one_scale()?;
-        let bounds = form.bounds(|id| self.map(id));
-        let (low, high) = bounds.iter().fold((0, 0), |(low, high), b| (b.0.min(low), b.1.max(high)));
-        let codes = |bits| Code { bits, signed: low < 0 };
-        let code = (1 + u32::from(low < 0)..=8).map(codes).find(|code| code.min() <= low && high <= code.max())?;
-        Some(Quantized { codes: Codes::Int { code, narrow: false }, scale })
+        let bounds = form.bounds(|id| self.map(id)).into_iter().enumerate();
+        let (min, max) = bounds.fold((0, 0), |(min, max), (channel, (low, high))| {
+            let offset = form.offset(channel);
+            (min.min(low.saturating_add(offset)), max.max(high.saturating_add(offset)))
+        });
+        let codes = Codes::Int { min, max };
+        (-128..=255).contains(&min).then_some(())?;
+        (max <= 255 && codes.code().bits <= 8).then_some(Quantized { codes, scale, zero: 0.0 })
     }
 
     /// A value with its channels in the order of the tensor, so that constants for each channel fit.
@@ -546,7 +565,7 @@ impl<'g> Lowering<'g> {
         let dims: Vec<usize> = known.view.dims();
         let view = View::of_map(shape, &dims).expect("a map");
         let data = match known.data {
-            Data::Input => return Err(limits::FIRST_QUANT.refuse("channels in another order")),
+            Data::Input | Data::Coded { .. } => return Err(limits::FIRST_QUANT.refuse("channels in another order")),
             Data::Form(form) => Data::Form(Rc::new(form.select(&order, &mut self.budget)?)),
             data => {
                 let mut chains = self.chains(data)?;
@@ -563,9 +582,19 @@ impl<'g> Lowering<'g> {
     fn pointwise(&mut self, index: usize, op: Pointwise, data: usize, id: ValueId) -> Result<Known, Diagnostic> {
         let graph = self.graph;
         let node = &graph.nodes[index];
-        let known = self.read(id)?;
-        if let Data::Input = known.data {
-            return self.first_quantizer(index, op, known.view);
+        let mut known = self.read_coded(id)?;
+        match known.data {
+            Data::Input => return self.first_quantizer(index, op, known.view),
+            Data::Coded { node: first, quantized: before, value } => {
+                let after = quantized(graph, node, op, Some(before))?;
+                // More of the same quantizer, which keeps its integers.
+                if let (Some(quantized), 1.0, false) = (after, before.scale, op.rounds()) {
+                    let data = Data::Coded { node: first, quantized, value: node.output };
+                    return Ok(Known { data, view: known.view });
+                }
+                known.data = Data::Form(Rc::new(self.input_map(first, before, value)?));
+            }
+            _ => {}
         }
         let known = self.with_channels_in_order(known)?;
         let shape = self.shape(&known.data);
@@ -582,42 +611,44 @@ impl<'g> Lowering<'g> {
             first = range.end;
             let constants = step.constants.iter();
             let part = |c: &Vec<f64>| if c.len() > 1 { c[range.clone()].to_vec() } else { c.clone() };
-            chain.push(graph, index, Step { constants: constants.map(part).collect(), ..step });
+            chain.push(graph, index, Step { constants: constants.map(part).collect(), ..step })?;
         }
         Ok(Known { data: Data::Chains(Rc::new(chains)), view: known.view })
     }
 
-    /// The quantizer of the input, which the host evaluates; all readers of the input must agree on it.
+    /// The quantizer of the input, which the host evaluates.
     fn first_quantizer(&mut self, index: usize, op: Pointwise, view: View) -> Result<Known, Diagnostic> {
+        let node = &self.graph.nodes[index];
+        match quantized(self.graph, node, op, None)? {
+            None => Err(limits::FIRST_QUANT.refuse(format!("`{}` in this place", node.op_type))),
+            Some(quantized) if quantized.codes == Codes::Bipolar => Err(limits::QUANT_INPUT.refuse("a bipolar input")),
+            Some(quantized) => Ok(Known { data: Data::Coded { node: index, quantized, value: node.output }, view }),
+        }
+    }
+
+    /// The input as a map; all that read it must agree on its quantizer.
+    fn input_map(&mut self, index: usize, quantized: Quantized, value: ValueId) -> Result<Grid, Diagnostic> {
         let graph = self.graph;
-        let node = &graph.nodes[index];
-        if !op.quantizes() {
-            return Err(limits::FIRST_QUANT.refuse(format!("`{}` in this place", node.op_type)));
-        }
-        let Quantized { codes, scale } = quantized(graph, node, op);
-        if codes == Codes::Bipolar {
-            return Err(limits::QUANT_INPUT.refuse("a bipolar input"));
-        }
+        quantized.check()?;
         match self.quantizer {
             None => {
-                self.quantizer = Some(index);
-                let (value, scale) = (node.output, vec![scale]);
-                self.values.push(MapValue { value, first_channel: 0, scale, zero_point: 0 });
-                self.maps.push(MapInfo { shape: self.input_shape, code: codes.code(), zero_point: 0 });
+                self.quantizer = Some((index, quantized));
+                let (scale, zero_point) = (vec![quantized.scale], quantized.zero as i64);
+                self.values.push(MapValue { value, first_channel: 0, scale, zero_point });
+                self.maps.push(MapInfo { shape: self.input_shape, code: quantized.code(), zero_point });
             }
-            Some(first) => {
+            Some((first, other)) => {
                 let parameters = |node: &Node| -> Vec<_> {
                     node.inputs[1..].iter().flatten().map(|id| &graph.value(*id).constant).collect()
                 };
-                let first = &graph.nodes[first];
-                if first.op != node.op || parameters(first) != parameters(node) {
+                let [a, b] = [first, index].map(|index| &graph.nodes[index]);
+                if a.op != b.op || parameters(a) != parameters(b) || other != quantized {
                     return Err(limits::FIRST_QUANT.refuse("a second quantizer of the input, unlike the first"));
                 }
             }
         }
         self.budget.take_integers(self.input_shape.channels as usize)?;
-        let form = Grid::of_map(MapId(0), &self.maps[0], &self.values[0].scale, index);
-        Ok(Known { data: Data::Form(Rc::new(form)), view })
+        Ok(Grid::of_map(MapId(0), &self.maps[0], &self.values[0].scale, index))
     }
 
     fn max_pool(&mut self, index: usize, pool: &MaxPool, id: ValueId) -> Result<Known, Diagnostic> {
@@ -664,7 +695,8 @@ impl<'g> Lowering<'g> {
         if outputs > MAX_CHANNELS {
             return Err(limits::MAP_SIZE.refuse(format!("a layer of {outputs} outputs")));
         }
-        let outputs_first = if axis == 1 { &weights.array.transpose(&[1, 0]) } else { &weights.array };
+        let integers = weights.centered();
+        let outputs_first = if axis == 1 { &integers.transpose(&[1, 0]) } else { &*integers };
         let mut data: Rc<[i32]> = outputs_first.data.iter().map(|&weight| weight as i32).collect();
         let inputs = data.len() / outputs;
         let (form, window, size, count) = match &node.op {
@@ -727,7 +759,7 @@ impl<'g> Lowering<'g> {
         let mut chains = self.chains(data)?;
         for step in steps {
             self.budget.take_integers(step.size())?;
-            chains[0].push(graph, index, step);
+            chains[0].push_constant(index, step);
         }
         self.result(index, Data::Chains(Rc::new(chains)))
     }
@@ -791,20 +823,22 @@ impl<'g> Lowering<'g> {
 
     fn make_layer(&mut self, chain: &Chain, value: ValueId, first_channel: usize) -> Result<Grid, Diagnostic> {
         let quantized = chain.quantized.expect("what becomes a map is quantized");
+        quantized.check()?;
         let maps = std::mem::take(&mut self.maps);
         let bounds = |form: &Grid| accumulators(form.bounds(|id: MapId| maps[id.0]));
         let closed = chain.close(self.graph, bounds, &mut self.budget);
         self.maps = maps;
         let closed = closed?;
-        let code = quantized.codes.code();
+        let code = quantized.code();
         let activation = Activation::Steps { code, channels: closed.channels };
         let mut layer = self.bare(&closed.form, activation)?;
         layer.pool = chain.pool.as_ref().map(|at| at.pool);
-        let info = MapInfo { shape: chain_shape(chain), code, zero_point: 0 };
+        let zero_point = quantized.zero as i64;
+        let info = MapInfo { shape: chain_shape(chain), code, zero_point };
         let form = Grid::of_map(MapId(self.maps.len()), &info, &[quantized.scale], chain.node);
         self.budget.take_integers(form.rows())?;
         self.maps.push(info);
-        self.values.push(MapValue { value, first_channel, scale: vec![quantized.scale], zero_point: 0 });
+        self.values.push(MapValue { value, first_channel, scale: vec![quantized.scale], zero_point });
         self.made.push(Made { layer, node: chain.node, epilogue: closed.epilogue });
         Ok(form)
     }
@@ -828,19 +862,30 @@ impl<'g> Lowering<'g> {
                 return Err(Diagnostic::new(format!("{flag} is {value}")).help("give a finite number"));
             }
         }
-        let Some(index) = self.quantizer else {
+        let Some((index, quantized)) = self.quantizer else {
             return Err(limits::FIRST_QUANT.refuse("a model without layers"));
         };
-        let Op::Pointwise(op @ Pointwise::Quant { rounding, .. }) = self.graph.nodes[index].op else {
-            unreachable!("the input quantizer is not bipolar");
+        let node = &self.graph.nodes[index];
+        let Quantized { codes, scale, zero } = quantized;
+        let rounding = match node.op {
+            Op::Pointwise(Pointwise::Quant { rounding, .. }) => rounding,
+            Op::Pointwise(Pointwise::QuantizeLinear { .. }) => Rounding::HalfEvenFirst,
+            _ => {
+                let found = format!("an input quantizer `{}`", node.op_type);
+                return Err(limits::QUANT_INPUT.refuse(found).at(node.place()));
+            }
         };
-        let Quantized { codes, scale } = quantized(self.graph, &self.graph.nodes[index], op);
+        let quantizer = first_arguments(self.graph, node, node.op.pointwise().expect("one"));
+        if [scale, zero] != quantizer[1..3] {
+            let found = "an input whose quantizer and dequantizer differ in scale or zero point";
+            return Err(limits::QUANT_INPUT.refuse(found).at(node.place()));
+        }
         let (min, max) = (codes.min(), codes.max());
         let mut input = InputDescriptor {
             name: self.graph.value(self.graph.input).name.clone(),
             shape: self.input_shape,
-            code: codes.code(),
-            quantizer: Quantizer { scale, zero_point: 0.0, min, max, rounding },
+            code: quantized.code(),
+            quantizer: Quantizer { scale, zero_point: zero, min, max, rounding },
             pixel_scale: options.pixel_scale,
             pixel_offset: options.pixel_offset,
             xor: 0x80,
@@ -874,7 +919,11 @@ impl<'g> Lowering<'g> {
             return Err(at(limits::OUTPUT_SUM.refuse("a sum of values with different scales")));
         };
         let layer = self.bare(&form, Activation::Raw).map_err(at)?;
-        let mut ops = vec![HostOp::Mul(epilogue.scale())];
+        let mut ops = Vec::new();
+        if epilogue.zero.iter().any(|&zero| zero != 0.0) {
+            ops.push(HostOp::Add(epilogue.zero.iter().map(|zero| -zero).collect()));
+        }
+        ops.push(HostOp::Mul(epilogue.scale()));
         for (step, &node) in epilogue.steps.iter().zip(&chain.nodes) {
             ops.extend(host_ops(step, &graph.nodes[node])?);
         }
@@ -930,16 +979,13 @@ fn accumulators(bounds: Vec<(i64, i64)>) -> Result<Vec<(i64, i64)>, Diagnostic> 
 
 /// A pointwise node as a step behind a form of so many channels.
 fn step(graph: &Graph, node: &Node, op: Pointwise, data: usize, channels: usize) -> Result<Step, Diagnostic> {
-    let dims = &graph.value(node.output).dims;
+    let rank = graph.value(node.output).dims.len();
+    let inputs: Vec<_> = node.inputs.iter().map(|id| id.and_then(|id| graph.value(id).constant.as_ref())).collect();
     let mut constants = Vec::new();
-    for (i, id) in node.inputs.iter().flatten().enumerate() {
-        let value = graph.value(*id);
-        constants.push(match &value.constant {
+    for argument in op.arguments(&inputs, data, rank) {
+        constants.push(match argument {
             None => Vec::new(),
-            Some(tensor) => {
-                let array = op.argument(i, tensor, dims.len());
-                per_channel(&array, dims.len(), channels)?.to_vec()
-            }
+            Some(array) => per_channel(&array, rank, channels)?.to_vec(),
         });
     }
     Ok(Step { op, data, constants })
@@ -970,7 +1016,7 @@ fn host_ops(step: &Step, node: &Node) -> Result<Vec<HostOp>, Diagnostic> {
             HostOp::Mul(map(1, &|gain| gain)),
             HostOp::Add(map(2, &|bias| bias)),
         ],
-        Pointwise::Relu | Pointwise::Quant { .. } | Pointwise::BipolarQuant => {
+        _ => {
             let found = format!("`{}` in this place", node.op_type);
             return Err(limits::OUTPUT.refuse(found).at(node.place()));
         }

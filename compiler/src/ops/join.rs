@@ -53,8 +53,8 @@ pub fn by_channel_if_possible(full: Array) -> Array {
 
 /// The sum of two maps, or their difference: of integers if their scales have a common step.
 pub fn sum(inputs: &[Option<&Tensor>], dims: &[usize], minus: bool, precision: Precision) -> Tensor {
-    let (a, b) = (inputs[0].expect("required"), inputs[1].expect("required"));
-    if let Some(sum) = exact_sum(a, b, dims, minus) {
+    let [a, b] = [0, 1].map(|i| inputs[i].expect("required").about_zero());
+    if let Some(sum) = exact_sum(&a, &b, dims, minus) {
         return sum;
     }
     let sum = |v: &[f64]| precision.round(if minus { v[0] - v[1] } else { v[0] + v[1] });
@@ -73,7 +73,10 @@ fn exact_sum(a: &Tensor, b: &Tensor, dims: &[usize], minus: bool) -> Option<Tens
     let sign = if minus { -1.0 } else { 1.0 };
     let array = zip(dims, &[&a.array, &factor_a, &b.array, &factor_b], |v| v[0] * v[1] + sign * v[2] * v[3]);
     let scale = scale_of(steps.iter().map(|step| step.2).collect(), dims.len());
-    Some(Tensor { array, grid: Some(Grid { codes: Codes::Accumulator, scale, divisor: of_a.divisor }) })
+    Some(Tensor {
+        array,
+        grid: Some(Grid { codes: Codes::Accumulator, scale, zero: Array::scalar(0.0), divisor: of_a.divisor }),
+    })
 }
 
 /// A dimension that may be counted from the end.
@@ -103,7 +106,8 @@ pub fn infer_concat(inputs: &Operands, at: i64) -> Result<Vec<usize>, Diagnostic
 /// Tensors one behind the other along a dimension.
 pub fn concat(inputs: &[Option<&Tensor>], at: i64, dims: &[usize]) -> Tensor {
     let at = axis(at, dims.len()).expect("checked when the shape was inferred");
-    let tensors: Vec<&Tensor> = inputs.iter().flatten().copied().collect();
+    let tensors: Vec<_> = inputs.iter().flatten().map(|tensor| tensor.about_zero()).collect();
+    let tensors: Vec<&Tensor> = tensors.iter().map(|tensor| &**tensor).collect();
     let grid = concat_grids(&tensors, at, dims);
     let arrays: Vec<_> = match grid {
         Some(_) => tensors.iter().map(|tensor| std::borrow::Cow::Borrowed(&tensor.array)).collect(),
@@ -129,14 +133,16 @@ fn concat_grids(tensors: &[&Tensor], at: usize, dims: &[usize]) -> Option<Grid> 
     }
     let codes = if grids.iter().all(|grid| grid.codes == first.codes) { first.codes } else { Codes::Accumulator };
     if grids.iter().all(|grid| grid.scale.data.len() == 1 && grid.scale.data == first.scale.data) {
-        return Some(Grid { codes, scale: Array::scalar(first.scale.data[0]), divisor: first.divisor });
+        let scale = Array::scalar(first.scale.data[0]);
+        return Some(Grid { codes, scale, zero: Array::scalar(0.0), divisor: first.divisor });
     }
     if at != 1 {
         return None;
     }
     let of = |(grid, tensor): (&&Grid, &&Tensor)| by_channel(&grid.scale, &tensor.array.dims);
     let scales: Vec<Vec<f64>> = grids.iter().zip(tensors).map(of).collect::<Option<_>>()?;
-    Some(Grid { codes, scale: scale_of(scales.concat(), dims.len()), divisor: first.divisor })
+    let scale = scale_of(scales.concat(), dims.len());
+    Some(Grid { codes, scale, zero: Array::scalar(0.0), divisor: first.divisor })
 }
 
 /// The ranges of a `Slice`: start, end and step of some dimensions.
@@ -170,6 +176,7 @@ pub fn ranges(
 
 /// Part of a tensor.
 pub fn part(tensor: &Tensor, ranges: &[Range]) -> Tensor {
+    let tensor = tensor.about_zero();
     let dims: Vec<usize> = ranges.iter().map(|range| range.length).collect();
     let scale = tensor.grid.as_ref().map(|grid| match by_channel(&grid.scale, &tensor.array.dims) {
         _ if grid.scale.data.len() == 1 => Some(Array::scalar(grid.scale.data[0])),
@@ -196,8 +203,8 @@ pub fn part(tensor: &Tensor, ranges: &[Range]) -> Tensor {
 
 /// Zeros around a tensor, or a part of it where a number is negative.
 pub fn pad(tensor: &Tensor, before: &[i64], dims: &[usize]) -> Tensor {
-    let grid = tensor.grid.clone();
-    let array = &tensor.array;
+    let tensor = tensor.about_zero();
+    let (array, grid) = (&tensor.array, tensor.grid.clone());
     let mut data = Vec::with_capacity(dims.iter().product());
     for_each(dims, |index| {
         let place = index.iter().zip(before).zip(&array.dims).try_fold(0, |at, ((&i, &before), &size)| {
@@ -225,6 +232,7 @@ pub fn infer_pad(data: Operand, before: &[i64], after: &[i64]) -> Result<Vec<usi
 
 /// The mean along some dimensions: a sum of integers, divided, if there is one scale for what is summed.
 pub fn mean(tensor: &Tensor, axes: &[usize], dims: &[usize], precision: Precision) -> Tensor {
+    let tensor = tensor.about_zero();
     let from = &tensor.array.dims;
     let count: usize = axes.iter().map(|&axis| from[axis]).product();
     let separate =

@@ -74,6 +74,8 @@ pub fn permutation(rank: usize, perm: Option<&[i64]>) -> Result<Vec<usize>, Diag
 
 /// The same values under another shape.
 pub fn relabel(tensor: &Tensor, dims: &[usize]) -> Tensor {
+    let moved = tensor.grid.as_ref().is_some_and(|grid| grid.zero.data.len() > 1);
+    let tensor = &*if moved { tensor.about_zero() } else { std::borrow::Cow::Borrowed(tensor) };
     let grid = tensor.grid.as_ref().map(|grid| {
         let scale = match grid.scale.data[..] {
             [scale] => Array::scalar(scale),
@@ -83,7 +85,7 @@ pub fn relabel(tensor: &Tensor, dims: &[usize]) -> Tensor {
                 ..zip(&tensor.array.dims, &[&grid.scale], |v| v[0])
             }),
         };
-        Grid { scale, ..grid.clone() }
+        Grid { scale, zero: Array::scalar(grid.zero.data[0]), ..grid.clone() }
     });
     Tensor { array: Array { dims: dims.to_vec(), data: tensor.array.data.clone() }, grid }
 }
@@ -93,10 +95,12 @@ pub fn transpose(tensor: &Tensor, perm: Option<&[i64]>) -> Tensor {
     let rank = tensor.array.dims.len();
     let perm = permutation(rank, perm).expect("checked when the shape was inferred");
     let grid = tensor.grid.as_ref().map(|grid| {
-        let mut dims = vec![1; rank - grid.scale.dims.len()];
-        dims.extend(&grid.scale.dims);
-        let scale = Array { dims, data: grid.scale.data.clone() }.transpose(&perm);
-        Grid { scale, ..grid.clone() }
+        let [scale, zero] = [&grid.scale, &grid.zero].map(|array| {
+            let mut dims = vec![1; rank - array.dims.len()];
+            dims.extend(&array.dims);
+            Array { dims, data: array.data.clone() }.transpose(&perm)
+        });
+        Grid { scale, zero, ..grid.clone() }
     });
     Tensor { array: tensor.array.transpose(&perm), grid }
 }

@@ -173,19 +173,26 @@ pub fn weight_kind(weights: &Tensor, axis: usize) -> Result<WeightKind, Diagnost
     if grid.scale.along(axis, weights.array.dims.len()).is_none() {
         return Err(limits::WEIGHT_SCALE.refuse(format!("scale of shape {:?}", grid.scale.dims)));
     }
+    let zeros = grid.zero.data.iter().fold((f64::INFINITY, f64::NEG_INFINITY), |(a, b), &z| (a.min(z), b.max(z)));
     match grid.codes {
-        Codes::Bipolar => Ok(WeightKind::Bipolar),
-        Codes::Int { code, .. } => match (code.signed, code.bits) {
-            (true, bits @ 2..=8) => Ok(WeightKind::Signed(bits)),
-            (false, 1) => Ok(WeightKind::Unsigned1),
-            (false, bits @ 2..=7) => Ok(WeightKind::Signed(bits + 1)),
-            (signed, bits) => {
-                let kind = if signed { "signed" } else { "unsigned" };
-                Err(limits::WEIGHT_BITS.refuse(format!("{bits}-bit {kind} weights")))
-            }
-        },
-        Codes::Accumulator => Err(limits::WEIGHTS.refuse("a layer whose weights are computed")),
+        Codes::Bipolar if zeros == (0.0, 0.0) => return Ok(WeightKind::Bipolar),
+        Codes::Accumulator => return Err(limits::WEIGHTS.refuse("a layer whose weights are computed")),
+        Codes::Bipolar | Codes::Int { .. } => {}
     }
+    let kind = |min: f64, max: f64| match (min, max) {
+        (0.0, 0.0 | 1.0) => Some(WeightKind::Unsigned1),
+        _ => (2..=8)
+            .find(|&bits| -f64::exp2(bits as f64 - 1.0) <= min && max < f64::exp2(bits as f64 - 1.0))
+            .map(WeightKind::Signed),
+    };
+    // By what the quantizer can give; if that is too much, by what there is.
+    let (min, max) = (grid.codes.min() as f64 - zeros.1, grid.codes.max() as f64 - zeros.0);
+    let there_is = || {
+        let integers = weights.centered();
+        let of = |f: fn(f64, f64) -> f64| integers.data.iter().copied().reduce(f).unwrap_or(0.0);
+        kind(of(f64::min), of(f64::max))
+    };
+    kind(min, max).or_else(there_is).ok_or_else(|| limits::WEIGHT_BITS.refuse(format!("weights from {min} to {max}")))
 }
 
 impl Conv {
@@ -400,11 +407,12 @@ fn multiply(
         let mut dims = vec![scales.len()];
         dims.extend(tail);
         let scale = Array { dims, data: scales };
-        Some(Grid { codes: Codes::Accumulator, scale, divisor: of_data.divisor })
+        Some(Grid { codes: Codes::Accumulator, scale, zero: Array::scalar(0.0), divisor: of_data.divisor })
     };
+    let (values, integers) = (data.centered(), weights.centered());
     if let [data_scale] = classes[..] {
         let scales = scale.iter().map(|s| data_scale * s).collect();
-        return Tensor { array: sum(&data.array, &weights.array), grid: grid(scales) };
+        return Tensor { array: sum(&values, &integers), grid: grid(scales) };
     }
     let outputs = weights.array.dims[axis];
     let class_of = |o: usize| {
@@ -414,15 +422,15 @@ fn multiply(
     let weight_scale = |o: usize| scale[if scale.len() == 1 { 0 } else { o }];
     if let Some(scales) = (0..outputs).map(class_of).collect::<Option<Vec<f64>>>() {
         let scales = scales.iter().enumerate().map(|(o, s)| s * weight_scale(o)).collect();
-        return Tensor { array: sum(&data.array, &weights.array), grid: grid(scales) };
+        return Tensor { array: sum(&values, &integers), grid: grid(scales) };
     }
     let channel = data.array.data.len() / data_scale.len();
     let sums = classes.iter().map(|class| {
         let of_class = |(i, &value): (usize, &f64)| if data_scale[i / channel] == *class { value } else { 0.0 };
-        let values = data.array.data.iter().enumerate().map(of_class).collect();
-        let integers = sum(&Array { dims: data.array.dims.clone(), data: values }, &weights.array);
+        let of_scale = values.data.iter().enumerate().map(of_class).collect();
+        let sums = sum(&Array { dims: data.array.dims.clone(), data: of_scale }, &integers);
         let scales = (0..outputs).map(|o| class * weight_scale(o)).collect();
-        Tensor { array: integers, grid: grid(scales) }.to_real().into_owned()
+        Tensor { array: sums, grid: grid(scales) }.to_real().into_owned()
     });
     let total = sums.reduce(|a, b| zip(&a.dims.clone(), &[&a, &b], |v| v[0] + v[1]));
     Tensor::real(total.expect("a scale"))

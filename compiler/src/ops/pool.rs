@@ -140,6 +140,7 @@ impl AveragePool {
         let [height, width] = map_size(&data.array.dims).expect("a map");
         let [out_height, out_width] = map_size(dims).expect("a map");
         let divisor = self.divisor([height, width], [out_height, out_width]);
+        let data = data.about_zero();
         let grid =
             data.grid.as_ref().filter(|grid| divisor.is_some() && grid.scale.along(1, data.array.dims.len()).is_some());
         let array = match grid {
