@@ -105,7 +105,7 @@ impl<'a> Builder<'a> {
             match array {
                 Ok(array) => {
                     let dims = array.dims.clone();
-                    self.value(&tensor.name, dims, Some(Tensor::real(array)));
+                    self.value(&tensor.name, dims, Some(Tensor::of_type(array, data_type::range(tensor.data_type))));
                 }
                 Err(error) => {
                     self.names.insert(&tensor.name, Known::Failed);
@@ -183,9 +183,9 @@ impl<'a> Builder<'a> {
             return Err(limits::FIRST_OUTPUT.refuse("a node without a first output"));
         };
         if proto.op_type == "Constant" && matches!(proto.domain.as_str(), "" | "ai.onnx") {
-            let array = constant_node(proto)?;
-            self.charge(array.data.len())?;
-            self.value(output, array.dims.clone(), Some(Tensor::real(array)));
+            let tensor = constant_node(proto)?;
+            self.charge(tensor.array.data.len())?;
+            self.value(output, tensor.array.dims.clone(), Some(tensor));
             return Ok(Some(()));
         }
         let mut op = Op::parse(proto, place)?;
@@ -218,8 +218,10 @@ impl<'a> Builder<'a> {
         if checked_len(&dims).is_none() || !fold && !is_map(&dims) {
             return Err(limits::MAP_SIZE.refuse(format!("a value of shape {dims:?}")));
         }
-        if let (Op::Conv(conv), Some(Some(weights))) = (&mut op, operands.get(1)) {
-            conv.take_kernel(weights.dims);
+        match &mut op {
+            Op::Conv(conv) => conv.take_kernel(operands[1].expect("checked when the shape was inferred").dims),
+            Op::Pointwise(op) => op.settle(&operands)?,
+            _ => {}
         }
         if !fold {
             let id = self.value(output, dims, None);
@@ -311,26 +313,34 @@ fn is_map(dims: &[usize]) -> bool {
 }
 
 /// The value of a `Constant` node.
-fn constant_node(node: &NodeProto) -> Result<Array, Diagnostic> {
+fn constant_node(node: &NodeProto) -> Result<Tensor, Diagnostic> {
     let refuse = |found: String| limits::CONSTANT_FORM.refuse(found);
     let [attribute] = &node.attribute[..] else {
         return Err(refuse(format!("a `Constant` with {} attributes", node.attribute.len())));
     };
     let list = |data: Vec<f64>| Array { dims: vec![data.len()], data };
-    let array = match (attribute.name.as_str(), attribute.r#type) {
+    let (array, kind) = match (attribute.name.as_str(), attribute.r#type) {
         ("value", attribute_type::TENSOR) => match &attribute.t {
-            Some(tensor) => tensor.array()?,
+            Some(tensor) => (tensor.array()?, tensor.data_type),
             None => return Err(refuse("an empty attribute `value`".to_owned())),
         },
-        ("value_float", attribute_type::FLOAT) => Array::scalar(f64::from(attribute.f)),
-        ("value_int", attribute_type::INT) => Array::scalar(attribute.i as f64),
-        ("value_floats", attribute_type::FLOATS) => list(attribute.floats.iter().map(|&x| f64::from(x)).collect()),
-        ("value_ints", attribute_type::INTS) => list(attribute.ints.iter().map(|&x| x as f64).collect()),
+        ("value_float", attribute_type::FLOAT) => (Array::scalar(f64::from(attribute.f)), data_type::FLOAT),
+        ("value_int", attribute_type::INT) => (Array::scalar(attribute.i as f64), data_type::INT64),
+        ("value_floats", attribute_type::FLOATS) => {
+            (list(attribute.floats.iter().map(|&x| f64::from(x)).collect()), data_type::FLOAT)
+        }
+        ("value_ints", attribute_type::INTS) => {
+            (list(attribute.ints.iter().map(|&x| x as f64).collect()), data_type::INT64)
+        }
         (name, _) => return Err(refuse(format!("attribute `{name}`"))),
     };
     let finite = array.data.iter().all(|x| x.is_finite());
     if checked_len(&array.dims).is_none() {
         return Err(limits::CONSTANT_SIZE.refuse(format!("a constant of shape {:?}", array.dims)));
     }
-    if finite { Ok(array) } else { Err(limits::CONSTANT_FINITE.refuse("a constant of infinity or NaN")) }
+    if finite {
+        Ok(Tensor::of_type(array, data_type::range(kind)))
+    } else {
+        Err(limits::CONSTANT_FINITE.refuse("a constant of infinity or NaN"))
+    }
 }

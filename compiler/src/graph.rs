@@ -204,6 +204,15 @@ impl fmt::Display for Attributes<'_> {
                 write!(f, "alpha={} beta={} transB={} ", gemm.alpha, gemm.beta, gemm.transpose_b)
             }
             Op::Flatten { axis } => write!(f, "axis={axis} "),
+            Op::Pointwise(Pointwise::Function(function)) => write!(f, "{function:?} "),
+            Op::Pointwise(Pointwise::QuantizeLinear { axis, min, max }) => write!(f, "axis={axis} to {min}..={max} "),
+            Op::Pointwise(Pointwise::DequantizeLinear { axis }) => write!(f, "axis={axis} "),
+            Op::Pointwise(Pointwise::MultiThreshold { scale, step, lowest }) => {
+                write!(f, "scale={scale} step={step} lowest={lowest} ")
+            }
+            Op::Pointwise(Pointwise::Trunc(trunc)) => {
+                write!(f, "signed={} narrow={} rounding={:?} ", trunc.signed, trunc.narrow, trunc.rounding)
+            }
             Op::Pointwise(_) | Op::MatMul | Op::Reshape { .. } | Op::Transpose { .. } => Ok(()),
             Op::Identity => Ok(()),
         }

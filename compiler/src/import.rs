@@ -5,7 +5,7 @@ use crate::epilogue::Epilogue;
 use crate::graph::{Graph, ValueId};
 use crate::ir::Network;
 use crate::lower::{self, Lowered};
-use crate::{build, onnx, sign};
+use crate::{build, fuse, onnx, sign};
 
 /// What the file does not say.
 #[derive(Debug, Clone, PartialEq)]
@@ -46,6 +46,8 @@ pub fn import(bytes: &[u8], options: &ImportOptions) -> Result<Import, Vec<Diagn
     let model = onnx::read(bytes).map_err(|error| vec![error])?;
     let mut graph = build::build(&model)?;
     drop(model);
+    fuse::fuse(&mut graph);
+    fuse::check(&graph)?;
     let repaired = sign::repair(&mut graph, options.unsigned_1bit_relu)?;
     let Lowered { network, maps, epilogues } = lower::lower(&graph, options)?;
     let mut warnings = Vec::new();

@@ -103,22 +103,22 @@ limits! {
         CONSTANT_FORM: "a `Constant` node has the attribute `value`, `value_float`, `value_floats`, `value_int` or `value_ints`",
             "store the constant as an initializer";
     }
-    "Quant": "QONNX quantizer: integer = round(clip(x / scale)), value = integer x scale. On weights and \
-        biases, which are constants, and on activations. Signed with one bit it is a `BipolarQuant`. \
-        `IntQuant` is the same operator." {
+    "Quant": "QONNX quantizer: integer = round(clip(x / scale + zero point)), value = (integer - zero point) x \
+        scale. On weights and biases, which are constants, and on activations. Signed with one bit it is a \
+        `BipolarQuant`. `IntQuant` is the same operator." {
         ATTRIBUTE_GIVEN: "the attributes `signed` and `narrow` are given: they have no default",
             "export the model again with current tools";
         QUANT_CONSTANTS: "scale, zero point and bit width are constants",
             "export with fixed scales";
         QUANT_SCALE: "a scale is greater than 0",
             "check the quantizer's scale";
-        QUANT_PER_TENSOR: "the scale of activations is one number",
+        QUANT_PER_TENSOR: "the scale and the zero point of what a layer reads are one number each",
             "quantize activations per tensor";
-        QUANT_ZERO_POINT: "the zero point is 0",
-            "use a symmetric quantizer, or an unsigned one after a Relu";
-        QUANT_BITS: "the bit width is one whole number, 1 to 8 for weights and activations, 1 to 32 for other constants",
+        QUANT_ZERO_POINT: "a zero point is a whole number",
+            "export the model again with current tools";
+        QUANT_BITS: "the bit width is one whole number, 1 to 8 for activations, 1 to 32 for constants; 8 bits hold the integers of an activation and its zero point",
             "use 1 to 8 bits";
-        QUANT_ROUNDING: "the rounding mode is ROUND (to nearest, ties to even), HALF_EVEN, FLOOR, CEIL, ROUND_TO_ZERO or DOWN",
+        QUANT_ROUNDING: "the rounding mode is ROUND (to nearest, ties to even), HALF_EVEN, HALF_UP (ties away from zero), HALF_DOWN (ties towards zero), FLOOR, CEIL, UP (away from zero), DOWN or ROUND_TO_ZERO",
             "use ROUND";
         QUANT_INPUT: "the input quantizer is no bipolar one",
             "use a `Quant` of at least one unsigned or two signed bits";
@@ -127,6 +127,34 @@ limits! {
         padding needs an exact zero." {
         BIPOLAR_SIGN: "the input of a `BipolarQuant` on activations can be negative",
             "with --unsigned-1bit-relu such a BipolarQuant is read as an unsigned 1-bit Quant of the same scale, which is what the trained model computes";
+    }
+    "Trunc": "QONNX right shift, in both versions: with five inputs by the difference of two bit widths, with six by \
+        the ratio of two scales and clipped." {
+        TRUNC_SHIFT: "the parameters of a `Trunc` are one number each, it does not shift to the left, and its zero point stays whole",
+            "truncate to fewer bits, with zero point 0";
+        TRUNC_RANGE: "a `Trunc` of version 1 does not clip, so what it shifts has no more bits than its input bit width says",
+            "export the model with current tools, which write version 2";
+    }
+    "MultiThreshold": "FINN's activation: out_scale x (number of thresholds that x reaches) + out_bias." {
+        THRESHOLD_SHAPE: "the thresholds have the shape [channels, n] or [1, n], n at most 255, and are constants",
+            "use at most 8 bits";
+        THRESHOLD_SCALE: "out_scale is greater than 0, and out_bias is a multiple of half of it",
+            "export the thresholds again";
+        THRESHOLD_LAYOUT: "maps are in channel-height-width order",
+            "do not convert the model to channels-last";
+    }
+    "QuantizeLinear": "ONNX quantizer: integer = clip(round(x / scale) + zero point), ties to even. With a `Clip` behind \
+        it, it has fewer bits." {
+        LINEAR_AXIS: "scale and zero point are one number, or a list along the axis",
+            "export the model again";
+        LINEAR_TYPE: "integers are of type uint8, int8, uint16, int16, uint4, int4 or, in constants, int32",
+            "quantize to int8 or uint8";
+        LINEAR_BLOCKS: "one scale holds for a tensor or for an index of an axis, not for blocks",
+            "quantize per tensor or per channel";
+    }
+    "DequantizeLinear": "value = (integer - zero point) x scale, of what a `QuantizeLinear` made, or of constants." {
+        LINEAR_INTEGERS: "a `DequantizeLinear` reads integers: constants, or what a `QuantizeLinear` made, through at most `Clip`, `Relu`, `MaxPool` and relabelling",
+            "quantize the values with a `QuantizeLinear` first";
     }
     "Conv": "Two-dimensional convolution, any kernel, stride, dilation and zero padding. A bias becomes part \
         of the thresholds." {
@@ -144,7 +172,7 @@ limits! {
             "quantize the weights of the layer";
         WEIGHT_SCALE: "the scale of weights is one number or has one number for each output channel",
             "quantize weights per tensor or per output channel";
-        WEIGHT_BITS: "weights have 1 to 8 bits, unsigned ones at most 7",
+        WEIGHT_BITS: "weights, less their zero point, are integers from -128 to 127",
             "use at most 8 signed bits";
     }
     "MatMul": "Dense layer: a vector times a constant matrix of quantized weights." {
@@ -176,6 +204,27 @@ limits! {
             "put the pooling behind the quantizer, one for each layer";
     }
     "Relu": "max(x, 0), before or after the quantizer." {}
+    "Clip": "Between two constants, inputs or attributes: hard tanh, Relu6, or fewer bits behind a `QuantizeLinear`." {
+        CLIP_ENDS: "the ends of a `Clip` are single constants",
+            "export the model with fixed ends";
+    }
+    "PRelu": "x, or x times a constant below zero." {
+        PRELU_SLOPE: "the slope is a constant: one number, or one for each channel",
+            "export the trained slopes";
+    }
+    "Pow": "The square and the cube." {
+        POW_EXPONENT: "the exponent is the constant 2 or 3",
+            "write other powers as products or leave them out";
+    }
+    "LeakyRelu, Elu, Selu, Sigmoid, HardSigmoid, Tanh, Softplus, Softsign, Erf, Neg": "In front of a quantizer." {
+        FUNCTION_PARAMETER: "factors inside or in front of an exponential are greater than 0",
+            "check the attributes of the function";
+    }
+    "Gelu, Swish, HardSwish, Mish": "In front of a quantizer, as operators or spelled out: x x sigmoid(x), x x \
+        clip(x + 3, 0, 6) / 6, with `Erf`, `Tanh` and `Pow`. These functions fall, and then rise." {
+        MONOTONE: "behind a layer, the codes of a channel only rise or only fall with the accumulator, over all that it can reach",
+            "use a function that is monotone, or a quantizer that is coarse enough or unsigned";
+    }
     "Add": "Of a constant." {
         ONE_CONSTANT: "one of the two operands is a constant, which has not more dimensions or values than the other",
             "addition and multiplication of maps are not supported";

@@ -6,7 +6,7 @@
 
 use std::collections::{HashMap, HashSet};
 
-use qnnsim_isa::descriptor::{Code, HostOp, InputDescriptor, MapShape, OutputDescriptor, Quantizer};
+use qnnsim_isa::descriptor::{Code, HostOp, InputDescriptor, MapShape, OutputDescriptor, Quantizer, Rounding};
 
 use crate::build::MAX_CHANNELS;
 use crate::diagnostic::Diagnostic;
@@ -17,9 +17,9 @@ use crate::ir::{Activation, Conv, Layer, MapId, Network, Pool, Steps, Term, Weig
 use crate::limits;
 use crate::ops::Op;
 use crate::ops::linear::weight_kind;
-use crate::ops::pointwise::Pointwise;
-use crate::sign::codes;
-use crate::steps;
+use crate::ops::pointwise::{Pointwise, clipped};
+use crate::sign::{codes, first_arguments};
+use crate::steps::{self, Shape};
 use crate::tensor::{Array, Codes, Tensor};
 
 /// The integer network of a graph, and how the two hang together.
@@ -79,11 +79,12 @@ pub fn lower(graph: &Graph, options: &ImportOptions) -> Result<Lowered, Vec<Diag
     }
 }
 
-/// What quantized values are: their integers, and the real size of one step.
+/// What quantized values are: their integers, the real size of one step, and the integer of real zero.
 #[derive(Debug, Clone, Copy)]
 struct Quantized {
     codes: Codes,
     scale: f64,
+    zero: f64,
 }
 
 /// The graph as a chain of stages.
@@ -184,23 +185,26 @@ impl<'g> Chain<'g> {
                     }
                 }
                 (Op::Pointwise(op), None) => {
-                    if first.is_some() {
-                        return Err(at(limits::FIRST_LAYER.refuse(operator)));
-                    }
-                    if !op.quantizes() {
-                        return Err(at(limits::FIRST_QUANT.refuse(operator)));
-                    }
-                    let quantized = quantized(graph, node, *op);
-                    if quantized.codes == Codes::Bipolar {
-                        return Err(at(limits::QUANT_INPUT.refuse("a bipolar input")));
-                    }
-                    first = Some((node, quantized));
+                    let before = first.map(|(_, quantized)| quantized);
+                    let quantized = quantized(graph, node, *op, before).map_err(at)?;
+                    first = Some(match (first, quantized) {
+                        // More of the same quantizer, which keeps its integers.
+                        (Some((quantizer, before)), Some(quantized)) if !op.rounds() && before.scale == 1.0 => {
+                            (quantizer, quantized)
+                        }
+                        (Some(_), _) => return Err(at(limits::FIRST_LAYER.refuse(operator))),
+                        (None, Some(quantized)) if quantized.codes == Codes::Bipolar => {
+                            return Err(at(limits::QUANT_INPUT.refuse("a bipolar input")));
+                        }
+                        (None, Some(quantized)) => (node, quantized),
+                        (None, None) => return Err(at(limits::FIRST_QUANT.refuse(operator))),
+                    });
                 }
                 (Op::MaxPool(_), None) => return Err(at(limits::FIRST_LAYER.refuse(operator))),
                 (Op::Pointwise(op), Some(stage)) => {
                     let step = step(graph, node, *op, data, map).map_err(at)?;
                     budget.take_integers(step.size()).map_err(at)?;
-                    stage.push(graph, node, step);
+                    stage.push(graph, node, step).map_err(at)?;
                 }
                 (Op::MaxPool(pool), Some(stage)) => {
                     if stage.pool.is_some() {
@@ -218,6 +222,7 @@ impl<'g> Chain<'g> {
                         let found = format!("`{}` of values that are not quantized", node.op_type);
                         return Err(at(limits::LAYER_INPUT.refuse(found)));
                     };
+                    source.check().map_err(at)?;
                     let stage = Stage::new(graph, node, source, map, budget).map_err(at)?;
                     let [height, width] = stage.conv.output_size(map);
                     map = MapShape { channels: stage.weights.out_channels, height, width };
@@ -245,16 +250,26 @@ impl<'g> Chain<'g> {
                 return Err(Diagnostic::new(format!("{flag} is {value}")).help("give a finite number"));
             }
         }
-        let Quantized { codes, scale } = self.quantized_input;
-        let Op::Pointwise(Pointwise::Quant { rounding, .. }) = self.quantizer.op else {
-            unreachable!("the input quantizer is not bipolar");
+        let Quantized { codes, scale, zero } = self.quantized_input;
+        let rounding = match self.quantizer.op {
+            Op::Pointwise(Pointwise::Quant { rounding, .. }) => rounding,
+            Op::Pointwise(Pointwise::QuantizeLinear { .. }) => Rounding::HalfEvenFirst,
+            _ => {
+                let found = format!("an input quantizer `{}`", self.quantizer.op_type);
+                return Err(limits::QUANT_INPUT.refuse(found).at(self.quantizer.place()));
+            }
         };
+        let quantizer = first_arguments(self.graph, self.quantizer, self.quantizer.op.pointwise().expect("one"));
+        if [scale, zero] != quantizer[1..3] {
+            let found = "an input whose quantizer and dequantizer differ in scale or zero point";
+            return Err(limits::QUANT_INPUT.refuse(found).at(self.quantizer.place()));
+        }
         let (min, max) = (codes.min(), codes.max());
         let mut input = InputDescriptor {
             name: self.graph.value(self.graph.input).name.clone(),
             shape: self.input_shape,
-            code: codes.code(),
-            quantizer: Quantizer { scale, zero_point: 0.0, min, max, rounding },
+            code: self.quantized_input.code(),
+            quantizer: Quantizer { scale, zero_point: zero, min, max, rounding },
             pixel_scale: options.pixel_scale,
             pixel_offset: options.pixel_offset,
             xor: 0x80,
@@ -278,24 +293,71 @@ fn relabels(dims: &[usize], map: MapShape) -> bool {
     }
 }
 
-fn quantized(graph: &Graph, node: &Node, op: Pointwise) -> Quantized {
-    let scale = node.inputs[1].and_then(|id| graph.value(id).constant.as_ref());
-    let scale = scale.expect("checked when the shape was inferred").to_real().data[0];
-    Quantized { codes: codes(graph, node, op), scale }
+/// What the output of a pointwise operator is, if it is quantized; `before` is what its data are.
+fn quantized(
+    graph: &Graph,
+    node: &Node,
+    op: Pointwise,
+    before: Option<Quantized>,
+) -> Result<Option<Quantized>, Diagnostic> {
+    let arguments = first_arguments(graph, node, op);
+    Ok(match op {
+        // Integers on a grid stay there.
+        Pointwise::Relu => before,
+        Pointwise::Clip { .. } => before.and_then(|before| {
+            let codes = clipped(before.codes, &[before.scale], &[before.zero], [arguments[1], arguments[2]]);
+            codes.map(|codes| Quantized { codes, ..before })
+        }),
+        _ if op.quantizes() => {
+            let codes = match (op, before) {
+                (Pointwise::DequantizeLinear { .. }, Some(Quantized { codes, scale: 1.0, zero: 0.0 })) => codes,
+                (Pointwise::DequantizeLinear { .. }, _) => {
+                    return Err(limits::LINEAR_INTEGERS.refuse("a `DequantizeLinear` of values that are no integers"));
+                }
+                _ => codes(graph, node, op),
+            };
+            let (scale, zero) = op.grid_at(&arguments);
+            // A parameter for each channel is no scale of the map.
+            let parameters = node.inputs[1..].iter().flatten().map(|id| &graph.value(*id).constant);
+            let single =
+                |t: &Option<Tensor>| t.as_ref().is_some_and(|t| t.array.data.iter().all(|x| *x == t.array.data[0]));
+            let single = matches!(op, Pointwise::MultiThreshold { .. }) || parameters.into_iter().all(single);
+            Some(Quantized { codes, scale: if single { scale } else { f64::NAN }, zero })
+        }
+        _ => None,
+    })
+}
+
+impl Quantized {
+    /// Whether a layer can read it.
+    fn check(&self) -> Result<(), Diagnostic> {
+        if self.scale.is_nan() {
+            return Err(limits::QUANT_PER_TENSOR.refuse("a scale or a zero point for each channel"));
+        }
+        let (code, zero) = (self.code(), self.zero);
+        if code.bits > 8 {
+            let found = format!("activations from {} to {}, zero at {zero}", self.codes.min(), self.codes.max());
+            return Err(limits::QUANT_BITS.refuse(found));
+        }
+        Ok(())
+    }
+
+    /// The type of the map: it holds the codes, and zero for the padding.
+    fn code(&self) -> Code {
+        let zero = self.zero as i64;
+        Codes::Int { min: self.codes.min().min(zero), max: self.codes.max().max(zero) }.code()
+    }
 }
 
 /// A pointwise node as a step behind a layer.
 fn step(graph: &Graph, node: &Node, op: Pointwise, data: usize, map: MapShape) -> Result<Step, Diagnostic> {
-    let dims = &graph.value(node.output).dims;
+    let rank = graph.value(node.output).dims.len();
+    let inputs: Vec<_> = node.inputs.iter().map(|id| id.and_then(|id| graph.value(id).constant.as_ref())).collect();
     let mut constants = Vec::new();
-    for (i, id) in node.inputs.iter().flatten().enumerate() {
-        let value = graph.value(*id);
-        constants.push(match &value.constant {
+    for argument in op.arguments(&inputs, data, rank) {
+        constants.push(match argument {
             None => Vec::new(),
-            Some(tensor) => {
-                let array = op.argument(i, tensor, dims.len());
-                per_channel(&array, dims.len(), map)?.to_vec()
-            }
+            Some(array) => per_channel(&array, rank, map)?.to_vec(),
         });
     }
     Ok(Step { op, data, constants })
@@ -333,7 +395,8 @@ impl<'g> Stage<'g> {
         let kind = weight_kind(weights, axis)?;
         let grid = weights.grid.as_ref().expect("weights have a kind");
         let scale = grid.scale.along(axis, weights.array.dims.len()).expect("weights have a kind");
-        let outputs_first = if axis == 1 { &weights.array.transpose(&[1, 0]) } else { &weights.array };
+        let integers = weights.centered();
+        let outputs_first = if axis == 1 { &integers.transpose(&[1, 0]) } else { &*integers };
         let out_channels = weights.array.dims[axis];
         if out_channels > MAX_CHANNELS {
             return Err(limits::MAP_SIZE.refuse(format!("a layer of {out_channels} outputs")));
@@ -358,6 +421,11 @@ impl<'g> Stage<'g> {
             _ => {}
         }
         budget.take_integers(steps.iter().map(Step::size).sum())?;
+        let per_output = weights.array.data.len() / out_channels;
+        let zero = match source.zero {
+            0.0 => vec![0.0],
+            zero => outputs_first.data.chunks(per_output).map(|weights| weights.iter().sum::<f64>() * zero).collect(),
+        };
         Ok(Stage {
             node,
             conv,
@@ -370,8 +438,10 @@ impl<'g> Stage<'g> {
             nodes: vec![node; steps.len()],
             epilogue: Epilogue {
                 data_scale: source.scale,
+                data_zero: source.zero,
+                zero,
                 weight_scale: scale.to_vec(),
-                products: weights.array.data.len() / out_channels,
+                products: per_output,
                 steps,
             },
             pool: None,
@@ -379,21 +449,22 @@ impl<'g> Stage<'g> {
         })
     }
 
-    fn push(&mut self, graph: &Graph, node: &'g Node, step: Step) {
-        self.quantized = match step.op {
-            op if op.quantizes() => Some(quantized(graph, node, op)),
-            // Integers on a grid stay there.
-            Pointwise::Relu => self.quantized,
-            _ => None,
-        };
+    fn push(&mut self, graph: &Graph, node: &'g Node, step: Step) -> Result<(), Diagnostic> {
+        self.quantized = quantized(graph, node, step.op, self.quantized)?;
         self.epilogue.steps.push(step);
         self.nodes.push(node);
+        Ok(())
     }
 
     /// The layer without its activation, and the accumulators that each channel can reach.
     fn bare(&self, name: &str, index: usize) -> Result<(Layer, Vec<(i64, i64)>), Diagnostic> {
-        let term = Term { source: MapId(index), conv: self.conv, weights: self.weights.clone(), pad_value: 0 };
-        let bounds = term.bounds(self.source.codes.code());
+        let term = Term {
+            source: MapId(index),
+            conv: self.conv,
+            weights: self.weights.clone(),
+            pad_value: self.source.zero as i64,
+        };
+        let bounds = term.bounds(self.source.code());
         let pool = self.pool.as_ref().map(|at| at.pool);
         let layer = Layer { name: name.to_owned(), terms: vec![term], activation: Activation::Raw, pool };
         let fits = |&acc: &i64| i32::try_from(acc).is_ok();
@@ -417,33 +488,46 @@ impl<'g> Stage<'g> {
             budget.take_integers(steps.thresholds.len()).map_err(at)?;
             channels.push(steps);
         }
-        layer.activation = Activation::Steps { code: quantized.codes.code(), channels };
+        layer.activation = Activation::Steps { code: quantized.code(), channels };
         Ok(layer)
     }
 
     /// The step function of one channel.
     fn thresholds(&self, channel: usize, bounds: (i64, i64), budget: &mut Budget) -> Result<Steps, Diagnostic> {
         let mut chain = self.epilogue.channel(channel);
-        // The maximum moves behind the steps that follow it, which keep order only if they rise.
-        if let Some(pool) = &self.pool
-            && chain.direction(pool.after) < 0
-        {
-            let found = format!("channel {channel}, which falls after the pooling");
-            return Err(limits::POOL_PLACE.refuse(found).at(pool.node.place()));
-        }
-        // The chain is monotone, so if nothing overflows at the ends then nothing does between them.
+        // The chain is monotone in its parts, so if nothing overflows at the ends then nothing does between them.
         for end in [bounds.0, bounds.1] {
             if chain.code(end).is_none() {
                 let found = format!("channel {channel} at the accumulator {end}");
                 return Err(limits::FINITE.refuse(found));
             }
         }
+        let turns = || limits::MONOTONE.refuse(format!("channel {channel}, whose codes fall and rise"));
+        let parts = chain.parts(bounds).ok_or_else(turns)?;
         let mut evaluations = 0;
-        let steps = steps::search(bounds, chain.direction(0), |acc| {
+        let shape = steps::search(&parts, |acc| {
             evaluations += 1;
             chain.code(acc).expect("finite between finite ends") as i64
         });
         budget.take_evaluations(evaluations * (1 + self.nodes.len() as u64))?;
+        let Some(Shape::Monotone(steps)) = shape else { return Err(turns()) };
+        // The maximum moves behind the steps that follow it, which keep order only if they rise: if all steps go in
+        // the direction of those before.
+        if let Some(pool) = &self.pool {
+            let falls = match chain.turning(pool.after) {
+                Some(_) => !steps.thresholds.is_empty() && steps.rising != (chain.direction(..pool.after) >= 0),
+                None => chain.direction(pool.after..) < 0,
+            };
+            if falls {
+                let found = format!("channel {channel}, which falls after the pooling");
+                return Err(limits::POOL_PLACE.refuse(found).at(pool.node.place()));
+            }
+        }
+        let codes = self.quantized.expect("only the last stage is not quantized").codes;
+        let ends = [steps.lowest, steps.lowest + steps.thresholds.len() as i64];
+        if !ends.iter().all(|end| (codes.min()..=codes.max()).contains(end)) {
+            return Err(limits::TRUNC_RANGE.refuse(format!("integers from {} to {}", ends[0], ends[1])));
+        }
         Ok(steps)
     }
 
@@ -453,7 +537,11 @@ impl<'g> Stage<'g> {
         if let Some(pool) = &self.pool {
             return Err(limits::OUTPUT.refuse("`MaxPool` in this place").at(pool.node.place()));
         }
-        let mut ops = vec![HostOp::Mul(self.epilogue.scale())];
+        let mut ops = Vec::new();
+        if self.epilogue.zero.iter().any(|&zero| zero != 0.0) {
+            ops.push(HostOp::Add(self.epilogue.zero.iter().map(|zero| -zero).collect()));
+        }
+        ops.push(HostOp::Mul(self.epilogue.scale()));
         for (step, node) in self.epilogue.steps.iter().zip(&self.nodes) {
             ops.extend(host_ops(step, node)?);
         }
@@ -483,7 +571,7 @@ fn host_ops(step: &Step, node: &Node) -> Result<Vec<HostOp>, Diagnostic> {
             HostOp::Mul(map(1, &|gain| gain)),
             HostOp::Add(map(2, &|bias| bias)),
         ],
-        Pointwise::Relu | Pointwise::Quant { .. } | Pointwise::BipolarQuant => {
+        _ => {
             let found = format!("`{}` in this place", node.op_type);
             return Err(limits::OUTPUT.refuse(found).at(node.place()));
         }

@@ -61,7 +61,7 @@ pub struct Array {
     pub data: Vec<f64>,
 }
 
-/// A tensor. With a grid its data are integers and its real values integer x scale, so that sums of
+/// A tensor. With a grid its data are integers and its real values (integer - zero) x scale, so that sums of
 /// products stay exact; without, its data are the real values.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Tensor {
@@ -78,6 +78,8 @@ pub struct Grid {
     pub codes: Codes,
     /// Real size of one integer step; broadcasts to the tensor's shape.
     pub scale: Array,
+    /// Integers that stand for real zero; broadcasts to the tensor's shape.
+    pub zero: Array,
 }
 
 /// Which integers a tensor can hold.
@@ -85,12 +87,12 @@ pub struct Grid {
 pub enum Codes {
     /// -1 and +1.
     Bipolar,
-    /// All integers of a type, without the most negative (signed) or the largest (unsigned) if `narrow`.
+    /// All integers from `min` to `max`.
     Int {
-        /// The type.
-        code: Code,
-        /// Whether one end is left out.
-        narrow: bool,
+        /// The smallest.
+        min: i64,
+        /// The largest.
+        max: i64,
     },
     /// Sums of products.
     Accumulator,
@@ -132,15 +134,34 @@ impl Tensor {
         Tensor { array, grid: None }
     }
 
+    /// A tensor of integers that are their own values, if the type has a range, else of real values.
+    pub fn of_type(array: Array, range: Option<(i64, i64)>) -> Self {
+        let grid = range.map(|(min, max)| Grid {
+            codes: Codes::Int { min, max },
+            scale: Array::scalar(1.0),
+            zero: Array::scalar(0.0),
+        });
+        Tensor { array, grid }
+    }
+
     /// The real values.
     pub fn to_real(&self) -> Cow<'_, Array> {
         match &self.grid {
             None => Cow::Borrowed(&self.array),
-            Some(grid) if grid.scale.data.len() == 1 => {
-                let scale = grid.scale.data[0];
-                Cow::Owned(self.array.map(|integer| integer * scale))
+            Some(Grid { scale, zero, .. }) => match (&scale.data[..], &zero.data[..]) {
+                (&[scale], &[zero]) => Cow::Owned(self.array.map(|integer| (integer - zero) * scale)),
+                _ => Cow::Owned(zip(&self.array.dims, &[&self.array, scale, zero], |v| (v[0] - v[2]) * v[1])),
+            },
+        }
+    }
+
+    /// The data, less the zero point if there is a grid: what a scale turns into the real values.
+    pub fn centered(&self) -> Cow<'_, Array> {
+        match &self.grid {
+            Some(Grid { zero, .. }) if zero.data.iter().any(|&zero| zero != 0.0) => {
+                Cow::Owned(zip(&self.array.dims, &[&self.array, zero], |v| v[0] - v[1]))
             }
-            Some(grid) => Cow::Owned(zip(&self.array.dims, &[&self.array, &grid.scale], |v| v[0] * v[1])),
+            _ => Cow::Borrowed(&self.array),
         }
     }
 }
@@ -150,7 +171,7 @@ impl Codes {
     pub fn min(self) -> i64 {
         match self {
             Codes::Bipolar => -1,
-            Codes::Int { code, narrow } => code.min() + i64::from(narrow && code.signed),
+            Codes::Int { min, .. } => min,
             Codes::Accumulator => i64::from(i32::MIN),
         }
     }
@@ -159,17 +180,25 @@ impl Codes {
     pub fn max(self) -> i64 {
         match self {
             Codes::Bipolar => 1,
-            Codes::Int { code, narrow } => code.max() - i64::from(narrow && !code.signed),
+            Codes::Int { max, .. } => max,
             Codes::Accumulator => i64::from(i32::MAX),
         }
     }
 
-    /// The integer type that holds the codes.
+    /// The smallest integer type that holds the codes, of at most 32 bits.
     pub fn code(self) -> Code {
-        match self {
-            Codes::Bipolar => Code { bits: 2, signed: true },
-            Codes::Int { code, .. } => code,
-            Codes::Accumulator => Code { bits: 32, signed: true },
+        let (min, max) = (self.min(), self.max());
+        let holds = |code: &Code| code.min() <= min && max <= code.max();
+        let signed = min < 0;
+        (1..=32).map(|bits| Code { bits, signed }).find(holds).unwrap_or(Code { bits: 32, signed })
+    }
+
+    /// The integers of a type, without the most negative (signed) or the largest (unsigned) if `narrow`.
+    pub fn of_type(code: Code, narrow: bool) -> Self {
+        let narrow = i64::from(narrow);
+        match code.signed {
+            true => Codes::Int { min: code.min() + narrow, max: code.max() },
+            false => Codes::Int { min: 0, max: code.max() - narrow },
         }
     }
 }

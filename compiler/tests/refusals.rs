@@ -58,7 +58,7 @@ fn group_and_rounding_mode_at_once() {
     let (mut model, x) = map_model();
     let weights = model.weights(&[3, 1, 1, 1], &[1.0; 3]);
     let acc = model.node("Conv", &[&x, &weights], &[int("group", 3)]);
-    let codes = model.quant_with(&acc, 1.0, 4, false, "HALF_UP");
+    let codes = model.quant_with(&acc, 1.0, 4, false, "NEAREST");
     check(
         model,
         &codes,
@@ -66,9 +66,10 @@ fn group_and_rounding_mode_at_once() {
   at:   node `/conv2/Conv` (Conv), `group`
   why:  a convolution has one group
   help: use a convolution without groups
-not supported: rounding mode `HALF_UP`
+not supported: rounding mode `NEAREST`
   at:   node `/quant3/Quant` (Quant), `rounding_mode`
-  why:  the rounding mode is ROUND (to nearest, ties to even), HALF_EVEN, FLOOR, CEIL, ROUND_TO_ZERO or DOWN
+  why:  the rounding mode is ROUND (to nearest, ties to even), HALF_EVEN, HALF_UP (ties away from zero), HALF_DOWN \
+(ties towards zero), FLOOR, CEIL, UP (away from zero), DOWN or ROUND_TO_ZERO
   help: use ROUND
 ",
     );
@@ -96,8 +97,8 @@ fn quant_refusal(scale: (&[i64], &[f32]), zero_point: f32, bits: f32, expect: &s
 fn quantizer_parameters() {
     quant_refusal((&[], &[-0.5]), 0.0, 8.0, "scale -0.5");
     quant_refusal((&[], &[0.0]), 0.0, 8.0, "scale 0");
-    quant_refusal((&[2], &[1.0, 1.0]), 0.0, 8.0, "scale of shape [2]");
-    quant_refusal((&[], &[1.0]), 3.0, 8.0, "zero point 3");
+    quant_refusal((&[2], &[1.0, 1.0]), 0.0, 8.0, "a quantizer parameter of shape [2]");
+    quant_refusal((&[], &[1.0]), 2.5, 8.0, "zero point 2.5");
     quant_refusal((&[], &[1.0]), 0.0, 9.0, "bit width 9");
     quant_refusal((&[], &[1.0]), 0.0, 2.5, "bit width 2.5");
     quant_refusal((&[], &[1.0]), 0.0, 0.0, "bit width 0");

@@ -4,11 +4,11 @@ mod common;
 
 use std::time::{Duration, Instant};
 
-use common::{Model, float, int, ints};
+use common::{Model, float, int, ints, string};
 use proptest::prelude::*;
 use prost::Message;
 use qnnsim_compiler::import::{ImportOptions, import};
-use qnnsim_compiler::onnx::{ModelProto, TensorProto};
+use qnnsim_compiler::onnx::{ModelProto, TensorProto, data_type};
 
 /// A valid model with most operators.
 fn model() -> ModelProto {
@@ -36,8 +36,39 @@ fn model() -> ModelProto {
     let x = m.node("Mul", &[&x, &two], &[]);
     let x = m.bipolar(&x, 2.0);
     let (weights, bias) = (m.weights(&[3, 4], &[-5.0; 12]), m.constant(&[3], &[1.0; 3]));
-    let output = m.node("Gemm", &[&x, &weights, &bias], &[int("transB", 1)]);
+    let x = m.node("Gemm", &[&x, &weights, &bias], &[int("transB", 1)]);
+    let x = functions(&mut m, x);
+    let weights = m.weights(&[2, 3], &[2.0; 6]);
+    let x = m.node("Gemm", &[&x, &weights], &[int("transB", 1)]);
+    // Integers of 8 bits, then of 4, with a zero point.
+    let (scale, zero) = (m.scalar(0.5), m.integers(data_type::UINT8, &[], &[3]));
+    let x = m.node("QuantizeLinear", &[&x, &scale, &zero], &[int("axis", 1)]);
+    let ends = [0, 15].map(|end| m.integers(data_type::UINT8, &[], &[end]));
+    let x = m.node("Clip", &[&x, &ends[0], &ends[1]], &[]);
+    let x = m.node("DequantizeLinear", &[&x, &scale, &zero], &[int("axis", 1)]);
+    let weights = m.integers(data_type::INT8, &[2, 2], &[1, -2, 3, -4]);
+    let (scale, zero) = (m.constant(&[2], &[0.5, 0.25]), m.integers(data_type::INT8, &[2], &[0, 1]));
+    let weights = m.node("DequantizeLinear", &[&weights, &scale, &zero], &[int("axis", 1)]);
+    let output = m.node("MatMul", &[&x, &weights], &[]);
     m.message(&output)
+}
+
+/// Functions in front of quantizers, alone and spelled out.
+fn functions(m: &mut Model, x: String) -> String {
+    let slope = m.constant(&[3], &[0.5, 0.25, 0.125]);
+    let x = m.node("PRelu", &[&x, &slope], &[]);
+    let x = m.node("LeakyRelu", &[&x], &[float("alpha", 0.25)]);
+    let x = m.node("HardSigmoid", &[&x], &[float("alpha", 0.125), float("beta", 0.5)]);
+    let (three, cubic) = (m.scalar(3.0), m.scalar(0.25));
+    let cube = m.node("Pow", &[&x, &three], &[]);
+    let x = m.node("Mul", &[&cube, &cubic], &[]);
+    let sigmoid = m.node("Sigmoid", &[&x], &[]);
+    let x = m.node("Mul", &[&x, &sigmoid], &[]);
+    let parameters = [0.0625, 0.0, 8.0, 5.0].map(|value| m.scalar(value));
+    let [scale, zero, from, to] = &parameters;
+    let x = m.node("Trunc", &[&x, scale, zero, from, to], &[string("rounding_mode", "FLOOR")]);
+    let thresholds = m.constant(&[1, 3], &[0.0, 0.0625, 0.125]);
+    m.node("MultiThreshold", &[&x, &thresholds], &[float("out_scale", 1.0), float("out_bias", -2.0)])
 }
 
 /// Imports what may be anything.
@@ -50,7 +81,7 @@ fn answers(bytes: &[u8]) {
 #[test]
 fn the_model_is_valid() {
     let import = import(&model().encode_to_vec(), &ImportOptions::default());
-    assert_eq!(import.unwrap().network.layers.len(), 3);
+    assert_eq!(import.unwrap().network.layers.len(), 5);
 }
 
 #[test]

@@ -58,11 +58,12 @@ pub fn permutation(rank: usize, perm: Option<&[i64]>) -> Result<Vec<usize>, Diag
 /// The same values under another shape. A scale for each channel does not survive: then the real
 /// values remain.
 pub fn relabel(tensor: &Tensor, dims: &[usize]) -> Tensor {
-    let per_tensor = tensor.grid.as_ref().is_some_and(|grid| grid.scale.data.len() == 1);
+    let single = |array: &Array| array.data.len() == 1;
+    let per_tensor = tensor.grid.as_ref().is_some_and(|grid| single(&grid.scale) && single(&grid.zero));
     let (array, grid) = match &tensor.grid {
         Some(grid) if per_tensor => {
-            let scale = Array::scalar(grid.scale.data[0]);
-            (tensor.array.clone(), Some(Grid { scale, ..grid.clone() }))
+            let [scale, zero] = [&grid.scale, &grid.zero].map(|array| Array::scalar(array.data[0]));
+            (tensor.array.clone(), Some(Grid { scale, zero, codes: grid.codes }))
         }
         _ => (tensor.to_real().into_owned(), None),
     };
@@ -74,10 +75,12 @@ pub fn transpose(tensor: &Tensor, perm: Option<&[i64]>) -> Tensor {
     let rank = tensor.array.dims.len();
     let perm = permutation(rank, perm).expect("checked when the shape was inferred");
     let grid = tensor.grid.as_ref().map(|grid| {
-        let mut dims = vec![1; rank - grid.scale.dims.len()];
-        dims.extend(&grid.scale.dims);
-        let scale = Array { dims, data: grid.scale.data.clone() }.transpose(&perm);
-        Grid { scale, ..grid.clone() }
+        let [scale, zero] = [&grid.scale, &grid.zero].map(|array| {
+            let mut dims = vec![1; rank - array.dims.len()];
+            dims.extend(&array.dims);
+            Array { dims, data: array.data.clone() }.transpose(&perm)
+        });
+        Grid { scale, zero, codes: grid.codes }
     });
     Tensor { array: tensor.array.transpose(&perm), grid }
 }

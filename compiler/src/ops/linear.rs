@@ -113,19 +113,26 @@ pub fn weight_kind(weights: &Tensor, axis: usize) -> Result<WeightKind, Diagnost
     if grid.scale.along(axis, weights.array.dims.len()).is_none() {
         return Err(limits::WEIGHT_SCALE.refuse(format!("scale of shape {:?}", grid.scale.dims)));
     }
+    let zeros = grid.zero.data.iter().fold((f64::INFINITY, f64::NEG_INFINITY), |(a, b), &z| (a.min(z), b.max(z)));
     match grid.codes {
-        Codes::Bipolar => Ok(WeightKind::Bipolar),
-        Codes::Int { code, .. } => match (code.signed, code.bits) {
-            (true, bits @ 2..=8) => Ok(WeightKind::Signed(bits)),
-            (false, 1) => Ok(WeightKind::Unsigned1),
-            (false, bits @ 2..=7) => Ok(WeightKind::Signed(bits + 1)),
-            (signed, bits) => {
-                let kind = if signed { "signed" } else { "unsigned" };
-                Err(limits::WEIGHT_BITS.refuse(format!("{bits}-bit {kind} weights")))
-            }
-        },
-        Codes::Accumulator => Err(limits::WEIGHTS.refuse("a layer whose weights are computed")),
+        Codes::Bipolar if zeros == (0.0, 0.0) => return Ok(WeightKind::Bipolar),
+        Codes::Accumulator => return Err(limits::WEIGHTS.refuse("a layer whose weights are computed")),
+        Codes::Bipolar | Codes::Int { .. } => {}
     }
+    let kind = |min: f64, max: f64| match (min, max) {
+        (0.0, 0.0 | 1.0) => Some(WeightKind::Unsigned1),
+        _ => (2..=8)
+            .find(|&bits| -f64::exp2(bits as f64 - 1.0) <= min && max < f64::exp2(bits as f64 - 1.0))
+            .map(WeightKind::Signed),
+    };
+    // By what the quantizer can give; if that is too much, by what there is.
+    let (min, max) = (grid.codes.min() as f64 - zeros.1, grid.codes.max() as f64 - zeros.0);
+    let there_is = || {
+        let integers = weights.centered();
+        let of = |f: fn(f64, f64) -> f64| integers.data.iter().copied().reduce(f).unwrap_or(0.0);
+        kind(of(f64::min), of(f64::max))
+    };
+    kind(min, max).or_else(there_is).ok_or_else(|| limits::WEIGHT_BITS.refuse(format!("weights from {min} to {max}")))
 }
 
 impl Conv {
@@ -297,9 +304,9 @@ fn multiply(
     let [data_scale] = of_data.scale.data[..] else {
         return Tensor::real(sum(&data.to_real(), &weights.to_real()));
     };
-    let data_codes = sum(&data.array, &weights.array);
+    let integers = sum(&data.centered(), &weights.centered());
     let scale = Array { dims, data: scale.iter().map(|s| data_scale * s).collect() };
-    Tensor { array: data_codes, grid: Some(Grid { codes: Codes::Accumulator, scale }) }
+    Tensor { array: integers, grid: Some(Grid { codes: Codes::Accumulator, scale, zero: Array::scalar(0.0) }) }
 }
 
 /// sum + a x b in float32, rounded twice.

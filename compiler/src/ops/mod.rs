@@ -1,16 +1,19 @@
 //! The operators: their attributes, shapes and meaning, one file for each kind.
 
 mod attributes;
+pub mod function;
 pub mod layout;
 pub mod linear;
 pub mod pointwise;
 pub mod pool;
+pub mod quantizer;
 
 use crate::diagnostic::{Diagnostic, Place};
 use crate::limits;
 use crate::onnx::NodeProto;
 use crate::tensor::{Precision, Tensor};
 use attributes::Attributes;
+use function::Function;
 use linear::{Conv, Gemm};
 use pointwise::Pointwise;
 use pool::MaxPool;
@@ -69,14 +72,23 @@ impl Op {
         let at = &mut attributes;
         let standard = node.domain.is_empty() || node.domain == "ai.onnx";
         let qonnx = QONNX_DOMAINS.contains(&node.domain.as_str());
+        // onnxruntime's quantizer may write its own, older form of these two.
+        let linear = standard || node.domain == "com.microsoft";
         let op = match node.op_type.as_str() {
-            "Quant" | "IntQuant" if qonnx => Op::Pointwise(pointwise::parse_quant(at)?),
+            "Quant" | "IntQuant" if qonnx => Op::Pointwise(quantizer::parse_quant(at)?),
             "BipolarQuant" if qonnx => Op::Pointwise(Pointwise::BipolarQuant),
+            "Trunc" if qonnx => Op::Pointwise(quantizer::parse_trunc(at, node.input.len())?),
+            "MultiThreshold" if qonnx => Op::Pointwise(quantizer::parse_multi_threshold(at)?),
+            "QuantizeLinear" if linear => Op::Pointwise(quantizer::parse_quantize(at)?),
+            "DequantizeLinear" if linear => Op::Pointwise(quantizer::parse_dequantize(at)?),
             "Conv" if standard => Op::Conv(linear::parse_conv(at)?),
             "MatMul" if standard => Op::MatMul,
             "Gemm" if standard => Op::Gemm(linear::parse_gemm(at)?),
             "BatchNormalization" if standard => Op::Pointwise(pointwise::parse_normalize(at)?),
             "Relu" if standard => Op::Pointwise(Pointwise::Relu),
+            "Pow" if standard => Op::Pointwise(Pointwise::Pow),
+            "PRelu" if standard => Op::Pointwise(Pointwise::PRelu),
+            "Clip" if standard => Op::Pointwise(pointwise::parse_clip(at)?),
             "Add" if standard => Op::Pointwise(Pointwise::Add),
             "Sub" if standard => Op::Pointwise(Pointwise::Sub),
             "Mul" if standard => Op::Pointwise(Pointwise::Mul),
@@ -90,7 +102,11 @@ impl Op {
                 at.ignore(&["ratio", "seed", "is_test"]);
                 Op::Identity
             }
-            _ => {
+            op_type => {
+                if standard && let Some(function) = Function::parse(op_type, at)? {
+                    attributes.finish()?;
+                    return Ok(Op::Pointwise(Pointwise::Function(function)));
+                }
                 let domain = if standard { "" } else { &format!(" of `{}`", node.domain) };
                 let found = format!("operator `{}`{domain}", node.op_type);
                 return Err(limits::OPERATOR.refuse(found).at(place.clone()));
@@ -103,7 +119,7 @@ impl Op {
     /// How many inputs there must be and may be.
     fn arity(&self) -> std::ops::RangeInclusive<usize> {
         match self {
-            Op::Pointwise(op) => op.arity()..=op.arity(),
+            Op::Pointwise(op) => op.arity(),
             Op::Conv(_) | Op::Gemm(_) => 2..=3,
             Op::MatMul | Op::Reshape { .. } => 2..=2,
             // Dropout may name a ratio and a training flag.
@@ -139,6 +155,14 @@ impl Op {
                 }
             }
             Op::Identity => Ok(first.dims.to_vec()),
+        }
+    }
+
+    /// The function of the values at one place, if it is one.
+    pub fn pointwise(&self) -> Option<Pointwise> {
+        match self {
+            Op::Pointwise(op) => Some(*op),
+            _ => None,
         }
     }
 
