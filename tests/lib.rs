@@ -29,6 +29,13 @@ pub struct LayerSeed {
     code: Code,
     /// Steps at equal distances, as of a linear activation.
     even_steps: bool,
+    /// As many channels and the same codes as the layer before.
+    alike: bool,
+    grouped: bool,
+    /// Terms, of which those behind the first read any map.
+    terms: u32,
+    /// The first term reads the map before, not any.
+    chained: bool,
     seed: u64,
 }
 
@@ -85,7 +92,17 @@ fn layer_seed() -> impl Strategy<Value = LayerSeed> {
         prop::option::of(([1u32..=3, 1u32..=3], [1u32..=3, 1u32..=2], any::<bool>(), any::<bool>())),
     );
     let numbers = (1u32..=8, any::<bool>(), 1u32..=8, any::<bool>(), any::<bool>(), any::<u64>());
-    (geometry, numbers).prop_map(|(g, n)| LayerSeed {
+    let graph = (
+        prop::bool::weighted(0.3),
+        prop::bool::weighted(0.2),
+        prop_oneof![3 => Just(1u32), 1 => Just(2), 1 => Just(3)],
+        prop::bool::weighted(0.8),
+    );
+    (geometry, numbers, graph).prop_map(|(g, n, graph)| LayerSeed {
+        alike: graph.0,
+        grouped: graph.1,
+        terms: graph.2,
+        chained: graph.3,
         channels: g.0,
         dense: g.1,
         kernel: g.2,
@@ -101,10 +118,11 @@ fn layer_seed() -> impl Strategy<Value = LayerSeed> {
     })
 }
 
-/// Random networks of one to four layers, every precision, dense and convolutional, pooled or not.
+/// Random networks of one to five layers, every precision, dense and convolutional, pooled or not, with groups, sums of maps and maps
+/// that several layers read.
 pub fn network_seed() -> impl Strategy<Value = NetworkSeed> {
     let input = (1u32..=3, 1u32..=9, 1u32..=9, 1u32..=8, any::<bool>());
-    (input, prop::collection::vec(layer_seed(), 1..=4), any::<u64>()).prop_map(
+    (input, prop::collection::vec(layer_seed(), 1..=5), any::<u64>()).prop_map(
         |((c, h, w, bits, signed), layers, image)| {
             let input = MapShape { channels: c, height: h, width: w };
             NetworkSeed { input, code: Code { bits, signed: signed && bits > 1 }, layers, image }
@@ -162,6 +180,24 @@ pub fn fitted(network: &Network, hw: &HardwarePoint) -> HardwarePoint {
     HardwarePoint { act_words, wgt_words, thr_words, ..roomy }
 }
 
+/// The point with memories for weights and thresholds that hold a share of 0 to 255 of 255 of what the network has of them, or the least
+/// that a machine needs: a word of every weight plane, a channel tile's thresholds.
+///
+/// # Panics
+/// If the network does not fit any memory.
+pub fn cramped(network: &Network, hw: &HardwarePoint, shares: [u8; 2]) -> HardwarePoint {
+    let hw = fitted(network, hw);
+    let plan = plan(network, &hw).unwrap_or_else(|e| panic!("{}", e[0]));
+    let planes = plan.layers.iter().flat_map(|layer| &layer.terms).map(|term| term.w).max().unwrap_or(1);
+    let entries = plan.layers.iter().map(|layer| layer.thr.tile as u32).max().unwrap_or(1);
+    let part = |whole: u32, share: u8| (u64::from(whole) * u64::from(share) / 255) as u32;
+    HardwarePoint {
+        wgt_words: part(hw.wgt_words, shares[0]).max(planes),
+        thr_words: part(hw.thr_words, shares[1]).max(entries),
+        ..hw
+    }
+}
+
 impl NetworkSeed {
     /// The network.
     pub fn build(&self) -> Network {
@@ -182,18 +218,21 @@ impl NetworkSeed {
             xor: Sequence(self.image).next() as u8,
             dram: 0,
         };
-        let (mut shape, mut code) = (self.input, self.code);
-        let mut layers = Vec::new();
+        let mut maps = vec![(self.input, self.code)];
+        let mut layers: Vec<Layer> = Vec::new();
+        let mut bounds = Vec::new();
         for (i, seed) in self.layers.iter().enumerate() {
-            let last = i + 1 == self.layers.len();
-            let layer = seed.build(i, shape, code, last);
-            shape = layer.output_shape(layer.terms[0].output_shape(shape));
-            if let Activation::Steps { code: own, .. } = &layer.activation {
-                code = *own;
+            let mut seed = seed.clone();
+            if let (true, Some((shape, code))) = (seed.alike, maps.get(1).and(maps.last())) {
+                (seed.channels, seed.code) = (shape.channels, *code);
             }
+            let (layer, sums) = seed.build(i, &maps, i + 1 == self.layers.len());
+            let shape = layer.output_shape(layer.terms[0].output_shape(maps[layer.terms[0].source.0].0));
+            maps.push((shape, seed.code));
             layers.push(layer);
+            bounds = sums;
         }
-        let bounds = layers[layers.len() - 1].terms[0].bounds(code);
+        let (shape, _) = maps[maps.len() - 1];
         let bits = (1..=32).find(|&bits| {
             let code = Code { bits, signed: true };
             bounds.iter().all(|&(low, high)| code.min() <= low && high <= code.max())
@@ -205,14 +244,22 @@ impl NetworkSeed {
 
     /// Codes of one image, channel by channel.
     pub fn codes(&self) -> Vec<i64> {
-        let mut sequence = Sequence(self.image);
+        self.image_codes(0)
+    }
+
+    /// Codes of one of many images, channel by channel.
+    pub fn image_codes(&self, number: u64) -> Vec<i64> {
+        let mut sequence = Sequence(self.image.wrapping_add(number));
         (0..self.input.values()).map(|_| sequence.within(self.code.min(), self.code.max())).collect()
     }
 }
 
 impl LayerSeed {
-    fn build(&self, index: usize, input: MapShape, code: Code, last: bool) -> Layer {
+    /// The layer on the maps so far, and what its accumulators can reach.
+    fn build(&self, index: usize, maps: &[(MapShape, Code)], last: bool) -> (Layer, Vec<(i64, i64)>) {
         let mut sequence = Sequence(self.seed);
+        let source = if self.chained { index } else { sequence.within(0, index as i64) as usize };
+        let input = maps[source].0;
         let size = [input.height, input.width];
         let axis = |a: usize| {
             if self.dense {
@@ -224,14 +271,81 @@ impl LayerSeed {
             (kernel, self.stride[a], dilation, self.pads[a], self.pads[a + 2])
         };
         let (y, x) = (axis(0), axis(1));
+        let groups = self.groups(input.channels);
         let conv = Conv {
             kernel: [y.0, x.0],
             stride: [y.1, x.1],
             dilation: [y.2, x.2],
             pads: [y.3, x.3, y.4, x.4],
-            groups: 1,
+            groups,
         };
-        let kind = match (self.weight_bits, self.unsigned_weights) {
+        let mut terms = vec![self.term(source, maps, conv, self.weight_bits, &mut sequence)];
+        let [height, width] = conv.output_size(input);
+        for _ in 1..self.terms {
+            let source = sequence.within(0, index as i64) as usize;
+            let map = maps[source].0;
+            let alike = [map.height, map.width] == size && sequence.within(0, 3) > 0;
+            let groups = self.groups(map.channels);
+            let other = if alike { Some(Conv { groups, ..conv }) } else { self.onto(map, [height, width], &mut sequence) };
+            let bits = if alike { self.weight_bits } else { sequence.within(1, 8) as u32 };
+            if let Some(conv) = other {
+                terms.push(self.term(source, maps, conv, bits, &mut sequence));
+            }
+        }
+        let pool = self.pool.as_ref().map(|p| {
+            let pads =
+                if p.padded { [p.kernel[0] / 2, p.kernel[1] / 2, p.kernel[0] / 2, p.kernel[1] / 2] } else { [0; 4] };
+            let kernel = [p.kernel[0].min(height + pads[0]), p.kernel[1].min(width + pads[1])];
+            Pool { kernel, stride: p.stride, pads, ceil_mode: p.ceil_mode }
+        });
+        let mut bounds = vec![(0, 0); self.channels as usize];
+        for term in &terms {
+            let of = term.bounds(maps[term.source.0].1);
+            bounds.iter_mut().zip(of).for_each(|(sum, b)| *sum = (sum.0 + b.0, sum.1 + b.1));
+        }
+        let mut layer = Layer { name: format!("layer{index}"), terms, activation: Activation::Raw, pool };
+        if !last {
+            let channels = bounds.iter().map(|&b| self.steps(b, &mut sequence)).collect();
+            layer.activation = Activation::Steps { code: self.code, channels };
+        }
+        (layer, bounds)
+    }
+
+    /// The most groups that the channels allow, or one.
+    fn groups(&self, inputs: u32) -> u32 {
+        let divides = |n: &u32| inputs.is_multiple_of(*n) && self.channels.is_multiple_of(*n);
+        if self.grouped { (1..=inputs).rev().find(divides).unwrap_or(1) } else { 1 }
+    }
+
+    /// A convolution of a map to so many outputs, if its stride is not too large for the machine.
+    fn onto(&self, map: MapShape, out: [u32; 2], sequence: &mut Sequence) -> Option<Conv> {
+        let mut axis = |size: u32, out: u32, pool: u32| {
+            let (kernel, dilation) = (sequence.within(1, 3) as u32, sequence.within(1, 2) as u32);
+            let extent = (kernel - 1) * dilation + 1;
+            // Outputs of a window that reaches over `extent + (out - 1) * stride` to one less than another stride.
+            let least = (size + 1).saturating_sub(extent).div_ceil(out).max(1);
+            let stride = sequence.within(i64::from(least), i64::from(least.max(2))) as u32;
+            let padding = (extent + (out - 1) * stride).saturating_sub(size);
+            let before = sequence.within(0, i64::from(padding)) as u32;
+            (stride * pool <= 15).then_some((kernel, stride, dilation, before, padding - before))
+        };
+        let pool = self.pool.as_ref().map_or([1, 1], |pool| pool.stride);
+        let (y, x) = (axis(map.height, out[0], pool[0])?, axis(map.width, out[1], pool[1])?);
+        let (pads, groups) = ([y.3, x.3, y.4, x.4], self.groups(map.channels));
+        Some(Conv { kernel: [y.0, x.0], stride: [y.1, x.1], dilation: [y.2, x.2], pads, groups })
+    }
+
+    /// A convolution with random weights.
+    fn term(
+        &self,
+        source: usize,
+        maps: &[(MapShape, Code)],
+        conv: Conv,
+        weight_bits: u32,
+        sequence: &mut Sequence,
+    ) -> Term {
+        let (input, code) = maps[source];
+        let kind = match (weight_bits, self.unsigned_weights) {
             (1, true) => WeightKind::Unsigned1,
             (1, false) => WeightKind::Bipolar,
             (bits, _) => WeightKind::Signed(bits),
@@ -241,28 +355,14 @@ impl LayerSeed {
             WeightKind::Bipolar => 2 * sequence.within(0, 1) - 1,
             WeightKind::Signed(bits) => sequence.within(-(1 << (bits - 1)), (1 << (bits - 1)) - 1),
         };
-        let count = self.channels * input.channels * conv.kernel[0] * conv.kernel[1];
+        let count = self.channels * (input.channels / conv.groups) * conv.kernel[0] * conv.kernel[1];
         let data = (0..count).map(|_| weight() as i8).collect();
-        let [height, width] = conv.output_size(input);
-        let pool = self.pool.as_ref().map(|p| {
-            let pads =
-                if p.padded { [p.kernel[0] / 2, p.kernel[1] / 2, p.kernel[0] / 2, p.kernel[1] / 2] } else { [0; 4] };
-            let kernel = [p.kernel[0].min(height + pads[0]), p.kernel[1].min(width + pads[1])];
-            Pool { kernel, stride: p.stride, pads, ceil_mode: p.ceil_mode }
-        });
-        let term = Term {
-            source: MapId(index),
+        Term {
+            source: MapId(source),
             conv,
             weights: Weights { kind, out_channels: self.channels, data },
             pad_value: sequence.within(code.min(), code.max()),
-        };
-        let bounds = term.bounds(code);
-        let mut layer = Layer { name: format!("layer{index}"), terms: vec![term], activation: Activation::Raw, pool };
-        if !last {
-            let channels = bounds.iter().map(|&b| self.steps(b, &mut sequence)).collect();
-            layer.activation = Activation::Steps { code: self.code, channels };
         }
-        layer
     }
 
     /// A step function over accumulators from `low` to `high`.

@@ -5,7 +5,8 @@
 //! of what its array, its drain and its write port are busy; the first one also waits for the image, a cold one for its weights.
 //! Tests draw networks and points and hold every figure against the exact one.
 
-use qnnsim_compiler::backend::plan::{Axis, LayerPlan, Plan};
+use qnnsim_compiler::backend::memory::{Slicing, Storage};
+use qnnsim_compiler::backend::plan::{Axis, LayerPlan, PackedInput, Plan, TermPlan};
 use qnnsim_compiler::ir::Network;
 use qnnsim_isa::HardwarePoint;
 use qnnsim_isa::hardware::CODE_WORD_BYTES;
@@ -16,8 +17,8 @@ use qnnsim_simulator::report::{ColdWarm, Cost};
 /// What both images of a plan take at the least.
 pub fn of(network: &Network, plan: &Plan) -> Cost {
     let layers: Vec<Bound> = plan.layers.iter().map(|layer| Bound::new(&plan.hw, layer)).collect();
-    let input = Input::new(network, plan);
-    let image = |cold| (cycles(plan, &layers, &input, cold), events(plan, &layers, &input, cold));
+    let inputs: Vec<Input> = plan.inputs.iter().map(|packed| Input::new(network, &plan.hw, packed)).collect();
+    let image = |cold| (cycles(plan, &layers, &inputs, cold), events(plan, &layers, &inputs, cold));
     let ((cold_cycles, cold_events), (warm_cycles, warm_events)) = (image(true), image(false));
     Cost {
         cycles: ColdWarm { cold: cold_cycles, warm: warm_cycles },
@@ -25,24 +26,59 @@ pub fn of(network: &Network, plan: &Plan) -> Cost {
     }
 }
 
-/// The image on its way into the array.
+/// The image on its way into the array, as one layer reads it.
 struct Input {
+    layer: usize,
     words: u64,
     /// Beats of all rows.
     beats: u64,
 }
 
 impl Input {
-    fn new(network: &Network, plan: &Plan) -> Self {
-        let (hw, shape, packed) = (&plan.hw, network.input.shape, &plan.input);
+    fn new(network: &Network, hw: &HardwarePoint, packed: &PackedInput) -> Self {
+        let shape = network.input.shape;
         let rows = u64::from(shape.height);
         let pixel = (u64::from(packed.taps) * u64::from(shape.channels)).div_ceil(u64::from(hw.mac_lanes / 8));
         let bytes = u64::from(shape.width) * u64::from(shape.channels);
         Input {
+            layer: packed.layer,
             words: rows * u64::from(packed.windows) * pixel,
             beats: rows * bytes.div_ceil(u64::from(hw.dram_width)),
         }
     }
+}
+
+/// What is loaded of a layer's weights or thresholds.
+#[derive(Clone, Copy)]
+struct Loads {
+    /// Words that stay, all banks together, and those that are loaded in every image, as often as they are.
+    resident: u64,
+    streamed: u64,
+    /// Beats of what stays.
+    resident_beats: u64,
+}
+
+impl Loads {
+    fn new(hw: &HardwarePoint, layer: &LayerPlan, storage: Storage, tile_words: u64, bytes: u32) -> Self {
+        let times = match storage.slicing {
+            Slicing::Word => 1,
+            Slicing::Tile => layer.grid.window_tiles,
+            Slicing::Part => layer.grid.window_tiles * layer.positions(),
+        };
+        let words = |tiles: u32| u64::from(tiles) * tile_words;
+        let (resident, streamed) = (words(storage.resident), times * words(layer.grid.tiles - storage.resident));
+        Loads { resident, streamed, resident_beats: beats(hw, resident, bytes) }
+    }
+
+    /// Words that an image loads.
+    fn words(&self, cold: bool) -> u64 {
+        self.streamed + if cold { self.resident } else { 0 }
+    }
+}
+
+/// Beats of so many words.
+fn beats(hw: &HardwarePoint, words: u64, bytes: u32) -> u64 {
+    (words * u64::from(bytes)).div_ceil(u64::from(hw.dram_width))
 }
 
 /// One layer's counts.
@@ -64,27 +100,20 @@ struct Bound<'a> {
     last_drain: u64,
     write_cycles: u64,
     last_write: u64,
-    /// Words of weights and entries of thresholds, all banks together, and their beats.
-    weight_words: u64,
-    entries: u64,
-    weight_beats: u64,
-    entry_beats: u64,
+    weights: Loads,
+    entries: Loads,
 }
 
 impl<'a> Bound<'a> {
     fn new(hw: &HardwarePoint, layer: &'a LayerPlan) -> Self {
-        let (mac, thr, (shape, _)) = (&layer.mac, &layer.thr, layer.output);
-        let positions = u64::from(mac.axes[0].positions) * u64::from(mac.axes[1].positions);
-        let planes = u64::from(mac.w) * if mac.byte { 1 } else { u64::from(mac.a) };
-        let (window_tiles, tiles) = (mac.window_tiles, u64::from(mac.tiles));
+        let (grid, thr, (shape, _)) = (&layer.grid, &layer.thr, layer.output);
+        let (window_tiles, tiles, positions) = (grid.window_tiles, u64::from(grid.tiles), layer.positions());
         let bits = u64::from(thr.bits);
-        let group = if thr.kind() == ThresholdKind::Table { u64::from(thr.entries()) } else { bits };
-        let drain = |tile| u64::from(hw.columns_of_tile(tile, mac.tiles, mac.last).div_ceil(hw.thr_cols)) * group;
+        let group = if thr.kind() == ThresholdKind::Table { u64::from(thr.column_entries()) } else { bits };
+        let drain = |tile| u64::from(hw.columns_of_tile(tile, grid.tiles, grid.last).div_ceil(hw.thr_cols)) * group;
         let words = u64::from(shape.channels.div_ceil(hw.mac_lanes));
         let word_cycles = bits * u64::from(layer.target.s[1]);
-        let weight_words = tiles * u64::from(mac.w) * u64::from(mac.k) * u64::from(mac.span);
-        let entries = tiles * thr.tile * u64::from(thr.span);
-        let beats = |words: u64, bytes: u32| (words * u64::from(bytes)).div_ceil(u64::from(hw.dram_width));
+        let (weight_words, entries) = (layer.tile_words() * u64::from(grid.span), thr.tile * u64::from(thr.span));
         Bound {
             layer,
             window_tiles,
@@ -93,16 +122,14 @@ impl<'a> Bound<'a> {
             pixels: u64::from(shape.height) * u64::from(shape.width),
             channels: u64::from(shape.channels),
             words,
-            step_cycles: u64::from(mac.k) * planes,
-            drain_cycles: window_tiles * positions * (0..mac.tiles).map(drain).sum::<u64>(),
-            last_drain: drain(mac.tiles - 1),
+            step_cycles: layer.terms.iter().map(TermPlan::cycles).sum(),
+            drain_cycles: window_tiles * positions * (0..grid.tiles).map(drain).sum::<u64>(),
+            last_drain: drain(grid.tiles - 1),
             // A tile of output pixels lies in one image row at the least.
             write_cycles: window_tiles * words * word_cycles,
             last_write: word_cycles,
-            weight_words,
-            entries,
-            weight_beats: beats(weight_words, hw.word_bytes()),
-            entry_beats: beats(entries, hw.threshold_bytes()),
+            weights: Loads::new(hw, layer, layer.weights, weight_words, hw.word_bytes()),
+            entries: Loads::new(hw, layer, thr.entries, entries, hw.threshold_bytes()),
         }
     }
 
@@ -110,37 +137,31 @@ impl<'a> Bound<'a> {
         self.window_tiles * self.tiles * self.positions * self.step_cycles
     }
 
-    /// Whether the tap tables are written once for all steps.
-    fn whole(&self) -> bool {
-        self.layer.mac.parts.len() == 1 && self.layer.mac.axes.iter().all(|axis| axis.step.is_some())
-    }
-
     /// CFG words, and others, that an image needs for this layer.
     fn code(&self, cold: bool) -> (u64, u64) {
-        let mac = &self.layer.mac;
-        let taps = |entries: u32| u64::from(entries.div_ceil(2));
-        let (array, steps) = if self.whole() {
-            let entries = |axis: &Axis| (axis.positions - 1) * axis.step.unwrap_or(0) + axis.taps;
-            (2 + mac.axes.iter().map(|axis| taps(entries(axis))).sum::<u64>(), 1)
-        } else {
-            let part = mac.parts.iter().map(|part| 2 + taps(part.count[0]) + taps(part.count[1]));
-            let steps = self.window_tiles * self.tiles * self.positions;
-            (steps * part.sum::<u64>(), steps * mac.parts.len() as u64)
+        let layer = self.layer;
+        let parts = layer.terms.iter().map(|term| term.parts.len() as u64).sum::<u64>();
+        let (array, steps) = match layer.terms[0].step.filter(|_| layer.is_whole()) {
+            Some(step) => {
+                let (taps, positions) = (layer.terms[0].taps(), layer.grid.positions);
+                let pairs = |a: usize| u64::from(((positions[a] - 1) * step[a] + taps[a]).div_ceil(2));
+                (2 + pairs(0) + pairs(1), 1)
+            }
+            // Registers that hold the same already are not written again.
+            None => (4, self.window_tiles * self.tiles * self.positions * parts),
         };
-        let masked = mac.axes.iter().any(|axis| axis.masks.is_some());
-        let masks: u64 = mac.axes.iter().map(|axis| u64::from(axis.positions.div_ceil(4))).sum();
-        let loads = if !cold { 0 } else { 1 + u64::from(self.entries > 0) };
+        let masks = layer.thr.masks.as_ref().map_or(0, |masks| masks.iter().map(|m| m.len().div_ceil(4) as u64).sum());
+        let loads = [self.weights, self.entries].iter().filter(|loads| loads.words(cold) > 0).count() as u64;
         // thr.mode, thr.table, pool.dst, mac.act; a load is ld.dst, ld.src, LD and a SYNC behind it.
-        let configurations = 4 + if masked { masks } else { 0 } + array + 2 * loads;
+        let configurations = 4 + masks + array + 2 * loads;
         // MAC, THR, a SYNC that waits for the map or the image, one that announces.
         (configurations, steps + 3 + 2 * loads)
     }
 
-    /// Pairs of an output pixel and a kernel tap that lies inside the map.
-    fn taps_inside(&self) -> u64 {
-        let layer = self.layer;
-        let inside = |a: usize| -> u64 {
-            let axis = &layer.mac.axes[a];
+    /// Reads of activation words: one for each word, plane pair and channel tile of each pair of an output pixel and a kernel tap that
+    /// lies inside the map.
+    fn act_reads(&self) -> u64 {
+        let inside = |axis: &Axis| -> u64 {
             let all = (0..axis.positions).flat_map(|position| (0..axis.taps).map(move |tap| (position, tap)));
             all.map(|(position, tap)| {
                 let [first, last] = axis.inside(position, tap);
@@ -148,42 +169,49 @@ impl<'a> Bound<'a> {
             })
             .sum()
         };
-        inside(0) * inside(1)
+        let of = |term: &TermPlan| {
+            let rows: u64 = term.members.iter().map(|member| inside(&member.y)).sum();
+            let taps = term.taps();
+            rows * inside(&term.x) * (term.cycles() / u64::from(taps[0] * taps[1]))
+        };
+        self.tiles * self.layer.terms.iter().map(of).sum::<u64>()
     }
 }
 
-fn events(plan: &Plan, layers: &[Bound], input: &Input, cold: bool) -> Events {
+fn events(plan: &Plan, layers: &[Bound], inputs: &[Input], cold: bool) -> Events {
     let hw = &plan.hw;
     let width = u64::from(hw.dram_width);
     let mut e = Events {
-        load_act_writes: input.words,
-        packed_bytes: input.words * u64::from(hw.mac_lanes / 8),
-        load_dram_bytes: input.beats * width,
-        // LD's four register groups and the input's LD; THR's SYNC that grants the banks; HALT.
-        configurations: 4,
-        instructions: 4 + 3,
+        // LD's four register groups and an LD for each reader of the input; THR's SYNC that grants the banks; HALT.
+        configurations: 4 * inputs.len() as u64,
+        instructions: 5 * inputs.len() as u64 + 2,
         ..Events::default()
     };
+    for input in inputs {
+        e.load_act_writes += input.words;
+        e.packed_bytes += input.words * u64::from(hw.mac_lanes / 8);
+        e.load_dram_bytes += input.beats * width;
+    }
     for bound in layers {
-        let (mac, thr) = (&bound.layer.mac, &bound.layer.thr);
+        let (terms, thr) = (&bound.layer.terms, &bound.layer.thr);
         let Bound { window_tiles, tiles, positions, pixels, channels, step_cycles, .. } = *bound;
-        let bipolar = u64::from(mac.kind == WeightKind::Bipolar);
+        let bipolar = u64::from(terms[0].kind == WeightKind::Bipolar);
         let elements = pixels * positions * channels;
         let bits = elements * u64::from(thr.bits);
         e.element_cycles += elements * step_cycles;
         e.row_sum_cycles += bipolar * pixels * positions * tiles * step_cycles;
-        e.mac_act_reads += bound.taps_inside() * tiles * step_cycles / u64::from(mac.axes[0].taps * mac.axes[1].taps);
+        e.mac_act_reads += bound.act_reads();
         e.weight_reads += window_tiles * positions * channels * step_cycles;
         // A part behind the first reads what it adds to.
-        let passes = 2 * mac.parts.len() as u64 - 1;
+        let passes = 2 * terms.iter().map(|term| term.parts.len() as u64).sum::<u64>() - 1;
         e.accumulator_writes += pixels * positions * (channels + bipolar * tiles) * passes;
         e.accumulator_reads += pixels * positions * (channels + bipolar * tiles);
-        e.threshold_reads += window_tiles * positions * channels * u64::from(thr.entries());
+        e.threshold_reads += window_tiles * positions * channels * u64::from(thr.column_entries());
         match thr.kind() {
             ThresholdKind::Raw => {}
             ThresholdKind::Linear if thr.bits == 1 => e.comparisons += bits,
             ThresholdKind::Linear => e.divided_bits += bits,
-            ThresholdKind::Table => e.comparisons += elements * u64::from(thr.entries()),
+            ThresholdKind::Table => e.comparisons += elements * u64::from(thr.column_entries()),
         }
         e.bipolar_values += bipolar * elements;
         e.pool_bits += if positions > 1 { bits } else { 0 };
@@ -192,11 +220,10 @@ fn events(plan: &Plan, layers: &[Bound], input: &Input, cold: bool) -> Events {
         let (configurations, others) = bound.code(cold);
         e.configurations += configurations;
         e.instructions += configurations + others;
-        if cold {
-            e.weight_writes += bound.weight_words;
-            e.threshold_writes += bound.entries;
-            e.weight_dram_bytes += (bound.weight_beats + bound.entry_beats) * width;
-        }
+        let (words, entries) = (bound.weights.words(cold), bound.entries.words(cold));
+        e.weight_writes += words;
+        e.threshold_writes += entries;
+        e.weight_dram_bytes += (beats(hw, words, hw.word_bytes()) + beats(hw, entries, hw.threshold_bytes())) * width;
     }
     if let Some(last) = layers.last() {
         e.store_act_reads = last.pixels * u64::from(last.layer.target.block());
@@ -210,21 +237,23 @@ fn events(plan: &Plan, layers: &[Bound], input: &Input, cold: bool) -> Events {
     e
 }
 
-fn cycles(plan: &Plan, layers: &[Bound], input: &Input, cold: bool) -> u64 {
+fn cycles(plan: &Plan, layers: &[Bound], inputs: &[Input], cold: bool) -> u64 {
     let hw = &plan.hw;
     let latency = u64::from(hw.dram_latency);
     // Beats that have passed the bus when the loads so far have arrived, and the cycle in which the layers so far are complete.
     let (mut beats, mut end) = (0, 0);
     for (i, layer) in layers.iter().enumerate() {
-        if cold {
-            beats += layer.weight_beats;
+        if cold && layer.weights.resident > 0 {
+            beats += layer.weights.resident_beats;
             end = end.max(latency + beats);
-            beats += layer.entry_beats;
+        }
+        if cold {
+            beats += layer.entries.resident_beats;
         }
         let mut array = end + layer.array_cycles();
         if i == 0 {
             // The last tile of output pixels waits for the last image row.
-            beats += input.beats;
+            beats += inputs.iter().filter(|input| input.layer == 0).map(|input| input.beats).sum::<u64>();
             array = array.max(latency + beats + layer.tiles * layer.positions * layer.step_cycles);
         }
         let (mac_depth, thr_depth) = (u64::from(hw.mac_depth), u64::from(hw.thr_depth));
@@ -232,7 +261,7 @@ fn cycles(plan: &Plan, layers: &[Bound], input: &Input, cold: bool) -> u64 {
         let drained = (array + mac_depth + layer.last_drain).max(first + layer.drain_cycles);
         end = (drained + thr_depth + layer.last_write).max(first + thr_depth + layer.write_cycles);
     }
-    let all = events(plan, layers, input, cold);
+    let all = events(plan, layers, inputs, cold);
     let bytes = all.load_dram_bytes + all.weight_dram_bytes + all.store_dram_bytes + all.fetch_dram_bytes;
     // STORE reads one word a cycle; its last burst follows.
     (end + all.store_act_reads + 1).max(bytes.div_ceil(u64::from(hw.dram_width)))

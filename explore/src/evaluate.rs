@@ -2,12 +2,14 @@
 //!
 //! Work is grouped by what it shares. A network is imported once, its thresholds are found once. Points of a model that differ
 //! only in what neither code nor cycles depend on ([`HardwarePoint::timing_point`]) are one group: planned once, timed
-//! once. A text for the assembler may depend on anything, so each of its points is a group of its own.
+//! once. Memories that hold all weights and thresholds are as good as larger ones; of smaller ones each size is a group of its own,
+//! because the rest is loaded for every image. A text for the assembler may depend on anything, so each of its points is a group of its own.
 
 use std::collections::HashMap;
 
 use qnnsim_compiler::backend::emit::emit_code;
-use qnnsim_compiler::backend::plan::{Facts, Plan};
+use qnnsim_compiler::backend::facts::Facts;
+use qnnsim_compiler::backend::plan::Plan;
 use qnnsim_compiler::diagnostic::Diagnostic;
 use qnnsim_compiler::ir::Network;
 use qnnsim_compiler::lower_to;
@@ -76,7 +78,7 @@ impl Source {
     pub fn model(name: String, network: Network) -> Self {
         let network = Network { name: name.clone(), ..network };
         let facts = Facts::new(&network);
-        let layers = facts.layer_infos(&network);
+        let layers = facts.layer_infos();
         Source { name, kind: Kind::Model { network: Box::new(network), facts, layers } }
     }
 
@@ -104,18 +106,24 @@ impl Source {
         }
     }
 
-    /// The hardware, as far as it matters for the simulation.
-    fn key(&self, hw: &HardwarePoint) -> HardwarePoint {
-        match self.kind {
-            Kind::Model { .. } => hw.timing_point(),
-            Kind::Program { .. } => hw.clone(),
-        }
+    /// The hardware, as far as it matters for the simulation. What plans for any memory take, by the points they are for, is kept.
+    fn key(&self, hw: &HardwarePoint, takes: &mut HashMap<HardwarePoint, Option<[u64; 3]>>) -> HardwarePoint {
+        let Kind::Model { facts, .. } = &self.kind else { return hw.clone() };
+        let point = hw.timing_point();
+        let whole = takes.entry(point).or_insert_with_key(|point| Some(Plan::in_any_memory(facts, point).ok()?.whole));
+        let mut point = hw.timing_point();
+        let Some([_, weights, entries]) = *whole else { return point };
+        // The least memory in which everything stays, or what there is.
+        let least = |have: u32, takes: u64| u64::from(have).min(takes.max(1)) as u32;
+        point.wgt_words = least(hw.wgt_words, weights);
+        point.thr_words = least(hw.thr_words, entries);
+        point
     }
 
     /// What is known before anything is simulated.
     pub fn prospect(&self, hw: &HardwarePoint) -> Prospect {
         match &self.kind {
-            Kind::Model { network, facts, .. } => match Plan::in_any_memory(network, facts, hw) {
+            Kind::Model { network, facts, .. } => match Plan::for_any_maps(facts, hw) {
                 Ok(plan) => Prospect::Open { bound: bound::of(network, &plan), used: plan.used },
                 Err(errors) => Prospect::Closed(sentence(&errors)),
             },
@@ -126,17 +134,18 @@ impl Source {
 
     /// What the memories of a point lack.
     pub fn shortage(&self, hw: &HardwarePoint) -> Option<String> {
-        let Kind::Model { network, facts, .. } = &self.kind else { return None };
-        let plan = Plan::in_any_memory(network, facts, hw).ok()?;
-        let errors = plan.shortages(hw);
-        (!errors.is_empty()).then(|| sentence(&errors))
+        let Kind::Model { facts, .. } = &self.kind else { return None };
+        match Plan::for_any_maps(facts, hw) {
+            Ok(plan) => plan.shortage_of_activations().map(|error| error.message),
+            Err(errors) => Some(sentence(&errors)),
+        }
     }
 
     /// Simulates one point.
     pub fn evaluate_point(&self, hw: &HardwarePoint) -> Outcome {
         match self.shortage(hw) {
             Some(why) => Outcome::Unfit(why),
-            None => self.evaluate(&self.key(hw)),
+            None => self.evaluate(&self.key(hw, &mut HashMap::new())),
         }
     }
 
@@ -144,7 +153,7 @@ impl Source {
     pub fn evaluate(&self, hw: &HardwarePoint) -> Outcome {
         match &self.kind {
             Kind::Model { network, facts, .. } => {
-                let program = Plan::in_any_memory(network, facts, hw).and_then(|plan| {
+                let program = Plan::for_any_maps(facts, hw).and_then(|plan| {
                     plan.encodes()?;
                     emit_code(network, &plan)
                 });
@@ -193,8 +202,9 @@ fn sentence(errors: &[Diagnostic]) -> String {
 pub fn groups(sources: &[Source], points: &[Point]) -> Vec<Group> {
     let mut groups: Vec<Group> = Vec::new();
     let mut numbers: HashMap<(usize, HardwarePoint), usize> = HashMap::new();
+    let mut takes: Vec<HashMap<HardwarePoint, Option<[u64; 3]>>> = vec![HashMap::new(); sources.len()];
     for (i, point) in points.iter().enumerate().filter(|(_, point)| point.contradiction.is_none()) {
-        let hw = sources[point.source].key(&point.hw);
+        let hw = sources[point.source].key(&point.hw, &mut takes[point.source]);
         let number = *numbers.entry((point.source, hw)).or_insert_with_key(|(source, hw)| {
             groups.push(Group { source: *source, hw: hw.clone(), members: Vec::new() });
             groups.len() - 1

@@ -68,9 +68,13 @@ fn bits(count: u32) -> u32 {
     count.next_power_of_two().ilog2()
 }
 
-/// Divisions by a number of rows that is no power of two take a divider.
+/// Divisions by a number that is no power of two take a divider.
+fn odd(divisor: u32) -> bool {
+    !divisor.is_power_of_two()
+}
+
 fn divides(hw: &HardwarePoint) -> bool {
-    !hw.mac_rows.is_power_of_two()
+    odd(hw.mac_rows)
 }
 
 /// Lanes of a word buffer: of a word, or of all words that a tile holds.
@@ -160,7 +164,7 @@ static UNITS: [Unit; 14] = [
         terms: |hw| {
             let rows = hw.mac_rows;
             let (buffers, single) = (hw.thr_buffers, hw.thr_buffers == 1);
-            terms![1, rows, rows * bits(rows), rows * rows, buffers, divides(hw), hw.thr_cols, single]
+            terms![1, rows, rows * bits(rows), rows * rows, buffers, divides(hw), hw.thr_cols, single, odd(hw.thr_cols)]
         },
     },
     Unit {
@@ -183,7 +187,7 @@ static UNITS: [Unit; 14] = [
                 hw.load_buffers,
                 hw.dram_width,
                 divides(hw),
-                ring,
+                odd(hw.mac_lanes),
                 read * ring
             ]
         },
@@ -407,6 +411,19 @@ impl Fit {
         }
         parts
     }
+}
+
+/// LUTs and flip-flops that the fit gives a row of the table: of its unit, or of the whole machine. None for a unit that is counted
+/// rather than fitted.
+pub fn modelled(row: &Synthesis) -> Option<(f64, f64)> {
+    let fit = &*FIT;
+    if row.unit == "whole" {
+        let parts = fit.parts(&row.hardware);
+        return Some((parts.iter().map(|p| p[LUT]).sum(), parts.iter().map(|p| p[FF]).sum()));
+    }
+    let unit = UNITS.iter().position(|unit| unit.name == row.unit)?;
+    let modelled = resources(&fit.costs[unit], &(UNITS[unit].terms)(&row.hardware));
+    Some((modelled[LUT], modelled[FF]))
 }
 
 fn resources(costs: &[[f64; TERMS]; RESOURCES], terms: &[f64; TERMS]) -> [f64; RESOURCES] {

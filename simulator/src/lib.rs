@@ -136,8 +136,7 @@ impl Simulation {
     }
 
     fn prove_ranges(&self) -> Result<(), Trap> {
-        let executor = self.executor();
-        values::prove_ranges(&executor).map_err(|fault| Trap {
+        values::prove_ranges(&mut self.executor()).map_err(|fault| Trap {
             stream: "warm",
             cycle: 0,
             unit: None,

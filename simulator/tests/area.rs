@@ -3,7 +3,7 @@
 use qnnsim_isa::HardwarePoint;
 use qnnsim_isa::hardware::Overrides;
 use qnnsim_simulator::Technology;
-use qnnsim_simulator::area::{Area, area, bank, syntheses};
+use qnnsim_simulator::area::{Area, area, bank, modelled, syntheses};
 
 fn point(settings: &[&str]) -> HardwarePoint {
     let mut overrides = Overrides::default();
@@ -24,6 +24,26 @@ fn banks_are_what_is_synthesized() {
         let bank = bank(value("WORDS"), value("WIDTH"));
         assert_eq!((bank.lut, bank.ff, bank.bram36), (row.lut, row.ff, row.bram36), "{:?}", row.parameters);
     }
+}
+
+/// The reports say how far off the model is; here that is found anew, and bounded.
+#[test]
+fn held_out_syntheses_are_within_the_stated_error() {
+    let (mut whole, mut unit, mut sum, mut count) = ([0f64; 2], [0f64; 2], 0.0, 0);
+    for row in syntheses().into_iter().filter(|row| row.held_out) {
+        let Some(modelled) = modelled(&row) else { continue };
+        let off = |modelled: f64, synthesized: f64| (modelled - synthesized).abs() / synthesized.max(1.0);
+        let errors = [off(modelled.0, row.lut), off(modelled.1, row.ff)];
+        println!("{:14} {:?}: {} LUT, {errors:.3?} off", row.unit, row.parameters, row.lut);
+        let worst = if row.unit == "whole" { &mut whole } else { &mut unit };
+        worst.iter_mut().zip(errors).for_each(|(worst, error)| *worst = worst.max(error));
+        (sum, count) = (sum + errors[0], count + 1);
+    }
+    assert!(count >= 40, "{count} rows");
+    let stated = of(&[]).error;
+    assert_eq!([stated.lut, stated.ff, stated.lut_unit, stated.ff_unit], [whole[0], whole[1], unit[0], unit[1]]);
+    assert!(whole[0] < 0.10 && whole[1] < 0.05, "{whole:?}");
+    assert!(unit[0] < 0.45 && sum / f64::from(count) < 0.12, "{unit:?}, {}", sum / f64::from(count));
 }
 
 #[test]

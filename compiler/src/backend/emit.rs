@@ -1,15 +1,18 @@
 //! From a plan to a program: instructions, weights, thresholds, layout of the DRAM.
 //!
-//! One schedule gives both streams: what only a cold image does (loading weights and thresholds,
+//! One schedule gives both streams: what only a cold image does (loading weights and thresholds that stay,
 //! waiting for them) is marked, and the warm stream is the schedule without it. In code order a layer's
 //! loads come before its computing and after the computing of the layer before, because
-//! dispatch is in order and blocks behind a full queue.
+//! dispatch is in order and blocks behind a full queue. Slices of weights and thresholds that do not stay are loaded one
+//! ahead: behind the slice in use, into room that steps before it in code have given back.
+//!
+//! Whatever an instruction waits for is posted by instructions before it in code; only MAC's free banks come from the THR
+//! behind it, which nothing stands before that could wait for MAC. So no queue is too shallow.
 
+use std::collections::{HashMap, VecDeque};
 use std::ops::Range;
 
-use bitvec::prelude::*;
 use qnnsim_isa::HardwarePoint;
-use qnnsim_isa::descriptor::InputDescriptor;
 use qnnsim_isa::hardware::CODE_WORD_BYTES;
 use qnnsim_isa::operand::{Memory, Tap, ThresholdKind, WeightKind as MachineKind};
 use qnnsim_isa::program::{LayerInfo, Program, Segment, Stream};
@@ -18,10 +21,11 @@ use qnnsim_isa::table::{
     PoolY, St, StMap, Sync, Thr, ThrMode, ThrTable, Unit,
 };
 
-use super::plan::{LayerPlan, Part, Plan};
-use super::thresholds::Thresholds;
+use super::memory::{Ring, Slicing};
+use super::plan::{LayerPlan, Part, Plan, TermPlan};
+use super::weights::Block;
 use crate::diagnostic::Diagnostic;
-use crate::ir::{Layer, Network, Term};
+use crate::ir::Network;
 
 /// Semaphores: a name and the one unit that takes from it.
 const FULL: u16 = 1 << 0;
@@ -31,7 +35,15 @@ const MAP: u16 = 1 << 3;
 const OUT: u16 = 1 << 4;
 const WEIGHTS: u16 = 1 << 5;
 const TABLES: u16 = 1 << 6;
+/// Slices of weights and of thresholds: loaded, and no longer in use.
+const SLICE: [u16; 2] = [1 << 7, 1 << 9];
+const ROOM: [u16; 2] = [1 << 8, 1 << 10];
 const SEMAPHORES: [&str; 7] = ["full", "free", "rows", "map", "out", "weights", "tables"];
+const SLICE_SEMAPHORES: [&str; 4] = ["slice", "room", "table slice", "table room"];
+
+/// The two memories of which slices are loaded.
+const WGT: usize = 0;
+const TBL: usize = 1;
 
 /// Pieces that the first layer is cut into, so that computing starts before the whole image is there.
 const PIECES_MAX: usize = 8;
@@ -45,9 +57,32 @@ struct Item {
     cold_only: bool,
 }
 
+/// The slices of one memory on their way through its ring, in the order of their use.
+#[derive(Default)]
+struct Slices {
+    blocks: Vec<Block>,
+    ring: Ring,
+    /// How many have been loaded, and how many are in use or have been.
+    loaded: usize,
+    begun: usize,
+    /// Where those loaded last are: number, first word, end. What is not among them is known to be out of use.
+    live: VecDeque<(usize, u64, u64)>,
+    head: u64,
+    /// Where blocks are in DRAM.
+    dram: HashMap<Block, u32>,
+}
+
+impl Slices {
+    /// Where the next slice goes in the ring, and how many slices must be out of use before.
+    fn room(&self, words: u64) -> (u64, usize) {
+        let start = if self.head + words <= self.ring.words { self.head } else { 0 };
+        let overlaps = |&(_, from, to): &(usize, u64, u64)| from < start + words && start < to;
+        (start, self.live.iter().rposition(overlaps).map_or(0, |last| last + 1))
+    }
+}
+
 struct Emitter<'a> {
     plan: &'a Plan,
-    network: &'a Network,
     items: Vec<Item>,
     layer: Option<u32>,
     cold_only: bool,
@@ -56,6 +91,9 @@ struct Emitter<'a> {
     with_bytes: bool,
     /// First free byte of DRAM.
     top: u64,
+    slices: [Slices; 2],
+    /// What MAC's registers hold, by group and index.
+    mac: HashMap<(u8, u32), Instruction>,
 }
 
 /// Turns a plan into a program, without a sample.
@@ -63,7 +101,7 @@ struct Emitter<'a> {
 /// # Errors
 /// The program is longer than a program may be.
 pub fn emit(network: &Network, plan: &Plan) -> Result<Program, Vec<Diagnostic>> {
-    Emitter::new(network, plan, true).program().map_err(|error| vec![error])
+    Emitter::new(plan, true).program(network).map_err(|error| vec![error])
 }
 
 /// The same program with empty segments in the same places: all that its timing depends on, in a fraction of the time.
@@ -71,28 +109,37 @@ pub fn emit(network: &Network, plan: &Plan) -> Result<Program, Vec<Diagnostic>> 
 /// # Errors
 /// Those of [`emit`].
 pub fn emit_code(network: &Network, plan: &Plan) -> Result<Program, Vec<Diagnostic>> {
-    Emitter::new(network, plan, false).program().map_err(|error| vec![error])
+    Emitter::new(plan, false).program(network).map_err(|error| vec![error])
 }
 
 impl<'a> Emitter<'a> {
-    fn new(network: &'a Network, plan: &'a Plan, with_bytes: bool) -> Self {
-        let (items, data) = (Vec::new(), Vec::new());
-        Emitter { plan, network, items, layer: None, cold_only: false, data, with_bytes, top: 0 }
+    fn new(plan: &'a Plan, with_bytes: bool) -> Self {
+        Emitter {
+            plan,
+            items: Vec::new(),
+            layer: None,
+            cold_only: false,
+            data: Vec::new(),
+            with_bytes,
+            top: 0,
+            slices: Default::default(),
+            mac: HashMap::new(),
+        }
     }
 
-    fn hw(&self) -> &HardwarePoint {
+    fn hw(&self) -> &'a HardwarePoint {
         &self.plan.hw
     }
 
-    fn program(&mut self) -> Result<Program, Diagnostic> {
-        let (network, plan) = (self.network, self.plan);
-        let info = |layer: &LayerPlan| LayerInfo {
-            name: layer.name.clone(),
-            summary: layer.summary.clone(),
-            products: layer.products,
-            precision: [layer.mac.a, layer.mac.w],
-            map: Some(layer.into()),
-        };
+    fn program(&mut self, network: &Network) -> Result<Program, Diagnostic> {
+        let plan = self.plan;
+        let info = |layer: &LayerPlan| LayerInfo { map: Some(layer.into()), ..layer.info.clone() };
+        for memory in [WGT, TBL] {
+            self.slices[memory].ring = plan.rings[memory];
+            self.slices[memory].blocks = slices(plan, memory)?;
+        }
+        let sliced = self.slices.iter().any(|slices| !slices.blocks.is_empty());
+        let semaphores = SEMAPHORES.iter().chain(SLICE_SEMAPHORES.iter().filter(|_| sliced));
         let mut program = Program {
             name: network.name.clone(),
             hardware: plan.hw.clone(),
@@ -102,20 +149,27 @@ impl<'a> Emitter<'a> {
             input: network.input.clone(),
             output: network.output.clone(),
             sample: None,
-            layers: plan.layers.iter().map(info).collect(),
-            semaphores: SEMAPHORES.map(String::from).to_vec(),
+            layers: plan.layers.iter().filter(|layer| !layer.copy).map(info).collect(),
+            semaphores: semaphores.map(|name| (*name).into()).collect(),
         };
         program.input.dram = self.place(program.input.shape.values() as u64)?;
         program.output.dram = self.place(program.output_bytes())?;
-        for (index, (layer, plan)) in network.layers.iter().zip(&plan.layers).enumerate() {
-            self.layer = Some(index as u32);
-            self.load_weights(layer, plan)?;
-            self.load_thresholds(plan)?;
+        for (index, layer) in plan.layers.iter().enumerate() {
+            self.layer = Some(layer.origin as u32);
+            self.load_resident(index)?;
+            for input in 0..plan.inputs.len() {
+                if plan.inputs[input].layer == index {
+                    self.load_input(&program.input, input)?;
+                }
+            }
             if index == 0 {
-                self.load_input(&program.input)?;
                 self.emit(Sync { unit: Unit::Thr, repeat: self.hw().acc_banks, wait: 0, post: FREE });
             }
-            self.compute(index, plan)?;
+            for pass in layer.passes() {
+                self.pass(index, pass)?;
+            }
+            let announce = if index + 1 == plan.layers.len() { OUT } else { MAP };
+            self.emit(Sync { unit: Unit::Thr, repeat: 1, wait: 0, post: announce });
         }
         self.store(program.output.dram);
         self.layer = None;
@@ -144,12 +198,7 @@ impl<'a> Emitter<'a> {
     fn stream(&mut self, cold: bool) -> Result<Stream, Diagnostic> {
         let items: Vec<&Item> = self.items.iter().filter(|i| cold || !i.cold_only).collect();
         if items.len() > WORDS_MAX {
-            return Err(Diagnostic::new(format!(
-                "the program has {} instructions, more than {WORDS_MAX}",
-                items.len()
-            ))
-            .note("a kernel that does not fit the tap tables takes instructions for every step")
-            .help("give the point longer tap tables: --set mac.taps=64"));
+            return Err(too_long(items.len()));
         }
         let words = items.iter().map(|i| i.instruction.encode()).collect();
         let layers: Vec<Option<u32>> = items.iter().map(|i| i.layer).collect();
@@ -162,49 +211,24 @@ impl<'a> Emitter<'a> {
         self.items.push(Item { instruction: instruction.into(), layer, cold_only });
     }
 
-    /// Emits what only a cold image does.
-    fn cold(&mut self, emit: impl FnOnce(&mut Self) -> Result<(), Diagnostic>) -> Result<(), Diagnostic> {
-        self.cold_only = true;
-        let result = emit(self);
-        self.cold_only = false;
-        result
-    }
-
     // ---- LOAD ----
 
     /// Loads a region of data of so many words in bursts; the last one posts.
-    fn load(
-        &mut self,
-        name: String,
-        words: u64,
-        bytes: impl FnOnce(&Self) -> Vec<u8>,
-        dst: LdDst,
-        word_bytes: u32,
-        post: u16,
-    ) -> Result<(), Diagnostic> {
+    fn load(&mut self, dram: u32, bytes: u32, dst: LdDst, word_bytes: u32, post: u16) {
         let burst = self.hw().burst_bytes() / word_bytes * word_bytes;
-        let total = words * u64::from(word_bytes);
-        let dram = self.place(total)?;
-        let total = total as u32;
-        let bytes = if self.with_bytes { bytes(self) } else { Vec::new() };
-        debug_assert!(!self.with_bytes || bytes.len() == total as usize);
-        self.data.push(Segment { name, dram, bytes });
         // All but the last burst in one instruction, so that the post comes with the last.
-        let last = match total % burst {
+        let last = match bytes % burst {
             0 => burst,
             rest => rest,
         };
-        let full = (total - last) / burst;
-        self.cold(|e| {
-            e.emit(dst);
-            if full > 0 {
-                e.emit(LdSrc { dram, bytes: burst });
-                e.work(false, u64::from(full), |repeat, resume| Ld { repeat, resume, ..Ld::default() }.into());
-            }
-            e.emit(LdSrc { dram, bytes: last });
-            e.emit(Ld { post, resume: full > 0, ..Ld::default() });
-            Ok(())
-        })
+        let full = (bytes - last) / burst;
+        self.emit(dst);
+        if full > 0 {
+            self.emit(LdSrc { dram, bytes: burst });
+            self.work(false, u64::from(full), |repeat, resume| Ld { repeat, resume, ..Ld::default() }.into());
+        }
+        self.emit(LdSrc { dram, bytes: last });
+        self.emit(Ld { post, resume: full > 0, ..Ld::default() });
     }
 
     /// Work of any number of steps, as instructions of at most 65535.
@@ -217,74 +241,98 @@ impl<'a> Emitter<'a> {
         }
     }
 
-    /// Weights in the order of addresses, each with a word for every bank in use.
-    fn load_weights(&mut self, layer: &Layer, plan: &LayerPlan) -> Result<(), Diagnostic> {
-        let mac = &plan.mac;
-        let words = u64::from(mac.tiles) * u64::from(mac.w) * u64::from(mac.k) * u64::from(mac.span);
-        let dst = LdDst { memory: Memory::Wgt, base: mac.base as u32, bank: 0, span: mac.span };
-        let name = format!("{} weights", plan.name);
-        self.load(name, words, |e| e.weight_bytes(layer, plan), dst, self.hw().word_bytes(), WEIGHTS)
+    /// Weights (0) or thresholds (1) of a block: puts them into DRAM if they are not there, and loads them to an address.
+    fn load_block(&mut self, memory: usize, block: &Block, base: u64, post: u16) -> Result<(), Diagnostic> {
+        let (plan, layer) = (self.plan, &self.plan.layers[block.layer]);
+        let (words, word_bytes, span, kind, what) = match memory {
+            WGT => (block.weight_words(layer), self.hw().word_bytes(), layer.grid.span, Memory::Wgt, "weights"),
+            _ => (block.entries(layer), self.hw().threshold_bytes(), layer.thr.span, Memory::Thr, "thresholds"),
+        };
+        let total = words * u64::from(span) * u64::from(word_bytes);
+        let dram = match self.slices[memory].dram.get(block) {
+            Some(&dram) => dram,
+            None => {
+                let dram = self.place(total)?;
+                let bytes = match memory {
+                    _ if !self.with_bytes => Vec::new(),
+                    WGT => block.weight_bytes(plan),
+                    _ => block.threshold_bytes(plan),
+                };
+                debug_assert!(!self.with_bytes || bytes.len() as u64 == total);
+                self.data.push(Segment { name: format!("{} {what}", layer.info.name), dram, bytes });
+                self.slices[memory].dram.insert(block.clone(), dram);
+                dram
+            }
+        };
+        let dst = LdDst { memory: kind, base: base as u32, bank: 0, span };
+        self.load(dram, total as u32, dst, word_bytes, post);
+        Ok(())
     }
 
-    fn weight_bytes(&self, layer: &Layer, plan: &LayerPlan) -> Vec<u8> {
-        let hw = self.hw();
-        let (mac, lanes) = (&plan.mac, hw.mac_lanes as usize);
-        let word_bytes = hw.word_bytes();
-        let taps: Vec<[u32; 2]> = mac.parts.iter().flat_map(taps_of).collect();
-        let reader = WeightReader { term: &layer.terms[0], plan, taps_in_row: self.plan.input.taps, lanes };
-        let mut bytes = Vec::new();
-        for tile in 0..mac.tiles {
-            let (first, columns) = (hw.first_channel(tile), hw.columns_of_tile(tile, mac.tiles, mac.last));
-            for plane in 0..mac.w {
-                for &tap in &taps {
-                    for word in 0..plan.source.words {
-                        for column in 0..mac.span {
-                            let channel = (column < columns).then_some(first + column);
-                            let mut bits = bitvec![u8, Lsb0; 0; word_bytes as usize * 8];
-                            if let Some(channel) = channel {
-                                reader.fill(channel, tap, word, plane, &mut bits);
-                            }
-                            bytes.extend_from_slice(bits.as_raw_slice());
-                        }
-                    }
-                }
+    /// What stays of a layer's weights and thresholds, for a cold image.
+    fn load_resident(&mut self, layer: usize) -> Result<(), Diagnostic> {
+        let plan = &self.plan.layers[layer];
+        let storages = [(plan.weights, WEIGHTS), (plan.thr.entries, TABLES)];
+        self.cold_only = true;
+        for (memory, (storage, post)) in storages.into_iter().enumerate() {
+            if storage.resident > 0 && (memory == WGT || plan.thr.thresholds.is_some()) {
+                let block = Block { layer, tiles: 0..storage.resident, part: None };
+                self.load_block(memory, &block, storage.base, post)?;
             }
         }
-        bytes
+        self.cold_only = false;
+        Ok(())
     }
 
-    fn load_thresholds(&mut self, plan: &LayerPlan) -> Result<(), Diagnostic> {
-        let Some(thresholds) = &plan.thr.thresholds else { return Ok(()) };
-        let (mac, thr) = (&plan.mac, &plan.thr);
-        let words = u64::from(mac.tiles) * thr.tile * u64::from(thr.span);
-        let dst = LdDst { memory: Memory::Thr, base: thr.base as u32, bank: 0, span: thr.span };
-        let name = format!("{} thresholds", plan.name);
-        self.load(name, words, |e| e.threshold_bytes(thresholds, plan), dst, self.hw().threshold_bytes(), TABLES)
-    }
-
-    fn threshold_bytes(&self, thresholds: &Thresholds, plan: &LayerPlan) -> Vec<u8> {
-        let (hw, mac, thr) = (self.hw(), &plan.mac, &plan.thr);
-        let mut bytes = Vec::new();
-        for tile in 0..mac.tiles {
-            let (first, columns) = (hw.first_channel(tile), hw.columns_of_tile(tile, mac.tiles, mac.last));
-            for group in 0..mac.span.div_ceil(hw.thr_cols) {
-                for e in 0..thr.entries() as usize {
-                    for bank in 0..thr.span {
-                        let column = group * hw.thr_cols + bank;
-                        let entry = (column < columns).then(|| thresholds.channels[(first + column) as usize][e]);
-                        let bits =
-                            entry.map_or(0, |e| (e.a as u64 & ((1 << 48) - 1)) as u128 | u128::from(e.b as u32) << 48);
-                        bytes.extend(bits.to_le_bytes());
-                    }
-                }
+    /// The address of the slice that is used next. It is loaded, and so is the one after it if there is room that no step
+    /// behind this point of the code gives back.
+    fn slice(&mut self, memory: usize) -> Result<u64, Diagnostic> {
+        let begun = self.slices[memory].begun;
+        self.slices[memory].begun += 1;
+        while self.slices[memory].loaded <= begun {
+            self.load_slice(memory)?;
+        }
+        let slices = &self.slices[memory];
+        let (_, start, _) = slices.live.iter().find(|(number, ..)| *number == begun).expect("in use, so not given back");
+        let address = slices.ring.base + start;
+        if slices.loaded == begun + 1 && slices.loaded < slices.blocks.len() {
+            let (_, before) = slices.room(self.words(memory, &slices.blocks[slices.loaded]));
+            if slices.live.iter().take(before).all(|&(number, ..)| number < begun) {
+                self.load_slice(memory)?;
             }
         }
-        bytes
+        Ok(address)
+    }
+
+    fn words(&self, memory: usize, block: &Block) -> u64 {
+        let layer = &self.plan.layers[block.layer];
+        if memory == WGT { block.weight_words(layer) } else { block.entries(layer) }
+    }
+
+    fn load_slice(&mut self, memory: usize) -> Result<(), Diagnostic> {
+        let slices = &self.slices[memory];
+        let (number, block) = (slices.loaded, slices.blocks[slices.loaded].clone());
+        let words = self.words(memory, &block);
+        let (start, before) = slices.room(words);
+        let slices = &mut self.slices[memory];
+        slices.live.drain(..before);
+        slices.live.push_back((number, start, start + words));
+        slices.head = start + words;
+        slices.loaded += 1;
+        let base = slices.ring.base + start;
+        // The work belongs to the layer that needs it.
+        let layer = self.layer.replace(self.plan.layers[block.layer].origin as u32);
+        if before > 0 {
+            self.emit(Sync { unit: Unit::Load, repeat: before as u32, wait: ROOM[memory], post: 0 });
+        }
+        self.load_block(memory, &block, base, SLICE[memory])?;
+        self.layer = layer;
+        Ok(())
     }
 
     /// The image, row by row through the packer; each row posts.
-    fn load_input(&mut self, input: &InputDescriptor) -> Result<(), Diagnostic> {
-        let (hw, packed) = (self.hw(), &self.plan.input);
+    fn load_input(&mut self, input: &qnnsim_isa::descriptor::InputDescriptor, number: usize) -> Result<(), Diagnostic> {
+        let (hw, packed) = (self.hw(), &self.plan.inputs[number]);
         let place = packed.place;
         let bytes = input.shape.width * input.shape.channels;
         let bursts = (bytes.div_ceil(hw.dram_width) + 1).div_ceil(hw.dram_burst);
@@ -295,7 +343,6 @@ impl<'a> Emitter<'a> {
             ))
             .help(format!("give the point more: --set load.buffers={bursts}")));
         }
-        let pad = self.network.layers[0].terms[0].pad_value as u8;
         self.emit(LdSrc { dram: input.dram, bytes });
         self.emit(LdDst { memory: Memory::Pack, base: place.base as u32, ..LdDst::default() });
         self.emit(LdRow {
@@ -306,7 +353,7 @@ impl<'a> Emitter<'a> {
             taps: packed.taps,
             left: packed.left,
             xor: u32::from(input.xor),
-            pad: u32::from(pad),
+            pad: u32::from(packed.pad),
         });
         self.emit(LdMap { s: place.s, phase: place.phase as u32, pitch: place.pitch, block: place.block() });
         self.work(false, u64::from(input.shape.height), |repeat, resume| {
@@ -317,156 +364,302 @@ impl<'a> Emitter<'a> {
 
     // ---- MAC and THR ----
 
-    fn compute(&mut self, index: usize, plan: &LayerPlan) -> Result<(), Diagnostic> {
-        let first = index == 0;
-        self.configure_thr(plan);
-        if plan.thr.thresholds.is_some() {
-            self.cold(|e| {
-                e.emit(Sync { unit: Unit::Thr, repeat: 1, wait: TABLES, post: 0 });
-                Ok(())
-            })?;
+    /// Some channel tiles of a layer, over all outputs.
+    fn pass(&mut self, index: usize, pass: Range<u32>) -> Result<(), Diagnostic> {
+        let layer = &self.plan.layers[index];
+        let (first, grid, entries) = (pass.start == 0, layer.grid, layer.thr.entries);
+        let has_table = layer.thr.thresholds.is_some();
+        // Tiles that come and go one by one.
+        let weights_by_tile = layer.weights.slicing != Slicing::Word && layer.weights.resident < pass.end;
+        let tables_by_tile = has_table && entries.slicing != Slicing::Word && entries.resident < pass.end;
+
+        let table = match pass.start < entries.resident || !has_table || tables_by_tile {
+            true => entries.base + u64::from(pass.start) * layer.thr.tile,
+            false => self.slice(TBL)?,
+        };
+        let weights = match pass.start < layer.weights.resident || weights_by_tile {
+            true => layer.weights.base + u64::from(pass.start) * layer.tile_words(),
+            false => self.slice(WGT)?,
+        };
+        self.configure_thr(layer, &pass, table);
+        if first && has_table && entries.resident > 0 {
+            self.cold_wait(Unit::Thr, TABLES);
         }
-        let whole = plan.mac.parts.len() == 1 && plan.mac.axes.iter().all(|a| a.step.is_some());
-        self.emit(mac_act(plan));
-        if whole {
-            self.emit(mac_shape(plan, &plan.mac.parts[0], 0));
-            self.emit(mac_wgt(plan, 0));
-            for axis in 0..2 {
-                let entries = self.whole_table(plan, axis);
-                self.taps(axis, &entries);
+        if has_table && !tables_by_tile && pass.start >= entries.resident {
+            self.emit(Sync { unit: Unit::Thr, repeat: 1, wait: SLICE[TBL], post: 0 });
+        }
+
+        let (stride, last) = (layer.tile_words() as u32, last_columns(self.hw(), layer, &pass));
+        let mut pass = Pass { layer, tiles: pass, weights, stride, last, free: 0 };
+        if layer.is_whole() {
+            let term = &layer.terms[0];
+            if first {
+                self.mac(mac_act(layer, term, 0), true);
+                self.mac(mac_shape(term, &term.parts[0], false, term.step), true);
             }
+            self.mac(mac_wgt(&pass, term.offset, term.k), true);
+            if first {
+                for axis in 0..2 {
+                    let entries = self.whole_table(layer, term, axis);
+                    self.taps(axis, &entries, true);
+                }
+            }
+        } else if let [term] = &layer.terms[..] {
+            self.mac(mac_act(layer, term, 0), false);
         }
-        self.cold(|e| {
-            e.emit(Sync { unit: Unit::Mac, repeat: 1, wait: WEIGHTS, post: 0 });
-            Ok(())
-        })?;
-        if !first {
+        if first && layer.weights.resident > 0 {
+            self.cold_wait(Unit::Mac, WEIGHTS);
+        }
+        if !weights_by_tile && pass.tiles.start >= layer.weights.resident {
+            self.emit(Sync { unit: Unit::Mac, repeat: 1, wait: SLICE[WGT], post: 0 });
+            pass.free = ROOM[WGT];
+        }
+        if first && index > 0 {
             self.emit(Sync { unit: Unit::Mac, repeat: 1, wait: MAP, post: 0 });
         }
-        let per_tile =
-            u64::from(plan.mac.tiles) * plan.mac.axes.iter().map(|a| u64::from(a.positions)).product::<u64>();
-        let mut rows_seen = 0;
-        let mut done = 0;
-        for (until, rows) in self.pieces(index, plan) {
-            if rows > rows_seen {
-                self.emit(Sync { unit: Unit::Mac, repeat: rows - rows_seen, wait: ROWS, post: 0 });
-                rows_seen = rows;
+
+        let per_tile = layer.positions();
+        let per_window = per_tile * pass.tiles.len() as u64;
+        let whole = layer.is_whole();
+        if !weights_by_tile && !tables_by_tile {
+            let mut rows_seen = 0;
+            let mut done = 0;
+            for (until, rows) in self.pieces(index, first) {
+                if rows > rows_seen {
+                    self.emit(Sync { unit: Unit::Mac, repeat: rows - rows_seen, wait: ROWS, post: 0 });
+                    rows_seen = rows;
+                }
+                let (from, to) = (done * per_window, until * per_window);
+                let last = until == grid.window_tiles;
+                if done > 0 {
+                    self.steps(&pass, from..to, last)?;
+                } else {
+                    // The first step alone if each has its own words, because THR's word must not wait behind the others.
+                    let alone = if whole { to } else { 1 };
+                    self.steps(&pass, 0..alone, last && alone == to)?;
+                    // Before anything else of MAC, so that banks are drained when dispatch blocks behind MAC's queue.
+                    self.drain(0..grid.window_tiles * per_window);
+                    self.steps(&pass, alone..to, last)?;
+                }
+                done = until;
             }
-            let (mut from, to) = (done * per_tile, until * per_tile);
-            if whole {
-                self.work(done > 0, to - from, |repeat, resume| Mac { repeat, resume, wait: FREE, post: FULL }.into());
-            } else {
-                // The first step alone, because THR's word must not wait behind the others.
-                let first = if done == 0 { 1 } else { 0 };
-                self.split_steps(plan, from..from + first);
-                from += first;
+            if has_table && pass.tiles.start >= entries.resident {
+                self.emit(Sync { unit: Unit::Thr, repeat: 1, wait: 0, post: ROOM[TBL] });
             }
-            if done == 0 {
-                // Before anything else of MAC, so that banks are drained when dispatch blocks behind MAC's queue.
-                self.work(false, plan.mac.window_tiles * per_tile, |repeat, resume| {
-                    Thr { repeat, resume, wait: FULL, post: FREE }.into()
-                });
-            }
-            if !whole {
-                self.split_steps(plan, from..to);
-            }
-            done = until;
+            return Ok(());
         }
-        let announce = if index + 1 == self.plan.layers.len() { OUT } else { MAP };
-        self.emit(Sync { unit: Unit::Thr, repeat: 1, wait: 0, post: announce });
+
+        let rows = self.pieces(index, first).last().map_or(0, |piece| piece.1);
+        if rows > 0 {
+            self.emit(Sync { unit: Unit::Mac, repeat: rows, wait: ROWS, post: 0 });
+        }
+        // Runs of tiles that are all there, then one tile after the other.
+        let mut stay = pass.tiles.end;
+        if weights_by_tile {
+            stay = stay.min(layer.weights.resident.max(pass.tiles.start));
+        }
+        if tables_by_tile {
+            stay = stay.min(entries.resident.max(pass.tiles.start));
+        }
+        let run = (stay > pass.tiles.start).then_some(pass.tiles.start..stay);
+        let runs: Vec<Range<u32>> = run.into_iter().chain((stay..pass.tiles.end).map(|tile| tile..tile + 1)).collect();
+        let mut drained = false;
+        for window in 0..grid.window_tiles {
+            for run in &runs {
+                let at = |tile: u32| window * per_window + u64::from(tile - pass.tiles.start) * per_tile;
+                let steps = at(run.start)..at(run.end);
+                if tables_by_tile {
+                    let sliced = run.start >= entries.resident;
+                    let (base, tile) = if sliced { (self.slice(TBL)?, 0) } else { (table, layer.thr.tile) };
+                    if sliced {
+                        self.emit(Sync { unit: Unit::Thr, repeat: 1, wait: SLICE[TBL], post: 0 });
+                    }
+                    self.thr_table(layer, &pass.tiles, base, tile);
+                }
+                let by_part = layer.weights.slicing == Slicing::Part;
+                let mut here = pass.clone();
+                if weights_by_tile && run.start >= layer.weights.resident && !by_part {
+                    here.weights = self.slice(WGT)?;
+                    (here.stride, here.free) = (0, ROOM[WGT]);
+                    self.emit(Sync { unit: Unit::Mac, repeat: 1, wait: SLICE[WGT], post: 0 });
+                }
+                if whole && weights_by_tile {
+                    self.mac(mac_wgt(&here, layer.terms[0].offset, layer.terms[0].k), false);
+                }
+                let alone = if whole { steps.end } else { steps.start + 1 };
+                self.steps(&here, steps.start..alone, alone == steps.end)?;
+                if tables_by_tile {
+                    self.drain(steps.clone());
+                    if run.start >= entries.resident {
+                        self.emit(Sync { unit: Unit::Thr, repeat: 1, wait: 0, post: ROOM[TBL] });
+                    }
+                } else if !drained {
+                    self.drain(0..grid.window_tiles * per_window);
+                    drained = true;
+                }
+                self.steps(&here, alone..steps.end, true)?;
+            }
+        }
+        if has_table && !tables_by_tile && pass.tiles.start >= entries.resident {
+            self.emit(Sync { unit: Unit::Thr, repeat: 1, wait: 0, post: ROOM[TBL] });
+        }
         Ok(())
     }
 
-    /// Steps whose kernel does not fit the tap tables: the tables are written for each part of each step,
+    /// A wait of a cold image.
+    fn cold_wait(&mut self, unit: Unit, wait: u16) {
+        self.cold_only = true;
+        self.emit(Sync { unit, repeat: 1, wait, post: 0 });
+        self.cold_only = false;
+    }
+
+    /// Steps of MAC; if they are the last that use a slice of weights, the very last gives its room back.
+    fn steps(&mut self, pass: &Pass, steps: Range<u64>, last: bool) -> Result<(), Diagnostic> {
+        let free = if last { pass.free } else { 0 };
+        if !pass.layer.is_whole() {
+            return self.split_steps(pass, steps, free);
+        }
+        let count = steps.end - steps.start;
+        let mut run = |resume: bool, count: u64, post: u16| {
+            self.work(resume, count, |repeat, resume| Mac { repeat, resume, wait: FREE, post: FULL | post }.into());
+        };
+        if free == 0 || count == 0 {
+            run(steps.start > 0, count, 0);
+        } else {
+            run(steps.start > 0, count - 1, 0);
+            run(steps.end > 1, 1, free);
+        }
+        Ok(())
+    }
+
+    /// Steps of THR.
+    fn drain(&mut self, steps: Range<u64>) {
+        self.work(steps.start > 0, steps.end - steps.start, |repeat, resume| {
+            Thr { repeat, resume, wait: FULL, post: FREE }.into()
+        });
+    }
+
+    /// Steps of several terms, or of a kernel that does not fit the tap tables: the registers are written for each part of each step,
     /// and the parts behind the first are added.
-    fn split_steps(&mut self, plan: &LayerPlan, steps: Range<u64>) {
-        let mac = &plan.mac;
-        let positions = mac.axes.each_ref().map(|a| u64::from(a.positions));
+    fn split_steps(&mut self, pass: &Pass, steps: Range<u64>, free: u16) -> Result<(), Diagnostic> {
+        let (layer, end) = (pass.layer, steps.end);
+        let [py, px] = layer.grid.positions.map(u64::from);
         for step in steps {
-            let p = step % (positions[0] * positions[1]);
-            let position = [(p / positions[1]) as u32, (p % positions[1]) as u32];
+            let p = step % (py * px);
+            let position = [(p / px) as u32, (p % px) as u32];
+            let tile = pass.tiles.start + (step / (py * px) % pass.tiles.len() as u64) as u32;
+            let by_part = layer.weights.slicing == Slicing::Part && tile >= layer.weights.resident;
+            let parts = layer.terms.iter().flat_map(|term| term.parts.iter().map(move |part| (term, part)));
+            let count = parts.clone().count();
             let mut offset = 0;
-            for (i, part) in mac.parts.iter().enumerate() {
-                self.emit(mac_shape(plan, part, i));
-                self.emit(mac_wgt(plan, offset));
-                offset += part.count[0] * part.count[1] * plan.source.words;
+            let mut of = None;
+            for (i, (term, part)) in parts.enumerate() {
+                if of.replace(term.offset) != Some(term.offset) {
+                    offset = term.offset;
+                }
+                self.mac(mac_shape(term, part, i > 0, None), false);
+                self.mac(mac_act(layer, term, part.word), false);
+                let mut free = if step + 1 == end && i + 1 == count { free } else { 0 };
+                if by_part {
+                    let weights = self.slice(WGT)?;
+                    let slice = Pass { weights, stride: 0, ..pass.clone() };
+                    self.mac(mac_wgt(&slice, 0, part.k()), false);
+                    self.emit(Sync { unit: Unit::Mac, repeat: 1, wait: SLICE[WGT], post: 0 });
+                    free = ROOM[WGT];
+                } else {
+                    self.mac(mac_wgt(pass, offset, term.k), false);
+                    offset += part.k();
+                }
                 for (axis, &position) in position.iter().enumerate() {
                     let taps = part.first[axis]..part.first[axis] + part.count[axis];
-                    let entry = |tap| mac.axes[axis].entry(axis, position, tap, &plan.source, self.hw().mac_rows);
+                    let entry = |tap| term.entry(axis, position, tap, self.hw().mac_rows);
                     let entries: Vec<Tap> = taps.map(entry).collect();
-                    self.taps(axis, &entries);
+                    self.taps(axis, &entries, false);
                 }
                 let wait = if i == 0 { FREE } else { 0 };
-                let post = if i + 1 == mac.parts.len() { FULL } else { 0 };
+                let post = if i + 1 == count { FULL } else { 0 } | free;
                 self.emit(Mac { repeat: 1, wait, post, resume: step > 0 || i > 0 });
             }
             if self.items.len() > 2 * WORDS_MAX {
-                // Long enough for the refusal; there is no need to build the rest.
-                return;
+                // There is no need to build the rest.
+                return Err(too_long(self.items.len()));
             }
         }
+        Ok(())
     }
 
     /// The tap table of all positions at once.
-    fn whole_table(&self, plan: &LayerPlan, axis: usize) -> Vec<Tap> {
-        let a = &plan.mac.axes[axis];
-        let step = a.step.expect("asked only of whole tables");
-        let mut entries = vec![Tap::default(); ((a.positions - 1) * step + a.taps) as usize];
-        for position in 0..a.positions {
-            for tap in 0..a.taps {
-                let at = (position * step + tap) as usize;
-                entries[at] = a.entry(axis, position, tap, &plan.source, self.hw().mac_rows);
+    fn whole_table(&self, layer: &LayerPlan, term: &TermPlan, axis: usize) -> Vec<Tap> {
+        let step = term.step.expect("asked only of whole tables")[axis];
+        let (positions, taps) = (layer.grid.positions[axis], term.taps()[axis]);
+        let mut entries = vec![Tap::default(); ((positions - 1) * step + taps) as usize];
+        for position in 0..positions {
+            for tap in 0..taps {
+                entries[(position * step + tap) as usize] = term.entry(axis, position, tap, self.hw().mac_rows);
             }
         }
         entries
     }
 
-    fn taps(&mut self, axis: usize, entries: &[Tap]) {
+    fn taps(&mut self, axis: usize, entries: &[Tap], always: bool) {
         for (index, pair) in entries.chunks(2).enumerate() {
             let (index, t0) = (index as u32, pair[0]);
-            let t1 = pair.get(1).copied().unwrap_or_default();
+            // An entry that is not used may stay as it is.
+            let kept = match self.mac.get(&(3 + axis as u8, index)) {
+                Some(Instruction::MacYtap(MacYtap { t1, .. }) | Instruction::MacXtap(MacXtap { t1, .. })) if !always => *t1,
+                _ => Tap::default(),
+            };
+            let t1 = pair.get(1).copied().unwrap_or(kept);
             match axis {
-                0 => self.emit(MacYtap { index, t0, t1 }),
-                _ => self.emit(MacXtap { index, t0, t1 }),
+                0 => self.mac(MacYtap { index, t0, t1 }, always),
+                _ => self.mac(MacXtap { index, t0, t1 }, always),
             }
         }
     }
 
-    fn configure_thr(&mut self, plan: &LayerPlan) {
-        let (mac, thr, target) = (&plan.mac, &plan.thr, &plan.target);
-        let (shape, _) = plan.output;
-        let masked = mac.axes.iter().any(|a| a.masks.is_some());
-        self.emit(ThrMode {
-            kind: thr.kind(),
-            bits: thr.bits,
-            fraction: thr.thresholds.as_ref().map_or(0, |t| t.fraction),
-            bipolar: mac.kind == MachineKind::Bipolar,
-            signed: thr.signed && thr.kind() != ThresholdKind::Raw,
-            masked,
-            pool: mac.axes.each_ref().map(|a| a.positions),
-        });
-        self.emit(ThrTable {
-            base: thr.base as u32,
-            tile: thr.tile as u32,
-            tiles: mac.tiles,
-            last: mac.last,
-            pitch: plan.source.pitch,
-            out: [shape.height, shape.width],
-        });
+    /// Writes registers of MAC, if they do not hold the same already or it is to be done `always`.
+    fn mac(&mut self, configuration: impl Into<Instruction>, always: bool) {
+        let configuration = configuration.into();
+        let key = match configuration {
+            Instruction::MacShape(_) => (0, 0),
+            Instruction::MacAct(_) => (1, 0),
+            Instruction::MacWgt(_) => (2, 0),
+            Instruction::MacYtap(tap) => (3, tap.index),
+            Instruction::MacXtap(tap) => (4, tap.index),
+            _ => unreachable!("a group of MAC's registers"),
+        };
+        if self.mac.insert(key, configuration) != Some(configuration) || always {
+            self.emit(configuration);
+        }
+    }
+
+    fn configure_thr(&mut self, layer: &LayerPlan, pass: &Range<u32>, table: u64) {
+        let (thr, target) = (&layer.thr, &layer.target);
+        let first = pass.start == 0;
+        if first {
+            self.emit(ThrMode {
+                kind: thr.kind(),
+                bits: thr.bits,
+                fraction: thr.thresholds.as_ref().map_or(0, |t| t.fraction),
+                bipolar: layer.terms[0].kind == MachineKind::Bipolar,
+                signed: thr.signed && thr.kind() != ThresholdKind::Raw,
+                masked: thr.masks.is_some(),
+                pool: layer.grid.positions,
+            });
+        }
+        self.thr_table(layer, pass, table, thr.tile);
+        let word = self.hw().first_channel(pass.start) / self.hw().mac_lanes;
         self.emit(PoolDst {
-            base: target.base as u32,
+            base: target.base as u32 + word,
             block: target.block(),
             plane: target.words,
             s: target.s,
             phase: target.phase as u32,
             pitch: target.pitch,
         });
-        if !masked {
-            return;
-        }
-        for (axis, a) in mac.axes.iter().enumerate() {
-            let all = vec![[0, a.output - 1]; a.positions as usize];
-            for (index, chunk) in a.masks.as_ref().unwrap_or(&all).chunks(4).enumerate() {
+        let Some(masks) = thr.masks.as_ref().filter(|_| first) else { return };
+        for (axis, masks) in masks.iter().enumerate() {
+            for (index, chunk) in masks.chunks(4).enumerate() {
                 let index = index as u32;
                 let at = |i: usize| chunk.get(i).copied().unwrap_or([1, 0]);
                 let (p0, p1, p2, p3) = (at(0), at(1), at(2), at(3));
@@ -478,17 +671,39 @@ impl<'a> Emitter<'a> {
         }
     }
 
-    /// Where a layer's MAC work is cut: window tiles done, and the input rows that they need. Only the first
+    fn thr_table(&mut self, layer: &LayerPlan, pass: &Range<u32>, base: u64, tile: u64) {
+        let grid = &layer.grid;
+        self.emit(ThrTable {
+            base: base as u32,
+            tile: tile as u32,
+            tiles: pass.len() as u32,
+            last: last_columns(self.hw(), layer, pass),
+            pitch: grid.pitch,
+            out: grid.out,
+        });
+    }
+
+    /// Where a pass's MAC work is cut: window tiles done, and the input rows that they need. Only the first
     /// layer is cut, for only its input arrives row by row.
-    fn pieces(&self, index: usize, plan: &LayerPlan) -> Vec<(u64, u32)> {
-        let tiles = plan.mac.window_tiles;
-        if index > 0 {
+    fn pieces(&self, index: usize, first: bool) -> Vec<(u64, u32)> {
+        let layer = &self.plan.layers[index];
+        let tiles = layer.grid.window_tiles;
+        let members: Vec<_> = layer.terms.iter().flat_map(|term| &term.members).collect();
+        let inputs = if first { members.iter().filter(|member| member.input.is_some()).count() } else { 0 };
+        let [member] = members[..] else {
+            let rows = members.iter().find(|member| member.input.is_some()).map_or(0, |member| member.y.input);
+            return vec![(tiles, inputs as u32 * rows)];
+        };
+        if inputs == 0 {
             return vec![(tiles, 0)];
         }
-        let y = &plan.mac.axes[0];
+        let y = &member.y;
+        if index > 0 {
+            return vec![(tiles, y.input)];
+        }
         let reach = y.constant(y.positions - 1, y.taps - 1);
         let rows_of = |tile: u64| {
-            let last = ((tile + 1) * u64::from(self.hw().mac_rows) - 1) / u64::from(plan.source.pitch);
+            let last = ((tile + 1) * u64::from(self.hw().mac_rows) - 1) / u64::from(layer.grid.pitch);
             let last = (last as i64).min(i64::from(y.output) - 1);
             (last * i64::from(y.stride) + reach + 1).clamp(0, i64::from(y.input)) as u32
         };
@@ -538,95 +753,100 @@ impl<'a> Emitter<'a> {
     }
 }
 
-/// The kernel taps of a part, in the order in which the array takes them.
-fn taps_of(part: &Part) -> impl Iterator<Item = [u32; 2]> + use<> {
-    let Part { first: [y, x], count: [ny, nx] } = *part;
-    (y..y + ny).flat_map(move |y| (x..x + nx).map(move |x| [y, x]))
+/// A pass on its way into instructions.
+#[derive(Clone)]
+struct Pass<'a> {
+    layer: &'a LayerPlan,
+    tiles: Range<u32>,
+    /// Where the weights of its first tile are, and how far the next tile is from there.
+    weights: u64,
+    stride: u32,
+    last: u32,
+    /// What its last step posts when its weights are out of use.
+    free: u16,
 }
 
-fn mac_shape(plan: &LayerPlan, part: &Part, index: usize) -> MacShape {
-    let mac = &plan.mac;
-    MacShape {
-        a: mac.a,
-        w: mac.w,
-        signed: mac.signed,
-        byte: mac.byte,
-        add: index > 0,
-        kind: mac.kind,
-        words: plan.source.words,
-        k: part.count,
-        pool: mac.axes.each_ref().map(|a| a.positions),
-        // Tables that are written anew for each position begin with entry 0.
-        step: mac.axes.each_ref().map(|a| a.step.unwrap_or(0)),
-        tail: mac.tail,
-        pad: mac.pad,
-    }
+/// Columns in use of the last tile of a pass.
+fn last_columns(hw: &HardwarePoint, layer: &LayerPlan, pass: &Range<u32>) -> u32 {
+    hw.columns_of_tile(pass.end - 1, layer.grid.tiles, layer.grid.last)
 }
 
-fn mac_act(plan: &LayerPlan) -> MacAct {
-    let (source, (shape, _)) = (&plan.source, plan.output);
-    MacAct {
-        base: source.base as u32,
-        block: source.block(),
-        plane: source.words,
-        pitch: source.pitch,
-        out: [shape.height, shape.width],
-    }
-}
-
-fn mac_wgt(plan: &LayerPlan, offset: u32) -> MacWgt {
-    let mac = &plan.mac;
-    MacWgt { base: mac.base as u32 + offset, tile: mac.k * mac.w, plane: mac.k, tiles: mac.tiles, last: mac.last }
-}
-
-/// Finds the weights of a word's lanes.
-struct WeightReader<'a> {
-    term: &'a Term,
-    plan: &'a LayerPlan,
-    /// Taps that the packer gathers in a packed pixel.
-    taps_in_row: u32,
-    lanes: usize,
-}
-
-impl WeightReader<'_> {
-    /// Sets the bits of one weight plane for an output channel, a tap and a word of channels.
-    fn fill(&self, channel: u32, tap: [u32; 2], word: u32, plane: u32, bits: &mut BitSlice<u8, Lsb0>) {
-        let mac = &self.plan.mac;
-        let in_channels = self.in_channels();
-        let packed = mac.byte && self.plan.packed;
-        for lane in 0..self.lanes {
-            let index = word * self.lanes as u32 + lane as u32;
-            // In byte mode a lane is a bit of a byte, and all eight bits have the byte's weight.
-            let index = if mac.byte { index / 8 } else { index };
-            let (x, input) = if packed { (index / in_channels, index % in_channels) } else { (tap[1], index) };
-            let inside = if packed { x < self.taps_in_row } else { input < in_channels };
-            if inside {
-                let code = self.code(channel, input, tap[0], x);
-                bits.set(lane, code >> (mac.w - 1 - plane) & 1 == 1);
+/// The slices of a memory in the order of their use.
+fn slices(plan: &Plan, memory: usize) -> Result<Vec<Block>, Diagnostic> {
+    let mut all = Vec::new();
+    for (index, layer) in plan.layers.iter().enumerate() {
+        let storage = if memory == WGT { layer.weights } else { layer.thr.entries };
+        let block = |tiles: Range<u32>| Block { layer: index, tiles, part: None };
+        for pass in layer.passes().into_iter().filter(|pass| pass.end > storage.resident) {
+            if storage.slicing == Slicing::Word {
+                all.push(block(pass));
+                continue;
+            }
+            let (windows, positions) = (layer.grid.window_tiles, layer.positions());
+            let tiles = pass.start.max(storage.resident)..pass.end;
+            let parts = match storage.slicing {
+                Slicing::Part => positions * layer.terms.iter().map(|term| term.parts.len() as u64).sum::<u64>(),
+                _ => 1,
+            };
+            let count = parts.saturating_mul(windows).saturating_mul(tiles.len() as u64);
+            if count > WORDS_MAX as u64 {
+                return Err(too_long(usize::try_from(count).unwrap_or(usize::MAX)));
+            }
+            for _ in 0..windows {
+                for tile in tiles.clone() {
+                    if storage.slicing == Slicing::Tile {
+                        all.push(block(tile..tile + 1));
+                        continue;
+                    }
+                    for _ in 0..positions {
+                        for (i, term) in layer.terms.iter().enumerate() {
+                            let part = |part| Block { part: Some((i, part)), ..block(tile..tile + 1) };
+                            all.extend((0..term.parts.len()).map(part));
+                        }
+                    }
+                }
             }
         }
     }
+    Ok(all)
+}
 
-    fn in_channels(&self) -> u32 {
-        let [ky, kx] = self.term.conv.kernel;
-        let per_output = self.term.weights.data.len() as u32 / self.term.weights.out_channels;
-        per_output / (ky * kx) * self.term.conv.groups
-    }
+fn too_long(words: usize) -> Diagnostic {
+    Diagnostic::new(format!("the program has {words} instructions, more than {WORDS_MAX}"))
+        .note("a kernel that does not fit the tap tables or the weight memory, and a sum of maps, take instructions for every step")
+        .help("give the point longer tap tables, --set mac.taps=64, or more memory for weights, --set wgt.words=N")
+}
 
-    /// The weight's bits; zero between groups.
-    fn code(&self, output: u32, input: u32, y: u32, x: u32) -> u32 {
-        let groups = self.term.conv.groups;
-        let (in_group, out_group) = (self.in_channels() / groups, self.term.weights.out_channels / groups);
-        if input / in_group != output / out_group {
-            return 0;
-        }
-        let [ky, kx] = self.term.conv.kernel;
-        let at = ((output * in_group + input % in_group) * ky + y) * kx + x;
-        let weight = self.term.weights.data[at as usize];
-        match self.plan.mac.kind {
-            MachineKind::Unsigned => weight as u32,
-            MachineKind::Bipolar => u32::from(weight > 0),
-            MachineKind::Signed => weight as i32 as u32,
-        }
+fn mac_shape(term: &TermPlan, part: &Part, add: bool, step: Option<[u32; 2]>) -> MacShape {
+    MacShape {
+        a: term.a,
+        w: term.w,
+        signed: term.signed,
+        byte: term.byte,
+        add,
+        kind: term.kind,
+        words: part.words,
+        k: part.count,
+        pool: [term.members[0].y.positions, term.x.positions],
+        // Tables that are written anew for each position begin with entry 0.
+        step: step.unwrap_or([0, 0]),
+        tail: if part.word + part.words == term.place().words { term.tail } else { term.lanes },
+        pad: term.pad,
     }
+}
+
+fn mac_act(layer: &LayerPlan, term: &TermPlan, word: u32) -> MacAct {
+    let place = term.place();
+    MacAct {
+        base: place.base as u32 + word,
+        block: place.block(),
+        plane: place.words,
+        pitch: place.pitch,
+        out: layer.grid.out,
+    }
+}
+
+fn mac_wgt(pass: &Pass, offset: u32, plane: u32) -> MacWgt {
+    let tiles = pass.tiles.len() as u32;
+    MacWgt { base: pass.weights as u32 + offset, tile: pass.stride, plane, tiles, last: pass.last }
 }

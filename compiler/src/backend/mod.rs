@@ -1,7 +1,11 @@
 //! The back end: from the integer network to a program for one hardware point.
 //!
-//! [`plan`] decides (tiles, layouts, addresses, thresholds), [`emit`] writes it down (instructions, data).
+//! [`facts`] knows what a network is on every point, [`plan`] decides (tiles, layouts, addresses), [`memory`] what stays in a memory,
+//! [`emit`] writes it down (instructions, data).
 
 pub mod emit;
+pub mod facts;
+pub mod memory;
 pub mod plan;
 pub mod thresholds;
+mod weights;

@@ -10,26 +10,36 @@ use qnnsim_isa::descriptor::{Code, MapShape};
 use qnnsim_isa::operand::{Tap, ThresholdKind, WeightKind as MachineKind};
 use qnnsim_isa::program::{LayerInfo, MapPlace};
 
-use super::thresholds::{Thresholds, encode};
+use super::facts::{Facts, LayerFacts, activation_bits, is_packed, kind_of, stride};
+use super::memory::{Demand, Ring, Slicing, Storage, fit};
+use super::thresholds::Thresholds;
 use crate::diagnostic::Diagnostic;
-use crate::ir::{Activation, Layer, MapId, Network, WeightKind};
+use crate::ir::{Activation, Layer, MapId, Network, Pool};
 
 /// A whole network, planned.
 #[derive(Debug, Clone)]
 pub struct Plan {
     /// The hardware point.
     pub hw: HardwarePoint,
-    /// The input map: how the packer writes it.
-    pub input: PackedInput,
-    /// By layer.
+    /// The network that the machine runs: the given one, and copies.
+    pub network: Arc<Network>,
+    /// The packed inputs, one for each reader of the input, in the order of their readers.
+    pub inputs: Vec<PackedInput>,
+    /// By layer of `network`.
     pub layers: Vec<LayerPlan>,
     /// Words (entries) in use of each bank: activations, weights, thresholds.
     pub used: [u64; 3],
+    /// Words (entries) of each bank that it would take with nothing loaded for every image.
+    pub whole: [u64; 3],
+    /// Through which weights and thresholds pass that do not stay.
+    pub rings: [Ring; 2],
 }
 
-/// How the input is packed.
+/// How the input is packed for one reader.
 #[derive(Debug, Clone)]
 pub struct PackedInput {
+    /// Which layer reads it.
+    pub layer: usize,
     /// Pixels of the image row gathered in a packed pixel.
     pub taps: u32,
     /// Pixels by which the first window begins before the row.
@@ -38,6 +48,8 @@ pub struct PackedInput {
     pub step: u32,
     /// Packed pixels of a row.
     pub windows: u32,
+    /// Code that stands for a pixel outside the row.
+    pub pad: u8,
     /// The packed map; its shape counts windows as width and packed words as channels.
     pub place: Place,
 }
@@ -81,29 +93,54 @@ impl Place {
 /// One layer on the machine.
 #[derive(Debug, Clone)]
 pub struct LayerPlan {
-    /// Name.
-    pub name: String,
-    /// One line for reports.
-    pub summary: String,
-    /// Multiply-accumulates.
-    pub products: u64,
-    /// The packer gathers the kernel's columns, so that the array sees a kernel of one column.
-    pub packed: bool,
-    /// The map it reads.
-    pub source: Place,
+    /// Index of the given network's layer that it belongs to.
+    pub origin: usize,
+    /// It only brings a map into another layout.
+    pub copy: bool,
+    /// What reports say about it.
+    pub info: LayerInfo,
+    /// What the array sums: a step for each, or more.
+    pub terms: Vec<TermPlan>,
+    /// Its tiles.
+    pub grid: Grid,
+    /// Where the weights are.
+    pub weights: Storage,
+    /// What the threshold unit and the max-pool unit make of the sums.
+    pub thr: ThrPlan,
     /// The map it writes.
     pub target: Place,
     /// Shape and code of that map.
     pub output: (MapShape, Code),
-    /// What the array computes.
-    pub mac: MacPlan,
-    /// What the threshold unit and the max-pool unit make of it.
-    pub thr: ThrPlan,
 }
 
-/// The array's part of a layer.
+/// The tiles of a layer.
+#[derive(Debug, Clone, Copy)]
+pub struct Grid {
+    /// Index distance of one output row.
+    pub pitch: u32,
+    /// Height and width of the (pooled) output.
+    pub out: [u32; 2],
+    /// Pooling positions, y and x.
+    pub positions: [u32; 2],
+    /// Tiles of outputs.
+    pub window_tiles: u64,
+    /// Channel tiles.
+    pub tiles: u32,
+    /// Columns of the last channel tile.
+    pub last: u32,
+    /// Columns in use of the widest tile: banks that the weights are spread over.
+    pub span: u32,
+    /// Channel tiles of a word of channels.
+    pub word_tiles: u32,
+}
+
+/// Convolutions that one MAC step computes: of one map, or of several that lie in memory alike, stacked on the kernel's vertical axis.
 #[derive(Debug, Clone)]
-pub struct MacPlan {
+pub struct TermPlan {
+    /// From top to bottom.
+    pub members: Vec<Member>,
+    /// Kernel and pooling along x.
+    pub x: Axis,
     /// Bits of an activation.
     pub a: u32,
     /// Activations are two's complement.
@@ -114,46 +151,83 @@ pub struct MacPlan {
     pub w: u32,
     /// Meaning of the weight bits.
     pub kind: MachineKind,
-    /// Lanes used in the last word of a pixel.
+    /// Lanes of a word, and those used in the last word of a pixel.
+    pub lanes: u32,
+    /// See `lanes`.
     pub tail: u32,
     /// Code that a tap outside contributes.
     pub pad: u32,
-    /// Parts of the kernel, each small enough for the tap tables; one, if the tables hold all positions at once.
+    /// Table entries from one position to the next, y and x; none if the tables do not hold all positions.
+    pub step: Option<[u32; 2]>,
+    /// Parts of the kernel, each small enough for the tap tables, and for a slice of weights if these are cut.
     pub parts: Vec<Part>,
-    /// Tap constants by axis.
-    pub axes: [Axis; 2],
-    /// Window tiles, channel tiles, columns of the last channel tile.
-    pub window_tiles: u64,
-    /// See `window_tiles`.
-    pub tiles: u32,
-    /// See `window_tiles`.
-    pub last: u32,
     /// Words of the whole kernel, for one plane.
     pub k: u32,
-    /// Weight address.
-    pub base: u64,
-    /// Columns in use of the widest tile: banks that the weights are spread over.
-    pub span: u32,
+    /// First weight word within a channel tile.
+    pub offset: u32,
 }
 
-/// A rectangle of kernel taps: first and count, y and x.
+/// One convolution of a term.
+#[derive(Debug, Clone)]
+pub struct Member {
+    /// Which of the layer's terms.
+    pub term: usize,
+    /// Which packed input it reads, if not a map.
+    pub input: Option<usize>,
+    /// The packer gathers the kernel's columns, so that the array sees a kernel of one column.
+    pub packed: bool,
+    /// The map it reads.
+    pub place: Place,
+    /// Kernel and pooling along y.
+    pub y: Axis,
+}
+
+/// A rectangle of kernel taps, first and count, y and x; and of the words of a pixel.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Part {
     /// First tap.
     pub first: [u32; 2],
     /// Taps.
     pub count: [u32; 2],
+    /// First word.
+    pub word: u32,
+    /// Words.
+    pub words: u32,
+}
+
+impl Part {
+    /// Words of a weight plane.
+    pub fn k(&self) -> u32 {
+        self.count[0] * self.count[1] * self.words
+    }
+
+    /// Cut into parts of at most so many words, at least one.
+    fn cut(self, most: u32) -> Vec<Part> {
+        let most = most.max(1);
+        let Part { first: [y, x], count: [ny, nx], word, words } = self;
+        let steps = |n: u32, step: u32| (0..n).step_by(step as usize).map(move |i| (i, step.min(n - i)));
+        let row = nx * words;
+        if row <= most {
+            let part = |(i, n)| Part { first: [y + i, x], count: [n, nx], ..self };
+            steps(ny, most / row).map(part).collect()
+        } else if words <= most {
+            let part = |(j, (i, n))| Part { first: [y + j, x + i], count: [1, n], ..self };
+            (0..ny).flat_map(|j| steps(nx, most / words).map(move |i| (j, i))).map(part).collect()
+        } else {
+            let taps = (0..ny).flat_map(|j| (0..nx).map(move |i| [y + j, x + i]));
+            let part = |first, (i, n)| Part { first, count: [1, 1], word: word + i, words: n };
+            taps.flat_map(|tap| steps(words, most).map(move |i| part(tap, i))).collect()
+        }
+    }
 }
 
 /// Kernel and pooling along one axis.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Axis {
     /// Kernel taps.
     pub taps: u32,
     /// Pooling positions.
     pub positions: u32,
-    /// Table entries from one position to the next; none if tables are written for each position anew.
-    pub step: Option<u32>,
     /// Input distance between outputs.
     pub stride: u32,
     /// Input coordinate of tap 0 of position 0 of output 0.
@@ -166,8 +240,6 @@ pub struct Axis {
     pub input: u32,
     /// Size of the (pooled) output.
     pub output: u32,
-    /// Outputs for which each pooling position lies inside the convolution's output, if one does not always.
-    pub masks: Option<Vec<[u32; 2]>>,
 }
 
 impl Axis {
@@ -204,11 +276,13 @@ impl Axis {
             last,
         }
     }
+}
 
-    /// Entries that a table needs to hold all positions.
-    fn entries(&self, step: u32) -> u32 {
-        (self.positions - 1) * step + self.taps
-    }
+/// The outputs for which each position of a pooling window lies inside the convolution's output.
+fn masks(pool: &Pool, axis: usize, sums: u32, outputs: u32) -> Vec<[u32; 2]> {
+    let before = i64::from(pool.pads[axis]);
+    let mask = |p: u32| Axis::outputs_inside(i64::from(p) - before, pool.stride[axis], sums, outputs);
+    (0..pool.kernel[axis]).map(mask).collect()
 }
 
 /// The threshold unit's and the max-pool unit's part of a layer.
@@ -220,12 +294,14 @@ pub struct ThrPlan {
     pub signed: bool,
     /// Entries, or none for raw output.
     pub thresholds: Option<Arc<Thresholds>>,
-    /// Entry address.
-    pub base: u64,
+    /// Where they are.
+    pub entries: Storage,
     /// Entries of one channel tile.
     pub tile: u64,
     /// Banks that the entries are spread over.
     pub span: u32,
+    /// Outputs for which each pooling position counts, y and x, if one does not always.
+    pub masks: Option<[Vec<[u32; 2]>; 2]>,
 }
 
 impl ThrPlan {
@@ -235,7 +311,7 @@ impl ThrPlan {
     }
 
     /// Entries of one column.
-    pub fn entries(&self) -> u32 {
+    pub fn column_entries(&self) -> u32 {
         match self.kind() {
             ThresholdKind::Raw => 0,
             ThresholdKind::Linear => 1,
@@ -244,188 +320,146 @@ impl ThrPlan {
     }
 }
 
-/// What a network's layers are on every hardware point: shapes, thresholds. Found once for any number of plans.
-#[derive(Debug, Clone)]
-pub struct Facts(Vec<LayerFacts>);
-
-#[derive(Debug, Clone)]
-struct LayerFacts {
-    input: (MapShape, Code),
-    output: (MapShape, Code),
-    products: u64,
-    summary: String,
-    /// Bits of an activation and of a weight.
-    precision: [u32; 2],
-    kind: MachineKind,
-    /// Entries, or none for raw output.
-    thresholds: Option<Arc<Thresholds>>,
-    /// Accumulators beyond 32 bits.
-    beyond: Option<(i64, i64)>,
-}
-
-impl Facts {
-    /// Of a network.
-    pub fn new(network: &Network) -> Self {
-        let of = |(index, layer): (usize, &Layer)| {
-            let term = &layer.terms[0];
-            let (input, code) = network.map(term.source);
-            let output = network.map(MapId(index + 1));
-            let bounds = network.accumulator_bounds(layer);
-            let beyond = bounds.iter().find(|b| b.0 < i64::from(i32::MIN) || b.1 > i64::from(i32::MAX)).copied();
-            let thresholds = match &layer.activation {
-                Activation::Steps { channels, .. } if beyond.is_none() => {
-                    Some(Arc::new(encode(channels, &bounds, output.1.bits, -output.1.min())))
-                }
-                Activation::Steps { .. } | Activation::Raw => None,
-            };
-            let mode = kind_of(thresholds.as_deref());
-            let mixed = term.conv.groups > 1;
-            let (kind, w) = match term.weights.kind {
-                WeightKind::Unsigned1 => (MachineKind::Unsigned, 1),
-                // Zeros between groups have no bipolar code.
-                WeightKind::Bipolar if mixed => (MachineKind::Signed, 2),
-                WeightKind::Bipolar => (MachineKind::Bipolar, 1),
-                WeightKind::Signed(bits) => (MachineKind::Signed, bits),
-            };
-            let a = if term.source == MapId(0) { 8 } else { code.bits };
-            LayerFacts {
-                input: (input, code),
-                output,
-                products: network.products(layer),
-                summary: summary(layer, input, output, mode),
-                precision: [a, w],
-                kind,
-                thresholds,
-                beyond,
-            }
-        };
-        Facts(network.layers.iter().enumerate().map(of).collect())
-    }
-
-    /// What reports say about the layers, without a place for their maps.
-    pub fn layer_infos(&self, network: &Network) -> Vec<LayerInfo> {
-        let info = |(layer, facts): (&Layer, &LayerFacts)| LayerInfo {
-            name: layer.name.clone(),
-            summary: facts.summary.clone(),
-            products: facts.products,
-            precision: facts.precision,
-            map: None,
-        };
-        network.layers.iter().zip(&self.0).map(info).collect()
-    }
-}
-
-/// Mode of the threshold unit for these entries.
-fn kind_of(thresholds: Option<&Thresholds>) -> ThresholdKind {
-    thresholds.map_or(ThresholdKind::Raw, |t| t.kind)
-}
-
 /// Plans a network on a hardware point.
 ///
 /// # Errors
 /// Every layer that the machine cannot run, and every memory that is too small: which, in which layer, by how much.
 pub fn plan(network: &Network, hw: &HardwarePoint) -> Result<Plan, Vec<Diagnostic>> {
-    let plan = Plan::in_any_memory(network, &Facts::new(network), hw)?;
-    plan.check()?;
-    Ok(plan)
+    Plan::new(&Facts::new(network), hw)
 }
 
-fn plan_layers(network: &Network, facts: &Facts, hw: &HardwarePoint) -> Result<Plan, Vec<Diagnostic>> {
-    let mut errors = Vec::new();
-    let mut layers = Vec::new();
-    for (index, (layer, facts)) in network.layers.iter().zip(&facts.0).enumerate() {
-        match plan_layer(network, index, layer, facts, hw) {
-            Ok(plan) => layers.push(plan),
-            Err(error) => errors.push(error),
-        }
-    }
-    if !errors.is_empty() {
-        return Err(errors);
-    }
-    let Some(first) = network.layers.first() else {
-        return Err(vec![Diagnostic::new("the network has no layer that the machine could run")]);
-    };
-    let input = packed_input(network, first, &layers[0]);
-    // A map is laid out for its reader; the last one is read by STORE, pixel after pixel.
-    for index in 0..layers.len() {
-        let reader = network.layers.iter().position(|l| l.terms[0].source == MapId(index + 1));
-        let (shape, code) = layers[index].output;
-        let words = shape.channels.div_ceil(hw.mac_lanes);
-        layers[index].target = match reader {
-            Some(reader) => layers[reader].source,
-            None => Place::new([shape.height, shape.width], words, code.bits, [1, 1], shape.width, hw.mac_rows),
-        };
-    }
-    Ok(Plan { hw: hw.clone(), input, layers, used: [0; 3] })
-}
-
-/// The layer's source as it must lie in memory, its loops and its thresholds; addresses follow later.
+/// The layer's terms, its loops and its thresholds; addresses follow later.
 fn plan_layer(
     network: &Network,
     index: usize,
-    layer: &Layer,
     facts: &LayerFacts,
     hw: &HardwarePoint,
+    inputs: &mut Vec<PackedInput>,
 ) -> Result<LayerPlan, Diagnostic> {
+    let layer = &network.layers[index];
     let refuse = |message: String| Diagnostic::new(format!("layer `{}`: {message}", layer.name));
-    let ((input, code), output) = (facts.input, facts.output);
-    let [term] = &layer.terms[..] else {
-        return Err(refuse(format!("a sum of {} maps is not supported", layer.terms.len())));
-    };
-    let conv = term.output_shape(input);
-    let (shape, _) = output;
+    let output = facts.output;
+    let (shape, code) = output;
     if shape.height == 0 || shape.width == 0 || shape.channels == 0 {
         return Err(refuse("its output is empty".into()));
     }
-    let readers = network.layers.iter().filter(|l| l.terms[0].source == term.source).count();
-    if readers > 1 {
-        return Err(refuse("its input is read by another layer, too; only chains of layers are supported".into()));
+    let sums = network.sums(layer);
+    if layer.terms.iter().zip(&facts.inputs).any(|(term, input)| term.output_shape(input.0) != sums) {
+        return Err(refuse("the maps that it adds differ in shape".into()));
     }
     if matches!(layer.activation, Activation::Raw) != (index + 1 == network.layers.len()) {
         return Err(refuse("only the last layer, and it always, gives its accumulators as they are".into()));
     }
-    let from_dram = term.source == MapId(0);
-    // The packer gathers the kernel's columns where they are neighbours; then the array sees one.
-    let packed = from_dram && term.conv.dilation[1] == 1;
+    if !matches!(layer.activation, Activation::Raw) && code.bits > 8 {
+        return Err(refuse(format!("its codes have {} bits; the threshold unit makes at most 8", code.bits)));
+    }
+    let one = Pool { kernel: [1, 1], stride: [1, 1], pads: [0; 4], ceil_mode: false };
+    let pool = layer.pool.unwrap_or(one);
+    let out = [shape.height, shape.width];
+    let mut terms: Vec<TermPlan> = Vec::new();
+    for number in 0..layer.terms.len() {
+        terms.push(plan_term(network, (index, number), facts, hw, &pool, inputs).map_err(refuse)?);
+    }
+    let mut terms = stack(terms, hw);
+    let whole = terms.len() == 1;
+    let mut offset = 0;
+    for term in &mut terms {
+        term.split(hw.mac_taps, whole);
+        term.offset = offset;
+        offset += term.w * term.k;
+    }
+    if let Some((low, high)) = facts.beyond {
+        return Err(refuse(format!("its accumulators can reach {low} to {high}, beyond 32 bits")));
+    }
+
+    let (tiles, last) = hw.channel_tiles(shape.channels);
+    let span = (0..tiles).map(|t| hw.columns_of_tile(t, tiles, last)).max().unwrap_or(1);
+    let outputs = u64::from(shape.height - 1) * u64::from(facts.pitch) + u64::from(shape.width);
+    let window_tiles = outputs.div_ceil(u64::from(hw.mac_rows));
+    let word_tiles = if hw.mac_cols < hw.mac_lanes { hw.mac_lanes.div_ceil(hw.mac_cols) } else { 1 };
+    let pitch = facts.pitch;
+    let grid = Grid { pitch, out, positions: pool.kernel, window_tiles, tiles, last, span, word_tiles };
+
+    let nowhere = Storage { resident: tiles, base: 0, slicing: Slicing::Word };
+    let masks = [0, 1].map(|axis| masks(&pool, axis, [sums.height, sums.width][axis], out[axis]));
+    let always = (0..2).all(|axis| masks[axis].iter().all(|&mask| mask == [0, out[axis] - 1]));
+    let mut thr = ThrPlan {
+        bits: code.bits,
+        signed: code.signed,
+        thresholds: facts.thresholds.clone(),
+        entries: nowhere,
+        tile: 0,
+        span: span.min(hw.thr_cols),
+        masks: (!always).then_some(masks),
+    };
+    thr.tile = u64::from(span.div_ceil(hw.thr_cols)) * u64::from(thr.column_entries());
+    let target = map_place(network, index + 1, hw, None);
+    Ok(LayerPlan {
+        origin: facts.origin,
+        copy: facts.copy,
+        info: facts.info(layer),
+        terms,
+        grid,
+        weights: nowhere,
+        thr,
+        target,
+        output,
+    })
+}
+
+/// A map's layout, for a reader with these phases and this pitch; without one for STORE, pixel after pixel.
+fn map_place(network: &Network, map: usize, hw: &HardwarePoint, reader: Option<([u32; 2], u32)>) -> Place {
+    let (shape, code) = network.map(MapId(map));
+    let words = shape.channels.div_ceil(hw.mac_lanes);
+    let (phases, pitch) = reader.unwrap_or(([1, 1], shape.width));
+    Place::new([shape.height, shape.width], words, code.bits, phases, pitch, hw.mac_rows)
+}
+
+/// One term as a MAC step of its own.
+fn plan_term(
+    network: &Network,
+    (index, number): (usize, usize),
+    facts: &LayerFacts,
+    hw: &HardwarePoint,
+    pool: &Pool,
+    inputs: &mut Vec<PackedInput>,
+) -> Result<TermPlan, String> {
+    let layer = &network.layers[index];
+    let (term, (input, code)) = (&layer.terms[number], facts.inputs[number]);
+    let conv = term.output_shape(input);
+    let (from_dram, packed) = (term.source == MapId(0), is_packed(term));
+    let stride = stride(layer, term);
     let axis = |a: usize| {
-        let one = crate::ir::Pool { kernel: [1, 1], stride: [1, 1], pads: [0; 4], ceil_mode: false };
-        let pool = layer.pool.unwrap_or(one);
-        let (conv_stride, pool_stride) = (term.conv.stride[a], pool.stride[a]);
-        let (pads, pool_pads) = (term.conv.pads[a], pool.pads[a]);
-        let conv_size = [conv.height, conv.width][a];
-        let outputs = [shape.height, shape.width][a];
-        let positions = pool.kernel[a];
-        let mask = |p: u32| Axis::outputs_inside(i64::from(p) - i64::from(pool_pads), pool_stride, conv_size, outputs);
-        let masks: Vec<[u32; 2]> = (0..positions).map(mask).collect();
-        let masks = (masks.iter().any(|&m| m != [0, outputs - 1])).then_some(masks);
+        let (conv_stride, pool_pads) = (term.conv.stride[a], pool.pads[a]);
         let in_windows = packed && a == 1;
         Axis {
             taps: if in_windows { 1 } else { term.conv.kernel[a] },
-            positions,
-            step: None,
-            stride: if in_windows { pool_stride } else { conv_stride * pool_stride },
+            positions: pool.kernel[a],
+            stride: stride[a],
             origin: if in_windows {
                 -i64::from(pool_pads)
             } else {
-                -i64::from(pool_pads * conv_stride) - i64::from(pads)
+                -i64::from(pool_pads * conv_stride) - i64::from(term.conv.pads[a])
             },
             position_stride: if in_windows { 1 } else { conv_stride },
             dilation: if in_windows { 1 } else { term.conv.dilation[a] },
-            input: if in_windows { conv_size } else { [input.height, input.width][a] },
-            output: outputs,
-            masks,
+            input: if in_windows { conv.width } else { [input.height, input.width][a] },
+            output: [facts.output.0.height, facts.output.0.width][a],
         }
     };
-    let mut axes = [axis(0), axis(1)];
-    let s = [axes[0].stride, axes[1].stride];
-    if s.iter().any(|&s| s > 15) {
-        return Err(refuse(format!(
-            "convolution stride x pooling stride is {}x{}; at most 15 is supported",
-            s[0], s[1]
-        )));
+    let (y, x) = (axis(0), axis(1));
+    if stride.iter().any(|&s| s > 15) {
+        return Err(format!(
+            "stride of convolution and pooling together is {}x{}; at most 15 is supported",
+            stride[0], stride[1]
+        ));
     }
-    if axes.iter().any(|a| a.positions > 15) {
-        return Err(refuse("a pooling window larger than 15 is not supported".into()));
+    if [&y, &x].iter().any(|axis| axis.positions > 15) {
+        return Err("a pooling window larger than 15 is not supported".into());
+    }
+    let a = activation_bits(term, code);
+    if a > 8 {
+        return Err(format!("its input has {a} bits; the array takes at most 8"));
     }
     let (words, planes, tail) = if from_dram {
         let lanes = 8 * input.channels * if packed { term.conv.kernel[1] } else { 1 };
@@ -435,115 +469,287 @@ fn plan_layer(
         let words = input.channels.div_ceil(hw.mac_lanes);
         (words, code.bits, input.channels - (words - 1) * hw.mac_lanes)
     };
-    let size = [axes[0].input, axes[1].input];
-    let pitch = size[1].div_ceil(s[1]).max(shape.width);
-    let source = Place::new(size, words, planes, s, pitch, hw.mac_rows);
-    let parts = split(&mut axes, hw.mac_taps);
-    let (tiles, last) = hw.channel_tiles(shape.channels);
-    let grid = u64::from(shape.height - 1) * u64::from(pitch) + u64::from(shape.width);
-    let span = (0..tiles).map(|t| hw.columns_of_tile(t, tiles, last)).max().unwrap_or(1);
-    let (kind, [a, w]) = (facts.kind, facts.precision);
-    if a > 8 {
-        return Err(refuse(format!("its input has {a} bits; the array takes at most 8")));
-    }
-    let mac = MacPlan {
+    let place = Place::new([y.input, x.input], words, planes, facts.phases[number], facts.pitch, hw.mac_rows);
+    let packed_input = from_dram.then(|| {
+        inputs.push(PackedInput {
+            layer: index,
+            taps: if packed { term.conv.kernel[1] } else { 1 },
+            left: if packed { term.conv.pads[1] } else { 0 },
+            step: if packed { term.conv.stride[1] } else { 1 },
+            windows: if packed { conv.width } else { input.width },
+            pad: term.pad_value as u8,
+            place,
+        });
+        inputs.len() - 1
+    });
+    let (kind, w) = facts.weights[number];
+    Ok(TermPlan {
         a,
         signed: code.signed,
         byte: from_dram,
         w,
         kind,
+        lanes: hw.mac_lanes,
         tail,
         pad: (term.pad_value & ((1 << a) - 1)) as u32,
-        k: axes[0].taps * axes[1].taps * words,
-        parts,
-        axes,
-        window_tiles: grid.div_ceil(u64::from(hw.mac_rows)),
-        tiles,
-        last,
-        base: 0,
-        span,
-    };
-    if let Some((low, high)) = facts.beyond {
-        return Err(refuse(format!("its accumulators can reach {low} to {high}, beyond 32 bits")));
-    }
-    let (bits, signed) = (output.1.bits, output.1.signed);
-    let mut thr =
-        ThrPlan { bits, signed, thresholds: facts.thresholds.clone(), base: 0, tile: 0, span: span.min(hw.thr_cols) };
-    thr.tile = u64::from(span.div_ceil(hw.thr_cols)) * u64::from(thr.entries());
-    let (name, summary, products) = (layer.name.clone(), facts.summary.clone(), facts.products);
-    Ok(LayerPlan { name, summary, products, packed, source, target: source, output, mac, thr })
+        step: None,
+        parts: Vec::new(),
+        k: y.taps * x.taps * words,
+        offset: 0,
+        x,
+        members: vec![Member { term: number, input: packed_input, packed, place, y }],
+    })
 }
 
-fn summary(layer: &Layer, input: MapShape, output: (MapShape, Code), kind: ThresholdKind) -> String {
-    let (output, Code { bits, .. }) = output;
-    let [ky, kx] = layer.terms[0].conv.kernel;
-    let dense = ky == input.height && kx == input.width && output.height == 1 && output.width == 1;
-    let what = if dense {
-        format!("dense {} -> {}", input.values(), output.channels)
-    } else {
-        format!("conv {ky}x{kx} {} -> {}", input.channels, output.channels)
-    };
-    let pool = layer.pool.map(|p| format!(", max pool {}x{}", p.kernel[0], p.kernel[1])).unwrap_or_default();
-    let mode = ["raw", "linear", "table"][kind as usize];
-    format!("{what}, {mode} {bits} bit{pool}")
+/// Cycles that an instruction word takes on its way from DRAM.
+fn fetch_cycles(hw: &HardwarePoint) -> u32 {
+    16u32.div_ceil(hw.dram_width)
 }
 
-/// Chooses how the tap tables are used: all positions at once if they fit, else parts of the kernel,
-/// for which the tables are written before each step.
-fn split(axes: &mut [Axis; 2], table: u32) -> Vec<Part> {
-    let taps = [axes[0].taps, axes[1].taps];
-    let fits = |axis: &Axis| {
-        // Neighbouring positions share entries where taps are as far apart as table entries.
-        let shared = (axis.dilation == 1 || axis.taps == 1).then_some(axis.position_stride);
-        let steps = [shared, Some(axis.taps)];
-        let best = steps.into_iter().flatten().min_by_key(|&step| axis.entries(step))?;
-        (axis.entries(best) <= table && best <= 63).then_some(best)
-    };
-    if let (Some(y), Some(x)) = (fits(&axes[0]), fits(&axes[1])) {
-        (axes[0].step, axes[1].step) = (Some(y), Some(x));
-        return vec![Part { first: [0, 0], count: taps }];
-    }
-    let mut parts = Vec::new();
-    for y in (0..taps[0]).step_by(table as usize) {
-        for x in (0..taps[1]).step_by(table as usize) {
-            parts.push(Part { first: [y, x], count: [table.min(taps[0] - y), table.min(taps[1] - x)] });
+/// Stacks terms whose maps lie in memory alike, where that is faster than a step for each: the code of separate steps must be fetched.
+fn stack(terms: Vec<TermPlan>, hw: &HardwarePoint) -> Vec<TermPlan> {
+    let mut stacked: Vec<TermPlan> = Vec::new();
+    for term in terms {
+        // A step takes six words of code at the least: three groups of registers, two pairs of taps, MAC.
+        let alone = |t: &TermPlan| (t.k * t.w * t.a).max(6 * fetch_cycles(hw));
+        let found = stacked.iter_mut().find_map(|below| {
+            let both = below.stacked_on(&term, hw.mac_taps)?;
+            let separately = alone(below).saturating_add(alone(&term));
+            (both.k.saturating_mul(both.w * both.a) <= separately).then_some((below, both))
+        });
+        match found {
+            Some((below, both)) => *below = both,
+            None => stacked.push(term),
         }
     }
-    parts
+    stacked
 }
 
-fn packed_input(network: &Network, first: &Layer, plan: &LayerPlan) -> PackedInput {
-    let packed = plan.packed;
-    let first = &first.terms[0];
-    let conv = first.output_shape(network.input.shape);
-    PackedInput {
-        taps: if packed { first.conv.kernel[1] } else { 1 },
-        left: if packed { first.conv.pads[1] } else { 0 },
-        step: if packed { first.conv.stride[1] } else { 1 },
-        windows: if packed { conv.width } else { network.input.shape.width },
-        place: plan.source,
+impl TermPlan {
+    /// Kernel taps, y and x.
+    pub fn taps(&self) -> [u32; 2] {
+        [self.members.iter().map(|m| m.y.taps).sum(), self.x.taps]
+    }
+
+    /// The map of the first member, whose address is the term's.
+    pub fn place(&self) -> &Place {
+        &self.members[0].place
+    }
+
+    /// The member that a vertical tap belongs to, and which tap of it that is.
+    pub fn member(&self, mut tap: u32) -> (&Member, u32) {
+        for member in &self.members {
+            if tap < member.y.taps {
+                return (member, tap);
+            }
+            tap -= member.y.taps;
+        }
+        unreachable!("a tap of the term")
+    }
+
+    /// The tap-table entry of a position and a tap of an axis.
+    pub fn entry(&self, axis: usize, position: u32, tap: u32, rows: u32) -> Tap {
+        if axis == 1 {
+            return self.x.entry(1, position, tap, self.place(), rows);
+        }
+        let (member, tap) = self.member(tap);
+        let entry = member.y.entry(0, position, tap, &member.place, rows);
+        let offset = member.place.base as i64 - self.place().base as i64;
+        Tap { offset: entry.offset + offset as i32, ..entry }
+    }
+
+    /// Both terms as one, if that is possible.
+    fn stacked_on(&self, other: &TermPlan, table: u32) -> Option<TermPlan> {
+        let lanes = |t: &TermPlan| {
+            let Place { words, planes, s, pitch, phase, .. } = *t.place();
+            (words, planes, s, pitch, phase, t.tail, t.a, t.signed, t.byte, t.pad)
+        };
+        let (w, kind) = match (self.kind, other.kind) {
+            (a, b) if a == b => (self.w.max(other.w), a),
+            // Unsigned bits and two's complement.
+            (MachineKind::Bipolar, _) | (_, MachineKind::Bipolar) => return None,
+            _ => (self.w.max(other.w).max(2), MachineKind::Signed),
+        };
+        let packing = self.members[0].packed || other.members[0].packed;
+        let positions = (self.members[0].y.positions - 1).checked_mul(self.taps()[0] + other.taps()[0])?;
+        if packing || lanes(self) != lanes(other) || self.x != other.x
+            || positions + self.taps()[0] + other.taps()[0] > table
+        {
+            return None;
+        }
+        let members = self.members.iter().chain(&other.members).cloned().collect();
+        Some(TermPlan { members, w, kind, k: self.k + other.k, ..self.clone() })
+    }
+
+    /// Chooses how the tap tables are used: all positions at once if they fit and the layer has no other term, else parts
+    /// of the kernel, for which the tables are written before each step.
+    fn split(&mut self, table: u32, alone: bool) {
+        let taps = self.taps();
+        let entries = |positions: u32, step: u32, taps: u32| (positions - 1) * step + taps;
+        let fits = |axis: &Axis, taps: u32, single: bool| {
+            // Neighbouring positions share entries where taps are as far apart as table entries.
+            let shared = (single && (axis.dilation == 1 || axis.taps == 1)).then_some(axis.position_stride);
+            let steps = [shared, Some(taps)].into_iter().flatten();
+            let best = steps.min_by_key(|&step| entries(axis.positions, step, taps))?;
+            (entries(axis.positions, best, taps) <= table && best <= 63).then_some(best)
+        };
+        let words = self.place().words;
+        let y = fits(&self.members[0].y, taps[0], self.members.len() == 1);
+        if let (true, Some(y), Some(x)) = (alone, y, fits(&self.x, taps[1], true)) {
+            self.step = Some([y, x]);
+            self.parts = vec![Part { first: [0, 0], count: taps, word: 0, words }];
+            return;
+        }
+        for y in (0..taps[0]).step_by(table as usize) {
+            for x in (0..taps[1]).step_by(table as usize) {
+                let count = [table.min(taps[0] - y), table.min(taps[1] - x)];
+                self.parts.push(Part { first: [y, x], count, word: 0, words });
+            }
+        }
+    }
+
+    /// Cycles of its steps for one accumulator bank.
+    pub fn cycles(&self) -> u64 {
+        u64::from(self.k) * u64::from(self.w) * if self.byte { 1 } else { u64::from(self.a) }
     }
 }
 
 impl Plan {
-    /// The plan for a machine whose memories may be of any size: what it takes of them is `used`, and [`Plan::shortages`] says
-    /// what a machine lacks. Nothing in it but `hw` depends on their sizes.
+    /// The plan for a machine.
     ///
     /// # Errors
-    /// Every layer that the machine cannot run.
-    pub fn in_any_memory(network: &Network, facts: &Facts, hw: &HardwarePoint) -> Result<Plan, Vec<Diagnostic>> {
-        let mut plan = plan_layers(network, facts, hw)?;
-        plan.allocate(network);
+    /// Every layer that the machine cannot run; every memory that is too small: in which layer, by how much; every
+    /// layer that the instruction set has no room for.
+    pub fn new(facts: &Facts, hw: &HardwarePoint) -> Result<Plan, Vec<Diagnostic>> {
+        let plan = Plan::for_any_maps(facts, hw)?;
+        match plan.shortage_of_activations() {
+            Some(error) => return Err(vec![error]),
+            None => plan.encodes()?,
+        }
         Ok(plan)
     }
 
-    /// Whether its machine has the memory, and instructions the room.
+    /// The plan for a machine whose activation memory may be of any size: what it takes of it is `used`. Nothing else in the plan
+    /// depends on its size.
     ///
     /// # Errors
-    /// Every memory that is too small: in which layer, by how much. Then every layer that the instruction set has no room for.
-    pub fn check(&self) -> Result<(), Vec<Diagnostic>> {
-        let errors = self.shortages(&self.hw);
-        if errors.is_empty() { self.encodes() } else { Err(errors) }
+    /// Every layer that the machine cannot run; memories too small for a slice of weights or thresholds.
+    pub fn for_any_maps(facts: &Facts, hw: &HardwarePoint) -> Result<Plan, Vec<Diagnostic>> {
+        let mut plan = Plan::in_any_memory(facts, hw)?;
+        plan.fit_into_memories()?;
+        Ok(plan)
+    }
+
+    /// The plan for a machine whose memories may be of any size, so that all weights and thresholds stay.
+    ///
+    /// # Errors
+    /// Every layer that the machine cannot run.
+    pub fn in_any_memory(facts: &Facts, hw: &HardwarePoint) -> Result<Plan, Vec<Diagnostic>> {
+        let (network, mut inputs) = (facts.network.clone(), Vec::new());
+        let mut errors = Vec::new();
+        let mut layers = Vec::new();
+        for (index, facts) in facts.layers.iter().enumerate() {
+            match plan_layer(&network, index, facts, hw, &mut inputs) {
+                Ok(plan) => layers.push(plan),
+                Err(error) => errors.push(error),
+            }
+        }
+        if !errors.is_empty() {
+            return Err(errors);
+        }
+        if layers.is_empty() {
+            return Err(vec![Diagnostic::new("the network has no layer that the machine could run")]);
+        }
+        // A map is laid out for its readers; the last one is read by STORE, pixel after pixel.
+        for (layer, reader) in network.layers.iter().zip(&facts.layers) {
+            for (term, &phases) in layer.terms.iter().zip(&reader.phases) {
+                if let Some(writer) = term.source.0.checked_sub(1) {
+                    let layout = Some((phases, reader.pitch));
+                    layers[writer].target = map_place(&network, term.source.0, hw, layout);
+                }
+            }
+        }
+        let (hw, rings) = (hw.clone(), [Ring::default(); 2]);
+        let mut plan = Plan { hw, network, inputs, layers, used: [0; 3], whole: [0; 3], rings };
+        let activations = plan.place_maps();
+        let [weights, entries] = [0, 1].map(|memory| plan.demands(memory).iter().map(Demand::words).sum());
+        plan.whole = [activations, weights, entries];
+        plan.used = plan.whole;
+        for memory in 0..2 {
+            let all = fit(&plan.demands(memory), u64::MAX).expect("everything fits");
+            plan.store(memory, all);
+        }
+        Ok(plan)
+    }
+
+    /// What the layers want of the weight memory (0) or the threshold memory (1).
+    fn demands(&self, memory: usize) -> Vec<Demand> {
+        let hw = &self.hw;
+        let of = |layer: &LayerPlan| {
+            let (grid, thr) = (&layer.grid, &layer.thr);
+            let (tile, bytes, part) = match memory {
+                0 => (layer.tile_words(), hw.word_bytes() * grid.span, layer.terms.iter().map(|t| u64::from(t.w)).max()),
+                _ => (thr.tile, hw.threshold_bytes() * thr.span, None),
+            };
+            let positions = grid.positions.iter().map(|&p| u64::from(p)).product();
+            let Grid { tiles, word_tiles, window_tiles, .. } = *grid;
+            let bytes = u64::from(bytes);
+            Demand { tile, tiles, word_tiles, window_tiles, positions, bytes, part }
+        };
+        self.layers.iter().map(of).collect()
+    }
+
+    /// Gives weights (0) or thresholds (1) their places.
+    fn store(&mut self, memory: usize, (storages, ring): (Vec<Storage>, Ring)) {
+        self.rings[memory] = ring;
+        for (layer, storage) in self.layers.iter_mut().zip(storages) {
+            *(if memory == 0 { &mut layer.weights } else { &mut layer.thr.entries }) = storage;
+        }
+    }
+
+    /// Chooses what stays in the memories of its machine, and what is loaded for every image.
+    ///
+    /// # Errors
+    /// Every memory that is too small: in which layer, by how much.
+    fn fit_into_memories(&mut self) -> Result<(), Vec<Diagnostic>> {
+        let mut errors = Vec::new();
+        for (memory, have) in [self.hw.wgt_words, self.hw.thr_words].into_iter().enumerate() {
+            let demands = self.demands(memory);
+            match fit(&demands, u64::from(have)) {
+                Some(storages) => {
+                    self.store(memory, storages);
+                    let ring = self.rings[memory];
+                    self.used[memory + 1] = ring.base + ring.words;
+                }
+                None => errors.push(self.no_slice(memory, &demands, have)),
+            }
+        }
+        // Kernels whose parts pass through the ring.
+        let slice = self.rings[0].slice;
+        for layer in &mut self.layers {
+            if layer.weights.slicing == Slicing::Part && layer.weights.resident < layer.grid.tiles {
+                for term in &mut layer.terms {
+                    let most = u32::try_from(slice / u64::from(term.w)).unwrap_or(u32::MAX);
+                    term.parts = term.parts.iter().flat_map(|part| part.cut(most)).collect();
+                    term.step = None;
+                }
+            }
+        }
+        if errors.is_empty() { Ok(()) } else { Err(errors) }
+    }
+
+    /// Weights or thresholds of which not even a slice fits.
+    fn no_slice(&self, memory: usize, demands: &[Demand], have: u32) -> Diagnostic {
+        let hw = &self.hw;
+        let least = |d: &Demand| d.part.unwrap_or(d.tile).min(d.words());
+        let widest = demands.iter().zip(&self.layers).max_by_key(|(d, _)| least(d));
+        let (need, layer) = widest.map_or((1, ""), |(d, layer)| (least(d), &layer.info.name));
+        let lanes = u64::from(hw.mac_lanes);
+        let (name, key, banks, bits) = match memory {
+            0 => ("weight", "wgt.words", hw.mac_cols, lanes),
+            _ => ("threshold", "thr.words", hw.thr_cols, u64::from(qnnsim_isa::hardware::THRESHOLD_ENTRY_BITS)),
+        };
+        shortage(name, layer, key, need, have, banks, bits)
     }
 
     /// Whether instructions have the room.
@@ -555,88 +761,86 @@ impl Plan {
         if errors.is_empty() { Ok(()) } else { Err(errors) }
     }
 
-    /// Gives every map, weight and threshold its address.
-    fn allocate(&mut self, network: &Network) {
-        // Weights and thresholds of all layers are resident.
-        let (mut weights, mut entries) = (0, 0);
-        for layer in &mut self.layers {
-            (layer.mac.base, layer.thr.base) = (weights, entries);
-            weights += layer.weight_words();
-            entries += layer.threshold_entries();
-        }
-        // Maps: first fit among those alive at the same time. A map is alive from the layer that writes it to
-        // the last one that reads it; the input from the first layer on.
+    /// Gives every map its address: first fit among those alive at the same time. Returns the words that are used.
+    fn place_maps(&mut self) -> u64 {
+        // A map is alive from the layer that writes it to the last one that reads it; an input from the first layer on.
         let count = self.layers.len();
-        let alive = |map: usize| {
-            let last = network.layers.iter().rposition(|l| l.terms[0].source == MapId(map)).unwrap_or(count);
-            map.saturating_sub(1)..=last
-        };
-        let mut placed: Vec<(std::ops::RangeInclusive<usize>, u64, u64)> = Vec::new();
-        for map in 0..=count {
-            let (life, size) = (alive(map), self.place(map).size());
-            let mut taken: Vec<(u64, u64)> = placed
-                .iter()
-                .filter(|(other, ..)| other.start() <= life.end() && life.start() <= other.end())
-                .map(|&(_, base, size)| (base, base + size))
-                .collect();
+        let network = self.network.clone();
+        let mut alive: Vec<(std::ops::RangeInclusive<usize>, u64)> = Vec::new();
+        alive.extend(self.inputs.iter().map(|input| (0..=input.layer, input.place.size())));
+        let packed = alive.len();
+        for map in 1..=count {
+            let reads = |layer: &Layer| layer.terms.iter().any(|t| t.source == MapId(map));
+            let last = network.layers.iter().rposition(reads).unwrap_or(if map == count { count } else { map - 1 });
+            alive.push((map - 1..=last, self.layers[map - 1].target.size()));
+        }
+        let mut bases: Vec<u64> = Vec::new();
+        let mut top = 0;
+        for (i, (life, size)) in alive.iter().enumerate() {
+            let others = alive[..i].iter().zip(&bases);
+            let overlapping = others.filter(|((other, _), _)| other.start() <= life.end() && life.start() <= other.end());
+            let mut taken: Vec<(u64, u64)> = overlapping.map(|((_, size), &base)| (base, base + size)).collect();
             taken.sort_unstable();
             let base = taken.iter().fold(0, |base, &(from, to)| if base + size <= from { base } else { base.max(to) });
-            placed.push((life, base, size));
-            if let Some(layer) = map.checked_sub(1) {
-                self.layers[layer].target.base = base;
-            } else {
-                self.input.place.base = base;
-            }
-            for (reader, plan) in network.layers.iter().zip(&mut self.layers) {
-                if reader.terms[0].source == MapId(map) {
-                    plan.source.base = base;
-                }
+            bases.push(base);
+            top = top.max(base + size);
+        }
+        for (input, &base) in self.inputs.iter_mut().zip(&bases) {
+            input.place.base = base;
+        }
+        for (layer, &base) in self.layers.iter_mut().zip(&bases[packed..]) {
+            layer.target.base = base;
+        }
+        for (layer, plan) in network.layers.iter().zip(&mut self.layers) {
+            for member in plan.terms.iter_mut().flat_map(|term| &mut term.members) {
+                let map = layer.terms[member.term].source.0;
+                member.place.base = bases[member.input.unwrap_or((packed + map).wrapping_sub(1))];
             }
         }
-        let top = placed.iter().map(|&(_, base, size)| base + size).max().unwrap_or(0);
-        self.used = [top, weights, entries];
+        top
     }
 
-    /// Map 0 is the packed input, map i + 1 what layer i writes.
-    fn place(&self, map: usize) -> Place {
-        map.checked_sub(1).map_or(self.input.place, |layer| self.layers[layer].target)
-    }
-
-    /// What a machine's memories lack, which otherwise is the plan's: by how much, and in which layer they are full.
-    pub fn shortages(&self, hw: &HardwarePoint) -> Vec<Diagnostic> {
-        let [activations, weights, entries] = self.used;
-        let lanes = u64::from(hw.mac_lanes);
-        let mut errors = Vec::new();
-        let mut lack = |memory, key, need, have: u32, banks, bits, full: &dyn Fn(usize, &LayerPlan) -> bool| {
-            if need > u64::from(have) {
-                let layer = self.layers.iter().enumerate().find(|&(i, l)| full(i, l)).map_or("", |(_, l)| &l.name);
-                errors.push(shortage(memory, layer, key, need, have, banks, bits));
-            }
-        };
-        lack("weight", "wgt.words", weights, hw.wgt_words, hw.mac_cols, lanes, &|_, l| {
-            l.mac.base + l.weight_words() > u64::from(hw.wgt_words)
-        });
-        let bits = u64::from(qnnsim_isa::hardware::THRESHOLD_ENTRY_BITS);
-        lack("threshold", "thr.words", entries, hw.thr_words, hw.thr_cols, bits, &|_, l| {
-            l.thr.base + l.threshold_entries() > u64::from(hw.thr_words)
-        });
-        let full = |map: usize| self.place(map).base + self.place(map).size() > u64::from(hw.act_words);
-        lack("activation", "act.words", activations, hw.act_words, hw.mac_rows, lanes, &|layer, _| {
-            full(layer + 1) || layer == 0 && full(0)
-        });
-        errors
+    /// What its machine's activation memory lacks, and in which layer it is full.
+    pub fn shortage_of_activations(&self) -> Option<Diagnostic> {
+        let (hw, need, have) = (&self.hw, self.used[0], self.hw.act_words);
+        if need <= u64::from(have) {
+            return None;
+        }
+        let full = |place: &Place| place.base + place.size() > u64::from(have);
+        let input = |i: usize| self.inputs.iter().any(|input| input.layer == i && full(&input.place));
+        let layer = self.layers.iter().enumerate().find(|(i, layer)| input(*i) || full(&layer.target))?.1;
+        Some(shortage("activation", &layer.info.name, "act.words", need, have, hw.mac_rows, u64::from(hw.mac_lanes)))
     }
 }
 
 impl LayerPlan {
-    /// Words of weights in every bank.
-    fn weight_words(&self) -> u64 {
-        u64::from(self.mac.tiles) * u64::from(self.mac.w) * u64::from(self.mac.k)
+    /// Words of weights of a channel tile in every bank.
+    pub fn tile_words(&self) -> u64 {
+        self.terms.iter().map(|term| u64::from(term.w) * u64::from(term.k)).sum()
     }
 
-    /// Threshold entries in every bank.
-    fn threshold_entries(&self) -> u64 {
-        u64::from(self.mac.tiles) * self.thr.tile
+    /// The tap tables hold all taps of all positions, so that one instruction does all steps.
+    pub fn is_whole(&self) -> bool {
+        self.terms.len() == 1 && self.terms[0].step.is_some()
+    }
+
+    /// Pooling positions.
+    pub fn positions(&self) -> u64 {
+        self.grid.positions.iter().map(|&p| u64::from(p)).product()
+    }
+
+    /// The channel tiles of each pass over the maps: what stays, and then word by word what does not.
+    pub fn passes(&self) -> Vec<std::ops::Range<u32>> {
+        let word_tiles = self.grid.word_tiles;
+        let mut cuts = vec![0, self.grid.tiles];
+        for storage in [&self.weights, &self.thr.entries] {
+            if storage.slicing == Slicing::Word {
+                cuts.extend((storage.resident..self.grid.tiles).step_by(word_tiles as usize));
+            }
+        }
+        cuts.sort_unstable();
+        cuts.dedup();
+        cuts.windows(2).map(|cut| cut[0]..cut[1]).collect()
     }
 }
 
@@ -654,28 +858,44 @@ fn shortage(memory: &str, layer: &str, key: &str, need: u64, have: u32, banks: u
 
 /// What does not fit the fields of instructions or the buffers, after everything has its place.
 fn encoding_limits(layer: &LayerPlan, plan: &Plan) -> Option<Diagnostic> {
-    let (mac, hw) = (&layer.mac, &plan.hw);
+    let (grid, hw) = (&layer.grid, &plan.hw);
+    let most = |of: &dyn Fn(&TermPlan) -> u64| layer.terms.iter().map(of).max().unwrap_or(0);
+    let input = |of: &dyn Fn(&PackedInput) -> u32| {
+        let inputs = layer.terms.iter().flat_map(|term| &term.members).filter_map(|member| member.input);
+        u64::from(inputs.map(|i| of(&plan.inputs[i])).max().unwrap_or(0))
+    };
+    let rows = hw.mac_rows;
+    let farthest = |term: &TermPlan| {
+        let taps = term.taps();
+        let along = |axis: usize, positions: u32| {
+            let ends = move |n: u32| [0, n.saturating_sub(1)];
+            let all = ends(positions).into_iter().flat_map(move |p| (0..taps[axis]).map(move |tap| (p, tap)));
+            all.map(|(p, tap)| u64::from(term.entry(axis, p, tap, rows).offset.unsigned_abs())).max().unwrap_or(0)
+        };
+        along(0, term.members[0].y.positions).max(along(1, term.x.positions))
+    };
     let limits = [
-        ("words of a pixel and plane", u64::from(layer.source.words), 1023),
-        ("words of a pixel", u64::from(layer.source.block()), (1 << 14) - 1),
+        ("words of a pixel and plane", most(&|t| u64::from(t.place().words)), 1023),
+        ("words of a pixel", most(&|t| u64::from(t.place().block())), (1 << 14) - 1),
         ("words of an output pixel", u64::from(layer.target.block()), (1 << 14) - 1),
-        ("words of a kernel plane", u64::from(mac.k), (1 << 16) - 1),
-        ("words of a channel tile", u64::from(mac.k) * u64::from(mac.w), (1 << 20) - 1),
-        ("channel tiles", u64::from(mac.tiles), 1023),
+        ("words of a kernel plane", most(&|t| u64::from(t.k)), (1 << 16) - 1),
+        ("words of a channel tile", layer.tile_words(), (1 << 20) - 1),
+        ("channel tiles", u64::from(grid.tiles), 1023),
         ("entries of a channel tile", layer.thr.tile, (1 << 20) - 1),
-        ("words of a phase", layer.source.phase, (1 << 20) - 1),
-        ("pixels of a row", u64::from(layer.source.pitch), 4095),
+        ("words of a phase", most(&|t| t.place().phase), (1 << 20) - 1),
+        ("pixels of a row", u64::from(grid.pitch), 4095),
         ("output rows", u64::from(layer.output.0.height), 4095),
-        ("input rows", u64::from(mac.axes[0].input), 4095),
-        ("kernel taps of a row", u64::from(mac.axes[1].taps), 127),
-        ("kernel rows", u64::from(mac.axes[0].taps), 127),
-        ("lanes of packed taps", if mac.byte { u64::from(plan.input.taps) } else { 0 }, 4095),
-        ("pixels of padding before an image row", if mac.byte { u64::from(plan.input.left) } else { 0 }, 63),
-        ("pixels between packed windows", if mac.byte { u64::from(plan.input.step) } else { 0 }, 15),
+        ("input rows", most(&|t| t.members.iter().map(|m| u64::from(m.y.input)).max().unwrap_or(0)), 4095),
+        ("kernel taps of a row", most(&|t| u64::from(t.taps()[1])), 127),
+        ("kernel rows", most(&|t| u64::from(t.taps()[0])), 127),
+        ("words from a map to a tap", most(&farthest), (1 << 19) - 1),
+        ("lanes of packed taps", input(&|i| i.taps), 4095),
+        ("pixels of padding before an image row", input(&|i| i.left), 63),
+        ("pixels between packed windows", input(&|i| i.step), 15),
         ("banks of an output pixel's store", u64::from(hw.mac_rows), 256),
     ];
     let (what, have, most) = limits.into_iter().find(|&(_, have, most)| have > most)?;
-    let message = format!("layer `{}`: {have} {what}, but the instruction set has room for {most}", layer.name);
+    let message = format!("layer `{}`: {have} {what}, but the instruction set has room for {most}", layer.info.name);
     Some(Diagnostic::new(message).help("use a hardware point with more lanes, columns or rows, or a smaller layer"))
 }
 
@@ -697,43 +917,83 @@ impl fmt::Display for Plan {
             "words in use: activations {act} of {}, weights {wgt} of {}, thresholds {thr} of {}",
             self.hw.act_words, self.hw.wgt_words, self.hw.thr_words
         )?;
-        let i = &self.input;
-        writeln!(
-            f,
-            "input: {} windows a row of {} pixels, step {}, left {}; {}",
-            i.windows, i.taps, i.step, i.left, i.place
-        )?;
-        for layer in &self.layers {
-            let (m, t) = (&layer.mac, &layer.thr);
-            writeln!(f, "{}: {}", layer.name, layer.summary)?;
-            writeln!(f, "  reads    {}", layer.source)?;
+        for (what, ring, whole) in
+            [("weights", self.rings[0], self.whole[1]), ("thresholds", self.rings[1], self.whole[2])]
+        {
+            if ring.words > 0 {
+                writeln!(
+                    f,
+                    "{what}: {} of {whole} words stay, the others pass through words {}..{} in every image",
+                    ring.base,
+                    ring.base,
+                    ring.base + ring.words
+                )?;
+            }
+        }
+        for i in &self.inputs {
             writeln!(
                 f,
-                "  array    {} window tiles x {} channel tiles x {} positions, a{}{}{} w{} {}, {} words a plane in {} part(s), weights at {}",
-                m.window_tiles,
-                m.tiles,
-                m.axes[0].positions * m.axes[1].positions,
-                m.a,
-                if m.signed { " signed" } else { "" },
-                if m.byte { " byte" } else { "" },
-                m.w,
-                MachineKind::NAMES[m.kind as usize],
-                m.k,
-                m.parts.len(),
-                m.base
+                "input: {} windows a row of {} pixels, step {}, left {}; {}",
+                i.windows, i.taps, i.step, i.left, i.place
             )?;
+        }
+        for layer in &self.layers {
+            let (g, t) = (&layer.grid, &layer.thr);
+            writeln!(f, "{}: {}", layer.info.name, layer.info.summary)?;
+            let tiles = g.tiles;
+            for term in &layer.terms {
+                for member in &term.members {
+                    writeln!(f, "  reads    {}", member.place)?;
+                }
+                writeln!(
+                    f,
+                    "  array    {} window tiles x {tiles} channel tiles x {} positions, a{}{}{} w{} {}, {} words a plane in {} part(s)",
+                    g.window_tiles,
+                    layer.positions(),
+                    term.a,
+                    if term.signed { " signed" } else { "" },
+                    if term.byte { " byte" } else { "" },
+                    term.w,
+                    MachineKind::NAMES[term.kind as usize],
+                    term.k,
+                    term.parts.len(),
+                )?;
+            }
+            writeln!(f, "  weights  {}", Stored { storage: layer.weights, tiles })?;
             let fraction = t.thresholds.as_ref().map_or(0, |t| t.fraction);
             writeln!(
                 f,
-                "  codes    {} {} bit{}, fraction {fraction}, entries at {}",
+                "  codes    {} {} bit{}, fraction {fraction}, entries {}",
                 ThresholdKind::NAMES[t.kind() as usize],
                 t.bits,
                 if t.signed { " signed" } else { "" },
-                t.base
+                Stored { storage: t.entries, tiles }
             )?;
             writeln!(f, "  writes   {}", layer.target)?;
         }
         Ok(())
+    }
+}
+
+/// Where tiles are, in words.
+struct Stored {
+    storage: Storage,
+    tiles: u32,
+}
+
+impl fmt::Display for Stored {
+    fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
+        let Storage { resident, base, slicing } = self.storage;
+        let slices = match slicing {
+            Slicing::Word => "word of channels by word",
+            Slicing::Tile => "tile by tile",
+            Slicing::Part => "part by part",
+        };
+        match (resident, self.tiles - resident) {
+            (_, 0) => write!(f, "at {base}"),
+            (0, _) => write!(f, "loaded {slices}"),
+            (_, rest) => write!(f, "of {resident} tiles at {base}, of {rest} loaded {slices}"),
+        }
     }
 }
 

@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use qnnsim_isa::hardware::HardwarePoint;
-use qnnsim_isa::operand::ThresholdKind;
+use qnnsim_isa::operand::{Memory, ThresholdKind};
 
 use super::plan::{Effect, MacSetup};
 use super::state::State;
@@ -13,18 +13,31 @@ use crate::kernels::{COLUMNS, Count, Drained};
 use crate::trap::Fault;
 
 /// Proves that every value that reaches the threshold unit fits 32 bits, and every raw code its
-/// planes, whatever the input: from the weights in memory and the widths of the activations' codes.
+/// planes, whatever the input: from the weights in memory, those that the image loads among them, and the widths of the
+/// activations' codes. The executor is about to compute an image; afterwards its weights are those at the end of it.
 ///
 /// # Errors
 /// The first drain whose values may not fit: index of its effect, and why.
-pub fn prove_ranges(executor: &Executor) -> Result<(), Fault> {
-    let (hw, plan, state) = (&executor.program.hardware, executor.plan, &executor.state);
+pub fn prove_ranges(executor: &mut Executor) -> Result<(), Fault> {
+    let (program, plan) = (executor.program, executor.plan);
+    let hw = &program.hardware;
     // Bounds of the columns by setup, first weight and columns in use, and of a bank: (least, greatest) of v.
     let mut known: HashMap<(u32, u32, u32), Arc<[Bounds]>> = HashMap::new();
     let mut banks: Vec<Arc<[Bounds]>> = vec![Arc::from(Vec::new()); hw.acc_banks as usize];
     let mut bits_seen = 0;
     for effect in &plan.effects {
         match *effect {
+            Effect::Load { memory: Memory::Wgt, dram, ref words } => {
+                // What is known of weights that are overwritten is forgotten.
+                let addresses = || words.iter().map(|at| at >> 10);
+                let (first, last) = (addresses().min().unwrap_or(0), addresses().max().unwrap_or(0));
+                known.retain(|&(setup, weights, _), _| {
+                    let mac = &plan.macs[setup as usize];
+                    let planes = (mac.w_factors.len() - 1) * (mac.w_stride / lane_words(hw));
+                    weights > last || weights as usize + planes + mac.k <= first as usize
+                });
+                executor.state.load(program, Memory::Wgt, dram, words, &[]);
+            }
             Effect::Mac { setup, weights, columns, bank, .. } => {
                 let mac = &plan.macs[setup as usize];
                 let step = match known.get(&(setup, weights, columns)) {
@@ -38,7 +51,7 @@ pub fn prove_ranges(executor: &Executor) -> Result<(), Fault> {
                             return Err(Fault::TooLong(why));
                         }
                         let range = executor.byte_range(mac);
-                        let step = state.column_bounds(hw, mac, weights as usize, columns as usize, range);
+                        let step = executor.state.column_bounds(hw, mac, weights as usize, columns as usize, range);
                         known.entry((setup, weights, columns)).or_insert(step).clone()
                     }
                 };
