@@ -1,6 +1,8 @@
 //! Helpers shared by the tests and benchmarks of the whole workspace: random networks and hardware
 //! points that shrink to something readable, models, and the real MNIST where it is there.
 
+pub mod larger;
+
 use std::io::{Read, Write};
 use std::path::{Path, PathBuf};
 
@@ -189,7 +191,7 @@ pub fn cramped(network: &Network, hw: &HardwarePoint, shares: [u8; 2]) -> Hardwa
     let hw = fitted(network, hw);
     let plan = plan(network, &hw).unwrap_or_else(|e| panic!("{}", e[0]));
     let planes = plan.layers.iter().flat_map(|layer| &layer.terms).map(|term| term.w).max().unwrap_or(1);
-    let entries = plan.layers.iter().map(|layer| layer.thr.tile as u32).max().unwrap_or(1);
+    let entries = plan.layers.iter().map(|layer| layer.thr.tile as u32).max().unwrap_or(1).max(1);
     let part = |whole: u32, share: u8| (u64::from(whole) * u64::from(share) / 255) as u32;
     HardwarePoint {
         wgt_words: part(hw.wgt_words, shares[0]).max(planes),
@@ -272,13 +274,8 @@ impl LayerSeed {
         };
         let (y, x) = (axis(0), axis(1));
         let groups = self.groups(input.channels);
-        let conv = Conv {
-            kernel: [y.0, x.0],
-            stride: [y.1, x.1],
-            dilation: [y.2, x.2],
-            pads: [y.3, x.3, y.4, x.4],
-            groups,
-        };
+        let conv =
+            Conv { kernel: [y.0, x.0], stride: [y.1, x.1], dilation: [y.2, x.2], pads: [y.3, x.3, y.4, x.4], groups };
         let mut terms = vec![self.term(source, maps, conv, self.weight_bits, &mut sequence)];
         let [height, width] = conv.output_size(input);
         for _ in 1..self.terms {
@@ -286,7 +283,8 @@ impl LayerSeed {
             let map = maps[source].0;
             let alike = [map.height, map.width] == size && sequence.within(0, 3) > 0;
             let groups = self.groups(map.channels);
-            let other = if alike { Some(Conv { groups, ..conv }) } else { self.onto(map, [height, width], &mut sequence) };
+            let other =
+                if alike { Some(Conv { groups, ..conv }) } else { self.onto(map, [height, width], &mut sequence) };
             let bits = if alike { self.weight_bits } else { sequence.within(1, 8) as u32 };
             if let Some(conv) = other {
                 terms.push(self.term(source, maps, conv, bits, &mut sequence));

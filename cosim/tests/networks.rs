@@ -1,12 +1,15 @@
-//! The trained network on the RTL, at points from one element to the default array.
+//! The trained network on the RTL, at points from one element to the default array; residual sums, and weights that pass through
+//! their memory in slices.
 
 mod common;
 
+use qnnsim_compiler::lower_to;
 use qnnsim_cosim::bench::Bench;
 use qnnsim_cosim::compare::compare;
 use qnnsim_isa::HardwarePoint;
 use qnnsim_isa::hardware::Overrides;
-use qnnsim_tests::{compile, digits, mnist, programs, shared};
+use qnnsim_tests::larger::resnet;
+use qnnsim_tests::{Sequence, compile, digits, mnist, programs, shared};
 use rayon::prelude::*;
 
 /// A point from `hardware/`, with settings.
@@ -49,5 +52,26 @@ fn the_network_runs_the_same_cold_and_warm() {
         let compared =
             compare(&mut bench, &program, &images).unwrap_or_else(|e| panic!("{model} {file} {settings:?}: {e}"));
         assert_eq!((compared.images as usize, compared.skipped), (images.len(), 0), "{model} {file} {settings:?}");
+    });
+}
+
+#[test]
+fn sums_of_maps_and_weights_in_slices_run_the_same() {
+    let Some(verilator) = common::verilator() else { return };
+    // The whole network in the default memories; few words for weights and thresholds, down to parts of kernels.
+    let network = resnet(1, 1);
+    let small: Vec<&[&str]> = vec![&[], &["wgt.words=200", "thr.words=60", "queue.depth=3", "dram.latency=200"]];
+    small.par_iter().for_each(|settings| {
+        let hw = point("16x16x64", settings);
+        let (plan, program) = lower_to(&network, &hw).unwrap_or_else(|errors| panic!("{settings:?}: {}", errors[0]));
+        assert!(plan.rings[0].words > 0, "{settings:?}: all weights stay");
+        let machine = verilator.machine(&program.hardware, &[]).unwrap_or_else(|error| panic!("{error}"));
+        let mut bench = Bench::start(&machine).unwrap_or_else(|error| panic!("{error}"));
+        let mut sequence = Sequence::new(5);
+        let mut image = || (0..3 * 32 * 32).map(|_| sequence.within(0, 255) as u8).collect::<Vec<u8>>();
+        let images = [image(), image()];
+        let images: Vec<&[u8]> = images.iter().map(Vec::as_slice).collect();
+        let compared = compare(&mut bench, &program, &images).unwrap_or_else(|e| panic!("{settings:?}: {e}"));
+        assert_eq!((compared.images as usize, compared.skipped), (images.len(), 0), "{settings:?}");
     });
 }

@@ -1,4 +1,5 @@
-//! The path from a model to its results, stage by stage, on TCV_W1A1 and the default hardware point; and points of a sweep.
+//! The path from a model to its results, stage by stage, on TCV_W1A1 and the default hardware point; networks larger than the weight
+//! memory; and points of a sweep.
 
 use std::collections::{BTreeMap, HashMap};
 use std::convert::Infallible;
@@ -8,6 +9,7 @@ use std::hint::black_box;
 use criterion::{BatchSize, Criterion, SamplingMode, Throughput, criterion_group, criterion_main};
 use qnnsim_assembler::{assemble, disassemble};
 use qnnsim_compiler::import::import;
+use qnnsim_compiler::lower_to;
 use qnnsim_explore::evaluate::{Outcome, Source};
 use qnnsim_explore::pareto::Objectives;
 use qnnsim_explore::space::Space;
@@ -15,6 +17,7 @@ use qnnsim_explore::sweep::{Shard, Sweep, Watch};
 use qnnsim_isa::hardware::Overrides;
 use qnnsim_isa::{HardwarePoint, Program};
 use qnnsim_simulator::{Simulation, Start, Technology, timing};
+use qnnsim_tests::larger::{resnet, vgg};
 use qnnsim_tests::{compile, digits, programs, tcv_options};
 use rayon::prelude::*;
 
@@ -92,6 +95,39 @@ fn images(c: &mut Criterion) {
     group.finish();
 }
 
+/// The two larger networks: compiling, loading, and images, of which criterion shows products per second. What they take in cycles
+/// and energy is printed, and the most memory that the process has had, where the system tells it.
+fn larger(c: &mut Criterion) {
+    let hw = HardwarePoint::default();
+    let mut group = c.benchmark_group("larger networks");
+    group.sample_size(10).sampling_mode(SamplingMode::Flat);
+    for network in [vgg(1, 1), vgg(2, 2), resnet(1, 1), resnet(2, 2)] {
+        let name = &network.name;
+        group.bench_function(format!("{name}, compile"), |b| b.iter(|| lower_to(black_box(&network), &hw)));
+        let (_, program) = lower_to(&network, &hw).expect("compiles");
+        group.bench_function(format!("{name}, load"), |b| {
+            b.iter_batched(|| program.clone(), Simulation::new, BatchSize::LargeInput);
+        });
+        let simulation = Simulation::new(program).expect("legal");
+        let report = simulation.report(&Technology::builtin("45nm").expect("it is there"), hw.clock_mhz);
+        let products: u64 = report.layers.iter().map(|layer| layer.products).sum();
+        group.throughput(Throughput::Elements(products));
+        let image: Vec<u8> = (0..network.input.shape.values()).map(|i| (i * 37 % 256) as u8).collect();
+        let (mut executor, mut output) = (simulation.executor(), Vec::new());
+        group.bench_function(format!("{name}, one image"), |b| b.iter(|| executor.run(black_box(&image), &mut output)));
+        let status = fs::read_to_string("/proc/self/status").unwrap_or_default();
+        let peak = status.lines().find(|line| line.starts_with("VmHWM")).unwrap_or("VmHWM: unknown");
+        println!(
+            "{name}: {products} products, {} cycles warm, {} cold, {:.1} uJ warm; {}",
+            report.cycles.warm,
+            report.cycles.cold,
+            report.energy_pj.warm / 1e6,
+            peak.split_whitespace().collect::<Vec<_>>().join(" "),
+        );
+    }
+    group.finish();
+}
+
 /// A sweep that starts from nothing and tells nobody.
 struct Alone;
 
@@ -146,5 +182,5 @@ fn exploration(c: &mut Criterion) {
     group.finish();
 }
 
-criterion_group!(benches, compiler, assembler, loading, images, exploration);
+criterion_group!(benches, compiler, assembler, loading, images, larger, exploration);
 criterion_main!(benches);

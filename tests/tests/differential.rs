@@ -105,6 +105,11 @@ proptest! {
         let simulation = simulation(&network, &fitted(&network, &hw))?;
         agree(&network, &simulation.expect("a program of some length"), &seed)?;
     }
+}
+
+proptest! {
+    // At least 400, for a program in slices is long; the environment variable PROPTEST_CASES asks for more.
+    #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::with_cases(ProptestConfig::default().cases.max(400)) })]
 
     /// Weights and thresholds of which a part, or all, pass through their memories in every image.
     #[test]

@@ -293,7 +293,8 @@ impl<'a> Emitter<'a> {
             self.load_slice(memory)?;
         }
         let slices = &self.slices[memory];
-        let (_, start, _) = slices.live.iter().find(|(number, ..)| *number == begun).expect("in use, so not given back");
+        let (_, start, _) =
+            slices.live.iter().find(|(number, ..)| *number == begun).expect("in use, so not given back");
         let address = slices.ring.base + start;
         if slices.loaded == begun + 1 && slices.loaded < slices.blocks.len() {
             let (_, before) = slices.room(self.words(memory, &slices.blocks[slices.loaded]));
@@ -478,6 +479,10 @@ impl<'a> Emitter<'a> {
                 }
                 let by_part = layer.weights.slicing == Slicing::Part;
                 let mut here = pass.clone();
+                if window + 1 < grid.window_tiles || run.end < pass.tiles.end {
+                    // Others still use the pass's own slice.
+                    here.free = 0;
+                }
                 if weights_by_tile && run.start >= layer.weights.resident && !by_part {
                     here.weights = self.slice(WGT)?;
                     (here.stride, here.free) = (0, ROOM[WGT]);
@@ -606,7 +611,11 @@ impl<'a> Emitter<'a> {
             let (index, t0) = (index as u32, pair[0]);
             // An entry that is not used may stay as it is.
             let kept = match self.mac.get(&(3 + axis as u8, index)) {
-                Some(Instruction::MacYtap(MacYtap { t1, .. }) | Instruction::MacXtap(MacXtap { t1, .. })) if !always => *t1,
+                Some(Instruction::MacYtap(MacYtap { t1, .. }) | Instruction::MacXtap(MacXtap { t1, .. }))
+                    if !always =>
+                {
+                    *t1
+                }
                 _ => Tap::default(),
             };
             let t1 = pair.get(1).copied().unwrap_or(kept);

@@ -245,13 +245,7 @@ fn pitches(network: &Network, phases: &HashMap<PlaceId, [u32; 2]>) -> Vec<u32> {
     group.iter().map(|&g| of(g)).collect()
 }
 
-fn summary(
-    network: &Network,
-    layer: &Layer,
-    output: (MapShape, Code),
-    kind: ThresholdKind,
-    copies: usize,
-) -> String {
+fn summary(network: &Network, layer: &Layer, output: (MapShape, Code), kind: ThresholdKind, copies: usize) -> String {
     let (output, Code { bits, .. }) = output;
     let term = |term: &Term| {
         let (input, [ky, kx]) = (network.map(term.source).0, term.conv.kernel);

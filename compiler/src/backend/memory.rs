@@ -92,7 +92,8 @@ pub(super) fn fit(demands: &[Demand], capacity: u64) -> Option<(Vec<Storage>, Ri
     lengths.dedup();
     // A ring of two slices hides loading behind computing.
     let best = |slices: u64| {
-        let rings = lengths.iter().filter(|&&length| length > 0).map(|&slice| Ring { base: 0, words: slices * slice, slice });
+        let rings =
+            lengths.iter().filter(|&&length| length > 0).map(|&slice| Ring { base: 0, words: slices * slice, slice });
         let fits = rings.filter(|ring| ring.words <= capacity).filter_map(|ring| {
             let (bytes, choice) = choose(demands, capacity - ring.words, ring.slice)?;
             Some((bytes, choice, ring))

@@ -572,7 +572,9 @@ impl TermPlan {
         };
         let packing = self.members[0].packed || other.members[0].packed;
         let positions = (self.members[0].y.positions - 1).checked_mul(self.taps()[0] + other.taps()[0])?;
-        if packing || lanes(self) != lanes(other) || self.x != other.x
+        if packing
+            || lanes(self) != lanes(other)
+            || self.x != other.x
             || positions + self.taps()[0] + other.taps()[0] > table
         {
             return None;
@@ -688,7 +690,9 @@ impl Plan {
         let of = |layer: &LayerPlan| {
             let (grid, thr) = (&layer.grid, &layer.thr);
             let (tile, bytes, part) = match memory {
-                0 => (layer.tile_words(), hw.word_bytes() * grid.span, layer.terms.iter().map(|t| u64::from(t.w)).max()),
+                0 => {
+                    (layer.tile_words(), hw.word_bytes() * grid.span, layer.terms.iter().map(|t| u64::from(t.w)).max())
+                }
                 _ => (thr.tile, hw.threshold_bytes() * thr.span, None),
             };
             let positions = grid.positions.iter().map(|&p| u64::from(p)).product();
@@ -742,7 +746,7 @@ impl Plan {
     fn no_slice(&self, memory: usize, demands: &[Demand], have: u32) -> Diagnostic {
         let hw = &self.hw;
         let least = |d: &Demand| d.part.unwrap_or(d.tile).min(d.words());
-        let widest = demands.iter().zip(&self.layers).max_by_key(|(d, _)| least(d));
+        let widest = demands.iter().zip(&self.layers).rev().max_by_key(|(d, _)| least(d));
         let (need, layer) = widest.map_or((1, ""), |(d, layer)| (least(d), &layer.info.name));
         let lanes = u64::from(hw.mac_lanes);
         let (name, key, banks, bits) = match memory {
@@ -778,7 +782,8 @@ impl Plan {
         let mut top = 0;
         for (i, (life, size)) in alive.iter().enumerate() {
             let others = alive[..i].iter().zip(&bases);
-            let overlapping = others.filter(|((other, _), _)| other.start() <= life.end() && life.start() <= other.end());
+            let overlapping =
+                others.filter(|((other, _), _)| other.start() <= life.end() && life.start() <= other.end());
             let mut taken: Vec<(u64, u64)> = overlapping.map(|((_, size), &base)| (base, base + size)).collect();
             taken.sort_unstable();
             let base = taken.iter().fold(0, |base, &(from, to)| if base + size <= from { base } else { base.max(to) });
