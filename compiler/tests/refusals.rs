@@ -208,6 +208,63 @@ fn structure() {
 }
 
 #[test]
+fn branches() {
+    // Averages at the borders, where padding does not count.
+    let (mut model, x) = map_model();
+    let output = model.node("AveragePool", &[&x], &[ints("kernel_shape", &[3, 3]), ints("pads", &[1, 1, 1, 1])]);
+    check_start(
+        model,
+        &output,
+        "not supported: an average whose divisor varies at the borders\n  at:   node `/averagepool1/AveragePool` (AveragePool)",
+    );
+
+    // A padded layer over sums of windows.
+    let (mut model, x) = map_model();
+    let mean = model.node("AveragePool", &[&x], &[ints("kernel_shape", &[3, 3])]);
+    let weights = model.weights(&[1, 3, 3, 3], &[1.0; 27]);
+    let output = model.node("Conv", &[&mean, &weights], &[ints("pads", &[1, 1, 1, 1])]);
+    check_start(
+        model,
+        &output,
+        "not supported: padding around values that are not a map\n  at:   node `/conv3/Conv` (Conv)",
+    );
+
+    // Scales that no small weights stand for: codes of 8 bits in steps of 1 and of 0.987.
+    let mut model = Model::new(&[1, 1]);
+    let x = model.input();
+    let maps = [1.0, 0.987].map(|scale| {
+        let acc = model.last(&x, 1);
+        model.quant(&acc, scale, 8, true)
+    });
+    let sum = model.node("Add", &[&maps[0], &maps[1]], &[]);
+    let codes = model.quant(&sum, 0.0625, 8, true);
+    let output = model.last(&codes, 1);
+    let text = refusal_of(&model.bytes(&output));
+    assert!(text.starts_with("not supported: a sum whose scales are as 1 to ["), "{text}");
+    assert!(text.contains("at:   node `/add7/Add` (Add)"), "{text}");
+
+    let (mut model, x) = map_model();
+    let output = model.node("Concat", &[&x, &x], &[int("axis", 2)]);
+    check_start(model, &output, "not supported: axis 2\n  at:   node `/concat1/Concat` (Concat)");
+
+    let (mut model, x) = map_model();
+    let output = model.node("Pad", &[&x], &[string("mode", "reflect"), ints("pads", &[0; 8])]);
+    check_start(
+        model,
+        &output,
+        "not supported: padding of mode `reflect` with 0\n  at:   node `/pad1/Pad` (Pad), `mode`",
+    );
+
+    // Weights times weights.
+    let (mut model, acc) = dense_model();
+    let weights = model.weights(&[1, 1], &[-128.0]);
+    let sum = model.node("MatMul", &[&acc, &weights], &[]);
+    let weights = model.weights(&[1, 1], &[-128.0]);
+    let output = model.node("MatMul", &[&sum, &weights], &[]);
+    check_start(model, &output, "not supported: a weight of 16384\n  at:   node `/matmul6/MatMul` (MatMul)");
+}
+
+#[test]
 fn accumulators_beyond_32_bits() {
     // 131,072 products of 128 x 128 are 2^31.
     let inputs = 1 << 17;

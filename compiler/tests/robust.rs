@@ -271,3 +271,75 @@ fn the_search_is_bounded() {
     assert_eq!(errors[0].message, "not supported: a model of this size");
     assert!(start.elapsed() < Duration::from_secs(60), "{:?}", start.elapsed());
 }
+
+/// The first message of a model that must be refused, and soon.
+fn refused(model: Model, output: &str) -> String {
+    let start = Instant::now();
+    let errors = model.import(output).unwrap_err();
+    assert!(start.elapsed() < Duration::from_secs(20), "{:?}", start.elapsed());
+    errors[0].message.clone()
+}
+
+/// Each node doubles what the one before sums up, keeps, or joins.
+#[test]
+fn doubling_is_bounded() {
+    let add = |m: &mut Model, x: &str| m.node("Add", &[x, x], &[]);
+    let concat = |m: &mut Model, x: &str| m.node("Concat", &[x, x], &[int("axis", 1)]);
+    type Double<'a> = &'a dyn Fn(&mut Model, &str) -> String;
+    let doubled = |double: Double, real: bool| {
+        let mut m = Model::new(&[1, 2, 3, 3]);
+        let mut x = m.input();
+        if real {
+            let half = m.scalar(0.3);
+            x = m.node("Add", &[&x, &half], &[]);
+        }
+        for _ in 0..60 {
+            x = double(&mut m, &x);
+        }
+        let x = m.quant(&x, 1.0, 4, true);
+        refused(m, &x)
+    };
+    assert_eq!(doubled(&add, false), "not supported: a value 2097152 times in a sum");
+    assert_eq!(doubled(&add, true), "not supported: a sum of 16 values that are not quantized");
+    assert_eq!(doubled(&concat, false), "not supported: a value of shape [1, 131072, 3, 3]");
+}
+
+/// Averages of averages make kernels and weights larger and larger.
+#[test]
+fn compositions_are_bounded() {
+    let mut m = Model::new(&[1, 2, 200, 200]);
+    let mut x = m.input();
+    for _ in 0..60 {
+        x = m.node("AveragePool", &[&x], &[ints("kernel_shape", &[3, 3])]);
+    }
+    let x = m.quant(&x, 1.0, 4, true);
+    let message = refused(m, &x);
+    assert!(message.starts_with("not supported: a weight of "), "{message}");
+
+    // Strides beyond the map, over and over.
+    let mut m = Model::new(&[1, 1, 4, 4]);
+    let mut x = m.input();
+    for _ in 0..60 {
+        x = m.node("AveragePool", &[&x], &[ints("kernel_shape", &[1, 1]), ints("strides", &[4095, 4095])]);
+    }
+    let output = m.last(&x, 1);
+    assert!(m.import(&output).is_err(), "a vector of a map");
+}
+
+/// A long chain that is read at every node.
+#[test]
+fn readers_are_bounded() {
+    let mut m = Model::new(&[1, 1, 1, 1]);
+    let mut x = m.input();
+    let mut sum: Option<String> = None;
+    for _ in 0..12_000 {
+        let constant = m.scalar(0.25);
+        x = m.node("Add", &[&x, &constant], &[]);
+        let codes = m.quant(&x, 1.0, 2, true);
+        sum = Some(match sum {
+            None => codes,
+            Some(sum) => m.node("Add", &[&sum, &codes], &[]),
+        });
+    }
+    refused(m, &sum.unwrap());
+}

@@ -24,6 +24,9 @@ const MAX_PARTS: i64 = 8;
 /// Largest weight of a layer, in all these terms together.
 pub const MAX_LAYER_WEIGHT: i64 = MAX_PARTS * 127;
 
+/// What a row counts for, in integers that a network may have: it takes so much memory.
+const ROW: usize = 8;
+
 /// Maps that one form can sum.
 const MAX_TERMS: usize = 256;
 
@@ -151,7 +154,7 @@ impl Window {
             if out.kernel[axis] > MAX_SIZE as i64 {
                 return None;
             }
-            out.stride[axis] = self.stride[axis] * inner.stride[axis];
+            out.stride[axis] = if size[axis] == 1 { 1 } else { self.stride[axis] * inner.stride[axis] };
             out.before[axis] = self.before[axis] * inner.stride[axis] + inner.before[axis];
             let last = (i64::from(size[axis]) - 1) * out.stride[axis] + out.extent(axis);
             out.after[axis] = last - i64::from(map[axis]) - out.before[axis];
@@ -265,9 +268,9 @@ impl Grid {
         [self.shape.height, self.shape.width]
     }
 
-    /// Number of rows that a copy has.
+    /// Integers that a copy counts for.
     pub fn rows(&self) -> usize {
-        self.terms.len() * self.channels()
+        ROW * self.terms.len() * self.channels()
     }
 
     /// Real size of a step of a channel, before the divisor.
@@ -334,16 +337,17 @@ impl Grid {
 
     /// A linear operation on the form. The scale stays that of the form, for one channel or for all.
     pub fn apply(&self, kernel: &Kernel, budget: &mut Budget) -> Result<Grid, Diagnostic> {
-        budget.take_integers(self.terms.len() * kernel.rows.len())?;
+        budget.take_integers(ROW * self.terms.len() * kernel.rows.len())?;
         let terms = self.terms.iter().map(|term| term.under(kernel, self.size(), budget));
         let terms = terms.collect::<Result<Vec<_>, _>>()?;
         let [height, width] = kernel.size;
         let taps = kernel.window.taps();
         let offset = |row: &Row| -> i64 {
             let inputs = row.weights(taps).chunks(taps).zip(row.first..);
-            let of =
-                |(weights, i): (&[i32], usize)| self.offset(i) * weights.iter().map(|&w| i64::from(w)).sum::<i64>();
-            row.factor * inputs.map(of).sum::<i64>()
+            let of = |(weights, i): (&[i32], usize)| {
+                self.offset(i).saturating_mul(weights.iter().map(|&w| i64::from(w)).sum::<i64>())
+            };
+            row.factor.saturating_mul(inputs.map(of).fold(0, i64::saturating_add))
         };
         let reach = |row: &Row| -> f64 {
             let inputs = row.weights(taps).chunks(taps).zip(row.first..);
@@ -363,7 +367,7 @@ impl Grid {
             },
             data_scale: self.data_scale,
             divisor: self.divisor,
-            products: self.products * kernel.rows.iter().map(|row| row.count * taps).max().unwrap_or(1),
+            products: self.products.saturating_mul(kernel.rows.iter().map(|row| row.count * taps).max().unwrap_or(1)),
             reach: kernel.rows.iter().map(reach).collect(),
             composed: self.composed || self.products > 1,
             rounded: self.rounded,
@@ -373,7 +377,7 @@ impl Grid {
 
     /// The channels in this order.
     pub fn select(&self, channels: &[usize], budget: &mut Budget) -> Result<Grid, Diagnostic> {
-        budget.take_integers(self.terms.len() * channels.len())?;
+        budget.take_integers(ROW * self.terms.len() * channels.len())?;
         let mut out = self.clone_without_rows();
         out.shape.channels = channels.len() as u32;
         for (to, from) in out.terms.iter_mut().zip(&self.terms) {
@@ -429,7 +433,7 @@ impl Grid {
         out.terms.clear();
         let mut at = 0;
         for part in parts {
-            budget.take_integers(part.terms.len() * channels)?;
+            budget.take_integers(ROW * part.terms.len() * channels)?;
             for term in &part.terms {
                 let mut rows = vec![None; channels];
                 rows[at..at + part.channels()].clone_from_slice(&term.rows);
@@ -463,10 +467,10 @@ impl Grid {
         }
         if !(sum.offset.is_empty() && b.offset.is_empty()) {
             let of = |offset: &Vec<i64>, c: usize| offset.get(c).copied().unwrap_or(0);
-            sum.offset = (0..sum.channels()).map(|c| of(&sum.offset, c) + of(&b.offset, c)).collect();
+            sum.offset = (0..sum.channels()).map(|c| of(&sum.offset, c).saturating_add(of(&b.offset, c))).collect();
         }
         sum.set_scales(steps.iter().map(|step| step.2).collect());
-        sum.products += b.products;
+        sum.products = sum.products.saturating_add(b.products);
         sum.rounded |= b.rounded;
         sum.composed = true;
         sum.reach.iter_mut().zip(&b.reach).for_each(|(sum, b)| *sum += b);
@@ -483,12 +487,13 @@ impl Grid {
                 let factor = factor(channel);
                 row.factor *= factor;
                 term.kind = term.kind.filter(|_| factor == 1);
-                if row.factor.abs() > MAX_WEIGHT {
-                    return Err(limits::COMPOSED_WEIGHTS.refuse(format!("a value {} times in a sum", row.factor)));
-                }
+                checked(row.factor)?;
             }
         }
-        out.offset.iter_mut().enumerate().for_each(|(channel, offset)| *offset *= factor(channel));
+        out.offset
+            .iter_mut()
+            .enumerate()
+            .for_each(|(channel, offset)| *offset = offset.saturating_mul(factor(channel)));
         out.reach.iter_mut().enumerate().for_each(|(channel, reach)| *reach *= factor(channel).abs() as f64);
         Ok(out)
     }
@@ -512,7 +517,7 @@ impl Grid {
             };
             kept = false;
             *to = Some(if (a.first, a.count, a.at) == (b.first, b.count, b.at) && Rc::ptr_eq(&a.data, &b.data) {
-                Row { factor: a.factor + b.factor, ..a.clone() }
+                Row { factor: checked(a.factor + b.factor)?, ..a.clone() }
             } else {
                 let first = a.first.min(b.first);
                 let end = (a.first + a.count).max(b.first + b.count);
@@ -545,9 +550,9 @@ impl Grid {
                     signs[usize::from(weight < 0)] += i64::from(weight);
                 }
                 let (up, down) = if row.factor >= 0 { (signs[0], signs[1]) } else { (signs[1], signs[0]) };
-                let (up, down) = (up * row.factor, down * row.factor);
-                *low = low.saturating_add(up * min + down * max);
-                *high = high.saturating_add(up * max + down * min);
+                let (up, down) = (up.saturating_mul(row.factor), down.saturating_mul(row.factor));
+                *low = low.saturating_add(up.saturating_mul(min).saturating_add(down.saturating_mul(max)));
+                *high = high.saturating_add(up.saturating_mul(max).saturating_add(down.saturating_mul(min)));
             }
         }
         bounds
@@ -583,9 +588,17 @@ impl Grid {
     }
 }
 
+/// A factor, which is bounded so that products of factors and weights stay within 64 bits.
+fn checked(factor: i64) -> Result<i64, Diagnostic> {
+    match factor.abs() <= MAX_WEIGHT {
+        true => Ok(factor),
+        false => Err(limits::COMPOSED_WEIGHTS.refuse(format!("a value {factor} times in a sum"))),
+    }
+}
+
 /// Weights of a form that has been worked out.
 fn narrowed(data: &[i64]) -> Result<Rc<[i32]>, Diagnostic> {
-    match data.iter().find(|weight| weight.abs() > MAX_WEIGHT) {
+    match data.iter().find(|weight| weight.unsigned_abs() > MAX_WEIGHT as u64) {
         Some(weight) => Err(limits::COMPOSED_WEIGHTS.refuse(format!("a weight of {weight}"))),
         None => Ok(data.iter().map(|&weight| weight as i32).collect()),
     }
@@ -642,7 +655,7 @@ impl Linear {
         if let Some(factor) = single
             && present().all(run)
         {
-            let factor = row.factor * factor;
+            let factor = checked(row.factor * factor)?;
             let at = row.at + start * outer_taps;
             let under = Row { first: begin.first, count: end - start, factor, at, data: row.data.clone() };
             return Ok((Some(under), factor == 1));
@@ -669,9 +682,9 @@ impl Linear {
             for (plane, weights) in inner.weights(taps).chunks(taps).enumerate() {
                 let to = &mut data[(inner.first - first + plane) * all_taps..][..all_taps];
                 for (&outer_weight, places) in outer_weights.iter().zip(places.chunks(taps)) {
-                    let factor = row.factor * inner.factor * i64::from(outer_weight);
+                    let factor = (row.factor * inner.factor).saturating_mul(i64::from(outer_weight));
                     for (&weight, &place) in weights.iter().zip(places) {
-                        to[place] += factor * i64::from(weight);
+                        to[place] = to[place].saturating_add(factor.saturating_mul(i64::from(weight)));
                     }
                 }
             }

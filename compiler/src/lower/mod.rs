@@ -647,7 +647,7 @@ impl<'g> Lowering<'g> {
                 }
             }
         }
-        self.budget.take_integers(self.input_shape.channels as usize)?;
+        self.budget.take_integers(8 * self.input_shape.channels as usize)?;
         Ok(Grid::of_map(MapId(0), &self.maps[0], &self.values[0].scale, index))
     }
 
@@ -709,15 +709,17 @@ impl<'g> Lowering<'g> {
             }
             _ => {
                 let (form, view) = self.form(id, node)?;
-                let Some(order) = view.as_vector().filter(|order| order.len() == inputs) else {
+                if form.shape.values() != inputs || view.dims().last() != Some(&inputs) {
                     return Err(self.relabel(id, &graph.value(id).dims));
-                };
-                let [height, width] = form.size().map(|size| size as usize);
-                let place = |&[c, y, x]: &[usize; 3]| (c * height + y) * width + x;
-                if !order.iter().map(place).eq(0..inputs) {
+                }
+                if !view.is_row_major(form.shape) {
+                    let order = view.as_vector().ok_or_else(|| self.relabel(id, &graph.value(id).dims))?;
+                    let [height, width] = form.size().map(|size| size as usize);
                     let mut ordered = vec![0; data.len()];
                     for (from, to) in data.chunks(inputs).zip(ordered.chunks_mut(inputs)) {
-                        from.iter().zip(&order).for_each(|(&weight, at)| to[place(at)] = weight);
+                        for (&weight, [c, y, x]) in from.iter().zip(&order) {
+                            to[(c * height + y) * width + x] = weight;
+                        }
                     }
                     data = ordered.into();
                 }

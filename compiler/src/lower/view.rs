@@ -85,9 +85,11 @@ impl View {
         if whole(&self.0[1], 0, shape.channels) {
             return Some(AsMap::Same);
         }
-        let order = order(&self.0[1])?;
-        (order.len() == channels && self.0[1].iter().all(|atom| atom.axis == 0))
-            .then(|| AsMap::Channels(order.into_iter().map(|at| at[0]).collect()))
+        if self.0[1].iter().any(|atom| atom.axis != 0) {
+            return None;
+        }
+        let order = order(&self.0[1]);
+        (order.len() == channels).then(|| AsMap::Channels(order.into_iter().map(|at| at[0]).collect()))
     }
 
     /// The sizes of the dimensions.
@@ -103,7 +105,7 @@ impl View {
     /// The channel, row and column of each value, if the view is a vector: all dimensions but the last are 1.
     pub fn as_vector(&self) -> Option<Vec<[usize; 3]>> {
         let (last, others) = self.0.split_last()?;
-        if others.iter().all(Vec::is_empty) { order(last) } else { None }
+        others.iter().all(Vec::is_empty).then(|| order(last))
     }
 
     /// Which axes of the map these dimensions run through, each as a whole; `None` if only parts of one.
@@ -138,7 +140,7 @@ fn push(dimension: &mut Vec<Atom>, atom: Atom) {
 }
 
 /// The channel, row and column that each coordinate of a dimension stands for.
-fn order(dimension: &[Atom]) -> Option<Vec<[usize; 3]>> {
+fn order(dimension: &[Atom]) -> Vec<[usize; 3]> {
     let mut places = vec![[0; 3]];
     for atom in dimension {
         let mut next = Vec::with_capacity(places.len() * atom.size);
@@ -151,7 +153,7 @@ fn order(dimension: &[Atom]) -> Option<Vec<[usize; 3]>> {
         }
         places = next;
     }
-    Some(places)
+    places
 }
 
 #[cfg(test)]

@@ -334,6 +334,9 @@ impl Op {
             Op::AveragePool(pool) => pool.infer(first),
             Op::Mean { axes, keep, .. } => {
                 let axes = axes_of(axes.as_deref().unwrap_or_default(), first.dims.len())?;
+                if first.dims.contains(&0) {
+                    return Err(limits::MEAN_SPATIAL.refuse(format!("a mean of shape {:?}", first.dims)));
+                }
                 Ok(layout::without_axes(first.dims, &axes, *keep))
             }
             Op::Unit { axes, insert: false } => {
