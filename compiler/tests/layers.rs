@@ -63,7 +63,7 @@ fn equal_scales_add_up_with_weights_of_one() {
         assert_eq!((term.weights.kind, &term.weights.data[..]), (WeightKind::Unsigned1, &[1i8][..]));
     }
     assert_eq!(steps(&layers[2])[0], rising(0, &[2, 3, 6]));
-    assert_eq!(layers[2].name, "add6");
+    assert_eq!(layers[2].name, "add7");
 }
 
 #[test]
@@ -222,7 +222,7 @@ fn a_maximum_of_a_map_with_other_readers_is_a_layer() {
     let output = m.last(&flat, 1);
     let network = import(m, &output).network;
     let names: Vec<&str> = network.layers.iter().map(|layer| layer.name.as_str()).collect();
-    assert_eq!(names, ["quant0", "conv3", "matmul9"]);
+    assert_eq!(names, ["quant0", "conv3", "matmul8"]);
     assert_eq!(steps(&network.layers[0])[0], rising(-2, &[-1, 0, 1]));
     assert!(network.layers[0].pool.is_some());
     assert_eq!(network.map(MapId(1)).1, Code { bits: 2, signed: true });

@@ -229,19 +229,20 @@ fn branches() {
         "not supported: padding around values that are not a map\n  at:   node `/conv3/Conv` (Conv)",
     );
 
-    // Scales that no small weights stand for: codes of 8 bits in steps of 1 and of 0.987.
+    // 127 x + 0.987 q: weights of 127 leave room for factors up to 8, and no such fraction stands for 0.987 where q goes
+    // from -128 to 127.
     let mut model = Model::new(&[1, 1]);
     let x = model.input();
-    let maps = [1.0, 0.987].map(|scale| {
-        let acc = model.last(&x, 1);
-        model.quant(&acc, scale, 8, true)
-    });
-    let sum = model.node("Add", &[&maps[0], &maps[1]], &[]);
-    let codes = model.quant(&sum, 0.0625, 8, true);
+    let acc = model.last(&x, 1);
+    let map = model.quant(&acc, 0.987, 8, true);
+    let weights = model.weights(&[1, 1], &[127.0]);
+    let wide = model.node("MatMul", &[&x, &weights], &[]);
+    let sum = model.node("Add", &[&wide, &map], &[]);
+    let codes = model.quant(&sum, 1.0, 8, true);
     let output = model.last(&codes, 1);
     let text = refusal_of(&model.bytes(&output));
     assert!(text.starts_with("not supported: a sum whose scales are as 1 to ["), "{text}");
-    assert!(text.contains("at:   node `/add7/Add` (Add)"), "{text}");
+    assert!(text.contains("at:   node `/add6/Add` (Add)"), "{text}");
 
     let (mut model, x) = map_model();
     let output = model.node("Concat", &[&x, &x], &[int("axis", 2)]);

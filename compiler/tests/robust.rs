@@ -301,7 +301,7 @@ fn doubling_is_bounded() {
     };
     assert_eq!(doubled(&add, false), "not supported: a value 2097152 times in a sum");
     assert_eq!(doubled(&add, true), "not supported: a sum of 16 values that are not quantized");
-    assert_eq!(doubled(&concat, false), "not supported: a value of shape [1, 131072, 3, 3]");
+    assert_eq!(doubled(&concat, false), "not supported: a value of shape [1, 65536, 3, 3]");
 }
 
 /// Averages of averages make kernels and weights larger and larger.

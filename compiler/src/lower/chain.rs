@@ -22,6 +22,9 @@ const MAX_TUPLES: usize = 1 << 16;
 /// Most thresholds of all of them.
 const MAX_PAIRS: usize = 1 << 21;
 
+/// What an operator counts for, in integers that a network may have: it takes so much memory.
+const STEP: usize = 32;
+
 /// Most forms that one sum of real values has.
 const MAX_LEAVES: usize = 8;
 
@@ -148,14 +151,23 @@ impl Chain {
         }
     }
 
-    /// Numbers that a copy takes.
+    /// Integers that a copy counts for.
     pub fn size(&self) -> usize {
-        let of_steps: usize = self.steps.iter().map(|step| step.size() + 1).sum();
+        let of_steps: usize = self.steps.iter().map(|step| step.size() + STEP).sum();
         of_steps
             + match &self.start {
                 Start::Form(_) => 1,
                 Start::Join { of, .. } => of[0].size() + of[1].size(),
             }
+    }
+
+    /// Number of operators in it.
+    fn operators(&self) -> usize {
+        let of_start = match &self.start {
+            Start::Form(_) => 0,
+            Start::Join { of, .. } => 1 + of[0].operators() + of[1].operators(),
+        };
+        self.steps.len() + of_start
     }
 
     /// Adds an operator of the graph.
@@ -322,7 +334,7 @@ impl Chain {
                 slopes: &slopes,
                 largest: &forms.iter().map(|form| form.largest_weight(channel)).collect::<Vec<_>>(),
                 direction: behind.direction(..),
-                steps: 2 + self.size() as u64,
+                steps: 2 + self.operators() as u64,
             };
             let found = search.run(channel, budget, |accs| behind.apply(sum.real(accs)?))?;
             self.check(graph, &behind, channel, &found.steps)?;
@@ -357,7 +369,7 @@ impl Chain {
             zero: vec![0.0],
             weight_scale: form.weight_scale.clone(),
             // Operators of the operands round as well: a normalization in up to eight places.
-            products: form.products + 8 * self.size(),
+            products: form.products + 8 * self.operators(),
             sizes: Some(sizes),
             rounded: true,
             steps,
