@@ -71,6 +71,43 @@ fn functions(m: &mut Model, x: String) -> String {
     m.node("MultiThreshold", &[&x, &thresholds], &[float("out_scale", 1.0), float("out_bias", -2.0)])
 }
 
+/// A valid model with branches, and the operators that move and join maps.
+fn branches() -> ModelProto {
+    let mut m = Model::new(&[1, 4, 6, 6]);
+    let x = m.input();
+    let weights = m.weights(&[4, 2, 3, 3], &[1.0; 72]);
+    let attributes = [string("auto_pad", "SAME_UPPER"), int("group", 2), ints("strides", &[1, 1])];
+    let y = m.node("Conv", &[&x, &weights], &attributes);
+    let half = m.scalar(0.5);
+    let z = m.node("Mul", &[&y, &half], &[]);
+    let z = m.node("Add", &[&z, &x], &[]);
+    let z = m.quant(&z, 1.0, 3, true);
+    let y = m.quant(&y, 1.0, 4, false);
+    let joined = m.node("Concat", &[&y, &z], &[int("axis", 1)]);
+    let shapes = [m.shape(&[1, 2, 4, 6, 6]), m.shape(&[1, 8, 6, 6])];
+    let shuffled = m.node("Reshape", &[&joined, &shapes[0]], &[]);
+    let shuffled = m.node("Transpose", &[&shuffled], &[ints("perm", &[0, 2, 1, 3, 4])]);
+    let shuffled = m.node("Reshape", &[&shuffled, &shapes[1]], &[]);
+    let sizes = m.shape(&[3, 5]);
+    let first = m.node("Split", &[&shuffled, &sizes], &[int("axis", 1)]);
+    m.graph.node.last_mut().unwrap().output.push("second".to_owned());
+    let lists = [&[1i64, 0][..], &[6, 5], &[2, 3], &[2, 1]].map(|list| m.shape(list));
+    let [starts, ends, axes, steps] = lists.each_ref().map(String::as_str);
+    let first = m.node("Slice", &[&first, starts, ends, axes, steps], &[]);
+    let pads = m.shape(&[0, 0, 1, 0, 0, 0, 0, -1]);
+    let first = m.node("Pad", &[&first, &pads], &[]);
+    let first = m.node("AveragePool", &[&first], &[ints("kernel_shape", &[2, 2]), ints("strides", &[1, 2])]);
+    let first = m.quant(&first, 1.0, 4, false);
+    let second = m.node("MaxPool", &["second"], &[ints("kernel_shape", &[2, 3]), ints("strides", &[2, 2])]);
+    let second = m.node("Sub", &[&second, &second], &[]);
+    let means = [&first, &second].map(|map| m.node("GlobalAveragePool", &[map], &[]));
+    let joined = m.node("Concat", &[&means[0], &means[1]], &[int("axis", 1)]);
+    let axes = m.shape(&[2, 3]);
+    let vector = m.node("Squeeze", &[&joined, &axes], &[]);
+    let output = m.last(&vector, 8);
+    m.message(&output)
+}
+
 /// Imports what may be anything.
 fn answers(bytes: &[u8]) {
     let start = Instant::now();
@@ -82,6 +119,9 @@ fn answers(bytes: &[u8]) {
 fn the_model_is_valid() {
     let import = import(&model().encode_to_vec(), &ImportOptions::default());
     assert_eq!(import.unwrap().network.layers.len(), 5);
+    // Two quantizers behind the convolution, one behind the average, the maximum, and the output.
+    let import = self::import(&branches().encode_to_vec(), &ImportOptions::default());
+    assert_eq!(import.unwrap_or_else(|errors| panic!("{}", errors[0])).network.layers.len(), 5);
 }
 
 #[test]
@@ -222,8 +262,8 @@ proptest! {
     }
 
     #[test]
-    fn changed_messages_answer(changes in proptest::collection::vec(change(), 1..5)) {
-        let mut model = model();
+    fn changed_messages_answer(changes in proptest::collection::vec(change(), 1..5), branched in any::<bool>()) {
+        let mut model = if branched { branches() } else { model() };
         for change in &changes {
             apply(&mut model, change);
         }

@@ -418,8 +418,7 @@ impl<'g> Lowering<'g> {
             return self.result(index, Data::Form(form));
         }
         let mut window = Window::POINT;
-        for axis in 0..2 {
-            let Range { start, step, length } = spatial[axis];
+        for (axis, &Range { start, step, length }) in spatial.iter().enumerate() {
             window.stride[axis] = step as i64;
             window.before[axis] = -(start as i64);
             let end = start + (length - 1) * step + 1;
