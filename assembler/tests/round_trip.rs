@@ -78,7 +78,7 @@ fn code(bits_max: u32) -> impl Strategy<Value = Code> {
 }
 
 fn input() -> impl Strategy<Value = InputDescriptor> {
-    let rounding = select(vec![Rounding::HalfEven, Rounding::Floor, Rounding::Ceil, Rounding::TowardsZero]);
+    let rounding = select(Rounding::ALL.to_vec());
     (name(), shape(), code(8), (finite(), finite(), finite(), finite()), rounding, any::<u8>()).prop_map(
         |(name, shape, code, (scale, zero_point, pixel_scale, pixel_offset), rounding, xor)| {
             let scale = if scale == 0.0 { 1.0 } else { scale };

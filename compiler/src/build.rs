@@ -6,6 +6,7 @@ use crate::diagnostic::{Diagnostic, Place};
 use crate::graph::{Graph, Node, Value, ValueId};
 use crate::limits;
 use crate::onnx::{GraphProto, ModelProto, NodeProto, ValueInfoProto, attribute_type, data_type};
+use crate::ops::join::{self, Range};
 use crate::ops::linear::MAX_SIZE;
 use crate::ops::{Op, Operand};
 use crate::tensor::{Array, Precision, Tensor, checked_len};
@@ -105,7 +106,7 @@ impl<'a> Builder<'a> {
             match array {
                 Ok(array) => {
                     let dims = array.dims.clone();
-                    self.value(&tensor.name, dims, Some(Tensor::real(array)));
+                    self.value(&tensor.name, dims, Some(Tensor::of_type(array, data_type::range(tensor.data_type))));
                 }
                 Err(error) => {
                     self.names.insert(&tensor.name, Known::Failed);
@@ -172,8 +173,8 @@ impl<'a> Builder<'a> {
                 None
             }
         };
-        if let (None, Some(output)) = (result, proto.output.first()) {
-            self.names.insert(output, Known::Failed);
+        if result.is_none() {
+            self.names.extend(proto.output.iter().map(|output| (output.as_str(), Known::Failed)));
         }
     }
 
@@ -183,12 +184,12 @@ impl<'a> Builder<'a> {
             return Err(limits::FIRST_OUTPUT.refuse("a node without a first output"));
         };
         if proto.op_type == "Constant" && matches!(proto.domain.as_str(), "" | "ai.onnx") {
-            let array = constant_node(proto)?;
-            self.charge(array.data.len())?;
-            self.value(output, array.dims.clone(), Some(Tensor::real(array)));
+            let tensor = constant_node(proto)?;
+            self.charge(tensor.array.data.len())?;
+            self.value(output, tensor.array.dims.clone(), Some(tensor));
             return Ok(Some(()));
         }
-        let mut op = Op::parse(proto, place)?;
+        let op = Op::parse(proto, place)?;
         let mut inputs = Vec::new();
         for name in &proto.input {
             inputs.push(match self.names.get(name.as_str()) {
@@ -212,20 +213,48 @@ impl<'a> Builder<'a> {
         if self.values_read > MAX_VALUES_READ {
             return Err(limits::CONSTANTS.refuse(format!("reading {} constants", self.values_read)));
         }
+        if let Op::Split { axis, sizes } = op {
+            let given = operands.get(1).copied().flatten();
+            let parts = split(operands[0], given, axis, sizes, proto.output.len())?;
+            for (output, part) in proto.output.iter().zip(parts).filter(|(output, _)| !output.is_empty()) {
+                self.operation(output, Op::Part(part), inputs[..1].to_vec(), place)?;
+            }
+            return Ok(Some(()));
+        }
+        self.operation(output, op, inputs, place)?;
+        Ok(Some(()))
+    }
+
+    /// Adds an operation on known inputs, or its result if that is a constant.
+    fn operation(
+        &mut self,
+        output: &'a str,
+        op: Op,
+        inputs: Vec<Option<ValueId>>,
+        place: &Place,
+    ) -> Result<(), Diagnostic> {
+        let operands: Vec<Option<Operand>> = inputs
+            .iter()
+            .map(|id| id.map(|id| &self.values[id.0]))
+            .map(|v| v.map(|v| Operand { dims: &v.dims, constant: v.constant.as_ref() }))
+            .collect();
+        let mut op = op.resolve(&operands)?;
         let dims = op.infer(&operands)?;
         let constants: Vec<_> = operands.iter().map(|o| o.and_then(|o| o.constant)).collect();
         let fold = op.folds() && operands.iter().flatten().all(|o| o.constant.is_some());
         if checked_len(&dims).is_none() || !fold && !is_map(&dims) {
             return Err(limits::MAP_SIZE.refuse(format!("a value of shape {dims:?}")));
         }
-        if let (Op::Conv(conv), Some(Some(weights))) = (&mut op, operands.get(1)) {
-            conv.take_kernel(weights.dims);
+        match &mut op {
+            Op::Conv(conv) => conv.take_kernel(operands[1].expect("checked when the shape was inferred").dims),
+            Op::Pointwise(op) => op.settle(&operands)?,
+            _ => {}
         }
         if !fold {
             let id = self.value(output, dims, None);
-            let (name, op_type) = (place.node.clone(), proto.op_type.clone());
+            let (name, op_type) = (place.node.clone(), place.op.clone());
             self.nodes.push(Node { name, op_type, op, inputs, output: id });
-            return Ok(Some(()));
+            return Ok(());
         }
         // The bound on memory holds before the memory is taken.
         let values = self.constant_values.saturating_add(dims.iter().product());
@@ -238,7 +267,7 @@ impl<'a> Builder<'a> {
         }
         self.constant_values = values;
         self.value(output, dims, Some(tensor));
-        Ok(Some(()))
+        Ok(())
     }
 
     /// Why a name that a node reads is unknown.
@@ -251,6 +280,40 @@ impl<'a> Builder<'a> {
         };
         diagnostic.help("the file is damaged: export the model again")
     }
+}
+
+/// The ranges of the outputs of a `Split`.
+fn split(
+    data: Option<Operand>,
+    given: Option<Operand>,
+    at: i64,
+    sizes: Option<Vec<i64>>,
+    outputs: usize,
+) -> Result<Vec<Vec<Range>>, Diagnostic> {
+    let dims = data.expect("every operator has a first input").dims;
+    let at = join::axis(at, dims.len())?;
+    let sizes: Vec<i64> = match (sizes, given.map(|given| given.constant)) {
+        (Some(sizes), _) => sizes,
+        (None, Some(Some(sizes))) => sizes.to_real().data.iter().map(|&size| size as i64).collect(),
+        (None, Some(None)) => return Err(limits::SPLIT.refuse("sizes that are computed")),
+        (None, None) => {
+            // Equal parts, the last may be smaller.
+            let size = dims[at].div_ceil(outputs.max(1));
+            (0..outputs).map(|i| dims[at].saturating_sub(i * size).min(size) as i64).collect()
+        }
+    };
+    let positive = sizes.iter().all(|&size| (1..=dims[at] as i64).contains(&size));
+    if !positive || sizes.len() != outputs || sizes.iter().sum::<i64>() != dims[at] as i64 {
+        return Err(limits::SPLIT.refuse(format!("parts of {sizes:?} of {} for {outputs} outputs", dims[at])));
+    }
+    let mut start = 0;
+    let part = |&length: &i64| {
+        let mut ranges: Vec<Range> = dims.iter().map(|&length| Range { start: 0, step: 1, length }).collect();
+        ranges[at] = Range { start, step: 1, length: length as usize };
+        start += length as usize;
+        ranges
+    };
+    Ok(sizes.iter().map(part).collect())
 }
 
 fn twice(name: &str) -> Diagnostic {
@@ -278,7 +341,7 @@ fn input_dims(input: &ValueInfoProto) -> Result<Vec<usize>, Diagnostic> {
     let fixed = dims.iter().skip(1).all(|d| d.dim_param.is_empty());
     let mut sizes = vec![1];
     sizes.extend(dims.iter().skip(1).map(|d| usize::try_from(d.dim_value).unwrap_or(0)));
-    if !matches!(dims.len(), 2 | 4) || !batch(&dims[0]) || !fixed {
+    if !matches!(dims.len(), 2..=4) || !batch(&dims[0]) || !fixed {
         let text: Vec<String> = dims
             .iter()
             .map(|d| match d.dim_param.as_str() {
@@ -301,6 +364,7 @@ fn input_dims(input: &ValueInfoProto) -> Result<Vec<usize>, Diagnostic> {
 fn is_map(dims: &[usize]) -> bool {
     let sizes = match dims {
         [_, _, height, width] => (1..=MAX_SIZE).contains(height) && (1..=MAX_SIZE).contains(width),
+        [_, _, width] => (1..=MAX_SIZE).contains(width),
         _ => true,
     };
     let channels = match dims {
@@ -311,26 +375,34 @@ fn is_map(dims: &[usize]) -> bool {
 }
 
 /// The value of a `Constant` node.
-fn constant_node(node: &NodeProto) -> Result<Array, Diagnostic> {
+fn constant_node(node: &NodeProto) -> Result<Tensor, Diagnostic> {
     let refuse = |found: String| limits::CONSTANT_FORM.refuse(found);
     let [attribute] = &node.attribute[..] else {
         return Err(refuse(format!("a `Constant` with {} attributes", node.attribute.len())));
     };
     let list = |data: Vec<f64>| Array { dims: vec![data.len()], data };
-    let array = match (attribute.name.as_str(), attribute.r#type) {
+    let (array, kind) = match (attribute.name.as_str(), attribute.r#type) {
         ("value", attribute_type::TENSOR) => match &attribute.t {
-            Some(tensor) => tensor.array()?,
+            Some(tensor) => (tensor.array()?, tensor.data_type),
             None => return Err(refuse("an empty attribute `value`".to_owned())),
         },
-        ("value_float", attribute_type::FLOAT) => Array::scalar(f64::from(attribute.f)),
-        ("value_int", attribute_type::INT) => Array::scalar(attribute.i as f64),
-        ("value_floats", attribute_type::FLOATS) => list(attribute.floats.iter().map(|&x| f64::from(x)).collect()),
-        ("value_ints", attribute_type::INTS) => list(attribute.ints.iter().map(|&x| x as f64).collect()),
+        ("value_float", attribute_type::FLOAT) => (Array::scalar(f64::from(attribute.f)), data_type::FLOAT),
+        ("value_int", attribute_type::INT) => (Array::scalar(attribute.i as f64), data_type::INT64),
+        ("value_floats", attribute_type::FLOATS) => {
+            (list(attribute.floats.iter().map(|&x| f64::from(x)).collect()), data_type::FLOAT)
+        }
+        ("value_ints", attribute_type::INTS) => {
+            (list(attribute.ints.iter().map(|&x| x as f64).collect()), data_type::INT64)
+        }
         (name, _) => return Err(refuse(format!("attribute `{name}`"))),
     };
     let finite = array.data.iter().all(|x| x.is_finite());
     if checked_len(&array.dims).is_none() {
         return Err(limits::CONSTANT_SIZE.refuse(format!("a constant of shape {:?}", array.dims)));
     }
-    if finite { Ok(array) } else { Err(limits::CONSTANT_FINITE.refuse("a constant of infinity or NaN")) }
+    if finite {
+        Ok(Tensor::of_type(array, data_type::range(kind)))
+    } else {
+        Err(limits::CONSTANT_FINITE.refuse("a constant of infinity or NaN"))
+    }
 }

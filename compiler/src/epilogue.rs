@@ -4,6 +4,7 @@
 //! question what codes other arithmetic could give.
 
 use crate::ops::pointwise::Pointwise;
+use crate::steps::Part;
 use crate::tensor::Precision;
 
 /// The operators behind a layer, with their constants.
@@ -11,10 +12,18 @@ use crate::tensor::Precision;
 pub struct Epilogue {
     /// Real size of one step of the map that the layer reads.
     pub data_scale: f64,
+    /// The accumulator that stands for real zero, for each output channel or for all: the sum of the weights times the
+    /// zero of the data.
+    pub(crate) zero: Vec<f64>,
     /// Real size of one step of the weights, for each output channel or for all.
     pub(crate) weight_scale: Vec<f64>,
     /// Products that one accumulator sums up.
     pub(crate) products: usize,
+    /// For sums of sums, the largest sum of the sizes of what is added on the way to an accumulator, as real values, for
+    /// each channel; `None` if the accumulator's own products are all there is.
+    pub(crate) sizes: Option<Vec<f64>>,
+    /// Whether values on the way are rounded, means or what constants were added to.
+    pub(crate) rounded: bool,
     /// Operators in order.
     pub(crate) steps: Vec<Step>,
 }
@@ -34,9 +43,15 @@ pub(crate) struct Step {
 pub struct Channel {
     data_scale: f64,
     weight_scale: f64,
+    zero: i64,
     products: usize,
-    steps: Vec<(Pointwise, usize, Vec<f64>)>,
+    size: Option<f64>,
+    rounded: bool,
+    steps: Vec<ChannelStep>,
 }
+
+/// An operator, which of its arguments comes from the step before, and the others.
+pub type ChannelStep = (Pointwise, usize, Vec<f64>);
 
 /// All values that an evaluation in other arithmetic can give.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -79,52 +94,125 @@ impl Epilogue {
         Channel {
             data_scale: self.data_scale,
             weight_scale: pick(&self.weight_scale, channel),
+            zero: pick(&self.zero, channel) as i64,
             products: self.products,
+            size: self.sizes.as_ref().map(|sizes| pick(sizes, channel)),
+            rounded: self.rounded,
             steps: self.steps.iter().map(step).collect(),
         }
     }
 }
 
 impl Channel {
-    /// Direction of the steps from number `first` on: they rise (1), fall (-1) or are constant (0).
-    pub fn direction(&self, first: usize) -> i32 {
-        self.steps[first..].iter().map(|(op, data, arguments)| op.direction(*data, arguments)).product()
+    /// Direction of some steps: they rise (1), fall (-1) or are constant (0), above their turning points.
+    pub fn direction(&self, steps: impl std::slice::SliceIndex<[ChannelStep], Output = [ChannelStep]>) -> i32 {
+        self.steps[steps].iter().map(|(op, data, arguments)| op.direction(*data, arguments)).product()
+    }
+
+    /// The first of the steps from number `first` on that turns.
+    pub fn turning(&self, first: usize) -> Option<usize> {
+        let turns = |(op, _, arguments): &ChannelStep| op.turning_point(arguments).is_some();
+        self.steps[first..].iter().position(turns).map(|at| first + at)
+    }
+
+    /// Cuts a range of accumulators where the steps turn, so that they are monotone in each part. `None` if they turn
+    /// twice, or a value overflows.
+    pub fn parts(&mut self, (low, high): (i64, i64)) -> Option<Vec<Part>> {
+        let Some(at) = self.turning(0) else { return Some(vec![((low, high), self.direction(..))]) };
+        if self.turning(at + 1).is_some() {
+            return None;
+        }
+        let (op, _, arguments) = &self.steps[at];
+        let turn = op.turning_point(arguments).expect("it turns");
+        let (before, behind) = (self.direction(..at), self.direction(at..));
+        let mut above = |acc: i64| {
+            let (x, unit, zero) = self.walk(acc, at, |_, _| {})?;
+            Some((x - zero) * unit > turn)
+        };
+        let ends = (above(low)?, above(high)?);
+        let direction = before * behind;
+        if ends.0 == ends.1 {
+            return Some(vec![((low, high), if ends.0 { direction } else { -direction })]);
+        }
+        // What stands in front is monotone, so one place parts what lies above from what lies below.
+        let (mut left, mut right) = (low, high);
+        while right - left > 1 {
+            let middle = left + (right - left) / 2;
+            if above(middle)? == ends.0 { left = middle } else { right = middle }
+        }
+        let sign = if ends.0 { 1 } else { -1 };
+        Some(vec![((low, left), sign * direction), ((right, high), -sign * direction)])
     }
 
     /// The code of an accumulator, node by node in double precision; `None` if a value overflows.
     pub fn code(&mut self, acc: i64) -> Option<f64> {
-        self.walk(acc, |_, _| {})
+        Some(self.walk(acc, usize::MAX, |_, _| {})?.0)
     }
 
     /// Distance of an accumulator from where its code would be another, in steps of the quantizer: of all quantizers
     /// the least, infinite if none has two codes. `None` if a value overflows.
     pub fn margin(&mut self, acc: i64) -> Option<f64> {
         let mut least = f64::INFINITY;
-        self.walk(acc, |op, arguments| {
-            if op.quantizes() {
+        self.walk(acc, usize::MAX, |op, arguments| {
+            if op.rounds() {
                 least = least.min(op.boundary_distance(arguments));
             }
         })?;
         Some(least)
     }
 
-    fn walk(&mut self, acc: i64, mut visit: impl FnMut(Pointwise, &[f64])) -> Option<f64> {
-        // The value is `x * unit`, where `x` is an integer unless `unit` is 1.
-        let (mut x, mut unit) = (acc as f64, self.data_scale * self.weight_scale);
-        for (op, data, arguments) in &mut self.steps {
+    /// What the operators make of a real value: a code if the last of them quantizes. `None` if a value overflows.
+    pub fn apply(&mut self, real: f64) -> Option<f64> {
+        self.run(real, 1.0, usize::MAX, |_, _| {}).map(|(x, _, _)| x).filter(|x| x.is_finite())
+    }
+
+    /// How the result changes with the value, `None` if the operators are not affine.
+    pub fn slope(&self) -> Option<f64> {
+        let slope = |(op, data, arguments): &ChannelStep| op.slope(*data, arguments);
+        self.steps.iter().map(slope).product()
+    }
+
+    /// Largest size of what affine operators add up, from values of this size on.
+    pub fn sizes(&self, size: f64) -> f64 {
+        self.steps.iter().fold(size, |size, (op, data, arguments)| {
+            let slope = op.slope(*data, arguments).unwrap_or(1.0).abs();
+            let added = match op {
+                Pointwise::Add | Pointwise::Sub => arguments[1 - data].abs(),
+                Pointwise::Normalize { .. } => (arguments[3] * slope).abs() + arguments[2].abs(),
+                _ => 0.0,
+            };
+            size * slope + added
+        })
+    }
+
+    /// What the first `count` steps make of an accumulator, and its unit and zero: the value is `(x - zero) * unit`.
+    fn walk(&mut self, acc: i64, count: usize, visit: impl FnMut(Pointwise, &[f64])) -> Option<(f64, f64, f64)> {
+        self.run((acc - self.zero) as f64, self.data_scale * self.weight_scale, count, visit)
+    }
+
+    /// The same of a value `x * unit`, where `x` is an integer unless `unit` is 1.
+    fn run(
+        &mut self,
+        mut x: f64,
+        mut unit: f64,
+        count: usize,
+        mut visit: impl FnMut(Pointwise, &[f64]),
+    ) -> Option<(f64, f64, f64)> {
+        let mut zero = 0.0;
+        for (op, data, arguments) in self.steps.iter_mut().take(count) {
             if *op == Pointwise::Relu {
-                x = op.apply(&[x]);
+                x = x.max(zero);
                 continue;
             }
-            arguments[*data] = x * unit;
+            arguments[*data] = (x - zero) * unit;
             visit(*op, arguments);
             x = op.apply(arguments);
-            unit = if op.quantizes() { arguments[1] } else { 1.0 };
+            (unit, zero) = op.grid_at(arguments);
             if !arguments[*data].is_finite() || !x.is_finite() {
                 return None;
             }
         }
-        Some(x)
+        Some((x, unit, zero))
     }
 
     /// What an accumulator can become in floating-point arithmetic, where `bounds` are the least and the greatest
@@ -135,34 +223,40 @@ impl Channel {
     /// Numerical Algorithms, 3.1). Operators are monotone, and so is rounding: the ends of the interval that holds
     /// the value are enough.
     pub fn outcomes(&mut self, acc: i64, bounds: (i64, i64), precision: Precision) -> Outcomes {
+        let (acc, bounds) = (acc - self.zero, (bounds.0 - self.zero, bounds.1 - self.zero));
         let error = self.sum_error(acc, bounds, precision);
         let exact = acc as f64 * (self.data_scale * self.weight_scale);
-        let (mut ends, mut unit) = ([exact - error, exact + error], 1.0);
+        let (mut ends, mut unit, mut zero) = ([exact - error, exact + error], 1.0, 0.0);
         // The exact value, beside which the error is measured.
-        let (mut x, mut x_unit) = (exact, 1.0);
+        let mut x = exact;
         let mut worst: f64 = 0.0;
         for (op, data, arguments) in &mut self.steps {
             if *op == Pointwise::Relu {
-                ends = ends.map(|end| op.apply(&[end]));
-                x = op.apply(&[x]);
+                ends = ends.map(|end| end.max(zero));
+                x = x.max(zero);
                 continue;
             }
             let exact: Vec<f64> = arguments.clone();
             arguments.iter_mut().for_each(|constant| *constant = precision.round(*constant));
-            let next = ends.map(|end| {
-                arguments[*data] = precision.round(end * unit);
-                if op.quantizes() {
-                    let off = (precision.round(arguments[*data] / arguments[1]) - x * x_unit / exact[1]).abs();
-                    worst = worst.max(off);
+            let reals = ends.map(|end| precision.round((end - zero) * unit));
+            let (least, greatest) = (reals[0].min(reals[1]), reals[0].max(reals[1]));
+            // What turns has its least value there.
+            let turn = op.turning_point(arguments).filter(|turn| least < *turn && *turn < greatest);
+            let mut range = (f64::INFINITY, f64::NEG_INFINITY);
+            for real in [Some(least), Some(greatest), turn].into_iter().flatten() {
+                arguments[*data] = real;
+                if op.rounds() {
+                    let steps = precision.round(real / op.step_size(arguments));
+                    worst = worst.max((steps - (x - zero) * unit / op.step_size(&exact)).abs());
                 }
-                results(*op, arguments, precision)
-            });
+                let (low, high) = results(*op, arguments, precision);
+                range = (range.0.min(low), range.1.max(high));
+            }
             arguments.copy_from_slice(&exact);
-            arguments[*data] = x * x_unit;
+            arguments[*data] = (x - zero) * unit;
             x = op.apply(arguments);
-            x_unit = if op.quantizes() { arguments[1] } else { 1.0 };
-            ends = [next[0].0.min(next[1].0), next[0].1.max(next[1].1)];
-            unit = x_unit;
+            (unit, zero) = op.grid_at(arguments);
+            ends = [range.0, range.1];
             if !ends.iter().all(|end| end.is_finite()) {
                 return Outcomes { low: f64::NEG_INFINITY, high: f64::INFINITY, error: f64::INFINITY };
             }
@@ -173,17 +267,19 @@ impl Channel {
     /// Bound of the error of an accumulator's real value: 0 if all sums are exact.
     fn sum_error(&self, acc: i64, (low, high): (i64, i64), precision: Precision) -> f64 {
         // Products and partial sums are integers times the scales, so they are exact if they have few enough digits.
-        let integer_bits = 64 - (high - low).unsigned_abs().leading_zeros();
-        if integer_bits + significant_bits(self.data_scale) + significant_bits(self.weight_scale) <= precision.digits()
-        {
+        let unit = self.data_scale * self.weight_scale;
+        let largest = self.size.map_or((high - low) as f64, |size| size / unit);
+        let integer_bits = 64 - (largest as u64).leading_zeros();
+        let scale_bits = significant_bits(self.data_scale) + significant_bits(self.weight_scale);
+        if !self.rounded && integer_bits + scale_bits <= precision.digits() {
             return 0.0;
         }
         // Of products that add up to `acc`, the positive ones sum up to at most `high` and the others to `low`.
-        let sizes = (2 * high - acc).min(acc - 2 * low).max(0) as f64;
+        let sizes = self.size.unwrap_or((2 * high - acc).min(acc - 2 * low).max(0) as f64 * unit);
         // Two roundings of scales that are no floats themselves, two of real values, one of the product, those of the
         // sum, and one in reserve for the products of small numbers here.
         let roundings = self.products as f64 + 5.0;
-        roundings * precision.rounding() * sizes * (self.data_scale * self.weight_scale)
+        roundings * precision.rounding() * sizes
     }
 }
 
@@ -199,6 +295,10 @@ fn results(op: Pointwise, arguments: &[f64], precision: Precision) -> (f64, f64)
             let sizes = (arguments[0] * gain).abs() + (arguments[3] * gain).abs() + arguments[2].abs();
             let error = 8.0 * precision.rounding() * sizes;
             (precision.round(exact - error), precision.round(exact + error))
+        }
+        Pointwise::Function(function) => {
+            let error = function.error(arguments[0], precision.rounding());
+            (precision.round(result - error), precision.round(result + error))
         }
         _ => (result, result),
     }
@@ -224,7 +324,8 @@ mod tests {
     fn channel(scale: f64, products: usize, quantizer: f64) -> Channel {
         let constants = [vec![], vec![quantizer], vec![0.0], vec![2.0]].to_vec();
         let steps = vec![Step { op: QUANT, data: 0, constants }];
-        Epilogue { data_scale: scale, weight_scale: vec![1.0], products, steps }.channel(0)
+        let (zero, weight_scale, sizes, rounded) = (vec![0.0], vec![1.0], None, false);
+        Epilogue { data_scale: scale, zero, weight_scale, products, sizes, rounded, steps }.channel(0)
     }
 
     #[test]

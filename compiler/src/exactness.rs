@@ -52,9 +52,12 @@ pub fn layers(import: &Import) -> Vec<LayerExactness> {
         let mut steps = 0;
         for (index, (channel, &bounds)) in channels.iter().zip(&bounds).enumerate() {
             let mut chain = epilogue.channel(index);
-            // The chain is monotone, so of all accumulators those beside a step and at the ends come nearest.
-            places.look(&mut chain, index, bounds, &[bounds.0]);
-            places.look(&mut chain, index, bounds, &[bounds.1]);
+            // The chain is monotone in each part, so of all accumulators those beside a step and at the ends of parts
+            // come nearest.
+            for (ends, _) in chain.parts(bounds).expect("as was checked when the steps were found") {
+                places.look(&mut chain, index, bounds, &[ends.0]);
+                places.look(&mut chain, index, bounds, &[ends.1]);
+            }
             let mut thresholds = channel.thresholds.clone();
             thresholds.dedup();
             steps += thresholds.len() as u64;

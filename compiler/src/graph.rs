@@ -1,6 +1,6 @@
 //! The model as a typed graph: every shape known, every constant computed.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::fmt;
 
 use crate::diagnostic::{Diagnostic, Place};
@@ -93,6 +93,16 @@ impl Graph {
     }
 }
 
+/// Part of a graph, made by [`RealGraph::section`].
+#[derive(Debug, Clone)]
+pub struct Section {
+    /// What it begins with.
+    pub from: Vec<ValueId>,
+    /// In execution order.
+    nodes: Vec<usize>,
+    to: ValueId,
+}
+
 /// A graph to be evaluated on real values alone, as frameworks do: no integer is kept apart from its scale, and every
 /// operation is rounded to a precision.
 #[derive(Debug)]
@@ -110,29 +120,44 @@ impl<'g> RealGraph<'g> {
         RealGraph { graph, precision, constants: graph.values.iter().map(real).collect() }
     }
 
-    /// The real values of `to`, computed from those of `from`, which all ways to it pass through.
+    /// What leads to a value, from the input or from those of `known` that come first on the way back.
+    pub fn section(&self, known: &HashSet<ValueId>, to: ValueId) -> Section {
+        let mut wanted = HashSet::from([to]);
+        let mut nodes = Vec::new();
+        for (index, node) in self.graph.nodes.iter().enumerate().rev() {
+            if wanted.contains(&node.output) && (node.output == to || !known.contains(&node.output)) {
+                wanted.remove(&node.output);
+                nodes.push(index);
+                wanted.extend(self.graph.data_inputs(node).map(|(_, id)| id));
+            }
+        }
+        nodes.reverse();
+        let mut from: Vec<ValueId> = wanted.into_iter().collect();
+        from.sort_unstable();
+        Section { from, nodes, to }
+    }
+
+    /// The real values at the end of a section, from those that it begins with, each in row-major order.
     ///
     /// # Panics
-    /// If `values` are not as many as `from` has, or `to` does not depend on it.
-    pub fn eval(&self, from: ValueId, values: &[f64], to: ValueId) -> Vec<f64> {
-        let dims = self.graph.value(from).dims.clone();
-        assert_eq!(values.len(), dims.iter().product::<usize>(), "values of `{}`", self.graph.value(from).name);
-        let start = Tensor::real(Array { dims, data: values.to_vec() });
-        let mut computed: Vec<Option<Tensor>> = vec![None; self.graph.values.len()];
-        computed[from.0] = Some(real(&start, self.precision));
-        for node in &self.graph.nodes {
-            if computed[to.0].is_some() {
-                break;
-            }
-            if !self.graph.data_inputs(node).all(|(_, id)| computed[id.0].is_some()) {
-                continue;
-            }
-            let tensor = |id: ValueId| computed[id.0].as_ref().or(self.constants[id.0].as_ref());
+    /// If they are not as many as the section wants.
+    pub fn eval(&self, section: &Section, values: &[Vec<f64>]) -> Vec<f64> {
+        assert_eq!(section.from.len(), values.len(), "values that the section begins with");
+        let mut computed: HashMap<ValueId, Tensor> = HashMap::new();
+        for (&from, values) in section.from.iter().zip(values) {
+            let dims = self.graph.value(from).dims.clone();
+            assert_eq!(values.len(), dims.iter().product::<usize>(), "values of `{}`", self.graph.value(from).name);
+            let start = Tensor::real(Array { dims, data: values.clone() });
+            computed.insert(from, real(&start, self.precision));
+        }
+        for &index in &section.nodes {
+            let node = &self.graph.nodes[index];
+            let tensor = |id: ValueId| computed.get(&id).or(self.constants[id.0].as_ref());
             let inputs: Vec<_> = node.inputs.iter().map(|id| id.and_then(tensor)).collect();
             let output = node.op.eval(&inputs, &self.graph.value(node.output).dims, self.precision);
-            computed[node.output.0] = Some(real(&output, self.precision));
+            computed.insert(node.output, real(&output, self.precision));
         }
-        computed.swap_remove(to.0).expect("it depends on where the evaluation begins").array.data
+        computed.remove(&section.to).expect("it depends on where the section begins").array.data
     }
 }
 
@@ -192,6 +217,7 @@ struct Attributes<'a>(&'a Op);
 
 impl fmt::Display for Attributes<'_> {
     fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
+        use crate::ops::join::Range;
         use crate::ops::pointwise::Pointwise;
         match self.0 {
             Op::Pointwise(Pointwise::Normalize { epsilon }) => write!(f, "epsilon={epsilon} "),
@@ -203,7 +229,27 @@ impl fmt::Display for Attributes<'_> {
             Op::Gemm(gemm) => {
                 write!(f, "alpha={} beta={} transB={} ", gemm.alpha, gemm.beta, gemm.transpose_b)
             }
-            Op::Flatten { axis } => write!(f, "axis={axis} "),
+            Op::AveragePool(average) => {
+                write!(f, "{} include_padding={} ", average.pool, average.include_padding)
+            }
+            Op::Flatten { axis } | Op::Concat { axis } => write!(f, "axis={axis} "),
+            Op::Mean { axes: Some(axes), .. } | Op::Unit { axes: Some(axes), .. } => write!(f, "axes={axes:?} "),
+            Op::Part(ranges) => {
+                let range = |r: &Range| format!("{}+{}x{}", r.start, r.length, r.step);
+                write!(f, "{} ", ranges.iter().map(range).collect::<Vec<_>>().join(","))
+            }
+            Op::Zeros { before, after } => write!(f, "before={before:?} after={after:?} "),
+            Op::Sum { .. } | Op::Mean { .. } | Op::Unit { .. } => Ok(()),
+            Op::Slice { .. } | Op::Split { .. } | Op::Pad { .. } => Ok(()),
+            Op::Pointwise(Pointwise::Function(function)) => write!(f, "{function:?} "),
+            Op::Pointwise(Pointwise::QuantizeLinear { axis, min, max }) => write!(f, "axis={axis} to {min}..={max} "),
+            Op::Pointwise(Pointwise::DequantizeLinear { axis }) => write!(f, "axis={axis} "),
+            Op::Pointwise(Pointwise::MultiThreshold { scale, step, lowest }) => {
+                write!(f, "scale={scale} step={step} lowest={lowest} ")
+            }
+            Op::Pointwise(Pointwise::Trunc(trunc)) => {
+                write!(f, "signed={} narrow={} rounding={:?} ", trunc.signed, trunc.narrow, trunc.rounding)
+            }
             Op::Pointwise(_) | Op::MatMul | Op::Reshape { .. } | Op::Transpose { .. } => Ok(()),
             Op::Identity => Ok(()),
         }

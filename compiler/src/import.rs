@@ -2,10 +2,11 @@
 
 use crate::diagnostic::Diagnostic;
 use crate::epilogue::Epilogue;
-use crate::graph::{Graph, ValueId};
+use crate::graph::Graph;
 use crate::ir::Network;
+pub use crate::lower::MapValue;
 use crate::lower::{self, Lowered};
-use crate::{build, onnx, sign};
+use crate::{build, fuse, onnx, sign};
 
 /// What the file does not say.
 #[derive(Debug, Clone, PartialEq)]
@@ -33,8 +34,8 @@ pub struct Import {
     pub graph: Graph,
     /// The same in integers.
     pub network: Network,
-    /// The graph's value that each map of the network stands for: what a layer reads, and last the output.
-    pub maps: Vec<ValueId>,
+    /// What each map of the network stands for in the graph: the input's, then what each layer makes.
+    pub maps: Vec<MapValue>,
     /// The operators behind the accumulators of each layer.
     pub epilogues: Vec<Epilogue>,
     /// What may not be meant.
@@ -46,6 +47,8 @@ pub fn import(bytes: &[u8], options: &ImportOptions) -> Result<Import, Vec<Diagn
     let model = onnx::read(bytes).map_err(|error| vec![error])?;
     let mut graph = build::build(&model)?;
     drop(model);
+    fuse::fuse(&mut graph);
+    fuse::check(&graph)?;
     let repaired = sign::repair(&mut graph, options.unsigned_1bit_relu)?;
     let Lowered { network, maps, epilogues } = lower::lower(&graph, options)?;
     let mut warnings = Vec::new();

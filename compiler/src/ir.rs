@@ -223,14 +223,25 @@ impl Layer {
 impl Network {
     /// Shape and code of a map. The last layer's code is the output descriptor's.
     pub fn map(&self, id: MapId) -> (MapShape, Code) {
-        let Some(index) = id.0.checked_sub(1) else {
+        let Some(last) = id.0.checked_sub(1) else {
             return (self.input.shape, self.input.code);
         };
-        let layer = &self.layers[index];
-        let shape = layer.output_shape(self.sums(layer));
-        match &layer.activation {
-            Activation::Steps { code, .. } => (shape, *code),
-            Activation::Raw => (shape, self.output.code),
+        // The layers that the map's shape depends on, by their first terms.
+        let before = |&index: &usize| self.layers[index].terms[0].source.0.checked_sub(1);
+        let way: Vec<usize> = std::iter::successors(Some(last), before).collect();
+        let shape = way.iter().rev().fold(self.input.shape, |shape, &index| {
+            let layer = &self.layers[index];
+            layer.output_shape(layer.terms[0].output_shape(shape))
+        });
+        (shape, self.code(id))
+    }
+
+    /// Integer type of a map.
+    pub fn code(&self, id: MapId) -> Code {
+        match id.0.checked_sub(1).map(|index| &self.layers[index].activation) {
+            None => self.input.code,
+            Some(Activation::Steps { code, .. }) => *code,
+            Some(Activation::Raw) => self.output.code,
         }
     }
 
@@ -242,7 +253,7 @@ impl Network {
 
     /// Smallest and largest accumulator of each output channel of a layer, over all codes of the maps that it reads.
     pub fn accumulator_bounds(&self, layer: &Layer) -> Vec<(i64, i64)> {
-        let of = |term: &Term| term.bounds(self.map(term.source).1);
+        let of = |term: &Term| term.bounds(self.code(term.source));
         let (first, rest) = layer.terms.split_first().expect("a layer has a term");
         rest.iter().fold(of(first), |sum, term| sum.iter().zip(of(term)).map(|(a, b)| (a.0 + b.0, a.1 + b.1)).collect())
     }

@@ -11,6 +11,7 @@ mod build;
 pub mod diagnostic;
 pub mod epilogue;
 pub mod exactness;
+mod fuse;
 pub mod graph;
 pub mod import;
 pub mod ir;

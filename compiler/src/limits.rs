@@ -42,10 +42,10 @@ macro_rules! limits {
 }
 
 limits! {
-    "Model": "An ONNX file in QONNX form: a chain of layers from one input to one output. A layer is a \
-        `Conv`, `MatMul` or `Gemm` with quantized weights, then operators that work on each channel for \
-        itself, then a quantizer; a `MaxPool` may stand before or after the quantizer. The last layer \
-        has no quantizer: its accumulators are the output." {
+    "Model": "An ONNX file in QONNX form: a graph from one input to one output. A layer is a sum of `Conv`, `MatMul` \
+        and `Gemm` with quantized weights, maps and means of maps, then operators that work on each channel for \
+        itself, then a quantizer; a `MaxPool` may stand before or after the quantizer. What a quantizer makes may \
+        be read many times. The last layer has no quantizer: its accumulators are the output." {
         OPSET: "the ONNX operator set has a version from 9 to 25",
             "export the model with opset 18";
         OPERATOR: "only the operators in the list of supported operators can be compiled",
@@ -56,24 +56,38 @@ limits! {
             "cut the model so that one of each remains";
         FIRST_OUTPUT: "only the first output of a node is used",
             "remove what reads the other outputs";
-        INPUT_SHAPE: "the input has the shape [1, channels, height, width] or [1, channels], where the batch may be a symbol",
+        INPUT_SHAPE: "the input has the shape [1, channels, height, width], [1, channels, length] or [1, channels], where the batch may be a symbol",
             "export the model with a fixed shape and a batch of 1";
         MAP_SIZE: "a map has 1 to 4095 rows, 1 to 4095 columns, 1 to 65535 channels and at most 2^24 values",
             "make the map smaller";
         BATCH: "layers work on one image: their first dimension is 1",
             "export the model with a batch of 1";
-        CHAIN: "a node reads one value that is not a constant, and that value is what the node before it made",
-            "remove branches: addition and concatenation of maps are not supported";
-        LAYER_INPUT: "a `Conv`, `MatMul` or `Gemm` reads quantized values, which come from a quantizer through at most `Relu`, `MaxPool` and operators that only relabel",
-            "quantize the activation before this layer";
+        LAYER_INPUT: "what sums over values reads quantized ones, or exact sums of these: nothing but `Relu`, `MaxPool`, sums, joins, averages and operators that move values stands between it and the quantizers",
+            "quantize the activation before this node";
+        COMPOSED_WEIGHTS: "where sums are not quantized before the next layer, the weights that they make together are integers of at most 1016",
+            "quantize the sum before the next layer";
+        COMPOSED_PADDING: "where sums over windows are not quantized before the next layer, that layer does not pad",
+            "quantize the values before the padded layer";
+        TERMS: "a layer sums at most 256 maps",
+            "quantize some of the sums";
+        SUM_FORMS: "a sum has at most 8 operands that are not quantized",
+            "quantize some of them";
+        SUM_AFFINE: "what is added to other values before it is quantized comes from quantized values through additions, multiplications and `BatchNormalization` alone, with one sign for each",
+            "put a quantizer before the addition";
+        SUM_PAIRS: "a sum of values with different scales is tried at all pairs: of all operands but the widest at most 65536 together, and 2^21 thresholds",
+            "quantize the operands to fewer bits, or with the same scale";
+        SUM_SCALES: "a sum of values with different scales has integer weights of at most 1016 that give the quantizer's code at every pair of values",
+            "quantize both operands with the same scale, which a shared quantizer does";
+        SUM_PARTS: "values that were joined along the channels before they are quantized stay in their order, and are not added",
+            "put the quantizer before the concatenation";
         FIRST_QUANT: "the input goes straight into a `Quant`, which the host evaluates",
             "move scaling and offsets of pixels out of the model, to --pixel-scale and --pixel-offset";
-        FIRST_LAYER: "what follows the input quantizer is a `Conv`, `MatMul` or `Gemm`",
-            "begin the network with a convolution or a dense layer";
         PER_CHANNEL: "a constant operand is one number or has one number for each channel",
             "use constants of shape [1, channels, 1, 1]";
         OUTPUT: "after the last accumulators only additions, multiplications, `BatchNormalization` and relabelling may follow, which the host evaluates",
             "remove what follows the last layer";
+        OUTPUT_SUM: "the output is one exact sum: what it adds has one scale, or scales that are small multiples of one",
+            "quantize the operands of the last sum with the same scale, which a shared quantizer does";
         OUTPUT_SHAPE: "the output keeps the shape of the last layer's map",
             "remove the reshape at the end";
         FINITE: "the real values of a layer stay finite in double precision",
@@ -103,22 +117,22 @@ limits! {
         CONSTANT_FORM: "a `Constant` node has the attribute `value`, `value_float`, `value_floats`, `value_int` or `value_ints`",
             "store the constant as an initializer";
     }
-    "Quant": "QONNX quantizer: integer = round(clip(x / scale)), value = integer x scale. On weights and \
-        biases, which are constants, and on activations. Signed with one bit it is a `BipolarQuant`. \
-        `IntQuant` is the same operator." {
+    "Quant": "QONNX quantizer: integer = round(clip(x / scale + zero point)), value = (integer - zero point) x \
+        scale. On weights and biases, which are constants, and on activations. Signed with one bit it is a \
+        `BipolarQuant`. `IntQuant` is the same operator." {
         ATTRIBUTE_GIVEN: "the attributes `signed` and `narrow` are given: they have no default",
             "export the model again with current tools";
         QUANT_CONSTANTS: "scale, zero point and bit width are constants",
             "export with fixed scales";
         QUANT_SCALE: "a scale is greater than 0",
             "check the quantizer's scale";
-        QUANT_PER_TENSOR: "the scale of activations is one number",
+        QUANT_PER_TENSOR: "the scale and the zero point of what a layer reads are one number each",
             "quantize activations per tensor";
-        QUANT_ZERO_POINT: "the zero point is 0",
-            "use a symmetric quantizer, or an unsigned one after a Relu";
-        QUANT_BITS: "the bit width is one whole number, 1 to 8 for weights and activations, 1 to 32 for other constants",
+        QUANT_ZERO_POINT: "a zero point is a whole number",
+            "export the model again with current tools";
+        QUANT_BITS: "the bit width is one whole number, 1 to 8 for activations, 1 to 32 for constants; 8 bits hold the integers of an activation and its zero point",
             "use 1 to 8 bits";
-        QUANT_ROUNDING: "the rounding mode is ROUND (to nearest, ties to even), HALF_EVEN, FLOOR, CEIL, ROUND_TO_ZERO or DOWN",
+        QUANT_ROUNDING: "the rounding mode is ROUND (to nearest, ties to even), HALF_EVEN, HALF_UP (ties away from zero), HALF_DOWN (ties towards zero), FLOOR, CEIL, UP (away from zero), DOWN or ROUND_TO_ZERO",
             "use ROUND";
         QUANT_INPUT: "the input quantizer is no bipolar one",
             "use a `Quant` of at least one unsigned or two signed bits";
@@ -128,23 +142,51 @@ limits! {
         BIPOLAR_SIGN: "the input of a `BipolarQuant` on activations can be negative",
             "with --unsigned-1bit-relu such a BipolarQuant is read as an unsigned 1-bit Quant of the same scale, which is what the trained model computes";
     }
-    "Conv": "Two-dimensional convolution, any kernel, stride, dilation and zero padding. A bias becomes part \
+    "Trunc": "QONNX right shift, in both versions: with five inputs by the difference of two bit widths, with six by \
+        the ratio of two scales and clipped." {
+        TRUNC_SHIFT: "the parameters of a `Trunc` are one number each, it does not shift to the left, and its zero point stays whole",
+            "truncate to fewer bits, with zero point 0";
+        TRUNC_RANGE: "a `Trunc` of version 1 does not clip, so what it shifts has no more bits than its input bit width says",
+            "export the model with current tools, which write version 2";
+    }
+    "MultiThreshold": "FINN's activation: out_scale x (number of thresholds that x reaches) + out_bias." {
+        THRESHOLD_SHAPE: "the thresholds have the shape [channels, n] or [1, n], n at most 255, and are constants",
+            "use at most 8 bits";
+        THRESHOLD_SCALE: "out_scale is greater than 0, and out_bias is a multiple of half of it",
+            "export the thresholds again";
+        THRESHOLD_LAYOUT: "maps are in channel-height-width order",
+            "do not convert the model to channels-last";
+    }
+    "QuantizeLinear": "ONNX quantizer: integer = clip(round(x / scale) + zero point), ties to even. With a `Clip` behind \
+        it, it has fewer bits." {
+        LINEAR_AXIS: "scale and zero point are one number, or a list along the axis",
+            "export the model again";
+        LINEAR_TYPE: "integers are of type uint8, int8, uint16, int16, uint4, int4 or, in constants, int32",
+            "quantize to int8 or uint8";
+        LINEAR_BLOCKS: "one scale holds for a tensor or for an index of an axis, not for blocks",
+            "quantize per tensor or per channel";
+    }
+    "DequantizeLinear": "value = (integer - zero point) x scale, of what a `QuantizeLinear` made, or of constants." {
+        LINEAR_INTEGERS: "a `DequantizeLinear` reads integers: constants, or what a `QuantizeLinear` made, through at most `Clip`, `Relu`, `MaxPool` and relabelling",
+            "quantize the values with a `QuantizeLinear` first";
+    }
+    "Conv": "Convolution of one or two dimensions, any kernel, stride, dilation, groups and zero padding. A bias becomes part \
         of the thresholds." {
-        CONV_2D: "a convolution has two spatial dimensions",
-            "use Conv2d";
-        CONV_GROUP: "a convolution has one group",
-            "use a convolution without groups";
-        CONV_AUTO_PAD: "padding is given by `pads`, `auto_pad` is NOTSET or VALID",
+        CONV_2D: "a convolution or pooling has one or two spatial dimensions",
+            "use Conv1d or Conv2d";
+        CONV_GROUP: "the number of groups is at least 1, and divides the channels and the outputs",
+            "the file contradicts itself: export the model again";
+        CONV_AUTO_PAD: "`auto_pad` is NOTSET, VALID, SAME_UPPER or SAME_LOWER",
             "export with explicit padding";
         CONV_SIZES: "kernel, stride and dilation are 1 to 4095, paddings 0 to 4095, and the window fits the padded map",
             "check the attributes of the convolution";
-        CONV_SHAPES: "the weights have the shape [outputs, channels of the input, kernel height, kernel width], and the bias one value an output",
+        CONV_SHAPES: "the weights have the shape [outputs, channels of a group, kernel height, kernel width], and the bias one value an output",
             "the file contradicts itself: export the model again";
         WEIGHTS: "weights are constants that come from a quantizer, through at most `Transpose` and `Identity`",
             "quantize the weights of the layer";
         WEIGHT_SCALE: "the scale of weights is one number or has one number for each output channel",
             "quantize weights per tensor or per output channel";
-        WEIGHT_BITS: "weights have 1 to 8 bits, unsigned ones at most 7",
+        WEIGHT_BITS: "weights, less their zero point, are integers from -128 to 127",
             "use at most 8 signed bits";
     }
     "MatMul": "Dense layer: a vector times a constant matrix of quantized weights." {
@@ -166,8 +208,8 @@ limits! {
             "export the trained statistics";
     }
     "MaxPool": "Maximum over a window, any stride, padding and rounding of the size." {
-        POOL_2D: "pooling has two spatial dimensions",
-            "use MaxPool2d";
+        POOL_2D: "pooling has one or two spatial dimensions",
+            "use pooling of one or two dimensions";
         POOL_DILATION: "dilations are 1",
             "use pooling without dilation";
         POOL_SIZES: "kernel and stride are 1 to 4095, paddings are smaller than the kernel, and the window fits the padded map",
@@ -176,26 +218,90 @@ limits! {
             "put the pooling behind the quantizer, one for each layer";
     }
     "Relu": "max(x, 0), before or after the quantizer." {}
-    "Add": "Of a constant." {
-        ONE_CONSTANT: "one of the two operands is a constant, which has not more dimensions or values than the other",
-            "addition and multiplication of maps are not supported";
+    "Clip": "Between two constants, inputs or attributes: hard tanh, Relu6, or fewer bits behind a `QuantizeLinear`." {
+        CLIP_ENDS: "the ends of a `Clip` are single constants",
+            "export the model with fixed ends";
     }
-    "Sub": "Of a constant, or from a constant." {}
+    "PRelu": "x, or x times a constant below zero." {
+        PRELU_SLOPE: "the slope is a constant: one number, or one for each channel",
+            "export the trained slopes";
+    }
+    "Pow": "The square and the cube." {
+        POW_EXPONENT: "the exponent is the constant 2 or 3",
+            "write other powers as products or leave them out";
+    }
+    "LeakyRelu, Elu, Selu, Sigmoid, HardSigmoid, Tanh, Softplus, Softsign, Erf, Neg": "In front of a quantizer." {
+        FUNCTION_PARAMETER: "factors inside or in front of an exponential are greater than 0",
+            "check the attributes of the function";
+    }
+    "Gelu, Swish, HardSwish, Mish": "In front of a quantizer, as operators or spelled out: x x sigmoid(x), x x \
+        clip(x + 3, 0, 6) / 6, with `Erf`, `Tanh` and `Pow`. These functions fall, and then rise." {
+        MONOTONE: "behind a layer, the codes of a channel only rise or only fall with the accumulator, over all that it can reach",
+            "use a function that is monotone, or a quantizer that is coarse enough or unsigned";
+    }
+    "AveragePool": "Mean over a window, of quantized values or exact sums of these; exact with the quantizer behind \
+        it, or as part of the next layer's weights." {
+        POOL_DIVISOR: "every window of an average has the same number of values: padding counts (`count_include_pad`), or there is none, and no window reaches beyond it",
+            "set count_include_pad to 1 and ceil_mode to 0";
+    }
+    "GlobalAveragePool": "Mean over all rows and columns." {}
+    "ReduceMean": "Mean over all rows and columns." {
+        MEAN_SPATIAL: "a mean is over all rows and columns of a map, or over one of the two",
+            "reduce over the axes 2 and 3";
+    }
+    "Concat": "Of maps or vectors along the channels, and of constants." {
+        CONCAT_SHAPES: "what is joined has the same size in all other dimensions",
+            "the file contradicts itself: export the model again";
+        CONCAT_CHANNELS: "maps are joined along the channels",
+            "concatenate along axis 1";
+    }
+    "Slice": "Part of the channels, rows or columns." {
+        SLICE: "starts and ends are constants, one of each for every axis that is named, steps are positive, and something is left",
+            "slice with constant bounds and positive steps";
+    }
+    "Split": "Along the channels, rows or columns." {
+        SPLIT: "the sizes of the parts are positive constants that add up to the dimension",
+            "the file contradicts itself: export the model again";
+    }
+    "Pad": "With zeros, around rows and columns; negative ones cut off." {
+        PAD: "paddings are constants, for rows and columns, and something is left",
+            "pad only rows and columns";
+        PAD_ZERO: "padding is constant zeros",
+            "use zero padding";
+    }
+    "Squeeze": "Dimensions of size 1 go away." {
+        UNIT: "dimensions that are taken away have size 1, and a tensor has at most 8",
+            "the file contradicts itself: export the model again";
+        AXIS: "an axis is one of the tensor's, and is named once",
+            "the file contradicts itself: export the model again";
+        INTEGER_INPUT: "inputs that stand for attributes are constants",
+            "export the model with fixed shapes";
+    }
+    "Unsqueeze": "Dimensions of size 1 are put in." {}
+    "Add": "Of a constant, or of two maps: exact if one scale is a small multiple of the other, else by integer weights \
+        that are tried at all pairs of values." {
+        ONE_CONSTANT: "one of the two operands is a constant, which has not more dimensions or values than the other",
+            "multiplication of maps is not supported";
+        SUM_SHAPES: "maps that are added have the same shape",
+            "bring both to the same shape";
+    }
+    "Sub": "Of a constant, from a constant, or of two maps." {}
     "Mul": "By a constant of any sign." {}
     "Div": "By a constant of any sign." {
         DIV_ZERO: "the divisor is a constant without zeros",
             "multiply by a constant in place of dividing by a value";
     }
-    "Reshape": "Where it only relabels a map as a vector or back." {
-        RELABEL: "a map of shape [1, channels, height, width] becomes [1, channels x height x width] or the other way round",
-            "remove other reshapes, or apply them to constants";
+    "Reshape": "Of values that stay whole channels, rows and columns, or parts of these: as a vector and back, or with \
+        the channels in groups." {
+        RELABEL: "`Reshape`, `Flatten` and `Transpose` of maps only name their values in another way, and what reads them sees a map, or a vector of all of its values",
+            "remove the reshape, or apply it to constants";
         RESHAPE_SHAPE: "the new shape is a constant that keeps the number of values",
             "export the model with fixed shapes";
     }
-    "Flatten": "Where it only relabels a map as a vector." {}
-    "Transpose": "Of constants." {
-        TRANSPOSE_CONSTANT: "only constants are transposed, and `perm` names each axis once",
-            "keep maps in channel-height-width order";
+    "Flatten": "Of a map as a vector." {}
+    "Transpose": "Of constants, and of maps where it only names their values in another way, as in a channel shuffle." {
+        TRANSPOSE_CONSTANT: "`perm` names each axis once",
+            "the file contradicts itself: export the model again";
     }
     "Identity": "Goes away." {}
     "Dropout": "Goes away: this is inference." {}

@@ -166,14 +166,41 @@ pub mod data_type {
     pub const UINT8: i32 = 2;
     /// 8-bit integer.
     pub const INT8: i32 = 3;
+    /// 16-bit unsigned integer.
+    pub const UINT16: i32 = 4;
+    /// 16-bit integer.
+    pub const INT16: i32 = 5;
     /// 32-bit integer.
     pub const INT32: i32 = 6;
     /// 64-bit integer.
     pub const INT64: i32 = 7;
     /// Boolean, one byte.
     pub const BOOL: i32 = 9;
+    /// 16-bit float.
+    pub const FLOAT16: i32 = 10;
     /// 64-bit float.
     pub const DOUBLE: i32 = 11;
+    /// The upper half of a 32-bit float.
+    pub const BFLOAT16: i32 = 16;
+    /// 4-bit unsigned integer, two in a byte.
+    pub const UINT4: i32 = 21;
+    /// 4-bit integer, two in a byte.
+    pub const INT4: i32 = 22;
+
+    /// Smallest and largest integer of a type; `None` if it has other values too.
+    pub fn range(data_type: i32) -> Option<(i64, i64)> {
+        match data_type {
+            UINT4 => Some((0, 15)),
+            INT4 => Some((-8, 7)),
+            UINT8 => Some((0, 255)),
+            INT8 => Some((-128, 127)),
+            UINT16 => Some((0, 65535)),
+            INT16 => Some((-32768, 32767)),
+            INT32 => Some((i64::from(i32::MIN), i64::from(i32::MAX))),
+            INT64 => Some((i64::MIN, i64::MAX)),
+            _ => None,
+        }
+    }
 }
 
 /// Name and type of an input or output.
@@ -297,8 +324,8 @@ impl TensorProto {
             .collect::<Option<Vec<_>>>()
             .filter(|dims| checked_len(dims).is_some())
             .ok_or_else(|| limits::CONSTANT_SIZE.refuse(format!("shape {:?} of constant `{name}`", self.dims)))?;
-        let data = self.data()?;
         let expected = dims.iter().product::<usize>();
+        let data = self.data(expected)?;
         if data.len() != expected {
             return Err(Diagnostic::new(format!(
                 "constant `{name}` of shape {dims:?} has {} values in place of {expected}",
@@ -312,15 +339,40 @@ impl TensorProto {
         }
     }
 
-    fn data(&self) -> Result<Vec<f64>, Diagnostic> {
+    fn data(&self, expected: usize) -> Result<Vec<f64>, Diagnostic> {
         let raw = &self.raw_data;
         let widen = |x: &i32| f64::from(*x);
         Ok(match self.data_type {
             data_type::FLOAT if raw.is_empty() => self.float_data.iter().map(|&x| f64::from(x)).collect(),
             data_type::DOUBLE if raw.is_empty() => self.double_data.clone(),
             data_type::INT64 if raw.is_empty() => self.int64_data.iter().map(|&x| x as f64).collect(),
-            data_type::INT32 | data_type::INT8 | data_type::UINT8 | data_type::BOOL if raw.is_empty() => {
+            data_type::INT32
+            | data_type::INT16
+            | data_type::UINT16
+            | data_type::INT8
+            | data_type::UINT8
+            | data_type::BOOL
+                if raw.is_empty() =>
+            {
                 self.int32_data.iter().map(widen).collect()
+            }
+            data_type::FLOAT16 if raw.is_empty() => self.int32_data.iter().map(|&x| half(x as u16)).collect(),
+            data_type::BFLOAT16 if raw.is_empty() => self.int32_data.iter().map(|&x| brain(x as u16)).collect(),
+            data_type::FLOAT16 => self.raw(|b| half(u16::from_le_bytes(b)))?,
+            data_type::BFLOAT16 => self.raw(|b| brain(u16::from_le_bytes(b)))?,
+            data_type::INT16 => self.raw(|b| f64::from(i16::from_le_bytes(b)))?,
+            data_type::UINT16 => self.raw(|b| f64::from(u16::from_le_bytes(b)))?,
+            data_type::INT4 | data_type::UINT4 => {
+                let signed = self.data_type == data_type::INT4;
+                let typed: Vec<u8> = self.int32_data.iter().map(|&x| x as u8).collect();
+                let bytes = if raw.is_empty() { &typed } else { raw };
+                let nibble = |x: u8| if signed { f64::from((x << 4) as i8 >> 4) } else { f64::from(x & 15) };
+                let mut values: Vec<f64> = bytes.iter().flat_map(|&x| [nibble(x), nibble(x >> 4)]).collect();
+                // An odd number of values leaves half a byte.
+                if values.len() == expected + 1 {
+                    values.pop();
+                }
+                values
             }
             data_type::FLOAT => self.raw(|b| f64::from(f32::from_le_bytes(b)))?,
             data_type::DOUBLE => self.raw(f64::from_le_bytes)?,
@@ -350,9 +402,43 @@ impl TensorProto {
     }
 }
 
+/// A 16-bit float of IEEE 754.
+fn half(bits: u16) -> f64 {
+    let (sign, exponent, fraction) = (bits >> 15, i32::from(bits >> 10 & 31), f64::from(bits & 1023));
+    let size = match exponent {
+        0 => fraction * f64::exp2(-24.0),
+        31 if fraction == 0.0 => f64::INFINITY,
+        31 => f64::NAN,
+        _ => (1024.0 + fraction) * f64::exp2(f64::from(exponent - 25)),
+    };
+    if sign == 1 { -size } else { size }
+}
+
+/// The upper half of a 32-bit float.
+fn brain(bits: u16) -> f64 {
+    f64::from(f32::from_bits(u32::from(bits) << 16))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn short_floats_are_widened() {
+        // IEEE 754 binary16: 1, -2, 65504 (the greatest), 2^-24 (the least), 1/3 rounded to 1365 x 2^-12.
+        let halves = [0x3c00, 0xc000, 0x7bff, 0x0001, 0x3555].map(half);
+        assert_eq!(halves, [1.0, -2.0, 65504.0, f64::exp2(-24.0), 1365.0 / 4096.0]);
+        assert!(half(0x7c00).is_infinite() && half(0x7e00).is_nan());
+        assert_eq!([0x3f80, 0xc000].map(brain), [1.0, -2.0]);
+    }
+
+    #[test]
+    fn four_bit_integers_lie_two_in_a_byte() {
+        let tensor =
+            |data_type| TensorProto { dims: vec![3], data_type, raw_data: vec![0x8f, 0x07], ..TensorProto::default() };
+        assert_eq!(tensor(data_type::INT4).array().unwrap().data, [-1.0, -8.0, 7.0]);
+        assert_eq!(tensor(data_type::UINT4).array().unwrap().data, [15.0, 8.0, 7.0]);
+    }
 
     #[test]
     fn many_tiny_messages_are_refused_before_they_take_memory() {

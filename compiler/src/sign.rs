@@ -23,7 +23,7 @@ pub fn repair(graph: &mut Graph, unsigned_1bit_relu: bool) -> Result<usize, Vec<
     for index in 0..graph.nodes.len() {
         let data = graph.data_inputs(&graph.nodes[index]).next();
         let from = data.map_or(UNKNOWN, |(_, id)| ranges[id.0]);
-        if is_sign(graph, &graph.nodes[index]) && from.0 >= 0.0 {
+        if is_plus_one(graph, &graph.nodes[index], from) {
             if unsigned_1bit_relu {
                 make_unsigned(graph, index);
                 repaired += 1;
@@ -47,16 +47,28 @@ fn constant_sign(node: &Node, (low, high): Range) -> Diagnostic {
     ))
 }
 
-fn is_sign(graph: &Graph, node: &Node) -> bool {
+/// Whether a node is a sign quantizer that gives +1 for all that its data can be.
+fn is_plus_one(graph: &Graph, node: &Node, from: Range) -> bool {
     let Op::Pointwise(op) = node.op else { return false };
-    op.quantizes() && codes(graph, node, op) == Codes::Bipolar
+    let mut arguments = first_arguments(graph, node, op);
+    if !op.quantizes() || op.codes(&arguments) != Codes::Bipolar {
+        return false;
+    }
+    arguments[0] = from.0;
+    op.apply(&arguments) == 1.0
 }
 
 /// The integers that a quantizer node can give.
 pub fn codes(graph: &Graph, node: &Node, op: Pointwise) -> Codes {
-    let bits = node.inputs.get(3).copied().flatten();
-    let bits = bits.and_then(|id| graph.value(id).constant.as_ref());
-    op.codes(bits.map_or(1.0, |bits| bits.array.data[0]))
+    op.codes(&first_arguments(graph, node, op))
+}
+
+/// The arguments of a node at one place, 0 for what is not a constant.
+pub fn first_arguments(graph: &Graph, node: &Node, op: Pointwise) -> Vec<f64> {
+    let inputs: Vec<_> = node.inputs.iter().map(|id| id.and_then(|id| graph.value(id).constant.as_ref())).collect();
+    let rank = graph.value(node.output).dims.len();
+    let arguments = op.arguments(&inputs, 0, rank);
+    arguments.iter().map(|array| array.as_ref().and_then(|array| array.data.first()).copied().unwrap_or(0.0)).collect()
 }
 
 fn make_unsigned(graph: &mut Graph, index: usize) {
@@ -75,32 +87,31 @@ fn make_unsigned(graph: &mut Graph, index: usize) {
     node.inputs.extend([zero_point, bits]);
 }
 
-/// The range of a node's output when its data lie in `from`. The operators are monotone, so the ends
-/// of the range are enough.
+/// The range of a node's output when its data lie in `from`. The operators are monotone, on both sides of where they
+/// turn, so these places are enough.
 fn range(graph: &Graph, node: &Node, from: Range) -> Range {
     let op = match node.op {
         Op::Pointwise(op) => op,
         Op::MaxPool(_) | Op::Reshape { .. } | Op::Flatten { .. } | Op::Transpose { .. } => return from,
-        Op::Identity => return from,
+        Op::Identity | Op::Part(_) | Op::Unit { .. } => return from,
+        Op::Zeros { .. } | Op::AveragePool(_) | Op::Mean { .. } => return (from.0.min(0.0), from.1.max(0.0)),
+        Op::Sum { .. } | Op::Concat { .. } | Op::Slice { .. } | Op::Split { .. } | Op::Pad { .. } => return UNKNOWN,
         Op::Conv(_) | Op::MatMul | Op::Gemm(_) => return UNKNOWN,
     };
     let rank = graph.value(node.output).dims.len();
-    let arguments = |x: f64| -> Vec<Array> {
-        let inputs = node.inputs.iter().flatten().enumerate();
-        let constants = inputs.map(|(i, id)| match &graph.value(*id).constant {
-            Some(constant) => op.argument(i, constant, rank),
-            None => Array::scalar(x),
-        });
-        constants.collect()
-    };
+    let data = graph.data_inputs(node).next().map_or(0, |(i, _)| i);
+    let inputs: Vec<_> = node.inputs.iter().map(|id| id.and_then(|id| graph.value(id).constant.as_ref())).collect();
+    let constants = op.arguments(&inputs, data, rank);
     let (mut low, mut high) = (f64::INFINITY, f64::NEG_INFINITY);
-    for end in [from.0, from.1] {
-        let arguments = arguments(end);
+    // The least value of what is not monotone lies where it turns, if that is between the ends.
+    let turn = op.turning_point(&first_arguments(graph, node, op)).map(|turn| turn.clamp(from.0, from.1));
+    for end in [Some(from.0), Some(from.1), turn].into_iter().flatten() {
+        let arguments: Vec<Array> =
+            constants.iter().map(|array| array.clone().unwrap_or_else(|| Array::scalar(end))).collect();
         let shapes: Vec<&[usize]> = arguments.iter().map(|a| a.dims.as_slice()).collect();
         let Some(dims) = broadcast(shapes) else { return UNKNOWN };
         let arguments: Vec<&Array> = arguments.iter().collect();
-        let real = |v: &[f64]| op.apply(v) * if op.quantizes() { v[1] } else { 1.0 };
-        for value in zip(&dims, &arguments, real).data {
+        for value in zip(&dims, &arguments, |v| op.value(v)).data {
             if value.is_nan() {
                 return UNKNOWN;
             }

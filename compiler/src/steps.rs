@@ -5,30 +5,73 @@
 
 use crate::ir::Steps;
 
-/// The canonical step function of a channel that reaches the accumulators of `range`. `direction` is
-/// that of the chain: rising 1, constant 0, falling -1.
-///
-/// # Panics
-///
-/// If `code` does not go in that direction.
-pub fn search(range: (i64, i64), direction: i32, mut code: impl FnMut(i64) -> i64) -> Steps {
-    let (low, high) = range;
-    let ends = (code(low), code(high));
-    let rising = ends.0 <= ends.1;
-    let mut thresholds = Vec::new();
+/// A part of a range in which a chain is monotone: its ends, and whether the chain rises (1), falls (-1) or is
+/// constant (0) there.
+pub type Part = ((i64, i64), i32);
+
+/// What a chain makes of a range of accumulators.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Shape {
+    /// Codes that only rise or only fall.
+    Monotone(Steps),
+    /// Codes that turn once: they are the sum of two step functions, one of them rising and one falling. `second` is 0
+    /// up to where the codes turn, `first` is constant from there on.
+    Turning {
+        /// The codes up to the turn.
+        first: Steps,
+        /// The difference behind it.
+        second: Steps,
+    },
+}
+
+/// The step functions of a channel, of which `parts` cover what it reaches, one after the other; `None` if `code` is
+/// seen to go in another direction.
+pub fn search(parts: &[Part], mut code: impl FnMut(i64) -> i64) -> Option<Shape> {
+    let mut changes = Vec::new();
+    let (mut first, mut last) = (None, None);
+    for &(range, direction) in parts {
+        let (start, end) = (code(range.0), code(range.1));
+        first.get_or_insert(start);
+        changes.extend(last.map(|last| (range.0, start - last)));
+        bisect(range, (start, end), direction, &mut code, &mut changes)?;
+        last = Some(end);
+    }
+    changes.retain(|&(_, change)| change != 0);
+    let lowest = first.expect("a channel reaches something");
+    let sign = changes.first().map_or(1, |change| change.1.signum());
+    let turn = changes.iter().position(|change| change.1.signum() != sign);
+    let (first, second) = changes.split_at(turn.unwrap_or(changes.len()));
+    if second.iter().any(|change| change.1.signum() == sign) {
+        return None;
+    }
+    let first = steps(lowest, first);
+    Some(match second {
+        [] => Shape::Monotone(first),
+        _ => Shape::Turning { first, second: steps(0, second) },
+    })
+}
+
+/// Where the code changes within a range of the given end codes, and by how much.
+fn bisect(
+    range: (i64, i64),
+    ends: (i64, i64),
+    direction: i32,
+    code: &mut impl FnMut(i64) -> i64,
+    changes: &mut Vec<(i64, i64)>,
+) -> Option<()> {
     // Intervals still to look at, the lowest on top; nothing changes in one with equal ends, since
     // the chain is monotone.
-    let mut open = vec![(low, ends.0, high, ends.1)];
+    let mut open = vec![(range.0, ends.0, range.1, ends.1)];
     while let Some((low, code_low, high, code_high)) = open.pop() {
-        assert!((code_high - code_low).signum() * i64::from(direction) >= 0, "not monotone");
-        assert!(direction != 0 || code_low == code_high, "not constant");
+        let right_way = (code_high - code_low).signum() * i64::from(direction) >= 0;
+        if !right_way || direction == 0 && code_low != code_high {
+            return None;
+        }
         if code_low == code_high {
             continue;
         }
         if high - low == 1 {
-            let threshold = if rising { high } else { low };
-            let codes = code_low.abs_diff(code_high) as usize;
-            thresholds.extend(std::iter::repeat_n(threshold, codes));
+            changes.push((high, code_high - code_low));
             continue;
         }
         let middle = low + (high - low) / 2;
@@ -36,27 +79,46 @@ pub fn search(range: (i64, i64), direction: i32, mut code: impl FnMut(i64) -> i6
         open.push((middle, code_middle, high, code_high));
         open.push((low, code_low, middle, code_middle));
     }
+    Some(())
+}
+
+/// The step function that begins with a code and changes in one direction, each time from an accumulator on.
+fn steps(start: i64, changes: &[(i64, i64)]) -> Steps {
+    let rising = changes.first().is_none_or(|change| change.1 > 0);
+    let repeated = |&(at, change): &(i64, i64)| {
+        let threshold = if rising { at } else { at - 1 };
+        std::iter::repeat_n(threshold, change.unsigned_abs() as usize)
+    };
+    let mut thresholds: Vec<i64> = changes.iter().flat_map(repeated).collect();
     if !rising {
         thresholds.reverse();
     }
-    Steps { lowest: ends.0.min(ends.1), rising, thresholds }
+    let lowest = if rising { start } else { start - thresholds.len() as i64 };
+    Steps { lowest, rising, thresholds }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
+    fn monotone(range: (i64, i64), direction: i32, code: impl FnMut(i64) -> i64) -> Steps {
+        match search(&[(range, direction)], code) {
+            Some(Shape::Monotone(steps)) => steps,
+            other => panic!("{other:?}"),
+        }
+    }
+
     #[test]
     fn rising_with_ties_to_even() {
         // acc / 2 rounded half to even, clipped to 0..3: 1 -> 0.5 -> 0, 2 -> 1, 3 -> 1.5 -> 2, 5 -> 2.5 -> 2.
         let code = |acc: i64| (acc as f64 / 2.0).round_ties_even().clamp(0.0, 3.0) as i64;
-        let steps = search((-10, 10), 1, code);
+        let steps = monotone((-10, 10), 1, code);
         assert_eq!(steps, Steps { lowest: 0, rising: true, thresholds: vec![2, 3, 6] });
     }
 
     #[test]
     fn falling_thresholds_descend() {
-        let steps = search((-4, 4), -1, |acc| (-acc).clamp(-1, 2));
+        let steps = monotone((-4, 4), -1, |acc| (-acc).clamp(-1, 2));
         assert_eq!(steps, Steps { lowest: -1, rising: false, thresholds: vec![0, -1, -2] });
         for acc in -4..=4 {
             assert_eq!(steps.code(acc), (-acc).clamp(-1, 2), "{acc}");
@@ -65,20 +127,46 @@ mod tests {
 
     #[test]
     fn a_step_of_two_codes_is_two_equal_thresholds() {
-        let steps = search((-9, 9), 1, |acc| if acc >= 3 { 1 } else { -1 });
+        let steps = monotone((-9, 9), 1, |acc| if acc >= 3 { 1 } else { -1 });
         assert_eq!(steps, Steps { lowest: -1, rising: true, thresholds: vec![3, 3] });
     }
 
     #[test]
     fn constants_have_no_thresholds() {
         let constant = Steps { lowest: 5, rising: true, thresholds: vec![] };
-        assert_eq!(search((-9, 9), 0, |_| 5), constant);
-        assert_eq!(search((0, 0), -1, |_| 5), constant);
+        assert_eq!(monotone((-9, 9), 0, |_| 5), constant);
+        assert_eq!(monotone((0, 0), -1, |_| 5), constant);
     }
 
     #[test]
-    #[should_panic(expected = "not monotone")]
-    fn a_wrong_direction_is_a_bug() {
-        search((0, 9), -1, |acc| acc);
+    fn a_wrong_direction_is_seen() {
+        assert_eq!(search(&[((0, 9), -1)], |acc| acc), None);
+        assert_eq!(search(&[((0, 9), 0)], |acc| acc), None);
+    }
+
+    #[test]
+    fn what_turns_is_the_sum_of_two() {
+        // |acc|: falls by one below 0 and rises above.
+        let parts = [((-3, 0), -1), ((1, 2), 1)];
+        let first = Steps { lowest: 0, rising: false, thresholds: vec![-1, -2, -3] };
+        let second = Steps { lowest: 0, rising: true, thresholds: vec![1, 2] };
+        assert_eq!(search(&parts, i64::abs), Some(Shape::Turning { first, second }));
+        // Its opposite rises, then falls: -3 -2 -1 0 -1 -2.
+        let parts = [((-3, 0), 1), ((1, 2), -1)];
+        let first = Steps { lowest: -3, rising: true, thresholds: vec![-2, -1, 0] };
+        let second = Steps { lowest: -2, rising: false, thresholds: vec![1, 0] };
+        let found = search(&parts, |acc| -acc.abs());
+        assert_eq!(found, Some(Shape::Turning { first: first.clone(), second: second.clone() }));
+        for acc in -3..=2 {
+            assert_eq!(first.code(acc) + second.code(acc), -acc.abs());
+        }
+    }
+
+    #[test]
+    fn a_dip_that_rounds_away_is_monotone() {
+        // 0 below, then 1 and 2; the turn lies between two zeros.
+        let steps = search(&[((-5, -2), -1), ((-1, 2), 1)], |acc| acc.max(0));
+        let expected = Steps { lowest: 0, rising: true, thresholds: vec![1, 2] };
+        assert_eq!(steps, Some(Shape::Monotone(expected)));
     }
 }

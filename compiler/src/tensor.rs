@@ -61,7 +61,7 @@ pub struct Array {
     pub data: Vec<f64>,
 }
 
-/// A tensor. With a grid its data are integers and its real values integer x scale, so that sums of
+/// A tensor. With a grid its data are integers and its real values (integer - zero) x scale, so that sums of
 /// products stay exact; without, its data are the real values.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Tensor {
@@ -78,6 +78,10 @@ pub struct Grid {
     pub codes: Codes,
     /// Real size of one integer step; broadcasts to the tensor's shape.
     pub scale: Array,
+    /// Integers that stand for real zero; broadcasts to the tensor's shape.
+    pub zero: Array,
+    /// What the real values are divided by, since they are means.
+    pub divisor: f64,
 }
 
 /// Which integers a tensor can hold.
@@ -85,12 +89,12 @@ pub struct Grid {
 pub enum Codes {
     /// -1 and +1.
     Bipolar,
-    /// All integers of a type, without the most negative (signed) or the largest (unsigned) if `narrow`.
+    /// All integers from `min` to `max`.
     Int {
-        /// The type.
-        code: Code,
-        /// Whether one end is left out.
-        narrow: bool,
+        /// The smallest.
+        min: i64,
+        /// The largest.
+        max: i64,
     },
     /// Sums of products.
     Accumulator,
@@ -132,16 +136,61 @@ impl Tensor {
         Tensor { array, grid: None }
     }
 
+    /// A tensor of integers that are their own values, if the type has a range, else of real values.
+    pub fn of_type(array: Array, range: Option<(i64, i64)>) -> Self {
+        let grid = range.map(|(min, max)| Grid {
+            codes: Codes::Int { min, max },
+            scale: Array::scalar(1.0),
+            zero: Array::scalar(0.0),
+            divisor: 1.0,
+        });
+        Tensor { array, grid }
+    }
+
     /// The real values.
     pub fn to_real(&self) -> Cow<'_, Array> {
         match &self.grid {
             None => Cow::Borrowed(&self.array),
-            Some(grid) if grid.scale.data.len() == 1 => {
-                let scale = grid.scale.data[0];
-                Cow::Owned(self.array.map(|integer| integer * scale))
-            }
-            Some(grid) => Cow::Owned(zip(&self.array.dims, &[&self.array, &grid.scale], |v| v[0] * v[1])),
+            Some(Grid { scale, zero, divisor, .. }) => match (&scale.data[..], &zero.data[..]) {
+                (&[scale], &[zero]) => Cow::Owned(self.array.map(|integer| (integer - zero) * scale / divisor)),
+                _ => {
+                    let real = |v: &[f64]| (v[0] - v[2]) * v[1] / divisor;
+                    Cow::Owned(zip(&self.array.dims, &[&self.array, scale, zero], real))
+                }
+            },
         }
+    }
+
+    /// The same values with a zero point of 0.
+    pub fn about_zero(&self) -> Cow<'_, Tensor> {
+        match &self.grid {
+            Some(grid) if grid.zero.data.iter().any(|&zero| zero != 0.0) => {
+                let grid = Grid { codes: Codes::Accumulator, zero: Array::scalar(0.0), ..grid.clone() };
+                Cow::Owned(Tensor { array: self.centered().into_owned(), grid: Some(grid) })
+            }
+            _ => Cow::Borrowed(self),
+        }
+    }
+
+    /// The data, less the zero point if there is a grid: what a scale turns into the real values.
+    pub fn centered(&self) -> Cow<'_, Array> {
+        match &self.grid {
+            Some(Grid { zero, .. }) if zero.data.iter().any(|&zero| zero != 0.0) => {
+                Cow::Owned(zip(&self.array.dims, &[&self.array, zero], |v| v[0] - v[1]))
+            }
+            _ => Cow::Borrowed(&self.array),
+        }
+    }
+}
+
+impl Grid {
+    /// The grid of sums of `count` values that stand for their means. Powers of two go into the scale, exactly.
+    pub fn divided(mut self, count: usize) -> Self {
+        self.codes = Codes::Accumulator;
+        let twos = count.trailing_zeros();
+        self.scale = self.scale.map(|scale| scale / f64::from(1u32 << twos));
+        self.divisor *= (count >> twos) as f64;
+        self
     }
 }
 
@@ -150,7 +199,7 @@ impl Codes {
     pub fn min(self) -> i64 {
         match self {
             Codes::Bipolar => -1,
-            Codes::Int { code, narrow } => code.min() + i64::from(narrow && code.signed),
+            Codes::Int { min, .. } => min,
             Codes::Accumulator => i64::from(i32::MIN),
         }
     }
@@ -159,18 +208,40 @@ impl Codes {
     pub fn max(self) -> i64 {
         match self {
             Codes::Bipolar => 1,
-            Codes::Int { code, narrow } => code.max() - i64::from(narrow && !code.signed),
+            Codes::Int { max, .. } => max,
             Codes::Accumulator => i64::from(i32::MAX),
         }
     }
 
-    /// The integer type that holds the codes.
+    /// The smallest integer type that holds the codes, of at most 32 bits.
     pub fn code(self) -> Code {
-        match self {
-            Codes::Bipolar => Code { bits: 2, signed: true },
-            Codes::Int { code, .. } => code,
-            Codes::Accumulator => Code { bits: 32, signed: true },
+        let (min, max) = (self.min(), self.max());
+        let holds = |code: &Code| code.min() <= min && max <= code.max();
+        let signed = min < 0;
+        (1..=32).map(|bits| Code { bits, signed }).find(holds).unwrap_or(Code { bits: 32, signed })
+    }
+
+    /// The integers of a type, without the most negative (signed) or the largest (unsigned) if `narrow`.
+    pub fn of_type(code: Code, narrow: bool) -> Self {
+        let narrow = i64::from(narrow);
+        match code.signed {
+            true => Codes::Int { min: code.min() + narrow, max: code.max() },
+            false => Codes::Int { min: 0, max: code.max() - narrow },
         }
+    }
+}
+
+/// How many steps of each of two scales are one common step, and that step: `a = n x step`, `b = m x step`. `None` if
+/// neither scale is a small multiple of the other.
+pub fn common_step(a: f64, b: f64) -> Option<(i64, i64, f64)> {
+    const MOST: f64 = 127.0;
+    let multiple = |large: f64, small: f64| {
+        let ratio = (large / small).round();
+        (ratio <= MOST && ratio * small == large).then_some(ratio as i64)
+    };
+    match multiple(a, b) {
+        Some(ratio) if a >= b => Some((ratio, 1, b)),
+        _ => multiple(b, a).filter(|_| b > a).map(|ratio| (1, ratio, a)),
     }
 }
 

@@ -57,18 +57,19 @@ simply go, since the class is the index of the largest output
 fn group_and_rounding_mode_at_once() {
     let (mut model, x) = map_model();
     let weights = model.weights(&[3, 1, 1, 1], &[1.0; 3]);
-    let acc = model.node("Conv", &[&x, &weights], &[int("group", 3)]);
-    let codes = model.quant_with(&acc, 1.0, 4, false, "HALF_UP");
+    let acc = model.node("Conv", &[&x, &weights], &[int("group", 0)]);
+    let codes = model.quant_with(&acc, 1.0, 4, false, "NEAREST");
     check(
         model,
         &codes,
-        "not supported: group 3
+        "not supported: group 0
   at:   node `/conv2/Conv` (Conv), `group`
-  why:  a convolution has one group
-  help: use a convolution without groups
-not supported: rounding mode `HALF_UP`
+  why:  the number of groups is at least 1, and divides the channels and the outputs
+  help: the file contradicts itself: export the model again
+not supported: rounding mode `NEAREST`
   at:   node `/quant3/Quant` (Quant), `rounding_mode`
-  why:  the rounding mode is ROUND (to nearest, ties to even), HALF_EVEN, FLOOR, CEIL, ROUND_TO_ZERO or DOWN
+  why:  the rounding mode is ROUND (to nearest, ties to even), HALF_EVEN, HALF_UP (ties away from zero), HALF_DOWN \
+(ties towards zero), FLOOR, CEIL, UP (away from zero), DOWN or ROUND_TO_ZERO
   help: use ROUND
 ",
     );
@@ -96,8 +97,8 @@ fn quant_refusal(scale: (&[i64], &[f32]), zero_point: f32, bits: f32, expect: &s
 fn quantizer_parameters() {
     quant_refusal((&[], &[-0.5]), 0.0, 8.0, "scale -0.5");
     quant_refusal((&[], &[0.0]), 0.0, 8.0, "scale 0");
-    quant_refusal((&[2], &[1.0, 1.0]), 0.0, 8.0, "scale of shape [2]");
-    quant_refusal((&[], &[1.0]), 3.0, 8.0, "zero point 3");
+    quant_refusal((&[2], &[1.0, 1.0]), 0.0, 8.0, "a quantizer parameter of shape [2]");
+    quant_refusal((&[], &[1.0]), 2.5, 8.0, "zero point 2.5");
     quant_refusal((&[], &[1.0]), 0.0, 9.0, "bit width 9");
     quant_refusal((&[], &[1.0]), 0.0, 2.5, "bit width 2.5");
     quant_refusal((&[], &[1.0]), 0.0, 0.0, "bit width 0");
@@ -117,10 +118,10 @@ fn constants_that_are_not_finite() {
 fn attributes() {
     let (mut model, x) = map_model();
     let weights = model.weights(&[1, 3, 1, 1], &[1.0; 3]);
-    let conv = [string("auto_pad", "SAME_UPPER"), ints("kernel_shape", &[1, 1])];
+    let conv = [string("auto_pad", "SAME"), ints("kernel_shape", &[1, 1])];
     let output = model.node("Conv", &[&x, &weights], &conv);
     let place = "\n  at:   node `/conv2/Conv` (Conv), `auto_pad`";
-    check_start(model, &output, &format!("not supported: auto_pad SAME_UPPER{place}"));
+    check_start(model, &output, &format!("not supported: auto_pad SAME{place}"));
 
     let (mut model, x) = map_model();
     let output = model.node("MaxPool", &[&x], &[ints("kernel_shape", &[2, 2]), ints("dilations", &[2, 1])]);
@@ -144,15 +145,17 @@ fn attributes() {
 #[test]
 fn structure() {
     let (mut model, acc) = dense_model();
-    let output = model.node("Add", &[&acc, "v0"], &[]);
-    check_start(model, &output, "not supported: an operation on two maps\n  at:   node `/add3/Add` (Add)");
+    let output = model.node("Mul", &[&acc, "v0"], &[]);
+    check_start(model, &output, "not supported: an operation on two maps\n  at:   node `/mul3/Mul` (Mul)");
 
     let (mut model, acc) = dense_model();
-    let output = model.last(&acc, 1);
+    let half = model.scalar(0.5);
+    let x = model.node("Add", &[&acc, &half], &[]);
+    let output = model.last(&x, 1);
     check_start(
         model,
         &output,
-        "not supported: `MatMul` of values that are not quantized\n  at:   node `/matmul4/MatMul` (MatMul)",
+        "not supported: `MatMul` of values that are not quantized\n  at:   node `/matmul5/MatMul` (MatMul)",
     );
 
     let (mut model, acc) = dense_model();
@@ -202,6 +205,64 @@ fn structure() {
         &output,
         "not supported: channel 0, which falls after the pooling\n  at:   node `/maxpool3/MaxPool` (MaxPool)",
     );
+}
+
+#[test]
+fn branches() {
+    // Averages at the borders, where padding does not count.
+    let (mut model, x) = map_model();
+    let output = model.node("AveragePool", &[&x], &[ints("kernel_shape", &[3, 3]), ints("pads", &[1, 1, 1, 1])]);
+    check_start(
+        model,
+        &output,
+        "not supported: an average whose divisor varies at the borders\n  at:   node `/averagepool1/AveragePool` (AveragePool)",
+    );
+
+    // A padded layer over sums of windows.
+    let (mut model, x) = map_model();
+    let mean = model.node("AveragePool", &[&x], &[ints("kernel_shape", &[3, 3])]);
+    let weights = model.weights(&[1, 3, 3, 3], &[1.0; 27]);
+    let output = model.node("Conv", &[&mean, &weights], &[ints("pads", &[1, 1, 1, 1])]);
+    check_start(
+        model,
+        &output,
+        "not supported: padding around values that are not a map\n  at:   node `/conv3/Conv` (Conv)",
+    );
+
+    // 127 x + 0.987 q: weights of 127 leave room for factors up to 8, and no such fraction stands for 0.987 where q goes
+    // from -128 to 127.
+    let mut model = Model::new(&[1, 1]);
+    let x = model.input();
+    let acc = model.last(&x, 1);
+    let map = model.quant(&acc, 0.987, 8, true);
+    let weights = model.weights(&[1, 1], &[127.0]);
+    let wide = model.node("MatMul", &[&x, &weights], &[]);
+    let sum = model.node("Add", &[&wide, &map], &[]);
+    let codes = model.quant(&sum, 1.0, 8, true);
+    let output = model.last(&codes, 1);
+    let text = refusal_of(&model.bytes(&output));
+    assert!(text.starts_with("not supported: a sum whose scales are as 1 to ["), "{text}");
+    assert!(text.contains("at:   node `/add6/Add` (Add)"), "{text}");
+
+    let (mut model, x) = map_model();
+    let output = model.node("Concat", &[&x, &x], &[int("axis", 2)]);
+    check_start(model, &output, "not supported: axis 2\n  at:   node `/concat1/Concat` (Concat)");
+
+    let (mut model, x) = map_model();
+    let output = model.node("Pad", &[&x], &[string("mode", "reflect"), ints("pads", &[0; 8])]);
+    check_start(
+        model,
+        &output,
+        "not supported: padding of mode `reflect` with 0\n  at:   node `/pad1/Pad` (Pad), `mode`",
+    );
+
+    // Weights times weights.
+    let (mut model, acc) = dense_model();
+    let weights = model.weights(&[1, 1], &[-128.0]);
+    let sum = model.node("MatMul", &[&acc, &weights], &[]);
+    let weights = model.weights(&[1, 1], &[-128.0]);
+    let output = model.node("MatMul", &[&sum, &weights], &[]);
+    check_start(model, &output, "not supported: a weight of 16384\n  at:   node `/matmul6/MatMul` (MatMul)");
 }
 
 #[test]

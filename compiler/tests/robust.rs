@@ -4,11 +4,11 @@ mod common;
 
 use std::time::{Duration, Instant};
 
-use common::{Model, float, int, ints};
+use common::{Model, float, int, ints, string};
 use proptest::prelude::*;
 use prost::Message;
 use qnnsim_compiler::import::{ImportOptions, import};
-use qnnsim_compiler::onnx::{ModelProto, TensorProto};
+use qnnsim_compiler::onnx::{ModelProto, TensorProto, data_type};
 
 /// A valid model with most operators.
 fn model() -> ModelProto {
@@ -36,7 +36,75 @@ fn model() -> ModelProto {
     let x = m.node("Mul", &[&x, &two], &[]);
     let x = m.bipolar(&x, 2.0);
     let (weights, bias) = (m.weights(&[3, 4], &[-5.0; 12]), m.constant(&[3], &[1.0; 3]));
-    let output = m.node("Gemm", &[&x, &weights, &bias], &[int("transB", 1)]);
+    let x = m.node("Gemm", &[&x, &weights, &bias], &[int("transB", 1)]);
+    let x = functions(&mut m, x);
+    let weights = m.weights(&[2, 3], &[2.0; 6]);
+    let x = m.node("Gemm", &[&x, &weights], &[int("transB", 1)]);
+    // Integers of 8 bits, then of 4, with a zero point.
+    let (scale, zero) = (m.scalar(0.5), m.integers(data_type::UINT8, &[], &[3]));
+    let x = m.node("QuantizeLinear", &[&x, &scale, &zero], &[int("axis", 1)]);
+    let ends = [0, 15].map(|end| m.integers(data_type::UINT8, &[], &[end]));
+    let x = m.node("Clip", &[&x, &ends[0], &ends[1]], &[]);
+    let x = m.node("DequantizeLinear", &[&x, &scale, &zero], &[int("axis", 1)]);
+    let weights = m.integers(data_type::INT8, &[2, 2], &[1, -2, 3, -4]);
+    let (scale, zero) = (m.constant(&[2], &[0.5, 0.25]), m.integers(data_type::INT8, &[2], &[0, 1]));
+    let weights = m.node("DequantizeLinear", &[&weights, &scale, &zero], &[int("axis", 1)]);
+    let output = m.node("MatMul", &[&x, &weights], &[]);
+    m.message(&output)
+}
+
+/// Functions in front of quantizers, alone and spelled out.
+fn functions(m: &mut Model, x: String) -> String {
+    let slope = m.constant(&[3], &[0.5, 0.25, 0.125]);
+    let x = m.node("PRelu", &[&x, &slope], &[]);
+    let x = m.node("LeakyRelu", &[&x], &[float("alpha", 0.25)]);
+    let x = m.node("HardSigmoid", &[&x], &[float("alpha", 0.125), float("beta", 0.5)]);
+    let (three, cubic) = (m.scalar(3.0), m.scalar(0.25));
+    let cube = m.node("Pow", &[&x, &three], &[]);
+    let x = m.node("Mul", &[&cube, &cubic], &[]);
+    let sigmoid = m.node("Sigmoid", &[&x], &[]);
+    let x = m.node("Mul", &[&x, &sigmoid], &[]);
+    let parameters = [0.0625, 0.0, 8.0, 5.0].map(|value| m.scalar(value));
+    let [scale, zero, from, to] = &parameters;
+    let x = m.node("Trunc", &[&x, scale, zero, from, to], &[string("rounding_mode", "FLOOR")]);
+    let thresholds = m.constant(&[1, 3], &[0.0, 0.0625, 0.125]);
+    m.node("MultiThreshold", &[&x, &thresholds], &[float("out_scale", 1.0), float("out_bias", -2.0)])
+}
+
+/// A valid model with branches, and the operators that move and join maps.
+fn branches() -> ModelProto {
+    let mut m = Model::new(&[1, 4, 6, 6]);
+    let x = m.input();
+    let weights = m.weights(&[4, 2, 3, 3], &[1.0; 72]);
+    let attributes = [string("auto_pad", "SAME_UPPER"), int("group", 2), ints("strides", &[1, 1])];
+    let y = m.node("Conv", &[&x, &weights], &attributes);
+    let half = m.scalar(0.5);
+    let z = m.node("Mul", &[&y, &half], &[]);
+    let z = m.node("Add", &[&z, &x], &[]);
+    let z = m.quant(&z, 1.0, 3, true);
+    let y = m.quant(&y, 1.0, 4, false);
+    let joined = m.node("Concat", &[&y, &z], &[int("axis", 1)]);
+    let shapes = [m.shape(&[1, 2, 4, 6, 6]), m.shape(&[1, 8, 6, 6])];
+    let shuffled = m.node("Reshape", &[&joined, &shapes[0]], &[]);
+    let shuffled = m.node("Transpose", &[&shuffled], &[ints("perm", &[0, 2, 1, 3, 4])]);
+    let shuffled = m.node("Reshape", &[&shuffled, &shapes[1]], &[]);
+    let sizes = m.shape(&[3, 5]);
+    let first = m.node("Split", &[&shuffled, &sizes], &[int("axis", 1)]);
+    m.graph.node.last_mut().unwrap().output.push("second".to_owned());
+    let lists = [&[1i64, 0][..], &[6, 5], &[2, 3], &[2, 1]].map(|list| m.shape(list));
+    let [starts, ends, axes, steps] = lists.each_ref().map(String::as_str);
+    let first = m.node("Slice", &[&first, starts, ends, axes, steps], &[]);
+    let pads = m.shape(&[0, 0, 1, 0, 0, 0, 0, -1]);
+    let first = m.node("Pad", &[&first, &pads], &[]);
+    let first = m.node("AveragePool", &[&first], &[ints("kernel_shape", &[2, 2]), ints("strides", &[1, 2])]);
+    let first = m.quant(&first, 1.0, 4, false);
+    let second = m.node("MaxPool", &["second"], &[ints("kernel_shape", &[2, 3]), ints("strides", &[2, 2])]);
+    let second = m.node("Sub", &[&second, &second], &[]);
+    let means = [&first, &second].map(|map| m.node("GlobalAveragePool", &[map], &[]));
+    let joined = m.node("Concat", &[&means[0], &means[1]], &[int("axis", 1)]);
+    let axes = m.shape(&[2, 3]);
+    let vector = m.node("Squeeze", &[&joined, &axes], &[]);
+    let output = m.last(&vector, 8);
     m.message(&output)
 }
 
@@ -50,7 +118,10 @@ fn answers(bytes: &[u8]) {
 #[test]
 fn the_model_is_valid() {
     let import = import(&model().encode_to_vec(), &ImportOptions::default());
-    assert_eq!(import.unwrap().network.layers.len(), 3);
+    assert_eq!(import.unwrap().network.layers.len(), 5);
+    // Two quantizers behind the convolution, one behind the average, the maximum, and the output.
+    let import = self::import(&branches().encode_to_vec(), &ImportOptions::default());
+    assert_eq!(import.unwrap_or_else(|errors| panic!("{}", errors[0])).network.layers.len(), 5);
 }
 
 #[test]
@@ -191,8 +262,8 @@ proptest! {
     }
 
     #[test]
-    fn changed_messages_answer(changes in proptest::collection::vec(change(), 1..5)) {
-        let mut model = model();
+    fn changed_messages_answer(changes in proptest::collection::vec(change(), 1..5), branched in any::<bool>()) {
+        let mut model = if branched { branches() } else { model() };
         for change in &changes {
             apply(&mut model, change);
         }
@@ -239,4 +310,76 @@ fn the_search_is_bounded() {
     let errors = m.import(&output).unwrap_err();
     assert_eq!(errors[0].message, "not supported: a model of this size");
     assert!(start.elapsed() < Duration::from_secs(60), "{:?}", start.elapsed());
+}
+
+/// The first message of a model that must be refused, and soon.
+fn refused(model: Model, output: &str) -> String {
+    let start = Instant::now();
+    let errors = model.import(output).unwrap_err();
+    assert!(start.elapsed() < Duration::from_secs(20), "{:?}", start.elapsed());
+    errors[0].message.clone()
+}
+
+/// Each node doubles what the one before sums up, keeps, or joins.
+#[test]
+fn doubling_is_bounded() {
+    let add = |m: &mut Model, x: &str| m.node("Add", &[x, x], &[]);
+    let concat = |m: &mut Model, x: &str| m.node("Concat", &[x, x], &[int("axis", 1)]);
+    type Double<'a> = &'a dyn Fn(&mut Model, &str) -> String;
+    let doubled = |double: Double, real: bool| {
+        let mut m = Model::new(&[1, 2, 3, 3]);
+        let mut x = m.input();
+        if real {
+            let half = m.scalar(0.3);
+            x = m.node("Add", &[&x, &half], &[]);
+        }
+        for _ in 0..60 {
+            x = double(&mut m, &x);
+        }
+        let x = m.quant(&x, 1.0, 4, true);
+        refused(m, &x)
+    };
+    assert_eq!(doubled(&add, false), "not supported: a value 2097152 times in a sum");
+    assert_eq!(doubled(&add, true), "not supported: a sum of 16 values that are not quantized");
+    assert_eq!(doubled(&concat, false), "not supported: a value of shape [1, 65536, 3, 3]");
+}
+
+/// Averages of averages make kernels and weights larger and larger.
+#[test]
+fn compositions_are_bounded() {
+    let mut m = Model::new(&[1, 2, 200, 200]);
+    let mut x = m.input();
+    for _ in 0..60 {
+        x = m.node("AveragePool", &[&x], &[ints("kernel_shape", &[3, 3])]);
+    }
+    let x = m.quant(&x, 1.0, 4, true);
+    let message = refused(m, &x);
+    assert!(message.starts_with("not supported: a weight of "), "{message}");
+
+    // Strides beyond the map, over and over.
+    let mut m = Model::new(&[1, 1, 4, 4]);
+    let mut x = m.input();
+    for _ in 0..60 {
+        x = m.node("AveragePool", &[&x], &[ints("kernel_shape", &[1, 1]), ints("strides", &[4095, 4095])]);
+    }
+    let output = m.last(&x, 1);
+    assert!(m.import(&output).is_err(), "a vector of a map");
+}
+
+/// A long chain that is read at every node.
+#[test]
+fn readers_are_bounded() {
+    let mut m = Model::new(&[1, 1, 1, 1]);
+    let mut x = m.input();
+    let mut sum: Option<String> = None;
+    for _ in 0..12_000 {
+        let constant = m.scalar(0.25);
+        x = m.node("Add", &[&x, &constant], &[]);
+        let codes = m.quant(&x, 1.0, 2, true);
+        sum = Some(match sum {
+            None => codes,
+            Some(sum) => m.node("Add", &[&sum, &codes], &[]),
+        });
+    }
+    refused(m, &sum.unwrap());
 }

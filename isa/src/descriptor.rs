@@ -57,38 +57,60 @@ pub enum Rounding {
     Ceil,
     /// Towards zero (`ROUND_TO_ZERO`, `DOWN`).
     TowardsZero,
+    /// Away from zero (`UP`).
+    AwayFromZero,
+    /// To nearest, ties away from zero (`HALF_UP`).
+    HalfAway,
+    /// To nearest, ties towards zero (`HALF_DOWN`).
+    HalfTowardsZero,
+    /// To nearest, ties to even, before the zero point is added (ONNX `QuantizeLinear`).
+    HalfEvenFirst,
 }
 
 impl Rounding {
+    /// All of them.
+    pub const ALL: [Rounding; 8] = [
+        Rounding::HalfEven,
+        Rounding::Floor,
+        Rounding::Ceil,
+        Rounding::TowardsZero,
+        Rounding::AwayFromZero,
+        Rounding::HalfAway,
+        Rounding::HalfTowardsZero,
+        Rounding::HalfEvenFirst,
+    ];
+
     /// Rounds a double to an integer-valued double.
     pub fn round(self, x: f64) -> f64 {
         match self {
-            Rounding::HalfEven => x.round_ties_even(),
+            Rounding::HalfEven | Rounding::HalfEvenFirst => x.round_ties_even(),
             Rounding::Floor => x.floor(),
             Rounding::Ceil => x.ceil(),
             Rounding::TowardsZero => x.trunc(),
+            Rounding::AwayFromZero => x.abs().ceil().copysign(x),
+            Rounding::HalfAway => x.round(),
+            Rounding::HalfTowardsZero => {
+                let (near, tie) = (x.round(), (x - x.trunc()).abs() == 0.5);
+                if tie { x.trunc() } else { near }
+            }
         }
     }
 
     /// Where the integers `k - 1` and `k` part: smaller values round to the one, greater ones to the other.
     pub fn boundary(self, k: f64) -> f64 {
         match self {
-            Rounding::HalfEven => k - 0.5,
             Rounding::Floor => k,
             Rounding::Ceil => k - 1.0,
-            Rounding::TowardsZero => {
-                if k > 0.0 {
-                    k
-                } else {
-                    k - 1.0
-                }
-            }
+            Rounding::TowardsZero if k > 0.0 => k,
+            Rounding::AwayFromZero if k <= 0.0 => k,
+            Rounding::TowardsZero | Rounding::AwayFromZero => k - 1.0,
+            Rounding::HalfEven | Rounding::HalfAway | Rounding::HalfTowardsZero | Rounding::HalfEvenFirst => k - 0.5,
         }
     }
 }
 
-/// The model's input quantizer: `integer = clip(round(real / scale + zero_point), min, max)`, as
-/// QONNX defines `Quant`.
+/// The model's input quantizer: `integer = clip(round(real / scale + zero_point), min, max)`, as QONNX defines `Quant`,
+/// or with the zero point added behind the rounding, as ONNX defines `QuantizeLinear`.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Quantizer {
@@ -107,7 +129,10 @@ pub struct Quantizer {
 impl Quantizer {
     /// The integer of a real value, and whether it had to be clipped. NaN gives `min`, clipped.
     pub fn quantize(&self, real: f64) -> (i64, bool) {
-        let rounded = self.rounding.round(real / self.scale + self.zero_point);
+        let rounded = match self.rounding {
+            Rounding::HalfEvenFirst => (real / self.scale).round_ties_even() + self.zero_point,
+            rounding => rounding.round(real / self.scale + self.zero_point),
+        };
         if rounded >= self.min as f64 && rounded <= self.max as f64 {
             (rounded as i64, false)
         } else if rounded > self.max as f64 {

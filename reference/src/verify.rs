@@ -6,10 +6,11 @@
 //! graph begins with the reference's map, so that one such tie does not hide or excuse what comes after it.
 
 use std::cell::LazyCell;
+use std::collections::HashSet;
 
 use qnnsim_compiler::epilogue::Outcomes;
-use qnnsim_compiler::graph::RealGraph;
-use qnnsim_compiler::import::Import;
+use qnnsim_compiler::graph::{RealGraph, Section, ValueId};
+use qnnsim_compiler::import::{Import, MapValue};
 use qnnsim_compiler::tensor::Precision;
 use qnnsim_isa::descriptor::MapShape;
 use serde::Serialize;
@@ -22,6 +23,8 @@ pub struct Verifier<'i> {
     import: &'i Import,
     graph: RealGraph<'i>,
     precision: Precision,
+    /// Of each map, what leads to it in the graph from the maps before it.
+    sections: Vec<Section>,
     /// Least and greatest accumulators, by layer and channel.
     bounds: Vec<Vec<(i64, i64)>>,
 }
@@ -79,8 +82,11 @@ impl<'i> Verifier<'i> {
     /// Compares with the graph in this precision.
     pub fn new(import: &'i Import, precision: Precision) -> Self {
         let network = &import.network;
+        let graph = RealGraph::new(&import.graph, precision);
         let bounds = network.layers.iter().map(|layer| network.accumulator_bounds(layer)).collect();
-        Verifier { import, graph: RealGraph::new(&import.graph, precision), precision, bounds }
+        let known: HashSet<ValueId> = import.maps.iter().map(|map| map.value).collect();
+        let sections = import.maps.iter().map(|map| graph.section(&known, map.value)).collect();
+        Verifier { import, sections, graph, precision, bounds }
     }
 
     /// A report of no images.
@@ -103,42 +109,58 @@ impl<'i> Verifier<'i> {
     /// # Panics
     /// If they are not as many as the network's maps have.
     pub fn image(&self, image: u64, real: &[f64], machine: &[&[i64]], report: &mut Report) {
-        let Import { network, maps, epilogues, .. } = self.import;
+        let Import { network, maps, .. } = self.import;
         let quantizer = &network.input.quantizer;
         let codes: Vec<i64> = real.iter().map(|&x| quantizer.quantize(x).0).collect();
         let reference = evaluate(network, &codes);
         assert_eq!(machine.len(), reference.len(), "maps of the network");
-        let mut found = report.maps.iter_mut().zip(&reference).zip(machine);
-
-        let ((to, map), machine) = found.next().expect("an input");
-        to.compare_machine(image, map, machine);
-        let values = self.graph.eval(self.import.graph.input, real, maps[0]);
-        to.compare_graph(image, map, &integers(&values, epilogues[0].data_scale), |channel| {
-            // A few roundings on the way to the quotient.
-            let reach = 4.0 * self.precision.rounding();
-            let real = real.chunks(pixels(map.shape)).nth(channel).expect("as many channels as the map");
-            let end = |reach: f64| real.iter().map(|&x| quantizer.quantize(x + x.abs() * reach).0 as f64).collect();
-            (end(-reach), end(reach))
-        });
-
-        for (index, ((to, map), machine)) in found.enumerate() {
-            // Lowering makes layers of one term.
-            let source = &reference[network.layers[index].terms[0].source.0];
+        for (index, ((to, map), machine)) in report.maps.iter_mut().zip(&reference).zip(machine).enumerate() {
             to.compare_machine(image, map, machine);
-            let step = epilogues[index].data_scale;
-            let values: Vec<f64> = source.values.iter().map(|&code| code as f64 * step).collect();
-            let values = self.graph.eval(maps[index], &values, maps[index + 1]);
-            match epilogues.get(index + 1) {
-                Some(next) => {
-                    // Needed only where something differs.
-                    let sums = LazyCell::new(|| accumulate(&network.layers[index], &reference));
-                    to.compare_graph(image, map, &integers(&values, next.data_scale), |channel| {
-                        self.outcomes(index, &sums, channel)
-                    });
+            let section = &self.sections[index];
+            let from: Vec<Vec<f64>> = match index {
+                0 => vec![real.to_vec()],
+                _ => section.from.iter().map(|&value| self.value(value, &reference)).collect(),
+            };
+            let values = self.graph.eval(section, &from);
+            let MapValue { first_channel, scale, zero_point, .. } = &maps[index];
+            let values = &values[first_channel * pixels(map.shape)..][..map.values.len()];
+            if index == network.layers.len() {
+                self.compare_output(image, index - 1, map, values, to);
+                continue;
+            }
+            let step = |channel: usize| scale[if scale.len() == 1 { 0 } else { channel }];
+            let integer =
+                |(i, value): (usize, &f64)| (value / step(i / pixels(map.shape))).round() + *zero_point as f64;
+            let integers: Vec<f64> = values.iter().enumerate().map(integer).collect();
+            // Needed only where something differs.
+            let sums = LazyCell::new(|| accumulate(&network.layers[index - 1], &reference));
+            to.compare_graph(image, map, &integers, |channel| match index.checked_sub(1) {
+                None => {
+                    // A few roundings on the way to the quotient, and of its sum with the zero point.
+                    let reach = 4.0 * self.precision.rounding();
+                    let zero = (quantizer.zero_point * quantizer.scale).abs();
+                    let real = real.chunks(pixels(map.shape)).nth(channel).expect("as many channels as the map");
+                    let moved = |x: f64, reach: f64| quantizer.quantize(x + (x.abs() + zero) * reach).0 as f64;
+                    let end = |reach: f64| real.iter().map(|&x| moved(x, reach)).collect();
+                    (end(-reach), end(reach))
                 }
-                None => self.compare_output(image, index, map, &values, to),
+                Some(layer) => self.outcomes(layer, &sums, channel),
+            });
+        }
+    }
+
+    /// The real values of a tensor of the graph, from the maps that it consists of.
+    fn value(&self, value: ValueId, reference: &[Map]) -> Vec<f64> {
+        let mut real = Vec::new();
+        for (map, at) in reference.iter().zip(&self.import.maps).filter(|(_, at)| at.value == value) {
+            let begin = at.first_channel * pixels(map.shape);
+            real.resize(real.len().max(begin + map.values.len()), 0.0);
+            for (i, (real, &code)) in real[begin..].iter_mut().zip(&map.values).enumerate() {
+                let scale = at.scale[if at.scale.len() == 1 { 0 } else { i / pixels(map.shape) }];
+                *real = (code - at.zero_point) as f64 * scale;
             }
         }
+        real
     }
 
     /// The least and the greatest code that rounding can lead to, of a channel after pooling.
@@ -180,10 +202,6 @@ impl<'i> Verifier<'i> {
             }
         }
     }
-}
-
-fn integers(values: &[f64], step: f64) -> Vec<f64> {
-    values.iter().map(|value| (value / step).round()).collect()
 }
 
 fn pixels(shape: MapShape) -> usize {

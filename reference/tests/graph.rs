@@ -4,11 +4,18 @@
 #[path = "../../compiler/tests/common/mod.rs"]
 mod common;
 
-use common::{Model, float, int, ints};
+use common::{Model, float, int, ints, string};
+use std::collections::HashSet;
+
 use proptest::prelude::*;
+use proptest::strategy::ValueTree;
+use proptest::test_runner::TestRunner;
+use qnnsim_compiler::diagnostic::Diagnostic;
 use qnnsim_compiler::import::Import;
-use qnnsim_compiler::limits::POOL_PLACE;
+use qnnsim_compiler::limits::{MONOTONE, POOL_PLACE, QUANT_BITS, TRUNC_RANGE};
+use qnnsim_compiler::onnx::data_type;
 use qnnsim_compiler::tensor::Precision;
+use qnnsim_isa::descriptor::{Code, HostOp};
 use qnnsim_reference::evaluate;
 use qnnsim_reference::verify::Verifier;
 
@@ -24,9 +31,43 @@ struct Activation {
     scale: f32,
     bits: u32,
     signed: bool,
-    bipolar: bool,
+    kind: Kind,
+    zero: i32,
     mode: usize,
+    function: Option<usize>,
 }
+
+/// The quantizer.
+#[derive(Debug, Clone, Copy, PartialEq)]
+enum Kind {
+    Quant,
+    Bipolar,
+    /// `QuantizeLinear`, a `Clip` if there are fewer than 8 bits, and `DequantizeLinear`.
+    Linear,
+    Thresholds,
+    /// `Trunc` of these versions.
+    Shift(u32),
+}
+
+/// Functions before a quantizer, the last ones spelled out, and whether they have a bounded output.
+const FUNCTIONS: [(&str, bool); 16] = [
+    ("LeakyRelu", false),
+    ("PRelu", false),
+    ("Elu", false),
+    ("Selu", false),
+    ("Softplus", false),
+    ("Sigmoid", true),
+    ("HardSigmoid", true),
+    ("Tanh", true),
+    ("Erf", true),
+    ("Softsign", true),
+    ("Neg", false),
+    ("Clip", false),
+    ("Gelu", false),
+    ("HardSwish", false),
+    ("Mish", false),
+    ("SiLU", false),
+];
 
 #[derive(Debug, Clone)]
 struct Layer {
@@ -57,6 +98,7 @@ struct Case {
     layers: Vec<Layer>,
     dense: u32,
     seed: u32,
+    input_zero: Option<i32>,
 }
 
 fn activation() -> impl Strategy<Value = Activation> {
@@ -71,24 +113,40 @@ fn activation() -> impl Strategy<Value = Activation> {
         prop_oneof![Just(0.5f32), Just(1.0), Just(4.0), 0.2f32..5.0],
         1u32..=8,
         any::<bool>(),
-        proptest::bool::weighted(0.2),
-        0usize..4,
+        (kind(), prop_oneof![3 => Just(0), 2 => -9..9i32], proptest::option::weighted(0.4, 0..FUNCTIONS.len())),
+        0usize..7,
     )
-        .prop_map(|(norm, factor, from_constant, pool_first, relu, scale, bits, signed, bipolar, mode)| {
-            Activation {
-                norm,
-                factor,
-                from_constant,
-                pool_first,
-                // The sign of what cannot be negative is refused.
-                relu: relu && !bipolar && (bits > 1 || !signed),
-                scale,
-                bits,
-                signed,
-                bipolar,
-                mode,
-            }
-        })
+        .prop_map(
+            |(norm, factor, from_constant, pool_first, relu, scale, bits, signed, (kind, zero, function), mode)| {
+                // An unsigned type does not go below zero.
+                let zero = if kind == Kind::Linear && !signed { zero.abs() } else { zero };
+                Activation {
+                    norm,
+                    factor,
+                    from_constant,
+                    pool_first,
+                    // The sign of what cannot be negative is refused.
+                    relu: relu && kind != Kind::Bipolar && (bits > 1 || !signed),
+                    scale,
+                    bits,
+                    signed,
+                    kind,
+                    zero,
+                    mode,
+                    function,
+                }
+            },
+        )
+}
+
+fn kind() -> impl Strategy<Value = Kind> {
+    prop_oneof![
+        4 => Just(Kind::Quant),
+        1 => Just(Kind::Bipolar),
+        2 => Just(Kind::Linear),
+        1 => Just(Kind::Thresholds),
+        1 => (1u32..3).prop_map(Kind::Shift),
+    ]
 }
 
 fn layer() -> impl Strategy<Value = Layer> {
@@ -123,8 +181,14 @@ fn layer() -> impl Strategy<Value = Layer> {
 }
 
 fn case() -> impl Strategy<Value = Case> {
-    ([1i64..4, 1i64..14, 1i64..14], proptest::collection::vec(layer(), 0..3), 0u32..3, any::<u32>())
-        .prop_map(|(input, layers, dense, seed)| Case { input, layers, dense, seed })
+    (
+        [1i64..4, 1i64..14, 1i64..14],
+        proptest::collection::vec(layer(), 0..3),
+        0u32..3,
+        any::<u32>(),
+        proptest::option::weighted(0.4, 0..256i32),
+    )
+        .prop_map(|(input, layers, dense, seed, input_zero)| Case { input, layers, dense, seed, input_zero })
 }
 
 /// Numbers without order, from -1 to 1.
@@ -191,15 +255,84 @@ fn activate(
     if a.relu {
         x = m.node("Relu", &[&x], &[]);
     }
-    if a.bipolar {
+    if let Some(function) = a.function {
+        let (op, bounded) = FUNCTIONS[function];
+        // Into the range in which functions are not straight.
+        let near = m.scalar((4.0 / spread.max(1e-3)).log2().round().exp2());
+        x = m.node("Mul", &[&x, &near], &[]);
+        *spread = if bounded { 1.0 } else { 4.0 };
+        x = match op {
+            "PRelu" => {
+                let slope = m.constant(shape, &noise.list(channels, 1.0));
+                m.node(op, &[&x, &slope], &[])
+            }
+            "Clip" => {
+                let ends = [-1.5, 1.0].map(|end| m.scalar(end));
+                m.node(op, &[&x, &ends[0], &ends[1]], &[])
+            }
+            "SiLU" => {
+                let sigmoid = m.node("Sigmoid", &[&x], &[]);
+                m.node("Mul", &[&sigmoid, &x], &[])
+            }
+            op => m.node(op, &[&x], &[]),
+        };
+    }
+    if a.kind == Kind::Bipolar {
         *spread = a.scale;
         return m.bipolar(&x, a.scale);
     }
     let codes = (1 << a.bits) as f32;
     let scale = a.scale * (*spread / codes).max(1e-3).log2().round().exp2();
     *spread = scale * codes;
-    let mode = ["ROUND", "FLOOR", "CEIL", "ROUND_TO_ZERO"][a.mode];
-    m.quant_with(&x, scale, a.bits, a.signed, mode)
+    let mode = ["ROUND", "FLOOR", "CEIL", "ROUND_TO_ZERO", "UP", "HALF_UP", "HALF_DOWN"][a.mode];
+    let (signed, narrow) = (int("signed", i64::from(a.signed)), int("narrow", i64::from(a.zero % 2 == 0)));
+    match a.kind {
+        Kind::Linear => {
+            let kind = if a.signed { data_type::INT8 } else { data_type::UINT8 };
+            let parameters = [m.scalar(scale), m.integers(kind, &[], &[a.zero])];
+            let [scale, zero] = parameters.each_ref().map(String::as_str);
+            x = m.node("QuantizeLinear", &[&x, scale, zero], &[]);
+            if a.bits < 8 {
+                let code = Code { bits: a.bits, signed: a.signed };
+                let ends = [code.min(), code.max()].map(|end| m.integers(kind, &[], &[end as i32]));
+                x = m.node("Clip", &[&x, &ends[0], &ends[1]], &[]);
+            }
+            m.node("DequantizeLinear", &[&x, scale, zero], &[])
+        }
+        Kind::Thresholds => {
+            let count = (1i64 << a.bits.min(5)) - 1;
+            let rows = if a.signed { channels } else { 1 };
+            let list = noise.list(rows * count, *spread);
+            let list = m.constant(&[rows, count], &list);
+            // A bias that is exactly a multiple of half the scale.
+            let scale = scale.log2().round().exp2();
+            let (scale, bias) = (float("out_scale", scale), float("out_bias", scale * a.zero as f32 / 2.0));
+            m.node("MultiThreshold", &[&x, &list], &[scale, bias])
+        }
+        Kind::Shift(version) => {
+            let bits = a.bits.max(2);
+            let (from, to) = (m.scalar(bits as f32 + 2.0), m.scalar(bits as f32));
+            let (fine, zero, coarse) = (m.scalar(scale / 4.0), m.scalar((a.zero * 4) as f32), m.scalar(scale));
+            let mode = string("rounding_mode", mode);
+            match version {
+                1 => m.node("Trunc", &[&x, &fine, &zero, &from, &to], &[mode]),
+                _ => m.node("Trunc", &[&x, &fine, &zero, &from, &coarse, &to], &[mode, signed, narrow]),
+            }
+        }
+        _ => {
+            let parameters = [scale, a.zero as f32, a.bits as f32].map(|value| m.scalar(value));
+            let [scale, zero, bits] = &parameters;
+            m.node("Quant", &[&x, scale, zero, bits], &[signed, narrow, string("rounding_mode", mode)])
+        }
+    }
+}
+
+/// Refusals that are right, of what a drawn case may ask for.
+fn is_refused_rightly(error: &Diagnostic) -> bool {
+    // A maximum of what then falls; codes that fall and rise; a shift that does not clip; a zero point that takes a
+    // ninth bit; a sign of what has one sign.
+    let limits = [POOL_PLACE, MONOTONE, TRUNC_RANGE, QUANT_BITS];
+    limits.iter().any(|limit| error.note.as_deref() == Some(limit.sentence)) || error.message.contains("constantly +1")
 }
 
 /// The case as a model; `None` if a window does not fit, or a pooling cannot stand where it is.
@@ -207,7 +340,14 @@ fn import(case: &Case) -> Option<Import> {
     let mut noise = Noise(case.seed);
     let [mut channels, mut height, mut width] = case.input;
     let mut m = Model::new(&[1, channels, height, width]);
-    let mut x = m.quant("x", 1.0, 8, true);
+    let mut x = match case.input_zero {
+        None => m.quant("x", 1.0, 8, true),
+        Some(zero) => {
+            let (scale, zero) = (m.scalar(0.5), m.integers(data_type::UINT8, &[], &[zero]));
+            let x = m.node("QuantizeLinear", &["x", &scale, &zero], &[]);
+            m.node("DequantizeLinear", &[&x, &scale, &zero], &[])
+        }
+    };
     let mut spread = 128.0;
     for layer in &case.layers {
         let kernel = layer.kernel;
@@ -272,8 +412,7 @@ fn import(case: &Case) -> Option<Import> {
     let output = m.node("Gemm", &[&x, &weights], &[int("transB", 1)]);
     match m.import(&output) {
         Ok(import) => Some(import),
-        // A maximum of what then falls is rightly refused.
-        Err(errors) if errors[0].note.as_deref() == Some(POOL_PLACE.sentence) => None,
+        Err(errors) if errors.iter().all(is_refused_rightly) => None,
         Err(errors) => panic!("{}", errors[0]),
     }
 }
@@ -291,12 +430,18 @@ proptest! {
         let codes: Vec<i64> = input.iter().map(|&x| network.input.quantizer.quantize(x).0).collect();
         let maps = evaluate(network, &codes);
         let tensors = graph.eval(&input).unwrap();
-        let names: Vec<_> = values.iter().map(|&id| graph.value(id).name.as_str()).collect();
+        let names: Vec<_> = values.iter().map(|map| graph.value(map.value).name.as_str()).collect();
         prop_assert_eq!(names.len(), maps.len());
         for (name, map) in names.iter().zip(&maps) {
             let tensor = &tensors[name];
             prop_assert!(tensor.grid.is_some(), "{} has no grid", name);
-            let integers: Vec<i64> = tensor.array.data.iter().map(|&x| x as i64).collect();
+            let mut integers: Vec<i64> = tensor.array.data.iter().map(|&x| x as i64).collect();
+            // Accumulators of codes with a zero point are moved by a constant.
+            if let (true, HostOp::Add(moved)) = (std::ptr::eq(map, maps.last().unwrap()), &network.output.ops[0]) {
+                for (integer, zero) in integers.iter_mut().zip(moved.iter().cycle()) {
+                    *integer -= *zero as i64;
+                }
+            }
             prop_assert_eq!(&integers, &map.values, "{}", name);
         }
         // The graph on real values differs in nothing but ties.
@@ -328,4 +473,26 @@ proptest! {
         let last = &tensors[graph.value(graph.output).name.as_str()];
         prop_assert_eq!(&outputs, &last.to_real().data);
     }
+}
+
+/// Every quantizer and every function is in networks that are accepted, and most networks are.
+#[test]
+fn what_is_drawn_is_accepted() {
+    let mut runner = TestRunner::deterministic();
+    let (mut accepted, mut seen) = (0, HashSet::new());
+    for _ in 0..400 {
+        let case = case().new_tree(&mut runner).expect("nothing is rejected").current();
+        if import(&case).is_none() {
+            continue;
+        }
+        accepted += 1;
+        let kind = |kind: Kind| format!("{kind:?}");
+        let activations = case.layers.iter().map(|layer| &layer.activation);
+        seen.extend(activations.flat_map(|a| {
+            let function = a.function.map(|function| FUNCTIONS[function].0.to_owned());
+            [Some(kind(a.kind)), function, Some(format!("mode {}", a.mode))].into_iter().flatten()
+        }));
+    }
+    assert!(accepted > 200, "{accepted} of 400");
+    assert_eq!(seen.len(), 6 + FUNCTIONS.len() + 7, "{seen:?}");
 }

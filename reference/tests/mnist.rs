@@ -104,8 +104,8 @@ fn graph_in_double_precision() {
             let tensors = graph.eval(&reals).expect("an image of the right size");
             let maps = evaluate(&network, &codes);
             assert_eq!(ids.len(), maps.len());
-            for (id, map) in ids.iter().zip(&maps) {
-                let tensor = &tensors[graph.value(*id).name.as_str()];
+            for (at, map) in ids.iter().zip(&maps) {
+                let tensor = &tensors[graph.value(at.value).name.as_str()];
                 let integers: Vec<i64> = tensor.array.data.iter().map(|&x| x as i64).collect();
                 assert_eq!(integers, map.values, "{model}");
             }

@@ -2,7 +2,7 @@
 
 use crate::diagnostic::Diagnostic;
 use crate::limits;
-use crate::tensor::{Array, Grid, MAX_RANK, Tensor, checked_len};
+use crate::tensor::{Array, Grid, MAX_RANK, Tensor, checked_len, zip};
 
 /// Shape after `Reshape`.
 pub fn reshape(dims: &[usize], shape: Option<&Tensor>, allow_zero: bool) -> Result<Vec<usize>, Diagnostic> {
@@ -44,6 +44,23 @@ pub fn flatten(dims: &[usize], axis: i64) -> Result<Vec<usize>, Diagnostic> {
     }
 }
 
+/// Shape without some dimensions, or with a size of 1 in their place.
+pub fn without_axes(dims: &[usize], axes: &[usize], keep: bool) -> Vec<usize> {
+    let kept = (0..dims.len()).filter(|axis| keep || !axes.contains(axis));
+    kept.map(|axis| if axes.contains(&axis) { 1 } else { dims[axis] }).collect()
+}
+
+/// Shape with dimensions of 1 put in, which are counted in the result.
+pub fn with_axes(dims: &[usize], axes: &[i64]) -> Result<Vec<usize>, Diagnostic> {
+    let rank = dims.len() + axes.len();
+    if rank > MAX_RANK {
+        return Err(limits::UNIT.refuse(format!("{rank} dimensions")));
+    }
+    let axes = super::axes_of(axes, rank)?;
+    let mut old = dims.iter();
+    Ok((0..rank).map(|axis| if axes.contains(&axis) { 1 } else { *old.next().expect("as many as before") }).collect())
+}
+
 /// The order of the axes, checked.
 pub fn permutation(rank: usize, perm: Option<&[i64]>) -> Result<Vec<usize>, Diagnostic> {
     let Some(perm) = perm else { return Ok((0..rank).rev().collect()) };
@@ -55,18 +72,22 @@ pub fn permutation(rank: usize, perm: Option<&[i64]>) -> Result<Vec<usize>, Diag
     }
 }
 
-/// The same values under another shape. A scale for each channel does not survive: then the real
-/// values remain.
+/// The same values under another shape.
 pub fn relabel(tensor: &Tensor, dims: &[usize]) -> Tensor {
-    let per_tensor = tensor.grid.as_ref().is_some_and(|grid| grid.scale.data.len() == 1);
-    let (array, grid) = match &tensor.grid {
-        Some(grid) if per_tensor => {
-            let scale = Array::scalar(grid.scale.data[0]);
-            (tensor.array.clone(), Some(Grid { scale, ..grid.clone() }))
-        }
-        _ => (tensor.to_real().into_owned(), None),
-    };
-    Tensor { array: Array { dims: dims.to_vec(), ..array }, grid }
+    let moved = tensor.grid.as_ref().is_some_and(|grid| grid.zero.data.len() > 1);
+    let tensor = &*if moved { tensor.about_zero() } else { std::borrow::Cow::Borrowed(tensor) };
+    let grid = tensor.grid.as_ref().map(|grid| {
+        let scale = match grid.scale.data[..] {
+            [scale] => Array::scalar(scale),
+            // One for each value, unless the channels are still a dimension.
+            _ => super::join::by_channel_if_possible(Array {
+                dims: dims.to_vec(),
+                ..zip(&tensor.array.dims, &[&grid.scale], |v| v[0])
+            }),
+        };
+        Grid { scale, zero: Array::scalar(grid.zero.data[0]), ..grid.clone() }
+    });
+    Tensor { array: Array { dims: dims.to_vec(), data: tensor.array.data.clone() }, grid }
 }
 
 /// The axes in another order.
@@ -74,10 +95,12 @@ pub fn transpose(tensor: &Tensor, perm: Option<&[i64]>) -> Tensor {
     let rank = tensor.array.dims.len();
     let perm = permutation(rank, perm).expect("checked when the shape was inferred");
     let grid = tensor.grid.as_ref().map(|grid| {
-        let mut dims = vec![1; rank - grid.scale.dims.len()];
-        dims.extend(&grid.scale.dims);
-        let scale = Array { dims, data: grid.scale.data.clone() }.transpose(&perm);
-        Grid { scale, ..grid.clone() }
+        let [scale, zero] = [&grid.scale, &grid.zero].map(|array| {
+            let mut dims = vec![1; rank - array.dims.len()];
+            dims.extend(&array.dims);
+            Array { dims, data: array.data.clone() }.transpose(&perm)
+        });
+        Grid { scale, zero, ..grid.clone() }
     });
     Tensor { array: tensor.array.transpose(&perm), grid }
 }

@@ -1,19 +1,24 @@
 //! The operators: their attributes, shapes and meaning, one file for each kind.
 
 mod attributes;
+pub mod function;
+pub mod join;
 pub mod layout;
 pub mod linear;
 pub mod pointwise;
 pub mod pool;
+pub mod quantizer;
 
 use crate::diagnostic::{Diagnostic, Place};
 use crate::limits;
 use crate::onnx::NodeProto;
 use crate::tensor::{Precision, Tensor};
 use attributes::Attributes;
+use function::Function;
+use join::Range;
 use linear::{Conv, Gemm};
 use pointwise::Pointwise;
-use pool::MaxPool;
+use pool::{AveragePool, MaxPool};
 
 /// An operator with its attributes.
 #[derive(Debug, Clone, PartialEq)]
@@ -28,6 +33,60 @@ pub enum Op {
     Gemm(Gemm),
     /// Maximum over windows.
     MaxPool(MaxPool),
+    /// Sum of two maps, or their difference.
+    Sum {
+        /// Whether the second is subtracted.
+        minus: bool,
+    },
+    /// Tensors one behind the other along a dimension.
+    Concat {
+        /// The dimension.
+        axis: i64,
+    },
+    /// Part of a tensor, given by inputs or, in old files, by attributes: starts, ends, axes.
+    Slice {
+        /// Starts, ends and axes.
+        given: Option<[Vec<i64>; 3]>,
+    },
+    /// Parts of a tensor along a dimension, each an output; the importer makes nodes of them.
+    Split {
+        /// The dimension.
+        axis: i64,
+        /// Sizes of the parts, if an attribute gives them.
+        sizes: Option<Vec<i64>>,
+    },
+    /// Part of a tensor, of each dimension.
+    Part(Vec<Range>),
+    /// Padding, given by inputs or, in old files, by an attribute.
+    Pad {
+        /// Numbers before each dimension, then behind each.
+        given: Option<Vec<i64>>,
+    },
+    /// Zeros before and behind each dimension; what is negative cuts off.
+    Zeros {
+        /// Before.
+        before: Vec<i64>,
+        /// Behind.
+        after: Vec<i64>,
+    },
+    /// Mean over windows.
+    AveragePool(AveragePool),
+    /// Mean along some dimensions.
+    Mean {
+        /// The dimensions, if attributes say which; those behind the second for a global pooling.
+        axes: Option<Vec<i64>>,
+        /// Whether they stay, with a size of 1.
+        keep: bool,
+        /// Whether all dimensions behind the second are meant.
+        global: bool,
+    },
+    /// Dimensions of size 1 taken away or put in.
+    Unit {
+        /// Which, if an attribute says so.
+        axes: Option<Vec<i64>>,
+        /// Put in, else taken away.
+        insert: bool,
+    },
     /// New shape, same values.
     Reshape {
         /// Whether a 0 in the new shape means 0 (else: keep).
@@ -59,6 +118,30 @@ pub struct Operand<'a> {
 /// The inputs of a node; `None` where an optional one is left out.
 pub type Operands<'a> = [Option<Operand<'a>>];
 
+/// Most operands of a concatenation.
+const MAX_CONCAT: usize = 4096;
+
+/// Integers that an input gives, which is a constant.
+fn integers(inputs: &Operands, i: usize, name: &str) -> Result<Option<Vec<i64>>, Diagnostic> {
+    match inputs.get(i).copied().flatten() {
+        None => Ok(None),
+        Some(input) => match input.constant {
+            Some(constant) if constant.array.data.len() <= MAX_CONCAT => {
+                Ok(Some(constant.to_real().data.iter().map(|&x| x as i64).collect()))
+            }
+            _ => Err(limits::INTEGER_INPUT.refuse(format!("`{name}` that is computed"))),
+        },
+    }
+}
+
+/// Dimensions that may be counted from the end, each once.
+pub fn axes_of(axes: &[i64], rank: usize) -> Result<Vec<usize>, Diagnostic> {
+    let mut found = axes.iter().map(|&axis| join::axis(axis, rank)).collect::<Result<Vec<_>, _>>()?;
+    found.sort_unstable();
+    found.dedup();
+    if found.len() == axes.len() { Ok(found) } else { Err(limits::AXIS.refuse(format!("axes {axes:?} of {rank}"))) }
+}
+
 /// Domains of the QONNX operators: today's and those of earlier exporters.
 const QONNX_DOMAINS: [&str; 3] = ["qonnx.custom_op.general", "onnx.brevitas", "finn.custom_op.general"];
 
@@ -69,19 +152,58 @@ impl Op {
         let at = &mut attributes;
         let standard = node.domain.is_empty() || node.domain == "ai.onnx";
         let qonnx = QONNX_DOMAINS.contains(&node.domain.as_str());
+        // onnxruntime's quantizer may write its own, older form of these two.
+        let linear = standard || node.domain == "com.microsoft";
         let op = match node.op_type.as_str() {
-            "Quant" | "IntQuant" if qonnx => Op::Pointwise(pointwise::parse_quant(at)?),
+            "Quant" | "IntQuant" if qonnx => Op::Pointwise(quantizer::parse_quant(at)?),
             "BipolarQuant" if qonnx => Op::Pointwise(Pointwise::BipolarQuant),
+            "Trunc" if qonnx => Op::Pointwise(quantizer::parse_trunc(at, node.input.len())?),
+            "MultiThreshold" if qonnx => Op::Pointwise(quantizer::parse_multi_threshold(at)?),
+            "QuantizeLinear" if linear => Op::Pointwise(quantizer::parse_quantize(at)?),
+            "DequantizeLinear" if linear => Op::Pointwise(quantizer::parse_dequantize(at)?),
             "Conv" if standard => Op::Conv(linear::parse_conv(at)?),
             "MatMul" if standard => Op::MatMul,
             "Gemm" if standard => Op::Gemm(linear::parse_gemm(at)?),
             "BatchNormalization" if standard => Op::Pointwise(pointwise::parse_normalize(at)?),
             "Relu" if standard => Op::Pointwise(Pointwise::Relu),
+            "Pow" if standard => Op::Pointwise(Pointwise::Pow),
+            "PRelu" if standard => Op::Pointwise(Pointwise::PRelu),
+            "Clip" if standard => Op::Pointwise(pointwise::parse_clip(at)?),
             "Add" if standard => Op::Pointwise(Pointwise::Add),
             "Sub" if standard => Op::Pointwise(Pointwise::Sub),
             "Mul" if standard => Op::Pointwise(Pointwise::Mul),
             "Div" if standard => Op::Pointwise(Pointwise::Div),
             "MaxPool" if standard => Op::MaxPool(pool::parse(at)?),
+            "Concat" if standard => Op::Concat { axis: at.required_int("axis")? },
+            "Slice" if standard => {
+                let (starts, ends, axes) = (at.ints("starts")?, at.ints("ends")?, at.ints("axes")?);
+                let given = starts.zip(ends).map(|(starts, ends)| {
+                    let axes = axes.unwrap_or_else(|| (0..starts.len() as i64).collect());
+                    [starts, ends, axes]
+                });
+                Op::Slice { given }
+            }
+            "Split" if standard => {
+                at.ignore(&["num_outputs"]);
+                Op::Split { axis: at.int("axis", 0)?, sizes: at.ints("split")? }
+            }
+            "Pad" if standard => {
+                let mode = at.string("mode", "constant")?;
+                let value = at.float("value", 0.0)?;
+                if mode != "constant" || value != 0.0 {
+                    let found = format!("padding of mode `{mode}` with {value}");
+                    return Err(limits::PAD_ZERO.refuse(found).at(place.clone()).attribute("mode"));
+                }
+                Op::Pad { given: at.ints("pads")? }
+            }
+            "AveragePool" if standard => Op::AveragePool(pool::parse_average(at)?),
+            "GlobalAveragePool" if standard => Op::Mean { axes: None, keep: true, global: true },
+            "ReduceMean" if standard => {
+                at.ignore(&["noop_with_empty_axes"]);
+                Op::Mean { axes: at.ints("axes")?, keep: at.int("keepdims", 1)? != 0, global: false }
+            }
+            "Squeeze" if standard => Op::Unit { axes: at.ints("axes")?, insert: false },
+            "Unsqueeze" if standard => Op::Unit { axes: at.ints("axes")?, insert: true },
             "Reshape" if standard => Op::Reshape { allow_zero: at.int("allowzero", 0)? != 0 },
             "Flatten" if standard => Op::Flatten { axis: at.int("axis", 1)? },
             "Transpose" if standard => Op::Transpose { perm: at.ints("perm")? },
@@ -90,7 +212,11 @@ impl Op {
                 at.ignore(&["ratio", "seed", "is_test"]);
                 Op::Identity
             }
-            _ => {
+            op_type => {
+                if standard && let Some(function) = Function::parse(op_type, at)? {
+                    attributes.finish()?;
+                    return Ok(Op::Pointwise(Pointwise::Function(function)));
+                }
                 let domain = if standard { "" } else { &format!(" of `{}`", node.domain) };
                 let found = format!("operator `{}`{domain}", node.op_type);
                 return Err(limits::OPERATOR.refuse(found).at(place.clone()));
@@ -103,23 +229,89 @@ impl Op {
     /// How many inputs there must be and may be.
     fn arity(&self) -> std::ops::RangeInclusive<usize> {
         match self {
-            Op::Pointwise(op) => op.arity()..=op.arity(),
+            Op::Pointwise(op) => op.arity(),
             Op::Conv(_) | Op::Gemm(_) => 2..=3,
-            Op::MatMul | Op::Reshape { .. } => 2..=2,
+            Op::MatMul | Op::Reshape { .. } | Op::Sum { .. } => 2..=2,
+            Op::Concat { .. } => 1..=MAX_CONCAT,
+            Op::Slice { .. } => 1..=5,
+            Op::Pad { .. } => 1..=4,
+            Op::Mean { .. } | Op::Unit { .. } | Op::Split { .. } => 1..=2,
+            Op::AveragePool(_) => 1..=1,
+            // Their other inputs have become part of them.
+            Op::Part(_) | Op::Zeros { .. } => 1..=5,
             // Dropout may name a ratio and a training flag.
             Op::Identity => 1..=3,
             Op::MaxPool(_) | Op::Flatten { .. } | Op::Transpose { .. } => 1..=1,
         }
     }
 
-    /// Checks the inputs against the limits and gives the shape of the output.
-    pub fn infer(&self, inputs: &Operands) -> Result<Vec<usize>, Diagnostic> {
+    fn check_arity(&self, inputs: &Operands) -> Result<(), Diagnostic> {
         let given = inputs.iter().flatten().count();
         let arity = self.arity();
         if inputs.len() > *arity.end() || inputs.iter().take(*arity.start()).flatten().count() < *arity.start() {
             return Err(Diagnostic::new(format!("the node has {given} inputs in place of {arity:?}"))
                 .help("the file contradicts itself: export the model again"));
         }
+        Ok(())
+    }
+
+    /// The operator with what its inputs say: newer files give parameters as inputs that older ones have as attributes.
+    pub fn resolve(self, inputs: &Operands) -> Result<Op, Diagnostic> {
+        self.check_arity(inputs)?;
+        let first = inputs[0].expect("every operator has a first input").dims;
+        let computed = |i: usize| inputs.get(i).copied().flatten().is_some_and(|input| input.constant.is_none());
+        Ok(match self {
+            Op::Pointwise(Pointwise::Add) if computed(0) && computed(1) => Op::Sum { minus: false },
+            Op::Pointwise(Pointwise::Sub) if computed(0) && computed(1) => Op::Sum { minus: true },
+            Op::Slice { given: Some([starts, ends, axes]) } => {
+                Op::Part(join::ranges(first, &starts, &ends, Some(&axes), None)?)
+            }
+            Op::Slice { given: None } => {
+                let list = |i: usize, name: &str| integers(inputs, i, name);
+                let Some((starts, ends)) = list(1, "starts")?.zip(list(2, "ends")?) else {
+                    return Err(limits::SLICE.refuse("a `Slice` without `starts` and `ends`"));
+                };
+                let (axes, steps) = (list(3, "axes")?, list(4, "steps")?);
+                Op::Part(join::ranges(first, &starts, &ends, axes.as_deref(), steps.as_deref())?)
+            }
+            Op::Pad { given } => {
+                let pads = given.map_or_else(|| integers(inputs, 1, "pads"), |pads| Ok(Some(pads)))?;
+                let value = inputs.get(2).copied().flatten().map(|value| value.constant);
+                if value.is_some_and(|value| value.is_none_or(|value| value.to_real().data.iter().any(|&x| x != 0.0))) {
+                    return Err(limits::PAD_ZERO.refuse("padding with another value"));
+                }
+                let rank = first.len();
+                let axes = match integers(inputs, 3, "axes")? {
+                    None => (0..rank).collect(),
+                    Some(axes) => axes.iter().map(|&axis| join::axis(axis, rank)).collect::<Result<Vec<_>, _>>()?,
+                };
+                let Some(pads) = pads.filter(|pads| pads.len() == 2 * axes.len()) else {
+                    return Err(limits::PAD.refuse("a `Pad` without two numbers for each dimension"));
+                };
+                let (mut before, mut after) = (vec![0; rank], vec![0; rank]);
+                for (i, &axis) in axes.iter().enumerate() {
+                    (before[axis], after[axis]) = (pads[i], pads[axes.len() + i]);
+                }
+                Op::Zeros { before, after }
+            }
+            Op::Mean { axes: None, keep, global: false } => {
+                let axes = integers(inputs, 1, "axes")?.unwrap_or_else(|| (0..first.len() as i64).collect());
+                Op::Mean { axes: Some(axes), keep, global: false }
+            }
+            Op::Mean { global: true, .. } => {
+                Op::Mean { axes: Some((2..first.len() as i64).collect()), keep: true, global: false }
+            }
+            Op::Unit { axes: None, insert } => Op::Unit { axes: integers(inputs, 1, "axes")?, insert },
+            Op::Conv(conv) => Op::Conv(conv.padded(inputs)?),
+            Op::MaxPool(pool) => Op::MaxPool(pool.padded(first)?),
+            Op::AveragePool(pool) => Op::AveragePool(pool.padded(first)?),
+            other => other,
+        })
+    }
+
+    /// Checks the inputs against the limits and gives the shape of the output.
+    pub fn infer(&self, inputs: &Operands) -> Result<Vec<usize>, Diagnostic> {
+        self.check_arity(inputs)?;
         let first = inputs[0].expect("every operator has a first input");
         match self {
             Op::Pointwise(op) => op.infer(inputs),
@@ -133,19 +325,48 @@ impl Op {
             Op::Flatten { axis } => layout::flatten(first.dims, *axis),
             Op::Transpose { perm } => {
                 let perm = layout::permutation(first.dims.len(), perm.as_deref())?;
-                match first.constant {
-                    Some(_) => Ok(perm.iter().map(|&axis| first.dims[axis]).collect()),
-                    None => Err(limits::TRANSPOSE_CONSTANT.refuse("`Transpose` of a map")),
-                }
+                Ok(perm.iter().map(|&axis| first.dims[axis]).collect())
             }
+            Op::Sum { .. } => join::infer_sum(inputs),
+            Op::Concat { axis } => join::infer_concat(inputs, *axis),
+            Op::Part(ranges) => Ok(ranges.iter().map(|range| range.length).collect()),
+            Op::Zeros { before, after } => join::infer_pad(first, before, after),
+            Op::AveragePool(pool) => pool.infer(first),
+            Op::Mean { axes, keep, .. } => {
+                let axes = axes_of(axes.as_deref().unwrap_or_default(), first.dims.len())?;
+                if first.dims.contains(&0) {
+                    return Err(limits::MEAN_SPATIAL.refuse(format!("a mean of shape {:?}", first.dims)));
+                }
+                Ok(layout::without_axes(first.dims, &axes, *keep))
+            }
+            Op::Unit { axes, insert: false } => {
+                let axes = match axes {
+                    Some(axes) => axes_of(axes, first.dims.len())?,
+                    None => (0..first.dims.len()).filter(|&axis| first.dims[axis] == 1).collect(),
+                };
+                if axes.iter().any(|&axis| first.dims[axis] != 1) {
+                    return Err(limits::UNIT.refuse(format!("axes {axes:?} of shape {:?} taken away", first.dims)));
+                }
+                Ok(layout::without_axes(first.dims, &axes, false))
+            }
+            Op::Unit { axes, insert: true } => layout::with_axes(first.dims, axes.as_deref().unwrap_or_default()),
+            Op::Slice { .. } | Op::Split { .. } | Op::Pad { .. } => unreachable!("resolved before"),
             Op::Identity => Ok(first.dims.to_vec()),
+        }
+    }
+
+    /// The function of the values at one place, if it is one.
+    pub fn pointwise(&self) -> Option<Pointwise> {
+        match self {
+            Op::Pointwise(op) => Some(*op),
+            _ => None,
         }
     }
 
     /// Whether a node whose inputs are all constants becomes a constant itself. Layers do not: their
     /// work is not bounded by their size.
     pub fn folds(&self) -> bool {
-        !matches!(self, Op::Conv(_) | Op::MatMul | Op::Gemm(_) | Op::MaxPool(_))
+        !matches!(self, Op::Conv(_) | Op::MatMul | Op::Gemm(_) | Op::MaxPool(_) | Op::AveragePool(_))
     }
 
     /// The output, of shape `dims`, as ONNX and QONNX define it, with each operation on real values rounded to a
@@ -158,7 +379,17 @@ impl Op {
             Op::MatMul => linear::dense(input(0), input(1), false, precision),
             Op::Gemm(gemm) => gemm.eval(inputs, dims, precision),
             Op::MaxPool(pool) => pool.eval(input(0), dims),
-            Op::Reshape { .. } | Op::Flatten { .. } => layout::relabel(input(0), dims),
+            Op::Sum { minus } => join::sum(inputs, dims, *minus, precision),
+            Op::Concat { axis } => join::concat(inputs, *axis, dims),
+            Op::Part(ranges) => join::part(input(0), ranges),
+            Op::Zeros { before, .. } => join::pad(input(0), before, dims),
+            Op::AveragePool(pool) => pool.eval(input(0), dims, precision),
+            Op::Mean { axes, .. } => {
+                let axes = axes_of(axes.as_deref().unwrap_or_default(), input(0).array.dims.len()).expect("checked");
+                join::mean(input(0), &axes, dims, precision)
+            }
+            Op::Slice { .. } | Op::Split { .. } | Op::Pad { .. } => unreachable!("resolved before"),
+            Op::Reshape { .. } | Op::Flatten { .. } | Op::Unit { .. } => layout::relabel(input(0), dims),
             Op::Transpose { perm } => layout::transpose(input(0), perm.as_deref()),
             Op::Identity => input(0).clone(),
         }

@@ -3,9 +3,11 @@
 //! [`Pointwise::apply`] is their one definition: the evaluator of graphs applies it to whole tensors,
 //! and the search for thresholds to single accumulators.
 
-use qnnsim_isa::descriptor::{Code, Rounding};
+use qnnsim_isa::descriptor::Rounding;
 
 use super::attributes::Attributes;
+use super::function::Function;
+use super::quantizer::{self, Trunc};
 use super::{Operand, Operands};
 use crate::diagnostic::Diagnostic;
 use crate::limits;
@@ -29,6 +31,19 @@ pub enum Pointwise {
         /// Added to the variance.
         epsilon: f64,
     },
+    /// A function of x alone.
+    Function(Function),
+    /// min(max(x, least), greatest), by least, greatest.
+    Clip {
+        /// The least, if it is no input.
+        min: f64,
+        /// The greatest, if it is no input.
+        max: f64,
+    },
+    /// x, or x times slope below zero.
+    PRelu,
+    /// x to the power of 2 or 3.
+    Pow,
     /// Quantization of x by scale, zero point, bit width.
     Quant {
         /// Two's complement.
@@ -40,24 +55,32 @@ pub enum Pointwise {
     },
     /// Sign of x, by scale.
     BipolarQuant,
-}
-
-/// Reads the attributes of a `Quant`.
-pub fn parse_quant(at: &mut Attributes) -> Result<Pointwise, Diagnostic> {
-    let signed = at.required_int("signed")? != 0;
-    let narrow = at.required_int("narrow")? != 0;
-    let mode = at.string("rounding_mode", "ROUND")?;
-    let rounding = match mode.to_ascii_uppercase().as_str() {
-        "ROUND" | "HALF_EVEN" => Rounding::HalfEven,
-        "FLOOR" => Rounding::Floor,
-        "CEIL" => Rounding::Ceil,
-        "ROUND_TO_ZERO" | "DOWN" => Rounding::TowardsZero,
-        _ => {
-            let refusal = limits::QUANT_ROUNDING.refuse(format!("rounding mode `{mode}`"));
-            return Err(refusal.at(at.place()).attribute("rounding_mode"));
-        }
-    };
-    Ok(Pointwise::Quant { signed, narrow, rounding })
+    /// round(x / scale) + zero point, by scale, zero point: integers that are their own values.
+    QuantizeLinear {
+        /// Axis of the parameters.
+        axis: i64,
+        /// The smallest integer.
+        min: i64,
+        /// The largest integer.
+        max: i64,
+    },
+    /// Integers to values, by scale, zero point.
+    DequantizeLinear {
+        /// Axis of the parameters.
+        axis: i64,
+    },
+    /// Number of thresholds that x reaches.
+    MultiThreshold {
+        /// Real size of an integer step.
+        scale: f64,
+        /// Integer steps of one threshold.
+        step: f64,
+        /// The integer below all thresholds.
+        lowest: f64,
+    },
+    /// Right shift of x, by scale, zero point, bit width, then output bit width (version 1), or output scale and
+    /// output bit width (version 2).
+    Trunc(Trunc),
 }
 
 /// Reads the attributes of a `BatchNormalization`.
@@ -70,21 +93,31 @@ pub fn parse_normalize(at: &mut Attributes) -> Result<Pointwise, Diagnostic> {
     Ok(Pointwise::Normalize { epsilon: at.float("epsilon", 1e-5)? })
 }
 
-impl Pointwise {
-    /// Number of inputs.
-    pub fn arity(self) -> usize {
-        match self {
-            Pointwise::Relu => 1,
-            Pointwise::Add | Pointwise::Sub | Pointwise::Mul | Pointwise::Div => 2,
-            Pointwise::BipolarQuant => 2,
-            Pointwise::Quant { .. } => 4,
-            Pointwise::Normalize { .. } => 5,
-        }
+/// Reads the attributes of a `Clip`: its ends, where an old operator set has them as attributes.
+pub fn parse_clip(at: &mut Attributes) -> Result<Pointwise, Diagnostic> {
+    let (min, max) = (at.float("min", f32::NEG_INFINITY)?, at.float("max", f32::INFINITY)?);
+    if min.is_nan() || max.is_nan() {
+        return Err(limits::CONSTANT_FINITE.refuse("an end that is NaN").at(at.place()));
     }
+    Ok(Pointwise::Clip { min, max })
+}
 
-    /// Whether the result is an integer on the grid of the second input.
-    pub fn quantizes(self) -> bool {
-        matches!(self, Pointwise::Quant { .. } | Pointwise::BipolarQuant)
+impl Pointwise {
+    /// How many inputs there must be and may be.
+    pub fn arity(self) -> std::ops::RangeInclusive<usize> {
+        match self {
+            Pointwise::Relu | Pointwise::Function(_) => 1..=1,
+            Pointwise::Add | Pointwise::Sub | Pointwise::Mul | Pointwise::Div | Pointwise::Pow => 2..=2,
+            Pointwise::PRelu | Pointwise::BipolarQuant | Pointwise::MultiThreshold { .. } => 2..=2,
+            Pointwise::Clip { .. } => 1..=3,
+            Pointwise::QuantizeLinear { .. } | Pointwise::DequantizeLinear { .. } => 2..=3,
+            Pointwise::Quant { .. } => 4..=4,
+            Pointwise::Trunc(trunc) => match trunc.version {
+                1 => 5..=5,
+                _ => 6..=6,
+            },
+            Pointwise::Normalize { .. } => 5..=5,
+        }
     }
 
     /// Real inputs to the real output, or to the integer of a quantizer.
@@ -102,59 +135,65 @@ impl Pointwise {
             Pointwise::Mul => r(v[0] * v[1]),
             Pointwise::Div => r(v[0] / v[1]),
             Pointwise::Relu => v[0].max(0.0),
+            Pointwise::Function(function) => r(function.apply(v[0])),
+            Pointwise::Clip { .. } => v[0].max(v[1]).min(v[2]),
+            Pointwise::PRelu if v[0] < 0.0 => r(v[0] * v[1]),
+            Pointwise::PRelu => v[0],
+            Pointwise::Pow if v[1] == 2.0 => r(v[0] * v[0]),
+            Pointwise::Pow => r(r(v[0] * v[0]) * v[0]),
             Pointwise::Normalize { epsilon } => {
                 let deviation = r(r(v[4] + epsilon).sqrt());
                 r(r(r(r(v[0] - v[3]) / deviation) * v[1]) + v[2])
             }
-            Pointwise::BipolarQuant => sign(v[0]),
-            Pointwise::Quant { .. } => self.code(r(r(v[0] / v[1]) + v[2]), v[3]),
+            // An integer, whose meaning changes.
+            Pointwise::DequantizeLinear { .. } => v[0],
+            Pointwise::Quant { .. }
+            | Pointwise::BipolarQuant
+            | Pointwise::QuantizeLinear { .. }
+            | Pointwise::MultiThreshold { .. }
+            | Pointwise::Trunc(_) => self.quantize(v, r),
         }
-    }
-
-    /// What a quantizer of this bit width makes of a value in steps of its scale.
-    pub fn code(self, x: f64, bits: f64) -> f64 {
-        match (self, self.codes(bits)) {
-            (Pointwise::Quant { rounding, .. }, codes @ Codes::Int { .. }) => {
-                rounding.round(x.clamp(codes.min() as f64, codes.max() as f64))
-            }
-            _ => sign(x),
-        }
-    }
-
-    /// How far the value that a quantizer rounds is from where the code would be another, in steps of its scale;
-    /// infinite if it has one code only. The inputs are as in [`Pointwise::apply`].
-    pub fn boundary_distance(self, v: &[f64]) -> f64 {
-        let codes = self.codes(v.get(3).copied().unwrap_or(1.0));
-        let (Pointwise::Quant { rounding, .. }, Codes::Int { .. }) = (self, codes) else {
-            return (v[0] / v[1]).abs();
-        };
-        let x = v[0] / v[1] + v[2];
-        // Boundary k lies between the codes k - 1 and k; the nearest is one of the few around the value.
-        let (first, last) = (codes.min() as f64 + 1.0, codes.max() as f64);
-        let near = x.floor().clamp(first, last.max(first));
-        let around = [near - 1.0, near, near + 1.0, near + 2.0].into_iter().filter(|k| (first..=last).contains(k));
-        around.map(|k| (x - rounding.boundary(k)).abs()).fold(f64::INFINITY, f64::min)
     }
 
     /// Whether the output rises (1), falls (-1) or stays (0) with input `data`, the others being as
-    /// in `v`. Rounding to doubles keeps each of these directions.
+    /// in `v`. Rounding to doubles keeps each of these directions. What has a turning point has this direction above
+    /// it, and the opposite one below.
     pub fn direction(self, data: usize, v: &[f64]) -> i32 {
         let sign = |x: f64| if x == 0.0 { 0 } else { x.signum() as i32 };
         match self {
-            Pointwise::Add | Pointwise::Relu => 1,
-            Pointwise::Quant { .. } | Pointwise::BipolarQuant => 1,
+            Pointwise::Add | Pointwise::Relu | Pointwise::Clip { .. } | Pointwise::PRelu | Pointwise::Pow => 1,
+            Pointwise::Function(function) => function.direction(),
             Pointwise::Sub => 1 - 2 * data as i32,
             Pointwise::Mul | Pointwise::Div => sign(v[1 - data]),
             Pointwise::Normalize { .. } => sign(v[1]),
+            Pointwise::Quant { .. }
+            | Pointwise::BipolarQuant
+            | Pointwise::QuantizeLinear { .. }
+            | Pointwise::DequantizeLinear { .. }
+            | Pointwise::MultiThreshold { .. }
+            | Pointwise::Trunc(_) => 1,
         }
     }
 
-    /// The integers that a quantizer can give.
-    pub fn codes(self, bits: f64) -> Codes {
+    /// How the output changes with input `data`, the others being as in `v`; `None` if it is no affine function.
+    pub fn slope(self, data: usize, v: &[f64]) -> Option<f64> {
         match self {
-            Pointwise::Quant { signed: true, .. } if bits == 1.0 => Codes::Bipolar,
-            Pointwise::Quant { signed, narrow, .. } => Codes::Int { code: Code { bits: bits as u32, signed }, narrow },
-            _ => Codes::Bipolar,
+            Pointwise::Add => Some(1.0),
+            Pointwise::Sub => Some(1.0 - 2.0 * data as f64),
+            Pointwise::Mul => Some(v[1 - data]),
+            Pointwise::Div if data == 0 => Some(1.0 / v[1]),
+            Pointwise::Normalize { epsilon } => Some(v[1] / (v[4] + epsilon).sqrt()),
+            _ => None,
+        }
+    }
+
+    /// The value of the data where the output turns from falling to rising; `None` if it is monotone.
+    pub fn turning_point(self, v: &[f64]) -> Option<f64> {
+        match self {
+            Pointwise::Function(function) => function.turning_point(),
+            Pointwise::PRelu => (v[1] < 0.0).then_some(0.0),
+            Pointwise::Pow => (v[1] == 2.0).then_some(0.0),
+            _ => None,
         }
     }
 
@@ -162,37 +201,37 @@ impl Pointwise {
     pub fn infer(self, inputs: &Operands) -> Result<Vec<usize>, Diagnostic> {
         let input = |i: usize| inputs[i].expect("as many as the arity");
         match self {
-            Pointwise::Relu => Ok(input(0).dims.to_vec()),
+            Pointwise::Relu | Pointwise::Function(_) => Ok(input(0).dims.to_vec()),
             Pointwise::Add | Pointwise::Sub | Pointwise::Mul | Pointwise::Div => {
                 self.infer_arithmetic(input(0), input(1))
             }
             Pointwise::Normalize { epsilon } => infer_normalize(inputs, epsilon),
-            Pointwise::Quant { .. } => {
-                check_scale(input(0), input(1))?;
-                let constant = |i: usize, name: &str| {
-                    let value = input(i).constant.map(Tensor::to_real);
-                    value.ok_or_else(|| limits::QUANT_CONSTANTS.refuse(format!("`{name}` that is computed")))
-                };
-                let zero_point = constant(2, "zeropt")?;
-                if let Some(z) = zero_point.data.iter().find(|&&z| z != 0.0) {
-                    return Err(limits::QUANT_ZERO_POINT.refuse(format!("zero point {z}")));
+            Pointwise::Clip { .. } => {
+                let ends = [1, 2].map(|i| inputs.get(i).copied().flatten());
+                match ends.iter().flatten().find(|end| end.constant.is_none_or(|c| c.array.data.len() != 1)) {
+                    Some(end) => Err(limits::CLIP_ENDS.refuse(format!("an end of shape {:?}", end.dims))),
+                    None => Ok(input(0).dims.to_vec()),
                 }
-                let bits = constant(3, "bitwidth")?;
-                let most = if input(0).constant.is_some() { 32.0 } else { 8.0 };
-                match bits.data[..] {
-                    [b] if b.fract() == 0.0 && (1.0..=most).contains(&b) => {}
-                    [b] => return Err(limits::QUANT_BITS.refuse(format!("bit width {b}"))),
-                    _ => {
-                        let found = format!("bit width of shape {:?}", bits.dims);
-                        return Err(limits::QUANT_BITS.refuse(found));
+            }
+            Pointwise::Pow => match input(1).constant.map(|exponent| &exponent.array.data[..]) {
+                Some([2.0 | 3.0]) => Ok(input(0).dims.to_vec()),
+                _ => Err(limits::POW_EXPONENT.refuse("another exponent")),
+            },
+            Pointwise::PRelu => {
+                let (data, slope) = (input(0), input(1));
+                match slope.constant {
+                    Some(_) if broadcast([data.dims, slope.dims]).as_deref() == Some(data.dims) => {
+                        Ok(data.dims.to_vec())
                     }
+                    _ => Err(limits::PRELU_SLOPE.refuse(format!("a slope of shape {:?}", slope.dims))),
                 }
-                same_shape(input(0), &[input(1), input(2), input(3)])
             }
-            Pointwise::BipolarQuant => {
-                check_scale(input(0), input(1))?;
-                same_shape(input(0), &[input(1)])
-            }
+            Pointwise::Quant { .. }
+            | Pointwise::BipolarQuant
+            | Pointwise::QuantizeLinear { .. }
+            | Pointwise::DequantizeLinear { .. }
+            | Pointwise::MultiThreshold { .. }
+            | Pointwise::Trunc(_) => self.infer_quantizer(inputs),
         }
     }
 
@@ -203,6 +242,8 @@ impl Pointwise {
         };
         let dims = broadcast([a.dims, b.dims]).filter(|dims| checked_len(dims).is_some()).ok_or_else(refuse)?;
         match (a.constant, b.constant) {
+            // Whether there is a function of one map behind it is seen when the graph is known.
+            (None, None) if a.dims == b.dims && self != Pointwise::Div => {}
             (None, None) => return Err(limits::ONE_CONSTANT.refuse("an operation on two maps")),
             (None, Some(_)) if dims != a.dims => return Err(refuse()),
             (Some(_), None) if dims != b.dims => return Err(refuse()),
@@ -219,40 +260,83 @@ impl Pointwise {
         Ok(dims)
     }
 
-    /// Input `i` as real values whose shape broadcasts against data of this rank.
+    /// Input `i` as values whose shape broadcasts against data of this rank.
     pub fn argument(self, i: usize, tensor: &Tensor, rank: usize) -> Array {
         let mut array = tensor.to_real().into_owned();
-        if i > 0 && matches!(self, Pointwise::Normalize { .. }) {
+        match self {
             // One value a channel, and channels are the second axis.
-            array.dims.resize(rank - 1, 1);
+            Pointwise::Normalize { .. } if i > 0 => array.dims.resize(rank - 1, 1),
+            Pointwise::QuantizeLinear { axis, .. } | Pointwise::DequantizeLinear { axis } if i > 0 => {
+                array = quantizer::along_axis(array, axis, rank);
+            }
+            _ => {}
         }
         array
     }
 
+    /// All arguments, as values whose shapes broadcast against data of this rank: `None` for what is not a constant,
+    /// defaults for what is left out. The thresholds of a channel are an argument each.
+    pub fn arguments(self, inputs: &[Option<&Tensor>], data: usize, rank: usize) -> Vec<Option<Array>> {
+        let given = |i: usize| inputs.get(i).copied().flatten();
+        let default = |i: usize| match (self, i) {
+            (Pointwise::Clip { min, .. }, 1) => min,
+            (Pointwise::Clip { max, .. }, 2) => max,
+            _ => 0.0,
+        };
+        if let Pointwise::MultiThreshold { .. } = self
+            && let Some(thresholds) = given(1)
+        {
+            let thresholds = thresholds.to_real();
+            let (rows, count) = (thresholds.dims[0], thresholds.dims[1]);
+            let mut dims = vec![rows];
+            dims.resize(rank - 1, 1);
+            let of = |k: usize| (0..rows).map(|row| thresholds.data[row * count + k]).collect();
+            let first = given(0).map(|data| data.to_real().into_owned());
+            let each = (0..count).map(|k| Some(Array { dims: dims.clone(), data: of(k) }));
+            return std::iter::once(first).chain(each).collect();
+        }
+        let argument = |i: usize| match given(i) {
+            Some(tensor) => Some(self.argument(i, tensor, rank)),
+            None if i == data => None,
+            None => Some(Array::scalar(default(i))),
+        };
+        (0..*self.arity().end()).map(argument).collect()
+    }
+
     /// The whole output tensor.
     pub fn eval(self, inputs: &[Option<&Tensor>], dims: &[usize], precision: Precision) -> Tensor {
-        let inputs: Vec<&Tensor> = inputs.iter().flatten().copied().collect();
-        let arguments: Vec<Array> =
-            inputs.iter().enumerate().map(|(i, tensor)| self.argument(i, tensor, dims.len())).collect();
-        match self {
-            // Integers stay integers.
-            Pointwise::Relu => {
-                Tensor { array: inputs[0].array.map(|x| self.apply(&[x])), grid: inputs[0].grid.clone() }
-            }
-            _ => {
-                let array = zip(dims, &arguments.iter().collect::<Vec<_>>(), |v| self.apply_in(v, precision));
-                let grid = self.quantizes().then(|| Grid {
-                    codes: self.codes(arguments.get(3).map_or(1.0, |bits| bits.data[0])),
-                    scale: arguments[1].clone(),
-                });
-                Tensor { array, grid }
-            }
+        let first = inputs[0].expect("every operator has a first input");
+        // Integers stay integers.
+        if let (Pointwise::Relu, Some(grid)) = (self, &first.grid) {
+            let array = zip(dims, &[&first.array, &grid.zero], |v| v[0].max(v[1]));
+            return Tensor { array, grid: Some(grid.clone()) };
         }
+        let arguments: Vec<Array> = self.arguments(inputs, usize::MAX, dims.len()).into_iter().flatten().collect();
+        let array = zip(dims, &arguments.iter().collect::<Vec<_>>(), |v| self.apply_in(v, precision));
+        let grid = match (self, &first.grid) {
+            (Pointwise::DequantizeLinear { .. }, of_data) => {
+                let codes = of_data.as_ref().map_or(Codes::Accumulator, |grid| grid.codes);
+                Some(self.grid(&arguments, Some(codes)))
+            }
+            (Pointwise::Clip { .. }, Some(grid)) => {
+                let (scale, zero) = (&grid.scale.data[..], &grid.zero.data[..]);
+                let codes = clipped(grid.codes, scale, zero, [arguments[1].data[0], arguments[2].data[0]]);
+                codes.map(|codes| Grid { codes, ..grid.clone() })
+            }
+            _ => self.quantizes().then(|| self.grid(&arguments, None)),
+        };
+        Tensor { array, grid }
     }
 }
 
-fn sign(x: f64) -> f64 {
-    if x >= 0.0 { 1.0 } else { -1.0 }
+/// What remains of integers between two ends; `None` if they are not their own values, or the ends are no integers.
+pub fn clipped(codes: Codes, scale: &[f64], zero: &[f64], ends: [f64; 2]) -> Option<Codes> {
+    let whole = |end: f64| end.is_infinite() || end.fract() == 0.0;
+    let own = matches!((scale, zero), (&[1.0], &[0.0])) && codes != Codes::Bipolar;
+    (own && ends.into_iter().all(whole)).then(|| {
+        let max = codes.max().min(ends[1] as i64);
+        Codes::Int { min: codes.min().max(ends[0] as i64).min(max), max }
+    })
 }
 
 fn infer_normalize(inputs: &Operands, epsilon: f64) -> Result<Vec<usize>, Diagnostic> {
@@ -271,28 +355,4 @@ fn infer_normalize(inputs: &Operands, epsilon: f64) -> Result<Vec<usize>, Diagno
         }
     }
     Ok(data.to_vec())
-}
-
-/// Parameters of a quantizer repeat over its data, never the other way round.
-fn same_shape(data: Operand, parameters: &[Operand]) -> Result<Vec<usize>, Diagnostic> {
-    for parameter in parameters {
-        if broadcast([data.dims, parameter.dims]).as_deref() != Some(data.dims) {
-            let found = format!("a quantizer parameter of shape {:?}", parameter.dims);
-            return Err(limits::WEIGHT_SCALE.refuse(found));
-        }
-    }
-    Ok(data.dims.to_vec())
-}
-
-fn check_scale(data: Operand, scale: Operand) -> Result<(), Diagnostic> {
-    let Some(constant) = scale.constant else {
-        return Err(limits::QUANT_CONSTANTS.refuse("`scale` that is computed"));
-    };
-    if let Some(s) = constant.to_real().data.iter().find(|&&s| s <= 0.0) {
-        return Err(limits::QUANT_SCALE.refuse(format!("scale {s}")));
-    }
-    if data.constant.is_none() && constant.array.data.len() != 1 {
-        return Err(limits::QUANT_PER_TENSOR.refuse(format!("scale of shape {:?}", scale.dims)));
-    }
-    Ok(())
 }

@@ -2,84 +2,190 @@
 
 use super::Operand;
 use super::attributes::Attributes;
-use super::linear::sizes;
+use super::linear::{Same, for_two, map_size, parse_auto_pad, sizes};
 use crate::diagnostic::Diagnostic;
 use crate::ir;
 use crate::limits;
-use crate::tensor::{Array, Tensor};
+use crate::tensor::{Array, Precision, Tensor};
 
 /// Maximum over windows of a map.
 #[derive(Debug, Clone, Copy, PartialEq)]
-pub struct MaxPool(pub ir::Pool);
+pub struct MaxPool(pub ir::Pool, pub Option<Same>);
+
+/// Mean over windows of a map.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct AveragePool {
+    /// The windows.
+    pub pool: ir::Pool,
+    /// Padding that keeps the size.
+    pub same: Option<Same>,
+    /// Whether padding counts as zeros, else the mean is that of the values inside.
+    pub include_padding: bool,
+}
 
 /// Reads the attributes of a `MaxPool`.
 pub fn parse(at: &mut Attributes) -> Result<MaxPool, Diagnostic> {
     at.ignore(&["storage_order"]);
-    let refuse = |found: String, attribute: &str, at: &Attributes| {
-        limits::POOL_SIZES.refuse(found).at(at.place()).attribute(attribute)
-    };
-    let auto_pad = at.string("auto_pad", "NOTSET")?;
-    if auto_pad != "NOTSET" && auto_pad != "VALID" {
-        let refusal = limits::CONV_AUTO_PAD.refuse(format!("auto_pad {auto_pad}"));
-        return Err(refusal.at(at.place()).attribute("auto_pad"));
-    }
+    let (pool, same) = parse_windows(at)?;
+    Ok(MaxPool(pool, same))
+}
+
+/// Reads the attributes of an `AveragePool`.
+pub fn parse_average(at: &mut Attributes) -> Result<AveragePool, Diagnostic> {
+    let include_padding = at.int("count_include_pad", 0)? != 0;
+    let (pool, same) = parse_windows(at)?;
+    Ok(AveragePool { pool, same, include_padding })
+}
+
+fn refuse(found: String, attribute: &str, at: &Attributes) -> Diagnostic {
+    limits::POOL_SIZES.refuse(found).at(at.place()).attribute(attribute)
+}
+
+fn parse_windows(at: &mut Attributes) -> Result<(ir::Pool, Option<Same>), Diagnostic> {
+    let same = parse_auto_pad(at)?;
     let ceil_mode = at.int("ceil_mode", 0)? != 0;
     let kernel = at.ints("kernel_shape")?.unwrap_or_default();
-    if kernel.len() != 2 {
+    if !matches!(kernel.len(), 1 | 2) {
         let refusal = limits::POOL_2D.refuse(format!("kernel_shape {kernel:?}"));
         return Err(refusal.at(at.place()).attribute("kernel_shape"));
     }
-    let dilations = at.ints("dilations")?.unwrap_or(vec![1, 1]);
-    if dilations != [1, 1] {
+    let spatial = kernel.len();
+    let dilations = at.ints("dilations")?.unwrap_or(vec![1; spatial]);
+    if dilations != vec![1; spatial] {
         let refusal = limits::POOL_DILATION.refuse(format!("dilations {dilations:?}"));
         return Err(refusal.at(at.place()).attribute("dilations"));
     }
-    let strides = at.ints("strides")?.unwrap_or(vec![1, 1]);
-    let pads = at.ints("pads")?.unwrap_or(vec![0; 4]);
-    let kernel_sizes = sizes(&kernel, 1);
+    let strides = at.ints("strides")?.unwrap_or(vec![1; spatial]);
+    let pads = at.ints("pads")?.unwrap_or(vec![0; 2 * spatial]);
+    let two = |list: &Vec<i64>| if list.len() == spatial { for_two::<2>(list.clone(), 1) } else { Vec::new() };
+    let four = if pads.len() == 2 * spatial { for_two::<4>(pads.clone(), 0) } else { Vec::new() };
+    let kernel_sizes = sizes(&two(&kernel), 1);
     let pool = ir::Pool {
         kernel: kernel_sizes.ok_or_else(|| refuse(format!("kernel_shape {kernel:?}"), "kernel_shape", at))?,
-        stride: sizes(&strides, 1).ok_or_else(|| refuse(format!("strides {strides:?}"), "strides", at))?,
-        pads: sizes(&pads, 0).ok_or_else(|| refuse(format!("pads {pads:?}"), "pads", at))?,
+        stride: sizes(&two(&strides), 1).ok_or_else(|| refuse(format!("strides {strides:?}"), "strides", at))?,
+        pads: sizes(&four, 0).ok_or_else(|| refuse(format!("pads {pads:?}"), "pads", at))?,
         ceil_mode,
     };
     // A window of padding only would have no maximum.
     if (0..4).any(|side| pool.pads[side] >= pool.kernel[side % 2]) {
         return Err(refuse(format!("pads {pads:?} for kernel {kernel:?}"), "pads", at));
     }
-    Ok(MaxPool(pool))
+    Ok((pool, same))
+}
+
+/// Shape after pooling.
+fn infer(pool: &ir::Pool, data: Operand) -> Result<Vec<usize>, Diagnostic> {
+    let Some([height, width]) = map_size(data.dims) else {
+        return Err(limits::POOL_2D.refuse(format!("pooling of shape {:?}", data.dims)));
+    };
+    let [height, width] = pool.output_size([height as u32, width as u32]).map(|size| size as usize);
+    if height == 0 || width == 0 || data.dims.len() == 3 && pool.kernel[0] != 1 {
+        return Err(limits::POOL_SIZES.refuse(format!("a window for shape {:?}", data.dims)));
+    }
+    Ok(if data.dims.len() == 3 { vec![1, data.dims[1], width] } else { vec![1, data.dims[1], height, width] })
+}
+
+/// With the paddings that `auto_pad` asks for.
+fn padded(mut pool: ir::Pool, same: Option<Same>, dims: &[usize]) -> Result<ir::Pool, Diagnostic> {
+    if let (Some(same), Some(size)) = (same, map_size(dims)) {
+        pool.pads = same.pads(size, pool.kernel, pool.stride);
+        if (0..4).any(|side| pool.pads[side] >= pool.kernel[side % 2]) {
+            return Err(limits::POOL_SIZES.refuse(format!("pads {:?} for kernel {:?}", pool.pads, pool.kernel)));
+        }
+    }
+    Ok(pool)
+}
+
+/// Positions of a window that lie inside the map, for one output coordinate.
+fn window(pool: &ir::Pool, axis: usize, out: usize, size: usize) -> std::ops::Range<usize> {
+    let start = out * pool.stride[axis] as usize;
+    let before = pool.pads[axis] as usize;
+    start.saturating_sub(before)..(start + pool.kernel[axis] as usize - before).min(size)
+}
+
+impl AveragePool {
+    /// With the paddings that `auto_pad` asks for.
+    pub fn padded(self, dims: &[usize]) -> Result<Self, Diagnostic> {
+        Ok(AveragePool { pool: padded(self.pool, self.same, dims)?, ..self })
+    }
+
+    /// Checks the input and gives the shape of the output.
+    pub fn infer(&self, data: Operand) -> Result<Vec<usize>, Diagnostic> {
+        infer(&self.pool, data)
+    }
+
+    /// What the mean at a place is divided by, along one axis. Padding counts, if it does, but not what a window reaches
+    /// beyond it.
+    fn counted(&self, axis: usize, out: usize, size: usize) -> usize {
+        let pool = &self.pool;
+        if !self.include_padding {
+            return window(pool, axis, out, size).len();
+        }
+        let start = out * pool.stride[axis] as usize;
+        let end = size + (pool.pads[axis] + pool.pads[axis + 2]) as usize;
+        (start + pool.kernel[axis] as usize).min(end) - start
+    }
+
+    /// What all means are divided by, if it is one number.
+    pub fn divisor(&self, from: [usize; 2], to: [usize; 2]) -> Option<usize> {
+        let of = |axis: usize| {
+            let first = self.counted(axis, 0, from[axis]);
+            (1..to[axis]).all(|out| self.counted(axis, out, from[axis]) == first).then_some(first)
+        };
+        Some(of(0)? * of(1)?)
+    }
+
+    /// The whole output.
+    pub fn eval(&self, data: &Tensor, dims: &[usize], precision: Precision) -> Tensor {
+        let [height, width] = map_size(&data.array.dims).expect("a map");
+        let [out_height, out_width] = map_size(dims).expect("a map");
+        let divisor = self.divisor([height, width], [out_height, out_width]);
+        let data = data.about_zero();
+        let grid =
+            data.grid.as_ref().filter(|grid| divisor.is_some() && grid.scale.along(1, data.array.dims.len()).is_some());
+        let array = match grid {
+            Some(_) => std::borrow::Cow::Borrowed(&data.array),
+            None => data.to_real(),
+        };
+        let mut means = Vec::with_capacity(dims.iter().product());
+        for channel in array.data.chunks(height * width) {
+            for y in 0..out_height {
+                for x in 0..out_width {
+                    let sum = window(&self.pool, 0, y, height)
+                        .flat_map(|y| &channel[y * width..][window(&self.pool, 1, x, width)])
+                        .fold(0.0, |sum, &value| precision.round(sum + value));
+                    let count = self.counted(0, y, height) * self.counted(1, x, width);
+                    means.push(if grid.is_some() { sum } else { precision.round(sum / count as f64) });
+                }
+            }
+        }
+        let grid = grid.map(|grid| grid.clone().divided(divisor.expect("checked")));
+        Tensor { array: Array { dims: dims.to_vec(), data: means }, grid }
+    }
 }
 
 impl MaxPool {
+    /// With the paddings that `auto_pad` asks for.
+    pub fn padded(self, dims: &[usize]) -> Result<Self, Diagnostic> {
+        Ok(MaxPool(padded(self.0, self.1, dims)?, self.1))
+    }
+
     /// Checks the input and gives the shape of the output.
     pub fn infer(&self, data: Operand) -> Result<Vec<usize>, Diagnostic> {
-        let &[1, channels, height, width] = data.dims else {
-            return Err(limits::POOL_2D.refuse(format!("pooling of shape {:?}", data.dims)));
-        };
-        let [height, width] = self.0.output_size([height as u32, width as u32]);
-        if height == 0 || width == 0 {
-            return Err(limits::POOL_SIZES.refuse(format!("a window for shape {:?}", data.dims)));
-        }
-        Ok(vec![1, channels, height as usize, width as usize])
+        infer(&self.0, data)
     }
 
     /// The whole output.
     pub fn eval(&self, data: &Tensor, dims: &[usize]) -> Tensor {
-        let [_, _, height, width] = data.array.dims[..] else { unreachable!("a map") };
-        let [_, channels, out_height, out_width] = *dims else { unreachable!("a map") };
+        let [height, width] = map_size(&data.array.dims).expect("a map");
+        let [out_height, out_width] = map_size(dims).expect("a map");
         let pool = &self.0;
-        // Positions of the window that lie inside the map, for one output coordinate.
-        let window = |axis: usize, out: usize, size: usize| {
-            let start = out * pool.stride[axis] as usize;
-            let before = pool.pads[axis] as usize;
-            start.saturating_sub(before)..(start + pool.kernel[axis] as usize - before).min(size)
-        };
         let mut maxima = Vec::with_capacity(dims.iter().product());
-        for channel in data.array.data.chunks(height * width).take(channels) {
+        for channel in data.array.data.chunks(height * width) {
             for y in 0..out_height {
                 for x in 0..out_width {
-                    let maximum = window(0, y, height)
-                        .flat_map(|y| &channel[y * width..][window(1, x, width)])
+                    let maximum = window(pool, 0, y, height)
+                        .flat_map(|y| &channel[y * width..][window(pool, 1, x, width)])
                         .fold(f64::NEG_INFINITY, |max, &value| max.max(value));
                     maxima.push(maximum);
                 }

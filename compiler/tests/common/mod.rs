@@ -52,11 +52,24 @@ impl Model {
         name
     }
 
+    /// A constant of an integer type.
+    pub fn integers(&mut self, data_type: i32, dims: &[i64], data: &[i32]) -> String {
+        let name = format!("c{}", self.graph.initializer.len());
+        self.graph.initializer.push(TensorProto {
+            dims: dims.to_vec(),
+            data_type,
+            name: name.clone(),
+            int32_data: data.to_vec(),
+            ..TensorProto::default()
+        });
+        name
+    }
+
     /// A node named `/op<number>/Op`.
     pub fn node(&mut self, op: &str, inputs: &[&str], attributes: &[AttributeProto]) -> String {
         let number = self.graph.node.len();
         let output = format!("v{number}");
-        let qonnx = ["Quant", "BipolarQuant"].contains(&op);
+        let qonnx = ["Quant", "BipolarQuant", "Trunc", "MultiThreshold"].contains(&op);
         self.graph.node.push(NodeProto {
             input: inputs.iter().map(|&name| name.to_owned()).collect(),
             output: vec![output.clone()],

@@ -1,0 +1,1025 @@
+//! From the graph to the integer network.
+//!
+//! Between quantizers every value of the graph is a [form](form): sums over maps, exact, for each channel with a scale.
+//! What is no form any more, since a constant was added or a function applied, is a [chain](chain) of operators behind
+//! a form. A quantizer ends in such a chain; what reads it makes a layer of it, whose map is a form again. [Views](view)
+//! say how tensors that were reshaped or transposed name the values of a map.
+//!
+//! A quantizer that one operator reads stays in the chain: what follows, up to what sums over it, is part of one step
+//! function. What several read becomes a map, so that they share it.
+
+mod chain;
+mod form;
+mod names;
+mod view;
+
+use std::rc::Rc;
+
+use qnnsim_isa::descriptor::{Code, HostOp, InputDescriptor, MapShape, OutputDescriptor, Quantizer, Rounding};
+
+use crate::build::MAX_CHANNELS;
+use crate::diagnostic::Diagnostic;
+use crate::epilogue::{Epilogue, Step};
+use crate::graph::{Graph, Node, ValueId};
+use crate::import::ImportOptions;
+use crate::ir::{Activation, Layer, MapId, Network};
+use crate::limits;
+use crate::ops::join::Range;
+use crate::ops::linear::weight_kind;
+use crate::ops::pointwise::Pointwise;
+use crate::ops::pool::MaxPool;
+use crate::ops::{Op, axes_of};
+use crate::sign::first_arguments;
+use crate::tensor::{Array, Codes, Tensor};
+use chain::{Chain, PoolAt, Quantized, Start, quantized};
+use form::{Grid, Kernel, MapInfo, Row, Window};
+use names::layer_names;
+use view::{AsMap, View};
+
+/// Most weights, thresholds and constants of a network.
+const MAX_INTEGERS: usize = 1 << 26;
+
+/// Messages after which no more nodes are looked at.
+const MAX_ERRORS: usize = 20;
+
+/// Scales of the channels of one layer's operand.
+const MAX_SCALES: usize = 8;
+
+/// The integer network of a graph, and how the two hang together.
+pub struct Lowered {
+    /// The network.
+    pub network: Network,
+    /// What each map of the network stands for.
+    pub maps: Vec<MapValue>,
+    /// What each layer's activation was made from.
+    pub epilogues: Vec<Epilogue>,
+}
+
+/// What a map of the network is in the graph: a value, or some channels of it, in row-major order.
+#[derive(Debug, Clone, PartialEq)]
+pub struct MapValue {
+    /// The value.
+    pub value: ValueId,
+    /// The channel of the value that is the map's first.
+    pub first_channel: usize,
+    /// Real size of one step of the map's integers; for the network's output, of each channel or of all.
+    pub scale: Vec<f64>,
+    /// The integer that stands for 0.
+    pub zero_point: i64,
+}
+
+/// Makes the integer network of a graph, or says all that stands against it.
+pub fn lower(graph: &Graph, options: &ImportOptions) -> Result<Lowered, Vec<Diagnostic>> {
+    let mut lowering = Lowering::new(graph).map_err(|error| vec![error])?;
+    for index in 0..graph.nodes.len() {
+        lowering.node(index);
+        if lowering.errors.len() >= MAX_ERRORS {
+            return Err(lowering.errors);
+        }
+    }
+    let refused = !lowering.errors.is_empty();
+    let input = lowering.input(options).map_err(|error| lowering.errors.push(error)).ok();
+    let output = match refused {
+        true => None,
+        false => lowering.output(&options.classes).map_err(|error| lowering.errors.push(error)).ok(),
+    };
+    let (Some(output), Some(input), true) = (output, input, lowering.errors.is_empty()) else {
+        return Err(lowering.errors);
+    };
+    let nodes: Vec<&Node> = lowering.made.iter().map(|made| &graph.nodes[made.node]).collect();
+    let names = layer_names(&nodes);
+    let (mut layers, mut epilogues) = (Vec::new(), Vec::new());
+    for (made, name) in lowering.made.into_iter().zip(names) {
+        layers.push(Layer { name, ..made.layer });
+        epilogues.push(made.epilogue);
+    }
+    let network = Network { name: graph.name.clone(), input, layers, output };
+    Ok(Lowered { network, maps: lowering.values, epilogues })
+}
+
+/// What lowering may still spend: small files can ask for much, by sharing constants.
+pub(crate) struct Budget {
+    evaluations: u64,
+    integers: usize,
+}
+
+impl Default for Budget {
+    fn default() -> Self {
+        Budget { evaluations: 1 << 29, integers: MAX_INTEGERS }
+    }
+}
+
+impl Budget {
+    fn take_evaluations(&mut self, count: u64) -> Result<(), Diagnostic> {
+        let left = self.evaluations.checked_sub(count);
+        self.evaluations = left.ok_or_else(|| limits::SEARCH.refuse("a model of this size"))?;
+        Ok(())
+    }
+
+    fn take_integers(&mut self, count: usize) -> Result<(), Diagnostic> {
+        let left = self.integers.checked_sub(count);
+        self.integers = left.ok_or_else(|| limits::INTEGERS.refuse("a model of this size"))?;
+        Ok(())
+    }
+}
+
+/// What is known of a value of the graph.
+#[derive(Clone)]
+enum Data {
+    /// The model's input, not yet quantized.
+    Input,
+    /// The input quantized by a node, and where its integers have this meaning.
+    Coded { node: usize, quantized: Quantized, value: ValueId },
+    /// Exact sums over maps.
+    Form(Rc<Grid>),
+    /// Real values, the channels in parts.
+    Chains(Rc<Vec<Chain>>),
+}
+
+/// A value with the names of its places.
+#[derive(Clone)]
+struct Known {
+    data: Data,
+    view: View,
+}
+
+/// A layer without its name.
+struct Made {
+    layer: Layer,
+    node: usize,
+    epilogue: Epilogue,
+}
+
+struct Lowering<'g> {
+    graph: &'g Graph,
+    budget: Budget,
+    errors: Vec<Diagnostic>,
+    /// By value; `None` if it was refused, is a constant, or was read for the last time.
+    known: Vec<Option<Known>>,
+    /// How many read each value, and how many still will.
+    readers: Vec<(usize, usize)>,
+    input_shape: MapShape,
+    /// The quantizer of the input, and what it makes.
+    quantizer: Option<(usize, Quantized)>,
+    maps: Vec<MapInfo>,
+    values: Vec<MapValue>,
+    made: Vec<Made>,
+}
+
+impl<'g> Lowering<'g> {
+    fn new(graph: &'g Graph) -> Result<Self, Diagnostic> {
+        let dims = &graph.value(graph.input).dims;
+        let size = |axis: usize| dims.get(axis).map_or(1, |&size| size as u32);
+        let input_shape = match dims.len() {
+            3 => MapShape { channels: size(1), height: 1, width: size(2) },
+            _ => MapShape { channels: size(1), height: size(2), width: size(3) },
+        };
+        if input_shape.channels as usize > MAX_CHANNELS {
+            return Err(limits::MAP_SIZE.refuse(format!("an input of shape {dims:?}")));
+        }
+        let mut readers = vec![(0, 0); graph.values.len()];
+        let read = graph.nodes.iter().flat_map(|node| node.inputs.iter().flatten()).chain([&graph.output]);
+        for id in read {
+            readers[id.0].0 += 1;
+            readers[id.0].1 += 1;
+        }
+        let mut known = vec![None; graph.values.len()];
+        let view = View::of_map(input_shape, dims).expect("the input is a map");
+        known[graph.input.0] = Some(Known { data: Data::Input, view });
+        Ok(Lowering {
+            graph,
+            budget: Budget::default(),
+            errors: Vec::new(),
+            known,
+            readers,
+            input_shape,
+            quantizer: None,
+            maps: Vec::new(),
+            values: Vec::new(),
+            made: Vec::new(),
+        })
+    }
+
+    fn map(&self, id: MapId) -> MapInfo {
+        self.maps[id.0]
+    }
+
+    fn shape(&self, data: &Data) -> MapShape {
+        match data {
+            Data::Input | Data::Coded { .. } => self.input_shape,
+            Data::Form(form) => form.shape,
+            Data::Chains(chains) => {
+                let channels = chains.iter().map(|chain| chain.channels() as u32).sum();
+                MapShape { channels, ..chain_shape(&chains[0]) }
+            }
+        }
+    }
+
+    /// Looks at a node. What reads a value that was refused is left alone, for one mistake gives one message.
+    fn node(&mut self, index: usize) {
+        let node = &self.graph.nodes[index];
+        if self.graph.data_inputs(node).any(|(_, id)| self.known[id.0].is_none()) {
+            return;
+        }
+        match self.try_node(index) {
+            Ok(known) => self.known[node.output.0] = Some(known),
+            Err(error) => self.errors.push(error.at(node.place())),
+        }
+    }
+
+    fn try_node(&mut self, index: usize) -> Result<Known, Diagnostic> {
+        let graph = self.graph;
+        let node = &graph.nodes[index];
+        let inputs: Vec<(usize, ValueId)> = graph.data_inputs(node).collect();
+        let &(position, id) = inputs.first().expect("what has constants only is a constant");
+        let dims = graph.value(node.output).dims.as_slice();
+        match &node.op {
+            Op::Identity => self.read(id),
+            Op::Reshape { .. } | Op::Flatten { .. } | Op::Unit { .. } => self
+                .renamed(id, |view| view.reshape(dims))
+                .and_then(|known| known.ok_or_else(|| self.relabel(id, dims))),
+            Op::Transpose { perm } => {
+                let perm = crate::ops::layout::permutation(graph.value(id).dims.len(), perm.as_deref())?;
+                let known = self.renamed(id, |view| Some(view.transpose(&perm)))?;
+                Ok(known.expect("each order of axes is a view"))
+            }
+            Op::Pointwise(op) => self.pointwise(index, *op, position, id),
+            Op::MaxPool(pool) => self.max_pool(index, pool, id),
+            Op::Conv(_) | Op::MatMul | Op::Gemm(_) => self.layer(index, id),
+            Op::Sum { minus } => self.sum(index, *minus, [id, inputs[1].1]),
+            Op::Concat { axis } => {
+                let ids: Vec<ValueId> = inputs.iter().map(|&(_, id)| id).collect();
+                self.concat(index, *axis, &ids)
+            }
+            Op::Part(ranges) => self.part(index, ranges, id),
+            Op::Zeros { before, after } => {
+                let form = self.form_as_map(id, node)?;
+                let spatial = |list: &[i64]| match *list {
+                    [_, _, rows, columns] => [rows, columns],
+                    [_, _, columns] => [0, columns],
+                    _ => [0, 0],
+                };
+                let window = Window { before: spatial(before), after: spatial(after), ..Window::POINT };
+                self.windows(index, &form, window)
+            }
+            Op::AveragePool(average) => {
+                let form = self.form_as_map(id, node)?;
+                let [top, left, bottom, right] = average.pool.pads.map(i64::from);
+                let window = Window {
+                    kernel: average.pool.kernel.map(i64::from),
+                    stride: average.pool.stride.map(i64::from),
+                    before: [top, left],
+                    after: [bottom, right],
+                    ..Window::POINT
+                };
+                let size = crate::ops::linear::map_size(dims).expect("a map");
+                let from = form.size().map(|size| size as usize);
+                let Some(divisor) = average.divisor(from, size) else {
+                    return Err(limits::POOL_DIVISOR.refuse("an average whose divisor varies at the borders"));
+                };
+                let mut known = self.windows(index, &form, window)?;
+                if let Data::Form(form) = &mut known.data {
+                    Rc::make_mut(form).divide(divisor as f64);
+                }
+                Ok(known)
+            }
+            Op::Mean { axes, .. } => self.mean(index, axes.as_deref().unwrap_or_default(), id),
+            Op::Slice { .. } | Op::Split { .. } | Op::Pad { .. } => unreachable!("resolved before"),
+        }
+    }
+
+    /// A value under another view. Quantized values become a map before their places change, so that the map is in the
+    /// order of a tensor.
+    fn renamed(&mut self, id: ValueId, rename: impl Fn(&View) -> Option<View>) -> Result<Option<Known>, Diagnostic> {
+        let mut known = self.read(id)?;
+        let Some(view) = rename(&known.view) else { return Ok(None) };
+        if is_quantized(&known.data) && !view.is_row_major(self.shape(&known.data)) {
+            known.data = Data::Form(self.close(known.data, &known.view, id)?);
+        }
+        known.view = view;
+        Ok(Some(known))
+    }
+
+    /// An operand of a sum or a join: what is quantized becomes a map.
+    fn operand(&mut self, id: ValueId) -> Result<Known, Diagnostic> {
+        let mut known = self.read(id)?;
+        if is_quantized(&known.data) {
+            known.data = Data::Form(self.close(known.data, &known.view, id)?);
+        }
+        self.with_channels_in_order(known)
+    }
+
+    fn sum(&mut self, index: usize, minus: bool, ids: [ValueId; 2]) -> Result<Known, Diagnostic> {
+        let (a, b) = (self.operand(ids[0])?, self.operand(ids[1])?);
+        if a.view != b.view || self.shape(&a.data) != self.shape(&b.data) {
+            return Err(self.relabel(ids[1], &self.graph.value(ids[0]).dims));
+        }
+        if let (Data::Form(a_form), Data::Form(b_form)) = (&a.data, &b.data)
+            && let Some(mut form) = Grid::sum(a_form, b_form, minus, &mut self.budget)?
+        {
+            form.node = index;
+            return Ok(Known { data: Data::Form(Rc::new(form)), view: a.view });
+        }
+        let mut single = |data: Data| -> Result<Chain, Diagnostic> {
+            let mut chains = self.chains(data)?;
+            match (chains.pop(), chains.is_empty()) {
+                (Some(chain), true) if chain.pool.is_none() => Ok(chain),
+                (Some(chain), _) if chain.pool.is_some() => {
+                    Err(limits::POOL_PLACE.refuse("a sum of values that were pooled before they are quantized"))
+                }
+                _ => Err(limits::SUM_PARTS.refuse("a sum of values that were joined before they are quantized")),
+            }
+        };
+        let (a_chain, b_chain) = (single(a.data)?, single(b.data)?);
+        let chain = Chain::join(a_chain, b_chain, minus, index)?;
+        self.budget.take_integers(chain.size())?;
+        Ok(Known { data: Data::Chains(Rc::new(vec![chain])), view: a.view })
+    }
+
+    fn concat(&mut self, index: usize, axis: i64, ids: &[ValueId]) -> Result<Known, Diagnostic> {
+        let graph = self.graph;
+        let node = &graph.nodes[index];
+        if ids.len() != node.inputs.iter().flatten().count() {
+            return Err(limits::CONCAT_CHANNELS.refuse("a map joined with a constant"));
+        }
+        if crate::ops::join::axis(axis, graph.value(ids[0]).dims.len())? != 1 {
+            return Err(limits::CONCAT_CHANNELS.refuse(format!("axis {axis}")));
+        }
+        let mut all = Vec::new();
+        for &id in ids {
+            let known = self.operand(id)?;
+            let shape = self.shape(&known.data);
+            if known.view.as_map(shape) != Some(AsMap::Same) {
+                return Err(self.relabel(id, &graph.value(id).dims));
+            }
+            all.push(known.data);
+        }
+        let forms: Vec<Rc<Grid>> =
+            all.iter().filter_map(|data| if let Data::Form(form) = data { Some(form.clone()) } else { None }).collect();
+        if forms.len() == all.len()
+            && let Some(mut form) = Grid::concat(&forms, &mut self.budget)?
+        {
+            form.node = index;
+            return self.result(index, Data::Form(Rc::new(form)));
+        }
+        let mut parts = Vec::new();
+        for data in all {
+            parts.extend(self.chains(data)?);
+        }
+        let shape = chain_shape(&parts[0]);
+        if parts.iter().any(|part| MapShape { channels: shape.channels, ..chain_shape(part) } != shape) {
+            return Err(limits::CONCAT_SHAPES.refuse("maps of several sizes"));
+        }
+        self.result(index, Data::Chains(Rc::new(parts)))
+    }
+
+    fn part(&mut self, index: usize, ranges: &[Range], id: ValueId) -> Result<Known, Diagnostic> {
+        let node = &self.graph.nodes[index];
+        let places =
+            |range: &Range| -> Vec<usize> { (0..range.length).map(|i| range.start + i * range.step).collect() };
+        let from = &self.graph.value(id).dims;
+        let whole = |(range, &size): (&Range, &usize)| *range == Range { start: 0, step: 1, length: size };
+        let channels_only = ranges.iter().zip(from).skip(2).all(whole);
+        // Real values can be chosen by channel.
+        if channels_only
+            && matches!(&self.known[id.0], Some(Known { data: data @ Data::Chains(_), .. }) if !is_quantized(data))
+        {
+            let known = self.read(id)?;
+            let mut known = self.with_channels_in_order(known)?;
+            let shape = self.shape(&known.data);
+            if known.view.as_map(shape).is_none() {
+                return Err(self.relabel(id, from));
+            }
+            let mut chains = self.chains(known.data)?;
+            let channels = places(&ranges[1]);
+            let mut first = 0;
+            for chain in &mut chains {
+                let end = first + chain.channels();
+                let own: Vec<usize> =
+                    channels.iter().filter(|c| (first..end).contains(*c)).map(|c| c - first).collect();
+                chain.select(&own, &mut self.budget)?;
+                first = end;
+            }
+            chains.retain(|chain| chain.channels() > 0);
+            known.data = Data::Chains(Rc::new(chains));
+            return self.result(index, known.data);
+        }
+        let mut form = self.form_as_map(id, node)?;
+        let (&channels, spatial) = match ranges {
+            [_, channels, rows, columns] => (channels, [*rows, *columns]),
+            [_, channels, columns] => (channels, [Range { start: 0, step: 1, length: 1 }, *columns]),
+            [_, channels] => (channels, [Range { start: 0, step: 1, length: 1 }; 2]),
+            _ => return Err(self.relabel(id, from)),
+        };
+        if channels.length != form.channels() {
+            form = Rc::new(form.select(&places(&channels), &mut self.budget)?);
+        }
+        if channels_only {
+            return self.result(index, Data::Form(form));
+        }
+        let mut window = Window::POINT;
+        for (axis, &Range { start, step, length }) in spatial.iter().enumerate() {
+            window.stride[axis] = step as i64;
+            window.before[axis] = -(start as i64);
+            let end = start + (length - 1) * step + 1;
+            window.after[axis] = end as i64 - i64::from(form.size()[axis]);
+        }
+        self.windows(index, &form, window)
+    }
+
+    /// Sums over windows of each channel.
+    fn windows(&mut self, index: usize, form: &Grid, window: Window) -> Result<Known, Diagnostic> {
+        let dims = &self.graph.value(self.graph.nodes[index].output).dims;
+        let size = crate::ops::linear::map_size(dims).expect("a map").map(|size| size as u32);
+        let kernel = Kernel::of_channels(form.channels(), window, size);
+        let data = self.apply(form, &kernel, &[1.0], index)?;
+        self.result(index, data)
+    }
+
+    fn mean(&mut self, index: usize, axes: &[i64], id: ValueId) -> Result<Known, Diagnostic> {
+        let graph = self.graph;
+        let node = &graph.nodes[index];
+        let (form, view) = self.form(id, node)?;
+        let axes = axes_of(axes, graph.value(id).dims.len())?;
+        let over = view.axes(&axes, form.shape);
+        let Some(over) = over.filter(|over| !over.contains(&0)) else {
+            return Err(limits::MEAN_SPATIAL.refuse(format!("a mean along the axes {axes:?}")));
+        };
+        let mut window = Window::POINT;
+        let mut size = form.size();
+        for &axis in &over {
+            window.kernel[axis - 1] = i64::from(size[axis - 1]);
+            size[axis - 1] = 1;
+        }
+        let kernel = Kernel::of_channels(form.channels(), window, size);
+        let data = self.apply(&form, &kernel, &[1.0], index)?;
+        let Data::Form(mut form) = data else { unreachable!("each channel by itself") };
+        Rc::make_mut(&mut form).divide(window.taps() as f64);
+        let dims = &graph.value(node.output).dims;
+        let view = view.without(&over, dims).ok_or_else(|| self.relabel(id, dims))?;
+        Ok(Known { data: Data::Form(form), view })
+    }
+
+    fn relabel(&self, id: ValueId, dims: &[usize]) -> Diagnostic {
+        limits::RELABEL.refuse(format!("shape {dims:?} for {:?}", self.graph.value(id).dims))
+    }
+
+    /// A value for one of its readers. What several read and is quantized becomes a map.
+    fn read(&mut self, id: ValueId) -> Result<Known, Diagnostic> {
+        let mut known = self.read_coded(id)?;
+        if let Data::Coded { node, quantized, value } = known.data {
+            known.data = Data::Form(Rc::new(self.input_map(node, quantized, value)?));
+        }
+        Ok(known)
+    }
+
+    /// The same where the input's quantizer may go on.
+    fn read_coded(&mut self, id: ValueId) -> Result<Known, Diagnostic> {
+        let (readers, left) = &mut self.readers[id.0];
+        *left -= 1;
+        let (shared, last) = (*readers > 1, *left == 0);
+        if shared && matches!(&self.known[id.0], Some(known) if is_quantized(&known.data)) {
+            let known = self.known[id.0].take().expect("known, as was checked");
+            let form = self.close(known.data, &known.view, id)?;
+            self.known[id.0] = Some(Known { data: Data::Form(form), view: known.view });
+        }
+        let slot = &mut self.known[id.0];
+        let known = if last { slot.take() } else { slot.clone() };
+        Ok(known.expect("known, as was checked"))
+    }
+
+    /// A value as exact sums: what is quantized becomes a map, what is neither is refused.
+    fn form(&mut self, id: ValueId, node: &Node) -> Result<(Rc<Grid>, View), Diagnostic> {
+        let Known { data, view } = self.read(id)?;
+        match data {
+            Data::Form(form) => Ok((form, view)),
+            data if is_quantized(&data) => Ok((self.close(data, &view, id)?, view)),
+            Data::Input | Data::Coded { .. } => {
+                Err(limits::FIRST_QUANT.refuse(format!("`{}` in this place", node.op_type)))
+            }
+            Data::Chains(_) => {
+                Err(limits::LAYER_INPUT.refuse(format!("`{}` of values that are not quantized", node.op_type)))
+            }
+        }
+    }
+
+    /// The same with the channels in the order of the tensor, which is a map or a vector of channels.
+    fn form_as_map(&mut self, id: ValueId, node: &Node) -> Result<Rc<Grid>, Diagnostic> {
+        let (form, view) = self.form(id, node)?;
+        match view.as_map(form.shape) {
+            Some(AsMap::Same) => Ok(form),
+            Some(AsMap::Channels(order)) => Ok(Rc::new(form.select(&order, &mut self.budget)?)),
+            None => Err(self.relabel(id, &self.graph.value(id).dims)),
+        }
+    }
+
+    /// The view that a node's result has if it is a map of this shape.
+    fn result(&self, node: usize, data: Data) -> Result<Known, Diagnostic> {
+        let dims = &self.graph.value(self.graph.nodes[node].output).dims;
+        let shape = self.shape(&data);
+        let view = View::of_map(shape, dims).ok_or_else(|| limits::RELABEL.refuse(format!("shape {dims:?}")))?;
+        Ok(Known { data, view })
+    }
+
+    /// Real values as chains, to which operators can be added.
+    fn chains(&mut self, data: Data) -> Result<Vec<Chain>, Diagnostic> {
+        match data {
+            Data::Input | Data::Coded { .. } => {
+                Err(limits::FIRST_QUANT.refuse("an operator before the first quantizer"))
+            }
+            Data::Form(form) => {
+                let quantized = self.integers(&form);
+                Ok(vec![Chain::of(form, quantized)])
+            }
+            Data::Chains(chains) => match Rc::try_unwrap(chains) {
+                Ok(chains) => Ok(chains),
+                Err(shared) => {
+                    self.budget.take_integers(shared.iter().map(Chain::size).sum())?;
+                    Ok((*shared).clone())
+                }
+            },
+        }
+    }
+
+    /// What the values of a form are as integers of a map, if they can be: few bits, one scale.
+    fn integers(&self, form: &Grid) -> Option<Quantized> {
+        if form.divisor != 1.0 {
+            return None;
+        }
+        let scale = form.one_scale()?;
+        let bounds = form.bounds(|id| self.map(id)).into_iter().enumerate();
+        let (min, max) = bounds.fold((0, 0), |(min, max), (channel, (low, high))| {
+            let offset = form.offset(channel);
+            (min.min(low.saturating_add(offset)), max.max(high.saturating_add(offset)))
+        });
+        let codes = Codes::Int { min, max };
+        (-128..=255).contains(&min).then_some(())?;
+        (max <= 255 && codes.code().bits <= 8).then_some(Quantized { codes, scale, zero: 0.0 })
+    }
+
+    /// A value with its channels in the order of the tensor, so that constants for each channel fit.
+    fn with_channels_in_order(&mut self, known: Known) -> Result<Known, Diagnostic> {
+        let shape = self.shape(&known.data);
+        let Some(AsMap::Channels(order)) = known.view.as_map(shape) else { return Ok(known) };
+        let dims: Vec<usize> = known.view.dims();
+        let view = View::of_map(shape, &dims).expect("a map");
+        let data = match known.data {
+            Data::Input | Data::Coded { .. } => return Err(limits::FIRST_QUANT.refuse("channels in another order")),
+            Data::Form(form) => Data::Form(Rc::new(form.select(&order, &mut self.budget)?)),
+            data => {
+                let mut chains = self.chains(data)?;
+                let [chain] = &mut chains[..] else {
+                    return Err(limits::SUM_PARTS.refuse("channels in another order"));
+                };
+                chain.select(&order, &mut self.budget)?;
+                Data::Chains(Rc::new(chains))
+            }
+        };
+        Ok(Known { data, view })
+    }
+
+    fn pointwise(&mut self, index: usize, op: Pointwise, data: usize, id: ValueId) -> Result<Known, Diagnostic> {
+        let graph = self.graph;
+        let node = &graph.nodes[index];
+        let mut known = self.read_coded(id)?;
+        match known.data {
+            Data::Input => return self.first_quantizer(index, op, known.view),
+            Data::Coded { node: first, quantized: before, value } => {
+                let after = quantized(graph, node, op, Some(before))?;
+                // More of the same quantizer, which keeps its integers.
+                if let (Some(quantized), 1.0, false) = (after, before.scale, op.rounds()) {
+                    let data = Data::Coded { node: first, quantized, value: node.output };
+                    return Ok(Known { data, view: known.view });
+                }
+                known.data = Data::Form(Rc::new(self.input_map(first, before, value)?));
+            }
+            _ => {}
+        }
+        let known = self.with_channels_in_order(known)?;
+        let shape = self.shape(&known.data);
+        let channels = match known.view.as_map(shape) {
+            Some(_) => shape.channels as usize,
+            None => 1,
+        };
+        let step = step(graph, node, op, data, channels)?;
+        let mut chains = self.chains(known.data)?;
+        self.budget.take_integers(step.size())?;
+        let mut first = 0;
+        for chain in &mut chains {
+            let range = first..first + chain.channels();
+            first = range.end;
+            let constants = step.constants.iter();
+            let part = |c: &Vec<f64>| if c.len() > 1 { c[range.clone()].to_vec() } else { c.clone() };
+            chain.push(graph, index, Step { constants: constants.map(part).collect(), ..step })?;
+        }
+        Ok(Known { data: Data::Chains(Rc::new(chains)), view: known.view })
+    }
+
+    /// The quantizer of the input, which the host evaluates.
+    fn first_quantizer(&mut self, index: usize, op: Pointwise, view: View) -> Result<Known, Diagnostic> {
+        let node = &self.graph.nodes[index];
+        match quantized(self.graph, node, op, None)? {
+            None => Err(limits::FIRST_QUANT.refuse(format!("`{}` in this place", node.op_type))),
+            Some(quantized) if quantized.codes == Codes::Bipolar => Err(limits::QUANT_INPUT.refuse("a bipolar input")),
+            Some(quantized) => Ok(Known { data: Data::Coded { node: index, quantized, value: node.output }, view }),
+        }
+    }
+
+    /// The input as a map; all that read it must agree on its quantizer.
+    fn input_map(&mut self, index: usize, quantized: Quantized, value: ValueId) -> Result<Grid, Diagnostic> {
+        let graph = self.graph;
+        quantized.check()?;
+        match self.quantizer {
+            None => {
+                self.quantizer = Some((index, quantized));
+                let (scale, zero_point) = (vec![quantized.scale], quantized.zero as i64);
+                self.values.push(MapValue { value, first_channel: 0, scale, zero_point });
+                self.maps.push(MapInfo { shape: self.input_shape, code: quantized.code(), zero_point });
+            }
+            Some((first, other)) => {
+                let parameters = |node: &Node| -> Vec<_> {
+                    node.inputs[1..].iter().flatten().map(|id| &graph.value(*id).constant).collect()
+                };
+                let [a, b] = [first, index].map(|index| &graph.nodes[index]);
+                if a.op != b.op || parameters(a) != parameters(b) || other != quantized {
+                    return Err(limits::FIRST_QUANT.refuse("a second quantizer of the input, unlike the first"));
+                }
+            }
+        }
+        self.budget.take_integers(8 * self.input_shape.channels as usize)?;
+        Ok(Grid::of_map(MapId(0), &self.maps[0], &self.values[0].scale, index))
+    }
+
+    fn max_pool(&mut self, index: usize, pool: &MaxPool, id: ValueId) -> Result<Known, Diagnostic> {
+        let mut known = self.read(id)?;
+        known = self.with_channels_in_order(known)?;
+        let shape = self.shape(&known.data);
+        if known.view.as_map(shape).is_none() {
+            return Err(self.relabel(id, &self.graph.value(id).dims));
+        }
+        // A second pooling begins a new layer.
+        if let Data::Chains(chains) = &known.data
+            && chains.iter().any(|chain| chain.pool.is_some())
+        {
+            if !is_quantized(&known.data) {
+                return Err(limits::POOL_PLACE.refuse("a second `MaxPool`"));
+            }
+            known.data = Data::Form(self.close(known.data, &known.view, id)?);
+        }
+        let mut chains = self.chains(known.data)?;
+        for chain in &mut chains {
+            chain.pool = Some(PoolAt { node: index, pool: pool.0, after: chain.steps.len() });
+        }
+        self.result(index, Data::Chains(Rc::new(chains)))
+    }
+
+    /// A convolution or a dense layer.
+    fn layer(&mut self, index: usize, id: ValueId) -> Result<Known, Diagnostic> {
+        let graph = self.graph;
+        let node = &graph.nodes[index];
+        let constant = |i: usize| -> Option<&'g Tensor> {
+            node.inputs.get(i).copied().flatten().and_then(|id| graph.value(id).constant.as_ref())
+        };
+        let weights = constant(1).expect("checked when the shape was inferred");
+        self.budget.take_integers(weights.array.data.len())?;
+        let axis = match &node.op {
+            Op::Conv(_) => 0,
+            Op::Gemm(gemm) if gemm.transpose_b => 0,
+            _ => 1,
+        };
+        let kind = weight_kind(weights, axis)?;
+        let grid = weights.grid.as_ref().expect("weights have a kind");
+        let scale = grid.scale.along(axis, weights.array.dims.len()).expect("weights have a kind");
+        let outputs = weights.array.dims[axis];
+        if outputs > MAX_CHANNELS {
+            return Err(limits::MAP_SIZE.refuse(format!("a layer of {outputs} outputs")));
+        }
+        let integers = weights.centered();
+        let outputs_first = if axis == 1 { &integers.transpose(&[1, 0]) } else { &*integers };
+        let mut data: Rc<[i32]> = outputs_first.data.iter().map(|&weight| weight as i32).collect();
+        let inputs = data.len() / outputs;
+        let (form, window, size, count) = match &node.op {
+            Op::Conv(conv) => {
+                let form = self.form_as_map(id, node)?;
+                let geometry = conv.geometry;
+                let count = form.channels() / geometry.groups as usize;
+                let size = geometry.output_size(form.shape);
+                (form, Window::from(geometry), size, count)
+            }
+            _ => {
+                let (form, view) = self.form(id, node)?;
+                if form.shape.values() != inputs || view.dims().last() != Some(&inputs) {
+                    return Err(self.relabel(id, &graph.value(id).dims));
+                }
+                if !view.is_row_major(form.shape) {
+                    let order = view.as_vector().ok_or_else(|| self.relabel(id, &graph.value(id).dims))?;
+                    let [height, width] = form.size().map(|size| size as usize);
+                    let mut ordered = vec![0; data.len()];
+                    for (from, to) in data.chunks(inputs).zip(ordered.chunks_mut(inputs)) {
+                        for (&weight, [c, y, x]) in from.iter().zip(&order) {
+                            to[(c * height + y) * width + x] = weight;
+                        }
+                    }
+                    data = ordered.into();
+                }
+                let window = Window { kernel: form.size().map(i64::from), ..Window::POINT };
+                let channels = form.channels();
+                (form, window, [1, 1], channels)
+            }
+        };
+        let outputs_of_group = outputs / (form.channels() / count);
+        let rows = (0..outputs).map(|o| Row {
+            first: o / outputs_of_group * count,
+            count,
+            factor: 1,
+            at: o * inputs,
+            data: data.clone(),
+        });
+        let kernel = Kernel { window, size, rows: rows.collect(), kind: Some(kind) };
+        let data = self.apply(&form, &kernel, scale, index)?;
+        let mut steps = Vec::new();
+        match &node.op {
+            Op::Conv(_) => {
+                let bias = constant(2).map(|bias| bias.to_real().data.clone());
+                steps.extend(bias.map(|bias| Step::of_layer(Pointwise::Add, bias)));
+            }
+            Op::Gemm(gemm) => {
+                if gemm.alpha != 1.0 {
+                    steps.push(Step::of_layer(Pointwise::Mul, vec![gemm.alpha]));
+                }
+                if let Some(bias) = constant(2) {
+                    let bias = per_channel(&gemm.scaled_bias(bias), 2, outputs)?.to_vec();
+                    steps.push(Step::of_layer(Pointwise::Add, bias));
+                }
+            }
+            _ => {}
+        }
+        if steps.is_empty() {
+            return self.result(index, data);
+        }
+        let mut chains = self.chains(data)?;
+        for step in steps {
+            self.budget.take_integers(step.size())?;
+            chains[0].push_constant(index, step);
+        }
+        self.result(index, Data::Chains(Rc::new(chains)))
+    }
+
+    /// A layer's weights, with their scale for each output or for all, over a form.
+    fn apply(&mut self, form: &Grid, kernel: &Kernel, scale: &[f64], node: usize) -> Result<Data, Diagnostic> {
+        let uniform = |row: &Row| {
+            let first = form.scale(row.first);
+            (row.first..row.first + row.count).all(|channel| form.scale(channel) == first)
+        };
+        if form.one_scale().is_some() || kernel.rows.iter().all(uniform) {
+            let mut out = form.apply(kernel, &mut self.budget)?;
+            out.node = node;
+            out.scale_by(scale);
+            return Ok(Data::Form(Rc::new(out)));
+        }
+        // Channels of one scale make one sum; these are added as real values, the scales in the order of the channels.
+        let mut scales: Vec<f64> = Vec::new();
+        for channel in 0..form.channels() {
+            if !scales.contains(&form.scale(channel)) {
+                scales.push(form.scale(channel));
+            }
+            if scales.len() > MAX_SCALES {
+                return Err(limits::SUM_FORMS.refuse("a layer of values with many scales"));
+            }
+        }
+        let mut chain: Option<Chain> = None;
+        for of_channels in scales {
+            let part = form.of_scale(of_channels, &mut self.budget)?;
+            let mut out = part.apply(kernel, &mut self.budget)?;
+            out.node = node;
+            out.scale_by(scale);
+            let next = Chain::of(Rc::new(out), None);
+            chain = Some(match chain {
+                None => next,
+                Some(chain) => Chain::join(chain, next, false, node)?,
+            });
+        }
+        Ok(Data::Chains(Rc::new(vec![chain.expect("a form has a channel")])))
+    }
+
+    /// Makes layers of quantized values.
+    fn close(&mut self, data: Data, view: &View, id: ValueId) -> Result<Rc<Grid>, Diagnostic> {
+        let shape = self.shape(&data);
+        let chains = self.chains(data)?;
+        if !view.is_row_major(shape) {
+            return Err(self.relabel(id, &self.graph.value(id).dims));
+        }
+        let mut forms = Vec::new();
+        let mut first_channel = 0;
+        for chain in chains {
+            let node = self.graph.nodes[chain.node].place();
+            forms.push(Rc::new(self.make_layer(&chain, id, first_channel).map_err(|error| error.at(node))?));
+            first_channel += chain.channels();
+        }
+        match &forms[..] {
+            [form] => Ok(form.clone()),
+            _ => Ok(Rc::new(Grid::concat(&forms, &mut self.budget)?.expect("maps have no divisor"))),
+        }
+    }
+
+    fn make_layer(&mut self, chain: &Chain, value: ValueId, first_channel: usize) -> Result<Grid, Diagnostic> {
+        let quantized = chain.quantized.expect("what becomes a map is quantized");
+        quantized.check()?;
+        let maps = std::mem::take(&mut self.maps);
+        let bounds = |form: &Grid| accumulators(form.bounds(|id: MapId| maps[id.0]));
+        let closed = chain.close(self.graph, bounds, &mut self.budget);
+        self.maps = maps;
+        let closed = closed?;
+        let code = quantized.code();
+        let activation = Activation::Steps { code, channels: closed.channels };
+        let mut layer = self.bare(&closed.form, activation)?;
+        layer.pool = chain.pool.as_ref().map(|at| at.pool);
+        let zero_point = quantized.zero as i64;
+        let info = MapInfo { shape: chain_shape(chain), code, zero_point };
+        let form = Grid::of_map(MapId(self.maps.len()), &info, &[quantized.scale], chain.node);
+        self.budget.take_integers(form.rows())?;
+        self.maps.push(info);
+        self.values.push(MapValue { value, first_channel, scale: vec![quantized.scale], zero_point });
+        self.made.push(Made { layer, node: chain.node, epilogue: closed.epilogue });
+        Ok(form)
+    }
+
+    /// A layer without a name, with this activation.
+    fn bare(&mut self, form: &Grid, activation: Activation) -> Result<Layer, Diagnostic> {
+        accumulators(form.bounds(|id| self.map(id)))?;
+        let terms = form.to_terms(|id| self.map(id))?;
+        let weights: usize = terms.iter().map(|term| term.weights.data.len()).sum();
+        let products = (weights as u64).saturating_mul(u64::from(form.shape.height) * u64::from(form.shape.width));
+        if products > crate::ops::linear::MAX_PRODUCTS {
+            return Err(limits::PRODUCTS.refuse(format!("a layer of {products} products")));
+        }
+        self.budget.take_integers(weights)?;
+        Ok(Layer { name: String::new(), terms, activation, pool: None })
+    }
+
+    fn input(&self, options: &ImportOptions) -> Result<InputDescriptor, Diagnostic> {
+        for (flag, value) in [("--pixel-scale", options.pixel_scale), ("--pixel-offset", options.pixel_offset)] {
+            if !value.is_finite() {
+                return Err(Diagnostic::new(format!("{flag} is {value}")).help("give a finite number"));
+            }
+        }
+        let Some((index, quantized)) = self.quantizer else {
+            return Err(limits::FIRST_QUANT.refuse("a model without layers"));
+        };
+        let node = &self.graph.nodes[index];
+        let Quantized { codes, scale, zero } = quantized;
+        let rounding = match node.op {
+            Op::Pointwise(Pointwise::Quant { rounding, .. }) => rounding,
+            Op::Pointwise(Pointwise::QuantizeLinear { .. }) => Rounding::HalfEvenFirst,
+            _ => {
+                let found = format!("an input quantizer `{}`", node.op_type);
+                return Err(limits::QUANT_INPUT.refuse(found).at(node.place()));
+            }
+        };
+        let quantizer = first_arguments(self.graph, node, node.op.pointwise().expect("one"));
+        if [scale, zero] != quantizer[1..3] {
+            let found = "an input whose quantizer and dequantizer differ in scale or zero point";
+            return Err(limits::QUANT_INPUT.refuse(found).at(node.place()));
+        }
+        let (min, max) = (codes.min(), codes.max());
+        let mut input = InputDescriptor {
+            name: self.graph.value(self.graph.input).name.clone(),
+            shape: self.input_shape,
+            code: quantized.code(),
+            quantizer: Quantizer { scale, zero_point: zero, min, max, rounding },
+            pixel_scale: options.pixel_scale,
+            pixel_offset: options.pixel_offset,
+            xor: 0x80,
+            dram: 0,
+        };
+        if !input.pixels_unchanged() {
+            input.xor = 0;
+        }
+        Ok(input)
+    }
+
+    /// Makes the last layer, whose accumulators are the output, and says what the host does with them.
+    fn output(&mut self, classes: &[String]) -> Result<OutputDescriptor, Diagnostic> {
+        let graph = self.graph;
+        let output = graph.value(graph.output);
+        let Known { data, view } = self.read(graph.output)?;
+        if let Data::Input = data {
+            return Err(limits::FIRST_QUANT.refuse("a model without layers"));
+        }
+        let shape = self.shape(&data);
+        let mut chains = self.chains(data)?;
+        let (Some(chain), true) = (chains.pop(), chains.is_empty()) else {
+            return Err(limits::OUTPUT.refuse("channels that were computed apart"));
+        };
+        let node = &graph.nodes[chain.node];
+        let at = |error: Diagnostic| error.at(node.place());
+        if let Some(pool) = &chain.pool {
+            return Err(limits::OUTPUT.refuse("`MaxPool` in this place").at(graph.nodes[pool.node].place()));
+        }
+        let Some((form, epilogue)) = chain.epilogue() else {
+            return Err(at(limits::OUTPUT_SUM.refuse("a sum of values with different scales")));
+        };
+        let layer = self.bare(&form, Activation::Raw).map_err(at)?;
+        let mut ops = Vec::new();
+        if epilogue.zero.iter().any(|&zero| zero != 0.0) {
+            ops.push(HostOp::Add(epilogue.zero.iter().map(|zero| -zero).collect()));
+        }
+        ops.push(HostOp::Mul(epilogue.scale()));
+        for (step, &node) in epilogue.steps.iter().zip(&chain.nodes) {
+            ops.extend(host_ops(step, &graph.nodes[node])?);
+        }
+        let bounds = form.bounds(|id| self.map(id));
+        let low = bounds.iter().map(|b| b.0).min().unwrap_or(0);
+        let high = bounds.iter().map(|b| b.1).max().unwrap_or(0);
+        let code = (1..=32)
+            .map(|bits| Code { bits, signed: true })
+            .find(|code| code.min() <= low && high <= code.max())
+            .expect("accumulators fit 32 bits");
+        if view.as_map(shape) != Some(AsMap::Same) {
+            return Err(limits::OUTPUT_SHAPE.refuse(format!("an output of shape {:?}", output.dims)));
+        }
+        if !classes.is_empty() && classes.len() != shape.channels as usize {
+            let (given, outputs) = (classes.len(), shape.channels);
+            return Err(Diagnostic::new(format!("{given} class names for {outputs} outputs"))
+                .help("give one name for each output, or none"));
+        }
+        self.values.push(MapValue { value: graph.output, first_channel: 0, scale: epilogue.scale(), zero_point: 0 });
+        self.made.push(Made { layer, node: chain.node, epilogue });
+        let name = output.name.clone();
+        Ok(OutputDescriptor { name, shape, code, ops, classes: classes.to_vec(), dram: 0 })
+    }
+}
+
+fn is_quantized(data: &Data) -> bool {
+    matches!(data, Data::Chains(chains) if chains.iter().all(|chain| chain.quantized.is_some()))
+}
+
+/// Shape of the values of a chain.
+fn chain_shape(chain: &Chain) -> MapShape {
+    let shape = match &chain.start {
+        Start::Form(form) => form.shape,
+        Start::Join { of, .. } => chain_shape(&of[0]),
+    };
+    match &chain.pool {
+        None => shape,
+        Some(at) => {
+            let [height, width] = at.pool.output_size([shape.height, shape.width]);
+            MapShape { height, width, ..shape }
+        }
+    }
+}
+
+/// Bounds of accumulators, checked.
+fn accumulators(bounds: Vec<(i64, i64)>) -> Result<Vec<(i64, i64)>, Diagnostic> {
+    let fits = |&acc: &i64| i32::try_from(acc).is_ok();
+    match bounds.iter().find(|(low, high)| !fits(low) || !fits(high)) {
+        Some((low, high)) => Err(limits::ACCUMULATOR.refuse(format!("an accumulator from {low} to {high}"))),
+        None => Ok(bounds),
+    }
+}
+
+/// A pointwise node as a step behind a form of so many channels.
+fn step(graph: &Graph, node: &Node, op: Pointwise, data: usize, channels: usize) -> Result<Step, Diagnostic> {
+    let rank = graph.value(node.output).dims.len();
+    let inputs: Vec<_> = node.inputs.iter().map(|id| id.and_then(|id| graph.value(id).constant.as_ref())).collect();
+    let mut constants = Vec::new();
+    for argument in op.arguments(&inputs, data, rank) {
+        constants.push(match argument {
+            None => Vec::new(),
+            Some(array) => per_channel(&array, rank, channels)?.to_vec(),
+        });
+    }
+    Ok(Step { op, data, constants })
+}
+
+/// The values of a constant that varies along the channels at most.
+fn per_channel(array: &Array, rank: usize, channels: usize) -> Result<&[f64], Diagnostic> {
+    let along = array.along(1, rank);
+    along.filter(|c| c.len() == 1 || c.len() == channels).ok_or_else(|| {
+        let found = format!("a constant of shape {:?} for {channels} channels", array.dims);
+        limits::PER_CHANNEL.refuse(found)
+    })
+}
+
+/// A step as the host evaluates it.
+fn host_ops(step: &Step, node: &Node) -> Result<Vec<HostOp>, Diagnostic> {
+    let map = |i: usize, f: &dyn Fn(f64) -> f64| -> Vec<f64> { step.constants[i].iter().map(|&c| f(c)).collect() };
+    let constant = 1 - step.data.min(1);
+    Ok(match step.op {
+        Pointwise::Add => vec![HostOp::Add(map(constant, &|c| c))],
+        Pointwise::Sub if step.data == 0 => vec![HostOp::Add(map(1, &|c| -c))],
+        Pointwise::Sub => vec![HostOp::Mul(vec![-1.0]), HostOp::Add(map(0, &|c| c))],
+        Pointwise::Mul => vec![HostOp::Mul(map(constant, &|c| c))],
+        Pointwise::Div => vec![HostOp::Div(map(1, &|c| c))],
+        Pointwise::Normalize { epsilon } => vec![
+            HostOp::Add(map(3, &|mean| -mean)),
+            HostOp::Div(map(4, &|variance| (variance + epsilon).sqrt())),
+            HostOp::Mul(map(1, &|gain| gain)),
+            HostOp::Add(map(2, &|bias| bias)),
+        ],
+        _ => {
+            let found = format!("`{}` in this place", node.op_type);
+            return Err(limits::OUTPUT.refuse(found).at(node.place()));
+        }
+    })
+}

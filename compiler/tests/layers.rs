@@ -1,0 +1,252 @@
+//! Graphs with branches, averages and groups, whose integer networks are derived by hand.
+
+mod common;
+
+use common::{Model, int, ints};
+use qnnsim_compiler::import::Import;
+use qnnsim_compiler::ir::{Activation, Layer, MapId, Steps, WeightKind};
+use qnnsim_isa::descriptor::{Code, HostOp};
+
+fn import(model: Model, output: &str) -> Import {
+    model.import(output).unwrap_or_else(|errors| panic!("{}", errors[0]))
+}
+
+fn layers(model: Model, output: &str) -> Vec<Layer> {
+    import(model, output).network.layers
+}
+
+fn steps(layer: &Layer) -> &[Steps] {
+    match &layer.activation {
+        Activation::Steps { channels, .. } => channels,
+        Activation::Raw => panic!("layer {} has no steps", layer.name),
+    }
+}
+
+fn rising(lowest: i64, thresholds: &[i64]) -> Steps {
+    Steps { lowest, rising: true, thresholds: thresholds.to_vec() }
+}
+
+/// Which maps a layer reads.
+fn sources(layer: &Layer) -> Vec<usize> {
+    layer.terms.iter().map(|term| term.source.0).collect()
+}
+
+/// Two maps of one channel and 2 unsigned bits, with these scales, made by two layers of the input.
+fn two_maps(m: &mut Model, scales: [f32; 2]) -> [String; 2] {
+    let x = m.input();
+    scales.map(|scale| {
+        let acc = m.last(&x, 1);
+        m.quant(&acc, scale, 2, false)
+    })
+}
+
+/// The code of a layer of two terms with one weight each.
+fn code(layer: &Layer, values: [i64; 2]) -> i64 {
+    let of = |(i, term): (usize, &qnnsim_compiler::ir::Term)| i64::from(term.weights.data[0]) * values[i];
+    let ordered = sources(layer) == [1, 2];
+    let sum = layer.terms.iter().enumerate().map(|(i, term)| of((if ordered { i } else { 1 - i }, term))).sum();
+    steps(layer)[0].code(sum)
+}
+
+#[test]
+fn equal_scales_add_up_with_weights_of_one() {
+    let mut m = Model::new(&[1, 1]);
+    let [a, b] = two_maps(&mut m, [0.5, 0.5]);
+    let sum = m.node("Add", &[&a, &b], &[]);
+    // Steps of 0.5 in steps of 1: n / 2, ties to even: 1 -> 0, 2 -> 1, 3 -> 1.5 -> 2, 5 -> 2.5 -> 2, 6 -> 3.
+    let codes = m.quant(&sum, 1.0, 2, false);
+    let output = m.last(&codes, 1);
+    let layers = layers(m, &output);
+    assert_eq!(layers.len(), 4);
+    assert_eq!(sources(&layers[2]), [1, 2]);
+    for term in &layers[2].terms {
+        assert_eq!((term.weights.kind, &term.weights.data[..]), (WeightKind::Unsigned1, &[1i8][..]));
+    }
+    assert_eq!(steps(&layers[2])[0], rising(0, &[2, 3, 6]));
+    assert_eq!(layers[2].name, "add7");
+}
+
+#[test]
+fn a_difference_has_a_weight_of_minus_one() {
+    let mut m = Model::new(&[1, 1]);
+    let [a, b] = two_maps(&mut m, [1.0, 1.0]);
+    let difference = m.node("Sub", &[&a, &b], &[]);
+    let codes = m.quant(&difference, 1.0, 3, true);
+    let output = m.last(&codes, 1);
+    let layers = layers(m, &output);
+    let weights: Vec<i8> = layers[2].terms.iter().map(|term| term.weights.data[0]).collect();
+    assert_eq!(weights, [1, -1]);
+    assert_eq!(steps(&layers[2])[0], rising(-3, &[-2, -1, 0, 1, 2, 3]));
+}
+
+#[test]
+fn scales_with_a_common_step_have_whole_weights() {
+    let mut m = Model::new(&[1, 1]);
+    let [a, b] = two_maps(&mut m, [1.5, 0.5]);
+    let sum = m.node("Add", &[&a, &b], &[]);
+    // 3a + b steps of 0.5, in steps of 4: n / 8: 5 -> 0.625 -> 1 (4 is a tie to 0), 12 -> 1.5 -> 2.
+    let codes = m.quant(&sum, 4.0, 2, false);
+    let output = m.last(&codes, 1);
+    let layers = layers(m, &output);
+    let weights: Vec<i8> = layers[2].terms.iter().map(|term| term.weights.data[0]).collect();
+    assert_eq!(weights, [3, 1]);
+    assert_eq!(steps(&layers[2])[0], rising(0, &[5, 12]));
+}
+
+#[test]
+fn other_scales_are_tried_at_all_pairs() {
+    let mut m = Model::new(&[1, 1]);
+    let [a, b] = two_maps(&mut m, [1.0, 0.3]);
+    let sum = m.node("Add", &[&a, &b], &[]);
+    let codes = m.quant(&sum, 1.0, 3, false);
+    let output = m.last(&codes, 1);
+    let layers = layers(m, &output);
+    // 0.3 b is 0, 0.3, 0.6 or 0.9: one more from b = 2 on.
+    for a in 0..4 {
+        for b in 0..4 {
+            assert_eq!(code(&layers[2], [a, b]), a + i64::from(b >= 2), "{a} {b}");
+        }
+    }
+}
+
+#[test]
+fn an_operand_need_not_be_quantized() {
+    // 2 x + 0.25 from a layer, and a map in steps of 3: no weights but 2 and 3 give all codes in steps of 1.
+    let mut m = Model::new(&[1, 1]);
+    let x = m.quant("x", 1.0, 2, false);
+    let weights = m.weights(&[1, 1], &[1.0]);
+    let acc = m.node("MatMul", &[&x, &weights], &[]);
+    let map = m.quant(&acc, 3.0, 1, false);
+    let (two, quarter) = (m.scalar(2.0), m.scalar(0.25));
+    let branch = m.node("Mul", &[&acc, &two], &[]);
+    let branch = m.node("Add", &[&branch, &quarter], &[]);
+    let sum = m.node("Add", &[&branch, &map], &[]);
+    let codes = m.quant(&sum, 1.0, 4, false);
+    let output = m.last(&codes, 1);
+    let layers = layers(m, &output);
+    assert_eq!(sources(&layers[1]), [0, 1]);
+    let weights: Vec<i8> = layers[1].terms.iter().map(|term| term.weights.data[0]).collect();
+    assert_eq!(weights, [2, 3]);
+    let sum = |x: i64, q: i64| steps(&layers[1])[0].code(2 * x + 3 * q);
+    for (x, q) in (0..4).flat_map(|x| (0..2).map(move |q| (x, q))) {
+        // 2 x + 3 q + 0.25 to the nearest.
+        assert_eq!(sum(x, q), 2 * x + 3 * q, "{x} {q}");
+    }
+}
+
+#[test]
+fn joined_maps_are_terms_of_their_reader() {
+    let mut m = Model::new(&[1, 1]);
+    let [a, b] = two_maps(&mut m, [1.0, 1.0]);
+    let joined = m.node("Concat", &[&a, &b, &a], &[int("axis", 1)]);
+    let weights = m.weights(&[3, 1], &[2.0, 5.0, 7.0]);
+    let output = m.node("MatMul", &[&joined, &weights], &[]);
+    let layers = layers(m, &output);
+    assert_eq!(layers.len(), 3);
+    assert_eq!(sources(&layers[2]), [1, 2]);
+    let weights: Vec<i8> = layers[2].terms.iter().map(|term| term.weights.data[0]).collect();
+    assert_eq!(weights, [2 + 7, 5]);
+}
+
+#[test]
+fn groups_and_shuffles() {
+    // A depthwise convolution of 4 channels, their halves in turn, and a dense layer.
+    let mut m = Model::new(&[1, 4, 1, 1]);
+    let x = m.input();
+    let weights = m.weights(&[4, 1, 1, 1], &[1.0, 2.0, 3.0, 4.0]);
+    let acc = m.node("Conv", &[&x, &weights], &[int("group", 4)]);
+    let codes = m.quant(&acc, 1.0, 8, true);
+    let shapes = [m.shape(&[1, 2, 2, 1, 1]), m.shape(&[1, 4, 1, 1])];
+    let split = m.node("Reshape", &[&codes, &shapes[0]], &[]);
+    let swapped = m.node("Transpose", &[&split], &[ints("perm", &[0, 2, 1, 3, 4])]);
+    let shuffled = m.node("Reshape", &[&swapped, &shapes[1]], &[]);
+    let weights = m.weights(&[1, 4, 1, 1], &[10.0, 20.0, 30.0, 40.0]);
+    let output = m.node("Conv", &[&shuffled, &weights], &[]);
+    let layers = layers(m, &output);
+    assert_eq!((layers[0].terms[0].conv.groups, &layers[0].terms[0].weights.data[..]), (4, &[1i8, 2, 3, 4][..]));
+    // The shuffle brings channels 0, 2, 1, 3, so channel 1 meets the third weight.
+    assert_eq!(layers[1].terms[0].weights.data, [10, 30, 20, 40]);
+}
+
+/// The layer of an average over a window of these sizes, in steps of 0.1 before and behind, and its thresholds.
+fn average(kernel: [i64; 2]) -> (Layer, Steps) {
+    let mut m = Model::new(&[1, 2, 3, 3]);
+    let x = m.quant("x", 0.1, 2, false);
+    let mean = m.node("AveragePool", &[&x], &[ints("kernel_shape", &kernel)]);
+    let codes = m.quant(&mean, 0.1, 2, false);
+    let flat = m.node("Flatten", &[&codes], &[]);
+    let inputs = 2 * (4 - kernel[0]) * (4 - kernel[1]);
+    let output = m.last(&flat, inputs as usize);
+    let layers = layers(m, &output);
+    (layers[0].clone(), steps(&layers[0])[1].clone())
+}
+
+#[test]
+fn averages_are_sums_with_exact_ties() {
+    let (layer, four) = average([2, 2]);
+    assert_eq!((layer.terms[0].conv.groups, layer.terms[0].conv.kernel), (2, [2, 2]));
+    assert_eq!((layer.terms[0].weights.kind, layer.terms[0].weights.data.len()), (WeightKind::Unsigned1, 8));
+    // n / 4: 2 is a tie to 0, 3 -> 1, 6 a tie to 2, 10 a tie to 2, 11 -> 3.
+    assert_eq!(four, rising(0, &[3, 6, 11]));
+    // n / 6: 3 is a tie to 0, 9 to 2, 15 to 2; none of the thirds of a float may break it.
+    assert_eq!(average([2, 3]).1, rising(0, &[4, 9, 16]));
+    // n / 9 has no ties: 4.5, 13.5, 22.5.
+    assert_eq!(average([3, 3]).1, rising(0, &[5, 14, 23]));
+}
+
+#[test]
+fn a_mean_goes_into_the_weights_of_the_next_layer() {
+    let mut m = Model::new(&[1, 2, 3, 3]);
+    let x = m.quant("x", 0.5, 2, false);
+    let mean = m.node("ReduceMean", &[&x], &[ints("axes", &[2, 3]), int("keepdims", 0)]);
+    let weights = m.weights(&[2, 1], &[3.0, -4.0]);
+    let output = m.node("MatMul", &[&mean, &weights], &[]);
+    let network = import(m, &output).network;
+    assert_eq!(network.layers.len(), 1);
+    let term = &network.layers[0].terms[0];
+    assert_eq!(term.conv.kernel, [3, 3]);
+    assert_eq!(term.weights.data, [[3i8; 9], [-4; 9]].concat());
+    assert_eq!(network.output.ops, [HostOp::Mul(vec![0.5]), HostOp::Div(vec![9.0])]);
+}
+
+#[test]
+fn a_maximum_of_a_map_with_other_readers_is_a_layer() {
+    let mut m = Model::new(&[1, 1, 2, 2]);
+    let x = m.quant("x", 1.0, 2, true);
+    let pooled = m.node("MaxPool", &[&x], &[ints("kernel_shape", &[2, 2])]);
+    let weights = m.weights(&[1, 1, 2, 2], &[1.0; 4]);
+    let acc = m.node("Conv", &[&x, &weights], &[]);
+    let codes = m.quant(&acc, 1.0, 2, true);
+    let sum = m.node("Add", &[&pooled, &codes], &[]);
+    let flat = m.node("Flatten", &[&sum], &[]);
+    let output = m.last(&flat, 1);
+    let network = import(m, &output).network;
+    let names: Vec<&str> = network.layers.iter().map(|layer| layer.name.as_str()).collect();
+    assert_eq!(names, ["quant0", "conv3", "matmul8"]);
+    assert_eq!(steps(&network.layers[0])[0], rising(-2, &[-1, 0, 1]));
+    assert!(network.layers[0].pool.is_some());
+    assert_eq!(network.map(MapId(1)).1, Code { bits: 2, signed: true });
+    assert_eq!(sources(&network.layers[2]), [1, 2]);
+}
+
+#[test]
+fn slices_and_padding_are_geometry() {
+    // Rows 1 and 2 of 3, one zero column on the left: two channels of the second half.
+    let mut m = Model::new(&[1, 4, 3, 3]);
+    let x = m.input();
+    let lists = [&[2i64, 1][..], &[4, 3], &[1, 2]].map(|list| m.shape(list));
+    let [starts, ends, axes] = &lists;
+    let part = m.node("Slice", &[&x, starts, ends, axes], &[]);
+    let pads = m.shape(&[0, 0, 0, 1, 0, 0, 0, 0]);
+    let padded = m.node("Pad", &[&part, &pads], &[]);
+    let weights = m.weights(&[1, 2, 2, 4], &(1..=16).map(|w| w as f32).collect::<Vec<_>>());
+    let output = m.node("Conv", &[&padded, &weights], &[]);
+    let layers = layers(m, &output);
+    let term = &layers[0].terms[0];
+    // One row of taps without weight in front, and the padding on the left.
+    assert_eq!((term.conv.kernel, term.conv.pads), ([3, 4], [0, 1, 0, 0]));
+    let expected: Vec<i8> = [[0; 24], [0; 24]].concat();
+    assert_eq!(term.weights.data[..24], expected[..24]);
+    assert_eq!(term.weights.data[24..36], [0, 0, 0, 0, 1, 2, 3, 4, 5, 6, 7, 8]);
+    assert_eq!(term.weights.data[36..], [0, 0, 0, 0, 9, 10, 11, 12, 13, 14, 15, 16]);
+}
