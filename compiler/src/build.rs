@@ -124,10 +124,6 @@ impl<'a> Builder<'a> {
             let found = format!("a model with {} inputs ({})", names.len(), names.join(", "));
             self.errors.push(limits::SINGLE_INPUT.refuse(found));
         }
-        if graph.output.len() != 1 {
-            let found = format!("a model with {} outputs", graph.output.len());
-            self.errors.push(limits::SINGLE_INPUT.refuse(found));
-        }
         for (index, node) in graph.node.iter().enumerate() {
             for (position, name) in node.output.iter().enumerate().filter(|(_, n)| !n.is_empty()) {
                 let taken = self.names.contains_key(name.as_str())
@@ -138,7 +134,21 @@ impl<'a> Builder<'a> {
                 }
             }
         }
-        let (&[input], [output]) = (&inputs[..], &graph.output[..]) else { return None };
+        // Quantized outputs bring scale, zero point and bit width along: what does not depend on the input is no output.
+        let computed = |output: &&ValueInfoProto| {
+            let live = self.live(graph, &output.name);
+            let reads =
+                |index: usize| graph.node[index].input.iter().any(|name| inputs.iter().any(|i| i.name == *name));
+            live.into_iter().any(reads) || inputs.iter().any(|input| input.name == output.name)
+        };
+        let outputs = match &graph.output[..] {
+            [_] => 1,
+            outputs => outputs.iter().filter(computed).count(),
+        };
+        if outputs != 1 {
+            self.errors.push(limits::SINGLE_INPUT.refuse(format!("a model with {outputs} outputs")));
+        }
+        let (&[input], [output, ..]) = (&inputs[..], &graph.output[..]) else { return None };
         let id = match input_dims(input) {
             Ok(dims) => self.value(&input.name, dims, None),
             Err(error) => {
@@ -213,6 +223,16 @@ impl<'a> Builder<'a> {
             return Err(limits::CONSTANTS.refuse(format!("reading {} constants", self.values_read)));
         }
         let dims = op.infer(&operands)?;
+        if let Op::Fold(fold) = &op {
+            if fold.keeps_maps() && operands[0].is_some_and(|data| data.constant.is_none()) {
+                op = Op::Identity;
+            } else {
+                let tensor = fold.eval(&operands)?;
+                self.charge(tensor.array.data.len())?;
+                self.value(output, tensor.array.dims.clone(), Some(tensor));
+                return Ok(Some(()));
+            }
+        }
         let constants: Vec<_> = operands.iter().map(|o| o.and_then(|o| o.constant)).collect();
         let fold = op.folds() && operands.iter().flatten().all(|o| o.constant.is_some());
         if checked_len(&dims).is_none() || !fold && !is_map(&dims) {
@@ -276,7 +296,8 @@ fn input_dims(input: &ValueInfoProto) -> Result<Vec<usize>, Diagnostic> {
             .refuse(format!("input `{}` that is not of type float", input.name))
             .help("export the model with a float input"));
     }
-    let batch = |d: &crate::onnx::DimensionProto| d.dim_value == 1 || !d.dim_param.is_empty();
+    // A batch may be a symbol, or not given at all.
+    let batch = |d: &crate::onnx::DimensionProto| matches!(d.dim_value, 0 | 1) || !d.dim_param.is_empty();
     let fixed = dims.iter().skip(1).all(|d| d.dim_param.is_empty());
     let mut sizes = vec![1];
     sizes.extend(dims.iter().skip(1).map(|d| usize::try_from(d.dim_value).unwrap_or(0)));

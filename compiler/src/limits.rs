@@ -52,7 +52,7 @@ limits! {
             "remove the node or replace it by supported operators; `Softmax` and `ArgMax` at the end can simply go, since the class is the index of the largest output";
         ATTRIBUTE: "an attribute is known to the operator's definition and has the type that it gives",
             "export the model again with current tools";
-        SINGLE_INPUT: "a model has one input and one output",
+        SINGLE_INPUT: "a model has one input and one output that depends on it, the first",
             "cut the model so that one of each remains";
         FIRST_OUTPUT: "only the first output of a node is used",
             "remove what reads the other outputs";
@@ -94,7 +94,7 @@ limits! {
     "Constant": "Initializers and `Constant` nodes. What depends on constants alone is computed while importing." {
         CONSTANT_INSIDE: "constants are stored in the model file itself",
             "save the model without external data";
-        CONSTANT_TYPE: "constants are of type float, double, int64, int32, int8, uint8 or bool",
+        CONSTANT_TYPE: "constants are of type float, double, float16, bfloat16, int64, int32, int16, uint16, int8, uint8, int4, uint4 or bool",
             "export the model in single precision";
         CONSTANT_SIZE: "a constant has at most 8 dimensions and 2^24 values",
             "make the layer smaller";
@@ -245,6 +245,13 @@ limits! {
     "Transpose": "Of constants." {
         TRANSPOSE_CONSTANT: "only constants are transposed, and `perm` names each axis once",
             "keep maps in channel-height-width order";
+    }
+    "Shape, Size, Gather, ConstantOfShape, Cast, Range, ReduceProd": "Computed while importing: the batch is 1, a symbol \
+        too. `Cast` of maps between types of float goes away." {
+        FOLD_CONSTANT: "these operators read constants; `Shape` and `Size` read a map's shape",
+            "export the model with fixed shapes";
+        FOLD_ARGUMENTS: "axes, indices and sizes are whole numbers in range",
+            "the file contradicts itself: export the model again";
     }
     "Identity": "Goes away." {}
     "Dropout": "Goes away: this is inference." {}

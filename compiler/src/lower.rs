@@ -176,7 +176,7 @@ impl<'g> Chain<'g> {
             }
             let operator = format!("`{}` in this place", node.op_type);
             match (&node.op, stages.last_mut()) {
-                (Op::Identity, _) => {}
+                (Op::Fold(_) | Op::Identity, _) => {}
                 (Op::Reshape { .. } | Op::Flatten { .. } | Op::Transpose { .. }, _) => {
                     let (from, to) = (&graph.value(id).dims, &graph.value(node.output).dims);
                     if !relabels(to, map) {

@@ -93,7 +93,7 @@ fn range(graph: &Graph, node: &Node, from: Range) -> Range {
     let op = match node.op {
         Op::Pointwise(op) => op,
         Op::MaxPool(_) | Op::Reshape { .. } | Op::Flatten { .. } | Op::Transpose { .. } => return from,
-        Op::Identity => return from,
+        Op::Fold(_) | Op::Identity => return from,
         Op::Conv(_) | Op::MatMul | Op::Gemm(_) => return UNKNOWN,
     };
     let rank = graph.value(node.output).dims.len();

@@ -1,6 +1,7 @@
 //! The operators: their attributes, shapes and meaning, one file for each kind.
 
 mod attributes;
+pub mod fold;
 pub mod function;
 pub mod layout;
 pub mod linear;
@@ -13,6 +14,7 @@ use crate::limits;
 use crate::onnx::NodeProto;
 use crate::tensor::{Precision, Tensor};
 use attributes::Attributes;
+use fold::Fold;
 use function::Function;
 use linear::{Conv, Gemm};
 use pointwise::Pointwise;
@@ -46,6 +48,8 @@ pub enum Op {
         /// Axis of the input for each axis of the output.
         perm: Option<Vec<i64>>,
     },
+    /// Arithmetic of shapes.
+    Fold(Fold),
     /// Nothing.
     Identity,
 }
@@ -107,6 +111,10 @@ impl Op {
                     attributes.finish()?;
                     return Ok(Op::Pointwise(Pointwise::Function(function)));
                 }
+                if standard && let Some(fold) = Fold::parse(op_type, at)? {
+                    attributes.finish()?;
+                    return Ok(Op::Fold(fold));
+                }
                 let domain = if standard { "" } else { &format!(" of `{}`", node.domain) };
                 let found = format!("operator `{}`{domain}", node.op_type);
                 return Err(limits::OPERATOR.refuse(found).at(place.clone()));
@@ -120,6 +128,7 @@ impl Op {
     fn arity(&self) -> std::ops::RangeInclusive<usize> {
         match self {
             Op::Pointwise(op) => op.arity(),
+            Op::Fold(fold) => fold.arity(),
             Op::Conv(_) | Op::Gemm(_) => 2..=3,
             Op::MatMul | Op::Reshape { .. } => 2..=2,
             // Dropout may name a ratio and a training flag.
@@ -154,7 +163,8 @@ impl Op {
                     None => Err(limits::TRANSPOSE_CONSTANT.refuse("`Transpose` of a map")),
                 }
             }
-            Op::Identity => Ok(first.dims.to_vec()),
+            // What it makes of constants is made elsewhere.
+            Op::Fold(_) | Op::Identity => Ok(first.dims.to_vec()),
         }
     }
 
@@ -184,7 +194,7 @@ impl Op {
             Op::MaxPool(pool) => pool.eval(input(0), dims),
             Op::Reshape { .. } | Op::Flatten { .. } => layout::relabel(input(0), dims),
             Op::Transpose { perm } => layout::transpose(input(0), perm.as_deref()),
-            Op::Identity => input(0).clone(),
+            Op::Fold(_) | Op::Identity => input(0).clone(),
         }
     }
 }
