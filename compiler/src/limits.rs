@@ -45,11 +45,11 @@ limits! {
     "Model": "An ONNX file in QONNX form: a chain of layers from one input to one output. A layer is a \
         `Conv`, `MatMul` or `Gemm` with quantized weights, then operators that work on each channel for \
         itself, then a quantizer; a `MaxPool` may stand before or after the quantizer. The last layer \
-        has no quantizer: its accumulators are the output." {
+        needs none: its accumulators are the output, and what follows them is for the host." {
         OPSET: "the ONNX operator set has a version from 9 to 25",
             "export the model with opset 18";
         OPERATOR: "only the operators in the list of supported operators can be compiled",
-            "remove the node or replace it by supported operators; `Softmax` and `ArgMax` at the end can simply go, since the class is the index of the largest output";
+            "remove the node or replace it by supported operators";
         ATTRIBUTE: "an attribute is known to the operator's definition and has the type that it gives",
             "export the model again with current tools";
         SINGLE_INPUT: "a model has one input and one output that depends on it, the first",
@@ -72,7 +72,7 @@ limits! {
             "begin the network with a convolution or a dense layer";
         PER_CHANNEL: "a constant operand is one number or has one number for each channel",
             "use constants of shape [1, channels, 1, 1]";
-        OUTPUT: "after the last accumulators only additions, multiplications, `BatchNormalization` and relabelling may follow, which the host evaluates",
+        OUTPUT: "after the last accumulators may follow, on the host: additions, multiplications, `BatchNormalization`, `Relu`, `Clip`, quantizers but `Trunc` and `MultiThreshold`, relabelling, and last a `Softmax` over the channels, or an `ArgMax`, which is the class that is reported",
             "remove what follows the last layer";
         OUTPUT_SHAPE: "the output keeps the shape of the last layer's map",
             "remove the reshape at the end";
