@@ -367,7 +367,7 @@ fn gelu_half_first(m: &mut Model, x: &str) -> String {
 }
 
 fn gelu_tanh(m: &mut Model, x: &str) -> String {
-    let constants = [3.0, 0.044715, 0.797_884_56, 1.0, 0.5].map(|value| m.scalar(value));
+    let constants = [3.0, 0.044715, 0.797_884_6, 1.0, 0.5].map(|value| m.scalar(value));
     let [three, cubic, linear, one, half] = &constants;
     let cube = m.node("Pow", &[x, three], &[]);
     let cube = m.node("Mul", &[&cube, cubic], &[]);
