@@ -95,7 +95,17 @@ fn output() -> impl Strategy<Value = OutputDescriptor> {
         let op = prop_oneof![
             constants().prop_map(HostOp::Mul),
             constants().prop_map(HostOp::Div),
-            constants().prop_map(HostOp::Add)
+            constants().prop_map(HostOp::Add),
+            (option::of(finite()), option::of(finite())).prop_map(|(min, max)| HostOp::Clip(min, max)),
+            (constants(), select(Rounding::ALL.to_vec())).prop_map(|(zero_point, rounding)| HostOp::Quantize {
+                scale: vec![0.5],
+                zero_point,
+                min: -3,
+                max: 4,
+                rounding
+            }),
+            Just(HostOp::Sign),
+            Just(HostOp::Softmax),
         ];
         let classes = prop_oneof![Just(Vec::new()), vec(name(), channels)];
         (name(), code(32), vec(op, 0..3), classes).prop_map(move |(name, code, ops, classes)| OutputDescriptor {

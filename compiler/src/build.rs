@@ -8,6 +8,7 @@ use crate::limits;
 use crate::onnx::{GraphProto, ModelProto, NodeProto, ValueInfoProto, attribute_type, data_type};
 use crate::ops::join::{self, Range};
 use crate::ops::linear::MAX_SIZE;
+use crate::ops::pointwise::Pointwise;
 use crate::ops::{Op, Operand};
 use crate::tensor::{Array, Precision, Tensor, checked_len};
 
@@ -19,11 +20,24 @@ const MAX_VALUES_READ: usize = 1 << 28;
 /// Most channels of a map.
 pub const MAX_CHANNELS: usize = 65535;
 
+/// A model's graph, and what else its file says.
+pub struct Built {
+    /// The graph up to its last arithmetic.
+    pub graph: Graph,
+    /// Whether the output goes through a `Softmax` over the channels.
+    pub softmax: bool,
+    /// What may not be meant.
+    pub warnings: Vec<Diagnostic>,
+}
+
 /// Builds the graph of a model, or says all that is wrong with it.
-pub fn build(model: &ModelProto) -> Result<Graph, Vec<Diagnostic>> {
+pub fn build(model: &ModelProto) -> Result<Built, Vec<Diagnostic>> {
     let graph = model.graph.as_ref().expect("checked when the file was read");
     let mut builder = Builder::default();
     for opset in &model.opset_import {
+        if matches!(opset.domain.as_str(), "" | "ai.onnx") {
+            builder.opset = opset.version;
+        }
         if matches!(opset.domain.as_str(), "" | "ai.onnx") && !OPSETS.contains(&opset.version) {
             builder.errors.push(limits::OPSET.refuse(format!("opset {}", opset.version)));
         }
@@ -34,6 +48,7 @@ pub fn build(model: &ModelProto) -> Result<Graph, Vec<Diagnostic>> {
     }
     let ends = builder.initializers(graph).and_then(|()| builder.ends(graph));
     let Some((input, output)) = ends else { return Err(builder.errors) };
+    let Tail { output, softmax, axes } = builder.tail(graph, output);
     let live = builder.live(graph, &output);
     for (index, node) in graph.node.iter().enumerate() {
         if live.contains(&index) {
@@ -52,8 +67,31 @@ pub fn build(model: &ModelProto) -> Result<Graph, Vec<Diagnostic>> {
     if !builder.errors.is_empty() {
         return Err(builder.errors);
     }
-    let Builder { values, nodes, .. } = builder;
-    Ok(Graph { name: graph.name.clone(), values, nodes, input, output })
+    // Classes are channels. Before version 13 a Softmax takes all dimensions behind its axis together.
+    let dims = &builder.values[output.0].dims;
+    let pixel = dims.iter().skip(2).all(|&size| size == 1);
+    for (axis, place) in axes {
+        let rank = dims.len() as i64;
+        let axis = axis.unwrap_or(if builder.opset < 13 { 1 } else { -1 });
+        let channels = axis == 1 || axis == 1 - rank;
+        if !channels || !pixel && (builder.opset < 13 || place.op == "ArgMax") {
+            let found = format!("`{}` along axis {axis} of shape {dims:?}", place.op);
+            builder.errors.push(limits::OUTPUT.refuse(found).at(place));
+            return Err(builder.errors);
+        }
+    }
+    let Builder { values, nodes, warnings, .. } = builder;
+    let graph = Graph { name: graph.name.clone(), values, nodes, input, output };
+    Ok(Built { graph, softmax, warnings })
+}
+
+/// What stands behind the last arithmetic.
+struct Tail {
+    /// The value in front of it.
+    output: String,
+    softmax: bool,
+    /// Axes of its operators, if they are given.
+    axes: Vec<(Option<i64>, Place)>,
 }
 
 /// What a name stands for.
@@ -67,6 +105,9 @@ enum Known {
 #[derive(Default)]
 struct Builder<'a> {
     errors: Vec<Diagnostic>,
+    warnings: Vec<Diagnostic>,
+    /// Version of ONNX's own operator set.
+    opset: i64,
     names: HashMap<&'a str, Known>,
     /// Which node makes a name, and as which of its outputs.
     makers: HashMap<&'a str, (usize, usize)>,
@@ -125,10 +166,6 @@ impl<'a> Builder<'a> {
             let found = format!("a model with {} inputs ({})", names.len(), names.join(", "));
             self.errors.push(limits::SINGLE_INPUT.refuse(found));
         }
-        if graph.output.len() != 1 {
-            let found = format!("a model with {} outputs", graph.output.len());
-            self.errors.push(limits::SINGLE_INPUT.refuse(found));
-        }
         for (index, node) in graph.node.iter().enumerate() {
             for (position, name) in node.output.iter().enumerate().filter(|(_, n)| !n.is_empty()) {
                 let taken = self.names.contains_key(name.as_str())
@@ -139,7 +176,23 @@ impl<'a> Builder<'a> {
                 }
             }
         }
-        let (&[input], [output]) = (&inputs[..], &graph.output[..]) else { return None };
+        // Quantized outputs bring scale, zero point and bit width along: what does not depend on the input is no output.
+        let computed = |output: &&ValueInfoProto| {
+            let live = self.live(graph, &output.name);
+            let reads =
+                |index: usize| graph.node[index].input.iter().any(|name| inputs.iter().any(|i| i.name == *name));
+            live.into_iter().any(reads) || inputs.iter().any(|input| input.name == output.name)
+        };
+        let outputs = match &graph.output[..] {
+            [_] => 1,
+            // Each asks for a walk through the graph.
+            outputs if outputs.len() > 64 => outputs.len(),
+            outputs => outputs.iter().filter(computed).count(),
+        };
+        if outputs != 1 {
+            self.errors.push(limits::SINGLE_INPUT.refuse(format!("a model with {outputs} outputs")));
+        }
+        let (&[input], [output, ..]) = (&inputs[..], &graph.output[..]) else { return None };
         let id = match input_dims(input) {
             Ok(dims) => self.value(&input.name, dims, None),
             Err(error) => {
@@ -148,6 +201,32 @@ impl<'a> Builder<'a> {
             }
         };
         self.errors.is_empty().then(|| (id, output.name.clone()))
+    }
+
+    /// Goes back over an `ArgMax` and a `Softmax` at the end.
+    fn tail(&self, graph: &'a GraphProto, output: String) -> Tail {
+        let mut tail = Tail { output, softmax: false, axes: Vec::new() };
+        for op_type in ["ArgMax", "Softmax"] {
+            let Some(&(index, 0)) = self.makers.get(tail.output.as_str()) else { continue };
+            let node = &graph.node[index];
+            let standard = matches!(node.domain.as_str(), "" | "ai.onnx");
+            let attribute = |name: &str| node.attribute.iter().find(|a| a.name == name).map(|a| a.i);
+            if node.op_type != op_type
+                || !standard
+                || node.input.len() != 1
+                || attribute("select_last_index") == Some(1)
+            {
+                continue;
+            }
+            let axis = match op_type {
+                "ArgMax" => Some(attribute("axis").unwrap_or(0)),
+                _ => attribute("axis"),
+            };
+            tail.softmax |= op_type == "Softmax";
+            tail.axes.push((axis, place(index, node)));
+            tail.output = node.input[0].clone();
+        }
+        tail
     }
 
     /// The nodes that the output depends on.
@@ -240,10 +319,34 @@ impl<'a> Builder<'a> {
             .collect();
         let mut op = op.resolve(&operands)?;
         let dims = op.infer(&operands)?;
+        if let Op::Fold(fold) = &op {
+            if fold.keeps_maps() && operands[0].is_some_and(|data| data.constant.is_none()) {
+                op = Op::Identity;
+            } else {
+                let tensor = fold.eval(&operands)?;
+                self.charge(tensor.array.data.len())?;
+                self.value(output, tensor.array.dims.clone(), Some(tensor));
+                return Ok(());
+            }
+        }
         let constants: Vec<_> = operands.iter().map(|o| o.and_then(|o| o.constant)).collect();
         let fold = op.folds() && operands.iter().flatten().all(|o| o.constant.is_some());
         if checked_len(&dims).is_none() || !fold && !is_map(&dims) {
             return Err(limits::MAP_SIZE.refuse(format!("a value of shape {dims:?}")));
+        }
+        let is_integer = |operand: &Operand| operand.constant.is_some_and(|c| c.grid.is_some());
+        if matches!(op, Op::Pointwise(Pointwise::Clip { .. }))
+            && operands.iter().flatten().any(is_integer)
+            && self.opset < 12
+        {
+            self.warnings.push(
+                Diagnostic::new(format!("a `Clip` of integers in opset {}", self.opset))
+                    .at(place.clone())
+                    .note(
+                        "the standard defines it from opset 12 on; it is read as meant, but other tools may refuse it",
+                    )
+                    .help("export the model with opset 13 or later"),
+            );
         }
         match &mut op {
             Op::Conv(conv) => conv.take_kernel(operands[1].expect("checked when the shape was inferred").dims),
@@ -337,7 +440,8 @@ fn input_dims(input: &ValueInfoProto) -> Result<Vec<usize>, Diagnostic> {
             .refuse(format!("input `{}` that is not of type float", input.name))
             .help("export the model with a float input"));
     }
-    let batch = |d: &crate::onnx::DimensionProto| d.dim_value == 1 || !d.dim_param.is_empty();
+    // A batch may be a symbol, or not given at all.
+    let batch = |d: &crate::onnx::DimensionProto| matches!(d.dim_value, 0 | 1) || !d.dim_param.is_empty();
     let fixed = dims.iter().skip(1).all(|d| d.dim_param.is_empty());
     let mut sizes = vec![1];
     sizes.extend(dims.iter().skip(1).map(|d| usize::try_from(d.dim_value).unwrap_or(0)));

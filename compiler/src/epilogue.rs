@@ -60,6 +60,8 @@ pub struct Outcomes {
     pub low: f64,
     /// The greatest.
     pub high: f64,
+    /// The real values of the two.
+    pub real: [f64; 2],
     /// Largest distance of a quantizer's input from the exact one, in steps of the quantizer.
     pub error: f64,
 }
@@ -258,10 +260,11 @@ impl Channel {
             (unit, zero) = op.grid_at(arguments);
             ends = [range.0, range.1];
             if !ends.iter().all(|end| end.is_finite()) {
-                return Outcomes { low: f64::NEG_INFINITY, high: f64::INFINITY, error: f64::INFINITY };
+                let all = [f64::NEG_INFINITY, f64::INFINITY];
+                return Outcomes { low: all[0], high: all[1], real: all, error: f64::INFINITY };
             }
         }
-        Outcomes { low: ends[0], high: ends[1], error: worst }
+        Outcomes { low: ends[0], high: ends[1], real: ends.map(|end| (end - zero) * unit), error: worst }
     }
 
     /// Bound of the error of an accumulator's real value: 0 if all sums are exact.

@@ -251,7 +251,7 @@ impl fmt::Display for Attributes<'_> {
                 write!(f, "signed={} narrow={} rounding={:?} ", trunc.signed, trunc.narrow, trunc.rounding)
             }
             Op::Pointwise(_) | Op::MatMul | Op::Reshape { .. } | Op::Transpose { .. } => Ok(()),
-            Op::Identity => Ok(()),
+            Op::Fold(_) | Op::Identity => Ok(()),
         }
     }
 }

@@ -1,5 +1,6 @@
 //! From the bytes of a QONNX file to the integer network.
 
+use crate::build::Built;
 use crate::diagnostic::Diagnostic;
 use crate::epilogue::Epilogue;
 use crate::graph::Graph;
@@ -7,6 +8,7 @@ use crate::ir::Network;
 pub use crate::lower::MapValue;
 use crate::lower::{self, Lowered};
 use crate::{build, fuse, onnx, sign};
+use qnnsim_isa::descriptor::HostOp;
 
 /// What the file does not say.
 #[derive(Debug, Clone, PartialEq)]
@@ -45,13 +47,15 @@ pub struct Import {
 /// Imports a model, or says all that stands against it.
 pub fn import(bytes: &[u8], options: &ImportOptions) -> Result<Import, Vec<Diagnostic>> {
     let model = onnx::read(bytes).map_err(|error| vec![error])?;
-    let mut graph = build::build(&model)?;
+    let Built { mut graph, softmax, mut warnings } = build::build(&model)?;
     drop(model);
     fuse::fuse(&mut graph);
     fuse::check(&graph)?;
     let repaired = sign::repair(&mut graph, options.unsigned_1bit_relu)?;
-    let Lowered { network, maps, epilogues } = lower::lower(&graph, options)?;
-    let mut warnings = Vec::new();
+    let Lowered { mut network, maps, epilogues } = lower::lower(&graph, options)?;
+    if softmax {
+        network.output.ops.push(HostOp::Softmax);
+    }
     if options.unsigned_1bit_relu && repaired == 0 {
         warnings.push(
             Diagnostic::new("--unsigned-1bit-relu changes nothing here")

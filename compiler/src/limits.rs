@@ -45,14 +45,15 @@ limits! {
     "Model": "An ONNX file in QONNX form: a graph from one input to one output. A layer is a sum of `Conv`, `MatMul` \
         and `Gemm` with quantized weights, maps and means of maps, then operators that work on each channel for \
         itself, then a quantizer; a `MaxPool` may stand before or after the quantizer. What a quantizer makes may \
-        be read many times. The last layer has no quantizer: its accumulators are the output." {
+        be read many times. The last layer needs none: its accumulators are \
+        the output, and what follows them is for the host." {
         OPSET: "the ONNX operator set has a version from 9 to 25",
             "export the model with opset 18";
         OPERATOR: "only the operators in the list of supported operators can be compiled",
-            "remove the node or replace it by supported operators; `Softmax` and `ArgMax` at the end can simply go, since the class is the index of the largest output";
+            "remove the node or replace it by supported operators";
         ATTRIBUTE: "an attribute is known to the operator's definition and has the type that it gives",
             "export the model again with current tools";
-        SINGLE_INPUT: "a model has one input and one output",
+        SINGLE_INPUT: "a model has one input and one output that depends on it, the first",
             "cut the model so that one of each remains";
         FIRST_OUTPUT: "only the first output of a node is used",
             "remove what reads the other outputs";
@@ -84,7 +85,7 @@ limits! {
             "move scaling and offsets of pixels out of the model, to --pixel-scale and --pixel-offset";
         PER_CHANNEL: "a constant operand is one number or has one number for each channel",
             "use constants of shape [1, channels, 1, 1]";
-        OUTPUT: "after the last accumulators only additions, multiplications, `BatchNormalization` and relabelling may follow, which the host evaluates",
+        OUTPUT: "after the last accumulators may follow, on the host: additions, multiplications, `BatchNormalization`, `Relu`, `Clip`, quantizers but `Trunc` and `MultiThreshold`, relabelling, and last a `Softmax` over the channels, or an `ArgMax`, which is the class that is reported",
             "remove what follows the last layer";
         OUTPUT_SUM: "the output is one exact sum: what it adds has one scale, or scales that are small multiples of one",
             "quantize the operands of the last sum with the same scale, which a shared quantizer does";
@@ -108,7 +109,7 @@ limits! {
     "Constant": "Initializers and `Constant` nodes. What depends on constants alone is computed while importing." {
         CONSTANT_INSIDE: "constants are stored in the model file itself",
             "save the model without external data";
-        CONSTANT_TYPE: "constants are of type float, double, int64, int32, int8, uint8 or bool",
+        CONSTANT_TYPE: "constants are of type float, double, float16, bfloat16, int64, int32, int16, uint16, int8, uint8, int4, uint4 or bool",
             "export the model in single precision";
         CONSTANT_SIZE: "a constant has at most 8 dimensions and 2^24 values",
             "make the layer smaller";
@@ -301,6 +302,13 @@ limits! {
     "Flatten": "Of a map as a vector." {}
     "Transpose": "Of constants, and of maps where it only names their values in another way, as in a channel shuffle." {
         TRANSPOSE_CONSTANT: "`perm` names each axis once",
+            "the file contradicts itself: export the model again";
+    }
+    "Shape, Size, Gather, ConstantOfShape, Cast, Range, ReduceProd": "Computed while importing: the batch is 1, a symbol \
+        too. `Cast` of maps between types of float goes away." {
+        FOLD_CONSTANT: "these operators read constants; `Shape` and `Size` read a map's shape",
+            "export the model with fixed shapes";
+        FOLD_ARGUMENTS: "axes, indices and sizes are whole numbers in range",
             "the file contradicts itself: export the model again";
     }
     "Identity": "Goes away." {}

@@ -2,7 +2,7 @@
 
 use std::fmt::{Display, Formatter, Result};
 
-use qnnsim_isa::descriptor::{Code, HostOp, MapShape};
+use qnnsim_isa::descriptor::{Code, MapShape};
 
 use crate::ir::{Activation, Conv, Layer, MapId, Network, Pool, Steps, WeightKind};
 
@@ -34,15 +34,7 @@ impl Display for Network {
         let output = &self.output;
         write!(f, "output {}: {}, {}", output.name, Shape(output.shape), Type(output.code))?;
         for op in &output.ops {
-            let (sign, values) = match op {
-                HostOp::Mul(values) => ("x", values),
-                HostOp::Div(values) => ("/", values),
-                HostOp::Add(values) => ("+", values),
-            };
-            match values[..] {
-                [value] => write!(f, " {sign} {value}")?,
-                _ => write!(f, " {sign} [{} values]", values.len())?,
-            }
+            write!(f, " {op}")?;
         }
         writeln!(f)
     }

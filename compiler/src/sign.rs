@@ -93,7 +93,7 @@ fn range(graph: &Graph, node: &Node, from: Range) -> Range {
     let op = match node.op {
         Op::Pointwise(op) => op,
         Op::MaxPool(_) | Op::Reshape { .. } | Op::Flatten { .. } | Op::Transpose { .. } => return from,
-        Op::Identity | Op::Part(_) | Op::Unit { .. } => return from,
+        Op::Fold(_) | Op::Identity | Op::Part(_) | Op::Unit { .. } => return from,
         Op::Zeros { .. } | Op::AveragePool(_) | Op::Mean { .. } => return (from.0.min(0.0), from.1.max(0.0)),
         Op::Sum { .. } | Op::Concat { .. } | Op::Slice { .. } | Op::Split { .. } | Op::Pad { .. } => return UNKNOWN,
         Op::Conv(_) | Op::MatMul | Op::Gemm(_) => return UNKNOWN,

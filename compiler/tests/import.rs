@@ -3,6 +3,7 @@
 mod common;
 
 use common::{Model, float, int, ints};
+use prost::Message;
 use qnnsim_compiler::import::{ImportOptions, import};
 use qnnsim_compiler::ir::{Activation, Layer, Steps, WeightKind};
 use qnnsim_isa::descriptor::{Code, HostOp, MapShape};
@@ -413,4 +414,52 @@ output v7: 1x1x1, s4 x 1
 "
     );
     assert!(format!("{:#}", import.network).contains(">= 1 2 3 4 5 6 7\n"));
+}
+
+#[test]
+fn shapes_are_computed() {
+    // The shape [batch, 2, 2, 2] becomes [1, 8] for a Reshape: its first two numbers times [1, 4], which is 9 / 2 and
+    // the fourth part of 16 here, as integers.
+    let mut model = Model::new(&[1, 2, 2, 2]);
+    let shape = model.graph.input[0].r#type.as_mut().unwrap().tensor_type.as_mut().unwrap();
+    shape.shape.as_mut().unwrap().dim[0].dim_param = "batch".to_owned();
+    let x = model.input();
+    let dims = model.node("Shape", &["x"], &[]);
+    let indices = model.shape(&[0, -3]);
+    let picked = model.node("Gather", &[&dims, &indices], &[int("axis", 0)]);
+    let numbers = [model.shape(&[3, 9]), model.shape(&[2, 2])];
+    let factors = model.node("Div", &[&numbers[0], &numbers[1]], &[]);
+    let shape = model.node("Mul", &[&picked, &factors], &[]);
+    let flat = model.node("Reshape", &[&x, &shape], &[]);
+    let size = model.node("Size", &[&flat], &[]);
+    let one = model.shape(&[1]);
+    let size = model.node("Reshape", &[&size, &one], &[]);
+    let bias = model.node("ConstantOfShape", &[&one], &[]);
+    let size = model.node("Cast", &[&size], &[int("to", 1)]);
+    let bias = model.node("Add", &[&bias, &size], &[]);
+    let same = model.node("Cast", &[&flat], &[int("to", 1)]);
+    let weights = model.weights(&[8, 1], &[1.0; 8]);
+    let output = model.node("Gemm", &[&same, &weights, &bias], &[]);
+    let network = model.import(&output).unwrap().network;
+    assert_eq!(network.layers[0].terms[0].conv.kernel, [2, 2]);
+    assert_eq!(network.output.ops, [HostOp::Mul(vec![1.0]), HostOp::Add(vec![8.0])]);
+}
+
+#[test]
+fn outputs_that_are_constants_come_along() {
+    let build = |second: fn(&mut Model, &str) -> String| {
+        let mut model = Model::new(&[1, 1]);
+        let x = model.input();
+        let second = second(&mut model, &x);
+        let output = model.last(&x, 1);
+        let mut message = model.message(&output);
+        let mut more = message.graph.as_ref().unwrap().output[0].clone();
+        more.name = second;
+        message.graph.as_mut().unwrap().output.push(more);
+        import(&message.encode_to_vec(), &ImportOptions::default())
+    };
+    assert!(build(|m, _| m.scalar(0.5)).is_ok());
+    assert!(build(|m, _| m.node("Constant", &[], &[float("value_float", 0.5)])).is_ok());
+    let errors = build(|m, x| m.node("Relu", &[x], &[])).unwrap_err();
+    assert_eq!(errors[0].message, "not supported: a model with 2 outputs");
 }

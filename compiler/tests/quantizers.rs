@@ -464,3 +464,70 @@ fn a_product_of_two_maps_is_refused() {
     });
     assert_eq!(refusal(model, &output), "not supported: an operation on two maps");
 }
+
+#[test]
+fn a_quantizer_at_the_end_is_for_the_host() {
+    let last = |build: &dyn Fn(&mut Model, &str) -> String| {
+        let mut m = Model::new(&[1, 2]);
+        let x = m.input();
+        let weights = m.weights(&[2, 2], &[1.0, 0.0, 0.0, 1.0]);
+        let acc = m.node("MatMul", &[&x, &weights], &[]);
+        let output = build(&mut m, &acc);
+        let import = import(m, &output);
+        let host = import.network.output.real(&[-3, 5]);
+        let graph = import.graph.eval(&[-3.0, 5.0]).unwrap();
+        let value = import.graph.value(import.graph.output).name.as_str();
+        (host, graph[value].to_real().data.clone())
+    };
+    // -3 / 2 + 1 = -0.5 -> 0 -> -2; 5 / 2 + 1 = 3.5 -> 4 -> clipped to 3 -> 4.
+    let expected = vec![-2.0, 4.0];
+    let found = last(&|m, acc| quant(m, acc, 2.0, 1.0, 3.0, &signed(0, "ROUND")));
+    assert_eq!(found, (expected.clone(), expected));
+    // round(-1.5) + 1 = -1 -> clipped to 0 -> -2; round(2.5) + 1 = 3 -> 4.
+    let expected = vec![-2.0, 4.0];
+    let found = last(&|m, acc| {
+        let x = quantize(m, acc, 2.0, data_type::UINT8, 1);
+        dequantize(m, &x, 2.0, data_type::UINT8, 1)
+    });
+    assert_eq!(found, (expected.clone(), expected));
+    let found = last(&|m, acc| m.bipolar(acc, 0.5));
+    assert_eq!(found, (vec![-0.5, 0.5], vec![-0.5, 0.5]));
+    let found = last(&|m, acc| m.node("Relu", &[acc], &[]));
+    assert_eq!(found, (vec![0.0, 5.0], vec![0.0, 5.0]));
+}
+
+#[test]
+fn softmax_and_argmax_at_the_end() {
+    let (mut m, acc) = {
+        let mut m = Model::new(&[1, 2]);
+        let x = m.input();
+        let acc = m.last(&x, 2);
+        (m, acc)
+    };
+    let softmax = m.node("Softmax", &[&acc], &[int("axis", -1)]);
+    let output = m.node("ArgMax", &[&softmax], &[int("axis", 1)]);
+    assert_eq!(import(m, &output).network.output.ops, [HostOp::Mul(vec![1.0]), HostOp::Softmax]);
+    // Along pixels it is none of the host's.
+    let mut m = Model::new(&[1, 1, 2, 2]);
+    let x = m.input();
+    let weights = m.weights(&[2, 1, 1, 1], &[1.0, 2.0]);
+    let acc = m.node("Conv", &[&x, &weights], &[]);
+    let output = m.node("Softmax", &[&acc], &[int("axis", 2)]);
+    assert_eq!(refusal(m, &output), "not supported: `Softmax` along axis 2 of shape [1, 2, 2, 2]");
+}
+
+#[test]
+fn a_clip_of_integers_in_an_old_operator_set_is_told() {
+    for (opset, warnings) in [(11, 1), (13, 0)] {
+        let (mut model, output) = chain(|m, acc| {
+            let x = quantize(m, acc, 1.0, data_type::INT8, 0);
+            let ends = [-8, 7].map(|end| m.integers(data_type::INT8, &[], &[end]));
+            let x = m.node("Clip", &[&x, &ends[0], &ends[1]], &[]);
+            dequantize(m, &x, 1.0, data_type::INT8, 0)
+        });
+        model.opset = opset;
+        let import = import(model, &output);
+        let clips = import.warnings.iter().filter(|w| w.message.starts_with("a `Clip` of integers in opset 11"));
+        assert_eq!(clips.count(), warnings);
+    }
+}

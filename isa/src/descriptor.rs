@@ -3,6 +3,8 @@
 //! The machine moves integers. How a real input becomes the bytes in DRAM, and how the last
 //! accumulators become real outputs, is written here and evaluated on the host in double precision.
 
+use std::fmt;
+
 use serde::{Deserialize, Serialize};
 
 /// Height, width and channels of one map; an image of a vector is 1 x 1 x channels.
@@ -184,7 +186,8 @@ impl InputDescriptor {
     }
 }
 
-/// One step from last accumulators to real outputs; vectors have one entry a channel, or one for all.
+/// One step from last accumulators to real outputs, in double precision; vectors have one entry a channel, or one for
+/// all.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub enum HostOp {
     /// Multiply by a constant.
@@ -193,6 +196,104 @@ pub enum HostOp {
     Div(Vec<f64>),
     /// Add a constant.
     Add(Vec<f64>),
+    /// Between two ends; an end that is not given does not bind.
+    Clip(Option<f64>, Option<f64>),
+    /// To the integers of a quantizer.
+    Quantize {
+        /// Real size of one integer step.
+        scale: Vec<f64>,
+        /// Integer that stands for real zero.
+        zero_point: Vec<f64>,
+        /// Smallest integer.
+        min: i64,
+        /// Largest integer.
+        max: i64,
+        /// How a quotient between two integers is decided.
+        rounding: Rounding,
+    },
+    /// 1 where the value is at least 0, else -1.
+    Sign,
+    /// e to the value, divided by the sum of these over all channels of a pixel.
+    Softmax,
+}
+
+impl HostOp {
+    /// Its constants by channel.
+    pub fn vectors(&self) -> Vec<&[f64]> {
+        match self {
+            HostOp::Mul(v) | HostOp::Div(v) | HostOp::Add(v) => vec![v],
+            HostOp::Quantize { scale, zero_point, .. } => vec![scale, zero_point],
+            HostOp::Clip(..) | HostOp::Sign | HostOp::Softmax => vec![],
+        }
+    }
+
+    /// Whether its numbers make sense.
+    pub(crate) fn is_sound(&self) -> bool {
+        let finite = self.vectors().iter().all(|v| v.iter().all(|x| x.is_finite()));
+        finite
+            && match self {
+                HostOp::Clip(min, max) => [min, max].into_iter().flatten().all(|end| end.is_finite()),
+                HostOp::Quantize { scale, min, max, .. } => scale.iter().all(|&scale| scale > 0.0) && min <= max,
+                _ => true,
+            }
+    }
+
+    /// Applies it to the channels of one pixel.
+    fn apply(&self, pixel: &mut [f64]) {
+        let pick = |v: &[f64], channel: usize| v[if v.len() == 1 { 0 } else { channel }];
+        match self {
+            HostOp::Softmax => {
+                let most = pixel.iter().copied().fold(f64::NEG_INFINITY, f64::max);
+                pixel.iter_mut().for_each(|x| *x = libm::exp(*x - most));
+                let sum: f64 = pixel.iter().sum();
+                pixel.iter_mut().for_each(|x| *x /= sum);
+            }
+            _ => {
+                for (channel, x) in pixel.iter_mut().enumerate() {
+                    *x = match self {
+                        HostOp::Mul(v) => *x * pick(v, channel),
+                        HostOp::Div(v) => *x / pick(v, channel),
+                        HostOp::Add(v) => *x + pick(v, channel),
+                        HostOp::Clip(min, max) => {
+                            x.max(min.unwrap_or(f64::NEG_INFINITY)).min(max.unwrap_or(f64::INFINITY))
+                        }
+                        HostOp::Quantize { scale, zero_point, min, max, rounding } => {
+                            let (scale, zero_point) = (pick(scale, channel), pick(zero_point, channel));
+                            let quantizer = Quantizer { scale, zero_point, min: *min, max: *max, rounding: *rounding };
+                            quantizer.quantize(*x).0 as f64
+                        }
+                        HostOp::Sign if *x >= 0.0 => 1.0,
+                        HostOp::Sign => -1.0,
+                        HostOp::Softmax => unreachable!("of the whole pixel"),
+                    };
+                }
+            }
+        }
+    }
+}
+
+impl fmt::Display for HostOp {
+    fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
+        let list = |v: &[f64]| match *v {
+            [one] => one.to_string(),
+            _ => format!("one of {} by channel", v.len()),
+        };
+        match self {
+            HostOp::Mul(v) => write!(f, "x {}", list(v)),
+            HostOp::Div(v) => write!(f, "/ {}", list(v)),
+            HostOp::Add(v) => write!(f, "+ {}", list(v)),
+            HostOp::Clip(min, max) => {
+                let end = |end: &Option<f64>| end.map_or(String::new(), |end| end.to_string());
+                write!(f, "clipped to {}..={}", end(min), end(max))
+            }
+            HostOp::Quantize { scale, zero_point, min, max, rounding } => {
+                let (scale, zero_point) = (list(scale), list(zero_point));
+                write!(f, "/ {scale} + {zero_point} rounded {rounding:?} to {min}..={max}")
+            }
+            HostOp::Sign => write!(f, "by sign"),
+            HostOp::Softmax => write!(f, "softmax"),
+        }
+    }
 }
 
 /// The output of a program: a map of accumulators in DRAM, pixel after pixel, each pixel as bit
@@ -218,25 +319,76 @@ impl OutputDescriptor {
     /// Real outputs of integers given channel by channel for one pixel (index in `accumulators` is
     /// the channel, repeated every `shape.channels` values: pixel-major, channels last).
     pub fn real(&self, accumulators: &[i64]) -> Vec<f64> {
-        let channels = self.shape.channels as usize;
-        accumulators
-            .iter()
-            .enumerate()
-            .map(|(i, &value)| {
-                self.ops.iter().fold(value as f64, |x, op| {
-                    let pick = |v: &[f64]| v[if v.len() == 1 { 0 } else { i % channels }];
-                    match op {
-                        HostOp::Mul(v) => x * pick(v),
-                        HostOp::Div(v) => x / pick(v),
-                        HostOp::Add(v) => x + pick(v),
-                    }
-                })
-            })
-            .collect()
+        let mut values: Vec<f64> = accumulators.iter().map(|&value| value as f64).collect();
+        for pixel in values.chunks_mut(self.shape.channels as usize) {
+            self.ops.iter().for_each(|op| op.apply(pixel));
+        }
+        values
     }
 
     /// Whether the output is one vector, so that it has a class.
     pub fn is_vector(&self) -> bool {
         self.shape.height == 1 && self.shape.width == 1
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn rounding_at_ties_and_between() {
+        let values = [-2.5, -1.5, -1.25, -0.5, 0.0, 0.5, 0.75, 1.5, 2.5];
+        let rounded = |rounding: Rounding| values.map(|x| rounding.round(x));
+        assert_eq!(rounded(Rounding::HalfEven), [-2.0, -2.0, -1.0, 0.0, 0.0, 0.0, 1.0, 2.0, 2.0]);
+        assert_eq!(rounded(Rounding::HalfAway), [-3.0, -2.0, -1.0, -1.0, 0.0, 1.0, 1.0, 2.0, 3.0]);
+        assert_eq!(rounded(Rounding::HalfTowardsZero), [-2.0, -1.0, -1.0, 0.0, 0.0, 0.0, 1.0, 1.0, 2.0]);
+        assert_eq!(rounded(Rounding::AwayFromZero), [-3.0, -2.0, -2.0, -1.0, 0.0, 1.0, 1.0, 2.0, 3.0]);
+        assert_eq!(rounded(Rounding::TowardsZero), [-2.0, -1.0, -1.0, 0.0, 0.0, 0.0, 0.0, 1.0, 2.0]);
+    }
+
+    #[test]
+    fn boundaries_part_the_integers() {
+        for rounding in Rounding::ALL {
+            for k in -3..=3 {
+                let boundary = rounding.boundary(f64::from(k));
+                let beside = [-1e-9, 1e-9].map(|d| rounding.round(boundary + d));
+                // Only 0 itself is rounded to 0 away from zero, so there the next integer may be further.
+                let parted = beside[0] <= f64::from(k - 1) && beside[1] >= f64::from(k);
+                assert!(parted, "{rounding:?} {k}: {beside:?}");
+                let next = rounding == Rounding::AwayFromZero || beside == [f64::from(k - 1), f64::from(k)];
+                assert!(next, "{rounding:?} {k}: {beside:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_zero_point_before_or_behind_the_rounding() {
+        // 0.5 rounds to 0 and then 1 is added; 1.5 rounds to 2.
+        let quantizer = |rounding| Quantizer { scale: 2.0, zero_point: 1.0, min: -2, max: 9, rounding };
+        assert_eq!(quantizer(Rounding::HalfEvenFirst).quantize(1.0), (1, false));
+        assert_eq!(quantizer(Rounding::HalfEven).quantize(1.0), (2, false));
+        assert_eq!(quantizer(Rounding::HalfEvenFirst).quantize(18.0), (9, true));
+    }
+
+    #[test]
+    fn outputs_are_evaluated_in_order() {
+        let output = |ops: Vec<HostOp>| {
+            let shape = MapShape { channels: 2, height: 1, width: 2 };
+            let code = Code { bits: 8, signed: true };
+            let descriptor = OutputDescriptor { name: String::new(), shape, code, ops, classes: vec![], dram: 0 };
+            descriptor.real(&[-3, 5, 0, 2])
+        };
+        // (-1.5, 5), (0, 2) / 2 in steps of 1/2 from -1 to 3: -1.5 -> -1 clipped, 5 -> 3 clipped.
+        let (scale, zero_point) = (vec![1.0, 2.0], vec![0.0]);
+        let quantize = HostOp::Quantize { scale, zero_point, min: -1, max: 2, rounding: Rounding::HalfEven };
+        assert_eq!(output(vec![HostOp::Mul(vec![0.5, 1.0]), quantize]), [-1.0, 2.0, 0.0, 1.0]);
+        assert_eq!(output(vec![HostOp::Clip(Some(-1.0), None), HostOp::Sign]), [-1.0, 1.0, 1.0, 1.0]);
+        assert_eq!(output(vec![HostOp::Clip(None, Some(1.0))]), [-3.0, 1.0, 0.0, 1.0]);
+        // e^-8 : 1 and e^-2 : 1.
+        let softmax = output(vec![HostOp::Softmax]);
+        let expected = [-8f64, -2.0].map(|x| x.exp() / (1.0 + x.exp()));
+        assert!((softmax[0] - expected[0]).abs() < 1e-15 && (softmax[2] - expected[1]).abs() < 1e-15);
+        assert!((softmax[0] + softmax[1] - 1.0).abs() < 1e-15);
     }
 }

@@ -7,7 +7,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::descriptor::{Code, HostOp, InputDescriptor, MapShape, OutputDescriptor};
+use crate::descriptor::{Code, InputDescriptor, MapShape, OutputDescriptor};
 use crate::hardware::{CODE_WORD_BYTES, HardwareError, HardwarePoint, Overrides};
 use crate::table::{Instruction, PoolDst};
 
@@ -405,9 +405,9 @@ impl Program {
         )?;
         let channels = self.output.shape.channels as usize;
         for op in &self.output.ops {
-            let (HostOp::Mul(v) | HostOp::Div(v) | HostOp::Add(v)) = op;
-            require(v.len() == 1 || v.len() == channels, "an output operation is neither for one channel nor for all")?;
-            require(v.iter().all(|x| x.is_finite()), "an output operation is not finite")?;
+            let fits = op.vectors().iter().all(|v| v.len() == 1 || v.len() == channels);
+            require(fits, "an output operation is neither for one channel nor for all")?;
+            require(op.is_sound(), "an output operation is not finite")?;
         }
         let classes = self.output.classes.len();
         require(classes == 0 || classes == channels, "the number of class names is not the number of outputs")?;

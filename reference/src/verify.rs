@@ -12,7 +12,7 @@ use qnnsim_compiler::epilogue::Outcomes;
 use qnnsim_compiler::graph::{RealGraph, Section, ValueId};
 use qnnsim_compiler::import::{Import, MapValue};
 use qnnsim_compiler::tensor::Precision;
-use qnnsim_isa::descriptor::MapShape;
+use qnnsim_isa::descriptor::{HostOp, MapShape};
 use serde::Serialize;
 
 use crate::{Map, accumulate, evaluate, pool};
@@ -184,13 +184,16 @@ impl<'i> Verifier<'i> {
         let channels = sums.shape.channels as usize;
         // The host takes the channels of one pixel after the other.
         let by_pixel = (0..sums.values.len()).map(|i| sums.values[i % channels * size + i / channels]);
-        let host = self.import.network.output.real(&by_pixel.collect::<Vec<_>>());
+        // A softmax at the end is none of the graph's: what is compared stands in front of it.
+        let mut output = self.import.network.output.clone();
+        output.ops.retain(|op| *op != HostOp::Softmax);
+        let host = output.real(&by_pixel.collect::<Vec<_>>());
         for (channel, values) in values.chunks(size).enumerate() {
             let mut chain = self.import.epilogues[index].channel(channel);
             for (pixel, (&found, &acc)) in values.iter().zip(sums.channel(channel)).enumerate() {
                 let outcomes = chain.outcomes(acc, self.bounds[index][channel], self.precision);
                 let expected = host[pixel * channels + channel];
-                let reachable = outcomes.low..=outcomes.high;
+                let reachable = outcomes.real[0]..=outcomes.real[1];
                 // In float32 the host's doubles need not be among what can come out.
                 let near = |x: f64| {
                     let slack = (x.abs() + expected.abs()) * self.precision.rounding();

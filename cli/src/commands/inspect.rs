@@ -1,7 +1,7 @@
 //! `qnnsim inspect`: what a program file contains.
 
 use qnnsim_isa::Program;
-use qnnsim_isa::descriptor::{Code, HostOp};
+use qnnsim_isa::descriptor::Code;
 use qnnsim_isa::hardware::HardwarePoint;
 use qnnsim_isa::program::VERSION;
 use serde_json::{Value, json};
@@ -108,21 +108,7 @@ fn input(program: &Program) -> String {
 
 fn output(program: &Program) -> String {
     let output = &program.output;
-    let ops: Vec<String> = output
-        .ops
-        .iter()
-        .map(|op| {
-            let (sign, v) = match op {
-                HostOp::Mul(v) => ("x", v),
-                HostOp::Div(v) => ("/", v),
-                HostOp::Add(v) => ("+", v),
-            };
-            match v[..] {
-                [one] => format!("{sign} {one}"),
-                _ => format!("{sign} one of {} by channel", v.len()),
-            }
-        })
-        .collect();
+    let ops: Vec<String> = output.ops.iter().map(ToString::to_string).collect();
     let classes = if output.classes.is_empty() { "not named".into() } else { output.classes.join(", ") };
     facts(&[
         ("name", output.name.clone()),

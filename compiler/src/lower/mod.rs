@@ -234,7 +234,7 @@ impl<'g> Lowering<'g> {
         let &(position, id) = inputs.first().expect("what has constants only is a constant");
         let dims = graph.value(node.output).dims.as_slice();
         match &node.op {
-            Op::Identity => self.read(id),
+            Op::Fold(_) | Op::Identity => self.read(id),
             Op::Reshape { .. } | Op::Flatten { .. } | Op::Unit { .. } => self
                 .renamed(id, |view| view.reshape(dims))
                 .and_then(|known| known.ok_or_else(|| self.relabel(id, dims))),
@@ -1017,6 +1017,29 @@ fn host_ops(step: &Step, node: &Node) -> Result<Vec<HostOp>, Diagnostic> {
             HostOp::Mul(map(1, &|gain| gain)),
             HostOp::Add(map(2, &|bias| bias)),
         ],
+        Pointwise::Relu => vec![HostOp::Clip(Some(0.0), None)],
+        Pointwise::Clip { .. } => {
+            let [min, max] = [1, 2].map(|i| Some(step.constants[i][0]).filter(|end| end.is_finite()));
+            vec![HostOp::Clip(min, max)]
+        }
+        Pointwise::BipolarQuant => vec![HostOp::Sign, HostOp::Mul(map(1, &|scale| scale))],
+        Pointwise::DequantizeLinear { .. } => {
+            vec![HostOp::Add(map(2, &|zero| -zero)), HostOp::Mul(map(1, &|scale| scale))]
+        }
+        Pointwise::QuantizeLinear { min, max, .. } => {
+            let (scale, zero_point) = (map(1, &|scale| scale), map(2, &|zero| zero));
+            vec![HostOp::Quantize { scale, zero_point, min, max, rounding: Rounding::HalfEvenFirst }]
+        }
+        Pointwise::Quant { signed, rounding, .. } if !signed || step.constants[3][0] != 1.0 => {
+            let codes = step.op.codes(&[0.0, 1.0, 0.0, step.constants[3][0]]);
+            let (min, max) = (codes.min(), codes.max());
+            let (scale, zero_point) = (map(1, &|scale| scale), map(2, &|zero| zero));
+            vec![
+                HostOp::Quantize { scale, zero_point, min, max, rounding },
+                HostOp::Add(map(2, &|zero| -zero)),
+                HostOp::Mul(map(1, &|scale| scale)),
+            ]
+        }
         _ => {
             let found = format!("`{}` in this place", node.op_type);
             return Err(limits::OUTPUT.refuse(found).at(node.place()));

@@ -2,7 +2,7 @@
 
 use crate::diagnostic::{Diagnostic, Place};
 use crate::limits;
-use crate::onnx::{AttributeProto, NodeProto, attribute_type};
+use crate::onnx::{AttributeProto, NodeProto, TensorProto, attribute_type};
 
 /// The attributes of a node that have not been read yet.
 pub struct Attributes<'a> {
@@ -49,6 +49,11 @@ impl<'a> Attributes<'a> {
     /// A float.
     pub fn float(&mut self, name: &str, default: f32) -> Result<f64, Diagnostic> {
         Ok(f64::from(self.take(name, attribute_type::FLOAT)?.map_or(default, |a| a.f)))
+    }
+
+    /// A tensor.
+    pub fn tensor(&mut self, name: &str) -> Result<Option<&'a TensorProto>, Diagnostic> {
+        Ok(self.take(name, attribute_type::TENSOR)?.and_then(|a| a.t.as_ref()))
     }
 
     /// A list of integers.

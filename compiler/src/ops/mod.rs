@@ -1,6 +1,7 @@
 //! The operators: their attributes, shapes and meaning, one file for each kind.
 
 mod attributes;
+pub mod fold;
 pub mod function;
 pub mod join;
 pub mod layout;
@@ -14,6 +15,7 @@ use crate::limits;
 use crate::onnx::NodeProto;
 use crate::tensor::{Precision, Tensor};
 use attributes::Attributes;
+use fold::Fold;
 use function::Function;
 use join::Range;
 use linear::{Conv, Gemm};
@@ -102,6 +104,8 @@ pub enum Op {
         /// Axis of the input for each axis of the output.
         perm: Option<Vec<i64>>,
     },
+    /// Arithmetic of shapes.
+    Fold(Fold),
     /// Nothing.
     Identity,
 }
@@ -217,6 +221,10 @@ impl Op {
                     attributes.finish()?;
                     return Ok(Op::Pointwise(Pointwise::Function(function)));
                 }
+                if standard && let Some(fold) = Fold::parse(op_type, at)? {
+                    attributes.finish()?;
+                    return Ok(Op::Fold(fold));
+                }
                 let domain = if standard { "" } else { &format!(" of `{}`", node.domain) };
                 let found = format!("operator `{}`{domain}", node.op_type);
                 return Err(limits::OPERATOR.refuse(found).at(place.clone()));
@@ -230,6 +238,7 @@ impl Op {
     fn arity(&self) -> std::ops::RangeInclusive<usize> {
         match self {
             Op::Pointwise(op) => op.arity(),
+            Op::Fold(fold) => fold.arity(),
             Op::Conv(_) | Op::Gemm(_) => 2..=3,
             Op::MatMul | Op::Reshape { .. } | Op::Sum { .. } => 2..=2,
             Op::Concat { .. } => 1..=MAX_CONCAT,
@@ -351,7 +360,8 @@ impl Op {
             }
             Op::Unit { axes, insert: true } => layout::with_axes(first.dims, axes.as_deref().unwrap_or_default()),
             Op::Slice { .. } | Op::Split { .. } | Op::Pad { .. } => unreachable!("resolved before"),
-            Op::Identity => Ok(first.dims.to_vec()),
+            // What it makes of constants is made elsewhere.
+            Op::Fold(_) | Op::Identity => Ok(first.dims.to_vec()),
         }
     }
 
@@ -391,7 +401,7 @@ impl Op {
             Op::Slice { .. } | Op::Split { .. } | Op::Pad { .. } => unreachable!("resolved before"),
             Op::Reshape { .. } | Op::Flatten { .. } | Op::Unit { .. } => layout::relabel(input(0), dims),
             Op::Transpose { perm } => layout::transpose(input(0), perm.as_deref()),
-            Op::Identity => input(0).clone(),
+            Op::Fold(_) | Op::Identity => input(0).clone(),
         }
     }
 }

@@ -11,6 +11,9 @@ use crate::diagnostic::Diagnostic;
 use crate::limits;
 use crate::tensor::{Array, Codes, Grid, Tensor, broadcast, zip};
 
+/// Largest zero point, and largest code of no real value: integers around it are far from overflowing.
+const MAX_ZERO: f64 = (1u32 << 31) as f64;
+
 /// Right shift of integers.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Trunc {
@@ -70,7 +73,7 @@ pub fn parse_multi_threshold(at: &mut Attributes) -> Result<Pointwise, Diagnosti
     // if the bias is no multiple of the whole one: INT4 has the bias -8, BIPOLAR the scale 2 and the bias -1.
     let found = [1.0, 2.0].into_iter().find(|parts| (bias / scale * parts).fract() == 0.0);
     match found {
-        Some(parts) if scale > 0.0 && scale.is_finite() && bias.is_finite() => {
+        Some(parts) if scale > 0.0 && scale.is_finite() && (bias / scale).abs() <= MAX_ZERO => {
             Ok(Pointwise::MultiThreshold { scale: scale / parts, step: parts, lowest: bias / scale * parts })
         }
         _ => {
@@ -342,8 +345,7 @@ impl Pointwise {
                 _ => Err(limits::QUANT_BITS.refuse(format!("bit width of shape {:?}", array.dims))),
             };
         }
-        let most = f64::from(i32::MAX);
-        match array.data.iter().find(|z| z.fract() != 0.0 || z.abs() > most) {
+        match array.data.iter().find(|z| z.fract() != 0.0 || z.abs() > MAX_ZERO) {
             Some(z) => Err(limits::QUANT_ZERO_POINT.refuse(format!("zero point {z}"))),
             None => Ok(()),
         }
@@ -358,6 +360,9 @@ impl Pointwise {
                 return Err(limits::LINEAR_TYPE.refuse("a zero point that is no integer"));
             };
             (*min, *max) = (grid.codes.min(), grid.codes.max());
+            if *max > 65535 {
+                return Err(limits::LINEAR_TYPE.refuse(format!("integers from {min} to {max}")));
+            }
         }
         Ok(())
     }
