@@ -84,6 +84,35 @@ fn pick(values: &[f64], channel: usize) -> f64 {
 }
 
 impl Epilogue {
+    /// The epilogue of a layer whose accumulators are codes, each less the channel's `lowest`.
+    pub(crate) fn of_codes(lowest: Vec<i64>, products: usize) -> Epilogue {
+        Epilogue {
+            data_scale: 1.0,
+            zero: lowest.into_iter().map(|lowest| -lowest as f64).collect(),
+            weight_scale: vec![1.0],
+            products,
+            sizes: None,
+            rounded: false,
+            steps: Vec::new(),
+        }
+    }
+
+    /// The channels in this order.
+    pub(crate) fn select(&self, channels: &[usize]) -> Epilogue {
+        let select = |values: &Vec<f64>| match values.len() {
+            0 | 1 => values.clone(),
+            _ => channels.iter().map(|&channel| values[channel]).collect(),
+        };
+        let step = |step: &Step| Step { constants: step.constants.iter().map(select).collect(), ..*step };
+        Epilogue {
+            zero: select(&self.zero),
+            weight_scale: select(&self.weight_scale),
+            sizes: self.sizes.as_ref().map(select),
+            steps: self.steps.iter().map(step).collect(),
+            ..*self
+        }
+    }
+
     /// Real size of an accumulator step, for each channel or for all.
     pub fn scale(&self) -> Vec<f64> {
         self.weight_scale.iter().map(|weight| self.data_scale * weight).collect()

@@ -24,6 +24,30 @@ pub enum Shape {
     },
 }
 
+impl Shape {
+    /// Number of thresholds.
+    pub fn thresholds(&self) -> usize {
+        match self {
+            Shape::Monotone(steps) => steps.thresholds.len(),
+            Shape::Turning { first, second } => first.thresholds.len() + second.thresholds.len(),
+        }
+    }
+
+    /// Least and greatest code.
+    pub fn codes(&self) -> (i64, i64) {
+        match self {
+            Shape::Monotone(steps) => (steps.lowest, steps.lowest + steps.thresholds.len() as i64),
+            Shape::Turning { first, second } => {
+                let (before, behind) = (first.thresholds.len() as i64, second.thresholds.len() as i64);
+                match first.rising {
+                    true => (first.lowest + (before - behind).min(0), first.lowest + before),
+                    false => (first.lowest, first.lowest + before.max(behind)),
+                }
+            }
+        }
+    }
+}
+
 /// The step functions of a channel, of which `parts` cover what it reaches, one after the other; `None` if `code` is
 /// seen to go in another direction.
 pub fn search(parts: &[Part], mut code: impl FnMut(i64) -> i64) -> Option<Shape> {
@@ -150,13 +174,16 @@ mod tests {
         let parts = [((-3, 0), -1), ((1, 2), 1)];
         let first = Steps { lowest: 0, rising: false, thresholds: vec![-1, -2, -3] };
         let second = Steps { lowest: 0, rising: true, thresholds: vec![1, 2] };
-        assert_eq!(search(&parts, i64::abs), Some(Shape::Turning { first, second }));
+        let found = search(&parts, i64::abs);
+        assert_eq!(found.as_ref().map(Shape::codes), Some((0, 3)));
+        assert_eq!(found, Some(Shape::Turning { first, second }));
         // Its opposite rises, then falls: -3 -2 -1 0 -1 -2.
         let parts = [((-3, 0), 1), ((1, 2), -1)];
         let first = Steps { lowest: -3, rising: true, thresholds: vec![-2, -1, 0] };
         let second = Steps { lowest: -2, rising: false, thresholds: vec![1, 0] };
         let found = search(&parts, |acc| -acc.abs());
         assert_eq!(found, Some(Shape::Turning { first: first.clone(), second: second.clone() }));
+        assert_eq!(found.map(|shape| shape.codes()), Some((-3, 0)));
         for acc in -3..=2 {
             assert_eq!(first.code(acc) + second.code(acc), -acc.abs());
         }

@@ -4,7 +4,7 @@ mod common;
 
 use common::{Model, float, int, string};
 use qnnsim_compiler::import::Import;
-use qnnsim_compiler::ir::{Activation, Steps, WeightKind};
+use qnnsim_compiler::ir::{Activation, MapId, Steps, WeightKind};
 use qnnsim_compiler::onnx::{AttributeProto, data_type};
 use qnnsim_isa::descriptor::{HostOp, Rounding};
 
@@ -25,8 +25,12 @@ fn refusal(model: Model, output: &str) -> String {
 }
 
 fn steps(import: &Import) -> &Steps {
-    match &import.network.layers[0].activation {
-        Activation::Steps { channels, .. } => &channels[0],
+    steps_of(import, 0, 0)
+}
+
+fn steps_of(import: &Import, layer: usize, channel: usize) -> &Steps {
+    match &import.network.layers[layer].activation {
+        Activation::Steps { channels, .. } => &channels[channel],
         Activation::Raw => panic!("no thresholds"),
     }
 }
@@ -437,7 +441,16 @@ fn a_dip_is_split_where_it_turns() {
         let x = silu(m, acc);
         m.quant(&x, 0.5, 8, true)
     });
-    assert_eq!(refusal(model, &output), "not supported: channel 0, whose codes fall and rise");
+    // What falls and what rises are channels of their own, and the next layer adds them up.
+    let import = import(model, &output);
+    let network = &import.network;
+    assert_eq!((network.layers.len(), network.map(MapId(1)).0.channels, network.map(MapId(2)).0.channels), (3, 2, 1));
+    let code = |acc: i64| {
+        let parts = [0, 1].map(|channel| steps_of(&import, 0, channel).code(acc));
+        steps_of(&import, 1, 0).code(parts[0] + parts[1])
+    };
+    // -0.238 -> -0.48 -> 0; 0.731 -> 1.46 -> 1; 1.762 -> 3.52 -> 4; 4.967 -> 9.93 -> 10; 126 x 2, clipped to 127.
+    assert_eq!([-100, -3, -2, -1, 0, 1, 2, 5, 126].map(code), [0, 0, 0, -1, 0, 1, 4, 10, 127]);
     // In steps of 1 nothing below zero is left: -0.278 at the least.
     let found = codes([-100, -1, 0, 1, 2, 5], |m, acc| {
         let x = silu(m, acc);

@@ -23,8 +23,8 @@ pub struct Verifier<'i> {
     import: &'i Import,
     graph: RealGraph<'i>,
     precision: Precision,
-    /// Of each map, what leads to it in the graph from the maps before it.
-    sections: Vec<Section>,
+    /// Of each map, what leads to it in the graph from the maps before it; `None` if it is not in the graph.
+    sections: Vec<Option<Section>>,
     /// Least and greatest accumulators, by layer and channel.
     bounds: Vec<Vec<(i64, i64)>>,
 }
@@ -84,8 +84,9 @@ impl<'i> Verifier<'i> {
         let network = &import.network;
         let graph = RealGraph::new(&import.graph, precision);
         let bounds = network.layers.iter().map(|layer| network.accumulator_bounds(layer)).collect();
-        let known: HashSet<ValueId> = import.maps.iter().map(|map| map.value).collect();
-        let sections = import.maps.iter().map(|map| graph.section(&known, map.value)).collect();
+        let known: HashSet<ValueId> = import.maps.iter().filter_map(|map| map.value).collect();
+        let section = |map: &MapValue| map.value.map(|value| graph.section(&known, value));
+        let sections = import.maps.iter().map(section).collect();
         Verifier { import, sections, graph, precision, bounds }
     }
 
@@ -116,13 +117,13 @@ impl<'i> Verifier<'i> {
         assert_eq!(machine.len(), reference.len(), "maps of the network");
         for (index, ((to, map), machine)) in report.maps.iter_mut().zip(&reference).zip(machine).enumerate() {
             to.compare_machine(image, map, machine);
-            let section = &self.sections[index];
+            let Some(section) = &self.sections[index] else { continue };
             let from: Vec<Vec<f64>> = match index {
                 0 => vec![real.to_vec()],
                 _ => section.from.iter().map(|&value| self.value(value, &reference)).collect(),
             };
             let values = self.graph.eval(section, &from);
-            let MapValue { first_channel, scale, zero_point, .. } = &maps[index];
+            let MapValue { first_channel, scale, zero_point, merged, .. } = &maps[index];
             let values = &values[first_channel * pixels(map.shape)..][..map.values.len()];
             if index == network.layers.len() {
                 self.compare_output(image, index - 1, map, values, to);
@@ -133,7 +134,7 @@ impl<'i> Verifier<'i> {
                 |(i, value): (usize, &f64)| (value / step(i / pixels(map.shape))).round() + *zero_point as f64;
             let integers: Vec<f64> = values.iter().enumerate().map(integer).collect();
             // Needed only where something differs.
-            let sums = LazyCell::new(|| accumulate(&network.layers[index - 1], &reference));
+            let sums = LazyCell::new(|| accumulate(&network.layers[index - 1 - usize::from(*merged)], &reference));
             to.compare_graph(image, map, &integers, |channel| match index.checked_sub(1) {
                 None => {
                     // A few roundings on the way to the quotient, and of its sum with the zero point.
@@ -144,7 +145,7 @@ impl<'i> Verifier<'i> {
                     let end = |reach: f64| real.iter().map(|&x| moved(x, reach)).collect();
                     (end(-reach), end(reach))
                 }
-                Some(layer) => self.outcomes(layer, &sums, channel),
+                Some(layer) => self.outcomes(layer, *merged, &sums, channel),
             });
         }
     }
@@ -152,7 +153,7 @@ impl<'i> Verifier<'i> {
     /// The real values of a tensor of the graph, from the maps that it consists of.
     fn value(&self, value: ValueId, reference: &[Map]) -> Vec<f64> {
         let mut real = Vec::new();
-        for (map, at) in reference.iter().zip(&self.import.maps).filter(|(_, at)| at.value == value) {
+        for (map, at) in reference.iter().zip(&self.import.maps).filter(|(_, at)| at.value == Some(value)) {
             let begin = at.first_channel * pixels(map.shape);
             real.resize(real.len().max(begin + map.values.len()), 0.0);
             for (i, (real, &code)) in real[begin..].iter_mut().zip(&map.values).enumerate() {
@@ -164,8 +165,10 @@ impl<'i> Verifier<'i> {
     }
 
     /// The least and the greatest code that rounding can lead to, of a channel after pooling.
-    fn outcomes(&self, index: usize, sums: &Map, channel: usize) -> (Vec<f64>, Vec<f64>) {
+    fn outcomes(&self, index: usize, merged: bool, sums: &Map, channel: usize) -> (Vec<f64>, Vec<f64>) {
         let layer = &self.import.network.layers[index];
+        // Both parts of a channel have the same accumulators.
+        let (index, channel) = if merged { (index - 1, 2 * channel) } else { (index, channel) };
         let shape = MapShape { channels: 1, ..sums.shape };
         let mut chain = self.import.epilogues[index].channel(channel);
         let bounds = self.bounds[index][channel];

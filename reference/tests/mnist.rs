@@ -105,7 +105,7 @@ fn graph_in_double_precision() {
             let maps = evaluate(&network, &codes);
             assert_eq!(ids.len(), maps.len());
             for (at, map) in ids.iter().zip(&maps) {
-                let tensor = &tensors[graph.value(at.value).name.as_str()];
+                let tensor = &tensors[graph.value(at.value.expect("each map is in the graph")).name.as_str()];
                 let integers: Vec<i64> = tensor.array.data.iter().map(|&x| x as i64).collect();
                 assert_eq!(integers, map.values, "{model}");
             }

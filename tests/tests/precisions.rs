@@ -95,7 +95,7 @@ fn agree(import: &Import, simulation: &Simulation, codes: &[i64]) {
     let reals: Vec<f64> = codes.iter().map(|&code| code as f64).collect();
     let tensors = graph.eval(&reals).expect("an image of the right size");
     for (map, at) in reference.iter().zip(values) {
-        let name = graph.value(at.value).name.as_str();
+        let name = graph.value(at.value.expect("each map is in the graph")).name.as_str();
         let integers = tensors[name].array.data.iter().map(|&x| x as i64);
         assert!(integers.eq(map.values.iter().copied()), "graph, `{name}`");
     }

@@ -129,7 +129,7 @@ pub struct PoolAt {
 pub struct Closed {
     pub form: Rc<Grid>,
     pub epilogue: Epilogue,
-    pub channels: Vec<Steps>,
+    pub channels: Vec<Shape>,
 }
 
 impl Chain {
@@ -267,22 +267,25 @@ impl Chain {
                 chain.code(acc).expect("finite between finite ends") as i64
             });
             budget.take_evaluations(evaluations * (1 + self.steps.len() as u64))?;
-            let Some(Shape::Monotone(steps)) = shape else { return Err(turns()) };
-            self.check(graph, &chain, channel, &steps)?;
-            budget.take_integers(steps.thresholds.len())?;
-            channels.push(steps);
+            let shape = shape.ok_or_else(turns)?;
+            self.check(graph, &chain, channel, &shape)?;
+            budget.take_integers(shape.thresholds())?;
+            channels.push(shape);
         }
         Ok(Closed { form, epilogue, channels })
     }
 
     /// What must hold for the step function of a channel.
-    fn check(&self, graph: &Graph, chain: &Channel, channel: usize, steps: &Steps) -> Result<(), Diagnostic> {
+    fn check(&self, graph: &Graph, chain: &Channel, channel: usize, shape: &Shape) -> Result<(), Diagnostic> {
         // The maximum moves behind the steps that follow it, which keep order only if they rise: if all steps go in
         // the direction of those before.
         if let Some(pool) = &self.pool {
-            let falls = match chain.turning(pool.after) {
-                Some(_) => !steps.thresholds.is_empty() && steps.rising != (chain.direction(..pool.after) >= 0),
-                None => chain.direction(pool.after..) < 0,
+            let falls = match (chain.turning(pool.after), shape) {
+                (Some(_), Shape::Monotone(steps)) => {
+                    !steps.thresholds.is_empty() && steps.rising != (chain.direction(..pool.after) >= 0)
+                }
+                (Some(_), Shape::Turning { .. }) => true,
+                (None, _) => chain.direction(pool.after..) < 0,
             };
             if falls {
                 let found = format!("channel {channel}, which falls after the pooling");
@@ -290,9 +293,9 @@ impl Chain {
             }
         }
         let codes = self.quantized.expect("what is closed is quantized").codes;
-        let ends = [steps.lowest, steps.lowest + steps.thresholds.len() as i64];
-        if !ends.iter().all(|end| (codes.min()..=codes.max()).contains(end)) {
-            return Err(limits::TRUNC_RANGE.refuse(format!("integers from {} to {}", ends[0], ends[1])));
+        let (low, high) = shape.codes();
+        if low < codes.min() || high > codes.max() {
+            return Err(limits::TRUNC_RANGE.refuse(format!("integers from {low} to {high}")));
         }
         Ok(())
     }
@@ -337,13 +340,14 @@ impl Chain {
                 steps: 2 + self.operators() as u64,
             };
             let found = search.run(channel, budget, |accs| behind.apply(sum.real(accs)?))?;
-            self.check(graph, &behind, channel, &found.steps)?;
-            budget.take_integers(found.steps.thresholds.len())?;
+            let shape = Shape::Monotone(found.steps);
+            self.check(graph, &behind, channel, &shape)?;
+            budget.take_integers(shape.thresholds())?;
             sizes.push(sum.sizes(&forms.iter().map(|form| form.size_of(channel)).collect::<Vec<_>>()));
             scales.push(found.scale);
             constants.push(constant.ok_or_else(|| limits::FINITE.refuse(format!("channel {channel}")))?);
             factors.push(found.factors);
-            channels.push(found.steps);
+            channels.push(shape);
         }
         let mut form: Option<Grid> = None;
         for (index, leaf) in forms.iter().enumerate() {

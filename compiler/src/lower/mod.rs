@@ -22,7 +22,7 @@ use crate::diagnostic::Diagnostic;
 use crate::epilogue::{Epilogue, Step};
 use crate::graph::{Graph, Node, ValueId};
 use crate::import::ImportOptions;
-use crate::ir::{Activation, Layer, MapId, Network};
+use crate::ir::{Activation, Layer, MapId, Network, Steps, WeightKind};
 use crate::limits;
 use crate::ops::join::Range;
 use crate::ops::linear::weight_kind;
@@ -30,8 +30,9 @@ use crate::ops::pointwise::Pointwise;
 use crate::ops::pool::MaxPool;
 use crate::ops::{Op, axes_of};
 use crate::sign::first_arguments;
+use crate::steps::Shape;
 use crate::tensor::{Array, Codes, Tensor};
-use chain::{Chain, PoolAt, Quantized, Start, quantized};
+use chain::{Chain, Closed, PoolAt, Quantized, Start, quantized};
 use form::{Grid, Kernel, MapInfo, Row, Window};
 use names::layer_names;
 use view::{AsMap, View};
@@ -58,14 +59,17 @@ pub struct Lowered {
 /// What a map of the network is in the graph: a value, or some channels of it, in row-major order.
 #[derive(Debug, Clone, PartialEq)]
 pub struct MapValue {
-    /// The value.
-    pub value: ValueId,
+    /// The value; `None` if the map has parts of integers, which the layers that read it add up.
+    pub value: Option<ValueId>,
     /// The channel of the value that is the map's first.
     pub first_channel: usize,
     /// Real size of one step of the map's integers; for the network's output, of each channel or of all.
     pub scale: Vec<f64>,
     /// The integer that stands for 0.
     pub zero_point: i64,
+    /// Whether the map's layer does nothing but add up the two parts of each channel that the map before it has: what
+    /// that one's accumulators decided.
+    pub merged: bool,
 }
 
 /// Makes the integer network of a graph, or says all that stands against it.
@@ -633,7 +637,8 @@ impl<'g> Lowering<'g> {
             None => {
                 self.quantizer = Some((index, quantized));
                 let (scale, zero_point) = (vec![quantized.scale], quantized.zero as i64);
-                self.values.push(MapValue { value, first_channel: 0, scale, zero_point });
+                let value = Some(value);
+                self.values.push(MapValue { value, first_channel: 0, scale, zero_point, merged: false });
                 self.maps.push(MapInfo { shape: self.input_shape, code: quantized.code(), zero_point });
             }
             Some((first, other)) => {
@@ -830,18 +835,78 @@ impl<'g> Lowering<'g> {
         let closed = chain.close(self.graph, bounds, &mut self.budget);
         self.maps = maps;
         let closed = closed?;
+        let turns = closed.channels.iter().any(|shape| matches!(shape, Shape::Turning { .. }));
+        let closed = if turns { self.merge_parts(closed, chain.node)? } else { closed };
         let code = quantized.code();
-        let activation = Activation::Steps { code, channels: closed.channels };
-        let mut layer = self.bare(&closed.form, activation)?;
+        let monotone = |shape| match shape {
+            Shape::Monotone(steps) => steps,
+            Shape::Turning { .. } => unreachable!("parts were merged"),
+        };
+        let channels = closed.channels.into_iter().map(monotone).collect();
+        let mut layer = self.bare(&closed.form, Activation::Steps { code, channels })?;
         layer.pool = chain.pool.as_ref().map(|at| at.pool);
         let zero_point = quantized.zero as i64;
         let info = MapInfo { shape: chain_shape(chain), code, zero_point };
-        let form = Grid::of_map(MapId(self.maps.len()), &info, &[quantized.scale], chain.node);
+        let scale = vec![quantized.scale];
+        let value = MapValue { value: Some(value), first_channel, scale, zero_point, merged: turns };
+        self.push_layer(layer, closed.epilogue, info, value, chain.node)
+    }
+
+    /// Adds a layer; its map as a form.
+    fn push_layer(
+        &mut self,
+        layer: Layer,
+        epilogue: Epilogue,
+        info: MapInfo,
+        value: MapValue,
+        node: usize,
+    ) -> Result<Grid, Diagnostic> {
+        let form = Grid::of_map(MapId(self.maps.len()), &info, &value.scale, node);
         self.budget.take_integers(form.rows())?;
         self.maps.push(info);
-        self.values.push(MapValue { value, first_channel, scale: vec![quantized.scale], zero_point });
-        self.made.push(Made { layer, node: chain.node, epilogue: closed.epilogue });
+        self.values.push(value);
+        self.made.push(Made { layer, node, epilogue });
         Ok(form)
+    }
+
+    /// Step functions that turn, as a layer with two channels for each: one rises and one falls. What remains is to
+    /// add them up.
+    fn merge_parts(&mut self, closed: Closed, node: usize) -> Result<Closed, Diagnostic> {
+        let Closed { form, epilogue, channels } = closed;
+        let count = channels.len();
+        if 2 * count > MAX_CHANNELS {
+            return Err(limits::MAP_SIZE.refuse(format!("{count} channels whose codes fall and rise")));
+        }
+        let twice: Vec<usize> = (0..count).flat_map(|channel| [channel; 2]).collect();
+        let (mut parts, mut merged, mut lowest) = (Vec::new(), Vec::new(), Vec::new());
+        for shape in channels {
+            let (low, high) = shape.codes();
+            let none = Steps { lowest: 0, rising: true, thresholds: Vec::new() };
+            let (first, second) = match shape {
+                Shape::Monotone(steps) => (steps, none),
+                Shape::Turning { first, second } => (first, second),
+            };
+            // Each part counts from 0; the sum counts on from the lowest of both, which it need not reach.
+            let base = first.lowest + second.lowest;
+            lowest.push(base);
+            parts.extend([first, second].map(|steps| Steps { lowest: 0, ..steps }));
+            let thresholds = (low - base + 1..=high - base).collect();
+            merged.push(Shape::Monotone(Steps { lowest: low, rising: true, thresholds }));
+        }
+        let most = parts.iter().map(|steps| steps.thresholds.len()).max().unwrap_or(0) as i64;
+        let code = (1..=8).map(|bits| Code { bits, signed: false }).find(|code| most <= code.max());
+        let code = code.ok_or_else(|| limits::MONOTONE.refuse(format!("{most} codes that fall and rise")))?;
+        let twofold = form.select(&twice, &mut self.budget)?;
+        let layer = self.bare(&twofold, Activation::Steps { code, channels: parts })?;
+        let info = MapInfo { shape: twofold.shape, code, zero_point: 0 };
+        let value = MapValue { value: None, first_channel: 0, scale: vec![1.0], zero_point: 0, merged: false };
+        let map = self.push_layer(layer, epilogue.select(&twice), info, value, node)?;
+        let ones: Rc<[i32]> = vec![1; 2].into();
+        let row = |channel| Row { first: 2 * channel, count: 2, factor: 1, at: 0, data: ones.clone() };
+        let rows = (0..count).map(row).collect();
+        let kernel = Kernel { window: Window::POINT, size: form.size(), rows, kind: Some(WeightKind::Unsigned1) };
+        let form = Rc::new(map.apply(&kernel, &mut self.budget)?);
+        Ok(Closed { form, epilogue: Epilogue::of_codes(lowest, 2), channels: merged })
     }
 
     /// A layer without a name, with this activation.
@@ -943,7 +1008,8 @@ impl<'g> Lowering<'g> {
             return Err(Diagnostic::new(format!("{given} class names for {outputs} outputs"))
                 .help("give one name for each output, or none"));
         }
-        self.values.push(MapValue { value: graph.output, first_channel: 0, scale: epilogue.scale(), zero_point: 0 });
+        let (value, scale) = (Some(graph.output), epilogue.scale());
+        self.values.push(MapValue { value, first_channel: 0, scale, zero_point: 0, merged: false });
         self.made.push(Made { layer, node: chain.node, epilogue });
         let name = output.name.clone();
         Ok(OutputDescriptor { name, shape, code, ops, classes: classes.to_vec(), dram: 0 })
