@@ -65,9 +65,9 @@ limits! {
             "export the model with a batch of 1";
         LAYER_INPUT: "what sums over values reads quantized ones, or exact sums of these: nothing but `Relu`, `MaxPool`, sums, joins, averages and operators that move values stands between it and the quantizers",
             "quantize the activation before this node";
-        COMPOSED_WEIGHTS: "where sums are not quantized before the next layer, the weights that they make together are integers of at most 1016",
+        COMPOSED_WEIGHTS: "sums that are not quantized before the next layer make with it weights that are integers of at most 1016, or have so few values that eight maps of 8 bits hold them together",
             "quantize the sum before the next layer";
-        COMPOSED_PADDING: "where sums over windows are not quantized before the next layer, that layer does not pad",
+        COMPOSED_PADDING: "sums over windows that are not quantized before a layer that pads have so few values that eight maps of 8 bits hold them together",
             "quantize the values before the padded layer";
         TERMS: "a layer sums at most 256 maps",
             "quantize some of the sums";
@@ -236,9 +236,10 @@ limits! {
             "check the attributes of the function";
     }
     "Gelu, Swish, HardSwish, Mish": "In front of a quantizer, as operators or spelled out: x x sigmoid(x), x x \
-        clip(x + 3, 0, 6) / 6, with `Erf`, `Tanh` and `Pow`. These functions fall, and then rise." {
-        MONOTONE: "behind a layer, the codes of a channel only rise or only fall with the accumulator, over all that it can reach",
-            "use a function that is monotone, or a quantizer that is coarse enough or unsigned";
+        clip(x + 3, 0, 6) / 6, with `Erf`, `Tanh` and `Pow`. These functions fall, and then rise; where the quantizer is fine enough to see it, that takes two \
+        channels for each and a layer that adds them up." {
+        MONOTONE: "behind a layer, the codes of a channel rise, fall, or turn once, over all accumulators that it can reach; where it sums values of different scales they rise or fall",
+            "use one function that turns between two quantizers";
     }
     "AveragePool": "Mean over a window, of quantized values or exact sums of these; exact with the quantizer behind \
         it, or as part of the next layer's weights." {

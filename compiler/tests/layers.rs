@@ -250,3 +250,47 @@ fn slices_and_padding_are_geometry() {
     assert_eq!(term.weights.data[24..36], [0, 0, 0, 0, 1, 2, 3, 4, 5, 6, 7, 8]);
     assert_eq!(term.weights.data[36..], [0, 0, 0, 0, 9, 10, 11, 12, 13, 14, 15, 16]);
 }
+
+#[test]
+fn sums_that_meet_padding_become_a_map() {
+    // Sums of two bytes, -256 to 254: what lies above 0 in two parts of at most 127, what lies below in two of -128.
+    let mut m = Model::new(&[1, 1, 1, 3]);
+    let x = m.input();
+    let sums = m.node("AveragePool", &[&x], &[ints("kernel_shape", &[1, 2])]);
+    let weights = m.weights(&[1, 1, 1, 3], &[1.0, 2.0, 3.0]);
+    let output = m.node("Conv", &[&sums, &weights], &[ints("pads", &[0, 1, 0, 1])]);
+    let import = import(m, &output);
+    let layers = &import.network.layers;
+    assert_eq!(layers.len(), 2);
+    let parts = steps(&layers[0]);
+    let range = |low: i64, high: i64| (low..=high).collect::<Vec<_>>();
+    assert_eq!(parts[0], rising(0, &range(1, 127)));
+    assert_eq!(parts[1], rising(0, &range(128, 254)));
+    assert_eq!(parts[2], rising(-128, &range(-127, 0)));
+    assert_eq!(parts[3], rising(-128, &range(-255, -128)));
+    for sum in [-256, -200, -128, -1, 0, 5, 127, 128, 254] {
+        assert_eq!(parts.iter().map(|steps| steps.code(sum)).sum::<i64>(), sum);
+    }
+    // Every part has the reader's weights, and pads with zero.
+    let term = &layers[1].terms[0];
+    assert_eq!((term.pad_value, &term.weights.data[..]), (0, &[1i8, 2, 3].repeat(4)[..]));
+    assert_eq!(import.maps[1].value, None);
+}
+
+#[test]
+fn small_sums_that_meet_padding_are_a_map_of_their_own() {
+    // Sums of two unsigned codes of 2 bits: 0 to 6, which is the mean in steps of a half.
+    let mut m = Model::new(&[1, 1, 1, 3]);
+    let x = m.quant("x", 1.0, 2, false);
+    let sums = m.node("AveragePool", &[&x], &[ints("kernel_shape", &[1, 2])]);
+    let weights = m.weights(&[1, 1, 1, 3], &[1.0, 2.0, 3.0]);
+    let output = m.node("Conv", &[&sums, &weights], &[ints("pads", &[0, 1, 0, 1])]);
+    let import = import(m, &output);
+    let network = &import.network;
+    assert_eq!(steps(&network.layers[0])[0], rising(0, &[1, 2, 3, 4, 5, 6]));
+    assert_eq!(network.code(MapId(1)), Code { bits: 3, signed: false });
+    assert_eq!(
+        (import.maps[1].scale.as_slice(), network.output.ops.as_slice()),
+        (&[0.5][..], &[HostOp::Mul(vec![0.5])][..])
+    );
+}

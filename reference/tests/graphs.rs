@@ -83,6 +83,7 @@ fn maps_are_the_integers_of_tensors() {
         Ok(())
     });
     result.unwrap_or_else(|error| panic!("{error}"));
+    eprintln!("{accepted} {several_terms} {refused:#?}");
     for operator in DRAWN {
         assert!(drawn.get(operator).is_some_and(|&count| count >= 30), "{operator} in {drawn:?}");
     }

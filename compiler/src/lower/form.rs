@@ -284,9 +284,9 @@ impl Grid {
         (1..self.weight_scale.len()).all(|channel| self.scale(channel) == first).then_some(first)
     }
 
-    /// Largest sum of the sizes of what a channel adds up, as real values.
+    /// Largest sum of the sizes of what a channel adds up, as real values before they are divided.
     pub fn size_of(&self, channel: usize) -> f64 {
-        self.reach[channel] * self.scale(channel) / self.divisor
+        self.reach[channel] * self.scale(channel)
     }
 
     /// The sums that stand for real zero, for each channel or for all.
@@ -566,6 +566,20 @@ impl Grid {
             row.factor.abs() * most.unwrap_or(0)
         });
         largest.max().unwrap_or(0)
+    }
+
+    /// Largest weight of all channels.
+    pub fn greatest_weight(&self) -> i64 {
+        (0..self.channels()).map(|channel| self.largest_weight(channel)).max().unwrap_or(0)
+    }
+
+    /// Takes over what another form, which has the same sums, stands for.
+    pub fn take_scales(&mut self, form: &Grid) {
+        (self.data_scale, self.divisor) = (form.data_scale, form.divisor);
+        self.weight_scale.clone_from(&form.weight_scale);
+        self.reach.clone_from(&form.reach);
+        (self.products, self.composed, self.rounded, self.node) =
+            (form.products, form.composed, form.rounded, form.node);
     }
 
     /// The terms of a layer.

@@ -11,8 +11,10 @@
 mod chain;
 mod form;
 mod names;
+mod parts;
 mod view;
 
+use std::collections::HashMap;
 use std::rc::Rc;
 
 use qnnsim_isa::descriptor::{Code, HostOp, InputDescriptor, MapShape, OutputDescriptor, Quantizer, Rounding};
@@ -22,7 +24,7 @@ use crate::diagnostic::Diagnostic;
 use crate::epilogue::{Epilogue, Step};
 use crate::graph::{Graph, Node, ValueId};
 use crate::import::ImportOptions;
-use crate::ir::{Activation, Layer, MapId, Network, Steps, WeightKind};
+use crate::ir::{Activation, Layer, MapId, Network};
 use crate::limits;
 use crate::ops::join::Range;
 use crate::ops::linear::weight_kind;
@@ -32,7 +34,7 @@ use crate::ops::{Op, axes_of};
 use crate::sign::first_arguments;
 use crate::steps::Shape;
 use crate::tensor::{Array, Codes, Tensor};
-use chain::{Chain, Closed, PoolAt, Quantized, Start, quantized};
+use chain::{Chain, PoolAt, Quantized, Start, quantized};
 use form::{Grid, Kernel, MapInfo, Row, Window};
 use names::layer_names;
 use view::{AsMap, View};
@@ -168,6 +170,8 @@ struct Lowering<'g> {
     maps: Vec<MapInfo>,
     values: Vec<MapValue>,
     made: Vec<Made>,
+    /// Sums that became maps.
+    mapped: HashMap<ValueId, Rc<Grid>>,
 }
 
 impl<'g> Lowering<'g> {
@@ -201,6 +205,7 @@ impl<'g> Lowering<'g> {
             maps: Vec::new(),
             values: Vec::new(),
             made: Vec::new(),
+            mapped: HashMap::new(),
         })
     }
 
@@ -264,7 +269,7 @@ impl<'g> Lowering<'g> {
                     _ => [0, 0],
                 };
                 let window = Window { before: spatial(before), after: spatial(after), ..Window::POINT };
-                self.windows(index, &form, window)
+                self.windows(index, id, &form, window)
             }
             Op::AveragePool(average) => {
                 let form = self.form_as_map(id, node)?;
@@ -281,7 +286,7 @@ impl<'g> Lowering<'g> {
                 let Some(divisor) = average.divisor(from, size) else {
                     return Err(limits::POOL_DIVISOR.refuse("an average whose divisor varies at the borders"));
                 };
-                let mut known = self.windows(index, &form, window)?;
+                let mut known = self.windows(index, id, &form, window)?;
                 if let Data::Form(form) = &mut known.data {
                     Rc::make_mut(form).divide(divisor as f64);
                 }
@@ -428,15 +433,15 @@ impl<'g> Lowering<'g> {
             let end = start + (length - 1) * step + 1;
             window.after[axis] = end as i64 - i64::from(form.size()[axis]);
         }
-        self.windows(index, &form, window)
+        self.windows(index, id, &form, window)
     }
 
     /// Sums over windows of each channel.
-    fn windows(&mut self, index: usize, form: &Grid, window: Window) -> Result<Known, Diagnostic> {
+    fn windows(&mut self, index: usize, id: ValueId, form: &Grid, window: Window) -> Result<Known, Diagnostic> {
         let dims = &self.graph.value(self.graph.nodes[index].output).dims;
         let size = crate::ops::linear::map_size(dims).expect("a map").map(|size| size as u32);
         let kernel = Kernel::of_channels(form.channels(), window, size);
-        let data = self.apply(form, &kernel, &[1.0], index)?;
+        let data = self.apply_over(Some(id), form, &kernel, &[1.0], index)?;
         self.result(index, data)
     }
 
@@ -456,7 +461,8 @@ impl<'g> Lowering<'g> {
             size[axis - 1] = 1;
         }
         let kernel = Kernel::of_channels(form.channels(), window, size);
-        let data = self.apply(&form, &kernel, &[1.0], index)?;
+        let named = view.is_row_major(form.shape).then_some(id);
+        let data = self.apply_over(named, &form, &kernel, &[1.0], index)?;
         let Data::Form(mut form) = data else { unreachable!("each channel by itself") };
         Rc::make_mut(&mut form).divide(window.taps() as f64);
         let dims = &graph.value(node.output).dims;
@@ -703,13 +709,13 @@ impl<'g> Lowering<'g> {
         let outputs_first = if axis == 1 { &integers.transpose(&[1, 0]) } else { &*integers };
         let mut data: Rc<[i32]> = outputs_first.data.iter().map(|&weight| weight as i32).collect();
         let inputs = data.len() / outputs;
-        let (form, window, size, count) = match &node.op {
+        let (form, named, window, size, count) = match &node.op {
             Op::Conv(conv) => {
                 let form = self.form_as_map(id, node)?;
                 let geometry = conv.geometry;
                 let count = form.channels() / geometry.groups as usize;
                 let size = geometry.output_size(form.shape);
-                (form, Window::from(geometry), size, count)
+                (form, Some(id), Window::from(geometry), size, count)
             }
             _ => {
                 let (form, view) = self.form(id, node)?;
@@ -729,7 +735,8 @@ impl<'g> Lowering<'g> {
                 }
                 let window = Window { kernel: form.size().map(i64::from), ..Window::POINT };
                 let channels = form.channels();
-                (form, window, [1, 1], channels)
+                let named = view.is_row_major(form.shape).then_some(id);
+                (form, named, window, [1, 1], channels)
             }
         };
         let outputs_of_group = outputs / (form.channels() / count);
@@ -741,7 +748,7 @@ impl<'g> Lowering<'g> {
             data: data.clone(),
         });
         let kernel = Kernel { window, size, rows: rows.collect(), kind: Some(kind) };
-        let data = self.apply(&form, &kernel, scale, index)?;
+        let data = self.apply_over(named, &form, &kernel, scale, index)?;
         let mut steps = Vec::new();
         match &node.op {
             Op::Conv(_) => {
@@ -867,46 +874,6 @@ impl<'g> Lowering<'g> {
         self.values.push(value);
         self.made.push(Made { layer, node, epilogue });
         Ok(form)
-    }
-
-    /// Step functions that turn, as a layer with two channels for each: one rises and one falls. What remains is to
-    /// add them up.
-    fn merge_parts(&mut self, closed: Closed, node: usize) -> Result<Closed, Diagnostic> {
-        let Closed { form, epilogue, channels } = closed;
-        let count = channels.len();
-        if 2 * count > MAX_CHANNELS {
-            return Err(limits::MAP_SIZE.refuse(format!("{count} channels whose codes fall and rise")));
-        }
-        let twice: Vec<usize> = (0..count).flat_map(|channel| [channel; 2]).collect();
-        let (mut parts, mut merged, mut lowest) = (Vec::new(), Vec::new(), Vec::new());
-        for shape in channels {
-            let (low, high) = shape.codes();
-            let none = Steps { lowest: 0, rising: true, thresholds: Vec::new() };
-            let (first, second) = match shape {
-                Shape::Monotone(steps) => (steps, none),
-                Shape::Turning { first, second } => (first, second),
-            };
-            // Each part counts from 0; the sum counts on from the lowest of both, which it need not reach.
-            let base = first.lowest + second.lowest;
-            lowest.push(base);
-            parts.extend([first, second].map(|steps| Steps { lowest: 0, ..steps }));
-            let thresholds = (low - base + 1..=high - base).collect();
-            merged.push(Shape::Monotone(Steps { lowest: low, rising: true, thresholds }));
-        }
-        let most = parts.iter().map(|steps| steps.thresholds.len()).max().unwrap_or(0) as i64;
-        let code = (1..=8).map(|bits| Code { bits, signed: false }).find(|code| most <= code.max());
-        let code = code.ok_or_else(|| limits::MONOTONE.refuse(format!("{most} codes that fall and rise")))?;
-        let twofold = form.select(&twice, &mut self.budget)?;
-        let layer = self.bare(&twofold, Activation::Steps { code, channels: parts })?;
-        let info = MapInfo { shape: twofold.shape, code, zero_point: 0 };
-        let value = MapValue { value: None, first_channel: 0, scale: vec![1.0], zero_point: 0, merged: false };
-        let map = self.push_layer(layer, epilogue.select(&twice), info, value, node)?;
-        let ones: Rc<[i32]> = vec![1; 2].into();
-        let row = |channel| Row { first: 2 * channel, count: 2, factor: 1, at: 0, data: ones.clone() };
-        let rows = (0..count).map(row).collect();
-        let kernel = Kernel { window: Window::POINT, size: form.size(), rows, kind: Some(WeightKind::Unsigned1) };
-        let form = Rc::new(map.apply(&kernel, &mut self.budget)?);
-        Ok(Closed { form, epilogue: Epilogue::of_codes(lowest, 2), channels: merged })
     }
 
     /// A layer without a name, with this activation.

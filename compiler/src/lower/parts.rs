@@ -1,0 +1,162 @@
+//! Integers that one map cannot hold, as a map with several channels for each: step functions that turn, and sums of
+//! more than 8 bits.
+
+use std::rc::Rc;
+
+use qnnsim_isa::descriptor::Code;
+
+use super::chain::Closed;
+use super::form::{Grid, Kernel, MAX_LAYER_WEIGHT, MapInfo, Row, Window};
+use super::{Data, Lowering, MapValue};
+use crate::build::MAX_CHANNELS;
+use crate::diagnostic::Diagnostic;
+use crate::epilogue::Epilogue;
+use crate::graph::ValueId;
+use crate::ir::{Activation, Steps, WeightKind};
+use crate::limits;
+use crate::steps::Shape;
+
+/// Channels that stand for one value.
+const MAX_PARTS: i64 = 8;
+
+impl Lowering<'_> {
+    /// Step functions that turn, as a layer with two channels for each: one rises and one falls. What remains is to
+    /// add them up.
+    pub(super) fn merge_parts(&mut self, closed: Closed, node: usize) -> Result<Closed, Diagnostic> {
+        let Closed { form, epilogue, channels } = closed;
+        let count = channels.len();
+        if 2 * count > MAX_CHANNELS {
+            return Err(limits::MAP_SIZE.refuse(format!("{count} channels whose codes fall and rise")));
+        }
+        let twice: Vec<usize> = (0..count).flat_map(|channel| [channel; 2]).collect();
+        let (mut parts, mut merged, mut lowest) = (Vec::new(), Vec::new(), Vec::new());
+        for shape in channels {
+            let (low, high) = shape.codes();
+            let none = Steps { lowest: 0, rising: true, thresholds: Vec::new() };
+            let (first, second) = match shape {
+                Shape::Monotone(steps) => (steps, none),
+                Shape::Turning { first, second } => (first, second),
+            };
+            // Each part counts from 0; the sum counts on from the lowest of both, which it need not reach.
+            let base = first.lowest + second.lowest;
+            lowest.push(base);
+            parts.extend([first, second].map(|steps| Steps { lowest: 0, ..steps }));
+            let thresholds = (low - base + 1..=high - base).collect();
+            merged.push(Shape::Monotone(Steps { lowest: low, rising: true, thresholds }));
+        }
+        let most = parts.iter().map(|steps| steps.thresholds.len()).max().unwrap_or(0) as i64;
+        let code = (1..=8).map(|bits| Code { bits, signed: false }).find(|code| most <= code.max());
+        let code = code.ok_or_else(|| limits::MONOTONE.refuse(format!("{most} codes that fall and rise")))?;
+        let twofold = form.select(&twice, &mut self.budget)?;
+        let layer = self.bare(&twofold, Activation::Steps { code, channels: parts })?;
+        let info = MapInfo { shape: twofold.shape, code, zero_point: 0 };
+        let value = MapValue { value: None, first_channel: 0, scale: vec![1.0], zero_point: 0, merged: false };
+        let map = self.push_layer(layer, epilogue.select(&twice), info, value, node)?;
+        let ones: Rc<[i32]> = vec![1; 2].into();
+        let row = |channel| Row { first: 2 * channel, count: 2, factor: 1, at: 0, data: ones.clone() };
+        let rows = (0..count).map(row).collect();
+        let kernel = Kernel { window: Window::POINT, size: form.size(), rows, kind: Some(WeightKind::Unsigned1) };
+        let form = Rc::new(map.apply(&kernel, &mut self.budget)?);
+        Ok(Closed { form, epilogue: Epilogue::of_codes(lowest, 2), channels: merged })
+    }
+
+    /// A layer's weights over a form, which is the value `id` if it has that one's order. Where its sums cannot go on as
+    /// they are, they become a map.
+    pub(super) fn apply_over(
+        &mut self,
+        id: Option<ValueId>,
+        form: &Grid,
+        kernel: &Kernel,
+        scale: &[f64],
+        node: usize,
+    ) -> Result<Data, Diagnostic> {
+        let refusals = [limits::COMPOSED_PADDING, limits::COMPOSED_WEIGHTS].map(|limit| limit.sentence);
+        let refused = match self.apply(form, kernel, scale, node) {
+            Err(error) if error.note.as_ref().is_some_and(|note| refusals.contains(&note.as_str())) => error,
+            Ok(Data::Form(out)) if form.composed && out.greatest_weight() > MAX_LAYER_WEIGHT => {
+                limits::COMPOSED_WEIGHTS.refuse(format!("a weight of {}", out.greatest_weight()))
+            }
+            other => return other,
+        };
+        let made = id.and_then(|id| self.mapped.get(&id).cloned());
+        let map = match made {
+            Some(map) => map,
+            None => Rc::new(self.as_map(id, form)?.ok_or(refused)?),
+        };
+        if let Some(id) = id {
+            self.mapped.insert(id, map.clone());
+        }
+        self.apply(&map, kernel, scale, node)
+    }
+
+    /// The sums of a form as a map; `None` if they have too many bits. What has more than 8 is
+    /// stacked: of unsigned values the first part is what lies below 255, the next what exceeds that, and so on; real
+    /// zero is zero in all parts, as padding wants it.
+    fn as_map(&mut self, id: Option<ValueId>, form: &Grid) -> Result<Option<Grid>, Diagnostic> {
+        let bounds = form.bounds(|id| self.map(id)).into_iter().enumerate();
+        let bounds: Vec<(i64, i64)> = bounds
+            .map(|(channel, (low, high))| {
+                let offset = form.offset(channel);
+                (low.saturating_add(offset), high.saturating_add(offset))
+            })
+            .collect();
+        let min = bounds.iter().fold(0, |min, bounds| min.min(bounds.0));
+        let max = bounds.iter().fold(0, |max, bounds| max.max(bounds.1));
+        let [above, below] = if min < 0 { [127, 128] } else { [255, 0] };
+        // The least code of each part, and what its integers are counted from.
+        let rising = (0..).map(|i| i * above).take_while(|&from| from < max).map(|from| (0, from, above));
+        let falling =
+            (1..).map(|i| -i * below).take_while(|&from| from + below > min).map(|from| (-below, from, below));
+        let most = MAX_PARTS as usize + 1;
+        let mut parts: Vec<(i64, i64, i64)> = rising.take(most).chain(falling.take(most)).collect();
+        if min < 0 && min >= -128 && max <= 127 {
+            parts = vec![(min, min, max - min)];
+        }
+        if parts.is_empty() {
+            parts.push((0, 0, above));
+        }
+        let (count, channels) = (parts.len(), form.channels());
+        if count > MAX_PARTS as usize || count * channels > MAX_CHANNELS {
+            return Ok(None);
+        }
+        let mut steps = Vec::with_capacity(count * channels);
+        for (channel, &(low, high)) in bounds.iter().enumerate() {
+            for &(least, from, span) in &parts {
+                // Only what some sum reaches and another does not is a threshold.
+                let first = (from + 1).max(low + 1);
+                let thresholds: Vec<i64> =
+                    (first..=(from + span).min(high)).map(|t| t - form.offset(channel)).collect();
+                let always = (low.min(from + span) - from).max(0);
+                self.budget.take_integers(thresholds.len())?;
+                steps.push(Steps { lowest: least + always, rising: true, thresholds });
+            }
+        }
+        let ends = |steps: &Steps| [steps.lowest, steps.lowest + steps.thresholds.len() as i64];
+        let (lowest, highest) = steps.iter().flat_map(ends).fold((0, 0), |(low, high), c| (c.min(low), c.max(high)));
+        let code = crate::tensor::Codes::Int { min: lowest, max: highest }.code();
+        let repeated: Vec<usize> = (0..channels).flat_map(|channel| vec![channel; count]).collect();
+        let many = form.select(&repeated, &mut self.budget)?;
+        let layer = self.bare(&many, Activation::Steps { code, channels: steps })?;
+        let offsets = repeated.iter().map(|&channel| form.offset(channel)).collect();
+        let info = MapInfo { shape: many.shape, code, zero_point: 0 };
+        let real = |channel: usize| form.scale(channel) / form.divisor;
+        let value = MapValue {
+            value: id.filter(|_| count == 1),
+            first_channel: 0,
+            scale: if count == 1 { (0..form.weight_scale.len()).map(real).collect() } else { vec![1.0] },
+            zero_point: 0,
+            merged: false,
+        };
+        let mut out = self.push_layer(layer, Epilogue::of_codes(offsets, form.products), info, value, form.node)?;
+        if count > 1 {
+            let ones: Rc<[i32]> = vec![1; count].into();
+            let row = |channel| Row { first: count * channel, count, factor: 1, at: 0, data: ones.clone() };
+            let rows = (0..channels).map(row).collect();
+            let kernel = Kernel { window: Window::POINT, size: form.size(), rows, kind: Some(WeightKind::Unsigned1) };
+            out = out.apply(&kernel, &mut self.budget)?;
+        }
+        // The graph's own sums are what they were.
+        out.take_scales(form);
+        Ok(Some(out))
+    }
+}
