@@ -245,6 +245,13 @@ pub fn common_step(a: f64, b: f64) -> Option<(i64, i64, f64)> {
     }
 }
 
+/// The same for many scales, whose common step is the least of them.
+pub fn common_steps(scales: &[f64]) -> Option<(Vec<i64>, f64)> {
+    let least = scales.iter().copied().reduce(f64::min)?;
+    let multiple = |&scale: &f64| common_step(scale, least).map(|(factor, _, _)| factor);
+    Some((scales.iter().map(multiple).collect::<Option<_>>()?, least))
+}
+
 /// Shape of the result of an elementwise operation, by the rule of NumPy; `None` if they do not fit.
 pub fn broadcast<'a>(shapes: impl IntoIterator<Item = &'a [usize]> + Clone) -> Option<Vec<usize>> {
     let rank = shapes.clone().into_iter().map(<[usize]>::len).max()?;

@@ -13,7 +13,7 @@ use crate::ops::pointwise::Pointwise;
 use crate::ops::pointwise::clipped;
 use crate::sign::{codes, first_arguments};
 use crate::steps::{self, Shape};
-use crate::tensor::{Codes, Tensor};
+use crate::tensor::{Array, Codes};
 use qnnsim_isa::descriptor::Code;
 
 /// Most values of all maps but one that are looked at together.
@@ -28,7 +28,8 @@ const STEP: usize = 32;
 /// Most forms that one sum of real values has.
 const MAX_LEAVES: usize = 8;
 
-/// What quantized values are: their integers, the real size of one step, and the integer of real zero.
+/// What quantized values are: their integers, the real size of one step, and the integer of real zero. The last two are
+/// NaN where the channels differ.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Quantized {
     pub codes: Codes,
@@ -59,23 +60,31 @@ pub fn quantized(
                 }
                 _ => codes(graph, node, op),
             };
-            let (scale, zero) = op.grid_at(&arguments);
-            // A parameter for each channel is no scale of the map.
-            let parameters = node.inputs[1..].iter().flatten().map(|id| &graph.value(*id).constant);
-            let single =
-                |t: &Option<Tensor>| t.as_ref().is_some_and(|t| t.array.data.iter().all(|x| *x == t.array.data[0]));
-            let single = matches!(op, Pointwise::MultiThreshold { .. }) || parameters.into_iter().all(single);
-            Some(Quantized { codes, scale: if single { scale } else { f64::NAN }, zero })
+            let (scale, zero) = uniform_grid(graph, node, op);
+            Some(Quantized { codes, scale, zero })
         }
         _ => None,
     })
 }
 
+/// Scale and zero point of what a node makes, each NaN if it is not the same everywhere.
+fn uniform_grid(graph: &Graph, node: &Node, op: Pointwise) -> (f64, f64) {
+    let inputs: Vec<_> = node.inputs.iter().map(|id| id.and_then(|id| graph.value(id).constant.as_ref())).collect();
+    let arguments = op.arguments(&inputs, 0, graph.value(node.output).dims.len());
+    let arguments: Vec<Array> = arguments.into_iter().map(|array| array.unwrap_or_else(|| Array::scalar(0.0))).collect();
+    let grid = op.grid(&arguments, Some(Codes::Accumulator));
+    let one = |array: &Array| match array.data[..] {
+        [first, ref rest @ ..] if rest.iter().all(|x| *x == first) => first,
+        _ => f64::NAN,
+    };
+    (one(&grid.scale), one(&grid.zero))
+}
+
 impl Quantized {
     /// Whether a layer can read it.
     pub fn check(&self) -> Result<(), Diagnostic> {
-        if self.scale.is_nan() {
-            return Err(limits::QUANT_PER_TENSOR.refuse("a scale or a zero point for each channel"));
+        if self.zero.is_nan() {
+            return Err(limits::QUANT_PER_TENSOR.refuse("a zero point for each channel"));
         }
         let (code, zero) = (self.code(), self.zero);
         if code.bits > 8 {
@@ -141,6 +150,24 @@ impl Chain {
             nodes.push(form.node);
         }
         Chain { node: form.node, start: Start::Form(form), steps, nodes, pool: None, quantized }
+    }
+
+    /// Real size of a step of what is quantized, of all channels or of each.
+    pub fn scales(&self) -> Vec<f64> {
+        let one = self.quantized.expect("what becomes a map is quantized").scale;
+        if !one.is_nan() {
+            return vec![one];
+        }
+        let step = match (self.steps.iter().rfind(|step| step.op.quantizes()), &self.start) {
+            (Some(step), _) => step,
+            (None, Start::Form(form)) => return (0..form.channels()).map(|channel| form.scale(channel)).collect(),
+            (None, Start::Join { .. }) => unreachable!("sums are quantized by an operator"),
+        };
+        let scale = |channel: usize| {
+            let argument = |c: &Vec<f64>| c.get(if c.len() == 1 { 0 } else { channel }).copied().unwrap_or(0.0);
+            step.op.grid_at(&step.constants.iter().map(argument).collect::<Vec<_>>()).0
+        };
+        (0..self.channels()).map(scale).collect()
     }
 
     /// Number of channels.

@@ -13,7 +13,7 @@ use crate::diagnostic::Diagnostic;
 use crate::ir::{self, MapId, WeightKind, Weights};
 use crate::limits;
 use crate::ops::linear::MAX_SIZE;
-use crate::tensor::common_step;
+use crate::tensor::{common_step, common_steps};
 
 /// Largest factor and weight of a form; what is larger is on no way to 8 bits.
 const MAX_WEIGHT: i64 = 1 << 20;
@@ -402,6 +402,15 @@ impl Grid {
             weight_scale: self.weight_scale.clone(),
             ..*self
         }
+    }
+
+    /// The form with one scale, of which those of the channels are multiples; `None` if there is none.
+    pub fn unified(&self, budget: &mut Budget) -> Result<Option<Grid>, Diagnostic> {
+        let scales: Vec<f64> = (0..self.channels()).map(|channel| self.scale(channel)).collect();
+        let Some((factors, step)) = common_steps(&scales) else { return Ok(None) };
+        let mut out = self.scaled(|channel| factors[channel], budget)?;
+        (out.data_scale, out.weight_scale) = (step, vec![1.0]);
+        Ok(Some(out))
     }
 
     /// The channels that have this scale; the others do not matter.

@@ -551,12 +551,12 @@ impl<'g> Lowering<'g> {
         }
     }
 
-    /// What the values of a form are as integers of a map, if they can be: few bits, one scale.
+    /// What the values of a form are as integers of a map, if they have few bits.
     fn integers(&self, form: &Grid) -> Option<Quantized> {
         if form.divisor != 1.0 {
             return None;
         }
-        let scale = form.one_scale()?;
+        let scale = form.one_scale().unwrap_or(f64::NAN);
         let bounds = form.bounds(|id| self.map(id)).into_iter().enumerate();
         let (min, max) = bounds.fold((0, 0), |(min, max), (channel, (low, high))| {
             let offset = form.offset(channel);
@@ -639,6 +639,9 @@ impl<'g> Lowering<'g> {
     fn input_map(&mut self, index: usize, quantized: Quantized, value: ValueId) -> Result<Grid, Diagnostic> {
         let graph = self.graph;
         quantized.check()?;
+        if quantized.scale.is_nan() {
+            return Err(limits::QUANT_PER_TENSOR.refuse("an input with a scale for each channel"));
+        }
         match self.quantizer {
             None => {
                 self.quantizer = Some((index, quantized));
@@ -783,8 +786,10 @@ impl<'g> Lowering<'g> {
             let first = form.scale(row.first);
             (row.first..row.first + row.count).all(|channel| form.scale(channel) == first)
         };
-        if form.one_scale().is_some() || kernel.rows.iter().all(uniform) {
-            let mut out = form.apply(kernel, &mut self.budget)?;
+        let apart = form.one_scale().is_some() || kernel.rows.iter().all(uniform);
+        let unified = if apart { None } else { form.unified(&mut self.budget)? };
+        if apart || unified.is_some() {
+            let mut out = unified.as_ref().unwrap_or(form).apply(kernel, &mut self.budget)?;
             out.node = node;
             out.scale_by(scale);
             return Ok(Data::Form(Rc::new(out)));
@@ -854,7 +859,7 @@ impl<'g> Lowering<'g> {
         layer.pool = chain.pool.as_ref().map(|at| at.pool);
         let zero_point = quantized.zero as i64;
         let info = MapInfo { shape: chain_shape(chain), code, zero_point };
-        let scale = vec![quantized.scale];
+        let scale = chain.scales();
         let value = MapValue { value: Some(value), first_channel, scale, zero_point, merged: turns };
         self.push_layer(layer, closed.epilogue, info, value, chain.node)
     }

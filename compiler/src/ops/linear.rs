@@ -10,7 +10,7 @@ use crate::diagnostic::Diagnostic;
 use crate::ir::{self, WeightKind};
 use crate::limits;
 use crate::ops::pointwise::Pointwise;
-use crate::tensor::{Array, Codes, Grid, Precision, Tensor, broadcast, zip};
+use crate::tensor::{Array, Codes, Grid, Precision, Tensor, broadcast, common_steps, zip};
 
 /// Largest kernel, stride, dilation and padding, and largest height and width of a map: addresses on
 /// the machine are that wide.
@@ -383,8 +383,8 @@ pub fn dense(data: &Tensor, weights: &Tensor, transposed: bool, precision: Preci
 }
 
 /// Sums of products, over integers if both operands are on a grid. The scale of the result has the weights' values
-/// along `axis`, and the dimensions `tail` behind them. Where the scale of the data varies, integers of one scale are
-/// summed up, and the sums added as real values where an output reads several.
+/// along `axis`, and the dimensions `tail` behind them. Where an output reads data of several scales, they become
+/// multiples of one; if that cannot be, integers of one scale are summed up, and the sums added as real values.
 fn multiply(
     data: &Tensor,
     weights: &Tensor,
@@ -425,6 +425,12 @@ fn multiply(
         return Tensor { array: sum(&values, &integers), grid: grid(scales) };
     }
     let channel = data.array.data.len() / data_scale.len();
+    if let Some((factors, step)) = common_steps(data_scale) {
+        let scaled = values.data.iter().enumerate().map(|(i, value)| value * factors[i / channel] as f64).collect();
+        let values = Array { dims: data.array.dims.clone(), data: scaled };
+        let scales = scale.iter().map(|s| step * s).collect();
+        return Tensor { array: sum(&values, &integers), grid: grid(scales) };
+    }
     let sums = classes.iter().map(|class| {
         let of_class = |(i, &value): (usize, &f64)| if data_scale[i / channel] == *class { value } else { 0.0 };
         let of_scale = values.data.iter().enumerate().map(of_class).collect();

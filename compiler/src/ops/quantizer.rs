@@ -178,7 +178,7 @@ impl Pointwise {
     }
 
     /// The grid of a quantizer's output; `codes` are the integers that a `DequantizeLinear` reads.
-    pub(super) fn grid(self, arguments: &[Array], codes: Option<Codes>) -> Grid {
+    pub(crate) fn grid(self, arguments: &[Array], codes: Option<Codes>) -> Grid {
         let first: Vec<f64> = arguments.iter().map(|a| a.data.first().copied().unwrap_or(0.0)).collect();
         let parameters: Vec<&Array> = arguments[1..].iter().collect();
         let dims = broadcast(parameters.iter().map(|a| a.dims.as_slice())).unwrap_or_default();

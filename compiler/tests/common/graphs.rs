@@ -6,7 +6,7 @@ use qnnsim_compiler::limits;
 use crate::common::{Model, float, int, ints, string};
 
 /// Kinds of operators that are drawn.
-pub const DRAWN: [&str; 22] = [
+pub const DRAWN: [&str; 23] = [
     "Add",
     "AveragePool",
     "BatchNormalization",
@@ -26,6 +26,7 @@ pub const DRAWN: [&str; 22] = [
     "depthwise",
     "groups",
     "requantized",
+    "scale of each channel",
     "shuffle",
     "unquantized branch",
     "zero point",
@@ -92,7 +93,15 @@ impl Builder {
         if zero != 0 {
             self.drawn.push("zero point");
         }
-        let parameters = [scale, zero as f32, bits as f32].map(|value| self.m.scalar(value));
+        let mut parameters = [scale, zero as f32, bits as f32].map(|value| self.m.scalar(value));
+        if x.shape[0] > 1 && self.noise.chance(20) {
+            // Mostly multiples of one scale, so that a sum over channels is exact.
+            let near = self.noise.chance(80);
+            let factor = |noise: &mut Noise| if near { noise.of(&[1, 2, 3]) as f32 } else { 1.0 + 0.5 * noise.real() };
+            let scales: Vec<f32> = (0..x.shape[0]).map(|_| scale * factor(&mut self.noise)).collect();
+            parameters[0] = self.m.constant(&[1, x.shape[0], 1, 1], &scales);
+            self.drawn.push("scale of each channel");
+        }
         let inputs = [&x.name, &parameters[0], &parameters[1], &parameters[2]].map(String::as_str);
         let attributes = [int("signed", i64::from(signed)), int("narrow", 0), string("rounding_mode", mode)];
         let name = self.m.node("Quant", &inputs, &attributes);
