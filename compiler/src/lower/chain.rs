@@ -71,7 +71,8 @@ pub fn quantized(
 fn uniform_grid(graph: &Graph, node: &Node, op: Pointwise) -> (f64, f64) {
     let inputs: Vec<_> = node.inputs.iter().map(|id| id.and_then(|id| graph.value(id).constant.as_ref())).collect();
     let arguments = op.arguments(&inputs, 0, graph.value(node.output).dims.len());
-    let arguments: Vec<Array> = arguments.into_iter().map(|array| array.unwrap_or_else(|| Array::scalar(0.0))).collect();
+    let arguments: Vec<Array> =
+        arguments.into_iter().map(|array| array.unwrap_or_else(|| Array::scalar(0.0))).collect();
     let grid = op.grid(&arguments, Some(Codes::Accumulator));
     let one = |array: &Array| match array.data[..] {
         [first, ref rest @ ..] if rest.iter().all(|x| *x == first) => first,
@@ -168,6 +169,15 @@ impl Chain {
             step.op.grid_at(&step.constants.iter().map(argument).collect::<Vec<_>>()).0
         };
         (0..self.channels()).map(scale).collect()
+    }
+
+    /// The form, whether `Relu` stands behind it, and the pooling, if nothing else does.
+    pub fn rectified(&self) -> Option<(&Rc<Grid>, bool, Option<Pool>)> {
+        let Start::Form(form) = &self.start else { return None };
+        // A divisor is part of the form.
+        let first = usize::from(form.divisor != 1.0);
+        let only = self.steps[first..].iter().all(|step| step.op == Pointwise::Relu);
+        only.then(|| (form, self.steps.len() > first, self.pool.map(|at| at.pool)))
     }
 
     /// Number of channels.

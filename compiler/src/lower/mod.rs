@@ -315,6 +315,7 @@ impl<'g> Lowering<'g> {
         if is_quantized(&known.data) {
             known.data = Data::Form(self.close(known.data, &known.view, id)?);
         }
+        let known = self.rectified(id, known)?;
         self.with_channels_in_order(known)
     }
 
@@ -500,7 +501,8 @@ impl<'g> Lowering<'g> {
 
     /// A value as exact sums: what is quantized becomes a map, what is neither is refused.
     fn form(&mut self, id: ValueId, node: &Node) -> Result<(Rc<Grid>, View), Diagnostic> {
-        let Known { data, view } = self.read(id)?;
+        let known = self.read(id)?;
+        let Known { data, view } = self.rectified(id, known)?;
         match data {
             Data::Form(form) => Ok((form, view)),
             data if is_quantized(&data) => Ok((self.close(data, &view, id)?, view)),

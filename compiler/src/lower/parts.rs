@@ -3,16 +3,16 @@
 
 use std::rc::Rc;
 
-use qnnsim_isa::descriptor::Code;
+use qnnsim_isa::descriptor::{Code, MapShape};
 
 use super::chain::Closed;
 use super::form::{Grid, Kernel, MAX_LAYER_WEIGHT, MapInfo, Row, Window};
-use super::{Data, Lowering, MapValue};
+use super::{Data, Known, Lowering, MapValue};
 use crate::build::MAX_CHANNELS;
 use crate::diagnostic::Diagnostic;
 use crate::epilogue::Epilogue;
 use crate::graph::ValueId;
-use crate::ir::{Activation, Steps, WeightKind};
+use crate::ir::{Activation, Pool, Steps, WeightKind};
 use crate::limits;
 use crate::steps::Shape;
 
@@ -81,7 +81,7 @@ impl Lowering<'_> {
         let made = id.and_then(|id| self.mapped.get(&id).cloned());
         let map = match made {
             Some(map) => map,
-            None => Rc::new(self.as_map(id, form)?.ok_or(refused)?),
+            None => Rc::new(self.as_map(id, form, false, None)?.ok_or(refused)?),
         };
         if let Some(id) = id {
             self.mapped.insert(id, map.clone());
@@ -89,10 +89,35 @@ impl Lowering<'_> {
         self.apply(&map, kernel, scale, node)
     }
 
-    /// The sums of a form as a map; `None` if they have too many bits. What has more than 8 is
-    /// stacked: of unsigned values the first part is what lies below 255, the next what exceeds that, and so on; real
-    /// zero is zero in all parts, as padding wants it.
-    fn as_map(&mut self, id: Option<ValueId>, form: &Grid) -> Result<Option<Grid>, Diagnostic> {
+    /// What `Relu` or `MaxPool` makes of exact sums, as a map if it has few bits; other values as they are.
+    pub(super) fn rectified(&mut self, id: ValueId, known: Known) -> Result<Known, Diagnostic> {
+        let Data::Chains(chains) = &known.data else { return Ok(known) };
+        let [chain] = &chains[..] else { return Ok(known) };
+        let (None, Some((form, relu, pool)), true) =
+            (chain.quantized, chain.rectified(), known.view.is_row_major(self.shape(&known.data)))
+        else {
+            return Ok(known);
+        };
+        let made = match self.mapped.get(&id) {
+            Some(map) => Some(map.clone()),
+            None => self.as_map(Some(id), &form.clone(), relu, pool)?.map(Rc::new),
+        };
+        let Some(map) = made else { return Ok(known) };
+        self.mapped.insert(id, map.clone());
+        Ok(Known { data: Data::Form(map), view: known.view })
+    }
+
+    /// The sums of a form as a map, without what lies below zero and pooled if that is asked for; `None` if they have
+    /// too many bits. What has more than 8 is stacked: of unsigned values the first part is what lies below 255, the
+    /// next what exceeds that, and so on; real zero is zero in all parts, as padding wants it. The maximum of the parts
+    /// is that of the values.
+    fn as_map(
+        &mut self,
+        id: Option<ValueId>,
+        form: &Grid,
+        relu: bool,
+        pool: Option<Pool>,
+    ) -> Result<Option<Grid>, Diagnostic> {
         let bounds = form.bounds(|id| self.map(id)).into_iter().enumerate();
         let bounds: Vec<(i64, i64)> = bounds
             .map(|(channel, (low, high))| {
@@ -100,7 +125,7 @@ impl Lowering<'_> {
                 (low.saturating_add(offset), high.saturating_add(offset))
             })
             .collect();
-        let min = bounds.iter().fold(0, |min, bounds| min.min(bounds.0));
+        let min = if relu { 0 } else { bounds.iter().fold(0, |min, bounds| min.min(bounds.0)) };
         let max = bounds.iter().fold(0, |max, bounds| max.max(bounds.1));
         let [above, below] = if min < 0 { [127, 128] } else { [255, 0] };
         // The least code of each part, and what its integers are counted from.
@@ -136,9 +161,11 @@ impl Lowering<'_> {
         let code = crate::tensor::Codes::Int { min: lowest, max: highest }.code();
         let repeated: Vec<usize> = (0..channels).flat_map(|channel| vec![channel; count]).collect();
         let many = form.select(&repeated, &mut self.budget)?;
-        let layer = self.bare(&many, Activation::Steps { code, channels: steps })?;
+        let mut layer = self.bare(&many, Activation::Steps { code, channels: steps })?;
+        layer.pool = pool;
         let offsets = repeated.iter().map(|&channel| form.offset(channel)).collect();
-        let info = MapInfo { shape: many.shape, code, zero_point: 0 };
+        let [height, width] = pool.map_or(many.size(), |pool| pool.output_size(many.size()));
+        let info = MapInfo { shape: MapShape { height, width, ..many.shape }, code, zero_point: 0 };
         let real = |channel: usize| form.scale(channel) / form.divisor;
         let value = MapValue {
             value: id.filter(|_| count == 1),
@@ -152,7 +179,8 @@ impl Lowering<'_> {
             let ones: Rc<[i32]> = vec![1; count].into();
             let row = |channel| Row { first: count * channel, count, factor: 1, at: 0, data: ones.clone() };
             let rows = (0..channels).map(row).collect();
-            let kernel = Kernel { window: Window::POINT, size: form.size(), rows, kind: Some(WeightKind::Unsigned1) };
+            let kernel =
+                Kernel { window: Window::POINT, size: [height, width], rows, kind: Some(WeightKind::Unsigned1) };
             out = out.apply(&kernel, &mut self.budget)?;
         }
         // The graph's own sums are what they were.
