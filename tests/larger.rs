@@ -127,6 +127,7 @@ impl Builder {
             shape: self.maps[0].0,
             code: Code { bits: 8, signed: true },
             quantizer,
+            ops: Vec::new(),
             pixel_scale: 1.0,
             pixel_offset: -128.0,
             xor: 0x80,

@@ -215,6 +215,7 @@ impl NetworkSeed {
             shape: self.input,
             code: self.code,
             quantizer,
+            ops: Vec::new(),
             pixel_scale: 1.0,
             pixel_offset: 0.0,
             xor: Sequence(self.image).next() as u8,

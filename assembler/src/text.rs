@@ -82,6 +82,8 @@ pub(crate) struct InputText {
     shape: MapShape,
     #[serde(default = "byte")]
     code: Code,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    ops: Vec<HostOp>,
     /// Without one, real inputs are codes.
     #[serde(default)]
     quantizer: Option<Quantizer>,
@@ -144,17 +146,18 @@ fn one() -> f64 {
 
 impl InputText {
     pub fn of(input: &InputDescriptor) -> Self {
-        let InputDescriptor { name, shape, code, quantizer, pixel_scale, pixel_offset, xor, dram: _ } = input.clone();
-        InputText { name, shape, code, quantizer: Some(quantizer), pixel_scale, pixel_offset, xor }
+        let InputDescriptor { name, shape, code, ops, quantizer, pixel_scale, pixel_offset, xor, dram: _ } =
+            input.clone();
+        InputText { name, shape, code, ops, quantizer: Some(quantizer), pixel_scale, pixel_offset, xor }
     }
 
     pub fn descriptor(self) -> InputDescriptor {
-        let InputText { name, shape, code, quantizer, pixel_scale, pixel_offset, xor } = self;
+        let InputText { name, shape, code, ops, quantizer, pixel_scale, pixel_offset, xor } = self;
         // The code's limits exist only for a legal width; another one is refused later, by the program's check.
         let (min, max) = if (1..=8).contains(&code.bits) { (code.min(), code.max()) } else { (0, 0) };
         let codes = Quantizer { scale: 1.0, zero_point: 0.0, min, max, rounding: Rounding::HalfEven };
         let quantizer = quantizer.unwrap_or(codes);
-        InputDescriptor { name, shape, code, quantizer, pixel_scale, pixel_offset, xor, dram: 0 }
+        InputDescriptor { name, shape, code, ops, quantizer, pixel_scale, pixel_offset, xor, dram: 0 }
     }
 }
 

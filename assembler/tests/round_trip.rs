@@ -78,35 +78,43 @@ fn code(bits_max: u32) -> impl Strategy<Value = Code> {
 }
 
 fn input() -> impl Strategy<Value = InputDescriptor> {
-    let rounding = select(Rounding::ALL.to_vec());
-    (name(), shape(), code(8), (finite(), finite(), finite(), finite()), rounding, any::<u8>()).prop_map(
-        |(name, shape, code, (scale, zero_point, pixel_scale, pixel_offset), rounding, xor)| {
-            let scale = if scale == 0.0 { 1.0 } else { scale };
-            let quantizer = Quantizer { scale, zero_point, min: code.min(), max: code.max(), rounding };
-            InputDescriptor { name, shape, code, quantizer, pixel_scale, pixel_offset, xor, dram: 0 }
-        },
-    )
+    shape().prop_flat_map(move |shape| {
+        let rounding = select(Rounding::ALL.to_vec());
+        let reals = (finite(), finite(), finite(), finite());
+        let ops = vec(op(shape.channels as usize), 0..3);
+        (name(), code(8), reals, rounding, any::<u8>(), ops).prop_map(
+            move |(name, code, (scale, zero_point, pixel_scale, pixel_offset), rounding, xor, ops)| {
+                let scale = if scale == 0.0 { 1.0 } else { scale };
+                let quantizer = Quantizer { scale, zero_point, min: code.min(), max: code.max(), rounding };
+                InputDescriptor { name, shape, code, ops, quantizer, pixel_scale, pixel_offset, xor, dram: 0 }
+            },
+        )
+    })
+}
+
+/// An operation of the host on each channel by itself.
+fn op(channels: usize) -> impl Strategy<Value = HostOp> {
+    let constants = move || prop_oneof![vec(finite(), 1), vec(finite(), channels)];
+    prop_oneof![
+        constants().prop_map(HostOp::Mul),
+        constants().prop_map(HostOp::Div),
+        constants().prop_map(HostOp::Add),
+        (option::of(finite()), option::of(finite())).prop_map(|(min, max)| HostOp::Clip(min, max)),
+        (constants(), select(Rounding::ALL.to_vec())).prop_map(|(zero_point, rounding)| HostOp::Quantize {
+            scale: vec![0.5],
+            zero_point,
+            min: -3,
+            max: 4,
+            rounding
+        }),
+        Just(HostOp::Sign),
+    ]
 }
 
 fn output() -> impl Strategy<Value = OutputDescriptor> {
     shape().prop_flat_map(|shape| {
         let channels = shape.channels as usize;
-        let constants = move || prop_oneof![vec(finite(), 1), vec(finite(), channels)];
-        let op = prop_oneof![
-            constants().prop_map(HostOp::Mul),
-            constants().prop_map(HostOp::Div),
-            constants().prop_map(HostOp::Add),
-            (option::of(finite()), option::of(finite())).prop_map(|(min, max)| HostOp::Clip(min, max)),
-            (constants(), select(Rounding::ALL.to_vec())).prop_map(|(zero_point, rounding)| HostOp::Quantize {
-                scale: vec![0.5],
-                zero_point,
-                min: -3,
-                max: 4,
-                rounding
-            }),
-            Just(HostOp::Sign),
-            Just(HostOp::Softmax),
-        ];
+        let op = prop_oneof![6 => op(channels), 1 => Just(HostOp::Softmax)];
         let classes = prop_oneof![Just(Vec::new()), vec(name(), channels)];
         (name(), code(32), vec(op, 0..3), classes).prop_map(move |(name, code, ops, classes)| OutputDescriptor {
             name,

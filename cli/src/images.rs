@@ -116,14 +116,15 @@ fn count(dims: &[usize], shape: MapShape) -> Option<usize> {
 /// Turns images into the bytes of a program's input in DRAM.
 pub struct Encoder<'a> {
     input: &'a InputDescriptor,
-    /// The byte for each pixel, and whether the quantizer clips it.
-    pixels: [(u8, bool); 256],
+    /// The byte for each pixel, and whether the quantizer clips it: for each channel, or for all.
+    pixels: Vec<[(u8, bool); 256]>,
 }
 
 impl<'a> Encoder<'a> {
     /// An encoder for the input of a program.
     pub fn new(input: &'a InputDescriptor) -> Self {
-        Encoder { input, pixels: std::array::from_fn(|pixel| input.byte_of_pixel(pixel as u8)) }
+        let of_channel = |channel| std::array::from_fn(|pixel| input.byte_of_pixel(pixel as u8, channel));
+        Encoder { input, pixels: (0..input.distinct_channels()).map(of_channel).collect() }
     }
 
     /// The bytes of one image; `bytes` has one for each value. Returns how many values were clipped.
@@ -135,12 +136,21 @@ impl<'a> Encoder<'a> {
             clipped += u64::from(clips);
         };
         let places = bytes.iter_mut().zip(images.positions(index));
-        match array.element {
-            Element::U8 => {
+        match (array.element, &self.pixels[..]) {
+            (Element::U8, [of_all]) => {
                 let pixels = array.bytes();
-                places.for_each(|(byte, at)| put(byte, self.pixels[usize::from(pixels[at])]));
+                places.for_each(|(byte, at)| put(byte, of_all[usize::from(pixels[at])]));
             }
-            _ => places.for_each(|(byte, at)| put(byte, self.input.byte_of_real(array.real(at)))),
+            (Element::U8, of_channels) => {
+                let pixels = array.bytes();
+                let channels = of_channels.iter().cycle();
+                places.zip(channels).for_each(|((byte, at), table)| put(byte, table[usize::from(pixels[at])]));
+            }
+            _ => {
+                let channels = (0..self.input.shape.channels as usize).cycle();
+                let real = |at, channel| self.input.byte_of_real(array.real(at), channel);
+                places.zip(channels).for_each(|((byte, at), channel)| put(byte, real(at, channel)));
+            }
         }
         clipped
     }

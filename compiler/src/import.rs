@@ -69,7 +69,8 @@ pub fn import(bytes: &[u8], options: &ImportOptions) -> Result<Import, Vec<Diagn
 /// A warning if images lose information in the input quantizer's clipping.
 fn clipped_pixels(network: &Network) -> Option<Diagnostic> {
     let input = &network.input;
-    let clipped: Vec<u8> = (0..=255).filter(|&pixel| input.byte_of_pixel(pixel).1).collect();
+    let clips = |pixel: &u8| (0..input.distinct_channels()).any(|channel| input.byte_of_pixel(*pixel, channel).1);
+    let clipped: Vec<u8> = (0..=255).filter(clips).collect();
     let (first, last) = (clipped.first()?, clipped.last()?);
     let which = match clipped.len() {
         1 => format!("pixels of value {first}"),

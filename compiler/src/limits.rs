@@ -81,8 +81,8 @@ limits! {
             "quantize both operands with the same scale, which a shared quantizer does";
         SUM_PARTS: "values that were joined along the channels before they are quantized stay in their order, and are not added",
             "put the quantizer before the concatenation";
-        FIRST_QUANT: "the input goes straight into a `Quant`, which the host evaluates",
-            "move scaling and offsets of pixels out of the model, to --pixel-scale and --pixel-offset";
+        FIRST_QUANT: "between the input and its first quantizer stand additions, multiplications, `BatchNormalization`, `Relu` and `Clip` alone, which the host evaluates; all that reads the input reads it through the same ones",
+            "quantize the input, as a `QuantIdentity` in front of the first layer does";
         PER_CHANNEL: "a constant operand is one number or has one number for each channel",
             "use constants of shape [1, channels, 1, 1]";
         OUTPUT: "after the last accumulators may follow, on the host: additions, multiplications, `BatchNormalization`, `Relu`, `Clip`, quantizers but `Trunc` and `MultiThreshold`, relabelling, and last a `Softmax` over the channels, or an `ArgMax`, which is the class that is reported",
@@ -127,8 +127,8 @@ limits! {
             "export with fixed scales";
         QUANT_SCALE: "a scale is greater than 0",
             "check the quantizer's scale";
-        QUANT_PER_TENSOR: "the scale and the zero point of what a layer reads are one number each",
-            "quantize activations per tensor";
+        QUANT_PER_TENSOR: "the zero point of what a layer reads is one number, and so is the scale of the input",
+            "quantize activations with one zero point";
         QUANT_ZERO_POINT: "a zero point is a whole number",
             "export the model again with current tools";
         QUANT_BITS: "the bit width is one whole number, 1 to 8 for activations, 1 to 32 for constants; 8 bits hold the integers of an activation and its zero point",

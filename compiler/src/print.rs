@@ -15,10 +15,11 @@ impl Display for Network {
         writeln!(f, "network {}", self.name)?;
         writeln!(
             f,
-            "input {}: {}, {} = real / {}, pixel p is {} x p + {}, bytes XOR {:#04x}",
+            "input {}: {}, {} = real{} / {}, pixel p is {} x p + {}, bytes XOR {:#04x}",
             input.name,
             Shape(input.shape),
             Type(input.code),
+            input.ops.iter().map(|op| format!(" {op}")).collect::<String>(),
             input.quantizer.scale,
             input.pixel_scale,
             input.pixel_offset,

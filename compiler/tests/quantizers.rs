@@ -544,3 +544,20 @@ fn a_clip_of_integers_in_an_old_operator_set_is_told() {
         assert_eq!(clips.count(), warnings);
     }
 }
+
+#[test]
+fn what_stands_before_the_first_quantizer_is_for_the_host() {
+    let mut m = Model::new(&[1, 2, 1, 1]);
+    let (mean, deviation) = (m.constant(&[1, 2, 1, 1], &[1.0, -2.0]), m.constant(&[1, 2, 1, 1], &[0.5, 4.0]));
+    let x = m.node("Sub", &["x", &mean], &[]);
+    let x = m.node("Div", &[&x, &deviation], &[]);
+    let x = m.node("Relu", &[&x], &[]);
+    let x = m.quant(&x, 0.5, 4, true);
+    let weights = m.weights(&[1, 2, 1, 1], &[1.0, 1.0]);
+    let output = m.node("Conv", &[&x, &weights], &[]);
+    let input = import(m, &output).network.input;
+    assert_eq!(input.ops.len(), 3);
+    // (2.25 - 1) / 0.5 = 2.5 and (2.25 + 2) / 4 = 1.0625, in steps of 0.5: 5 and 2.125; below zero is 0; 8 is too much.
+    assert_eq!([input.code_of_real(2.25, 0), input.code_of_real(2.25, 1)], [(5, false), (2, false)]);
+    assert_eq!([input.code_of_real(0.0, 0), input.code_of_real(3.0, 0)], [(0, false), (7, true)]);
+}

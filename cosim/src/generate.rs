@@ -132,6 +132,7 @@ impl Case {
                 shape: MapShape { channels, height, width },
                 code,
                 quantizer,
+                ops: Vec::new(),
                 pixel_scale: 1.0,
                 pixel_offset: 0.0,
                 xor: 0,

@@ -155,7 +155,10 @@ pub struct InputDescriptor {
     pub shape: MapShape,
     /// Integer type of the codes (at most 8 bits).
     pub code: Code,
-    /// From real inputs to codes.
+    /// From real inputs to what is quantized, in order; nothing that mixes channels.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub ops: Vec<HostOp>,
+    /// From real values to codes.
     pub quantizer: Quantizer,
     /// An 8-bit image becomes the real input `pixel_scale * pixel + pixel_offset`.
     pub pixel_scale: f64,
@@ -169,24 +172,35 @@ pub struct InputDescriptor {
 }
 
 impl InputDescriptor {
-    /// The byte in DRAM for a real input value, and whether the quantizer clipped it.
-    pub fn byte_of_real(&self, real: f64) -> (u8, bool) {
-        let (code, clipped) = self.quantizer.quantize(real);
+    /// The code of a real input value of a channel, and whether the quantizer clipped it.
+    pub fn code_of_real(&self, real: f64, channel: usize) -> (i64, bool) {
+        self.quantizer.quantize(self.ops.iter().fold(real, |x, op| op.apply_at(x, channel)))
+    }
+
+    /// The byte in DRAM for a real input value of a channel, and whether the quantizer clipped it.
+    pub fn byte_of_real(&self, real: f64, channel: usize) -> (u8, bool) {
+        let (code, clipped) = self.code_of_real(real, channel);
         ((code as u8) ^ self.xor, clipped)
     }
 
-    /// The byte in DRAM for an 8-bit pixel, and whether the quantizer clipped it.
-    pub fn byte_of_pixel(&self, pixel: u8) -> (u8, bool) {
-        self.byte_of_real(self.pixel_scale * f64::from(pixel) + self.pixel_offset)
+    /// The byte in DRAM for an 8-bit pixel of a channel, and whether the quantizer clipped it.
+    pub fn byte_of_pixel(&self, pixel: u8, channel: usize) -> (u8, bool) {
+        self.byte_of_real(self.pixel_scale * f64::from(pixel) + self.pixel_offset, channel)
+    }
+
+    /// Number of channels for which the way from real inputs to codes may differ.
+    pub fn distinct_channels(&self) -> usize {
+        let constants = self.ops.iter().flat_map(|op| op.vectors()).map(<[f64]>::len);
+        constants.max().unwrap_or(1).min(self.shape.channels as usize)
     }
 
     /// Whether every pixel goes into DRAM as it is, so that the host does nothing.
     pub fn pixels_unchanged(&self) -> bool {
-        (0..=255).all(|p| self.byte_of_pixel(p) == (p, false))
+        (0..self.distinct_channels()).all(|channel| (0..=255).all(|p| self.byte_of_pixel(p, channel) == (p, false)))
     }
 }
 
-/// One step from last accumulators to real outputs, in double precision; vectors have one entry a channel, or one for
+/// One step from real inputs to the input quantizer, or from last accumulators to real outputs, in double precision; vectors have one entry a channel, or one for
 /// all.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub enum HostOp {
@@ -238,9 +252,13 @@ impl HostOp {
             }
     }
 
+    /// Whether it takes each channel by itself.
+    pub(crate) fn is_pointwise(&self) -> bool {
+        *self != HostOp::Softmax
+    }
+
     /// Applies it to the channels of one pixel.
     fn apply(&self, pixel: &mut [f64]) {
-        let pick = |v: &[f64], channel: usize| v[if v.len() == 1 { 0 } else { channel }];
         match self {
             HostOp::Softmax => {
                 let most = pixel.iter().copied().fold(f64::NEG_INFINITY, f64::max);
@@ -248,26 +266,29 @@ impl HostOp {
                 let sum: f64 = pixel.iter().sum();
                 pixel.iter_mut().for_each(|x| *x /= sum);
             }
-            _ => {
-                for (channel, x) in pixel.iter_mut().enumerate() {
-                    *x = match self {
-                        HostOp::Mul(v) => *x * pick(v, channel),
-                        HostOp::Div(v) => *x / pick(v, channel),
-                        HostOp::Add(v) => *x + pick(v, channel),
-                        HostOp::Clip(min, max) => {
-                            x.max(min.unwrap_or(f64::NEG_INFINITY)).min(max.unwrap_or(f64::INFINITY))
-                        }
-                        HostOp::Quantize { scale, zero_point, min, max, rounding } => {
-                            let (scale, zero_point) = (pick(scale, channel), pick(zero_point, channel));
-                            let quantizer = Quantizer { scale, zero_point, min: *min, max: *max, rounding: *rounding };
-                            quantizer.quantize(*x).0 as f64
-                        }
-                        HostOp::Sign if *x >= 0.0 => 1.0,
-                        HostOp::Sign => -1.0,
-                        HostOp::Softmax => unreachable!("of the whole pixel"),
-                    };
-                }
+            _ => pixel.iter_mut().enumerate().for_each(|(channel, x)| *x = self.apply_at(*x, channel)),
+        }
+    }
+
+    /// Applies it to a value of a channel.
+    ///
+    /// # Panics
+    /// If it mixes channels.
+    pub fn apply_at(&self, x: f64, channel: usize) -> f64 {
+        let pick = |v: &[f64]| v[if v.len() == 1 { 0 } else { channel }];
+        match self {
+            HostOp::Mul(v) => x * pick(v),
+            HostOp::Div(v) => x / pick(v),
+            HostOp::Add(v) => x + pick(v),
+            HostOp::Clip(min, max) => x.max(min.unwrap_or(f64::NEG_INFINITY)).min(max.unwrap_or(f64::INFINITY)),
+            HostOp::Quantize { scale, zero_point, min, max, rounding } => {
+                let (scale, zero_point) = (pick(scale), pick(zero_point));
+                let quantizer = Quantizer { scale, zero_point, min: *min, max: *max, rounding: *rounding };
+                quantizer.quantize(x).0 as f64
             }
+            HostOp::Sign if x >= 0.0 => 1.0,
+            HostOp::Sign => -1.0,
+            HostOp::Softmax => panic!("a softmax is of a whole pixel"),
         }
     }
 }

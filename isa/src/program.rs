@@ -404,10 +404,15 @@ impl Program {
             "the input quantizer's range is not that of its code",
         )?;
         let channels = self.output.shape.channels as usize;
-        for op in &self.output.ops {
-            let fits = op.vectors().iter().all(|v| v.len() == 1 || v.len() == channels);
-            require(fits, "an output operation is neither for one channel nor for all")?;
-            require(op.is_sound(), "an output operation is not finite")?;
+        let operations =
+            [("input", &self.input.ops, self.input.shape), ("output", &self.output.ops, self.output.shape)];
+        for (end, op, shape) in
+            operations.into_iter().flat_map(|(end, ops, shape)| ops.iter().map(move |op| (end, op, shape)))
+        {
+            let fits = op.vectors().iter().all(|v| v.len() == 1 || v.len() == shape.channels as usize);
+            require(fits, &format!("an {end} operation is neither for one channel nor for all"))?;
+            require(op.is_sound(), &format!("an {end} operation is not finite"))?;
+            require(end == "output" || op.is_pointwise(), "an input operation mixes channels")?;
         }
         let classes = self.output.classes.len();
         require(classes == 0 || classes == channels, "the number of class names is not the number of outputs")?;

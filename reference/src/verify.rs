@@ -111,8 +111,9 @@ impl<'i> Verifier<'i> {
     /// If they are not as many as the network's maps have.
     pub fn image(&self, image: u64, real: &[f64], machine: &[&[i64]], report: &mut Report) {
         let Import { network, maps, .. } = self.import;
-        let quantizer = &network.input.quantizer;
-        let codes: Vec<i64> = real.iter().map(|&x| quantizer.quantize(x).0).collect();
+        let input = &network.input;
+        let size = pixels(input.shape);
+        let codes: Vec<i64> = real.iter().enumerate().map(|(i, &x)| input.code_of_real(x, i / size).0).collect();
         let reference = evaluate(network, &codes);
         assert_eq!(machine.len(), reference.len(), "maps of the network");
         for (index, ((to, map), machine)) in report.maps.iter_mut().zip(&reference).zip(machine).enumerate() {
@@ -137,17 +138,32 @@ impl<'i> Verifier<'i> {
             let sums = LazyCell::new(|| accumulate(&network.layers[index - 1 - usize::from(*merged)], &reference));
             to.compare_graph(image, map, &integers, |channel| match index.checked_sub(1) {
                 None => {
-                    // A few roundings on the way to the quotient, and of its sum with the zero point.
-                    let reach = 4.0 * self.precision.rounding();
-                    let zero = (quantizer.zero_point * quantizer.scale).abs();
-                    let real = real.chunks(pixels(map.shape)).nth(channel).expect("as many channels as the map");
-                    let moved = |x: f64, reach: f64| quantizer.quantize(x + (x.abs() + zero) * reach).0 as f64;
-                    let end = |reach: f64| real.iter().map(|&x| moved(x, reach)).collect();
-                    (end(-reach), end(reach))
+                    let real = &real[channel * size..][..size];
+                    let end = |sign: f64| real.iter().map(|&x| self.input_code(x, channel, sign)).collect();
+                    (end(-1.0), end(1.0))
                 }
                 Some(layer) => self.outcomes(layer, *merged, &sums, channel),
             });
         }
+    }
+
+    /// The code that an input can become if all roundings on its way err to one side.
+    fn input_code(&self, real: f64, channel: usize, sign: f64) -> f64 {
+        let input = &self.import.network.input;
+        let unit = self.precision.rounding();
+        let (mut x, mut error) = (real, real.abs() * unit);
+        for op in &input.ops {
+            let next = op.apply_at(x, channel);
+            // Of the constant, too.
+            let slope = |moved: f64| (op.apply_at(x + moved, channel) - next).abs();
+            let constant = if let HostOp::Add(_) = op { (next - x).abs() } else { 0.0 };
+            error = slope(error).max(slope(-error)) + (next.abs() + constant) * 2.0 * unit;
+            x = next;
+        }
+        // A few roundings on the way to the quotient, and of its sum with the zero point.
+        let quantizer = &input.quantizer;
+        error += 4.0 * unit * (x.abs() + (quantizer.zero_point * quantizer.scale).abs());
+        quantizer.quantize(x + sign * error).0 as f64
     }
 
     /// The real values of a tensor of the graph, from the maps that it consists of.

@@ -20,7 +20,9 @@ use qnnsim_reference::verify::Verifier;
 fn agree(import: &Import, shape: [i64; 3], noise: &mut Noise) -> Result<(), TestCaseError> {
     let Import { graph, network, maps: values, .. } = import;
     let input: Vec<f64> = (0..shape.iter().product()).map(|_| f64::from(noise.real() * 9.0)).collect();
-    let codes: Vec<i64> = input.iter().map(|&x| network.input.quantizer.quantize(x).0).collect();
+    let pixels_of_input = (shape[1] * shape[2]) as usize;
+    let codes: Vec<i64> =
+        input.iter().enumerate().map(|(i, &x)| network.input.code_of_real(x, i / pixels_of_input).0).collect();
     let maps = evaluate(network, &codes);
     let tensors = graph.eval(&input).unwrap();
     prop_assert_eq!(values.len(), maps.len());

@@ -90,6 +90,7 @@ fn input(program: &Program) -> String {
     let input = &program.input;
     let q = &input.quantizer;
     let pixels = if input.pixels_unchanged() { "raw bytes go in unchanged" } else { "translated on the host" };
+    let ops: String = input.ops.iter().map(|op| format!(" {op}")).collect();
     facts(&[
         ("name", input.name.clone()),
         ("shape", format!("{} (channels x height x width)", shape(input.shape))),
@@ -97,7 +98,7 @@ fn input(program: &Program) -> String {
         (
             "quantizer",
             format!(
-                "clip(round(real / {} + {}), {}, {}), rounding {:?}",
+                "clip(round(real{ops} / {} + {}), {}, {}), rounding {:?}",
                 q.scale, q.zero_point, q.min, q.max, q.rounding
             ),
         ),

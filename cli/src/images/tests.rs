@@ -214,6 +214,7 @@ fn descriptor(channels: u32, height: u32, width: u32) -> InputDescriptor {
         shape: MapShape { channels, height, width },
         code: Code { bits: 8, signed: true },
         quantizer: Quantizer { scale: 1.0, zero_point: 0.0, min: -128, max: 127, rounding: Rounding::HalfEven },
+        ops: Vec::new(),
         pixel_scale: 1.0,
         pixel_offset: -128.0,
         xor: 0x80,

@@ -132,10 +132,10 @@ impl Budget {
 /// What is known of a value of the graph.
 #[derive(Clone)]
 enum Data {
-    /// The model's input, not yet quantized.
-    Input,
+    /// The model's input behind these operators, not yet quantized.
+    Input(Rc<Vec<HostOp>>),
     /// The input quantized by a node, and where its integers have this meaning.
-    Coded { node: usize, quantized: Quantized, value: ValueId },
+    Coded { ops: Rc<Vec<HostOp>>, node: usize, quantized: Quantized, value: ValueId },
     /// Exact sums over maps.
     Form(Rc<Grid>),
     /// Real values, the channels in parts.
@@ -165,8 +165,8 @@ struct Lowering<'g> {
     /// How many read each value, and how many still will.
     readers: Vec<(usize, usize)>,
     input_shape: MapShape,
-    /// The quantizer of the input, and what it makes.
-    quantizer: Option<(usize, Quantized)>,
+    /// The quantizer of the input, what stands in front of it, and what it makes.
+    quantizer: Option<(Rc<Vec<HostOp>>, usize, Quantized)>,
     maps: Vec<MapInfo>,
     values: Vec<MapValue>,
     made: Vec<Made>,
@@ -193,7 +193,7 @@ impl<'g> Lowering<'g> {
         }
         let mut known = vec![None; graph.values.len()];
         let view = View::of_map(input_shape, dims).expect("the input is a map");
-        known[graph.input.0] = Some(Known { data: Data::Input, view });
+        known[graph.input.0] = Some(Known { data: Data::Input(Rc::default()), view });
         Ok(Lowering {
             graph,
             budget: Budget::default(),
@@ -215,7 +215,7 @@ impl<'g> Lowering<'g> {
 
     fn shape(&self, data: &Data) -> MapShape {
         match data {
-            Data::Input | Data::Coded { .. } => self.input_shape,
+            Data::Input(_) | Data::Coded { .. } => self.input_shape,
             Data::Form(form) => form.shape,
             Data::Chains(chains) => {
                 let channels = chains.iter().map(|chain| chain.channels() as u32).sum();
@@ -478,8 +478,8 @@ impl<'g> Lowering<'g> {
     /// A value for one of its readers. What several read and is quantized becomes a map.
     fn read(&mut self, id: ValueId) -> Result<Known, Diagnostic> {
         let mut known = self.read_coded(id)?;
-        if let Data::Coded { node, quantized, value } = known.data {
-            known.data = Data::Form(Rc::new(self.input_map(node, quantized, value)?));
+        if let Data::Coded { ops, node, quantized, value } = known.data {
+            known.data = Data::Form(Rc::new(self.input_map(ops, node, quantized, value)?));
         }
         Ok(known)
     }
@@ -506,7 +506,7 @@ impl<'g> Lowering<'g> {
         match data {
             Data::Form(form) => Ok((form, view)),
             data if is_quantized(&data) => Ok((self.close(data, &view, id)?, view)),
-            Data::Input | Data::Coded { .. } => {
+            Data::Input(_) | Data::Coded { .. } => {
                 Err(limits::FIRST_QUANT.refuse(format!("`{}` in this place", node.op_type)))
             }
             Data::Chains(_) => {
@@ -536,7 +536,7 @@ impl<'g> Lowering<'g> {
     /// Real values as chains, to which operators can be added.
     fn chains(&mut self, data: Data) -> Result<Vec<Chain>, Diagnostic> {
         match data {
-            Data::Input | Data::Coded { .. } => {
+            Data::Input(_) | Data::Coded { .. } => {
                 Err(limits::FIRST_QUANT.refuse("an operator before the first quantizer"))
             }
             Data::Form(form) => {
@@ -576,7 +576,7 @@ impl<'g> Lowering<'g> {
         let dims: Vec<usize> = known.view.dims();
         let view = View::of_map(shape, &dims).expect("a map");
         let data = match known.data {
-            Data::Input | Data::Coded { .. } => return Err(limits::FIRST_QUANT.refuse("channels in another order")),
+            Data::Input(_) | Data::Coded { .. } => return Err(limits::FIRST_QUANT.refuse("channels in another order")),
             Data::Form(form) => Data::Form(Rc::new(form.select(&order, &mut self.budget)?)),
             data => {
                 let mut chains = self.chains(data)?;
@@ -595,15 +595,15 @@ impl<'g> Lowering<'g> {
         let node = &graph.nodes[index];
         let mut known = self.read_coded(id)?;
         match known.data {
-            Data::Input => return self.first_quantizer(index, op, known.view),
-            Data::Coded { node: first, quantized: before, value } => {
+            Data::Input(ops) => return self.first_quantizer(index, op, data, ops, known.view),
+            Data::Coded { ops, node: first, quantized: before, value } => {
                 let after = quantized(graph, node, op, Some(before))?;
                 // More of the same quantizer, which keeps its integers.
                 if let (Some(quantized), 1.0, false) = (after, before.scale, op.rounds()) {
-                    let data = Data::Coded { node: first, quantized, value: node.output };
+                    let data = Data::Coded { ops, node: first, quantized, value: node.output };
                     return Ok(Known { data, view: known.view });
                 }
-                known.data = Data::Form(Rc::new(self.input_map(first, before, value)?));
+                known.data = Data::Form(Rc::new(self.input_map(ops, first, before, value)?));
             }
             _ => {}
         }
@@ -627,37 +627,65 @@ impl<'g> Lowering<'g> {
         Ok(Known { data: Data::Chains(Rc::new(chains)), view: known.view })
     }
 
-    /// The quantizer of the input, which the host evaluates.
-    fn first_quantizer(&mut self, index: usize, op: Pointwise, view: View) -> Result<Known, Diagnostic> {
+    /// The quantizer of the input, which the host evaluates, or an operator in front of it.
+    fn first_quantizer(
+        &mut self,
+        index: usize,
+        op: Pointwise,
+        data: usize,
+        ops: Rc<Vec<HostOp>>,
+        view: View,
+    ) -> Result<Known, Diagnostic> {
         let node = &self.graph.nodes[index];
-        match quantized(self.graph, node, op, None)? {
-            None => Err(limits::FIRST_QUANT.refuse(format!("`{}` in this place", node.op_type))),
-            Some(quantized) if quantized.codes == Codes::Bipolar => Err(limits::QUANT_INPUT.refuse("a bipolar input")),
-            Some(quantized) => Ok(Known { data: Data::Coded { node: index, quantized, value: node.output }, view }),
-        }
+        let data = match quantized(self.graph, node, op, None)? {
+            Some(quantized) if quantized.codes == Codes::Bipolar => {
+                return Err(limits::QUANT_INPUT.refuse("a bipolar input"));
+            }
+            Some(quantized) => Data::Coded { ops, node: index, quantized, value: node.output },
+            None => {
+                let channels = match view.as_map(self.input_shape) {
+                    Some(AsMap::Same) => self.input_shape.channels as usize,
+                    _ => 1,
+                };
+                let step = step(self.graph, node, op, data, channels)?;
+                self.budget.take_integers(step.size())?;
+                let more = host_ops(&step, node)
+                    .map_err(|_| limits::FIRST_QUANT.refuse(format!("`{}` in this place", node.op_type)))?;
+                let mut ops = Rc::unwrap_or_clone(ops);
+                ops.extend(more);
+                Data::Input(Rc::new(ops))
+            }
+        };
+        Ok(Known { data, view })
     }
 
     /// The input as a map; all that read it must agree on its quantizer.
-    fn input_map(&mut self, index: usize, quantized: Quantized, value: ValueId) -> Result<Grid, Diagnostic> {
+    fn input_map(
+        &mut self,
+        ops: Rc<Vec<HostOp>>,
+        index: usize,
+        quantized: Quantized,
+        value: ValueId,
+    ) -> Result<Grid, Diagnostic> {
         let graph = self.graph;
         quantized.check()?;
         if quantized.scale.is_nan() {
             return Err(limits::QUANT_PER_TENSOR.refuse("an input with a scale for each channel"));
         }
-        match self.quantizer {
+        match &self.quantizer {
             None => {
-                self.quantizer = Some((index, quantized));
+                self.quantizer = Some((ops, index, quantized));
                 let (scale, zero_point) = (vec![quantized.scale], quantized.zero as i64);
                 let value = Some(value);
                 self.values.push(MapValue { value, first_channel: 0, scale, zero_point, merged: false });
                 self.maps.push(MapInfo { shape: self.input_shape, code: quantized.code(), zero_point });
             }
-            Some((first, other)) => {
+            Some((before, first, other)) => {
                 let parameters = |node: &Node| -> Vec<_> {
                     node.inputs[1..].iter().flatten().map(|id| &graph.value(*id).constant).collect()
                 };
-                let [a, b] = [first, index].map(|index| &graph.nodes[index]);
-                if a.op != b.op || parameters(a) != parameters(b) || other != quantized {
+                let [a, b] = [*first, index].map(|index| &graph.nodes[index]);
+                if a.op != b.op || parameters(a) != parameters(b) || *other != quantized || *before != ops {
                     return Err(limits::FIRST_QUANT.refuse("a second quantizer of the input, unlike the first"));
                 }
             }
@@ -902,11 +930,11 @@ impl<'g> Lowering<'g> {
                 return Err(Diagnostic::new(format!("{flag} is {value}")).help("give a finite number"));
             }
         }
-        let Some((index, quantized)) = self.quantizer else {
+        let Some((ops, index, quantized)) = &self.quantizer else {
             return Err(limits::FIRST_QUANT.refuse("a model without layers"));
         };
-        let node = &self.graph.nodes[index];
-        let Quantized { codes, scale, zero } = quantized;
+        let node = &self.graph.nodes[*index];
+        let Quantized { codes, scale, zero } = *quantized;
         let rounding = match node.op {
             Op::Pointwise(Pointwise::Quant { rounding, .. }) => rounding,
             Op::Pointwise(Pointwise::QuantizeLinear { .. }) => Rounding::HalfEvenFirst,
@@ -925,6 +953,7 @@ impl<'g> Lowering<'g> {
             name: self.graph.value(self.graph.input).name.clone(),
             shape: self.input_shape,
             code: quantized.code(),
+            ops: (**ops).clone(),
             quantizer: Quantizer { scale, zero_point: zero, min, max, rounding },
             pixel_scale: options.pixel_scale,
             pixel_offset: options.pixel_offset,
@@ -942,7 +971,7 @@ impl<'g> Lowering<'g> {
         let graph = self.graph;
         let output = graph.value(graph.output);
         let Known { data, view } = self.read(graph.output)?;
-        if let Data::Input = data {
+        if let Data::Input(_) = data {
             return Err(limits::FIRST_QUANT.refuse("a model without layers"));
         }
         let shape = self.shape(&data);

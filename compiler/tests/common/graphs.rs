@@ -6,7 +6,7 @@ use qnnsim_compiler::limits;
 use crate::common::{Model, float, int, ints, string};
 
 /// Kinds of operators that are drawn.
-pub const DRAWN: [&str; 23] = [
+pub const DRAWN: [&str; 24] = [
     "Add",
     "AveragePool",
     "BatchNormalization",
@@ -25,6 +25,7 @@ pub const DRAWN: [&str; 23] = [
     "auto_pad",
     "depthwise",
     "groups",
+    "preprocessing",
     "requantized",
     "scale of each channel",
     "shuffle",
@@ -320,8 +321,24 @@ pub fn draw(seed: u32, steps: usize) -> (Vec<&'static str>, [i64; 3], Result<Imp
     let mut noise = Noise(seed);
     let shape = [noise.of(&[1, 2, 4]), noise.of(&[5, 6, 7]), noise.of(&[4, 5, 6])];
     let mut m = Model::new(&[1, shape[0], shape[1], shape[2]]);
-    let name = m.quant("x", 1.0, 4, true);
-    let mut builder = Builder { m, noise, values: Vec::new(), drawn: Vec::new() };
+    let mut drawn = Vec::new();
+    let mut x = "x".to_owned();
+    if noise.chance(30) {
+        // A normalization of the image.
+        drawn.push("preprocessing");
+        let channels = shape[0];
+        let constant = |m: &mut Model, noise: &mut Noise, least: f32| {
+            let list: Vec<f32> = (0..channels).map(|_| noise.real().max(least)).collect();
+            m.constant(&[1, channels, 1, 1], &list)
+        };
+        let (mean, deviation, gain) =
+            (constant(&mut m, &mut noise, -1.0), constant(&mut m, &mut noise, 0.5), constant(&mut m, &mut noise, -1.0));
+        x = m.node("Sub", &[&x, &mean], &[]);
+        x = m.node("Div", &[&x, &deviation], &[]);
+        x = m.node("Mul", &[&gain, &x], &[]);
+    }
+    let name = m.quant(&x, 1.0, 4, true);
+    let mut builder = Builder { m, noise, values: Vec::new(), drawn };
     builder.add(name, shape, 16.0);
     for _ in 0..steps {
         builder.step();

@@ -588,6 +588,7 @@ pub fn program(hardware: HardwarePoint, cold: &[Instruction], warm: &[Instructio
             shape,
             code: Code { bits: 8, signed: false },
             quantizer: Quantizer { scale: 1.0, zero_point: 0.0, min: 0, max: 255, rounding: Rounding::HalfEven },
+            ops: Vec::new(),
             pixel_scale: 1.0,
             pixel_offset: 0.0,
             xor: 0,
