@@ -1,19 +1,31 @@
-//! Random graphs from an ONNX file to the simulator: every map equals that of the integer reference, cold and warm, on
-//! random hardware points.
+//! Random models from an ONNX file to the simulator, on random hardware points: every map equals that of the integer
+//! reference, cold and warm, and the integers of the graph's tensor in double precision.
 
+#[path = "../../compiler/tests/common/chains.rs"]
+mod chains;
 #[path = "../../compiler/tests/common/mod.rs"]
 mod common;
 #[path = "../../compiler/tests/common/graphs.rs"]
 mod graphs;
 
+use std::cell::RefCell;
+use std::collections::BTreeMap;
+
 use graphs::{DRAWN, Noise, draw};
 use proptest::prelude::*;
+use proptest::test_runner::{Config, RngAlgorithm, TestRng, TestRunner};
 use qnnsim_compiler::import::Import;
 use qnnsim_compiler::lower_to;
 use qnnsim_isa::{HardwarePoint, Program};
 use qnnsim_simulator::Simulation;
 use qnnsim_tests::{dram_bytes, fitted, hardware_point};
 
+/// Graphs and chains of layers that are drawn, and how many at the least are accepted and exact.
+const GRAPHS: u32 = 4500;
+const CHAINS: u32 = 3000;
+const ACCEPTED: usize = 6000;
+
+/// One image through the graph, the reference and the simulator.
 fn agree(import: &Import, hw: &HardwarePoint, noise: &mut Noise) -> Result<(), TestCaseError> {
     let network = &import.network;
     let hw = fitted(network, hw);
@@ -21,9 +33,10 @@ fn agree(import: &Import, hw: &HardwarePoint, noise: &mut Noise) -> Result<(), T
     let program = Program::from_bytes(&program.to_bytes()).expect("a program file");
     let described = program.clone();
     let simulation = Simulation::new(program).unwrap_or_else(|trap| panic!("{}", trap.describe(&described)));
-    let code = network.input.code;
-    let span = (code.max() - code.min() + 1) as usize;
-    let codes: Vec<i64> = (0..network.input.shape.values()).map(|_| code.min() + noise.below(span) as i64).collect();
+    let shape = network.input.shape;
+    let pixels = (shape.height * shape.width) as usize;
+    let real: Vec<f64> = (0..shape.values()).map(|_| f64::from(noise.real() * 9.0)).collect();
+    let codes: Vec<i64> = real.iter().enumerate().map(|(i, &x)| network.input.code_of_real(x, i / pixels).0).collect();
     let reference = qnnsim_reference::evaluate(network, &codes);
     let bytes = dram_bytes(&network.input, &codes);
     let mut output = Vec::new();
@@ -34,18 +47,56 @@ fn agree(import: &Import, hw: &HardwarePoint, noise: &mut Noise) -> Result<(), T
             prop_assert_eq!(&map.values, &reference[map.layer as usize + 1].values, "layer {}\n{}", map.layer, network);
         }
     }
+    let tensors = import.graph.eval(&real).expect("values of the graph");
+    for (at, map) in import.maps.iter().zip(&reference).take(network.layers.len()) {
+        // Parts of integers are in no tensor.
+        let Some(value) = at.value else { continue };
+        let tensor = tensors[import.graph.value(value).name.as_str()].centered();
+        let integers = tensor.data[at.first_channel * (map.shape.height * map.shape.width) as usize..].iter();
+        let integers: Vec<i64> = integers.take(map.values.len()).map(|&x| x as i64 + at.zero_point).collect();
+        prop_assert_eq!(&integers, &map.values, "{}", import.graph);
+    }
+    let last = &tensors[import.graph.value(import.graph.output).name.as_str()];
+    prop_assert_eq!(&network.output.real(&reference.last().expect("maps").values), &last.to_real().data);
     Ok(())
 }
 
-proptest! {
-    #![proptest_config(ProptestConfig { cases: 500, failure_persistence: None, ..ProptestConfig::default() })]
-
-    #[test]
-    fn simulator_and_reference(seed in any::<u32>(), steps in 2usize..10, hw in hardware_point()) {
+#[test]
+fn simulator_reference_and_graph_agree() {
+    let drawn: RefCell<BTreeMap<String, usize>> = RefCell::default();
+    let accepted = RefCell::new(0);
+    let count = |of_case: Vec<String>| {
+        *accepted.borrow_mut() += 1;
+        let mut of_case = of_case;
+        of_case.sort_unstable();
+        of_case.dedup();
+        of_case.into_iter().for_each(|name| *drawn.borrow_mut().entry(name).or_default() += 1);
+    };
+    let runner = |cases| {
+        let config = Config { cases, failure_persistence: None, ..Config::default() };
+        TestRunner::new_with_rng(config, TestRng::deterministic_rng(RngAlgorithm::ChaCha))
+    };
+    let of_graphs = runner(GRAPHS).run(&(any::<u32>(), 2usize..12, hardware_point()), |(seed, steps, hw)| {
         let (drawn, _, import) = draw(seed, steps);
-        prop_assert!(drawn.iter().all(|operator| DRAWN.contains(operator)), "{:?}", drawn);
         if let Ok(import) = import {
             agree(&import, &hw, &mut Noise(seed ^ 0x5555))?;
+            count(drawn.iter().map(|name| (*name).to_owned()).collect());
         }
-    }
+        Ok(())
+    });
+    of_graphs.unwrap_or_else(|error| panic!("{error}"));
+    let of_chains = runner(CHAINS).run(&(chains::case(), any::<u32>(), hardware_point()), |(case, seed, hw)| {
+        if let Some(import) = chains::import(&case) {
+            agree(&import, &hw, &mut Noise(seed))?;
+            count(chains::drawn(&case));
+        }
+        Ok(())
+    });
+    of_chains.unwrap_or_else(|error| panic!("{error}"));
+    let (drawn, accepted) = (drawn.into_inner(), accepted.into_inner());
+    assert!(accepted >= ACCEPTED, "{accepted} accepted");
+    // Each operator, quantizer, function, rounding mode and precision, often.
+    assert!(DRAWN.iter().all(|&operator| drawn.contains_key(operator)), "{drawn:?}");
+    assert_eq!(drawn.len(), DRAWN.len() + chains::KINDS, "{drawn:?}");
+    assert!(drawn.values().all(|&count| count >= 15), "{drawn:?}");
 }
