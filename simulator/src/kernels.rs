@@ -27,9 +27,28 @@ pub enum Count {
 
 /// Adds `factor * count(a AND w)` to the sums of all rows and columns, and `row_factor * count(a)` to the row sums.
 ///
-/// `a` has `rows` entries, a multiple of `ROWS`, for each lane word of the kernel; `w` has `blocks` entries for each of
-/// them, in the same order; `sums` has `blocks` entries for each row. Sums wrap, as in 32-bit hardware.
-pub fn accumulate(count: Count, a: &[u64], rows: usize, w: &[ColumnBlock], factor: i32, sums: &mut [[i32; COLUMNS]]) {
+/// `a` has `rows` entries, 1 or a multiple of `ROWS`, for each lane word of the kernel; `w` has `blocks` entries for each of
+/// them, in the same order; `sums` has `blocks` entries for each row. Sums wrap, as in 32-bit hardware. Of a single row and
+/// column nothing else is computed.
+pub fn accumulate(
+    count: Count,
+    a: &[u64],
+    rows: usize,
+    columns: u32,
+    w: &[ColumnBlock],
+    factor: i32,
+    sums: &mut [[i32; COLUMNS]],
+) {
+    if (rows, columns) == (1, 1) {
+        let blocks = sums.len();
+        let sum = match count {
+            Count::Bits => element_bits(a, w, blocks),
+            Count::Bytes { signed: false } => element_bytes(a, w, blocks, 0),
+            Count::Bytes { signed: true } => element_bytes(a, w, blocks, SIGNS),
+        };
+        sums[0][0] = sums[0][0].wrapping_add(sum.wrapping_mul(factor));
+        return;
+    }
     match count {
         Count::Bits => accumulate_bits(a, rows, w, factor, sums),
         Count::Bytes { signed: false } => accumulate_bytes(a, rows, w, factor, 0, sums),
@@ -51,13 +70,13 @@ const SIGNS: u64 = 0x8080_8080_8080_8080;
 
 /// A macro, not a function, so that each version of a kernel is compiled with its own instructions.
 macro_rules! accumulate_blocks {
-    ($a:ident, $rows:ident, $w:ident, $factor:ident, $sums:ident, |$x:ident| $count:expr) => {{
+    ($a:ident, $rows:ident, $w:ident, $factor:ident, $sums:ident, $height:expr, |$x:ident| $count:expr) => {{
         let blocks = $sums.len() / $rows;
-        for (block_of_rows, all) in $sums.chunks_exact_mut(ROWS * blocks).enumerate() {
+        for (block_of_rows, all) in $sums.chunks_exact_mut($height * blocks).enumerate() {
             for block in 0..blocks {
-                let mut sums = [[0u64; COLUMNS]; ROWS];
+                let mut sums = [[0u64; COLUMNS]; $height];
                 for (a, w) in $a.chunks_exact($rows).zip($w.chunks_exact(blocks)) {
-                    let (a, w) = (&a[block_of_rows * ROWS..][..ROWS], &w[block]);
+                    let (a, w) = (&a[block_of_rows * $height..][..$height], &w[block]);
                     for (sums, &a) in sums.iter_mut().zip(a) {
                         for (sum, &w) in sums.iter_mut().zip(w) {
                             let $x = a & w;
@@ -82,7 +101,36 @@ macro_rules! accumulate_blocks {
     "aarch64+neon"
 ))]
 fn accumulate_bits(a: &[u64], rows: usize, w: &[ColumnBlock], factor: i32, sums: &mut [[i32; COLUMNS]]) {
-    accumulate_blocks!(a, rows, w, factor, sums, |x| u64::from(x.count_ones()));
+    if rows == 1 {
+        accumulate_blocks!(a, rows, w, factor, sums, 1, |x| u64::from(x.count_ones()));
+    } else {
+        accumulate_blocks!(a, rows, w, factor, sums, ROWS, |x| u64::from(x.count_ones()));
+    }
+}
+
+/// The sum of one row and the first column.
+#[multiversion(targets(
+    "x86_64+avx512f+avx512bw+avx512dq+avx512vl+avx512vpopcntdq+popcnt",
+    "x86_64+avx2+bmi1+bmi2+popcnt",
+    "x86_64+popcnt",
+    "aarch64+neon"
+))]
+fn element_bits(a: &[u64], w: &[ColumnBlock], blocks: usize) -> i32 {
+    a.iter().zip(w.iter().step_by(blocks)).map(|(&a, w)| (a & w[0]).count_ones() as i32).sum()
+}
+
+#[multiversion(targets(
+    "x86_64+avx512f+avx512bw+avx512dq+avx512vl+avx512vpopcntdq+popcnt",
+    "x86_64+avx2+bmi1+bmi2+popcnt",
+    "x86_64+popcnt",
+    "aarch64+neon"
+))]
+fn element_bytes(a: &[u64], w: &[ColumnBlock], blocks: usize, signs: u64) -> i32 {
+    let of = |(&a, w): (&u64, &ColumnBlock)| {
+        let x = a & w[0];
+        sum_of_pairs(pairs_of_bytes(x)) as i32 - (((x & signs).count_ones() as i32) << 8)
+    };
+    a.iter().zip(w.iter().step_by(blocks)).map(of).fold(0, i32::wrapping_add)
 }
 
 #[multiversion(targets(
@@ -335,22 +383,24 @@ mod tests {
             words in 1usize..5,
             seed in proptest::num::u64::ANY,
             blocks in 1usize..4,
-            row_blocks in 1usize..3,
+            row_blocks in 0usize..3,
+            columns in 1u32..3,
             factor in -200i32..200,
             mode in 0..3,
         ) {
             let count = [Count::Bits, Count::Bytes { signed: false }, Count::Bytes { signed: true }][mode as usize];
             let mut state = seed | 1;
             let mut random = || { state = state.wrapping_mul(6364136223846793005).wrapping_add(1); state ^ state >> 29 };
-            let rows = ROWS * row_blocks;
+            let rows = (ROWS * row_blocks).max(1);
+            let only = (rows, columns) == (1, 1);
             let a: Vec<u64> = (0..words * rows).map(|_| random()).collect();
             let w: Vec<ColumnBlock> = (0..words * blocks).map(|_| [(); COLUMNS].map(|()| random())).collect();
             let (mut sums, mut row_sums) = (vec![[7i32; COLUMNS]; rows * blocks], vec![9i32; rows]);
-            accumulate(count, &a, rows, &w, factor, &mut sums);
+            accumulate(count, &a, rows, columns, &w, factor, &mut sums);
             add_row_sums(count, &a, factor, &mut row_sums);
             for r in 0..rows {
                 let row = |k: usize| a[k * rows + r];
-                for c in 0..blocks * COLUMNS {
+                for c in 0..if only { 1 } else { blocks * COLUMNS } {
                     let (block, i) = (c / COLUMNS, c % COLUMNS);
                     let want: i64 = (0..words).map(|k| slowly(count, row(k) & w[k * blocks + block][i])).sum();
                     proptest::prop_assert_eq!(i64::from(sums[r * blocks + block][i]), 7 + i64::from(factor) * want);

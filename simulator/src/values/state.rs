@@ -140,7 +140,10 @@ impl State {
         let Operands { weights, columns } = *operands;
         let (wl, blocks) = (lane_words(hw), column_blocks(hw));
         // A tile with every row masked still takes the array's time.
-        let rows = gather.rows.len().max(1).next_multiple_of(ROWS);
+        let rows = match gather.rows.len() {
+            0 | 1 => 1,
+            rows => rows.next_multiple_of(ROWS),
+        };
         let kw = setup.k * wl;
         self.rows.resize(kw * rows, 0);
         self.sums.clear();
@@ -153,7 +156,8 @@ impl State {
             for (j, &w_factor) in setup.w_factors.iter().enumerate() {
                 let first = (weights * wl + j * setup.w_stride) * blocks;
                 let w = &self.weights[first..first + kw * blocks];
-                kernels::accumulate(setup.count, &self.rows, rows, w, a_factor.wrapping_mul(w_factor), &mut self.sums);
+                let factor = a_factor.wrapping_mul(w_factor);
+                kernels::accumulate(setup.count, &self.rows, rows, columns, w, factor, &mut self.sums);
             }
         }
         if columns < hw.mac_cols {
