@@ -134,7 +134,7 @@ impl Lowering<'_> {
             (1..).map(|i| -i * below).take_while(|&from| from + below > min).map(|from| (-below, from, below));
         let most = MAX_PARTS as usize + 1;
         let mut parts: Vec<(i64, i64, i64)> = rising.take(most).chain(falling.take(most)).collect();
-        if min < 0 && min >= -128 && max <= 127 {
+        if (-128..0).contains(&min) && max <= 127 {
             parts = vec![(min, min, max - min)];
         }
         if parts.is_empty() {
