@@ -329,5 +329,28 @@ pub fn supported() -> String {
             writeln!(text, "{gap}- {}", limit.sentence).expect("strings take everything");
         }
     }
+    text.push_str(EXPORTERS);
     text
 }
+
+/// What a file may say that its model did not mean.
+const EXPORTERS: &str = "
+## What exporters get wrong
+
+A file is computed as it is written, and Brevitas 0.12 does not always write what was trained. What the file shows is refused or warned of:
+
+- `QuantReLU`, `QuantIdentity` and `QuantHardTanh` of 1 bit with an integer quantizer come out as `BipolarQuant`. Where its input cannot \
+be negative, it would be constantly +1: refused, unless `--unsigned-1bit-relu` says what is meant.
+- QCDQ in opset 10 and 11 has a `Clip` of int8, which these do not define: read as meant, with a warning.
+
+What no file shows:
+
+- Weights that were trained with FLOOR, CEIL, ROUND_TO_ZERO or learned rounding come out with ROUND. Store weights as integers (QCDQ), \
+which keeps them.
+- The thresholds of ternary weights are lost: the file rounds. The same helps.
+- `TruncAvgPool2d` comes out in QCDQ as a mean that is rounded. QONNX has its `Trunc`.
+- A 1-bit integer quantizer whose input may be negative comes out as `BipolarQuant`, too, and looks like one that was meant.
+
+So compare the outputs of the trained model with those of `qnnsim eval --output` on some images: integers are exact, so any difference \
+that is not a tie in float32 is in the file.
+";
