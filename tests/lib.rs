@@ -182,20 +182,24 @@ pub fn fitted(network: &Network, hw: &HardwarePoint) -> HardwarePoint {
     HardwarePoint { act_words, wgt_words, thr_words, ..roomy }
 }
 
-/// The point with memories for weights and thresholds that hold a share of 0 to 255 of 255 of what the network has of them, or the least
-/// that a machine needs: a word of every weight plane, a channel tile's thresholds.
+/// The point with memories for activations, weights and thresholds that hold a share of 0 to 255 of 255 of what the network has of them,
+/// or the least that a machine needs beyond it: the lowest stripes of maps, a word of every weight plane, a channel tile's thresholds.
 ///
 /// # Panics
 /// If the network does not fit any memory.
-pub fn cramped(network: &Network, hw: &HardwarePoint, shares: [u8; 2]) -> HardwarePoint {
+pub fn cramped(network: &Network, hw: &HardwarePoint, shares: [u8; 3]) -> HardwarePoint {
     let hw = fitted(network, hw);
-    let plan = plan(network, &hw).unwrap_or_else(|e| panic!("{}", e[0]));
-    let planes = plan.layers.iter().flat_map(|layer| &layer.terms).map(|term| term.w).max().unwrap_or(1);
-    let entries = plan.layers.iter().map(|layer| layer.thr.tile as u32).max().unwrap_or(1).max(1);
+    let whole = plan(network, &hw).unwrap_or_else(|e| panic!("{}", e[0]));
+    let planes = whole.layers.iter().flat_map(|layer| &layer.terms).map(|term| term.w).max().unwrap_or(1);
+    let entries = whole.layers.iter().map(|layer| layer.thr.tile as u32).max().unwrap_or(1).max(1);
     let part = |whole: u32, share: u8| (u64::from(whole) * u64::from(share) / 255) as u32;
+    let with = |act_words| HardwarePoint { act_words, ..hw.clone() };
+    let act_words =
+        (part(hw.act_words, shares[0]).max(1)..hw.act_words).find(|&words| plan(network, &with(words)).is_ok());
     HardwarePoint {
-        wgt_words: part(hw.wgt_words, shares[0]).max(planes),
-        thr_words: part(hw.thr_words, shares[1]).max(entries),
+        act_words: act_words.unwrap_or(hw.act_words),
+        wgt_words: part(hw.wgt_words, shares[1]).max(planes),
+        thr_words: part(hw.thr_words, shares[2]).max(entries),
         ..hw
     }
 }

@@ -1,5 +1,5 @@
 //! Random networks on random hardware points: the simulator, reading nothing but the program file, and the plain
-//! evaluator of the integer network agree in every map, in memories that hold all weights and in such that do not.
+//! evaluator of the integer network agree in every map, in memories that hold all maps and weights and in such that do not.
 
 use proptest::prelude::*;
 use proptest::test_runner::TestCaseError;
@@ -117,6 +117,26 @@ proptest! {
         seed in network_seed(),
         hw in hardware_point(),
         shares in prop_oneof![any::<[u8; 2]>(), any::<u8>().prop_map(|share| [share, 255]), Just([0, 255]), Just([0, 0])],
+    ) {
+        let [weights, thresholds] = shares;
+        let shares = [255, weights, thresholds];
+        let network = seed.build();
+        if let Some(simulation) = simulation(&network, &cramped(&network, &hw, shares))? {
+            agree(&network, &simulation, &seed)?;
+        }
+    }
+}
+
+proptest! {
+    // At least 1,000; the environment variable PROPTEST_CASES asks for more.
+    #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::with_cases(ProptestConfig::default().cases.max(1000)) })]
+
+    /// Maps of which some, or all, pass through the activation memory in stripes.
+    #[test]
+    fn they_agree_where_maps_do_not_fit(
+        seed in network_seed(),
+        hw in hardware_point(),
+        shares in prop_oneof![any::<u8>().prop_map(|share| [share, 255, 255]), Just([0, 255, 255]), any::<[u8; 3]>()],
     ) {
         let network = seed.build();
         if let Some(simulation) = simulation(&network, &cramped(&network, &hw, shares))? {
