@@ -5,6 +5,8 @@
 //! of what its array, its drain and its write port are busy; the first one also waits for the image, a cold one for its weights.
 //! Tests draw networks and points and hold every figure against the exact one.
 
+use std::ops::Range;
+
 use qnnsim_compiler::backend::memory::{Slicing, Storage};
 use qnnsim_compiler::backend::plan::{Axis, LayerPlan, PackedInput, Plan, TermPlan};
 use qnnsim_compiler::backend::stripes::{Home, Window};
@@ -40,16 +42,20 @@ impl Input {
         let (hw, shape, layer) = (&plan.hw, network.input.shape, &plan.layers[packed.layer]);
         let reads = |(t, m): (usize, usize)| layer.terms[t].members[m].input == Some(number);
         let windows = layer.stripes.iter().flat_map(|stripe| &stripe.windows).filter(|window| reads(window.reader));
-        let rows = match layer.stripes.is_empty() {
-            true => u64::from(shape.height),
-            false => windows.map(|window| window.rows.len() as u64).sum(),
+        let windows = windows.map(|window| (window.rows.len() as u64, window.columns.clone()));
+        let parts: Vec<(u64, Range<u32>)> = match layer.stripes.is_empty() {
+            true => vec![(shape.height.into(), 0..packed.windows)],
+            false => windows.filter(|(rows, _)| *rows > 0).collect(),
         };
         let pixel = (u64::from(packed.taps) * u64::from(shape.channels)).div_ceil(u64::from(hw.mac_lanes / 8));
-        let bytes = u64::from(shape.width) * u64::from(shape.channels);
+        let beats = |columns: &Range<u32>| {
+            let bytes = packed.pixels(columns, shape.width).0.len() as u64 * u64::from(shape.channels);
+            bytes.div_ceil(u64::from(hw.dram_width))
+        };
         Input {
             layer: packed.layer,
-            words: rows * u64::from(packed.windows) * pixel,
-            beats: rows * bytes.div_ceil(u64::from(hw.dram_width)),
+            words: parts.iter().map(|(rows, columns)| rows * columns.len() as u64 * pixel).sum(),
+            beats: parts.iter().map(|(rows, columns)| rows * beats(columns)).sum(),
         }
     }
 }
@@ -298,11 +304,11 @@ fn cycles(plan: &Plan, layers: &[Bound], inputs: &[Input], cold: bool) -> u64 {
     // STORE reads one word a cycle; its last burst follows. What stripes have stored may be behind it.
     let stored = layers.last().map_or(0, |last| {
         let (shape, stripes) = (last.layer.output.0, &last.layer.stripes);
-        let rows = match (last.layer.home, stripes.last()) {
-            (Home::Output, Some(stripe)) => stripe.rows.len() as u64,
-            _ => u64::from(shape.height),
+        let [height, width] = match (last.layer.home, stripes.last()) {
+            (Home::Output, Some(stripe)) => stripe.size(),
+            _ => [shape.height, shape.width],
         };
-        rows * u64::from(shape.width) * u64::from(last.layer.target.block())
+        u64::from(height) * u64::from(width) * u64::from(last.layer.target.block())
     });
     (end + stored + 1).max(bytes.div_ceil(u64::from(hw.dram_width)))
 }

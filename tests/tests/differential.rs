@@ -176,6 +176,8 @@ fn the_networks_in_small_memories_take_every_way() {
             see("three stripes or more", layer.stripes.len() > 2);
             see("stripes of one row", rows(0).len() == 1 && rows(1).len() == 1);
             see("stripes of several rows", rows(0).len() > 1 && rows(1).len() > 1);
+            see("stripes of columns", layer.stripes.iter().any(|s| s.columns.start > 0));
+            see("part of an image row", windows().any(|w| w.columns.start > 0 && w.place.first > 0));
             see("a window in the middle of a map", windows().any(|w| w.place.skipped > 0));
             see("a window in the middle of the image", windows().any(|w| w.place.first > 0));
             see("a window of nothing but padding", windows().any(|w| w.rows.is_empty()));

@@ -15,7 +15,7 @@ use std::collections::{HashMap, VecDeque};
 use std::ops::Range;
 
 use qnnsim_isa::HardwarePoint;
-use qnnsim_isa::descriptor::InputDescriptor;
+use qnnsim_isa::descriptor::{InputDescriptor, MapShape};
 use qnnsim_isa::hardware::CODE_WORD_BYTES;
 use qnnsim_isa::operand::{Memory, Tap, ThresholdKind, WeightKind as MachineKind};
 use qnnsim_isa::program::{LayerInfo, Program, Scratch, Segment, Stream};
@@ -190,7 +190,8 @@ impl<'a> Emitter<'a> {
             self.load_resident(index)?;
             if layer.stripes.is_empty() {
                 for (number, packed) in plan.inputs.iter().enumerate().filter(|(_, packed)| packed.layer == index) {
-                    self.load_input(&program.input, number, packed.place, 0..program.input.shape.height, ROWS)?;
+                    let rows = 0..program.input.shape.height;
+                    self.load_input(&program.input, number, packed.place, [rows, 0..packed.windows])?;
                 }
             }
             if index == 0 {
@@ -229,7 +230,8 @@ impl<'a> Emitter<'a> {
         }
         if let Some(last) = plan.layers.last().filter(|last| last.home == Home::Memory) {
             self.emit(Sync { unit: Unit::Store, repeat: 1, wait: OUT, post: 0 });
-            self.store(&last.target, last.output.0.height, output);
+            let MapShape { height, width, .. } = last.output.0;
+            self.store(&last.target, height * width, output);
         }
         self.layer = None;
         self.emit(Halt {});
@@ -303,7 +305,8 @@ impl<'a> Emitter<'a> {
             posts += 1;
             if let Some(number) = member.input {
                 posts += window.rows.len() as u32 - 1;
-                self.load_input(&program.input, number, window.place, window.rows.clone(), ROWS)?;
+                let part = [window.rows.clone(), window.columns.clone()];
+                self.load_input(&program.input, number, window.place, part)?;
                 continue;
             }
             let source = plan.network.layers[index].terms[member.term].source.0 - 1;
@@ -326,24 +329,24 @@ impl<'a> Emitter<'a> {
 
     /// Stores a stripe's rows of a map whose home is in DRAM.
     fn store_stripe(&mut self, program: &Program, layer: &LayerPlan, stripe: &Stripe) -> Result<(), Diagnostic> {
-        let (target, height, width) = (stripe.target, stripe.rows.len() as u32, layer.output.0.width);
-        let start = stripe.rows.start;
+        let (target, [height, width]) = (stripe.target, stripe.size());
+        let [y, x] = [&stripe.rows, &stripe.columns].map(|outputs| u64::from(outputs.start));
         match layer.home {
             Home::Memory => return Ok(()),
             Home::Output => {
                 self.emit(Sync { unit: Unit::Store, repeat: 1, wait: OUT, post: 0 });
-                let before = u64::from(start) * u64::from(width) * program.output_pixel_bytes();
-                self.store(&target, height, program.output.dram + before as u32);
+                let before = (y * u64::from(layer.output.0.width) + x) * program.output_pixel_bytes();
+                self.store(&target, height * width, program.output.dram + before as u32);
             }
             Home::Scratch { offset, phase } => {
                 self.emit(Sync { unit: Unit::Store, repeat: 1, wait: OUT, post: 0 });
                 let address_bytes = u64::from(self.hw().mac_rows) * u64::from(self.hw().word_bytes());
                 let [sy, sx] = target.s;
+                let before = y / u64::from(sy) * u64::from(target.pitch) + x / u64::from(sx);
                 for (y, x) in (0..sy.min(height)).flat_map(|y| (0..sx.min(width)).map(move |x| (y, x))) {
                     let number = u64::from(y * sx + x);
                     let from = Place { base: target.base + number * target.phase, ..target };
                     let to = u64::from(program.scratch.dram) + offset + number * phase * address_bytes;
-                    let before = u64::from(start / sy) * u64::from(target.pitch);
                     let (rows, pixels) = (u64::from((height - y).div_ceil(sy)), u64::from((width - x).div_ceil(sx)));
                     if pixels == u64::from(target.pitch) {
                         self.store_pixels(&from, 0..rows * pixels, before, to);
@@ -518,11 +521,11 @@ impl<'a> Emitter<'a> {
         input: &InputDescriptor,
         number: usize,
         place: Place,
-        rows: Range<u32>,
-        post: u16,
+        [rows, windows]: [Range<u32>; 2],
     ) -> Result<(), Diagnostic> {
         let (hw, packed) = (self.hw(), &self.plan.inputs[number]);
-        let bytes = input.shape.width * input.shape.channels;
+        let (pixels, left) = packed.pixels(&windows, input.shape.width);
+        let bytes = pixels.len() as u32 * input.shape.channels;
         let bursts = (bytes.div_ceil(hw.dram_width) + 1).div_ceil(hw.dram_burst);
         if bursts > hw.load_buffers {
             let have = hw.load_buffers;
@@ -531,20 +534,21 @@ impl<'a> Emitter<'a> {
             ))
             .help(format!("give the point more: --set load.buffers={bursts}")));
         }
-        self.emit(LdSrc { dram: input.dram + rows.start * bytes, bytes });
+        let first = (rows.start * input.shape.width + pixels.start) * input.shape.channels;
+        self.emit(LdSrc { dram: input.dram + first, bytes });
         self.emit(LdDst { memory: Memory::Pack, base: place.base as u32, ..LdDst::default() });
         self.emit(LdRow {
-            width: input.shape.width,
+            width: pixels.len() as u32,
             channels: input.shape.channels,
-            windows: packed.windows,
+            windows: windows.len() as u32,
             step: packed.step,
             taps: packed.taps,
-            left: packed.left,
+            left,
             xor: u32::from(input.xor),
             pad: u32::from(packed.pad),
         });
         self.emit(LdMap { s: place.s, phase: place.phase as u32, pitch: place.pitch, block: place.block() });
-        self.work(false, rows.len() as u64, |repeat, resume| Ld { repeat, resume, post, ..Ld::default() }.into());
+        self.work(false, rows.len() as u64, |repeat, resume| Ld { repeat, resume, post: ROWS, ..Ld::default() }.into());
         Ok(())
     }
 
@@ -932,9 +936,8 @@ impl<'a> Emitter<'a> {
         (hw.burst_bytes() - slack) / word_bytes
     }
 
-    /// Rows of the output, pixel after pixel, in steps of at most one burst.
-    fn store(&mut self, target: &Place, rows: u32, dram: u32) {
-        let Some(last) = self.plan.layers.last() else { return };
+    /// Pixels of the output, one after the other, in steps of at most one burst.
+    fn store(&mut self, target: &Place, pixels: u32, dram: u32) {
         let (pixel_words, word_bytes) = (target.block(), self.hw().word_bytes());
         let words_max = self.store_words(pixel_words);
         for first in (0..pixel_words).step_by(words_max as usize) {
@@ -946,9 +949,7 @@ impl<'a> Emitter<'a> {
                 dram: dram + first * word_bytes,
                 pitch: pixel_words * word_bytes,
             });
-            self.work(false, u64::from(rows) * u64::from(last.output.0.width), |repeat, resume| {
-                St { repeat, resume, ..St::default() }.into()
-            });
+            self.work(false, pixels.into(), |repeat, resume| St { repeat, resume, ..St::default() }.into());
         }
     }
 }

@@ -3,7 +3,7 @@
 //! Numbers only; [`emit`](super::emit) turns a plan into instructions and data. Printed by `--emit plan`.
 
 use std::fmt;
-use std::ops::RangeInclusive;
+use std::ops::{Range, RangeInclusive};
 use std::sync::Arc;
 
 use qnnsim_isa::HardwarePoint;
@@ -56,6 +56,20 @@ pub struct PackedInput {
     pub pad: u8,
     /// The packed map; its shape counts windows as width and packed words as channels.
     pub place: Place,
+}
+
+impl PackedInput {
+    /// The pixels of an image row that some windows take, and how many pixels the first of these begins before them.
+    pub fn pixels(&self, windows: &Range<u32>, width: u32) -> (Range<u32>, u32) {
+        if *windows == (0..self.windows) {
+            return (0..width, self.left);
+        }
+        let at = |window: u32| i64::from(window) * i64::from(self.step) - i64::from(self.left);
+        let (start, end) = (at(windows.start), at(windows.end - 1) + i64::from(self.taps));
+        let first = start.clamp(0, i64::from(width) - 1);
+        let end = end.clamp(first + 1, width.into());
+        (first as u32..end as u32, (first - start) as u32)
+    }
 }
 
 /// A map's place in the activation memory.
@@ -147,9 +161,9 @@ pub struct Grid {
 }
 
 impl Grid {
-    /// Tiles of so many output rows, on so many rows of the array.
-    pub(super) fn tiles_of(&self, outputs: u32, rows: u32) -> u64 {
-        let outputs = u64::from(outputs - 1) * u64::from(self.pitch) + u64::from(self.out[1]);
+    /// Tiles of so many outputs, y and x, on so many rows of the array.
+    pub(super) fn tiles_of(&self, [height, width]: [u32; 2], rows: u32) -> u64 {
+        let outputs = u64::from(height - 1) * u64::from(self.pitch) + u64::from(width);
         outputs.div_ceil(u64::from(rows))
     }
 }
@@ -399,7 +413,7 @@ fn plan_layer(
     let word_tiles = if hw.mac_cols < hw.mac_lanes { hw.mac_lanes.div_ceil(hw.mac_cols) } else { 1 };
     let pitch = facts.pitch;
     let mut grid = Grid { pitch, out, positions: pool.kernel, window_tiles: 0, tiles, last, span, word_tiles };
-    grid.window_tiles = grid.tiles_of(shape.height, hw.mac_rows);
+    grid.window_tiles = grid.tiles_of(out, hw.mac_rows);
 
     let nowhere = Storage { resident: tiles, base: 0, slicing: Slicing::Word };
     let masks = [0, 1].map(|axis| masks(&pool, axis, [sums.height, sums.width][axis], out[axis]));
@@ -836,7 +850,7 @@ impl LayerPlan {
     pub fn window_tiles(&self, rows: u32) -> Vec<u64> {
         match self.stripes.is_empty() {
             true => vec![self.grid.window_tiles],
-            false => self.stripes.iter().map(|stripe| self.grid.tiles_of(stripe.rows.len() as u32, rows)).collect(),
+            false => self.stripes.iter().map(|stripe| self.grid.tiles_of(stripe.size(), rows)).collect(),
         }
     }
 
@@ -846,7 +860,7 @@ impl LayerPlan {
     }
 
     /// The channel tiles of each pass over the maps: what stays, and then word by word what does not.
-    pub fn passes(&self) -> Vec<std::ops::Range<u32>> {
+    pub fn passes(&self) -> Vec<Range<u32>> {
         let word_tiles = self.grid.word_tiles;
         let mut cuts = vec![0, self.grid.tiles];
         for storage in [&self.weights, &self.thr.entries] {
@@ -1024,7 +1038,8 @@ impl fmt::Display for Plan {
                 Home::Output => writeln!(f, "  writes   the output in DRAM")?,
             }
             if let [first, ..] = &layer.stripes[..] {
-                writeln!(f, "  stripes  {} of at most {} output rows", layer.stripes.len(), first.rows.len())?;
+                let (count, [height, width]) = (layer.stripes.len(), first.size());
+                writeln!(f, "  stripes  {count} of at most {height} x {width} outputs")?;
                 for window in &first.windows {
                     writeln!(f, "  loads    rows {}..{} first; {}", window.rows.start, window.rows.end, window.place)?;
                 }

@@ -2,7 +2,7 @@
 //!
 //! If all maps fit, all stay, and nothing here changes a plan. If not, some have their *home* in DRAM, as few words as a simple
 //! search finds: a layer that writes such a map stores it, a layer that reads it loads it again. A layer that has not
-//! the room for what it reads and writes runs in *stripes*, ranges of its output rows. Each loads the *windows* of its sources that it
+//! the room for what it reads and writes runs in *stripes*, ranges of its output rows, or of the columns of one row. Each loads the *windows* of its sources that it
 //! reads, the rows above and below that a kernel reaches among them, and packs only such rows of the image. What lies outside a map
 //! stays padding; what lies inside it comes from DRAM.
 //!
@@ -11,9 +11,10 @@
 
 use std::ops::{Range, RangeInclusive};
 
+use qnnsim_isa::descriptor::MapShape;
 use qnnsim_isa::program::SCRATCH_WORDS_MAX;
 
-use super::plan::{Grid, LayerPlan, Member, Place, Plan, TermPlan, ThrPlan, allocate, shortage};
+use super::plan::{Axis, Grid, LayerPlan, Member, Place, Plan, TermPlan, ThrPlan, allocate, shortage};
 use crate::diagnostic::Diagnostic;
 
 /// Most stripes of a layer.
@@ -35,24 +36,35 @@ pub enum Home {
     Output,
 }
 
-/// Output rows that a layer computes at a time.
+/// Outputs that a layer computes at a time.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Stripe {
     /// Which rows.
     pub rows: Range<u32>,
+    /// Which columns: all, or those of a single row.
+    pub columns: Range<u32>,
     /// What is loaded for them.
     pub windows: Vec<Window>,
     /// Where they are written.
     pub target: Place,
 }
 
-/// Rows of a map that a stripe reads.
+impl Stripe {
+    /// Height and width.
+    pub fn size(&self) -> [u32; 2] {
+        [self.rows.end - self.rows.start, self.columns.end - self.columns.start]
+    }
+}
+
+/// Part of a map that a stripe reads.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Window {
     /// Who reads it: a term of the plan, and a member of it.
     pub reader: (usize, usize),
     /// Rows of the map, or of the image.
     pub rows: Range<u32>,
+    /// Columns of the map, or packed pixels of an image row.
+    pub columns: Range<u32>,
     /// Where they are.
     pub place: Place,
     /// Words that are loaded of each bank and phase; not of the image, which is packed.
@@ -62,31 +74,37 @@ pub struct Window {
 impl LayerPlan {
     /// One stripe as a layer of its own, on a machine with so many rows.
     pub fn stripe(&self, stripe: &Stripe, rows: u32) -> LayerPlan {
-        let Range { start, end } = stripe.rows;
-        let height = end - start;
+        let [height, width] = stripe.size();
         let mut terms = self.terms.clone();
-        for member in terms.iter_mut().flat_map(|term| &mut term.members) {
-            member.y.origin += i64::from(start) * i64::from(member.y.stride);
-            member.y.output = height;
+        let shift = |axis: &mut Axis, outputs: &Range<u32>| {
+            axis.origin += i64::from(outputs.start) * i64::from(axis.stride);
+            axis.output = outputs.end - outputs.start;
+        };
+        for term in &mut terms {
+            shift(&mut term.x, &stripe.columns);
+            term.members.iter_mut().for_each(|member| shift(&mut member.y, &stripe.rows));
         }
         for window in &stripe.windows {
             terms[window.reader.0].members[window.reader.1].place = window.place;
         }
         // A mask counts outputs from the stripe's first.
-        let local = |&[first, last]: &[u32; 2]| match [first.max(start), last.min(end - 1)] {
-            [first, last] if first <= last => [first - start, last - start],
-            _ => [1, 0],
+        let local = |masks: &[[u32; 2]], &Range { start, end }: &Range<u32>| {
+            let local = |&[first, last]: &[u32; 2]| match [first.max(start), last.min(end - 1)] {
+                [first, last] if first <= last => [first - start, last - start],
+                _ => [1, 0],
+            };
+            masks.iter().map(local).collect()
         };
-        let masks = self.thr.masks.as_ref().map(|[y, x]| [y.iter().map(local).collect(), x.clone()]);
+        let masks = self.thr.masks.as_ref().map(|[y, x]| [local(y, &stripe.rows), local(x, &stripe.columns)]);
         let mut output = self.output;
-        output.0.height = height;
-        let out = [height, self.grid.out[1]];
+        (output.0.height, output.0.width) = (height, width);
+        let out = [height, width];
         LayerPlan {
             origin: self.origin,
             copy: self.copy,
             info: self.info.clone(),
             terms,
-            grid: Grid { out, window_tiles: self.grid.tiles_of(height, rows), ..self.grid },
+            grid: Grid { out, window_tiles: self.grid.tiles_of(out, rows), ..self.grid },
             weights: self.weights,
             thr: ThrPlan { masks, ..self.thr.clone() },
             target: stripe.target,
@@ -97,18 +115,18 @@ impl LayerPlan {
     }
 }
 
-/// Heights of stripes worth a try, from all rows down to one unit.
-fn heights(rows: u32, unit: u32) -> Vec<u32> {
-    let mut heights = vec![rows];
-    let mut stripes: u32 = 2;
-    while heights.last().is_some_and(|&last| last > unit) && stripes <= STRIPES_MAX {
-        let height = rows.div_ceil(stripes).next_multiple_of(unit).min(rows);
-        if heights.last() != Some(&height) {
-            heights.push(height);
+/// Sizes of parts worth a try, from all rows or columns down to one unit.
+fn parts(all: u32, unit: u32) -> Vec<u32> {
+    let mut sizes = vec![all];
+    let mut count: u32 = 2;
+    while sizes.last().is_some_and(|&last| last > unit) && count <= STRIPES_MAX {
+        let size = all.div_ceil(count).next_multiple_of(unit).min(all);
+        if sizes.last() != Some(&size) {
+            sizes.push(size);
         }
-        stripes += 1 + stripes / 8;
+        count += 1 + count / 8;
     }
-    heights
+    sizes
 }
 
 fn gcd(a: u64, b: u64) -> u64 {
@@ -150,7 +168,7 @@ impl Plan {
         let (have, lanes) = (hw.act_words, u64::from(hw.mac_lanes));
         let error = shortage("activation", layer, "act.words", need, have, hw.mac_rows, lanes);
         let note = error.note.clone().unwrap_or_default();
-        error.note(format!("{note}; this is for the lowest stripe of rows, with all other maps in DRAM"))
+        error.note(format!("{note}; this is for the smallest stripe, with all other maps in DRAM"))
     }
 
     /// Homes and stripes with which no layer needs more than so many words.
@@ -189,7 +207,7 @@ impl Plan {
         Ok(Choice { stripes: stripes.collect::<Result<_, _>>()?, in_dram })
     }
 
-    /// The highest stripes of a layer that take no more than the room beside what stays; none if it can do without.
+    /// The largest stripes of a layer that take no more than the room beside what stays; none if it can do without.
     ///
     /// # Errors
     /// What the least of them take.
@@ -212,13 +230,22 @@ impl Plan {
             }
         }
         let rows = layer.output.0.height;
-        let Place { s: [s, _], pitch, .. } = layer.target;
+        let Place { s: [s, s_x], pitch, .. } = layer.target;
         // A stripe begins with the first phase; in the map's own place it also begins with bank 0.
         let banks = u64::from(self.hw.mac_rows);
         let unit = if in_dram[index] { s } else { s * (banks / gcd(banks, pitch.into())) as u32 };
-        for height in heights(rows, unit) {
-            let stripes = self.stripes(index, height, in_dram);
-            let need = sizes(&stripes, in_dram[index]).iter().sum();
+        let columns = layer.output.0.width;
+        let mut sizes = parts(rows, unit).into_iter().map(|height| [height, columns]).collect::<Vec<_>>();
+        if unit.min(rows) == 1 && (in_dram[index] || rows == 1) {
+            let unit = if in_dram[index] { s_x } else { s_x * self.hw.mac_rows };
+            sizes.extend(parts(columns, unit).into_iter().skip(1).map(|width| [1, width]));
+        }
+        for [height, width] in sizes {
+            if u64::from(rows.div_ceil(height)) * u64::from(columns.div_ceil(width)) > STRIPES_MAX.into() {
+                continue;
+            }
+            let stripes = self.stripes(index, [height, width], in_dram);
+            let need = room_of(&stripes, in_dram[index]).iter().sum();
             if fits(need) {
                 return Ok(stripes);
             }
@@ -227,14 +254,16 @@ impl Plan {
         Err(least)
     }
 
-    /// A layer in stripes of so many rows, everything at address 0.
-    fn stripes(&self, index: usize, height: u32, in_dram: &[bool]) -> Vec<Stripe> {
-        let rows = self.layers[index].output.0.height;
-        let stripe = |start: u32| self.stripe(index, start..rows.min(start + height), in_dram);
-        (0..rows).step_by(height as usize).map(stripe).collect()
+    /// A layer in stripes of so many rows and columns, everything at address 0.
+    fn stripes(&self, index: usize, [height, width]: [u32; 2], in_dram: &[bool]) -> Vec<Stripe> {
+        let MapShape { height: rows, width: columns, .. } = self.layers[index].output.0;
+        let cuts = |all: u32, size: u32| (0..all).step_by(size as usize).map(move |start| start..all.min(start + size));
+        let stripes =
+            cuts(rows, height).flat_map(|rows| cuts(columns, width).map(move |columns| (rows.clone(), columns)));
+        stripes.map(|(rows, columns)| self.stripe(index, rows, columns, in_dram)).collect()
     }
 
-    fn stripe(&self, index: usize, rows: Range<u32>, in_dram: &[bool]) -> Stripe {
+    fn stripe(&self, index: usize, rows: Range<u32>, columns: Range<u32>, in_dram: &[bool]) -> Stripe {
         let layer = &self.layers[index];
         let mut windows = Vec::new();
         for (t, term) in layer.terms.iter().enumerate() {
@@ -244,7 +273,9 @@ impl Plan {
                 let source = self.network.layers[index].terms[member.term].source.0;
                 match source.checked_sub(1) {
                     Some(map) if !in_dram[map] => phase = phase.max(member.place.phase),
-                    source => windows.push(self.window((t, m), term, member, &rows, source.is_none())),
+                    source => {
+                        windows.push(self.window((t, m), term, member, [&rows, &columns], source.is_none()));
+                    }
                 }
             }
             // The phases of maps that one step reads are equally far apart.
@@ -253,47 +284,59 @@ impl Plan {
         }
         let (Place { words, planes, s, pitch, .. }, banks) = (layer.target, self.hw.mac_rows);
         let target = if in_dram[index] {
-            Place::new([rows.end - rows.start, layer.output.0.width], words, planes, s, pitch, banks)
+            Place::new([rows.end - rows.start, columns.end - columns.start], words, planes, s, pitch, banks)
         } else {
-            let before = u64::from(rows.start / s[0]) * u64::from(pitch) / u64::from(banks);
-            Place { base: before * u64::from(layer.target.block()), ..layer.target }
+            let before = u64::from(rows.start / s[0]) * u64::from(pitch) + u64::from(columns.start / s[1]);
+            Place { base: before / u64::from(banks) * u64::from(layer.target.block()), ..layer.target }
         };
-        Stripe { rows, windows, target }
+        Stripe { rows, columns, windows, target }
     }
 
-    /// What a member reads for some output rows.
+    /// What a member reads for some output rows and columns.
     fn window(
         &self,
         reader: (usize, usize),
         term: &TermPlan,
         member: &Member,
-        outputs: &Range<u32>,
+        outputs: [&Range<u32>; 2],
         from_input: bool,
     ) -> Window {
-        let (y, whole, banks) = (&member.y, member.place, u64::from(self.hw.mac_rows));
-        let at = |output: u32| i64::from(output) * i64::from(y.stride);
-        let row = |row: i64| row.clamp(0, y.input.into()) as u32;
-        let first = row(y.constant(0, 0) + at(outputs.start));
-        let end = row(y.constant(y.positions - 1, y.taps - 1) + at(outputs.end - 1) + 1);
-        if first >= end {
-            return Window { reader, rows: 0..0, place: Place { phase: 0, ..whole }, words: 0 };
+        let (whole, banks) = (member.place, u64::from(self.hw.mac_rows));
+        let reads = |axis: &Axis, outputs: &Range<u32>| {
+            let at = |output: u32| i64::from(output) * i64::from(axis.stride);
+            let inside = |at: i64| at.clamp(0, axis.input.into()) as u32;
+            let first = inside(axis.constant(0, 0) + at(outputs.start));
+            first..inside(axis.constant(axis.positions - 1, axis.taps - 1) + at(outputs.end - 1) + 1)
+        };
+        let (rows, columns) = (reads(&member.y, outputs[0]), reads(&term.x, outputs[1]));
+        if rows.is_empty() || columns.is_empty() {
+            let place = Place { phase: 0, ..whole };
+            return Window { reader, rows: 0..0, columns: 0..0, place, words: 0 };
         }
-        let [s, sx] = whole.s;
-        let pitch = u64::from(whole.pitch);
-        let before = u64::from(first / s) * pitch;
+        let [s, s_x] = whole.s;
+        let index = |y: u32, x: u32| u64::from(y / s) * u64::from(whole.pitch) + u64::from(x / s_x);
         if from_input {
-            // The packer counts rows from the first one, which must be of the first phase.
-            let rows = first - first % s..end;
-            let size = [rows.end - rows.start, term.x.input];
+            // The packer counts rows from the first one, and packed pixels as well, so these must be of the first phase. Of several rows it
+            // takes all pixels; and the first packed pixel must have something of the row.
+            let packed = member.input.map(|input| &self.inputs[input]);
+            let last = packed.map_or(0, |p| (self.network.input.shape.width - 1 + p.left) / p.step);
+            let first = columns.start.min(last);
+            let rows = rows.start - rows.start % s..rows.end;
+            let columns = match rows.len() {
+                1 => first - first % s_x..columns.end,
+                _ => 0..term.x.input,
+            };
+            let size = [rows.end - rows.start, columns.end - columns.start];
             let place = Place::new(size, whole.words, whole.planes, whole.s, whole.pitch, self.hw.mac_rows);
-            return Window { reader, rows, place: Place { first: before, ..place }, words: 0 };
+            let place = Place { first: index(rows.start, columns.start), ..place };
+            return Window { reader, rows, columns, place, words: 0 };
         }
-        let behind = u64::from((end - 1) / s) * pitch + u64::from(term.x.input.div_ceil(sx));
+        let (before, behind) = (index(rows.start, columns.start), index(rows.end - 1, columns.end - 1) + 1);
         let block = u64::from(whole.block());
         let skipped = before / banks * block;
         let skipped = skipped - skipped % self.beat_words();
         let words = behind.div_ceil(banks) * block - skipped;
-        Window { reader, rows: first..end, place: Place { skipped, phase: words, base: 0, ..whole }, words }
+        Window { reader, rows, columns, place: Place { skipped, phase: words, base: 0, ..whole }, words }
     }
 
     /// Addresses from one that begins with a beat of DRAM to the next.
@@ -320,7 +363,7 @@ impl Plan {
                 let inputs = self.inputs.iter().filter(|input| input.layer == layer);
                 items.extend(inputs.map(|input| (layer..=layer, input.place.size())));
             }
-            items.extend(sizes(stripes, choice.in_dram[layer]).into_iter().map(|size| (layer..=layer, size)));
+            items.extend(room_of(stripes, choice.in_dram[layer]).into_iter().map(|size| (layer..=layer, size)));
             if !choice.in_dram[layer] {
                 items.push((alive[layer].clone(), self.layers[layer].target.size()));
             }
@@ -394,7 +437,7 @@ impl Plan {
 }
 
 /// Words of every window and of the target, the most that a stripe takes.
-fn sizes(stripes: &[Stripe], in_dram: bool) -> Vec<u64> {
+fn room_of(stripes: &[Stripe], in_dram: bool) -> Vec<u64> {
     let Some(first) = stripes.first() else { return Vec::new() };
     let most = |size: &dyn Fn(&Stripe) -> u64| stripes.iter().map(size).max().unwrap_or(0);
     let windows = (0..first.windows.len()).map(|window| most(&|stripe| stripe.windows[window].place.size()));
