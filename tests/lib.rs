@@ -7,7 +7,8 @@ use std::io::{Read, Write};
 use std::path::{Path, PathBuf};
 
 use proptest::prelude::*;
-use qnnsim_compiler::backend::plan::plan;
+use qnnsim_compiler::backend::facts::Facts;
+use qnnsim_compiler::backend::plan::{Plan, plan};
 use qnnsim_compiler::import::{ImportOptions, import};
 use qnnsim_compiler::ir::{Activation, Conv, Layer, MapId, Network, Pool, Steps, Term, WeightKind, Weights};
 use qnnsim_compiler::lower_to;
@@ -182,20 +183,25 @@ pub fn fitted(network: &Network, hw: &HardwarePoint) -> HardwarePoint {
     HardwarePoint { act_words, wgt_words, thr_words, ..roomy }
 }
 
-/// The point with memories for weights and thresholds that hold a share of 0 to 255 of 255 of what the network has of them, or the least
-/// that a machine needs: a word of every weight plane, a channel tile's thresholds.
+/// The point with memories for activations, weights and thresholds that hold a share of 0 to 255 of 255 of what the network has of them,
+/// or about the least that a machine needs beyond it: the lowest stripes of maps, a word of every weight plane, a channel tile's thresholds.
 ///
 /// # Panics
 /// If the network does not fit any memory.
-pub fn cramped(network: &Network, hw: &HardwarePoint, shares: [u8; 2]) -> HardwarePoint {
+pub fn cramped(network: &Network, hw: &HardwarePoint, shares: [u8; 3]) -> HardwarePoint {
     let hw = fitted(network, hw);
-    let plan = plan(network, &hw).unwrap_or_else(|e| panic!("{}", e[0]));
-    let planes = plan.layers.iter().flat_map(|layer| &layer.terms).map(|term| term.w).max().unwrap_or(1);
-    let entries = plan.layers.iter().map(|layer| layer.thr.tile as u32).max().unwrap_or(1).max(1);
+    let whole = plan(network, &hw).unwrap_or_else(|e| panic!("{}", e[0]));
+    let planes = whole.layers.iter().flat_map(|layer| &layer.terms).map(|term| term.w).max().unwrap_or(1);
+    let entries = whole.layers.iter().map(|layer| layer.thr.tile as u32).max().unwrap_or(1).max(1);
     let part = |whole: u32, share: u8| (u64::from(whole) * u64::from(share) / 255) as u32;
+    let facts = Facts::new(network);
+    let fits = |&act_words: &u32| Plan::new(&facts, &HardwarePoint { act_words, ..hw.clone() }).is_ok();
+    let first = part(hw.act_words, shares[0]).max(1);
+    let mut sizes = std::iter::successors(Some(first), |words| Some(words + 1 + words / 16));
     HardwarePoint {
-        wgt_words: part(hw.wgt_words, shares[0]).max(planes),
-        thr_words: part(hw.thr_words, shares[1]).max(entries),
+        act_words: sizes.find(|words| *words >= hw.act_words || fits(words)).unwrap_or(first).min(hw.act_words),
+        wgt_words: part(hw.wgt_words, shares[1]).max(planes),
+        thr_words: part(hw.thr_words, shares[2]).max(entries),
         ..hw
     }
 }

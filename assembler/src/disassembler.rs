@@ -40,6 +40,9 @@ fn write_to(program: &Program, out: &mut String) -> std::fmt::Result {
     }
     writeln!(out, "\n.input [{:#x}] {}", program.input.dram, text::to_ron_lines(&InputText::of(&program.input)))?;
     writeln!(out, "\n.output [{:#x}] {}", program.output.dram, text::to_ron_lines(&OutputText::of(&program.output)))?;
+    if !program.scratch.is_empty() {
+        writeln!(out, "\n.scratch [{:#x}] {}", program.scratch.dram, program.scratch.bytes)?;
+    }
 
     let layers = layer_words(program);
     for (directive, stream) in [(".cold", &program.cold), (".warm", &program.warm)] {

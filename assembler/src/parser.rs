@@ -4,7 +4,7 @@ use std::collections::HashMap;
 
 use qnnsim_isa::descriptor::{InputDescriptor, OutputDescriptor};
 use qnnsim_isa::hardware::{CODE_WORD_BYTES, HardwareError, HardwarePoint, Overrides};
-use qnnsim_isa::program::{LayerInfo, Program, ProgramError, Segment, Stream};
+use qnnsim_isa::program::{LayerInfo, Program, ProgramError, Scratch, Segment, Stream};
 use serde::Deserialize;
 
 use crate::cursor::Cursor;
@@ -44,7 +44,7 @@ fn assembled(name: &str, source: &str, instead: Option<HardwarePoint>) -> Result
 }
 
 /// The directives, and what each is for.
-const DIRECTIVES: [&str; 21] = [
+const DIRECTIVES: [&str; 22] = [
     ".program",
     ".hardware",
     ".semaphore",
@@ -52,6 +52,7 @@ const DIRECTIVES: [&str; 21] = [
     ".layer",
     ".input",
     ".output",
+    ".scratch",
     ".cold",
     ".warm",
     ".code",
@@ -134,6 +135,7 @@ struct Assembler<'s> {
     layer_numbers: HashMap<String, Option<u32>>,
     input: Option<(InputDescriptor, Place)>,
     output: Option<(OutputDescriptor, Place)>,
+    scratch: Option<(Scratch, Place)>,
     streams: [(Stream, Place); 2],
     data: Vec<(Segment, Place)>,
     sample: Option<(Vec<u8>, Span)>,
@@ -161,6 +163,7 @@ impl<'s> Assembler<'s> {
             layer_numbers: HashMap::new(),
             input: None,
             output: None,
+            scratch: None,
             streams: Default::default(),
             data: Vec::new(),
             sample: None,
@@ -287,6 +290,13 @@ impl<'s> Assembler<'s> {
                 self.output = Some((text.descriptor(), Place { address, span }));
                 Ok(())
             }
+            ".scratch" => {
+                let address = self.address(cursor)?;
+                let (bytes, span) = self.constant_u32(cursor, "the number of bytes of the scratch region")?;
+                once(self.scratch.is_some(), &word)?;
+                self.scratch = Some((Scratch { dram: 0, bytes }, Place { address, span }));
+                Ok(())
+            }
             ".cold" => self.stream(cursor, Section::Cold, word),
             ".warm" => self.stream(cursor, Section::Warm, word),
             ".code" => self.stream(cursor, Section::Code, word),
@@ -318,6 +328,17 @@ impl<'s> Assembler<'s> {
         u32::try_from(value).map(Some).map_err(|_| {
             Diagnostic::at(span, format!("{value} is no DRAM address")).label(format!("must be 0 to {}", u32::MAX))
         })
+    }
+
+    /// Reads a number that is known by now.
+    fn constant_u32(&self, cursor: &mut Cursor<'s>, what: &str) -> Parsed<(u32, Span)> {
+        let start = cursor.here().start;
+        let value = self.scope.value_now(cursor)?;
+        let span = cursor.since(start);
+        match value.map(u32::try_from) {
+            Some(Ok(value)) => Ok((value, span)),
+            _ => Err(Diagnostic::at(span, format!("{what} must be 0 to {}", u32::MAX))),
+        }
     }
 
     fn hardware(&mut self, cursor: &mut Cursor<'s>, word: Span) -> Parsed<()> {
@@ -734,6 +755,13 @@ impl<'s> Assembler<'s> {
             }
             sound.output = legal;
         }
+        if let Some((scratch, place)) = &self.scratch {
+            sound.scratch = *scratch;
+            if let Err(error) = sound.check() {
+                found.push(Diagnostic::at(place.span.clone(), plain(&error)));
+            }
+            sound.scratch = Scratch::default();
+        }
         for (layer, span) in &self.layers {
             sound.layers = vec![layer.clone()];
             if let Err(error) = sound.check() {
@@ -766,6 +794,9 @@ impl<'s> Assembler<'s> {
             sized.output = output.clone();
             all.push(region("the output".into(), place, sized.output_bytes()));
         }
+        if let Some((scratch, place)) = self.scratch.as_ref().filter(|(scratch, _)| !scratch.is_empty()) {
+            all.push(region("the scratch region".into(), place, scratch.bytes.into()));
+        }
         all
     }
 
@@ -780,6 +811,9 @@ impl<'s> Assembler<'s> {
         }
         if let Some((output, _)) = &mut self.output {
             output.dram = next();
+        }
+        if let Some((scratch, _)) = self.scratch.as_mut().filter(|(scratch, _)| !scratch.is_empty()) {
+            scratch.dram = next();
         }
         for (name, section, offset) in &self.labels {
             let base = match section {
@@ -834,6 +868,7 @@ impl<'s> Assembler<'s> {
             data: std::mem::take(&mut self.data).into_iter().map(|(segment, _)| segment).collect(),
             input: self.input.take()?.0,
             output: self.output.take()?.0,
+            scratch: self.scratch.take().map_or(Scratch::default(), |(scratch, _)| scratch),
             sample: self.sample.take().map(|(bytes, _)| bytes),
             layers: std::mem::take(&mut self.layers).into_iter().map(|(layer, _)| layer).collect(),
             semaphores: std::mem::take(&mut self.semaphores),
@@ -914,6 +949,7 @@ fn sound_program(hardware: HardwarePoint) -> Program {
         data: Vec::new(),
         input,
         output,
+        scratch: Scratch::default(),
         sample: None,
         layers: Vec::new(),
         semaphores: Vec::new(),

@@ -7,7 +7,7 @@ use proptest::sample::select;
 use qnnsim_assembler::{assemble, disassemble};
 use qnnsim_isa::descriptor::{Code, HostOp, InputDescriptor, MapShape, OutputDescriptor, Quantizer, Rounding};
 use qnnsim_isa::hardware::Overrides;
-use qnnsim_isa::program::{LayerInfo, MapPlace, Program, Segment, Stream};
+use qnnsim_isa::program::{LayerInfo, MapPlace, Program, Scratch, Segment, Stream};
 use qnnsim_isa::{HardwarePoint, Instruction};
 
 /// A random instruction of the table: the random bits of the operands brought into their ranges.
@@ -128,9 +128,9 @@ fn output() -> impl Strategy<Value = OutputDescriptor> {
 }
 
 fn layer() -> impl Strategy<Value = LayerInfo> {
-    let place = (0..1u32 << 20, 0..1u32 << 14, 0..1u32 << 10, 0..1u32 << 20, 1..1u32 << 12);
+    let place = (0..1u32 << 20, 0..1u32 << 14, 0..1u32 << 10, 0..1u32 << 20, 1..1u32 << 12, option::of(any::<u32>()));
     let map = (shape(), code(32), place, 1..=15u32, 1..=15u32).prop_map(
-        |(shape, code, (base, block, plane, phase, pitch), y, x)| MapPlace {
+        |(shape, code, (base, block, plane, phase, pitch, dram), y, x)| MapPlace {
             shape,
             code,
             base,
@@ -139,6 +139,7 @@ fn layer() -> impl Strategy<Value = LayerInfo> {
             s: [y, x],
             phase,
             pitch,
+            dram,
         },
     );
     (name(), name(), any::<u64>(), any::<[u32; 2]>(), option::of(map))
@@ -177,9 +178,10 @@ prop_compose! {
         segments in vec((name(), bytes(0..20)), 0..4),
         input in input(),
         output in output(),
+        scratch in 0..4u32,
         sample in option::of(any::<u8>()),
         semaphores in vec(name(), 0..=16),
-        gaps in vec(0..200u32, 8),
+        gaps in vec(0..200u32, 9),
         turn in 0..8usize,
         layers in Just(layers),
     ) -> Program {
@@ -188,8 +190,9 @@ prop_compose! {
         let code = |i: usize| q.min + i as i64 % (q.max - q.min + 1);
         let byte = |seed: u8, i: usize| code(usize::from(seed) + i) as u8 ^ input.xor;
         let sample = sample.map(|seed| (0..input.shape.values()).map(|i| byte(seed, i)).collect());
+        let scratch = Scratch { dram: 0, bytes: scratch * hardware.word_bytes() };
         let mut program =
-            Program { name, hardware, cold, warm, data, input, output, sample, layers, semaphores };
+            Program { name, hardware, cold, warm, data, input, output, scratch, sample, layers, semaphores };
         scatter(&mut program, &gaps, turn);
         program
     }
@@ -199,6 +202,7 @@ prop_compose! {
 fn scatter(program: &mut Program, gaps: &[u32], turn: usize) {
     let output_bytes = program.output_bytes() as u32;
     let input_bytes = program.input.shape.values() as u32;
+    let align = program.hardware.word_bytes().max(program.hardware.dram_width);
     // Address, bytes, and of what the address is a multiple.
     let mut regions: Vec<(&mut u32, u32, u32)> = vec![
         (&mut program.cold.dram, 16 * program.cold.words.len() as u32, 16),
@@ -207,6 +211,9 @@ fn scatter(program: &mut Program, gaps: &[u32], turn: usize) {
         (&mut program.output.dram, output_bytes, 1),
     ];
     regions.extend(program.data.iter_mut().map(|s| (&mut s.dram, s.bytes.len() as u32, 1)));
+    if !program.scratch.is_empty() {
+        regions.push((&mut program.scratch.dram, program.scratch.bytes, align));
+    }
     let count = regions.len();
     regions.rotate_left(turn % count);
     let mut next = 0;

@@ -1,7 +1,7 @@
 //! Faults that the hardware does not look for: unwritten words, races, and what lies where in DRAM.
 //!
 //! Found from what the machine itself did, by the manual's section 5: the accesses of every step, in the spans in which
-//! its stage was held.
+//! its stage was held. Which words of the scratch region are stored, and when, is left to the simulator.
 
 use std::collections::HashMap;
 
@@ -247,8 +247,12 @@ impl<'a> Checker<'a> {
         let input = u64::from(self.program.input.dram);
         let from_input = first >= input && first < input + self.program.input.shape.values() as u64;
         let packs = step.memory == Memory::Pack as u8;
-        if packs && !from_input || from_input && [Memory::Wgt as u8, Memory::Thr as u8].contains(&step.memory) {
-            return Some((Cause::Illegal, "the input is for packing and for activations".into()));
+        let activations = from_input || self.program.scratch.contains(first);
+        if packs && !from_input || activations && [Memory::Wgt as u8, Memory::Thr as u8].contains(&step.memory) {
+            return Some((
+                Cause::Illegal,
+                "the input is for packing and for activations, scratch for activations".into(),
+            ));
         }
         let regions = self.program.regions();
         let within = regions.iter().any(|&(_, address, bytes)| {
@@ -261,6 +265,11 @@ impl<'a> Checker<'a> {
 
     fn store(&mut self, dram: u64, words: u32) -> Option<(Cause, String)> {
         let (start, size) = (u64::from(self.program.output.dram), self.word_bytes());
+        let scratch = &self.program.scratch;
+        let end = dram + u64::from(words) * size;
+        if scratch.contains(dram) && end <= u64::from(scratch.dram) + u64::from(scratch.bytes) {
+            return None;
+        }
         let first = dram.checked_sub(start).filter(|offset| offset.is_multiple_of(size)).map(|offset| offset / size);
         let stored = first.and_then(|first| self.stored.get_mut(first as usize..(first + u64::from(words)) as usize));
         match stored {
@@ -268,9 +277,10 @@ impl<'a> Checker<'a> {
                 words.fill(true);
                 None
             }
-            None => {
-                Some((Cause::OutOfRange, format!("writes {words} words from DRAM address {dram} on, not the output")))
-            }
+            None => Some((
+                Cause::OutOfRange,
+                format!("writes {words} words from DRAM address {dram} on, not the output or scratch"),
+            )),
         }
     }
 

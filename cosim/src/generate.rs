@@ -15,7 +15,7 @@ mod point;
 
 use proptest::prelude::*;
 use qnnsim_isa::descriptor::{Code, InputDescriptor, MapShape, OutputDescriptor, Quantizer, Rounding};
-use qnnsim_isa::program::{LayerInfo, Stream};
+use qnnsim_isa::program::{LayerInfo, Scratch, Stream};
 use qnnsim_isa::table::Halt;
 use qnnsim_isa::{HardwarePoint, Instruction, Program};
 
@@ -139,6 +139,7 @@ impl Case {
                 dram: input,
             },
             output: self.output(output, stored),
+            scratch: Scratch::default(),
             sample: Some(sample),
             layers: (0..self.items.len().max(1)).map(layer).collect(),
             semaphores: Vec::new(),

@@ -5,8 +5,11 @@
 //! of what its array, its drain and its write port are busy; the first one also waits for the image, a cold one for its weights.
 //! Tests draw networks and points and hold every figure against the exact one.
 
+use std::ops::Range;
+
 use qnnsim_compiler::backend::memory::{Slicing, Storage};
 use qnnsim_compiler::backend::plan::{Axis, LayerPlan, PackedInput, Plan, TermPlan};
+use qnnsim_compiler::backend::stripes::{Home, Window};
 use qnnsim_compiler::ir::Network;
 use qnnsim_isa::HardwarePoint;
 use qnnsim_isa::hardware::CODE_WORD_BYTES;
@@ -17,7 +20,7 @@ use qnnsim_simulator::report::{ColdWarm, Cost};
 /// What both images of a plan take at the least.
 pub fn of(network: &Network, plan: &Plan) -> Cost {
     let layers: Vec<Bound> = plan.layers.iter().map(|layer| Bound::new(&plan.hw, layer)).collect();
-    let inputs: Vec<Input> = plan.inputs.iter().map(|packed| Input::new(network, &plan.hw, packed)).collect();
+    let inputs: Vec<Input> = plan.inputs.iter().enumerate().map(|packed| Input::new(network, plan, packed)).collect();
     let image = |cold| (cycles(plan, &layers, &inputs, cold), events(plan, &layers, &inputs, cold));
     let ((cold_cycles, cold_events), (warm_cycles, warm_events)) = (image(true), image(false));
     Cost {
@@ -35,15 +38,24 @@ struct Input {
 }
 
 impl Input {
-    fn new(network: &Network, hw: &HardwarePoint, packed: &PackedInput) -> Self {
-        let shape = network.input.shape;
-        let rows = u64::from(shape.height);
+    fn new(network: &Network, plan: &Plan, (number, packed): (usize, &PackedInput)) -> Self {
+        let (hw, shape, layer) = (&plan.hw, network.input.shape, &plan.layers[packed.layer]);
+        let reads = |(t, m): (usize, usize)| layer.terms[t].members[m].input == Some(number);
+        let windows = layer.stripes.iter().flat_map(|stripe| &stripe.windows).filter(|window| reads(window.reader));
+        let windows = windows.map(|window| (window.rows.len() as u64, window.columns.clone()));
+        let parts: Vec<(u64, Range<u32>)> = match layer.stripes.is_empty() {
+            true => vec![(shape.height.into(), 0..packed.windows)],
+            false => windows.filter(|(rows, _)| *rows > 0).collect(),
+        };
         let pixel = (u64::from(packed.taps) * u64::from(shape.channels)).div_ceil(u64::from(hw.mac_lanes / 8));
-        let bytes = u64::from(shape.width) * u64::from(shape.channels);
+        let beats = |columns: &Range<u32>| {
+            let bytes = packed.pixels(columns, shape.width).0.len() as u64 * u64::from(shape.channels);
+            bytes.div_ceil(u64::from(hw.dram_width))
+        };
         Input {
             layer: packed.layer,
-            words: rows * u64::from(packed.windows) * pixel,
-            beats: rows * bytes.div_ceil(u64::from(hw.dram_width)),
+            words: parts.iter().map(|(rows, columns)| rows * columns.len() as u64 * pixel).sum(),
+            beats: parts.iter().map(|(rows, columns)| rows * beats(columns)).sum(),
         }
     }
 }
@@ -60,10 +72,11 @@ struct Loads {
 
 impl Loads {
     fn new(hw: &HardwarePoint, layer: &LayerPlan, storage: Storage, tile_words: u64, bytes: u32) -> Self {
+        let window_tiles: u64 = layer.window_tiles(hw.mac_rows).iter().sum();
         let times = match storage.slicing {
-            Slicing::Word => 1,
-            Slicing::Tile => layer.grid.window_tiles,
-            Slicing::Part => layer.grid.window_tiles * layer.positions(),
+            Slicing::Word => layer.stripes.len().max(1) as u64,
+            Slicing::Tile => window_tiles,
+            Slicing::Part => window_tiles * layer.positions(),
         };
         let words = |tiles: u32| u64::from(tiles) * tile_words;
         let (resident, streamed) = (words(storage.resident), times * words(layer.grid.tiles - storage.resident));
@@ -107,7 +120,8 @@ struct Bound<'a> {
 impl<'a> Bound<'a> {
     fn new(hw: &HardwarePoint, layer: &'a LayerPlan) -> Self {
         let (grid, thr, (shape, _)) = (&layer.grid, &layer.thr, layer.output);
-        let (window_tiles, tiles, positions) = (grid.window_tiles, u64::from(grid.tiles), layer.positions());
+        let window_tiles = layer.window_tiles(hw.mac_rows).iter().sum();
+        let (tiles, positions) = (u64::from(grid.tiles), layer.positions());
         let bits = u64::from(thr.bits);
         let group = if thr.kind() == ThresholdKind::Table { u64::from(thr.column_entries()) } else { bits };
         let drain = |tile| u64::from(hw.columns_of_tile(tile, grid.tiles, grid.last).div_ceil(hw.thr_cols)) * group;
@@ -130,6 +144,23 @@ impl<'a> Bound<'a> {
             last_write: word_cycles,
             weights: Loads::new(hw, layer, layer.weights, weight_words, hw.word_bytes()),
             entries: Loads::new(hw, layer, thr.entries, entries, hw.threshold_bytes()),
+        }
+    }
+
+    /// Words of maps that come from DRAM for its stripes.
+    fn window_words(&self, hw: &HardwarePoint) -> u64 {
+        let of = |window: &Window| {
+            let phases: u64 = window.place.s.iter().map(|&s| u64::from(s)).product();
+            window.words * phases * u64::from(hw.mac_rows)
+        };
+        self.layer.stripes.iter().flat_map(|stripe| &stripe.windows).map(of).sum()
+    }
+
+    /// Words of its map that are stored so that they can be loaded again.
+    fn stored_words(&self) -> u64 {
+        match self.layer.home {
+            Home::Scratch { .. } => self.pixels * u64::from(self.layer.target.block()),
+            Home::Memory | Home::Output => 0,
         }
     }
 
@@ -182,12 +213,14 @@ fn events(plan: &Plan, layers: &[Bound], inputs: &[Input], cold: bool) -> Events
     let hw = &plan.hw;
     let width = u64::from(hw.dram_width);
     let mut e = Events {
-        // LD's four register groups and an LD for each reader of the input; THR's SYNC that grants the banks; HALT.
-        configurations: 4 * inputs.len() as u64,
-        instructions: 5 * inputs.len() as u64 + 2,
+        // THR's SYNC that grants the banks; HALT.
+        instructions: 2,
         ..Events::default()
     };
-    for input in inputs {
+    for input in inputs.iter().filter(|input| input.beats > 0) {
+        // LD's four register groups and an LD for each reader of the input.
+        e.configurations += 4;
+        e.instructions += 5;
         e.load_act_writes += input.words;
         e.packed_bytes += input.words * u64::from(hw.mac_lanes / 8);
         e.load_dram_bytes += input.beats * width;
@@ -223,12 +256,17 @@ fn events(plan: &Plan, layers: &[Bound], inputs: &[Input], cold: bool) -> Events
         let (words, entries) = (bound.weights.words(cold), bound.entries.words(cold));
         e.weight_writes += words;
         e.threshold_writes += entries;
+        let (loaded, stored) = (bound.window_words(hw), bound.stored_words());
+        e.load_act_writes += loaded;
+        e.load_dram_bytes += beats(hw, loaded, hw.word_bytes()) * width;
+        e.store_act_reads += stored;
+        e.store_dram_bytes += beats(hw, stored, hw.word_bytes()) * width;
         e.weight_dram_bytes += (beats(hw, words, hw.word_bytes()) + beats(hw, entries, hw.threshold_bytes())) * width;
     }
     if let Some(last) = layers.last() {
-        e.store_act_reads = last.pixels * u64::from(last.layer.target.block());
+        e.store_act_reads += last.pixels * u64::from(last.layer.target.block());
         let pixel = u64::from(last.layer.target.block()) * u64::from(hw.word_bytes());
-        e.store_dram_bytes = last.pixels * pixel.div_ceil(width) * width;
+        e.store_dram_bytes += last.pixels * pixel.div_ceil(width) * width;
     }
     // The last layer's SYNC posts to STORE's, which waits, sets st.map and stores.
     e.configurations += 1;
@@ -263,6 +301,14 @@ fn cycles(plan: &Plan, layers: &[Bound], inputs: &[Input], cold: bool) -> u64 {
     }
     let all = events(plan, layers, inputs, cold);
     let bytes = all.load_dram_bytes + all.weight_dram_bytes + all.store_dram_bytes + all.fetch_dram_bytes;
-    // STORE reads one word a cycle; its last burst follows.
-    (end + all.store_act_reads + 1).max(bytes.div_ceil(u64::from(hw.dram_width)))
+    // STORE reads one word a cycle; its last burst follows. What stripes have stored may be behind it.
+    let stored = layers.last().map_or(0, |last| {
+        let (shape, stripes) = (last.layer.output.0, &last.layer.stripes);
+        let [height, width] = match (last.layer.home, stripes.last()) {
+            (Home::Output, Some(stripe)) => stripe.size(),
+            _ => [shape.height, shape.width],
+        };
+        u64::from(height) * u64::from(width) * u64::from(last.layer.target.block())
+    });
+    (end + stored + 1).max(bytes.div_ceil(u64::from(hw.dram_width)))
 }

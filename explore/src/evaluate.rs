@@ -2,8 +2,8 @@
 //!
 //! Work is grouped by what it shares. A network is imported once, its thresholds are found once. Points of a model that differ
 //! only in what neither code nor cycles depend on ([`HardwarePoint::timing_point`]) are one group: planned once, timed
-//! once. Memories that hold all weights and thresholds are as good as larger ones; of smaller ones each size is a group of its own,
-//! because the rest is loaded for every image. A text for the assembler may depend on anything, so each of its points is a group of its own.
+//! once. Memories that hold all maps, weights and thresholds are as good as larger ones; of smaller ones each size is a group of its own,
+//! because the rest passes through them in every image. A text for the assembler may depend on anything, so each of its points is a group of its own.
 
 use std::collections::HashMap;
 
@@ -66,10 +66,8 @@ pub enum Prospect {
     Open {
         /// No image takes less than this.
         bound: Cost,
-        /// Words (entries) of each bank that it takes: activations, weights, thresholds.
-        used: [u64; 3],
     },
-    /// The compiler refuses it whatever the memories.
+    /// The compiler refuses it.
     Closed(String),
 }
 
@@ -112,9 +110,10 @@ impl Source {
         let point = hw.timing_point();
         let whole = takes.entry(point).or_insert_with_key(|point| Some(Plan::in_any_memory(facts, point).ok()?.whole));
         let mut point = hw.timing_point();
-        let Some([_, weights, entries]) = *whole else { return point };
+        let Some([maps, weights, entries]) = *whole else { return point };
         // The least memory in which everything stays, or what there is.
         let least = |have: u32, takes: u64| u64::from(have).min(takes.max(1)) as u32;
+        point.act_words = least(hw.act_words, maps);
         point.wgt_words = least(hw.wgt_words, weights);
         point.thr_words = least(hw.thr_words, entries);
         point
@@ -123,41 +122,25 @@ impl Source {
     /// What is known before anything is simulated.
     pub fn prospect(&self, hw: &HardwarePoint) -> Prospect {
         match &self.kind {
-            Kind::Model { network, facts, .. } => match Plan::for_any_maps(facts, hw) {
-                Ok(plan) => Prospect::Open { bound: bound::of(network, &plan), used: plan.used },
+            Kind::Model { network, facts, .. } => match Plan::new(facts, hw) {
+                Ok(plan) => Prospect::Open { bound: bound::of(network, &plan) },
                 Err(errors) => Prospect::Closed(sentence(&errors)),
             },
             // What a text lacks is found by running it.
-            Kind::Program { .. } => Prospect::Open { bound: Cost::default(), used: [0; 3] },
-        }
-    }
-
-    /// What the memories of a point lack.
-    pub fn shortage(&self, hw: &HardwarePoint) -> Option<String> {
-        let Kind::Model { facts, .. } = &self.kind else { return None };
-        match Plan::for_any_maps(facts, hw) {
-            Ok(plan) => plan.shortage_of_activations().map(|error| error.message),
-            Err(errors) => Some(sentence(&errors)),
+            Kind::Program { .. } => Prospect::Open { bound: Cost::default() },
         }
     }
 
     /// Simulates one point.
     pub fn evaluate_point(&self, hw: &HardwarePoint) -> Outcome {
-        match self.shortage(hw) {
-            Some(why) => Outcome::Unfit(why),
-            None => self.evaluate(&self.key(hw, &mut HashMap::new())),
-        }
+        self.evaluate(&self.key(hw, &mut HashMap::new()))
     }
 
-    /// Simulates a group, of whose points at least one has the memory.
+    /// Simulates a group.
     pub fn evaluate(&self, hw: &HardwarePoint) -> Outcome {
         match &self.kind {
             Kind::Model { network, facts, .. } => {
-                let program = Plan::for_any_maps(facts, hw).and_then(|plan| {
-                    plan.encodes()?;
-                    emit_code(network, &plan)
-                });
-                match program {
+                match Plan::new(facts, hw).and_then(|plan| emit_code(network, &plan)) {
                     Ok(program) => match qnnsim_simulator::cost(&program) {
                         Ok(cost) => Outcome::Exact(cost),
                         Err(trap) => Outcome::Trap(told(&trap, &program)),

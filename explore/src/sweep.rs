@@ -7,7 +7,6 @@ use std::collections::{BTreeMap, HashMap};
 use std::fmt;
 use std::str::FromStr;
 
-use qnnsim_isa::hardware::HardwarePoint;
 use qnnsim_simulator::Technology;
 use qnnsim_simulator::report::Cost;
 use rayon::prelude::*;
@@ -87,8 +86,8 @@ pub struct Sweep<'a> {
 /// What became of a group.
 #[expect(clippy::large_enum_variant, reason = "nearly all of them are the large variant")]
 enum Fate {
-    /// No point of it fits; the sentence is the compiler's, if it is the same for all of them.
-    Hopeless(Option<String>),
+    /// The compiler refuses it.
+    Hopeless(String),
     /// Its points cannot reach the front: by member, the number of a point that dominates it.
     Skipped(Vec<u64>),
     Simulated(Outcome),
@@ -97,8 +96,8 @@ enum Fate {
 /// A group before it is simulated.
 struct Candidate {
     group: usize,
-    /// Members whose memories suffice, and the least of their costs.
-    fitting: Vec<(usize, Vec<f64>)>,
+    /// Members, and the least of their costs.
+    members: Vec<(usize, Vec<f64>)>,
 }
 
 impl<'a> Sweep<'a> {
@@ -136,7 +135,7 @@ impl<'a> Sweep<'a> {
         let filter = if filter { Some(objectives) } else { None };
         let tell = |points: usize| watch.settled(points as u64);
 
-        let prospects: Vec<Result<Candidate, Option<String>>> =
+        let prospects: Vec<Result<Candidate, String>> =
             mine.par_iter().map(|&group| self.prospect(group, filter)).collect();
         let mut open = Vec::new();
         for (&group, prospect) in mine.iter().zip(prospects) {
@@ -181,7 +180,7 @@ impl<'a> Sweep<'a> {
             for (candidate, outcome) in chosen.into_iter().zip(outcomes) {
                 if let Outcome::Exact(cost) = &outcome {
                     let front = fronts.entry(self.groups[candidate.group].source).or_default();
-                    for (member, _) in candidate.fitting {
+                    for (member, _) in candidate.members {
                         let point = &self.points[member];
                         front.add(point.index, &self.with_figures(point, cost, |f| objectives.costs(f)));
                     }
@@ -192,27 +191,19 @@ impl<'a> Sweep<'a> {
         Ok(self.table(objectives, shard, &fates, &fronts))
     }
 
-    /// Whether and how a group may run; otherwise why none of its points fits, if there is one reason for all.
-    fn prospect(&self, group: usize, filter: Option<&Objectives>) -> Result<Candidate, Option<String>> {
+    /// Whether and how a group may run; otherwise why it does not fit.
+    fn prospect(&self, group: usize, filter: Option<&Objectives>) -> Result<Candidate, String> {
         let Group { source, hw, members } = &self.groups[group];
-        let (bound, used) = match self.sources[*source].prospect(hw) {
-            Prospect::Open { bound, used } => (bound, used),
-            Prospect::Closed(why) => return Err(Some(why)),
+        let bound = match self.sources[*source].prospect(hw) {
+            Prospect::Open { bound } => bound,
+            Prospect::Closed(why) => return Err(why),
         };
-        let fits = |hw: &HardwarePoint| {
-            used.into_iter().zip([hw.act_words, hw.wgt_words, hw.thr_words]).all(|(need, have)| need <= u64::from(have))
+        let least = |&member: &usize| {
+            let point = &self.points[member];
+            let least = |objectives: &Objectives| self.with_figures(point, &bound, |figures| objectives.least(figures));
+            (member, filter.map(least).unwrap_or_default())
         };
-        let fitting: Vec<(usize, Vec<f64>)> = members
-            .iter()
-            .filter(|&&member| fits(&self.points[member].hw))
-            .map(|&member| {
-                let least = |objectives: &Objectives| {
-                    self.with_figures(&self.points[member], &bound, |figures| objectives.least(figures))
-                };
-                (member, filter.map(least).unwrap_or_default())
-            })
-            .collect();
-        if fitting.is_empty() { Err(None) } else { Ok(Candidate { group, fitting }) }
+        Ok(Candidate { group, members: members.iter().map(least).collect() })
     }
 
     /// The order of simulation, in waves. With a filter, what promises most comes first: by the sum of its places in the orders of
@@ -221,9 +212,9 @@ impl<'a> Sweep<'a> {
         let length = if filter { WAVE_GROUPS } else { open.len().max(1) };
         if filter {
             let best = |candidate: &Candidate, o: usize| {
-                candidate.fitting.iter().map(|(_, costs)| costs[o]).fold(f64::INFINITY, f64::min)
+                candidate.members.iter().map(|(_, costs)| costs[o]).fold(f64::INFINITY, f64::min)
             };
-            let objectives = open.first().map_or(0, |candidate| candidate.fitting[0].1.len());
+            let objectives = open.first().map_or(0, |candidate| candidate.members[0].1.len());
             let mut places = vec![0u64; open.len()];
             for o in 0..objectives {
                 let mut order: Vec<usize> = (0..open.len()).collect();
@@ -281,16 +272,10 @@ impl<'a> Sweep<'a> {
             return without(Status::Invalid(point.contradiction.clone().unwrap_or_default()));
         };
         let fate = fates[group].as_ref().expect("every group of a shard has a fate when it is complete");
-        if let Fate::Hopeless(Some(why)) = fate {
-            return without(Status::Unfit(why.clone()));
-        }
-        if let Some(why) = source.shortage(&point.hw) {
-            return without(Status::Unfit(why));
-        }
         match fate {
-            Fate::Hopeless(_) => unreachable!("without a common reason each point lacks memory"),
+            Fate::Hopeless(why) => without(Status::Unfit(why.clone())),
             Fate::Skipped(by) => {
-                let by = by[place.min(by.len() - 1)];
+                let by = by[place];
                 without(Status::Skipped(format!("point {by} is better than the least that this one takes")))
             }
             Fate::Simulated(Outcome::Trap(why)) => without(Status::Trap(why.clone())),
@@ -304,7 +289,7 @@ impl<'a> Sweep<'a> {
     }
 }
 
-/// For each fitting member a point of the front that dominates all it can be; none if one may reach it.
+/// For each member a point of the front that dominates all it can be; none if one may reach it.
 fn dominators(candidate: &Candidate, front: &crate::pareto::Front) -> Option<Vec<u64>> {
-    candidate.fitting.iter().map(|(_, least)| front.dominator(least)).collect()
+    candidate.members.iter().map(|(_, least)| front.dominator(least)).collect()
 }

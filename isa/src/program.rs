@@ -29,6 +29,9 @@ pub const WORDS_MAX: usize = 1 << 20;
 /// Most values of all maps together, input and output among them: what a host is ready to hold for one image.
 pub const MAP_VALUES_MAX: u64 = 1 << 25;
 
+/// Most words of the scratch region, as of a memory.
+pub const SCRATCH_WORDS_MAX: u64 = 1 << 24;
+
 /// A program: code, data, layout, hardware point, descriptors, sample, debug map.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Program {
@@ -46,6 +49,8 @@ pub struct Program {
     pub input: InputDescriptor,
     /// The output map.
     pub output: OutputDescriptor,
+    /// Where maps lie that do not fit the activation memory.
+    pub scratch: Scratch,
     /// The bytes in DRAM of one input, `input.shape.values()` of them.
     pub sample: Option<Vec<u8>>,
     /// Source layers, in execution order.
@@ -63,6 +68,28 @@ pub struct Stream {
     pub words: Vec<u128>,
     /// For each word, the index in [`Program::layers`] of the layer that it serves.
     pub layers: Vec<Option<u32>>,
+}
+
+/// Words of DRAM that an image stores and loads again; empty if there are no bytes. The file holds none of them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Scratch {
+    /// Address of the first byte, a multiple of a word's size and of `dram.width`.
+    pub dram: u32,
+    /// Bytes, whole words.
+    pub bytes: u32,
+}
+
+impl Scratch {
+    /// There is none.
+    pub fn is_empty(&self) -> bool {
+        self.bytes == 0
+    }
+
+    /// Whether an address lies in it.
+    pub fn contains(&self, address: u64) -> bool {
+        (u64::from(self.dram)..u64::from(self.dram) + u64::from(self.bytes)).contains(&address)
+    }
 }
 
 /// Bytes in DRAM.
@@ -92,7 +119,7 @@ pub struct LayerInfo {
     pub map: Option<MapPlace>,
 }
 
-/// Where a map lies in the activation memory, in the terms of `cfg pool.dst`.
+/// Where a map lies in the activation memory, in the terms of `cfg pool.dst`; or where in DRAM, if it passes through the memory in stripes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct MapPlace {
@@ -112,6 +139,10 @@ pub struct MapPlace {
     pub phase: u32,
     /// Index distance of one row within a phase.
     pub pitch: u32,
+    /// The byte of DRAM where it begins: the word at an address of a bank lies there `address * mac.rows + bank` words further. At the
+    /// output's own place it is the output, pixel after pixel.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub dram: Option<u32>,
 }
 
 /// Everything of a program that is not a block of bytes.
@@ -126,6 +157,8 @@ struct Meta {
     data: Vec<SegmentMeta>,
     input: InputDescriptor,
     output: OutputDescriptor,
+    #[serde(default, skip_serializing_if = "Scratch::is_empty")]
+    scratch: Scratch,
     layers: Vec<LayerInfo>,
     semaphores: Vec<String>,
 }
@@ -240,6 +273,7 @@ impl Program {
                 .collect(),
             input: self.input.clone(),
             output: self.output.clone(),
+            scratch: self.scratch,
             layers: self.layers.clone(),
             semaphores: self.semaphores.clone(),
         };
@@ -330,6 +364,7 @@ impl Program {
             data,
             input: meta.input,
             output: meta.output,
+            scratch: meta.scratch,
             sample,
             layers: meta.layers,
             semaphores: meta.semaphores,
@@ -358,6 +393,9 @@ impl Program {
             ("input", self.input.dram, self.input.shape.values() as u64),
             ("output", self.output.dram, self.output_bytes()),
         ];
+        if !self.scratch.is_empty() {
+            all.push(("scratch", self.scratch.dram, u64::from(self.scratch.bytes)));
+        }
         all.extend(self.data.iter().map(|s| (s.name.as_str(), s.dram, s.bytes.len() as u64)));
         all.sort_by_key(|&(_, address, bytes)| (address, bytes));
         all
@@ -424,6 +462,18 @@ impl Program {
             values += map.shape.values() as u64;
         }
         require(values <= MAP_VALUES_MAX, &format!("the maps have {values} values, more than {MAP_VALUES_MAX}"))?;
+        let Scratch { dram, bytes } = self.scratch;
+        let word = self.hardware.word_bytes();
+        let align = word.max(self.hardware.dram_width);
+        require(bytes > 0 || dram == 0, "a scratch region of no bytes has a place")?;
+        require(
+            dram.is_multiple_of(align) && bytes.is_multiple_of(word),
+            &format!("the scratch region is not of whole words from a multiple of {align} bytes on"),
+        )?;
+        require(
+            u64::from(bytes / word) <= SCRATCH_WORDS_MAX,
+            &format!("the scratch region has more than {SCRATCH_WORDS_MAX} words"),
+        )?;
         if let Some(sample) = &self.sample {
             require(sample.len() == self.input.shape.values(), "the sample does not have the input's size")?;
             let is_code = |&byte: &u8| {
@@ -451,7 +501,11 @@ impl Program {
 impl MapPlace {
     /// The numbers are operands of `cfg pool.dst`.
     fn check(&self) -> Result<(), ProgramError> {
-        let Self { base, block, plane, s, phase, pitch, .. } = *self;
+        let Self { base, block, plane, s, mut phase, pitch, dram, .. } = *self;
+        if dram.is_some() {
+            // In DRAM phases may be as far apart as they like.
+            phase = 0;
+        }
         let place = Instruction::from(PoolDst { base, block, plane, s, phase, pitch });
         for (field, value) in place.row().fields.iter().zip(place.operands()) {
             if field.kind.offending(&value).is_some() {

@@ -4,6 +4,8 @@
 //! For each word the cycle is kept from which its last writer and its last reader have released it.
 //! A step that issues before that cycle, and is not reading what another reads, races.
 
+use std::ops::Range;
+
 use qnnsim_isa::Program;
 use qnnsim_isa::hardware::HardwarePoint;
 use qnnsim_isa::operand::Memory;
@@ -17,6 +19,12 @@ pub const ACCESSES_MAX: u64 = 1 << 29;
 
 /// A cycle plus 2; 0 stands for never, 1 for before this image.
 type Stamp = u64;
+
+/// What was loaded from a word of the scratch region that nothing has stored: as good as unwritten.
+const UNDEFINED: Stamp = 1 << 63;
+
+/// Until nobody knows yet which cycle.
+const IN_FLIGHT: Stamp = UNDEFINED - 1;
 
 fn stamp(cycle: u64) -> Stamp {
     cycle + 2
@@ -102,7 +110,7 @@ impl Words {
     fn read(&mut self, place: Place, issue: &Issue, findings: &mut Findings) {
         let Some(i) = self.index(place, findings) else { return };
         match self.written[i] {
-            0 => findings.add(Cause::Unwritten, || {
+            until if until == 0 || until & UNDEFINED != 0 => findings.add(Cause::Unwritten, || {
                 format!("bank {}, address {} of the {} memory is read", place.bank, place.address, self.name)
             }),
             until if until > stamp(issue.cycle) => {
@@ -114,14 +122,53 @@ impl Words {
     }
 
     fn write(&mut self, place: Place, issue: &Issue, findings: &mut Findings) {
+        self.write_as(true, place, issue, findings);
+    }
+
+    /// Writes what may be undefined itself.
+    fn write_as(&mut self, defined: bool, place: Place, issue: &Issue, findings: &mut Findings) {
         let Some(i) = self.index(place, findings) else { return };
-        let (written, read) = (self.written[i], self.read[i]);
+        let (written, read) = (self.written[i] & !UNDEFINED, self.read[i]);
         if written > stamp(issue.cycle) {
             findings.add(Cause::Race, || self.race(place, "writes", "written", written));
         } else if read > stamp(issue.cycle) {
             findings.add(Cause::Race, || self.race(place, "writes", "read", read));
         }
-        self.written[i] = written.max(stamp(issue.cycle + issue.cycles));
+        self.written[i] = written.max(stamp(issue.cycle + issue.cycles)) | if defined { 0 } else { UNDEFINED };
+    }
+}
+
+/// Which words of the scratch region were stored, and who holds them until when: ST from the issue of its read until its burst has
+/// ended, LD from its first burst until its write stage has released what it wrote.
+#[derive(Debug)]
+struct Scratch {
+    start: u64,
+    word_bytes: u64,
+    written: Vec<Stamp>,
+    read: Vec<Stamp>,
+    /// Steps of LD on their way.
+    loads: Vec<u32>,
+}
+
+impl Scratch {
+    fn new(program: &Program) -> Self {
+        let word_bytes = program.hardware.word_bytes();
+        let words = (program.scratch.bytes / word_bytes) as usize;
+        Scratch {
+            start: program.scratch.dram.into(),
+            word_bytes: word_bytes.into(),
+            written: vec![0; words],
+            read: vec![0; words],
+            loads: vec![0; words],
+        }
+    }
+
+    /// The words of a step that begins in the region; none if it does not take whole words of it.
+    fn words(&self, dram: u64, bytes: u32) -> Option<Range<usize>> {
+        let (first, length) = (dram - self.start, u64::from(bytes));
+        let (word, end) = (self.word_bytes, (first + length) / self.word_bytes);
+        (first.is_multiple_of(word) && length.is_multiple_of(word) && end <= self.written.len() as u64)
+            .then(|| (first / word) as usize..end as usize)
     }
 }
 
@@ -156,6 +203,9 @@ pub struct Checker<'a> {
     accesses: u64,
     /// Words of the output region that have been stored.
     output: Vec<bool>,
+    scratch: Scratch,
+    /// The cycle of the first burst of the step of LD that has not asked for its last.
+    loads_since: Option<u64>,
     regions: Vec<(u64, u64)>,
 }
 
@@ -175,6 +225,8 @@ impl<'a> Checker<'a> {
             drains: 0,
             accesses: 0,
             output: vec![false; (program.output_bytes() / u64::from(hw.word_bytes())) as usize],
+            scratch: Scratch::new(program),
+            loads_since: None,
             regions: program
                 .regions()
                 .iter()
@@ -224,18 +276,38 @@ impl<'a> Checker<'a> {
         Ok(())
     }
 
-    fn dram_read(&self, step: &LoadStep, findings: &mut Findings) {
+    /// `since` is the cycle of the step's first burst.
+    fn dram_read(&mut self, since: u64, step: &LoadStep, findings: &mut Findings) -> Result<(), Fault> {
         let (first, end) = (step.dram, step.dram + u64::from(step.bytes));
         let input = u64::from(self.program.input.dram);
         let from_input = (input..input + self.program.input.shape.values() as u64).contains(&first);
+        let from_scratch = self.program.scratch.contains(first);
         match step.memory {
-            Memory::Wgt | Memory::Thr if from_input => {
-                findings.add(Cause::Illegal, || "weights and thresholds cannot be loaded from the input".into());
+            Memory::Wgt | Memory::Thr if from_input || from_scratch => {
+                let from = if from_input { "input" } else { "scratch region" };
+                findings.add(Cause::Illegal, || format!("weights and thresholds cannot be loaded from the {from}"));
             }
             Memory::Pack if !from_input => {
                 findings.add(Cause::Illegal, || "only rows of the input can be packed".into());
             }
             _ => {}
+        }
+        if from_scratch && step.memory == Memory::Act {
+            let Some(words) = self.scratch.words(first, step.bytes) else {
+                findings.add(Cause::OutOfRange, || {
+                    format!("DRAM bytes {first} to {} are not words of the scratch region", end - 1)
+                });
+                return Ok(());
+            };
+            self.charge(words.len() as u64)?;
+            for word in words {
+                let until = self.scratch.written[word];
+                if until > stamp(since) {
+                    findings.add(Cause::Race, || self.scratch_race("loads", word, "stored", until));
+                }
+                self.scratch.loads[word] += 1;
+            }
+            return Ok(());
         }
         // Regions are in the order of addresses, and apart.
         let after = self.regions.partition_point(|&(start, _)| start <= first);
@@ -243,6 +315,45 @@ impl<'a> Checker<'a> {
             findings.add(Cause::OutOfRange, || {
                 format!("DRAM bytes {first} to {} do not lie in one region of code, data or input", end - 1)
             });
+        }
+        Ok(())
+    }
+
+    fn scratch_race(&self, doing: &str, word: usize, other: &str, until: Stamp) -> String {
+        let address = self.scratch.start + word as u64 * self.scratch.word_bytes;
+        let until = if until == IN_FLIGHT { String::new() } else { format!(" until cycle {}", until - 3) };
+        format!("{doing} the scratch word at DRAM address {address}, which is being {other}{until}")
+    }
+
+    /// Words of the scratch region on their way to DRAM.
+    fn scratch_write(
+        &mut self,
+        issue: &Issue,
+        step: &StoreStep,
+        words: Range<usize>,
+        findings: &mut Findings,
+    ) -> Result<(), Fault> {
+        self.charge(words.len() as u64)?;
+        debug_assert_eq!(words.len(), step.words as usize);
+        for word in words {
+            let (written, read) = (self.scratch.written[word], self.scratch.read[word]);
+            let read = if self.scratch.loads[word] > 0 { IN_FLIGHT } else { read };
+            if written > stamp(issue.cycle) {
+                findings.add(Cause::Race, || self.scratch_race("stores", word, "stored", written));
+            } else if read > stamp(issue.cycle) {
+                findings.add(Cause::Race, || self.scratch_race("stores", word, "loaded", read));
+            }
+            self.scratch.written[word] = IN_FLIGHT;
+        }
+        Ok(())
+    }
+
+    /// A burst of STORE ends.
+    fn stored(&mut self, step: &StoreStep, end: u64) {
+        if self.program.scratch.contains(step.dram)
+            && let Some(words) = self.scratch.words(step.dram, step.bytes)
+        {
+            self.scratch.written[words].fill(stamp(end));
         }
     }
 
@@ -252,13 +363,18 @@ impl<'a> Checker<'a> {
             let place = Place { address: step.from.address + word, ..step.from };
             self.activations.read(place, issue, findings);
         }
+        if self.program.scratch.contains(step.dram)
+            && let Some(words) = self.scratch.words(step.dram, step.bytes)
+        {
+            return self.scratch_write(issue, step, words, findings);
+        }
         let start = u64::from(self.program.output.dram);
         let end = start + self.program.output_bytes();
         let (first, last) = (step.dram, step.dram + u64::from(step.bytes));
         let word = u64::from(self.hw().word_bytes());
         if first < start || last > end || !(first - start).is_multiple_of(word) {
             findings.add(Cause::OutOfRange, || {
-                format!("DRAM bytes {first} to {} are not words of the output region", last - 1)
+                format!("DRAM bytes {first} to {} are not words of the output or the scratch region", last - 1)
             });
             return Ok(());
         }
@@ -277,6 +393,18 @@ impl<'a> Checker<'a> {
                     let place = Place { address: place.address + word, ..place };
                     self.activations.write(place, issue, findings);
                 }
+            });
+            return Ok(());
+        }
+        if step.memory == Memory::Act && self.program.scratch.contains(step.dram) {
+            // Elsewhere it has been told of with the last burst.
+            let Some(words) = self.scratch.words(step.dram, step.bytes) else { return Ok(()) };
+            let (scratch, activations) = (&mut self.scratch, &mut self.activations);
+            registers.plain_places(step, |i, place| {
+                let word = words.start + i;
+                activations.write_as(scratch.written[word] != 0, place, issue, findings);
+                scratch.loads[word] -= 1;
+                scratch.read[word] = stamp(issue.cycle + issue.cycles);
             });
             return Ok(());
         }
@@ -375,8 +503,15 @@ impl Observer for Checker<'_> {
     fn issue(&mut self, issue: &Issue) -> Result<(), Fault> {
         let mut findings = Findings::default();
         match &issue.work {
-            Work::Sync | Work::Fetch { .. } | Work::StoreBurst { .. } | Work::LoadBurst { last: false, .. } => {}
-            Work::LoadBurst { step, .. } => self.dram_read(step, &mut findings),
+            Work::Sync | Work::Fetch { .. } => {}
+            Work::StoreBurst { step, end, .. } => self.stored(step, *end),
+            Work::LoadBurst { step, last, .. } => {
+                let since = *self.loads_since.get_or_insert(issue.cycle);
+                if *last {
+                    self.loads_since = None;
+                    self.dram_read(since, step, &mut findings)?;
+                }
+            }
             Work::LoadWrite(step) => self.load_write(issue, step, &mut findings)?,
             Work::Mac(step) => self.mac(issue, step, &mut findings)?,
             Work::Drain(step) => self.drain(issue, step, &mut findings)?,

@@ -13,13 +13,13 @@ mod twin;
 use qnnsim_isa::descriptor::{Code, MapShape};
 use qnnsim_isa::hardware::Overrides;
 use qnnsim_isa::operand::{Memory, Tap, ThresholdKind, WeightKind};
-use qnnsim_isa::program::Segment;
+use qnnsim_isa::program::{Scratch, Segment};
 use qnnsim_isa::table::{
     Halt, Ld, LdDst, LdMap, LdRow, LdSrc, Mac, MacAct, MacShape, MacWgt, MacXtap, MacYtap, PoolDst, St, StMap, Sync,
     Thr, ThrMode, ThrTable,
 };
 use qnnsim_isa::{HardwarePoint, Instruction, Program, Unit};
-use qnnsim_simulator::{Simulation, Start};
+use qnnsim_simulator::{Fault, Simulation, Start};
 use twin::{Ending, engine, generate, tick};
 
 /// One element of eight lanes, a beat of 16 bytes, and every pipeline of a depth of its own.
@@ -829,4 +829,74 @@ fn st_goes_before_mac() {
     );
     // Warm, everything is 13 cycles earlier.
     values(&program, &[0], [56, 43], &lanes(&[1, 2, 3, 4, 5, 6]));
+}
+
+/// Where the scratch region lies.
+const SCRATCH: u32 = 0x50_0000;
+
+/// Two words to the activation memory, to the scratch region, back to other addresses and to the output; with changes.
+fn by_way_of_scratch(change: impl Fn(&mut Vec<Instruction>)) -> Result<Simulation, Fault> {
+    let mut words = vec![src(0, 2), dst(Memory::Act), ld(A | C)];
+    words.push(StMap { words: 2, block: 2, dram: SCRATCH, pitch: 2, ..StMap::default() }.into());
+    words.extend([sync(Unit::Store, A, 0), St::default().into(), sync(Unit::Store, 0, B)]);
+    words.extend([sync(Unit::Load, B, 0), src(SCRATCH, 2)]);
+    words.extend([LdDst { memory: Memory::Act, base: 4, ..LdDst::default() }.into(), ld(A)]);
+    words.push(StMap { base: 4, words: 2, block: 2, dram: OUTPUT, pitch: 2, ..StMap::default() }.into());
+    words.extend([sync(Unit::Store, A, 0), St::default().into(), halt()]);
+    change(&mut words);
+    let mut program = program(tiny(&[]), &words, &words, &[3, 5], (2, 8, BIT));
+    program.scratch = Scratch { dram: SCRATCH, bytes: 3 };
+    program.check().expect("a sound program");
+    Simulation::new(program).map_err(|trap| trap.fault)
+}
+
+#[test]
+fn what_is_stored_is_loaded_again() {
+    let simulation = by_way_of_scratch(|_| ()).expect("no trap");
+    let mut output = Vec::new();
+    let mut executor = simulation.cold_executor();
+    for start in ["cold", "warm"] {
+        executor.run(&[0], &mut output);
+        assert_eq!(output, lanes(&[3, 5]), "{start}");
+        executor = simulation.next_executor(executor);
+    }
+    // A third word, which nothing has stored, does no harm as long as nothing reads it.
+    assert!(by_way_of_scratch(|words| words[8] = src(SCRATCH, 3)).is_ok());
+}
+
+#[test]
+fn scratch_has_its_faults() {
+    let fault = |change: &dyn Fn(&mut Vec<Instruction>)| by_way_of_scratch(change).expect_err("a fault");
+    let told = |fault: &Fault, part: &str| assert!(fault.to_string().contains(part), "{fault}");
+
+    // One more word than was stored, to the second word of the output and behind; the third is at address 6.
+    let unwritten = fault(&|words| {
+        words[8] = src(SCRATCH, 3);
+        words[11] = StMap { base: 5, words: 2, block: 2, dram: OUTPUT, pitch: 2, ..StMap::default() }.into();
+    });
+    assert!(matches!(unwritten, Fault::Unwritten(_)), "{unwritten}");
+    told(&unwritten, "address 6 of the activation memory");
+    // LD goes with ST, only two CFG words later, when ST has read and its burst has not ended.
+    let early = fault(&|words| words[7] = sync(Unit::Load, C, 0));
+    assert!(matches!(early, Fault::Race(_)), "{early}");
+    told(&early, "loads the scratch word at DRAM address 5242880, which is being stored");
+    // ST once more, six cycles behind the post B: LD's SYNC, two CFG words and its burst, which takes at least five, are on their way.
+    let late = fault(&|words| {
+        words[11] = StMap { words: 2, block: 2, dram: SCRATCH, pitch: 2, ..StMap::default() }.into();
+        words[12] = Sync { unit: Unit::Store, repeat: 4, wait: 0, post: 0 }.into();
+        words[6] = Sync { unit: Unit::Store, repeat: 1, wait: 0, post: B }.into();
+    });
+    assert!(matches!(late, Fault::Race(_)), "{late}");
+    told(&late, "stores the scratch word at DRAM address 5242880, which is being loaded");
+
+    let weights = fault(&|words| words[9] = dst(Memory::Wgt));
+    assert!(matches!(weights, Fault::Illegal(_)), "{weights}");
+    told(&weights, "cannot be loaded from the scratch region");
+    let beyond = fault(&|words| words[8] = src(SCRATCH, 4));
+    assert!(matches!(beyond, Fault::OutOfRange(_)), "{beyond}");
+    told(&beyond, "are not words of the scratch region");
+    let behind =
+        fault(&|words| words[3] = StMap { words: 2, block: 2, dram: SCRATCH + 2, pitch: 2, ..StMap::default() }.into());
+    assert!(matches!(behind, Fault::OutOfRange(_)), "{behind}");
+    told(&behind, "are not words of the output or the scratch region");
 }

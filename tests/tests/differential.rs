@@ -1,8 +1,11 @@
 //! Random networks on random hardware points: the simulator, reading nothing but the program file, and the plain
-//! evaluator of the integer network agree in every map, in memories that hold all weights and in such that do not.
+//! evaluator of the integer network agree in every map, in memories that hold all maps and weights and in such that do not.
 
 use proptest::prelude::*;
+use proptest::strategy::ValueTree;
 use proptest::test_runner::TestCaseError;
+use qnnsim_compiler::backend::plan::plan;
+use qnnsim_compiler::backend::stripes::{Home, Window};
 use qnnsim_compiler::ir::Network;
 use qnnsim_isa::{HardwarePoint, Program};
 use qnnsim_simulator::values::Executor;
@@ -118,9 +121,74 @@ proptest! {
         hw in hardware_point(),
         shares in prop_oneof![any::<[u8; 2]>(), any::<u8>().prop_map(|share| [share, 255]), Just([0, 255]), Just([0, 0])],
     ) {
+        let [weights, thresholds] = shares;
+        let shares = [255, weights, thresholds];
         let network = seed.build();
         if let Some(simulation) = simulation(&network, &cramped(&network, &hw, shares))? {
             agree(&network, &simulation, &seed)?;
         }
     }
+}
+
+proptest! {
+    // At least 1,000; the environment variable PROPTEST_CASES asks for more.
+    #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::with_cases(ProptestConfig::default().cases.max(1000)) })]
+
+    /// Maps of which some, or all, pass through the activation memory in stripes.
+    #[test]
+    fn they_agree_where_maps_do_not_fit(
+        seed in network_seed(),
+        hw in hardware_point(),
+        shares in prop_oneof![any::<u8>().prop_map(|share| [share, 255, 255]), Just([0, 255, 255]), any::<[u8; 3]>()],
+    ) {
+        let network = seed.build();
+        if let Some(simulation) = simulation(&network, &cramped(&network, &hw, shares))? {
+            agree(&network, &simulation, &seed)?;
+        }
+    }
+}
+
+/// What the test above draws: every way a map can take, often.
+#[test]
+fn the_networks_in_small_memories_take_every_way() {
+    let mut runner = proptest::test_runner::TestRunner::deterministic();
+    let mut seen = std::collections::BTreeMap::new();
+    for _ in 0..1000 {
+        let seed = network_seed().new_tree(&mut runner).expect("a seed").current();
+        let hw = hardware_point().new_tree(&mut runner).expect("a point").current();
+        let network = seed.build();
+        let plan = plan(&network, &cramped(&network, &hw, [0, 255, 255])).unwrap_or_else(|e| panic!("{}", e[0]));
+        let mut see = |what: &'static str, is: bool| *seen.entry(what).or_insert(0) += u32::from(is);
+        see("no map in DRAM", plan.layers.iter().all(|layer| layer.stripes.is_empty()));
+        for layer in &plan.layers {
+            let windows = || layer.stripes.iter().flat_map(|stripe| &stripe.windows);
+            let members = |window: &Window| &layer.terms[window.reader.0].members;
+            let rows = |at: usize| layer.stripes.get(at).map_or(0..0, |stripe| stripe.rows.clone());
+            see("a map in DRAM", matches!(layer.home, Home::Scratch { .. }));
+            see("a map in DRAM in phases", matches!(layer.home, Home::Scratch { .. }) && layer.target.s != [1, 1]);
+            see(
+                "a map in DRAM in words and planes",
+                matches!(layer.home, Home::Scratch { .. }) && layer.target.block() > 1,
+            );
+            see("an output in stripes", layer.home == Home::Output && layer.stripes.len() > 1);
+            see("a map in memory from stripes", layer.home == Home::Memory && layer.stripes.len() > 1);
+            see("one stripe", layer.stripes.len() == 1);
+            see("three stripes or more", layer.stripes.len() > 2);
+            see("stripes of one row", rows(0).len() == 1 && rows(1).len() == 1);
+            see("stripes of several rows", rows(0).len() > 1 && rows(1).len() > 1);
+            see("stripes of columns", layer.stripes.iter().any(|s| s.columns.start > 0));
+            see("part of an image row", windows().any(|w| w.columns.start > 0 && w.place.first > 0));
+            see("a window in the middle of a map", windows().any(|w| w.place.skipped > 0));
+            see("a window in the middle of the image", windows().any(|w| w.place.first > 0));
+            see("a window of nothing but padding", windows().any(|w| w.rows.is_empty()));
+            see("windows of stacked terms", windows().any(|w| members(w).len() > 1));
+            see("a window beside a whole map", {
+                let maps: usize = layer.terms.iter().map(|term| term.members.len()).sum();
+                layer.stripes.first().is_some_and(|s| !s.windows.is_empty() && s.windows.len() < maps)
+            });
+            see("pooling with padding in stripes", layer.thr.masks.is_some() && layer.stripes.len() > 1);
+        }
+    }
+    println!("{seen:#?}");
+    assert!(seen.values().all(|&count| count >= 5), "{seen:#?}");
 }

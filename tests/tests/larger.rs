@@ -1,4 +1,5 @@
-//! Networks larger than the memory for weights on the default point: every map equals that of the integer reference, cold and warm.
+//! Networks larger than the memory for weights on the default point, and than that for maps on one with a quarter of it: every map equals that
+//! of the integer reference, cold and warm.
 
 use qnnsim_compiler::import::Import;
 use qnnsim_compiler::ir::Network;
@@ -14,9 +15,12 @@ mod common;
 
 use common::{Model, float, int, ints};
 
-fn agree(network: &Network) {
+fn agree(network: &Network, act_words: u32) {
     let name = &network.name;
-    let (plan, program) = lower_to(network, &HardwarePoint::default()).unwrap_or_else(|e| panic!("{name}: {}", e[0]));
+    let hw = HardwarePoint { act_words, ..HardwarePoint::default() };
+    let (plan, program) = lower_to(network, &hw).unwrap_or_else(|e| panic!("{name}: {}", e[0]));
+    let striped = plan.layers.iter().any(|layer| layer.stripes.len() > 1);
+    assert_eq!(striped, act_words < HardwarePoint::default().act_words, "{name}");
     let program = Program::from_bytes(&program.to_bytes()).expect("a program file");
     let described = program.clone();
     let simulation = Simulation::new(program).unwrap_or_else(|trap| panic!("{name}: {}", trap.describe(&described)));
@@ -41,7 +45,7 @@ fn agree(network: &Network) {
         executor = simulation.next_executor(executor);
     }
 
-    // What does not stay is written anew for every image, each word once.
+    // What does not stay is written anew for every image.
     let written = |start: Start| simulation.profile(start).events.iter().map(|e| e.weight_writes).sum::<u64>();
     let words =
         |network: &Network| network.layers.iter().flat_map(|l| &l.terms).map(|t| t.weights.data.len()).sum::<usize>();
@@ -50,19 +54,27 @@ fn agree(network: &Network) {
     let report = simulation.report(&Technology::builtin("45nm").expect("known"), 200);
     // For `cargo test -- --nocapture`.
     println!(
-        "{name}: {} weights, {} products, {} cycles warm, {} cold, {:.1} uJ warm, {} bytes of weights loaded an image",
+        "{name}, act.words={act_words}: {} weights, {} products, {} cycles warm, {} cold, {:.1} uJ warm, {} bytes of weights loaded \
+         an image, {} of maps and image, {} stored",
         words(network),
         network.layers.iter().map(|layer| network.products(layer)).sum::<u64>(),
         report.cycles.warm,
         report.cycles.cold,
         report.energy_pj.warm / 1e6,
         simulation.cost().events.warm.weight_dram_bytes,
+        simulation.cost().events.warm.load_dram_bytes,
+        simulation.cost().events.warm.store_dram_bytes,
     );
 }
 
 #[test]
 fn networks_larger_than_the_memory_run() {
-    [vgg(1, 1), vgg(2, 2), resnet(1, 1), resnet(2, 2)].par_iter().for_each(agree);
+    [vgg(1, 1), vgg(2, 2), resnet(1, 1), resnet(2, 2)].par_iter().for_each(|network| agree(network, 512));
+}
+
+#[test]
+fn a_quarter_of_the_memory_for_maps_is_enough() {
+    [vgg(1, 1), vgg(2, 2), resnet(1, 1), resnet(2, 2)].par_iter().for_each(|network| agree(network, 128));
 }
 
 /// A model of 3 x 32 x 32 pixels as Brevitas exports it, layer by layer.

@@ -100,7 +100,7 @@ proptest! {
         seed in network_seed(),
         hw in hardware_point(),
         // Memories that hold everything, or not.
-        shares in prop_oneof![2 => Just([255, 255]), 1 => any::<[u8; 2]>()],
+        shares in prop_oneof![2 => Just([255; 3]), 1 => any::<[u8; 2]>().prop_map(|[w, t]| [255, w, t]), 2 => any::<[u8; 3]>()],
     ) {
         let network = seed.build();
         let hw = cramped(&network, &hw, shares);
@@ -117,7 +117,7 @@ proptest! {
         };
         let exact = simulation.cost();
 
-        let plan = Plan::for_any_maps(&Facts::new(&network), &HardwarePoint { act_words: 1, ..hw.clone() });
+        let plan = Plan::new(&Facts::new(&network), &hw);
         let plan = plan.map_err(|e| TestCaseError::fail(format!("{}", e[0])))?;
         let code = emit_code(&network, &plan).map_err(|e| TestCaseError::fail(format!("{}", e[0])))?;
         let found = qnnsim_simulator::cost(&code).map_err(|t| TestCaseError::fail(t.describe(&code)))?;

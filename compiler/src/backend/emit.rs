@@ -8,21 +8,25 @@
 //!
 //! Whatever an instruction waits for is posted by instructions before it in code; only MAC's free banks come from the THR
 //! behind it, which nothing stands before that could wait for MAC. So no queue is too shallow.
+//!
+//! Stripes follow each other: LOAD waits until THR is through with the stripe before, and until STORE is where that has stored.
 
 use std::collections::{HashMap, VecDeque};
 use std::ops::Range;
 
 use qnnsim_isa::HardwarePoint;
+use qnnsim_isa::descriptor::{InputDescriptor, MapShape};
 use qnnsim_isa::hardware::CODE_WORD_BYTES;
 use qnnsim_isa::operand::{Memory, Tap, ThresholdKind, WeightKind as MachineKind};
-use qnnsim_isa::program::{LayerInfo, Program, Segment, Stream};
+use qnnsim_isa::program::{LayerInfo, Program, Scratch, Segment, Stream};
 use qnnsim_isa::table::{
     Halt, Instruction, Ld, LdDst, LdMap, LdRow, LdSrc, Mac, MacAct, MacShape, MacWgt, MacXtap, MacYtap, PoolDst, PoolX,
     PoolY, St, StMap, Sync, Thr, ThrMode, ThrTable, Unit,
 };
 
 use super::memory::{Ring, Slicing};
-use super::plan::{LayerPlan, Part, Plan, TermPlan};
+use super::plan::{LayerPlan, Part, Place, Plan, TermPlan};
+use super::stripes::{Home, Stripe};
 use super::weights::Block;
 use crate::diagnostic::Diagnostic;
 use crate::ir::Network;
@@ -38,8 +42,14 @@ const TABLES: u16 = 1 << 6;
 /// Slices of weights and of thresholds: loaded, and no longer in use.
 const SLICE: [u16; 2] = [1 << 7, 1 << 9];
 const ROOM: [u16; 2] = [1 << 8, 1 << 10];
+/// Stripes: what steps before have used of the activation memory may be loaded over; what was stored may be loaded, and its
+/// place in the activation memory be written.
+const SPACE: u16 = 1 << 11;
+const STORED: u16 = 1 << 12;
+const TAKEN: u16 = 1 << 13;
 const SEMAPHORES: [&str; 7] = ["full", "free", "rows", "map", "out", "weights", "tables"];
 const SLICE_SEMAPHORES: [&str; 4] = ["slice", "room", "table slice", "table room"];
+const STRIPE_SEMAPHORES: [&str; 3] = ["space", "stored", "taken"];
 
 /// The two memories of which slices are loaded.
 const WGT: usize = 0;
@@ -94,6 +104,18 @@ struct Emitter<'a> {
     slices: [Slices; 2],
     /// What MAC's registers hold, by group and index.
     mac: HashMap<(u8, u32), Instruction>,
+    /// Posts of SPACE, STORED and TAKEN that nobody has taken.
+    posted: [u32; 3],
+}
+
+/// Which part of a layer is on its way into instructions.
+#[derive(Clone, Copy)]
+struct Turn {
+    index: usize,
+    /// It is the layer's first.
+    begins: bool,
+    /// Posts of ROWS with which its windows have come, if it is a stripe.
+    rows: Option<u32>,
 }
 
 /// Turns a plan into a program, without a sample.
@@ -124,6 +146,7 @@ impl<'a> Emitter<'a> {
             top: 0,
             slices: Default::default(),
             mac: HashMap::new(),
+            posted: [0; 3],
         }
     }
 
@@ -133,13 +156,14 @@ impl<'a> Emitter<'a> {
 
     fn program(&mut self, network: &Network) -> Result<Program, Diagnostic> {
         let plan = self.plan;
-        let info = |layer: &LayerPlan| LayerInfo { map: Some(layer.into()), ..layer.info.clone() };
         for memory in [WGT, TBL] {
             self.slices[memory].ring = plan.rings[memory];
             self.slices[memory].blocks = slices(plan, memory)?;
         }
         let sliced = self.slices.iter().any(|slices| !slices.blocks.is_empty());
-        let semaphores = SEMAPHORES.iter().chain(SLICE_SEMAPHORES.iter().filter(|_| sliced));
+        let striped = plan.layers.iter().any(|layer| !layer.stripes.is_empty());
+        let slices = SLICE_SEMAPHORES.iter().filter(|_| sliced || striped);
+        let semaphores = SEMAPHORES.iter().chain(slices).chain(STRIPE_SEMAPHORES.iter().filter(|_| striped));
         let mut program = Program {
             name: network.name.clone(),
             hardware: plan.hw.clone(),
@@ -148,30 +172,67 @@ impl<'a> Emitter<'a> {
             data: Vec::new(),
             input: network.input.clone(),
             output: network.output.clone(),
+            scratch: Scratch::default(),
             sample: None,
-            layers: plan.layers.iter().filter(|layer| !layer.copy).map(info).collect(),
+            layers: Vec::new(),
             semaphores: semaphores.map(|name| (*name).into()).collect(),
         };
         program.input.dram = self.place(program.input.shape.values() as u64)?;
         program.output.dram = self.place(program.output_bytes())?;
+        if plan.scratch > 0 {
+            program.scratch = Scratch { dram: self.place(plan.scratch)?, bytes: plan.scratch as u32 };
+        }
+        let (scratch, output) = (program.scratch.dram, program.output.dram);
+        let info = |layer: &LayerPlan| LayerInfo { map: Some(layer.map(scratch, output)), ..layer.info.clone() };
+        program.layers = plan.layers.iter().filter(|layer| !layer.copy).map(info).collect();
         for (index, layer) in plan.layers.iter().enumerate() {
             self.layer = Some(layer.origin as u32);
             self.load_resident(index)?;
-            for input in 0..plan.inputs.len() {
-                if plan.inputs[input].layer == index {
-                    self.load_input(&program.input, input)?;
+            if layer.stripes.is_empty() {
+                for (number, packed) in plan.inputs.iter().enumerate().filter(|(_, packed)| packed.layer == index) {
+                    let rows = 0..program.input.shape.height;
+                    self.load_input(&program.input, number, packed.place, [rows, 0..packed.windows])?;
                 }
             }
             if index == 0 {
                 self.emit(Sync { unit: Unit::Thr, repeat: self.hw().acc_banks, wait: 0, post: FREE });
             }
-            for pass in layer.passes() {
-                self.pass(index, pass)?;
+            let last = index + 1 == plan.layers.len();
+            if layer.stripes.is_empty() {
+                self.wait_posted(Unit::Thr, TAKEN);
+                for pass in layer.passes() {
+                    self.pass(Turn { index, begins: true, rows: None }, layer, pass)?;
+                }
             }
-            let announce = if index + 1 == plan.layers.len() { OUT } else { MAP };
-            self.emit(Sync { unit: Unit::Thr, repeat: 1, wait: 0, post: announce });
+            for (number, stripe) in layer.stripes.iter().enumerate() {
+                let rows = self.load_windows(&program, index, stripe)?;
+                self.wait_posted(Unit::Thr, TAKEN);
+                let part = layer.stripe(stripe, self.hw().mac_rows);
+                for pass in part.passes() {
+                    self.pass(Turn { index, begins: number == 0, rows: Some(rows) }, &part, pass)?;
+                }
+                let ends = number + 1 == layer.stripes.len();
+                if layer.home != Home::Memory || !ends {
+                    let store = if layer.home == Home::Memory { 0 } else { OUT };
+                    let announce = if ends && !last { MAP } else { 0 };
+                    self.post(Unit::Thr, SPACE, announce | store);
+                    self.store_stripe(&program, layer, stripe)?;
+                }
+            }
+            if layer.home == Home::Memory {
+                let announce = if last { OUT } else { MAP };
+                if striped {
+                    self.post(Unit::Thr, SPACE, announce);
+                } else {
+                    self.emit(Sync { unit: Unit::Thr, repeat: 1, wait: 0, post: announce });
+                }
+            }
         }
-        self.store(program.output.dram);
+        if let Some(last) = plan.layers.last().filter(|last| last.home == Home::Memory) {
+            self.emit(Sync { unit: Unit::Store, repeat: 1, wait: OUT, post: 0 });
+            let MapShape { height, width, .. } = last.output.0;
+            self.store(&last.target, height * width, output);
+        }
         self.layer = None;
         self.emit(Halt {});
         program.data = std::mem::take(&mut self.data);
@@ -209,6 +270,129 @@ impl<'a> Emitter<'a> {
     fn emit(&mut self, instruction: impl Into<Instruction>) {
         let (layer, cold_only) = (self.layer, self.cold_only);
         self.items.push(Item { instruction: instruction.into(), layer, cold_only });
+    }
+
+    // ---- Stripes ----
+
+    /// Announces what stripes wait for, and more.
+    fn post(&mut self, unit: Unit, semaphores: u16, others: u16) {
+        for (count, semaphore) in self.posted.iter_mut().zip([SPACE, STORED, TAKEN]) {
+            *count += u32::from(semaphores & semaphore != 0);
+        }
+        self.emit(Sync { unit, repeat: 1, wait: 0, post: semaphores | others });
+    }
+
+    /// Waits for all that has been announced.
+    fn wait_posted(&mut self, unit: Unit, wait: u16) {
+        let number = [SPACE, STORED, TAKEN].iter().position(|&semaphore| semaphore == wait).expect("one of them");
+        let repeat = std::mem::take(&mut self.posted[number]);
+        if repeat > 0 {
+            self.emit(Sync { unit, repeat, wait, post: 0 });
+        }
+    }
+
+    /// What a stripe reads, when everything before it is out of the way. Returns how often ROWS is posted.
+    fn load_windows(&mut self, program: &Program, index: usize, stripe: &Stripe) -> Result<u32, Diagnostic> {
+        let (plan, layer) = (self.plan, &self.plan.layers[index]);
+        let windows = || stripe.windows.iter().filter(|window| !window.rows.is_empty());
+        if windows().next().is_some() {
+            self.wait_posted(Unit::Load, SPACE);
+            self.wait_posted(Unit::Load, STORED);
+        }
+        let mut posts = 0;
+        for window in windows() {
+            let member = &layer.terms[window.reader.0].members[window.reader.1];
+            posts += 1;
+            if let Some(number) = member.input {
+                posts += window.rows.len() as u32 - 1;
+                let part = [window.rows.clone(), window.columns.clone()];
+                self.load_input(&program.input, number, window.place, part)?;
+                continue;
+            }
+            let source = plan.network.layers[index].terms[member.term].source.0 - 1;
+            let Home::Scratch { offset, phase } = plan.layers[source].home else { unreachable!("loaded from there") };
+            let (place, rows, word_bytes) = (window.place, self.hw().mac_rows, self.hw().word_bytes());
+            let address_bytes = u64::from(rows) * u64::from(word_bytes);
+            let phases = u64::from(place.s[0]) * u64::from(place.s[1]);
+            for number in 0..phases {
+                let base = (place.base + number * place.phase) as u32;
+                let from = offset + (number * phase + place.skipped) * address_bytes;
+                let dst = LdDst { memory: Memory::Act, base, bank: 0, span: rows };
+                // Writes are made in order.
+                let post = if number + 1 == phases { ROWS } else { 0 };
+                let bytes = (window.words * address_bytes) as u32;
+                self.load(program.scratch.dram + from as u32, bytes, dst, word_bytes, post);
+            }
+        }
+        Ok(posts)
+    }
+
+    /// Stores a stripe's rows of a map whose home is in DRAM.
+    fn store_stripe(&mut self, program: &Program, layer: &LayerPlan, stripe: &Stripe) -> Result<(), Diagnostic> {
+        let (target, [height, width]) = (stripe.target, stripe.size());
+        let [y, x] = [&stripe.rows, &stripe.columns].map(|outputs| u64::from(outputs.start));
+        match layer.home {
+            Home::Memory => return Ok(()),
+            Home::Output => {
+                self.emit(Sync { unit: Unit::Store, repeat: 1, wait: OUT, post: 0 });
+                let before = (y * u64::from(layer.output.0.width) + x) * program.output_pixel_bytes();
+                self.store(&target, height * width, program.output.dram + before as u32);
+            }
+            Home::Scratch { offset, phase } => {
+                self.emit(Sync { unit: Unit::Store, repeat: 1, wait: OUT, post: 0 });
+                let address_bytes = u64::from(self.hw().mac_rows) * u64::from(self.hw().word_bytes());
+                let [sy, sx] = target.s;
+                let before = y / u64::from(sy) * u64::from(target.pitch) + x / u64::from(sx);
+                for (y, x) in (0..sy.min(height)).flat_map(|y| (0..sx.min(width)).map(move |x| (y, x))) {
+                    let number = u64::from(y * sx + x);
+                    let from = Place { base: target.base + number * target.phase, ..target };
+                    let to = u64::from(program.scratch.dram) + offset + number * phase * address_bytes;
+                    let (rows, pixels) = (u64::from((height - y).div_ceil(sy)), u64::from((width - x).div_ceil(sx)));
+                    if pixels == u64::from(target.pitch) {
+                        self.store_pixels(&from, 0..rows * pixels, before, to);
+                        continue;
+                    }
+                    for row in 0..rows {
+                        let first = row * u64::from(target.pitch);
+                        self.store_pixels(&from, first..first + pixels, before, to);
+                    }
+                    if self.items.len() > 2 * WORDS_MAX {
+                        return Err(too_long(self.items.len()));
+                    }
+                }
+            }
+        }
+        self.post(Unit::Store, STORED | TAKEN, 0);
+        Ok(())
+    }
+
+    /// Stores neighbouring pixels of a phase, which begins at a byte of DRAM with `before` pixels more than in memory.
+    fn store_pixels(&mut self, from: &Place, pixels: Range<u64>, before: u64, to: u64) {
+        let (rows, word_bytes, block) = (u64::from(self.hw().mac_rows), self.hw().word_bytes(), from.block());
+        // One pixel after the other where that is how words follow each other, else word after word of as many pixels as an address has.
+        let (at_once, run) = match (rows, block) {
+            (1, _) => (self.store_words(block), u64::MAX),
+            (_, 1) => (1, u64::MAX),
+            _ => (1, rows),
+        };
+        let mut pixel = pixels.start;
+        while pixel < pixels.end {
+            let target = pixel + before;
+            let count = (pixels.end - pixel).min(if run == u64::MAX { run } else { run - target % run });
+            for word in (0..block).step_by(at_once as usize) {
+                let address = target / rows * u64::from(block) + u64::from(word);
+                self.emit(StMap {
+                    base: (from.base + pixel / rows * u64::from(block)) as u32 + word,
+                    bank: (pixel % rows) as u32,
+                    words: at_once.min(block - word),
+                    block,
+                    dram: (to + (address * rows + target % rows) * u64::from(word_bytes)) as u32,
+                    pitch: if rows == 1 { block * word_bytes } else { word_bytes },
+                });
+                self.work(false, count, |repeat, resume| St { repeat, resume, ..St::default() }.into());
+            }
+            pixel += count;
+        }
     }
 
     // ---- LOAD ----
@@ -331,11 +515,17 @@ impl<'a> Emitter<'a> {
         Ok(())
     }
 
-    /// The image, row by row through the packer; each row posts.
-    fn load_input(&mut self, input: &qnnsim_isa::descriptor::InputDescriptor, number: usize) -> Result<(), Diagnostic> {
+    /// Rows of the image, one by one through the packer; each row posts.
+    fn load_input(
+        &mut self,
+        input: &InputDescriptor,
+        number: usize,
+        place: Place,
+        [rows, windows]: [Range<u32>; 2],
+    ) -> Result<(), Diagnostic> {
         let (hw, packed) = (self.hw(), &self.plan.inputs[number]);
-        let place = packed.place;
-        let bytes = input.shape.width * input.shape.channels;
+        let (pixels, left) = packed.pixels(&windows, input.shape.width);
+        let bytes = pixels.len() as u32 * input.shape.channels;
         let bursts = (bytes.div_ceil(hw.dram_width) + 1).div_ceil(hw.dram_burst);
         if bursts > hw.load_buffers {
             let have = hw.load_buffers;
@@ -344,30 +534,28 @@ impl<'a> Emitter<'a> {
             ))
             .help(format!("give the point more: --set load.buffers={bursts}")));
         }
-        self.emit(LdSrc { dram: input.dram, bytes });
+        let first = (rows.start * input.shape.width + pixels.start) * input.shape.channels;
+        self.emit(LdSrc { dram: input.dram + first, bytes });
         self.emit(LdDst { memory: Memory::Pack, base: place.base as u32, ..LdDst::default() });
         self.emit(LdRow {
-            width: input.shape.width,
+            width: pixels.len() as u32,
             channels: input.shape.channels,
-            windows: packed.windows,
+            windows: windows.len() as u32,
             step: packed.step,
             taps: packed.taps,
-            left: packed.left,
+            left,
             xor: u32::from(input.xor),
             pad: u32::from(packed.pad),
         });
         self.emit(LdMap { s: place.s, phase: place.phase as u32, pitch: place.pitch, block: place.block() });
-        self.work(false, u64::from(input.shape.height), |repeat, resume| {
-            Ld { repeat, resume, post: ROWS, ..Ld::default() }.into()
-        });
+        self.work(false, rows.len() as u64, |repeat, resume| Ld { repeat, resume, post: ROWS, ..Ld::default() }.into());
         Ok(())
     }
 
     // ---- MAC and THR ----
 
-    /// Some channel tiles of a layer, over all outputs.
-    fn pass(&mut self, index: usize, pass: Range<u32>) -> Result<(), Diagnostic> {
-        let layer = &self.plan.layers[index];
+    /// Some channel tiles of a layer or a stripe, over all outputs.
+    fn pass(&mut self, turn: Turn, layer: &LayerPlan, pass: Range<u32>) -> Result<(), Diagnostic> {
         let (first, grid, entries) = (pass.start == 0, layer.grid, layer.thr.entries);
         let has_table = layer.thr.thresholds.is_some();
         // Tiles that come and go one by one.
@@ -383,7 +571,8 @@ impl<'a> Emitter<'a> {
             false => self.slice(WGT)?,
         };
         self.configure_thr(layer, &pass, table);
-        if first && has_table && entries.resident > 0 {
+        let begins = first && turn.begins;
+        if begins && has_table && entries.resident > 0 {
             self.cold_wait(Unit::Thr, TABLES);
         }
         if has_table && !tables_by_tile && pass.start >= entries.resident {
@@ -408,14 +597,14 @@ impl<'a> Emitter<'a> {
         } else if let [term] = &layer.terms[..] {
             self.mac(mac_act(layer, term, 0), false);
         }
-        if first && layer.weights.resident > 0 {
+        if begins && layer.weights.resident > 0 {
             self.cold_wait(Unit::Mac, WEIGHTS);
         }
         if !weights_by_tile && pass.tiles.start >= layer.weights.resident {
             self.emit(Sync { unit: Unit::Mac, repeat: 1, wait: SLICE[WGT], post: 0 });
             pass.free = ROOM[WGT];
         }
-        if first && index > 0 {
+        if begins && turn.index > 0 {
             self.emit(Sync { unit: Unit::Mac, repeat: 1, wait: MAP, post: 0 });
         }
 
@@ -425,7 +614,7 @@ impl<'a> Emitter<'a> {
         if !weights_by_tile && !tables_by_tile {
             let mut rows_seen = 0;
             let mut done = 0;
-            for (until, rows) in self.pieces(index, first) {
+            for (until, rows) in self.pieces(turn, layer, first) {
                 if rows > rows_seen {
                     self.emit(Sync { unit: Unit::Mac, repeat: rows - rows_seen, wait: ROWS, post: 0 });
                     rows_seen = rows;
@@ -450,7 +639,7 @@ impl<'a> Emitter<'a> {
             return Ok(());
         }
 
-        let rows = self.pieces(index, first).last().map_or(0, |piece| piece.1);
+        let rows = self.pieces(turn, layer, first).last().map_or(0, |piece| piece.1);
         if rows > 0 {
             self.emit(Sync { unit: Unit::Mac, repeat: rows, wait: ROWS, post: 0 });
         }
@@ -694,9 +883,11 @@ impl<'a> Emitter<'a> {
 
     /// Where a pass's MAC work is cut: window tiles done, and the input rows that they need. Only the first
     /// layer is cut, for only its input arrives row by row.
-    fn pieces(&self, index: usize, first: bool) -> Vec<(u64, u32)> {
-        let layer = &self.plan.layers[index];
+    fn pieces(&self, turn: Turn, layer: &LayerPlan, first: bool) -> Vec<(u64, u32)> {
         let tiles = layer.grid.window_tiles;
+        if let Some(rows) = turn.rows {
+            return vec![(tiles, if first { rows } else { 0 })];
+        }
         let members: Vec<_> = layer.terms.iter().flat_map(|term| &term.members).collect();
         let inputs = if first { members.iter().filter(|member| member.input.is_some()).count() } else { 0 };
         let [member] = members[..] else {
@@ -707,7 +898,7 @@ impl<'a> Emitter<'a> {
             return vec![(tiles, 0)];
         }
         let y = &member.y;
-        if index > 0 {
+        if turn.index > 0 {
             return vec![(tiles, y.input)];
         }
         let reach = y.constant(y.positions - 1, y.taps - 1);
@@ -736,16 +927,19 @@ impl<'a> Emitter<'a> {
 
     // ---- STORE ----
 
-    /// The output, pixel after pixel, in steps of at most one burst.
-    fn store(&mut self, dram: u32) {
-        let Some(last) = self.plan.layers.last() else { return };
-        let (hw, target, shape) = (self.hw().clone(), last.target, last.output.0);
-        let pixel_words = target.block();
-        let (word_bytes, width) = (hw.word_bytes(), hw.dram_width);
+    /// Words of a pixel that a step stores at once: at most one burst.
+    fn store_words(&self, pixel_words: u32) -> u32 {
+        let (hw, word_bytes) = (self.hw(), self.hw().word_bytes());
+        let width = hw.dram_width;
         // Pixels that do not begin with a beat may touch one beat more.
         let slack = if (pixel_words * word_bytes).is_multiple_of(width) { 0 } else { width.saturating_sub(word_bytes) };
-        let words_max = (hw.burst_bytes() - slack) / word_bytes;
-        self.emit(Sync { unit: Unit::Store, repeat: 1, wait: OUT, post: 0 });
+        (hw.burst_bytes() - slack) / word_bytes
+    }
+
+    /// Pixels of the output, one after the other, in steps of at most one burst.
+    fn store(&mut self, target: &Place, pixels: u32, dram: u32) {
+        let (pixel_words, word_bytes) = (target.block(), self.hw().word_bytes());
+        let words_max = self.store_words(pixel_words);
         for first in (0..pixel_words).step_by(words_max as usize) {
             self.emit(StMap {
                 base: target.base as u32 + first,
@@ -755,9 +949,7 @@ impl<'a> Emitter<'a> {
                 dram: dram + first * word_bytes,
                 pitch: pixel_words * word_bytes,
             });
-            self.work(false, u64::from(shape.height) * u64::from(shape.width), |repeat, resume| {
-                St { repeat, resume, ..St::default() }.into()
-            });
+            self.work(false, pixels.into(), |repeat, resume| St { repeat, resume, ..St::default() }.into());
         }
     }
 }
@@ -786,18 +978,22 @@ fn slices(plan: &Plan, memory: usize) -> Result<Vec<Block>, Diagnostic> {
     for (index, layer) in plan.layers.iter().enumerate() {
         let storage = if memory == WGT { layer.weights } else { layer.thr.entries };
         let block = |tiles: Range<u32>| Block { layer: index, tiles, part: None };
-        for pass in layer.passes().into_iter().filter(|pass| pass.end > storage.resident) {
+        let stripes = layer.window_tiles(plan.hw.mac_rows);
+        let passes = layer.passes();
+        let turns = stripes.iter().flat_map(|&windows| passes.iter().map(move |pass| (windows, pass.clone())));
+        for (windows, pass) in turns.filter(|(_, pass)| pass.end > storage.resident) {
             if storage.slicing == Slicing::Word {
                 all.push(block(pass));
                 continue;
             }
-            let (windows, positions) = (layer.grid.window_tiles, layer.positions());
+            let positions = layer.positions();
             let tiles = pass.start.max(storage.resident)..pass.end;
             let parts = match storage.slicing {
                 Slicing::Part => positions * layer.terms.iter().map(|term| term.parts.len() as u64).sum::<u64>(),
                 _ => 1,
             };
             let count = parts.saturating_mul(windows).saturating_mul(tiles.len() as u64);
+            let count = count.saturating_add(all.len() as u64);
             if count > WORDS_MAX as u64 {
                 return Err(too_long(usize::try_from(count).unwrap_or(usize::MAX)));
             }

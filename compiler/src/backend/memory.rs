@@ -7,7 +7,7 @@
 /// How the tiles that do not stay are cut into slices.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Slicing {
-    /// The tiles of one word of channels: loaded once, used for all outputs, one pass over the layer's maps for each.
+    /// The tiles of one word of channels: loaded once, used for all outputs (of a stripe), one pass over the layer's maps for each.
     Word,
     /// One tile, loaded for each tile of outputs; as good as the above if there is only one.
     Tile,
@@ -45,7 +45,8 @@ pub(super) struct Demand {
     /// Channel tiles, and those of one word of channels.
     pub(super) tiles: u32,
     pub(super) word_tiles: u32,
-    /// Tiles of outputs, and pooling positions.
+    /// Stripes, the tiles of outputs of all of them, and pooling positions.
+    pub(super) stripes: u64,
     pub(super) window_tiles: u64,
     pub(super) positions: u64,
     /// Bytes in DRAM of one address.
@@ -63,8 +64,8 @@ impl Demand {
     /// How to cut slices of at most so many words, and how often each is loaded in an image. None if that cannot be.
     fn slicing(&self, longest: u64) -> Option<(Slicing, u64)> {
         let tiles = self.word_tiles.min(self.tiles);
-        if self.window_tiles > 1 && self.tile * u64::from(tiles) <= longest {
-            Some((Slicing::Word, 1))
+        if self.window_tiles > self.stripes && self.tile * u64::from(tiles) <= longest {
+            Some((Slicing::Word, self.stripes))
         } else if self.tile <= longest {
             Some((Slicing::Tile, self.window_tiles))
         } else {
@@ -158,7 +159,7 @@ mod tests {
     use super::*;
 
     fn demand(tile: u64, tiles: u32, window_tiles: u64) -> Demand {
-        Demand { tile, tiles, word_tiles: 4, window_tiles, positions: 1, bytes: 8, part: Some(1) }
+        Demand { tile, tiles, word_tiles: 4, stripes: 1, window_tiles, positions: 1, bytes: 8, part: Some(1) }
     }
 
     fn resident(demands: &[Demand], capacity: u64) -> Option<(Vec<u32>, u64, u64)> {

@@ -3,6 +3,7 @@
 //! Numbers only; [`emit`](super::emit) turns a plan into instructions and data. Printed by `--emit plan`.
 
 use std::fmt;
+use std::ops::{Range, RangeInclusive};
 use std::sync::Arc;
 
 use qnnsim_isa::HardwarePoint;
@@ -12,6 +13,7 @@ use qnnsim_isa::program::{LayerInfo, MapPlace};
 
 use super::facts::{Facts, LayerFacts, activation_bits, is_packed, kind_of, stride};
 use super::memory::{Demand, Ring, Slicing, Storage, fit};
+use super::stripes::{Home, Stripe};
 use super::thresholds::Thresholds;
 use crate::diagnostic::Diagnostic;
 use crate::ir::{Activation, Layer, MapId, Network, Pool};
@@ -33,6 +35,8 @@ pub struct Plan {
     pub whole: [u64; 3],
     /// Through which weights and thresholds pass that do not stay.
     pub rings: [Ring; 2],
+    /// Bytes of DRAM for maps that do not fit the activation memory.
+    pub scratch: u64,
 }
 
 /// How the input is packed for one reader.
@@ -54,6 +58,20 @@ pub struct PackedInput {
     pub place: Place,
 }
 
+impl PackedInput {
+    /// The pixels of an image row that some windows take, and how many pixels the first of these begins before them.
+    pub fn pixels(&self, windows: &Range<u32>, width: u32) -> (Range<u32>, u32) {
+        if *windows == (0..self.windows) {
+            return (0..width, self.left);
+        }
+        let at = |window: u32| i64::from(window) * i64::from(self.step) - i64::from(self.left);
+        let (start, end) = (at(windows.start), at(windows.end - 1) + i64::from(self.taps));
+        let first = start.clamp(0, i64::from(width) - 1);
+        let end = end.clamp(first + 1, width.into());
+        (first as u32..end as u32, (first - start) as u32)
+    }
+}
+
 /// A map's place in the activation memory.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Place {
@@ -69,14 +87,18 @@ pub struct Place {
     pub pitch: u32,
     /// Words from one phase to the next.
     pub phase: u64,
+    /// Of a map of which only some rows are there: words and pixels of each phase before them.
+    pub skipped: u64,
+    /// See `skipped`.
+    pub first: u64,
 }
 
 impl Place {
-    fn new(size: [u32; 2], words: u32, planes: u32, s: [u32; 2], pitch: u32, rows: u32) -> Self {
+    pub(super) fn new(size: [u32; 2], words: u32, planes: u32, s: [u32; 2], pitch: u32, rows: u32) -> Self {
         let [height, width] = size;
         let last = u64::from(height.div_ceil(s[0]) - 1) * u64::from(pitch) + u64::from(width.div_ceil(s[1]));
         let phase = last.div_ceil(u64::from(rows)) * u64::from(words) * u64::from(planes);
-        Place { base: 0, words, planes, s, pitch, phase }
+        Place { base: 0, words, planes, s, pitch, phase, skipped: 0, first: 0 }
     }
 
     /// Words of one pixel in its bank.
@@ -109,6 +131,10 @@ pub struct LayerPlan {
     pub thr: ThrPlan,
     /// The map it writes.
     pub target: Place,
+    /// Where that map is when it is complete.
+    pub home: Home,
+    /// What it computes at a time, if that is not all at once with all its maps in memory.
+    pub stripes: Vec<Stripe>,
     /// Shape and code of that map.
     pub output: (MapShape, Code),
 }
@@ -132,6 +158,14 @@ pub struct Grid {
     pub span: u32,
     /// Channel tiles of a word of channels.
     pub word_tiles: u32,
+}
+
+impl Grid {
+    /// Tiles of so many outputs, y and x, on so many rows of the array.
+    pub(super) fn tiles_of(&self, [height, width]: [u32; 2], rows: u32) -> u64 {
+        let outputs = u64::from(height - 1) * u64::from(self.pitch) + u64::from(width);
+        outputs.div_ceil(u64::from(rows))
+    }
 }
 
 /// Convolutions that one MAC step computes: of one map, or of several that lie in memory alike, stacked on the kernel's vertical axis.
@@ -265,12 +299,14 @@ impl Axis {
     pub fn entry(&self, axis: usize, position: u32, tap: u32, place: &Place, rows: u32) -> Tap {
         let constant = self.constant(position, tap);
         let s = i64::from(place.s[axis]);
-        let distance = constant.div_euclid(s) * if axis == 0 { i64::from(place.pitch) } else { 1 };
+        let (pitch, first, skipped) =
+            if axis == 0 { (i64::from(place.pitch), place.first, place.skipped) } else { (1, 0, 0) };
+        let distance = constant.div_euclid(s) * pitch - first as i64;
         let phases = constant.rem_euclid(s) * if axis == 0 { i64::from(place.s[1]) } else { 1 };
         let blocks = distance.div_euclid(i64::from(rows));
         let [first, last] = self.inside(position, tap);
         Tap {
-            offset: (blocks * i64::from(place.block()) + phases * place.phase as i64) as i32,
+            offset: (blocks * i64::from(place.block()) + phases * place.phase as i64 - skipped as i64) as i32,
             remainder: distance.rem_euclid(i64::from(rows)) as u32,
             first,
             last,
@@ -374,11 +410,10 @@ fn plan_layer(
 
     let (tiles, last) = hw.channel_tiles(shape.channels);
     let span = (0..tiles).map(|t| hw.columns_of_tile(t, tiles, last)).max().unwrap_or(1);
-    let outputs = u64::from(shape.height - 1) * u64::from(facts.pitch) + u64::from(shape.width);
-    let window_tiles = outputs.div_ceil(u64::from(hw.mac_rows));
     let word_tiles = if hw.mac_cols < hw.mac_lanes { hw.mac_lanes.div_ceil(hw.mac_cols) } else { 1 };
     let pitch = facts.pitch;
-    let grid = Grid { pitch, out, positions: pool.kernel, window_tiles, tiles, last, span, word_tiles };
+    let mut grid = Grid { pitch, out, positions: pool.kernel, window_tiles: 0, tiles, last, span, word_tiles };
+    grid.window_tiles = grid.tiles_of(out, hw.mac_rows);
 
     let nowhere = Storage { resident: tiles, base: 0, slicing: Slicing::Word };
     let masks = [0, 1].map(|axis| masks(&pool, axis, [sums.height, sums.width][axis], out[axis]));
@@ -403,6 +438,8 @@ fn plan_layer(
         weights: nowhere,
         thr,
         target,
+        home: Home::Memory,
+        stripes: Vec::new(),
         output,
     })
 }
@@ -623,22 +660,12 @@ impl Plan {
     /// Every layer that the machine cannot run; every memory that is too small: in which layer, by how much; every
     /// layer that the instruction set has no room for.
     pub fn new(facts: &Facts, hw: &HardwarePoint) -> Result<Plan, Vec<Diagnostic>> {
-        let plan = Plan::for_any_maps(facts, hw)?;
-        match plan.shortage_of_activations() {
-            Some(error) => return Err(vec![error]),
-            None => plan.encodes()?,
-        }
-        Ok(plan)
-    }
-
-    /// The plan for a machine whose activation memory may be of any size: what it takes of it is `used`. Nothing else in the plan
-    /// depends on its size.
-    ///
-    /// # Errors
-    /// Every layer that the machine cannot run; memories too small for a slice of weights or thresholds.
-    pub fn for_any_maps(facts: &Facts, hw: &HardwarePoint) -> Result<Plan, Vec<Diagnostic>> {
         let mut plan = Plan::in_any_memory(facts, hw)?;
+        if plan.whole[0] > u64::from(hw.act_words) {
+            plan.fit_maps().map_err(|error| vec![error])?;
+        }
         plan.fit_into_memories()?;
+        plan.encodes()?;
         Ok(plan)
     }
 
@@ -672,7 +699,7 @@ impl Plan {
             }
         }
         let (hw, rings) = (hw.clone(), [Ring::default(); 2]);
-        let mut plan = Plan { hw, network, inputs, layers, used: [0; 3], whole: [0; 3], rings };
+        let mut plan = Plan { hw, network, inputs, layers, used: [0; 3], whole: [0; 3], rings, scratch: 0 };
         let activations = plan.place_maps();
         let [weights, entries] = [0, 1].map(|memory| plan.demands(memory).iter().map(Demand::words).sum());
         plan.whole = [activations, weights, entries];
@@ -696,9 +723,11 @@ impl Plan {
                 _ => (thr.tile, hw.threshold_bytes() * thr.span, None),
             };
             let positions = grid.positions.iter().map(|&p| u64::from(p)).product();
-            let Grid { tiles, word_tiles, window_tiles, .. } = *grid;
+            let Grid { tiles, word_tiles, .. } = *grid;
+            let windows = layer.window_tiles(hw.mac_rows);
+            let (stripes, window_tiles) = (windows.len() as u64, windows.iter().sum());
             let bytes = u64::from(bytes);
-            Demand { tile, tiles, word_tiles, window_tiles, positions, bytes, part }
+            Demand { tile, tiles, word_tiles, stripes, window_tiles, positions, bytes, part }
         };
         self.layers.iter().map(of).collect()
     }
@@ -760,9 +789,24 @@ impl Plan {
     ///
     /// # Errors
     /// Every layer that the instruction set has no room for.
-    pub fn encodes(&self) -> Result<(), Vec<Diagnostic>> {
-        let errors: Vec<Diagnostic> = self.layers.iter().filter_map(|l| encoding_limits(l, self)).collect();
+    fn encodes(&self) -> Result<(), Vec<Diagnostic>> {
+        let limits = |layer: &LayerPlan| match layer.stripes.is_empty() {
+            true => encoding_limits(layer, self),
+            false => {
+                let rows = self.hw.mac_rows;
+                layer.stripes.iter().find_map(|stripe| encoding_limits(&layer.stripe(stripe, rows), self))
+            }
+        };
+        let errors: Vec<Diagnostic> = self.layers.iter().filter_map(limits).collect();
         if errors.is_empty() { Ok(()) } else { Err(errors) }
+    }
+
+    /// The layers from the one that writes a map to the last one that reads it.
+    pub(super) fn alive(&self, layer: usize) -> RangeInclusive<usize> {
+        let reads = |other: &Layer| other.terms.iter().any(|t| t.source == MapId(layer + 1));
+        let count = self.layers.len();
+        let never = if layer + 1 == count { count } else { layer };
+        layer..=self.network.layers.iter().rposition(reads).unwrap_or(never)
     }
 
     /// Gives every map its address: first fit among those alive at the same time. Returns the words that are used.
@@ -770,26 +814,11 @@ impl Plan {
         // A map is alive from the layer that writes it to the last one that reads it; an input from the first layer on.
         let count = self.layers.len();
         let network = self.network.clone();
-        let mut alive: Vec<(std::ops::RangeInclusive<usize>, u64)> = Vec::new();
+        let mut alive: Vec<(RangeInclusive<usize>, u64)> = Vec::new();
         alive.extend(self.inputs.iter().map(|input| (0..=input.layer, input.place.size())));
         let packed = alive.len();
-        for map in 1..=count {
-            let reads = |layer: &Layer| layer.terms.iter().any(|t| t.source == MapId(map));
-            let last = network.layers.iter().rposition(reads).unwrap_or(if map == count { count } else { map - 1 });
-            alive.push((map - 1..=last, self.layers[map - 1].target.size()));
-        }
-        let mut bases: Vec<u64> = Vec::new();
-        let mut top = 0;
-        for (i, (life, size)) in alive.iter().enumerate() {
-            let others = alive[..i].iter().zip(&bases);
-            let overlapping =
-                others.filter(|((other, _), _)| other.start() <= life.end() && life.start() <= other.end());
-            let mut taken: Vec<(u64, u64)> = overlapping.map(|((_, size), &base)| (base, base + size)).collect();
-            taken.sort_unstable();
-            let base = taken.iter().fold(0, |base, &(from, to)| if base + size <= from { base } else { base.max(to) });
-            bases.push(base);
-            top = top.max(base + size);
-        }
+        alive.extend((0..count).map(|layer| (self.alive(layer), self.layers[layer].target.size())));
+        let (bases, top) = allocate(&alive);
         for (input, &base) in self.inputs.iter_mut().zip(&bases) {
             input.place.base = base;
         }
@@ -804,18 +833,6 @@ impl Plan {
         }
         top
     }
-
-    /// What its machine's activation memory lacks, and in which layer it is full.
-    pub fn shortage_of_activations(&self) -> Option<Diagnostic> {
-        let (hw, need, have) = (&self.hw, self.used[0], self.hw.act_words);
-        if need <= u64::from(have) {
-            return None;
-        }
-        let full = |place: &Place| place.base + place.size() > u64::from(have);
-        let input = |i: usize| self.inputs.iter().any(|input| input.layer == i && full(&input.place));
-        let layer = self.layers.iter().enumerate().find(|(i, layer)| input(*i) || full(&layer.target))?.1;
-        Some(shortage("activation", &layer.info.name, "act.words", need, have, hw.mac_rows, u64::from(hw.mac_lanes)))
-    }
 }
 
 impl LayerPlan {
@@ -829,13 +846,21 @@ impl LayerPlan {
         self.terms.len() == 1 && self.terms[0].step.is_some()
     }
 
+    /// Tiles of outputs of all stripes, or of the one that is the whole.
+    pub fn window_tiles(&self, rows: u32) -> Vec<u64> {
+        match self.stripes.is_empty() {
+            true => vec![self.grid.window_tiles],
+            false => self.stripes.iter().map(|stripe| self.grid.tiles_of(stripe.size(), rows)).collect(),
+        }
+    }
+
     /// Pooling positions.
     pub fn positions(&self) -> u64 {
         self.grid.positions.iter().map(|&p| u64::from(p)).product()
     }
 
     /// The channel tiles of each pass over the maps: what stays, and then word by word what does not.
-    pub fn passes(&self) -> Vec<std::ops::Range<u32>> {
+    pub fn passes(&self) -> Vec<Range<u32>> {
         let word_tiles = self.grid.word_tiles;
         let mut cuts = vec![0, self.grid.tiles];
         for storage in [&self.weights, &self.thr.entries] {
@@ -849,7 +874,32 @@ impl LayerPlan {
     }
 }
 
-fn shortage(memory: &str, layer: &str, key: &str, need: u64, have: u32, banks: u32, word_bits: u64) -> Diagnostic {
+/// Addresses for what is alive in some layers and takes some words: first fit among what is alive at the same time. And the words that
+/// are used.
+pub(super) fn allocate(alive: &[(RangeInclusive<usize>, u64)]) -> (Vec<u64>, u64) {
+    let mut bases: Vec<u64> = Vec::new();
+    let mut top = 0;
+    for (i, (life, size)) in alive.iter().enumerate() {
+        let others = alive[..i].iter().zip(&bases);
+        let overlapping = others.filter(|((other, _), _)| other.start() <= life.end() && life.start() <= other.end());
+        let mut taken: Vec<(u64, u64)> = overlapping.map(|((_, size), &base)| (base, base + size)).collect();
+        taken.sort_unstable();
+        let base = taken.iter().fold(0, |base, &(from, to)| if base + size <= from { base } else { base.max(to) });
+        bases.push(base);
+        top = top.max(base + size);
+    }
+    (bases, top)
+}
+
+pub(super) fn shortage(
+    memory: &str,
+    layer: &str,
+    key: &str,
+    need: u64,
+    have: u32,
+    banks: u32,
+    word_bits: u64,
+) -> Diagnostic {
     let bytes = |words: u64| (words * u64::from(banks) * word_bits).div_ceil(8);
     let lack = bytes(need) - bytes(u64::from(have));
     Diagnostic::new(format!("the {memory} memory lacks {lack} bytes; it is full in layer `{layer}`"))
@@ -904,12 +954,17 @@ fn encoding_limits(layer: &LayerPlan, plan: &Plan) -> Option<Diagnostic> {
     Some(Diagnostic::new(message).help("use a hardware point with more lanes, columns or rows, or a smaller layer"))
 }
 
-impl From<&LayerPlan> for MapPlace {
-    fn from(layer: &LayerPlan) -> Self {
-        let (shape, code) = layer.output;
-        let t = &layer.target;
-        let (base, phase) = (t.base as u32, t.phase as u32);
-        MapPlace { shape, code, base, block: t.block(), plane: t.words, s: t.s, phase, pitch: t.pitch }
+impl LayerPlan {
+    /// Where its map can be seen when it is complete, if the scratch region and the output begin at these bytes of DRAM.
+    pub(super) fn map(&self, scratch: u32, output: u32) -> MapPlace {
+        let ((shape, code), t) = (self.output, &self.target);
+        let (base, phase, dram) = match self.home {
+            Home::Memory => (t.base, t.phase, None),
+            Home::Scratch { offset, phase } => (0, phase, Some(scratch + offset as u32)),
+            Home::Output => (0, t.phase, Some(output)),
+        };
+        let (base, phase) = (base as u32, phase as u32);
+        MapPlace { shape, code, base, block: t.block(), plane: t.words, s: t.s, phase, pitch: t.pitch, dram }
     }
 }
 
@@ -934,6 +989,9 @@ impl fmt::Display for Plan {
                     ring.base + ring.words
                 )?;
             }
+        }
+        if self.scratch > 0 {
+            writeln!(f, "maps: {} bytes of DRAM for those that do not fit", self.scratch)?;
         }
         for i in &self.inputs {
             writeln!(
@@ -974,7 +1032,18 @@ impl fmt::Display for Plan {
                 if t.signed { " signed" } else { "" },
                 Stored { storage: t.entries, tiles }
             )?;
-            writeln!(f, "  writes   {}", layer.target)?;
+            match layer.home {
+                Home::Memory => writeln!(f, "  writes   {}", layer.target)?,
+                Home::Scratch { offset, .. } => writeln!(f, "  writes   byte {offset} of the scratch region on")?,
+                Home::Output => writeln!(f, "  writes   the output in DRAM")?,
+            }
+            if let [first, ..] = &layer.stripes[..] {
+                let (count, [height, width]) = (layer.stripes.len(), first.size());
+                writeln!(f, "  stripes  {count} of at most {height} x {width} outputs")?;
+                for window in &first.windows {
+                    writeln!(f, "  loads    rows {}..{} first; {}", window.rows.start, window.rows.end, window.place)?;
+                }
+            }
         }
         Ok(())
     }

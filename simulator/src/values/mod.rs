@@ -106,6 +106,7 @@ impl<'a> Executor<'a> {
             banks: vec![bank; hw.acc_banks as usize],
             buffers: vec![vec![0; buffer]; hw.thr_buffers as usize + 1],
             output: vec![0; program.output_bytes() as usize],
+            scratch: vec![0; program.scratch.bytes as usize],
             rows: Vec::new(),
             sums: Vec::new(),
             row_sums: Vec::new(),
@@ -226,10 +227,27 @@ impl<'a> Executor<'a> {
         }
     }
 
-    /// Reads a map from the activation memory; what does not lie in it reads as 0.
+    /// Reads a map from the activation memory, or from DRAM; what does not lie there reads as 0.
     fn map(&self, place: &qnnsim_isa::program::MapPlace) -> Vec<i64> {
         let hw = &self.program.hardware;
         let (rows, wl) = (u64::from(hw.mac_rows), lane_words(hw));
+        if place.dram == Some(self.program.output.dram) && place.shape == self.program.output.shape {
+            let (mut output, channels) = (Vec::new(), place.shape.channels as usize);
+            self.output(&mut output);
+            return (0..channels).flat_map(|c| output.iter().copied().skip(c).step_by(channels)).collect();
+        }
+        // A lane word of a bank.
+        let activation = |address: u64, bank: u64, i: usize| match address < u64::from(hw.act_words) {
+            true => self.state.activations[(address as usize * wl + i) * rows as usize + bank as usize],
+            false => 0,
+        };
+        let first = place.dram.map(|dram| dram.wrapping_sub(self.program.scratch.dram));
+        let stored = |first: u32, address: u64, bank: u64, i: usize| {
+            let at = u64::from(first) + (address * rows + bank) * u64::from(hw.word_bytes());
+            let word =
+                usize::try_from(at).ok().and_then(|at| self.state.scratch.get(at..at + hw.word_bytes() as usize));
+            word.map_or(0, |word| lane_word(word, i))
+        };
         let [sy, sx] = place.s;
         let mut values = Vec::with_capacity(place.shape.values());
         for channel in 0..place.shape.channels {
@@ -246,8 +264,10 @@ impl<'a> Executor<'a> {
                     let bits = place.code.bits;
                     let value = (0..u64::from(bits)).fold(0, |value: i64, plane| {
                         let address = address + plane * u64::from(place.plane);
-                        let at = (address as usize * wl + lane / 64) * rows as usize + (q % rows) as usize;
-                        let word = if address < u64::from(hw.act_words) { self.state.activations[at] } else { 0 };
+                        let word = match first {
+                            Some(first) => stored(first, address, q % rows, lane / 64),
+                            None => activation(address, q % rows, lane / 64),
+                        };
                         value << 1 | (word >> (lane % 64) & 1) as i64
                     });
                     values.push(extend(value, bits as usize, place.code.signed));

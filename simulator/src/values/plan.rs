@@ -30,7 +30,7 @@ pub struct Plan {
     pub(super) macs: Vec<MacSetup>,
     pub(super) thrs: Vec<ThrSetup>,
     pub(super) packs: Vec<Pack>,
-    /// Activations are loaded as they are in DRAM, so that unused lanes may hold anything.
+    /// Activations are loaded as they are in the program's part of DRAM, so that unused lanes may hold anything.
     pub(super) loads_activations: bool,
 }
 
@@ -71,6 +71,8 @@ pub(super) enum Effect {
     Store {
         from: u32,
         words: u32,
+        /// Whether `to` is a byte of the scratch region instead of one of the output.
+        scratch: bool,
         to: u64,
     },
 }
@@ -212,7 +214,10 @@ impl<'a> Planner<'a> {
     pub fn finish(mut self) -> Plan {
         self.plan.maps = self.last_write.into_iter().map(|(layer, effect)| (effect, layer)).collect();
         self.plan.maps.sort_unstable();
-        let loads = |e: &Effect| matches!(e, Effect::Load { memory: Memory::Act, .. });
+        // What comes from the scratch region was in the memory before.
+        let scratch = self.program.scratch;
+        let loads =
+            |e: &Effect| matches!(e, Effect::Load { memory: Memory::Act, dram, .. } if !scratch.contains(*dram));
         self.plan.loads_activations = self.plan.effects.iter().any(loads);
         self.plan
     }
@@ -249,6 +254,15 @@ impl<'a> Planner<'a> {
     fn reserve_registers(&mut self) -> Result<(), Fault> {
         self.reserve::<Registers>(1)?;
         self.reserve::<Option<Tap>>(2 * u64::from(self.hw().mac_taps))
+    }
+
+    /// So far a layer's map is complete with the effect that follows, if it lies where the step writes.
+    fn complete(&mut self, issue: &Issue) {
+        let Some(layer) = issue.word.and_then(|w| self.layers[w as usize]) else { return };
+        let in_dram = self.program.layers[layer as usize].map.is_some_and(|map| map.dram.is_some());
+        if in_dram == matches!(issue.work, Work::StoreRead(_)) {
+            self.last_write.insert(layer, self.plan.effects.len());
+        }
     }
 
     /// Columns of the array in whole blocks.
@@ -451,16 +465,20 @@ impl Observer for Planner<'_> {
                 let scatter = self.scatter(registers, step)?;
                 let buffer = self.written % self.buffers();
                 self.written += 1;
-                if let Some(layer) = issue.word.and_then(|w| self.layers[w as usize]) {
-                    self.last_write.insert(layer, self.plan.effects.len());
-                }
+                self.complete(issue);
                 Effect::Write { setup, scatter, buffer, words: step.words, first_word: step.first_word }
             }
-            Work::StoreRead(step) => Effect::Store {
-                from: self.act_index(step.from),
-                words: step.words,
-                to: step.dram - u64::from(self.program.output.dram),
-            },
+            Work::StoreRead(step) => {
+                let scratch = self.program.scratch.contains(step.dram);
+                let region = if scratch { self.program.scratch.dram } else { self.program.output.dram };
+                self.complete(issue);
+                Effect::Store {
+                    from: self.act_index(step.from),
+                    words: step.words,
+                    scratch,
+                    to: step.dram - u64::from(region),
+                }
+            }
         };
         self.plan.effects.push(effect);
         Ok(())

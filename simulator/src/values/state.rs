@@ -29,6 +29,8 @@ pub(super) struct State {
     /// Planes of the word buffers: index `(lane word * PLANES + plane) * rows + row`.
     pub(super) buffers: Vec<Vec<u64>>,
     pub(super) output: Vec<u8>,
+    /// The scratch region of DRAM.
+    pub(super) scratch: Vec<u8>,
     /// Gathered activation words of one plane: for each lane word of the kernel, the rows in use.
     pub(super) rows: Vec<u64>,
     /// Sums of the rows in use.
@@ -82,10 +84,11 @@ impl State {
                     }
                 }
             }
-            Effect::Store { from, words, to } => {
+            Effect::Store { from, words, scratch, to } => {
                 let (wl, bytes, rows) = (lane_words(hw), hw.word_bytes() as usize, hw.mac_rows as usize);
+                let region = if scratch { &mut self.scratch } else { &mut self.output };
                 for word in 0..words as usize {
-                    let target = &mut self.output[to as usize + word * bytes..][..bytes];
+                    let target = &mut region[to as usize + word * bytes..][..bytes];
                     for (i, chunk) in target.chunks_mut(8).enumerate().take(wl) {
                         let lanes = self.activations[from as usize + (word * wl + i) * rows];
                         chunk.copy_from_slice(&lanes.to_le_bytes()[..chunk.len()]);
@@ -109,8 +112,11 @@ impl State {
         let hw = &program.hardware;
         let (wl, blocks) = (lane_words(hw), column_blocks(hw));
         let size = if memory == Memory::Thr { hw.threshold_bytes() } else { hw.word_bytes() } as usize;
-        let mut scratch = Vec::new();
-        let source = dram(program, input, address, size * words.len(), &mut scratch);
+        let mut code = Vec::new();
+        let source = match program.scratch.contains(address) {
+            true => &self.scratch[(address - u64::from(program.scratch.dram)) as usize..][..size * words.len()],
+            false => dram(program, input, address, size * words.len(), &mut code),
+        };
         for (&at, bytes) in words.iter().zip(source.chunks_exact(size)) {
             let at = at as usize;
             match memory {

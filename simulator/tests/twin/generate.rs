@@ -12,7 +12,7 @@ use proptest::prelude::*;
 use qnnsim_isa::descriptor::{Code, InputDescriptor, MapShape, OutputDescriptor, Quantizer, Rounding};
 use qnnsim_isa::hardware::Overrides;
 use qnnsim_isa::operand::{Memory, Tap, ThresholdKind, WeightKind};
-use qnnsim_isa::program::Stream;
+use qnnsim_isa::program::{Scratch, Stream};
 use qnnsim_isa::table::{
     Halt, Ld, LdDst, LdMap, LdRow, LdSrc, Mac, MacAct, MacShape, MacWgt, MacXtap, MacYtap, PoolDst, PoolX, PoolY, St,
     StMap, Sync, Thr, ThrMode, ThrTable,
@@ -602,6 +602,7 @@ pub fn program(hardware: HardwarePoint, cold: &[Instruction], warm: &[Instructio
             classes: Vec::new(),
             dram: 0x40_0000,
         },
+        scratch: Scratch::default(),
         sample: None,
         layers: Vec::new(),
         semaphores: Vec::new(),
