@@ -373,9 +373,9 @@ impl<'a> Checker<'a> {
         let (first, last) = (step.dram, step.dram + u64::from(step.bytes));
         let word = u64::from(self.hw().word_bytes());
         if first < start || last > end || !(first - start).is_multiple_of(word) {
-            findings.add(Cause::OutOfRange, || {
-                format!("DRAM bytes {first} to {} are not words of the output or the scratch region", last - 1)
-            });
+            let region = if self.program.scratch.is_empty() { "output region" } else { "output or the scratch region" };
+            findings
+                .add(Cause::OutOfRange, || format!("DRAM bytes {first} to {} are not words of the {region}", last - 1));
             return Ok(());
         }
         let words = ((first - start) / word) as usize..((last - start) / word) as usize;

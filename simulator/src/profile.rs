@@ -18,7 +18,7 @@ pub const TRACKS: [&str; 9] = ["fetch", "ld", "ld write", "mac", "thr", "pool", 
 pub struct Profile {
     /// By layer; the last entry is the front end and what serves no layer.
     pub events: Vec<Events>,
-    /// For each layer, the cycle in which its last write has ended, if it wrote.
+    /// For each layer, the cycle in which its last write has ended, to DRAM if its map is there, if it wrote.
     pub last_write: Vec<Option<u64>>,
     /// The cycle in which the first word left the code queue.
     pub first_decode: Option<u64>,
@@ -79,6 +79,14 @@ impl<'a> Profiler<'a> {
 
     fn layer(&self, word: Option<u32>) -> Option<usize> {
         Some(self.layers[word? as usize]? as usize)
+    }
+
+    /// So far a layer's map is complete from this cycle on.
+    fn completes(&mut self, layer: Option<usize>, cycle: u64) {
+        if let Some(layer) = layer {
+            let last = &mut self.profile.last_write[layer];
+            *last = (*last).max(Some(cycle));
+        }
     }
 
     fn line(&mut self, issue: &Issue, track: &str) {
@@ -214,14 +222,15 @@ impl Observer for Profiler<'_> {
             }
             Work::ThrWrite(_) => {
                 self.line(issue, "thr write");
-                if let Some(layer) = layer {
-                    let end = issue.cycle + issue.cycles;
-                    let last = &mut self.profile.last_write[layer];
-                    *last = (*last).max(Some(end));
-                }
+                self.completes(layer, issue.cycle + issue.cycles);
             }
             Work::StoreRead(_) => self.line(issue, "st"),
-            Work::StoreBurst { .. } => self.line(issue, "st burst"),
+            Work::StoreBurst { end, .. } => {
+                self.line(issue, "st burst");
+                // A map whose home is in DRAM is complete there.
+                let in_dram = |layer: &usize| self.program.layers[*layer].map.is_some_and(|map| map.dram.is_some());
+                self.completes(layer.filter(in_dram), *end);
+            }
         }
         Ok(())
     }

@@ -80,7 +80,10 @@ static FILES: LazyLock<Vec<Vec<u8>>> = LazyLock::new(|| {
         qnnsim_compiler::lower_to(&network, &hw).map(|(_, program)| program.to_bytes())
     };
     let mut files: Vec<Vec<u8>> = (0..60).filter_map(|_| draw().ok()).collect();
-    files.push(compile(&programs().join("tcv_w1a1.onnx"), &HardwarePoint::default()).to_bytes());
+    let model = programs().join("tcv_w1a1.onnx");
+    files.push(compile(&model, &HardwarePoint::default()).to_bytes());
+    // With maps in stripes, by way of scratch.
+    files.push(compile(&model, &HardwarePoint { act_words: 24, ..HardwarePoint::default() }).to_bytes());
     files
 });
 
