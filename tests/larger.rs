@@ -44,7 +44,7 @@ impl Builder {
         let count = channels * map.channels * kernel * kernel;
         let data = (0..count).map(|_| weight() as i8).collect();
         let conv = Conv { kernel: [kernel; 2], stride: [stride; 2], dilation: [1; 2], pads: [pad; 4], groups: 1 };
-        Term { source, conv, weights: Weights { kind, out_channels: channels, data }, pad_value: 0 }
+        Term { source, conv, weights: Weights { kind, out_channels: channels, data }, pad_value: 0, region: None }
     }
 
     /// A map as it is, `factor` times.
@@ -54,7 +54,7 @@ impl Builder {
         data.iter_mut().step_by(channels as usize + 1).for_each(|weight| *weight = factor);
         let conv = Conv { kernel: [1; 2], stride: [1; 2], dilation: [1; 2], pads: [0; 4], groups: 1 };
         let kind = if factor == 1 { WeightKind::Unsigned1 } else { WeightKind::Signed(4) };
-        Term { source, conv, weights: Weights { kind, out_channels: channels, data }, pad_value: 0 }
+        Term { source, conv, weights: Weights { kind, out_channels: channels, data }, pad_value: 0, region: None }
     }
 
     /// A layer with a quantizer at random whose codes are all about as frequent.

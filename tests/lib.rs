@@ -10,7 +10,7 @@ use proptest::prelude::*;
 use qnnsim_compiler::backend::facts::Facts;
 use qnnsim_compiler::backend::plan::{Plan, plan};
 use qnnsim_compiler::import::{ImportOptions, import};
-use qnnsim_compiler::ir::{Activation, Conv, Layer, MapId, Network, Pool, Steps, Term, WeightKind, Weights};
+use qnnsim_compiler::ir::{Activation, Conv, Layer, MapId, Network, Pool, Region, Steps, Term, WeightKind, Weights};
 use qnnsim_compiler::lower_to;
 use qnnsim_isa::descriptor::{Code, InputDescriptor, MapShape, OutputDescriptor, Quantizer, Rounding};
 use qnnsim_isa::hardware::Overrides;
@@ -362,7 +362,17 @@ impl LayerSeed {
         };
         let count = self.channels * (input.channels / conv.groups) * conv.kernel[0] * conv.kernel[1];
         let data = (0..count).map(|_| weight() as i8).collect();
+        // Without pooling, a term may count for a part of the outputs.
+        let region = (self.pool.is_none() && sequence.within(0, 5) == 0).then(|| {
+            let mut range = |size: u32| {
+                let first = sequence.within(0, i64::from(size) - 1);
+                [first as u32, sequence.within(first + 1, i64::from(size)) as u32]
+            };
+            let [height, width] = conv.output_size(input);
+            Region { rows: range(height), columns: range(width) }
+        });
         Term {
+            region,
             source: MapId(source),
             conv,
             weights: Weights { kind, out_channels: self.channels, data },

@@ -59,6 +59,18 @@ pub struct Term {
     pub weights: Weights,
     /// Integer that a tap outside the map contributes: the code of real zero.
     pub pad_value: i64,
+    /// The outputs for which it reads the map at all; elsewhere every tap counts as outside. `None`: for all of them. A
+    /// layer with pooling has no such term.
+    pub region: Option<Region>,
+}
+
+/// Some rows and columns of a layer's sums, each from the first to the one behind the last.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Region {
+    /// Rows.
+    pub rows: [u32; 2],
+    /// Columns.
+    pub columns: [u32; 2],
 }
 
 /// Geometry of a convolution. Arrays are `[y, x]`; `pads` is `[top, left, bottom, right]`.

@@ -243,8 +243,8 @@ limits! {
     }
     "AveragePool": "Mean over a window, of quantized values or exact sums of these; exact with the quantizer behind \
         it, or as part of the next layer's weights." {
-        POOL_DIVISOR: "every window of an average has the same number of values: padding counts (`count_include_pad`), or there is none, and no window reaches beyond it",
-            "set count_include_pad to 1 and ceil_mode to 0";
+        POOL_DIVISOR: "the windows of an average have at most 256 regions of different numbers of values, as padding makes them, whose least common multiple is at most 2^20 along an axis",
+            "use less padding, or count_include_pad";
     }
     "GlobalAveragePool": "Mean over all rows and columns." {}
     "ReduceMean": "Mean over all rows and columns." {

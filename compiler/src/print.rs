@@ -4,7 +4,7 @@ use std::fmt::{Display, Formatter, Result};
 
 use qnnsim_isa::descriptor::{Code, MapShape};
 
-use crate::ir::{Activation, Conv, Layer, MapId, Network, Pool, Steps, WeightKind};
+use crate::ir::{Activation, Conv, Layer, MapId, Network, Pool, Region, Steps, WeightKind};
 
 /// Channels of a layer, and thresholds of a channel, that the short form shows.
 const SHOWN: usize = 4;
@@ -48,7 +48,11 @@ fn write_layer(f: &mut Formatter, network: &Network, layer: &Layer) -> Result {
     let high = bounds.iter().map(|b| b.1).max().unwrap_or(0);
     for term in &layer.terms {
         let (input, _) = network.map(term.source);
-        writeln!(f, "  conv    {} -> {}, {}", Shape(input), Shape(sums), term.conv)?;
+        write!(f, "  conv    {} -> {}, {}", Shape(input), Shape(sums), term.conv)?;
+        if let Some(Region { rows, columns }) = term.region {
+            write!(f, ", rows {}..{}, columns {}..{}", rows[0], rows[1], columns[0], columns[1])?;
+        }
+        writeln!(f)?;
         writeln!(f, "  weights {} of {}", term.weights.data.len(), Kind(term.weights.kind))?;
     }
     writeln!(f, "  sums    {} products, {low}..={high}", network.products(layer))?;

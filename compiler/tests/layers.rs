@@ -294,3 +294,20 @@ fn small_sums_that_meet_padding_are_a_map_of_their_own() {
         (&[0.5][..], &[HostOp::Mul(vec![0.5])][..])
     );
 }
+
+#[test]
+fn means_that_vary_at_the_borders_count_their_regions() {
+    // A window of 3 with padding of 1 over four values: means of 2, 3, 3 and 2 of them, which is 3, 2, 2 and 3 sixths.
+    let mut m = Model::new(&[1, 1, 1, 4]);
+    let x = m.quant("x", 1.0, 2, false);
+    let mean = m.node("AveragePool", &[&x], &[ints("kernel_shape", &[1, 3]), ints("pads", &[0, 1, 0, 1])]);
+    let codes = m.quant(&mean, 1.0, 2, false);
+    let flat = m.node("Flatten", &[&codes], &[]);
+    let output = m.last(&flat, 4);
+    let import = import(m, &output);
+    let layer = &import.network.layers[0];
+    let found: Vec<_> = layer.terms.iter().map(|term| (term.region.unwrap().columns, term.weights.data[0])).collect();
+    assert_eq!(found, [([0, 1], 3), ([1, 3], 2), ([3, 4], 3)]);
+    // Codes 1, 2 and 3 begin above 1/2 (a tie goes to 0), at 3/2 and above 5/2.
+    assert_eq!(steps(layer)[0], rising(0, &[4, 9, 16]));
+}

@@ -207,13 +207,14 @@ fn structure() {
 
 #[test]
 fn branches() {
-    // Averages at the borders, where padding does not count.
-    let (mut model, x) = map_model();
-    let output = model.node("AveragePool", &[&x], &[ints("kernel_shape", &[3, 3]), ints("pads", &[1, 1, 1, 1])]);
+    // Means of 1 to 40 values: no small number is a multiple of all these.
+    let mut model = Model::new(&[1, 1, 1, 40]);
+    let x = model.input();
+    let output = model.node("AveragePool", &[&x], &[ints("kernel_shape", &[1, 40]), ints("pads", &[0, 39, 0, 39])]);
     check_start(
         model,
         &output,
-        "not supported: an average whose divisor varies at the borders\n  at:   node `/averagepool1/AveragePool` (AveragePool)",
+        "not supported: means over windows of [1, 40]\n  at:   node `/averagepool1/AveragePool` (AveragePool)",
     );
 
     // A padded layer over sums of windows.

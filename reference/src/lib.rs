@@ -67,13 +67,17 @@ fn convolve(term: &Term, map: &Map) -> Map {
         for y in 0..i64::from(shape.height) {
             for x in 0..i64::from(shape.width) {
                 let mut sum = 0;
+                let reads = term.region.is_none_or(|region| {
+                    let within = |at: i64, [first, end]: [u32; 2]| (i64::from(first)..i64::from(end)).contains(&at);
+                    within(y, region.rows) && within(x, region.columns)
+                });
                 for (i, plane) in kernel.chunks(kernel_y * kernel_x).enumerate() {
                     let channel = map.channel(first_input + i);
                     for (ky, row) in plane.chunks(kernel_x).enumerate() {
                         let in_y = tap(y, conv.stride[0], ky, conv.dilation[0], conv.pads[0]);
                         for (kx, &weight) in row.iter().enumerate() {
                             let in_x = tap(x, conv.stride[1], kx, conv.dilation[1], conv.pads[1]);
-                            let value = if inside(in_y, map.shape.height) && inside(in_x, map.shape.width) {
+                            let value = if reads && inside(in_y, map.shape.height) && inside(in_x, map.shape.width) {
                                 channel[in_y as usize * map.shape.width as usize + in_x as usize]
                             } else {
                                 term.pad_value

@@ -200,7 +200,7 @@ fn copy_of(network: &Network, map: MapId, source: MapId) -> Layer {
     let steps = Steps { lowest: code.min(), rising: true, thresholds };
     Layer {
         name: format!("copy of {}", network.layers[map.0 - 1].name),
-        terms: vec![Term { source, conv, weights, pad_value: 0 }],
+        terms: vec![Term { source, conv, weights, pad_value: 0, region: None }],
         activation: Activation::Steps { code, channels: vec![steps; channels] },
         pool: None,
     }

@@ -274,6 +274,8 @@ pub struct Axis {
     pub input: u32,
     /// Size of the (pooled) output.
     pub output: u32,
+    /// First output that reads the map, and the one behind the last.
+    pub only: [u32; 2],
 }
 
 impl Axis {
@@ -284,7 +286,9 @@ impl Axis {
 
     /// First and last output for which a tap lies inside the map; first > last if it never does.
     pub fn inside(&self, position: u32, tap: u32) -> [u32; 2] {
-        Self::outputs_inside(self.constant(position, tap), self.stride, self.input, self.output)
+        let [first, last] = Self::outputs_inside(self.constant(position, tap), self.stride, self.input, self.output);
+        let (first, end) = (first.max(self.only[0]), (last + 1).min(self.only[1]));
+        if first < end { [first, end - 1] } else { [1, 0] }
     }
 
     /// The outputs for which `constant + output * stride` lies inside a map of this size.
@@ -482,6 +486,10 @@ fn plan_term(
             dilation: if in_windows { 1 } else { term.conv.dilation[a] },
             input: if in_windows { conv.width } else { [input.height, input.width][a] },
             output: [facts.output.0.height, facts.output.0.width][a],
+            only: match term.region {
+                Some(region) => [region.rows, region.columns][a],
+                None => [0, [facts.output.0.height, facts.output.0.width][a]],
+            },
         }
     };
     let (y, x) = (axis(0), axis(1));
@@ -490,6 +498,9 @@ fn plan_term(
             "stride of convolution and pooling together is {}x{}; at most 15 is supported",
             stride[0], stride[1]
         ));
+    }
+    if term.region.is_some() && layer.pool.is_some() {
+        return Err("it pools sums of which some terms have a region of their own".into());
     }
     if [&y, &x].iter().any(|axis| axis.positions > 15) {
         return Err("a pooling window larger than 15 is not supported".into());

@@ -79,6 +79,7 @@ impl LayerPlan {
         let shift = |axis: &mut Axis, outputs: &Range<u32>| {
             axis.origin += i64::from(outputs.start) * i64::from(axis.stride);
             axis.output = outputs.end - outputs.start;
+            axis.only = axis.only.map(|at| at.saturating_sub(outputs.start));
         };
         for term in &mut terms {
             shift(&mut term.x, &stripe.columns);

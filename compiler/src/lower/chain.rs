@@ -249,18 +249,18 @@ impl Chain {
             pool: None,
             quantized: None,
         };
-        let mut leaves = Vec::new();
-        chain.leaves(&mut leaves);
+        let leaves = chain.leaves();
         if leaves.len() > MAX_LEAVES {
             return Err(limits::SUM_FORMS.refuse(format!("a sum of {} values that are not quantized", leaves.len())));
         }
         Ok(chain)
     }
 
-    fn leaves(&self, leaves: &mut Vec<Rc<Grid>>) {
+    /// The forms that it adds up.
+    pub fn leaves(&self) -> Vec<Rc<Grid>> {
         match &self.start {
-            Start::Form(form) => leaves.push(form.clone()),
-            Start::Join { of, .. } => of.iter().for_each(|chain| chain.leaves(leaves)),
+            Start::Form(form) => vec![form.clone()],
+            Start::Join { of, .. } => of.iter().flat_map(|chain| chain.leaves()).collect(),
         }
     }
 
@@ -345,10 +345,8 @@ impl Chain {
         bounds: impl Fn(&Grid) -> Result<Vec<(i64, i64)>, Diagnostic>,
         budget: &mut Budget,
     ) -> Result<Closed, Diagnostic> {
-        let mut all = Vec::new();
-        self.leaves(&mut all);
         let mut forms: Vec<Rc<Grid>> = Vec::new();
-        for form in all {
+        for form in self.leaves() {
             if !forms.iter().any(|other| Rc::ptr_eq(other, &form)) {
                 forms.push(form);
             }

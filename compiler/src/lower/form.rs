@@ -10,7 +10,7 @@ use qnnsim_isa::descriptor::{Code, MapShape};
 use super::Budget;
 use crate::build::MAX_CHANNELS;
 use crate::diagnostic::Diagnostic;
-use crate::ir::{self, MapId, WeightKind, Weights};
+use crate::ir::{self, MapId, Region, WeightKind, Weights};
 use crate::limits;
 use crate::ops::linear::MAX_SIZE;
 use crate::tensor::{common_step, common_steps};
@@ -74,6 +74,8 @@ pub struct Linear {
     /// By output channel; `None` where the map does not matter.
     pub rows: Vec<Option<Row>>,
     pub kind: Option<WeightKind>,
+    /// Where it counts, if not everywhere.
+    pub region: Option<Region>,
 }
 
 /// A form. Its real value is `(sum of the terms + offset) * scale / divisor`.
@@ -238,7 +240,8 @@ impl Grid {
         let channels = info.shape.channels as usize;
         let Kernel { window, rows, .. } = Kernel::of_channels(channels, Window::POINT, [1, 1]);
         let rows = rows.into_iter().map(Some).collect();
-        let term = Linear { source, map: info.shape, window, rows, kind: Some(WeightKind::Unsigned1) };
+        let kind = Some(WeightKind::Unsigned1);
+        let term = Linear { source, map: info.shape, window, rows, kind, region: None };
         let (data_scale, weight_scale) = match scale {
             [scale] => (*scale, vec![1.0]),
             _ => (1.0, scale.to_vec()),
@@ -320,6 +323,25 @@ impl Grid {
         let channels = self.weight_scale.len().max(factors.len());
         let scales = (0..channels).map(|channel| self.scale(channel) * factor(channel)).collect();
         self.set_scales(scales);
+    }
+
+    /// Sums over windows as means over different numbers of values: each region counts so often, and nothing else does.
+    pub fn weighted(&self, regions: &[(Region, i64)], budget: &mut Budget) -> Result<Grid, Diagnostic> {
+        let mut out = self.clone_without_rows();
+        out.terms.clear();
+        out.offset = vec![0; self.offset.len()];
+        out.reach = vec![0.0; self.channels()];
+        for &(region, factor) in regions {
+            let scaled = self.scaled(|_| factor, budget)?;
+            for term in scaled.terms {
+                out.merge(Linear { region: Some(region), ..term }, budget)?;
+            }
+            // Outside of its region a term has the zero of the map in all places.
+            out.offset.iter_mut().zip(&scaled.offset).for_each(|(sum, offset)| *sum = sum.saturating_add(*offset));
+            out.reach.iter_mut().zip(&scaled.reach).for_each(|(most, reach)| *most = reach.max(*most));
+        }
+        out.composed = true;
+        Ok(out)
     }
 
     /// Divides by the number of values that were summed.
@@ -509,7 +531,8 @@ impl Grid {
 
     /// Adds a term, to one that reads the same map in the same way if there is one.
     pub fn merge(&mut self, term: Linear, budget: &mut Budget) -> Result<(), Diagnostic> {
-        let same = |other: &&mut Linear| other.source == term.source && other.window == term.window;
+        let same =
+            |other: &&mut Linear| (other.source, other.window, other.region) == (term.source, term.window, term.region);
         let Some(other) = self.terms.iter_mut().find(same) else {
             if self.terms.len() == MAX_TERMS {
                 return Err(limits::TERMS.refuse(format!("a sum of {} terms", MAX_TERMS + 1)));
@@ -582,6 +605,11 @@ impl Grid {
         (0..self.channels()).map(|channel| self.largest_weight(channel)).max().unwrap_or(0)
     }
 
+    /// Whether it counts differently in some places.
+    pub fn has_regions(&self) -> bool {
+        self.terms.iter().any(|term| term.region.is_some())
+    }
+
     /// Takes over what another form, which has the same sums, stands for.
     pub fn take_scales(&mut self, form: &Grid) {
         (self.data_scale, self.divisor) = (form.data_scale, form.divisor);
@@ -631,6 +659,9 @@ impl Linear {
     /// What a kernel over the form, which has this size, reads of the map.
     fn under(&self, outer: &Kernel, form: [u32; 2], budget: &mut Budget) -> Result<Linear, Diagnostic> {
         let map = [self.map.height, self.map.width];
+        if self.region.is_some() && (outer.window != Window::POINT || outer.size != form) {
+            return Err(limits::COMPOSED_PADDING.refuse("a layer of means that vary at the borders"));
+        }
         // Padding is zero around the form; the map must have its own padding there.
         for axis in 0..2 {
             let (n, size) = (i64::from(form[axis]), i64::from(outer.size[axis]));
@@ -652,7 +683,7 @@ impl Linear {
             kind = kind.filter(|_| same);
             rows.push(under);
         }
-        Ok(Linear { source: self.source, map: self.map, window, rows, kind })
+        Ok(Linear { source: self.source, map: self.map, window, rows, kind, region: self.region })
     }
 
     /// One row of that, and whether it has the outer row's own weights.
@@ -774,7 +805,7 @@ impl Linear {
                 out_channels: outputs as u32,
                 data: part.iter().map(|&weight| weight as i8).collect(),
             };
-            terms.push(ir::Term { source: self.source, conv, weights, pad_value: zero_point });
+            terms.push(ir::Term { source: self.source, conv, weights, pad_value: zero_point, region: self.region });
         }
         Ok(terms)
     }

@@ -269,7 +269,7 @@ impl<'g> Lowering<'g> {
                     _ => [0, 0],
                 };
                 let window = Window { before: spatial(before), after: spatial(after), ..Window::POINT };
-                self.windows(index, id, &form, window)
+                self.windows(index, Some(id), &form, window)
             }
             Op::AveragePool(average) => {
                 let form = self.form_as_map(id, node)?;
@@ -283,13 +283,13 @@ impl<'g> Lowering<'g> {
                 };
                 let size = crate::ops::linear::map_size(dims).expect("a map");
                 let from = form.size().map(|size| size as usize);
-                let Some(divisor) = average.divisor(from, size) else {
-                    return Err(limits::POOL_DIVISOR.refuse("an average whose divisor varies at the borders"));
-                };
-                let mut known = self.windows(index, id, &form, window)?;
-                if let Data::Form(form) = &mut known.data {
-                    Rc::make_mut(form).divide(divisor as f64);
+                let means = average.means(from, size).expect("checked when the shape was inferred");
+                let mut known = self.windows(index, Some(id), &form, window)?;
+                let Data::Form(sums) = &mut known.data else { unreachable!("each channel by itself") };
+                if means.regions.len() > 1 {
+                    *sums = Rc::new(sums.weighted(&means.regions, &mut self.budget)?);
                 }
+                Rc::make_mut(sums).divide(means.divisor as f64);
                 Ok(known)
             }
             Op::Mean { axes, .. } => self.mean(index, axes.as_deref().unwrap_or_default(), id),
@@ -421,7 +421,9 @@ impl<'g> Lowering<'g> {
             [_, channels] => (channels, [Range { start: 0, step: 1, length: 1 }; 2]),
             _ => return Err(self.relabel(id, from)),
         };
+        let mut named = Some(id);
         if channels.length != form.channels() {
+            named = None;
             form = Rc::new(form.select(&places(&channels), &mut self.budget)?);
         }
         if channels_only {
@@ -434,15 +436,15 @@ impl<'g> Lowering<'g> {
             let end = start + (length - 1) * step + 1;
             window.after[axis] = end as i64 - i64::from(form.size()[axis]);
         }
-        self.windows(index, id, &form, window)
+        self.windows(index, named, &form, window)
     }
 
-    /// Sums over windows of each channel.
-    fn windows(&mut self, index: usize, id: ValueId, form: &Grid, window: Window) -> Result<Known, Diagnostic> {
+    /// Sums over windows of each channel of a form, which is the value `id` if it has its channels in order.
+    fn windows(&mut self, index: usize, id: Option<ValueId>, form: &Grid, window: Window) -> Result<Known, Diagnostic> {
         let dims = &self.graph.value(self.graph.nodes[index].output).dims;
         let size = crate::ops::linear::map_size(dims).expect("a map").map(|size| size as u32);
         let kernel = Kernel::of_channels(form.channels(), window, size);
-        let data = self.apply_over(Some(id), form, &kernel, &[1.0], index)?;
+        let data = self.apply_over(id, form, &kernel, &[1.0], index)?;
         self.result(index, data)
     }
 
@@ -710,6 +712,7 @@ impl<'g> Lowering<'g> {
             }
             known.data = Data::Form(self.close(known.data, &known.view, id)?);
         }
+        known.data = self.without_regions(id, known.data, &known.view)?;
         let mut chains = self.chains(known.data)?;
         for chain in &mut chains {
             chain.pool = Some(PoolAt { node: index, pool: pool.0, after: chain.steps.len() });

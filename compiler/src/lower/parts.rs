@@ -7,7 +7,8 @@ use qnnsim_isa::descriptor::{Code, MapShape};
 
 use super::chain::Closed;
 use super::form::{Grid, Kernel, MAX_LAYER_WEIGHT, MapInfo, Row, Window};
-use super::{Data, Known, Lowering, MapValue};
+use super::view::View;
+use super::{Data, Known, Lowering, MapValue, is_quantized};
 use crate::build::MAX_CHANNELS;
 use crate::diagnostic::Diagnostic;
 use crate::epilogue::Epilogue;
@@ -87,6 +88,22 @@ impl Lowering<'_> {
             self.mapped.insert(id, map.clone());
         }
         self.apply(&map, kernel, scale, node)
+    }
+
+    /// A value that can be pooled: sums that count differently in regions become a map first.
+    pub(super) fn without_regions(&mut self, id: ValueId, data: Data, view: &View) -> Result<Data, Diagnostic> {
+        let in_regions = match &data {
+            Data::Form(form) => form.has_regions(),
+            Data::Chains(chains) => chains.iter().any(|chain| chain.leaves().iter().any(|form| form.has_regions())),
+            _ => false,
+        };
+        let named = view.is_row_major(self.shape(&data)).then_some(id);
+        match data {
+            data if !in_regions => Ok(data),
+            data if is_quantized(&data) => Ok(Data::Form(self.close(data, view, id)?)),
+            Data::Form(form) if let Some(map) = self.as_map(named, &form, false, None)? => Ok(Data::Form(Rc::new(map))),
+            _ => Err(limits::POOL_PLACE.refuse("a maximum of means that vary at the borders")),
+        }
     }
 
     /// What `Relu` or `MaxPool` makes of exact sums, as a map if it has few bits; other values as they are.

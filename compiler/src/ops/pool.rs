@@ -23,6 +23,25 @@ pub struct AveragePool {
     pub include_padding: bool,
 }
 
+/// Largest common divisor of means along one axis, far beyond what weights can make up for.
+const MAX_DIVISOR: i64 = 1 << 20;
+
+/// Regions of a result whose means are over different numbers of values.
+const MAX_REGIONS: usize = 256;
+
+/// What makes means of sums.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Means {
+    /// What is divided by.
+    pub divisor: i64,
+    /// Regions of the result, and how often their sums count.
+    pub regions: Vec<(ir::Region, i64)>,
+}
+
+fn gcd(a: i64, b: i64) -> i64 {
+    if b == 0 { a } else { gcd(b, a % b) }
+}
+
 /// Reads the attributes of a `MaxPool`.
 pub fn parse(at: &mut Attributes) -> Result<MaxPool, Diagnostic> {
     at.ignore(&["storage_order"]);
@@ -111,7 +130,12 @@ impl AveragePool {
 
     /// Checks the input and gives the shape of the output.
     pub fn infer(&self, data: Operand) -> Result<Vec<usize>, Diagnostic> {
-        infer(&self.pool, data)
+        let dims = infer(&self.pool, data)?;
+        let size = |dims: &[usize]| map_size(dims).expect("a map");
+        match self.means(size(data.dims), size(&dims)) {
+            Some(_) => Ok(dims),
+            None => Err(limits::POOL_DIVISOR.refuse(format!("means over windows of {:?}", self.pool.kernel))),
+        }
     }
 
     /// What the mean at a place is divided by, along one axis. Padding counts, if it does, but not what a window reaches
@@ -126,23 +150,46 @@ impl AveragePool {
         (start + pool.kernel[axis] as usize).min(end) - start
     }
 
-    /// What all means are divided by, if it is one number.
-    pub fn divisor(&self, from: [usize; 2], to: [usize; 2]) -> Option<usize> {
-        let of = |axis: usize| {
-            let first = self.counted(axis, 0, from[axis]);
-            (1..to[axis]).all(|out| self.counted(axis, out, from[axis]) == first).then_some(first)
+    /// By what the sums are divided, as one number and how often each region of the result then counts; `None` if that
+    /// number or these regions are too many.
+    pub fn means(&self, from: [usize; 2], to: [usize; 2]) -> Option<Means> {
+        // Outputs beside each other that count as many.
+        let runs = |axis: usize| {
+            let mut runs: Vec<([u32; 2], i64)> = Vec::new();
+            for out in 0..to[axis] {
+                let count = self.counted(axis, out, from[axis]) as i64;
+                match runs.last_mut() {
+                    Some((range, last)) if *last == count => range[1] += 1,
+                    _ => runs.push(([out as u32, out as u32 + 1], count)),
+                }
+            }
+            runs
         };
-        Some(of(0)? * of(1)?)
+        let (rows, columns) = (runs(0), runs(1));
+        // Least common multiples.
+        let all = |runs: &[([u32; 2], i64)]| {
+            let next = |all: i64, run: &([u32; 2], i64)| (all / gcd(all, run.1)).checked_mul(run.1);
+            runs.iter().try_fold(1, next).filter(|&all| all <= MAX_DIVISOR)
+        };
+        let divisor = all(&rows)? * all(&columns)?;
+        if rows.len() * columns.len() > MAX_REGIONS {
+            return None;
+        }
+        let region = |(rows, in_rows): ([u32; 2], i64), (columns, in_columns): ([u32; 2], i64)| {
+            (ir::Region { rows, columns }, divisor / (in_rows * in_columns))
+        };
+        let regions = rows.iter().flat_map(|&row| columns.iter().map(move |&column| region(row, column))).collect();
+        Some(Means { divisor, regions })
     }
 
     /// The whole output.
     pub fn eval(&self, data: &Tensor, dims: &[usize], precision: Precision) -> Tensor {
         let [height, width] = map_size(&data.array.dims).expect("a map");
         let [out_height, out_width] = map_size(dims).expect("a map");
-        let divisor = self.divisor([height, width], [out_height, out_width]);
+        let means = self.means([height, width], [out_height, out_width]);
+        let Means { divisor, .. } = means.expect("checked when the shape was inferred");
         let data = data.about_zero();
-        let grid =
-            data.grid.as_ref().filter(|grid| divisor.is_some() && grid.scale.along(1, data.array.dims.len()).is_some());
+        let grid = data.grid.as_ref().filter(|grid| grid.scale.along(1, data.array.dims.len()).is_some());
         let array = match grid {
             Some(_) => std::borrow::Cow::Borrowed(&data.array),
             None => data.to_real(),
@@ -155,11 +202,13 @@ impl AveragePool {
                         .flat_map(|y| &channel[y * width..][window(&self.pool, 1, x, width)])
                         .fold(0.0, |sum, &value| precision.round(sum + value));
                     let count = self.counted(0, y, height) * self.counted(1, x, width);
-                    means.push(if grid.is_some() { sum } else { precision.round(sum / count as f64) });
+                    // Integers of one divisor for all.
+                    let factor = divisor / count as i64;
+                    means.push(if grid.is_some() { sum * factor as f64 } else { precision.round(sum / count as f64) });
                 }
             }
         }
-        let grid = grid.map(|grid| grid.clone().divided(divisor.expect("checked")));
+        let grid = grid.map(|grid| grid.clone().divided(divisor as usize));
         Tensor { array: Array { dims: dims.to_vec(), data: means }, grid }
     }
 }

@@ -6,7 +6,7 @@ use qnnsim_compiler::limits;
 use crate::common::{Model, float, int, ints, string};
 
 /// Kinds of operators that are drawn.
-pub const DRAWN: [&str; 24] = [
+pub const DRAWN: [&str; 25] = [
     "Add",
     "AveragePool",
     "BatchNormalization",
@@ -25,6 +25,7 @@ pub const DRAWN: [&str; 24] = [
     "auto_pad",
     "depthwise",
     "groups",
+    "means that vary at the borders",
     "preprocessing",
     "requantized",
     "scale of each channel",
@@ -247,8 +248,19 @@ impl Builder {
                 let average = self.noise.chance(60);
                 let op = if average { "AveragePool" } else { "MaxPool" };
                 self.drawn.push(op);
-                let name = self.m.node(op, &[&x.name], &[ints("kernel_shape", &kernel), ints("strides", &strides)]);
-                let out = |size: i64, axis: usize| (size - kernel[axis]) / strides[axis] + 1;
+                let mut pads = [0; 4];
+                let mut attributes = vec![ints("kernel_shape", &kernel), ints("strides", &strides)];
+                if average && self.noise.chance(50) {
+                    pads = std::array::from_fn(|side| self.noise.of(&[0, 1]).min(kernel[side % 2] - 1));
+                    let counted = self.noise.of(&[0, 0, 1]);
+                    attributes.extend([ints("pads", &pads), int("count_include_pad", counted)]);
+                    if counted == 0 && pads != [0; 4] {
+                        self.drawn.push("means that vary at the borders");
+                    }
+                }
+                let name = self.m.node(op, &[&x.name], &attributes);
+                let out =
+                    |size: i64, axis: usize| (size + pads[axis] + pads[axis + 2] - kernel[axis]) / strides[axis] + 1;
                 let y = Value { name, shape: [channels, out(height, 0), out(width, 1)], spread: x.spread };
                 match average && self.noise.chance(60) {
                     true => drop(self.quantize(&y, bits)),
