@@ -7,7 +7,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::descriptor::{Code, InputDescriptor, MapShape, OutputDescriptor};
+use crate::descriptor::{Code, HostOp, InputDescriptor, MapShape, OutputDescriptor};
 use crate::hardware::{CODE_WORD_BYTES, HardwareError, HardwarePoint, Overrides};
 use crate::table::{Instruction, PoolDst};
 
@@ -403,12 +403,19 @@ impl Program {
             q.min <= q.max && range.contains(&q.min) && range.contains(&q.max),
             "the input quantizer's range is not that of its code",
         )?;
-        let channels = self.output.shape.channels as usize;
+        let mut shape = self.output.shape;
+        let mut arranged = 0;
         for op in &self.output.ops {
-            let fits = op.vectors().iter().all(|v| v.len() == 1 || v.len() == channels);
+            let fits = op.vectors().iter().all(|v| v.len() == 1 || v.len() == shape.channels as usize);
             require(fits, "an output operation is neither for one channel nor for all")?;
-            require(op.is_sound(), "an output operation is not finite")?;
+            require(op.is_sound(shape), "an output operation is not finite, or moves values that are not there")?;
+            if let HostOp::Arrange(arrangement) = op {
+                shape = arrangement.shape;
+                arranged += 1;
+            }
         }
+        require(arranged <= 1, "the output is arranged twice")?;
+        let channels = shape.channels as usize;
         let classes = self.output.classes.len();
         require(classes == 0 || classes == channels, "the number of class names is not the number of outputs")?;
         for layer in &self.layers {
