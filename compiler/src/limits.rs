@@ -193,7 +193,9 @@ limits! {
     "ConvTranspose": "With the limits of `Conv`. The result is held with its pixels as channels at the resolution of the \
         map, and so is what follows, until a stride or a window comes back to it." {
         UPSAMPLE_SIZE: "a map of a higher resolution than its source has a size that is a multiple of the factor between them",
-            "choose padding, output_padding or a slice so that the sizes are multiples of the strides";
+            "choose padding and output_padding so that the sizes are multiples of the strides";
+        UPSAMPLE_READS: "the factor to the resolution of the source, times the kernel, is at most 2^20 along rows and columns",
+            "use a smaller stride or kernel";
         UPSAMPLE_POOL: "a `MaxPool` reads a map at the resolution at which it is held",
             "use a convolution with a stride, or pool before the resolution is raised";
         UPSAMPLE_MIXED: "values of different resolutions meet as maps, or as sums that are not yet quantized at one resolution",

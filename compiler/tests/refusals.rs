@@ -451,7 +451,7 @@ value: `asymmetric` with `floor`, or `half_pixel`
         "not supported: 9 x 9 pixels in blocks of 2 x 2
   at:   node `/convtranspose2/ConvTranspose` (ConvTranspose)
   why:  a map of a higher resolution than its source has a size that is a multiple of the factor between them
-  help: choose padding, output_padding or a slice so that the sizes are multiples of the strides
+  help: choose padding and output_padding so that the sizes are multiples of the strides
 ",
     );
     // A sum that is not quantized, of the map's resolution, and a value of half of it.

@@ -65,7 +65,7 @@ fn maps_are_the_integers_of_tensors() {
     let mut drawn: BTreeMap<&'static str, usize> = BTreeMap::new();
     let mut refused: BTreeMap<String, usize> = BTreeMap::new();
     let (mut several_terms, mut accepted) = (0, 0);
-    let config = Config { cases: 3000, failure_persistence: None, ..Config::default() };
+    let config = Config { cases: 8000, failure_persistence: None, ..Config::default() };
     let mut runner = TestRunner::new_with_rng(
         config,
         proptest::test_runner::TestRng::deterministic_rng(proptest::test_runner::RngAlgorithm::ChaCha),
@@ -95,7 +95,7 @@ fn maps_are_the_integers_of_tensors() {
         assert!(drawn.get(operator).is_some_and(|&count| count >= 30), "{operator} in {drawn:?}");
     }
     assert!(
-        accepted >= 2000 && several_terms >= 100,
+        accepted >= 5000 && several_terms >= 100,
         "{accepted} accepted, {several_terms} of several terms: {refused:#?}"
     );
 }

@@ -292,9 +292,9 @@ impl Grid {
         (1..self.weight_scale.len()).all(|channel| self.scale(channel) == first).then_some(first)
     }
 
-    /// Largest sum of the sizes of what a channel adds up, as real values.
+    /// Largest sum of the sizes of what a channel adds up, as real values before they are divided.
     pub fn size_of(&self, channel: usize) -> f64 {
-        self.reach[channel] * self.scale(channel) / self.divisor
+        self.reach[channel] * self.scale(channel)
     }
 
     /// The sums that stand for real zero, for each channel or for all.

@@ -79,6 +79,10 @@ impl MapValue {
     /// Where in the value each integer of the map stands that has this shape, in the order channel, row, column.
     pub fn places(&self, shape: MapShape) -> Vec<usize> {
         let size = shape.height as usize * shape.width as usize;
+        let channels = (self.view.dims().iter().product::<usize>() / size) as u32;
+        if self.view.is_row_major(MapShape { channels, ..shape }) {
+            return (self.first_channel * size..).take(shape.values()).collect();
+        }
         let mut places = vec![0; shape.values()];
         for (at, [channel, y, x]) in self.view.places().into_iter().enumerate() {
             if let Some(channel) = channel.checked_sub(self.first_channel)
@@ -328,6 +332,10 @@ impl<'g> Lowering<'g> {
     /// order of a tensor.
     fn renamed(&mut self, id: ValueId, rename: impl Fn(&View) -> Option<View>) -> Result<Option<Known>, Diagnostic> {
         let mut known = self.read(id)?;
+        if rename(&known.view).is_none() {
+            // It may cut across channels in another order, but not once they are sorted.
+            known = self.with_channels_in_order(known)?;
+        }
         let Some(view) = rename(&known.view) else { return Ok(None) };
         if is_quantized(&known.data) && !view.is_row_major(self.shape(&known.data)) {
             known.data = Data::Form(self.close(known.data, &known.view, id)?);

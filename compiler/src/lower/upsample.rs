@@ -41,29 +41,31 @@ struct Extent {
 impl Reads {
     /// Through a window: a pixel q of a result of this size reads q x stride + tap x dilation - before. The result has a
     /// multiple of `multiple` phases.
-    fn window(window: &Window, axis: usize, from: usize, size: usize, multiple: usize) -> Reads {
+    fn window(window: &Window, axis: usize, from: usize, size: usize, multiple: usize) -> Result<Reads, Diagnostic> {
         // Where there is one pixel only, strides do not matter.
         let stride = if size == 1 { from as i64 } else { window.stride[axis] };
         let to = lcm(from / gcd(from, stride as usize), multiple);
+        fits(to, window.kernel[axis])?;
         let read = |phase: usize, tap: i64| {
             let at = phase as i64 * stride + tap * window.dilation[axis] - window.before[axis];
             Some((at.div_euclid(from as i64), at.rem_euclid(from as i64) as usize))
         };
         let taps = (0..to).map(|phase| (0..window.kernel[axis]).map(|tap| read(phase, tap)).collect());
-        Reads { from, to, taps: taps.collect(), stride: to as i64 * stride / from as i64 }
+        Ok(Reads { from, to, taps: taps.collect(), stride: to as i64 * stride / from as i64 })
     }
 
     /// The other way round: a pixel i is added to i x stride + tap x dilation - before.
-    fn transposed(window: &Window, axis: usize, from: usize) -> Reads {
+    fn transposed(window: &Window, axis: usize, from: usize) -> Result<Reads, Diagnostic> {
         let stride = window.stride[axis];
         let to = from * stride as usize;
+        fits(to, window.kernel[axis])?;
         let read = |phase: usize, tap: i64| {
             let at = phase as i64 + window.before[axis] - tap * window.dilation[axis];
             let pixel = (at % stride == 0).then_some(at / stride)?;
             Some((pixel.div_euclid(from as i64), pixel.rem_euclid(from as i64) as usize))
         };
         let taps = (0..to).map(|phase| (0..window.kernel[axis]).map(|tap| read(phase, tap)).collect());
-        Reads { from, to, taps: taps.collect(), stride: 1 }
+        Ok(Reads { from, to, taps: taps.collect(), stride: 1 })
     }
 
     fn extent(&self) -> Extent {
@@ -74,13 +76,24 @@ impl Reads {
     }
 }
 
+/// Whether so many phases and taps of an axis can be looked at.
+fn fits(phases: usize, kernel: i64) -> Result<(), Diagnostic> {
+    match phases.saturating_mul(kernel as usize) {
+        ..=MAX_READS => Ok(()),
+        reads => Err(limits::UPSAMPLE_READS.refuse(format!("{phases} phases of {} taps", reads / phases))),
+    }
+}
+
 fn gcd(a: usize, b: usize) -> usize {
     if b == 0 { a } else { gcd(b, a % b) }
 }
 
 fn lcm(a: usize, b: usize) -> usize {
-    a / gcd(a, b) * b
+    (a / gcd(a, b)).saturating_mul(b)
 }
+
+/// Most phases times taps of an axis.
+const MAX_READS: usize = 1 << 20;
 
 /// Weights of a layer as those of its taps: of outputs, by the inputs of their group, rows and columns.
 pub(super) struct Taps<'f> {
@@ -98,8 +111,8 @@ impl Lowering<'_> {
         taps: &Taps,
     ) -> Result<Known, Diagnostic> {
         let size = map_size(&self.graph.value(self.graph.nodes[index].output).dims).expect("a map");
-        let reads = [0, 1].map(|axis| Reads::window(window, axis, phases[axis], size[axis], 1));
-        self.over_pixels(index, form, reads, window, taps)
+        let reads = |axis: usize| Reads::window(window, axis, phases[axis], size[axis], 1);
+        self.over_pixels(index, form, [reads(0)?, reads(1)?], window, taps)
     }
 
     /// The same for a transposed convolution.
@@ -110,8 +123,8 @@ impl Lowering<'_> {
         window: &Window,
         taps: &Taps,
     ) -> Result<Known, Diagnostic> {
-        let reads = [0, 1].map(|axis| Reads::transposed(window, axis, phases[axis]));
-        self.over_pixels(index, form, reads, window, taps)
+        let reads = |axis: usize| Reads::transposed(window, axis, phases[axis]);
+        self.over_pixels(index, form, [reads(0)?, reads(1)?], window, taps)
     }
 
     fn over_pixels(
@@ -224,10 +237,10 @@ impl Lowering<'_> {
             return Ok(None);
         }
         let size = [0, 1].map(|axis| (pixels[axis] / to[axis]) as u32);
-        let reads = [0, 1].map(|axis| Reads::window(&Window::POINT, axis, from[axis], pixels[axis], to[axis]));
+        let reads = |axis: usize| Reads::window(&Window::POINT, axis, from[axis], pixels[axis], to[axis]);
         let channels = form.channels() / (from[0] * from[1]);
         let taps = Taps::of_channels(channels, 1);
-        let kernel = self.kernel(form, &reads, &Window::POINT, &taps, size)?;
+        let kernel = self.kernel(form, &[reads(0)?, reads(1)?], &Window::POINT, &taps, size)?;
         Ok(Some(Rc::new(form.apply(&kernel, &mut self.budget)?)))
     }
 

@@ -5,7 +5,7 @@ use super::{Operands, layout};
 use crate::diagnostic::Diagnostic;
 use crate::limits;
 use crate::ops::join;
-use crate::tensor::{Array, Tensor, checked_len};
+use crate::tensor::{Array, MAX_VALUES, Tensor, checked_len};
 
 /// How coordinates of the result become those of the data.
 #[derive(Debug, Clone, PartialEq)]
@@ -66,7 +66,7 @@ impl Resize {
         let mut factors = vec![1; dims.len()];
         for (&value, &axis) in given.iter().zip(&axes) {
             let factor = if scales.is_some() { value } else { value / dims[axis] as f64 };
-            let whole = factor.fract() == 0.0 && (1.0..=4095.0).contains(&factor);
+            let whole = factor.fract() == 0.0 && factor >= 1.0 && dims[axis] as f64 * factor <= MAX_VALUES as f64;
             if !whole || axis < 2 && factor != 1.0 {
                 return Err(limits::RESIZE_NEAREST.refuse(format!("dimension {axis} times {factor}")));
             }

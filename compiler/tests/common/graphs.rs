@@ -537,6 +537,7 @@ pub fn draw(seed: u32, steps: usize) -> (Vec<&'static str>, [i64; 3], Result<Imp
             limits::OUTPUT_SUM,
             limits::QUANT_BITS,
             limits::UPSAMPLE_MIXED,
+            limits::MEAN_SPATIAL,
         ];
         let note = errors[0].note.clone().unwrap_or_default();
         assert!(known.iter().any(|limit| limit.sentence == note), "seed {seed}: {}", errors[0]);
