@@ -38,7 +38,7 @@ use crate::tensor::{Array, Codes, Tensor};
 use chain::{Chain, PoolAt, Quantized, Start, quantized};
 use form::{Grid, Kernel, MapInfo, Row, Window};
 use names::layer_names;
-use upsample::Taps;
+use upsample::{Taps, Way};
 use view::View;
 
 /// Most weights, thresholds and constants of a network.
@@ -479,7 +479,8 @@ impl<'g> Lowering<'g> {
     ) -> Result<Known, Diagnostic> {
         let channels = form.channels() / (phases[0] * phases[1]);
         if phases != [1, 1] {
-            return self.over_windows(index, (&form, phases), &window, &Taps::of_channels(channels, window.taps()));
+            let taps = Taps::of_channels(channels, window.taps());
+            return self.over_pixels(index, (&form, phases), Way::Reads, &window, &taps);
         }
         let dims = &self.graph.value(self.graph.nodes[index].output).dims;
         let size = crate::ops::linear::map_size(dims).expect("a map").map(|size| size as u32);
@@ -717,7 +718,7 @@ impl<'g> Lowering<'g> {
                 filter.outputs *= conv.groups as usize;
                 let taps = Taps { filter: Filter { scale: &scale, ..filter }, groups: conv.groups as usize };
                 let (form, phases) = self.form_as_pixels(id, node)?;
-                self.over_transposed(index, (&form, phases), &Window::from(conv), &taps)?
+                self.over_pixels(index, (&form, phases), Way::Writes, &Window::from(conv), &taps)?
             }
             Op::Conv(conv) => {
                 let filter = self.filter(node, 1, 0, |_| None)?;
@@ -725,7 +726,10 @@ impl<'g> Lowering<'g> {
                 let (window, groups) = (Window::from(conv.geometry), conv.geometry.groups as usize);
                 match phases {
                     [1, 1] => self.convolution(index, &form, window, filter, groups)?,
-                    _ => self.over_windows(index, (&form, phases), &window, &Taps { filter, groups })?,
+                    _ => {
+                        let taps = Taps { filter, groups };
+                        self.over_pixels(index, (&form, phases), Way::Reads, &window, &taps)?
+                    }
                 }
             }
             _ => unreachable!("another operator"),

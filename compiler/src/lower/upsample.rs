@@ -95,6 +95,13 @@ fn lcm(a: usize, b: usize) -> usize {
 /// Most phases times taps of an axis.
 const MAX_READS: usize = 1 << 20;
 
+/// Whether a window is what a pixel of the result reads, or what one of the data is added to.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum Way {
+    Reads,
+    Writes,
+}
+
 /// Weights of a layer as those of its taps: of outputs, by the inputs of their group, rows and columns.
 pub(super) struct Taps<'f> {
     pub filter: Filter<'f>,
@@ -102,41 +109,22 @@ pub(super) struct Taps<'f> {
 }
 
 impl Lowering<'_> {
-    /// Sums over windows of pixels, each output for itself.
-    pub(super) fn over_windows(
+    /// Sums over pixels, for each output of a layer.
+    pub(super) fn over_pixels(
         &mut self,
         index: usize,
         (form, phases): (&Grid, [usize; 2]),
-        window: &Window,
-        taps: &Taps,
-    ) -> Result<Known, Diagnostic> {
-        let size = map_size(&self.graph.value(self.graph.nodes[index].output).dims).expect("a map");
-        let reads = |axis: usize| Reads::window(window, axis, phases[axis], size[axis], 1);
-        self.over_pixels(index, form, [reads(0)?, reads(1)?], window, taps)
-    }
-
-    /// The same for a transposed convolution.
-    pub(super) fn over_transposed(
-        &mut self,
-        index: usize,
-        (form, phases): (&Grid, [usize; 2]),
-        window: &Window,
-        taps: &Taps,
-    ) -> Result<Known, Diagnostic> {
-        let reads = |axis: usize| Reads::transposed(window, axis, phases[axis]);
-        self.over_pixels(index, form, [reads(0)?, reads(1)?], window, taps)
-    }
-
-    fn over_pixels(
-        &mut self,
-        index: usize,
-        form: &Grid,
-        reads: [Reads; 2],
+        way: Way,
         window: &Window,
         taps: &Taps,
     ) -> Result<Known, Diagnostic> {
         let dims = &self.graph.value(self.graph.nodes[index].output).dims;
         let size = map_size(dims).expect("a map");
+        let reads = |axis: usize| match way {
+            Way::Reads => Reads::window(window, axis, phases[axis], size[axis], 1),
+            Way::Writes => Reads::transposed(window, axis, phases[axis]),
+        };
+        let reads = [reads(0)?, reads(1)?];
         let phases = [reads[0].to, reads[1].to];
         if (0..2).any(|axis| !size[axis].is_multiple_of(phases[axis])) {
             let found = format!("{} x {} pixels in blocks of {} x {}", size[0], size[1], phases[0], phases[1]);

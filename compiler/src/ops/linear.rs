@@ -265,15 +265,7 @@ impl Conv {
             Precision::Double => convolve(&conv, values, weights, dims, |sum, a, b| sum + a * b),
             Precision::Single => convolve(&conv, values, weights, dims, add_product),
         });
-        match inputs.get(2).copied().flatten() {
-            None => product,
-            Some(bias) => {
-                let mut bias = bias.to_real().into_owned();
-                bias.dims.extend(spatial);
-                let sums = zip(dims, &[&product.to_real(), &bias], |v| Pointwise::Add.apply_in(v, precision));
-                Tensor::real(sums)
-            }
-        }
+        biased(product, inputs.get(2).copied().flatten(), dims, precision)
     }
 }
 
@@ -286,6 +278,14 @@ pub fn check_layer(data: Operand, weights: Operand, axis: usize) -> Result<(), D
         Some(weights) => weight_kind(weights, axis).map(|_| ()),
         None => Err(limits::WEIGHTS.refuse("a layer whose weights are computed")),
     }
+}
+
+/// Sums with a bias for each channel, if there is one.
+pub fn biased(product: Tensor, bias: Option<&Tensor>, dims: &[usize], precision: Precision) -> Tensor {
+    let Some(bias) = bias else { return product };
+    let mut bias = bias.to_real().into_owned();
+    bias.dims.resize(dims.len() - 1, 1);
+    Tensor::real(zip(dims, &[&product.to_real(), &bias], |v| Pointwise::Add.apply_in(v, precision)))
 }
 
 /// Sums of products, over integers if both operands are on a grid. The scale of the result has the weights' values

@@ -1,12 +1,11 @@
 //! `ConvTranspose`: each value is spread over a window of the result.
 
 use super::attributes::Attributes;
-use super::linear::{MAX_PRODUCTS, MAX_SIZE, add_product, check_layer, for_two, map_size, multiply, sizes};
+use super::linear::{MAX_PRODUCTS, MAX_SIZE, add_product, biased, check_layer, for_two, map_size, multiply, sizes};
 use super::{Operands, linear};
 use crate::diagnostic::Diagnostic;
 use crate::limits;
-use crate::ops::pointwise::Pointwise;
-use crate::tensor::{Array, Grid, Precision, Tensor, zip};
+use crate::tensor::{Array, Grid, Precision, Tensor};
 
 /// Transposed convolution, of one or two dimensions; one dimension is that of the columns. Arrays are `[y, x]`.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -195,15 +194,7 @@ impl ConvTranspose {
             Precision::Double => self.spread(values, weights, dims, |sum, a, b| sum + a * b),
             Precision::Single => self.spread(values, weights, dims, add_product),
         });
-        match inputs.get(2).copied().flatten() {
-            None => product,
-            Some(bias) => {
-                let mut bias = bias.to_real().into_owned();
-                bias.dims.extend(spatial);
-                let sums = zip(dims, &[&product.to_real(), &bias], |v| Pointwise::Add.apply_in(v, precision));
-                Tensor::real(sums)
-            }
-        }
+        biased(product, inputs.get(2).copied().flatten(), dims, precision)
     }
 
     fn spread(&self, values: &Array, weights: &Array, dims: &[usize], add: impl Fn(f64, f64, f64) -> f64) -> Array {
