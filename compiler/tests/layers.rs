@@ -2,7 +2,7 @@
 
 mod common;
 
-use common::{Model, int, ints, string};
+use common::{Model, floats, int, ints, string};
 use qnnsim_compiler::import::Import;
 use qnnsim_compiler::ir::{Activation, Layer, MapId, Steps, WeightKind};
 use qnnsim_isa::descriptor::{Arrangement, Code, HostOp, MapShape};
@@ -340,6 +340,32 @@ fn repeated_values_add_up_the_taps_that_read_them() {
     // A row of the map has 2 pixels of 4 channels; the second row of a block begins at its third channel.
     let steps = [vec![], vec![(2, 8), (2, 2)], vec![(2, 4), (2, 1)]];
     assert_eq!(network.output.ops, [HostOp::Mul(vec![1.0]), HostOp::Arrange(Arrangement { shape, steps })]);
+}
+
+#[test]
+fn a_factor_is_given_in_many_ways() {
+    for case in 0..7 {
+        let mut m = Model::new(&[1, 1, 2, 2]);
+        let x = m.input();
+        let scales = m.constant(&[4], &[1.0, 1.0, 2.0, 2.0]);
+        let (two, roi) = (m.constant(&[2], &[2.0, 2.0]), m.constant(&[0], &[]));
+        let sizes = m.shape(&[1, 1, 4, 4]);
+        let asymmetric = string("coordinate_transformation_mode", "asymmetric");
+        let floor = string("nearest_mode", "floor");
+        let large = match case {
+            0 => m.node("Upsample", &[&x], &[floats("scales", &[1.0, 1.0, 2.0, 2.0]), string("mode", "nearest")]),
+            1 => m.node("Upsample", &[&x, &scales], &[]),
+            2 => m.node("Resize", &[&x, &scales], &[]),
+            3 => m.node("Resize", &[&x, &roi, &scales], &[asymmetric, floor]),
+            4 => m.node("Resize", &[&x, "", &scales], &[string("mode", "nearest")]),
+            5 => m.node("Resize", &[&x, "", "", &sizes], &[asymmetric, floor]),
+            _ => m.node("Resize", &[&x, "", &two], &[ints("axes", &[2, -1])]),
+        };
+        let weights = m.weights(&[1, 1, 2, 2], &[1.0, 2.0, 3.0, 4.0]);
+        let output = m.node("Conv", &[&large, &weights], &[ints("strides", &[2, 2])]);
+        // All taps read the same value.
+        assert_eq!(layers(m, &output)[0].terms[0].weights.data, [10], "case {case}");
+    }
 }
 
 #[test]

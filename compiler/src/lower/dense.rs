@@ -80,11 +80,8 @@ impl Lowering<'_> {
         let inputs = sums.places.len();
         let mut window = Window::POINT;
         let mut size = form.size();
-        for axis in 0..2 {
-            if sums.spatial[axis] {
-                window.kernel[axis] = i64::from(size[axis]);
-                size[axis] = 1;
-            }
+        for (axis, size) in size.iter_mut().enumerate().filter(|(axis, _)| sums.spatial[*axis]) {
+            window.kernel[axis] = i64::from(std::mem::replace(size, 1));
         }
         let [height, width] = window.kernel.map(|size| size as usize);
         let count = 1 + sums.places.iter().map(|place| place[0]).max().unwrap_or(0);

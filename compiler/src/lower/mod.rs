@@ -32,7 +32,7 @@ use crate::ops::join::Range;
 use crate::ops::linear::weight_kind;
 use crate::ops::pointwise::Pointwise;
 use crate::ops::pool::MaxPool;
-use crate::ops::resize::{BlockOrder, Blocks};
+use crate::ops::resize::{BlockOrder, BlockSteps, Blocks};
 use crate::sign::first_arguments;
 use crate::tensor::{Array, Codes, Tensor};
 use chain::{Chain, PoolAt, Quantized, Start, quantized};
@@ -492,7 +492,7 @@ impl<'g> Lowering<'g> {
     /// Blocks of pixels as channels, or the other way round.
     fn blocks(&mut self, blocks: Blocks, id: ValueId) -> Result<Known, Diagnostic> {
         let dims = &self.graph.value(id).dims;
-        let (split, perm, result) = blocks.steps(dims)?;
+        let BlockSteps { split, perm, result } = blocks.steps(dims)?;
         let mut known = self.operand(id)?;
         if blocks.order == BlockOrder::ToDepth {
             let refuse = || limits::UPSAMPLE_MIXED.refuse("blocks of values that are not quantized");

@@ -211,7 +211,7 @@ impl Lowering<'_> {
     }
 
     /// A form whose pixels have other phases, which are a multiple of its own.
-    pub(super) fn to_phases(
+    pub(super) fn with_phases(
         &mut self,
         form: &Rc<Grid>,
         from: [usize; 2],
@@ -240,7 +240,7 @@ impl Lowering<'_> {
             return Ok(Some(known));
         }
         let Data::Form(form) = &known.data else { return Ok(None) };
-        let Some(form) = self.to_phases(form, pixels.phases, to)? else { return Ok(None) };
+        let Some(form) = self.with_phases(form, pixels.phases, to)? else { return Ok(None) };
         let view = View::of_pixels(form.shape, to, &known.view.dims());
         Ok(view.map(|view| Known { data: Data::Form(form), view }))
     }

@@ -350,7 +350,7 @@ impl Op {
             Op::Conv(conv) => conv.infer(inputs),
             Op::ConvTranspose(conv) => conv.infer(inputs),
             Op::Repeat(factors) => resize::infer(first.dims, factors),
-            Op::Blocks(blocks) => Ok(blocks.steps(first.dims)?.2),
+            Op::Blocks(blocks) => Ok(blocks.steps(first.dims)?.result.to_vec()),
             Op::MatMul(dense) => dense.infer(inputs),
             Op::Gemm(gemm) => gemm.infer(inputs),
             Op::MaxPool(pool) => pool.infer(first),

@@ -154,6 +154,17 @@ pub enum BlockOrder {
     ToDepth,
 }
 
+/// What moves blocks: a reshape, a transposition and another reshape.
+#[derive(Debug, Clone, Copy)]
+pub struct BlockSteps {
+    /// Shape with the blocks as dimensions of their own.
+    pub split: [usize; 6],
+    /// The order of these in the result.
+    pub perm: [usize; 6],
+    /// Shape of the result.
+    pub result: [usize; 4],
+}
+
 /// Reads the attributes of a `DepthToSpace` or a `SpaceToDepth`.
 pub fn parse_blocks(at: &mut Attributes, to_depth: bool) -> Result<Blocks, Diagnostic> {
     let size = at.required_int("blocksize")?;
@@ -175,8 +186,8 @@ pub fn parse_blocks(at: &mut Attributes, to_depth: bool) -> Result<Blocks, Diagn
 }
 
 impl Blocks {
-    /// Shape in six dimensions, the order of these in the result, and its shape.
-    pub fn steps(self, dims: &[usize]) -> Result<(Vec<usize>, [usize; 6], Vec<usize>), Diagnostic> {
+    /// The three steps for values of this shape.
+    pub fn steps(self, dims: &[usize]) -> Result<BlockSteps, Diagnostic> {
         let refuse = || limits::BLOCKS.refuse(format!("blocks of {} for shape {dims:?}", self.size));
         let &[batch, channels, height, width] = dims else { return Err(refuse()) };
         let (block, pixels) = (self.size, self.size * self.size);
@@ -187,24 +198,23 @@ impl Blocks {
         if !fits || dims.contains(&0) {
             return Err(refuse());
         }
-        let (inner, outer) = (channels / pixels, [batch, channels / pixels, height * block, width * block]);
-        Ok(match self.order {
-            BlockOrder::PixelsFirst => {
-                (vec![batch, block, block, inner, height, width], [0, 3, 4, 1, 5, 2], outer.to_vec())
-            }
-            BlockOrder::ChannelsFirst => {
-                (vec![batch, inner, block, block, height, width], [0, 1, 4, 2, 5, 3], outer.to_vec())
-            }
-            BlockOrder::ToDepth => {
-                let result = vec![batch, channels * pixels, height / block, width / block];
-                (vec![batch, channels, height / block, block, width / block, block], [0, 3, 5, 1, 2, 4], result)
-            }
-        })
+        let inner = channels / pixels;
+        let (split, perm) = match self.order {
+            BlockOrder::PixelsFirst => ([batch, block, block, inner, height, width], [0, 3, 4, 1, 5, 2]),
+            BlockOrder::ChannelsFirst => ([batch, inner, block, block, height, width], [0, 1, 4, 2, 5, 3]),
+            BlockOrder::ToDepth => ([batch, channels, height / block, block, width / block, block], [0, 3, 5, 1, 2, 4]),
+        };
+        let result = match self.order {
+            BlockOrder::ToDepth => [batch, channels * pixels, height / block, width / block],
+            _ => [batch, inner, height * block, width * block],
+        };
+        Ok(BlockSteps { split, perm, result })
     }
 
     /// The whole output.
     pub fn eval(self, tensor: &Tensor, dims: &[usize]) -> Tensor {
-        let (split, perm, _) = self.steps(&tensor.array.dims).expect("checked when the shape was inferred");
+        let BlockSteps { split, perm, .. } =
+            self.steps(&tensor.array.dims).expect("checked when the shape was inferred");
         let perm = perm.map(|axis| axis as i64);
         layout::relabel(&layout::transpose(&layout::relabel(tensor, &split), Some(&perm)), dims)
     }
