@@ -311,7 +311,7 @@ limits! {
     }
     "Reshape": "Of values that stay whole channels, rows and columns, or parts of these: as a vector and back, or with \
         the channels in groups." {
-        RELABEL: "`Reshape`, `Flatten` and `Transpose` of maps only name their values in another way, and what reads them sees a map, or a vector of all of its values",
+        RELABEL: "`Reshape`, `Flatten` and `Transpose` of maps only name their values in another way; products and means read whole rows, columns and parts of the channels under any names, all other operators see a map",
             "remove the reshape, or apply it to constants";
         RESHAPE_SHAPE: "the new shape is a constant that keeps the number of values",
             "export the model with fixed shapes";
