@@ -5,7 +5,9 @@ use proptest::option;
 use proptest::prelude::*;
 use proptest::sample::select;
 use qnnsim_assembler::{assemble, disassemble};
-use qnnsim_isa::descriptor::{Code, HostOp, InputDescriptor, MapShape, OutputDescriptor, Quantizer, Rounding};
+use qnnsim_isa::descriptor::{
+    Arrangement, Code, HostOp, InputDescriptor, MapShape, OutputDescriptor, Quantizer, Rounding,
+};
 use qnnsim_isa::hardware::Overrides;
 use qnnsim_isa::program::{LayerInfo, MapPlace, Program, Scratch, Segment, Stream};
 use qnnsim_isa::{HardwarePoint, Instruction};
@@ -116,14 +118,18 @@ fn output() -> impl Strategy<Value = OutputDescriptor> {
         let channels = shape.channels as usize;
         let op = prop_oneof![6 => op(channels), 1 => Just(HostOp::Softmax)];
         let classes = prop_oneof![Just(Vec::new()), vec(name(), channels)];
-        (name(), code(32), vec(op, 0..3), classes).prop_map(move |(name, code, ops, classes)| OutputDescriptor {
-            name,
-            shape,
-            code,
-            ops,
-            classes,
-            dram: 0,
-        })
+        (name(), code(32), vec(op, 0..3), classes, any::<bool>()).prop_map(
+            move |(name, code, mut ops, classes, arranged)| {
+                // Rows become columns.
+                let MapShape { channels, height, width } = shape;
+                let steps = [vec![(channels, 1)], vec![(width, channels)], vec![(height, channels * width)]];
+                let turned = MapShape { channels, height: width, width: height };
+                if arranged {
+                    ops.push(HostOp::Arrange(Arrangement { shape: turned, steps }));
+                }
+                OutputDescriptor { name, shape, code, ops, classes, dram: 0 }
+            },
+        )
     })
 }
 

@@ -225,9 +225,17 @@ impl fmt::Display for Attributes<'_> {
                 write!(f, "signed={signed} narrow={narrow} rounding={rounding:?} ")
             }
             Op::Conv(conv) => write!(f, "{} ", conv.geometry),
+            Op::ConvTranspose(conv) => {
+                let (kernel, stride, dilation) = (conv.kernel, conv.stride, conv.dilation);
+                let (groups, pads) = (conv.groups, conv.pads);
+                write!(f, "kernel={kernel:?} stride={stride:?} dilation={dilation:?} groups={groups} pads={pads:?} ")
+            }
+            Op::Repeat(factors) => write!(f, "times={factors:?} "),
+            Op::Blocks(blocks) => write!(f, "blocks={} {:?} ", blocks.size, blocks.order),
             Op::MaxPool(pool) => write!(f, "{} ", pool.0),
             Op::Gemm(gemm) => {
-                write!(f, "alpha={} beta={} transB={} ", gemm.alpha, gemm.beta, gemm.transpose_b)
+                let [a, b] = gemm.dense.transposed;
+                write!(f, "alpha={} beta={} transA={a} transB={b} ", gemm.alpha, gemm.beta)
             }
             Op::AveragePool(average) => {
                 write!(f, "{} include_padding={} ", average.pool, average.include_padding)
@@ -240,7 +248,7 @@ impl fmt::Display for Attributes<'_> {
             }
             Op::Zeros { before, after } => write!(f, "before={before:?} after={after:?} "),
             Op::Sum { .. } | Op::Mean { .. } | Op::Unit { .. } => Ok(()),
-            Op::Slice { .. } | Op::Split { .. } | Op::Pad { .. } => Ok(()),
+            Op::Slice { .. } | Op::Split { .. } | Op::Pad { .. } | Op::Resize(_) => Ok(()),
             Op::Pointwise(Pointwise::Function(function)) => write!(f, "{function:?} "),
             Op::Pointwise(Pointwise::QuantizeLinear { axis, min, max }) => write!(f, "axis={axis} to {min}..={max} "),
             Op::Pointwise(Pointwise::DequantizeLinear { axis }) => write!(f, "axis={axis} "),
@@ -250,7 +258,7 @@ impl fmt::Display for Attributes<'_> {
             Op::Pointwise(Pointwise::Trunc(trunc)) => {
                 write!(f, "signed={} narrow={} rounding={:?} ", trunc.signed, trunc.narrow, trunc.rounding)
             }
-            Op::Pointwise(_) | Op::MatMul | Op::Reshape { .. } | Op::Transpose { .. } => Ok(()),
+            Op::Pointwise(_) | Op::MatMul(_) | Op::Reshape { .. } | Op::Transpose { .. } => Ok(()),
             Op::Fold(_) | Op::Identity => Ok(()),
         }
     }

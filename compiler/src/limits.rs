@@ -89,7 +89,7 @@ limits! {
             "remove what follows the last layer";
         OUTPUT_SUM: "the output is one exact sum: what it adds has one scale, or scales that are small multiples of one",
             "quantize the operands of the last sum with the same scale, which a shared quantizer does";
-        OUTPUT_SHAPE: "the output keeps the shape of the last layer's map",
+        OUTPUT_SHAPE: "behind dimensions of 1, the output has at most three dimensions",
             "remove the reshape at the end";
         FINITE: "the real values of a layer stay finite in double precision",
             "check the scales and the constants of the layer";
@@ -190,15 +190,32 @@ limits! {
         WEIGHT_BITS: "weights, less their zero point, are integers from -128 to 127",
             "use at most 8 signed bits";
     }
-    "MatMul": "Dense layer: a vector times a constant matrix of quantized weights." {
-        DENSE_VECTOR: "a dense layer reads a vector, shape [1, inputs], as its first operand, and a constant matrix that fits it as its second",
-            "put a Flatten before the layer";
+    "ConvTranspose": "With the limits of `Conv`. The result is held with its pixels as channels at the resolution of the \
+        map, and so is what follows, until a stride or a window comes back to it." {
+        UPSAMPLE_SIZE: "a map of a higher resolution than its source has a size that is a multiple of the factor between them",
+            "choose padding and output_padding so that the sizes are multiples of the strides";
+        UPSAMPLE_READS: "the factor to the resolution of the source, times the kernel, is at most 2^20 along rows and columns",
+            "use a smaller stride or kernel";
+        UPSAMPLE_POOL: "a `MaxPool` reads a map at the resolution at which it is held",
+            "use a convolution with a stride, or pool before the resolution is raised";
+        UPSAMPLE_MIXED: "values of different resolutions meet as maps, or as sums that are not yet quantized at one resolution",
+            "quantize the values before they are added or joined";
     }
-    "Gemm": "Dense layer with bias: alpha x A x B + beta x C, weights B transposed or not, the other limits as \
-        for `MatMul`." {
-        GEMM_TRANS_A: "the first operand is not transposed",
-            "set transA to 0";
-        GEMM_BIAS: "the third operand is a constant: one number or one for each output",
+    "Resize": "Nearest, by whole factors of rows and columns: each value is repeated. `Upsample` is its older form." {
+        RESIZE_NEAREST: "`Resize` has mode `nearest`, constant whole factors for rows and columns, and coordinates that repeat each value: `asymmetric` with `floor`, or `half_pixel`",
+            "use nn.Upsample with mode nearest and a whole scale_factor";
+    }
+    "DepthToSpace": "Both modes, and `SpaceToDepth`." {
+        BLOCKS: "the block has a size of at least 1 that divides the map, and mode is `DCR` or `CRD`",
+            "the file contradicts itself: export the model again";
+    }
+    "MatMul": "A matrix of values times a constant matrix of quantized weights, on either side: a vector, tokens, or a map \
+        along its channels, rows or columns." {
+        DENSE_SHAPES: "one operand is a constant matrix, behind dimensions of 1, and the other holds matrices of values that fit it",
+            "reshape the values before the layer";
+    }
+    "Gemm": "The same with factors and a bias, alpha x A x B + beta x C; A and B transposed or not." {
+        GEMM_BIAS: "the third operand is a constant that has not more dimensions or values than the product",
             "use a bias of one value for each output";
     }
     "BatchNormalization": "(x - mean) / sqrt(variance + epsilon) x scale + bias, for each channel; any sign of \
@@ -248,7 +265,7 @@ limits! {
     }
     "GlobalAveragePool": "Mean over all rows and columns." {}
     "ReduceMean": "Mean over all rows and columns." {
-        MEAN_SPATIAL: "a mean is over all rows and columns of a map, or over one of the two",
+        MEAN_SPATIAL: "a mean is over whole rows, columns or channels of a map; over channels if they have one scale",
             "reduce over the axes 2 and 3";
     }
     "Concat": "Of maps or vectors along the channels, and of constants." {
@@ -295,7 +312,7 @@ limits! {
     }
     "Reshape": "Of values that stay whole channels, rows and columns, or parts of these: as a vector and back, or with \
         the channels in groups." {
-        RELABEL: "`Reshape`, `Flatten` and `Transpose` of maps only name their values in another way, and what reads them sees a map, or a vector of all of its values",
+        RELABEL: "`Reshape`, `Flatten` and `Transpose` of maps only name their values in another way; products and means read whole rows, columns and parts of the channels under any names, all other operators see a map",
             "remove the reshape, or apply it to constants";
         RESHAPE_SHAPE: "the new shape is a constant that keeps the number of values",
             "export the model with fixed shapes";

@@ -94,9 +94,11 @@ fn range(graph: &Graph, node: &Node, from: Range) -> Range {
         Op::Pointwise(op) => op,
         Op::MaxPool(_) | Op::Reshape { .. } | Op::Flatten { .. } | Op::Transpose { .. } => return from,
         Op::Fold(_) | Op::Identity | Op::Part(_) | Op::Unit { .. } => return from,
+        Op::Repeat(_) | Op::Blocks(_) => return from,
         Op::Zeros { .. } | Op::AveragePool(_) | Op::Mean { .. } => return (from.0.min(0.0), from.1.max(0.0)),
         Op::Sum { .. } | Op::Concat { .. } | Op::Slice { .. } | Op::Split { .. } | Op::Pad { .. } => return UNKNOWN,
-        Op::Conv(_) | Op::MatMul | Op::Gemm(_) => return UNKNOWN,
+        Op::Resize(_) => return UNKNOWN,
+        Op::Conv(_) | Op::ConvTranspose(_) | Op::MatMul(_) | Op::Gemm(_) => return UNKNOWN,
     };
     let rank = graph.value(node.output).dims.len();
     let data = graph.data_inputs(node).next().map_or(0, |(i, _)| i);

@@ -404,6 +404,84 @@ fn sizes() {
 
 /// `UPDATE=1 cargo test -p qnnsim-compiler --test refusals` writes the list.
 #[test]
+fn higher_resolutions() {
+    let large = |model: &mut Model, x: &str, scale: f32, attributes: &[_]| {
+        let scales = model.constant(&[4], &[1.0, 1.0, scale, scale]);
+        model.node("Resize", &[x, "", &scales], attributes)
+    };
+    let (mut model, x) = map_model();
+    let output = large(&mut model, &x, 1.5, &[]);
+    check(
+        model,
+        &output,
+        "not supported: dimension 2 times 1.5
+  at:   node `/resize1/Resize` (Resize)
+  why:  `Resize` has mode `nearest`, constant whole factors for rows and columns, and coordinates that repeat each \
+value: `asymmetric` with `floor`, or `half_pixel`
+  help: use nn.Upsample with mode nearest and a whole scale_factor
+",
+    );
+    let (mut model, x) = map_model();
+    let output = large(&mut model, &x, 2.0, &[string("mode", "linear")]);
+    check_start(model, &output, "not supported: mode `linear`\n  at:   node `/resize1/Resize` (Resize), `mode`");
+    let (mut model, x) = map_model();
+    let shifted = [string("coordinate_transformation_mode", "asymmetric"), string("nearest_mode", "ceil")];
+    let output = large(&mut model, &x, 2.0, &shifted);
+    let found = "not supported: `asymmetric` with `ceil` times 2\n  at:   node `/resize1/Resize` (Resize)";
+    check_start(model, &output, found);
+    let (mut model, x) = map_model();
+    let x = large(&mut model, &x, 2.0, &[]);
+    let output = model.node("MaxPool", &[&x], &[ints("kernel_shape", &[2, 2])]);
+    check(
+        model,
+        &output,
+        "not supported: a `MaxPool` in this place
+  at:   node `/maxpool2/MaxPool` (MaxPool)
+  why:  a `MaxPool` reads a map at the resolution at which it is held
+  help: use a convolution with a stride, or pool before the resolution is raised
+",
+    );
+    // (4 - 1) x 2 + 3 = 9.
+    let (mut model, x) = map_model();
+    let weights = model.weights(&[3, 1, 3, 3], &[1.0; 27]);
+    let output = model.node("ConvTranspose", &[&x, &weights], &[ints("strides", &[2, 2])]);
+    check(
+        model,
+        &output,
+        "not supported: 9 x 9 pixels in blocks of 2 x 2
+  at:   node `/convtranspose2/ConvTranspose` (ConvTranspose)
+  why:  a map of a higher resolution than its source has a size that is a multiple of the factor between them
+  help: choose padding and output_padding so that the sizes are multiples of the strides
+",
+    );
+    // A sum that is not quantized, of the map's resolution, and a value of half of it.
+    let (mut model, x) = map_model();
+    let weights = model.weights(&[3, 3, 1, 1], &[1.0; 9]);
+    let half = model.node("Conv", &[&x, &weights], &[ints("strides", &[2, 2])]);
+    let half = model.quant(&half, 1.0, 4, true);
+    let half = large(&mut model, &half, 2.0, &[]);
+    let quarter = model.scalar(0.3);
+    let sums = model.node("Conv", &[&x, &weights], &[]);
+    let sums = model.node("Add", &[&sums, &quarter], &[]);
+    let output = model.node("Add", &[&sums, &half], &[]);
+    let found = "not supported: a sum of values of several resolutions or layouts\n  at:   node `/add7/Add` (Add)";
+    check_start(model, &output, found);
+}
+
+#[test]
+fn products_that_do_not_fit() {
+    for shape in [[3, 2], [2, 3]] {
+        let mut model = Model::new(&[1, 4]);
+        let x = model.input();
+        let weights = model.weights(&shape, &[1.0; 6]);
+        let output = model.node("MatMul", &[&x, &weights], &[]);
+        let found =
+            format!("not supported: a product of shapes [1, 4] and {shape:?}\n  at:   node `/matmul2/MatMul` (MatMul)");
+        check_start(model, &output, &found);
+    }
+}
+
+#[test]
 fn list_of_supported_models_is_current() {
     let path = concat!(env!("CARGO_MANIFEST_DIR"), "/SUPPORTED.md");
     if std::env::var_os("UPDATE").is_some() {

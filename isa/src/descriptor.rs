@@ -3,6 +3,7 @@
 //! The machine moves integers. How a real input becomes the bytes in DRAM, and how the last
 //! accumulators become real outputs, is written here and evaluated on the host in double precision.
 
+use std::borrow::Cow;
 use std::fmt;
 
 use serde::{Deserialize, Serialize};
@@ -229,6 +230,52 @@ pub enum HostOp {
     Sign,
     /// e to the value, divided by the sum of these over all channels of a pixel.
     Softmax,
+    /// The values in other places; what follows works on the new pixels.
+    Arrange(Arrangement),
+}
+
+/// Where the values of a map stand in the model's output.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Arrangement {
+    /// Shape of the output.
+    pub shape: MapShape,
+    /// How a coordinate of the output moves through the map: for channel, row and column a list of sizes, the outermost
+    /// first, which multiply to that of the shape, each with the distance of neighbours. Distances are in values, pixel
+    /// after pixel, channels last.
+    pub steps: [Vec<(u32, u32)>; 3],
+}
+
+impl Arrangement {
+    /// Whether it takes each value of a map of this shape to a place of its own.
+    pub(crate) fn is_sound(&self, map: MapShape) -> bool {
+        let MapShape { channels, height, width } = self.shape;
+        let product = |steps: &Vec<(u32, u32)>| steps.iter().try_fold(1u32, |n, step| n.checked_mul(step.0));
+        let sizes = [channels, height, width].iter().zip(&self.steps).all(|(&size, s)| product(s) == Some(size));
+        // Sorted by distance, each step must begin where the finer ones end: they count through the map.
+        let mut steps: Vec<(u32, u32)> = self.steps.concat();
+        steps.retain(|&(size, _)| size != 1);
+        steps.sort_by_key(|&(_, distance)| distance);
+        let counted = steps.iter().try_fold(1u64, |n, &(size, distance)| {
+            (u64::from(distance) == n).then_some(n * u64::from(size)).filter(|&n| n <= map.values() as u64)
+        });
+        sizes && counted == Some(map.values() as u64)
+    }
+
+    /// The values of one map, pixel after pixel, as those of the output.
+    fn apply<T: Copy>(&self, values: &[T]) -> Vec<T> {
+        let [channels, rows, columns] = [0, 1, 2].map(|axis| self.offsets(axis));
+        let pixels = rows.iter().flat_map(|row| columns.iter().map(move |column| row + column));
+        pixels.flat_map(|pixel| channels.iter().map(move |channel| values[pixel + channel])).collect()
+    }
+
+    /// Distance from the first value, for each coordinate of an axis.
+    fn offsets(&self, axis: usize) -> Vec<usize> {
+        self.steps[axis].iter().fold(vec![0], |offsets, &(size, distance)| {
+            let along = move |offset| (0..size as usize).map(move |i| offset + i * distance as usize);
+            offsets.into_iter().flat_map(along).collect()
+        })
+    }
 }
 
 impl HostOp {
@@ -237,24 +284,25 @@ impl HostOp {
         match self {
             HostOp::Mul(v) | HostOp::Div(v) | HostOp::Add(v) => vec![v],
             HostOp::Quantize { scale, zero_point, .. } => vec![scale, zero_point],
-            HostOp::Clip(..) | HostOp::Sign | HostOp::Softmax => vec![],
+            HostOp::Clip(..) | HostOp::Sign | HostOp::Softmax | HostOp::Arrange(_) => vec![],
         }
     }
 
-    /// Whether its numbers make sense.
-    pub(crate) fn is_sound(&self) -> bool {
+    /// Whether its numbers make sense for a map of this shape.
+    pub(crate) fn is_sound(&self, map: MapShape) -> bool {
         let finite = self.vectors().iter().all(|v| v.iter().all(|x| x.is_finite()));
         finite
             && match self {
                 HostOp::Clip(min, max) => [min, max].into_iter().flatten().all(|end| end.is_finite()),
                 HostOp::Quantize { scale, min, max, .. } => scale.iter().all(|&scale| scale > 0.0) && min <= max,
+                HostOp::Arrange(arrangement) => arrangement.is_sound(map),
                 _ => true,
             }
     }
 
     /// Whether it takes each channel by itself.
     pub(crate) fn is_pointwise(&self) -> bool {
-        *self != HostOp::Softmax
+        !matches!(self, HostOp::Softmax | HostOp::Arrange(_))
     }
 
     /// Applies it to the channels of one pixel.
@@ -288,7 +336,7 @@ impl HostOp {
             }
             HostOp::Sign if x >= 0.0 => 1.0,
             HostOp::Sign => -1.0,
-            HostOp::Softmax => panic!("a softmax is of a whole pixel"),
+            HostOp::Softmax | HostOp::Arrange(_) => panic!("of more than one value"),
         }
     }
 }
@@ -313,6 +361,9 @@ impl fmt::Display for HostOp {
             }
             HostOp::Sign => write!(f, "by sign"),
             HostOp::Softmax => write!(f, "softmax"),
+            HostOp::Arrange(Arrangement { shape: MapShape { channels, height, width }, .. }) => {
+                write!(f, "arranged as {channels} x {height} x {width}")
+            }
         }
     }
 }
@@ -330,7 +381,7 @@ pub struct OutputDescriptor {
     pub code: Code,
     /// From integers to real outputs, in order.
     pub ops: Vec<HostOp>,
-    /// Names of the classes, empty if unknown; otherwise one a channel.
+    /// Names of the classes, empty if unknown; otherwise one a channel of the result.
     pub classes: Vec<String>,
     /// Address of the first byte in DRAM.
     pub dram: u32,
@@ -338,18 +389,43 @@ pub struct OutputDescriptor {
 
 impl OutputDescriptor {
     /// Real outputs of integers given channel by channel for one pixel (index in `accumulators` is
-    /// the channel, repeated every `shape.channels` values: pixel-major, channels last).
+    /// the channel, repeated every `shape.channels` values: pixel-major, channels last), of one image or several. They
+    /// are in the same order for the shape of the result.
     pub fn real(&self, accumulators: &[i64]) -> Vec<f64> {
         let mut values: Vec<f64> = accumulators.iter().map(|&value| value as f64).collect();
+        let arranged = self.ops.iter().position(|op| matches!(op, HostOp::Arrange(_))).unwrap_or(self.ops.len());
+        let (before, behind) = self.ops.split_at(arranged);
         for pixel in values.chunks_mut(self.shape.channels as usize) {
-            self.ops.iter().for_each(|op| op.apply(pixel));
+            before.iter().for_each(|op| op.apply(pixel));
+        }
+        let [HostOp::Arrange(arrangement), behind @ ..] = behind else { return values };
+        values = self.arranged(&values).into_owned();
+        for pixel in values.chunks_mut(arrangement.shape.channels as usize) {
+            behind.iter().for_each(|op| op.apply(pixel));
         }
         values
     }
 
+    /// The values of one map, or of several, in the order of the result.
+    pub fn arranged<'v, T: Copy>(&self, values: &'v [T]) -> Cow<'v, [T]> {
+        let Some(arrangement) = self.arrangement() else { return Cow::Borrowed(values) };
+        Cow::Owned(values.chunks_exact(self.shape.values()).flat_map(|image| arrangement.apply(image)).collect())
+    }
+
+    /// Where the values of the map stand in the result, if not in their places.
+    pub fn arrangement(&self) -> Option<&Arrangement> {
+        self.ops.iter().find_map(|op| if let HostOp::Arrange(arrangement) = op { Some(arrangement) } else { None })
+    }
+
+    /// Shape of the result.
+    pub fn result_shape(&self) -> MapShape {
+        self.arrangement().map_or(self.shape, |arrangement| arrangement.shape)
+    }
+
     /// Whether the output is one vector, so that it has a class.
     pub fn is_vector(&self) -> bool {
-        self.shape.height == 1 && self.shape.width == 1
+        let shape = self.result_shape();
+        shape.height == 1 && shape.width == 1
     }
 }
 
@@ -406,6 +482,17 @@ mod tests {
         assert_eq!(output(vec![HostOp::Mul(vec![0.5, 1.0]), quantize]), [-1.0, 2.0, 0.0, 1.0]);
         assert_eq!(output(vec![HostOp::Clip(Some(-1.0), None), HostOp::Sign]), [-1.0, 1.0, 1.0, 1.0]);
         assert_eq!(output(vec![HostOp::Clip(None, Some(1.0))]), [-3.0, 1.0, 0.0, 1.0]);
+        // Channels become columns: of the pixels (-3, 5) and (0, 2), a single channel of four columns.
+        let shape = MapShape { channels: 1, height: 1, width: 4 };
+        let arrange = |steps| HostOp::Arrange(Arrangement { shape, steps });
+        let mixed = [vec![], vec![], vec![(2, 1), (2, 2)]];
+        let by_channel = HostOp::Mul(vec![1.0, 10.0]);
+        assert_eq!(output(vec![by_channel, arrange(mixed.clone())]), [-3.0, 0.0, 50.0, 20.0]);
+        assert!(arrange(mixed).is_sound(MapShape { channels: 2, height: 1, width: 2 }));
+        for steps in [vec![(2, 1), (2, 1)], vec![(4, 2)], vec![(2, 1), (2, 3)], vec![(2, 1)], vec![(0, 1)]] {
+            let wrong = arrange([vec![], vec![], steps]);
+            assert!(!wrong.is_sound(MapShape { channels: 2, height: 1, width: 2 }), "{wrong:?}");
+        }
         // e^-8 : 1 and e^-2 : 1.
         let softmax = output(vec![HostOp::Softmax]);
         let expected = [-8f64, -2.0].map(|x| x.exp() / (1.0 + x.exp()));

@@ -7,7 +7,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::descriptor::{Code, InputDescriptor, MapShape, OutputDescriptor};
+use crate::descriptor::{Code, HostOp, InputDescriptor, MapShape, OutputDescriptor};
 use crate::hardware::{CODE_WORD_BYTES, HardwareError, HardwarePoint, Overrides};
 use crate::table::{Instruction, PoolDst};
 
@@ -441,17 +441,25 @@ impl Program {
             q.min <= q.max && range.contains(&q.min) && range.contains(&q.max),
             "the input quantizer's range is not that of its code",
         )?;
-        let channels = self.output.shape.channels as usize;
-        let operations =
-            [("input", &self.input.ops, self.input.shape), ("output", &self.output.ops, self.output.shape)];
-        for (end, op, shape) in
-            operations.into_iter().flat_map(|(end, ops, shape)| ops.iter().map(move |op| (end, op, shape)))
-        {
-            let fits = op.vectors().iter().all(|v| v.len() == 1 || v.len() == shape.channels as usize);
-            require(fits, &format!("an {end} operation is neither for one channel nor for all"))?;
-            require(op.is_sound(), &format!("an {end} operation is not finite"))?;
-            require(end == "output" || op.is_pointwise(), "an input operation mixes channels")?;
+        for op in &self.input.ops {
+            let fits = op.vectors().iter().all(|v| v.len() == 1 || v.len() == self.input.shape.channels as usize);
+            require(fits, "an input operation is neither for one channel nor for all")?;
+            require(op.is_pointwise(), "an input operation takes more than one value")?;
+            require(op.is_sound(self.input.shape), "an input operation is not finite")?;
         }
+        let mut shape = self.output.shape;
+        let mut arranged = 0;
+        for op in &self.output.ops {
+            let fits = op.vectors().iter().all(|v| v.len() == 1 || v.len() == shape.channels as usize);
+            require(fits, "an output operation is neither for one channel nor for all")?;
+            require(op.is_sound(shape), "an output operation is not finite, or moves values that are not there")?;
+            if let HostOp::Arrange(arrangement) = op {
+                shape = arrangement.shape;
+                arranged += 1;
+            }
+        }
+        require(arranged <= 1, "the output is arranged twice")?;
+        let channels = shape.channels as usize;
         let classes = self.output.classes.len();
         require(classes == 0 || classes == channels, "the number of class names is not the number of outputs")?;
         for layer in &self.layers {

@@ -11,6 +11,7 @@ use std::collections::HashSet;
 use qnnsim_compiler::epilogue::Outcomes;
 use qnnsim_compiler::graph::{RealGraph, Section, ValueId};
 use qnnsim_compiler::import::{Import, MapValue};
+use qnnsim_compiler::ir::MapId;
 use qnnsim_compiler::tensor::Precision;
 use qnnsim_isa::descriptor::{HostOp, MapShape};
 use serde::Serialize;
@@ -25,6 +26,8 @@ pub struct Verifier<'i> {
     precision: Precision,
     /// Of each map, what leads to it in the graph from the maps before it; `None` if it is not in the graph.
     sections: Vec<Option<Section>>,
+    /// Of each map, where its values stand in the tensor of the graph.
+    places: Vec<Vec<usize>>,
     /// Least and greatest accumulators, by layer and channel.
     bounds: Vec<Vec<(i64, i64)>>,
 }
@@ -87,7 +90,9 @@ impl<'i> Verifier<'i> {
         let known: HashSet<ValueId> = import.maps.iter().filter_map(|map| map.value).collect();
         let section = |map: &MapValue| map.value.map(|value| graph.section(&known, value));
         let sections = import.maps.iter().map(section).collect();
-        Verifier { import, sections, graph, precision, bounds }
+        let shape = |(index, map): (usize, &MapValue)| map.places(network.map(MapId(index)).0);
+        let places = import.maps.iter().enumerate().map(shape).collect();
+        Verifier { import, sections, places, graph, precision, bounds }
     }
 
     /// A report of no images.
@@ -124,10 +129,10 @@ impl<'i> Verifier<'i> {
                 _ => section.from.iter().map(|&value| self.value(value, &reference)).collect(),
             };
             let values = self.graph.eval(section, &from);
-            let MapValue { first_channel, scale, zero_point, merged, .. } = &maps[index];
-            let values = &values[first_channel * pixels(map.shape)..][..map.values.len()];
+            let MapValue { scale, zero_point, merged, .. } = &maps[index];
+            let values: Vec<f64> = self.places[index].iter().map(|&place| values[place]).collect();
             if index == network.layers.len() {
-                self.compare_output(image, index - 1, map, values, to);
+                self.compare_output(image, index - 1, map, &values, to);
                 continue;
             }
             let step = |channel: usize| scale[if scale.len() == 1 { 0 } else { channel }];
@@ -168,13 +173,12 @@ impl<'i> Verifier<'i> {
 
     /// The real values of a tensor of the graph, from the maps that it consists of.
     fn value(&self, value: ValueId, reference: &[Map]) -> Vec<f64> {
-        let mut real = Vec::new();
-        for (map, at) in reference.iter().zip(&self.import.maps).filter(|(_, at)| at.value == Some(value)) {
-            let begin = at.first_channel * pixels(map.shape);
-            real.resize(real.len().max(begin + map.values.len()), 0.0);
-            for (i, (real, &code)) in real[begin..].iter_mut().zip(&map.values).enumerate() {
+        let mut real = vec![0.0; self.import.graph.value(value).dims.iter().product()];
+        let maps = reference.iter().zip(&self.import.maps).zip(&self.places);
+        for ((map, at), places) in maps.filter(|((_, at), _)| at.value == Some(value)) {
+            for (i, (&place, &code)) in places.iter().zip(&map.values).enumerate() {
                 let scale = at.scale[if at.scale.len() == 1 { 0 } else { i / pixels(map.shape) }];
-                *real = (code - at.zero_point) as f64 * scale;
+                real[place] = (code - at.zero_point) as f64 * scale;
             }
         }
         real
@@ -203,9 +207,9 @@ impl<'i> Verifier<'i> {
         let channels = sums.shape.channels as usize;
         // The host takes the channels of one pixel after the other.
         let by_pixel = (0..sums.values.len()).map(|i| sums.values[i % channels * size + i / channels]);
-        // A softmax at the end is none of the graph's: what is compared stands in front of it.
+        // A softmax at the end is none of the graph's: what is compared stands in front of it, and in the map's order.
         let mut output = self.import.network.output.clone();
-        output.ops.retain(|op| *op != HostOp::Softmax);
+        output.ops.retain(|op| !matches!(op, HostOp::Softmax | HostOp::Arrange(_)));
         let host = output.real(&by_pixel.collect::<Vec<_>>());
         for (channel, values) in values.chunks(size).enumerate() {
             let mut chain = self.import.epilogues[index].channel(channel);

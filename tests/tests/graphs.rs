@@ -52,12 +52,21 @@ fn agree(import: &Import, hw: &HardwarePoint, noise: &mut Noise) -> Result<(), T
         // Parts of integers are in no tensor.
         let Some(value) = at.value else { continue };
         let tensor = tensors[import.graph.value(value).name.as_str()].centered();
-        let integers = tensor.data[at.first_channel * (map.shape.height * map.shape.width) as usize..].iter();
-        let integers: Vec<i64> = integers.take(map.values.len()).map(|&x| x as i64 + at.zero_point).collect();
+        let places = at.places(map.shape);
+        let integers: Vec<i64> = places.iter().map(|&place| tensor.data[place] as i64 + at.zero_point).collect();
         prop_assert_eq!(&integers, &map.values, "{}", import.graph);
     }
+    // The host takes the channels of one pixel after the other, and gives them so.
+    let sums = reference.last().expect("maps");
+    let size = (sums.shape.height * sums.shape.width) as usize;
+    let channels = sums.shape.channels as usize;
+    let by_pixel: Vec<i64> = (0..sums.values.len()).map(|i| sums.values[i % channels * size + i / channels]).collect();
+    prop_assert_eq!(&output, &by_pixel);
+    let host = network.output.real(&output);
+    let channels = network.output.result_shape().channels as usize;
+    let host: Vec<f64> = (0..channels).flat_map(|c| host.iter().skip(c).step_by(channels).copied()).collect();
     let last = &tensors[import.graph.value(import.graph.output).name.as_str()];
-    prop_assert_eq!(&network.output.real(&reference.last().expect("maps").values), &last.to_real().data);
+    prop_assert_eq!(&host, &last.to_real().data);
     Ok(())
 }
 

@@ -113,7 +113,7 @@ pub fn run(args: &EvalArgs) -> Result<(), Failure> {
     let counts = evaluation.blocks(&simulation, count, |accumulators| {
         if let Some(npy) = &mut integer {
             // Refused above if they could be longer.
-            npy.write(accumulators, descriptor, |integer| (integer as i32).to_le_bytes())?;
+            npy.write(&descriptor.arranged(accumulators), descriptor, |integer| (integer as i32).to_le_bytes())?;
         }
         match &mut real {
             Some(npy) => npy.write(&descriptor.real(accumulators), descriptor, f64::to_le_bytes),
@@ -148,7 +148,7 @@ fn labels(path: &Path, args: &EvalArgs, images: &Images, output: &OutputDescript
             images.count()
         )));
     }
-    let classes = i64::from(output.shape.channels);
+    let classes = i64::from(output.result_shape().channels);
     match labels.iter().position(|label| !(0..classes).contains(label)) {
         None => Ok(labels),
         Some(at) => Err(Failure::misuse(format_args!(
@@ -286,7 +286,7 @@ struct Npy {
 
 impl Npy {
     fn begin(mut file: Output, element: &str, count: usize, descriptor: &OutputDescriptor) -> Result<Self, Failure> {
-        let sizes = [vec![count as u64], output_shape(descriptor.shape)].concat();
+        let sizes = [vec![count as u64], output_shape(descriptor.result_shape())].concat();
         let header = npy_header(element, &sizes);
         file.write_all(&header).map_err(|error| file.refuse(&error))?;
         Ok(Npy { file, bytes: Vec::new() })
@@ -300,8 +300,9 @@ impl Npy {
         bytes: impl Fn(T) -> [u8; N],
     ) -> Result<(), Failure> {
         self.bytes.clear();
-        for image in values.chunks_exact(descriptor.shape.values()) {
-            self.bytes.extend(channels_first(image, descriptor.shape).into_iter().flat_map(&bytes));
+        let shape = descriptor.result_shape();
+        for image in values.chunks_exact(shape.values()) {
+            self.bytes.extend(channels_first(image, shape).into_iter().flat_map(&bytes));
         }
         self.file.write_all(&self.bytes).map_err(|error| self.file.refuse(&error))
     }

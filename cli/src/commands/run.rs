@@ -39,14 +39,15 @@ impl<'a> Json<'a> {
         let mut integers = Vec::new();
         simulation.executor().run(&input.bytes, &mut integers);
         let descriptor = &simulation.program().output;
-        let output = channels_first(&descriptor.real(&integers), descriptor.shape);
+        let shape = descriptor.result_shape();
+        let output = channels_first(&descriptor.real(&integers), shape);
         let class = descriptor.is_vector().then(|| class(&output));
         Json {
             class,
             class_name: class.and_then(|class| descriptor.classes.get(class)).cloned(),
             output,
-            output_int: channels_first(&integers, descriptor.shape),
-            output_shape: output_shape(descriptor.shape),
+            output_int: channels_first(&descriptor.arranged(&integers), shape),
+            output_shape: output_shape(shape),
             input,
             report: simulation.report(technology, clock_mhz),
         }

@@ -13,6 +13,7 @@ use crate::diagnostic::Diagnostic;
 use crate::ir::{self, MapId, Region, WeightKind, Weights};
 use crate::limits;
 use crate::ops::linear::MAX_SIZE;
+use crate::ops::transposed::ConvTranspose;
 use crate::tensor::{common_step, common_steps};
 
 /// Largest factor and weight of a form; what is larger is on no way to 8 bits.
@@ -193,6 +194,13 @@ impl Window {
 
 fn gcd(a: i64, b: i64) -> i64 {
     if b == 0 { a } else { gcd(b, a % b) }
+}
+
+impl From<&ConvTranspose> for Window {
+    fn from(conv: &ConvTranspose) -> Self {
+        let ConvTranspose { kernel, stride, dilation, pads, .. } = *conv;
+        Window::from(ir::Conv { kernel, stride, dilation, pads, groups: 1 })
+    }
 }
 
 impl From<ir::Conv> for Window {

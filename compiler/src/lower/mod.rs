@@ -9,12 +9,14 @@
 //! function. What several read becomes a map, so that they share it.
 
 mod chain;
+mod dense;
 mod form;
 mod names;
 mod parts;
+mod upsample;
 mod view;
 
-use std::collections::HashMap;
+use std::borrow::Cow;
 use std::rc::Rc;
 
 use qnnsim_isa::descriptor::{Code, HostOp, InputDescriptor, MapShape, OutputDescriptor, Quantizer, Rounding};
@@ -24,20 +26,23 @@ use crate::diagnostic::Diagnostic;
 use crate::epilogue::{Epilogue, Step};
 use crate::graph::{Graph, Node, ValueId};
 use crate::import::ImportOptions;
-use crate::ir::{Activation, Layer, MapId, Network};
+use crate::ir::{Activation, Layer, MapId, Network, WeightKind};
 use crate::limits;
+use crate::ops::Op;
 use crate::ops::join::Range;
 use crate::ops::linear::weight_kind;
 use crate::ops::pointwise::Pointwise;
 use crate::ops::pool::MaxPool;
-use crate::ops::{Op, axes_of};
+use crate::ops::resize::{BlockOrder, BlockSteps, Blocks};
 use crate::sign::first_arguments;
 use crate::steps::Shape;
 use crate::tensor::{Array, Codes, Tensor};
 use chain::{Chain, PoolAt, Quantized, Start, quantized};
 use form::{Grid, Kernel, MapInfo, Row, Window};
 use names::layer_names;
-use view::{AsMap, View};
+use parts::MapOf;
+use upsample::{Taps, Way};
+use view::View;
 
 /// Most weights, thresholds and constants of a network.
 const MAX_INTEGERS: usize = 1 << 26;
@@ -58,12 +63,12 @@ pub struct Lowered {
     pub epilogues: Vec<Epilogue>,
 }
 
-/// What a map of the network is in the graph: a value, or some channels of it, in row-major order.
+/// What a map of the network is in the graph: a value, or some channels of it.
 #[derive(Debug, Clone, PartialEq)]
 pub struct MapValue {
-    /// The value; `None` if the map has parts of integers, which the layers that read it add up.
+    /// The value; `None` if the map is none of the graph, but parts of integers, or sums on the way.
     pub value: Option<ValueId>,
-    /// The channel of the value that is the map's first.
+    /// Channels of the value that stand in maps before this one.
     pub first_channel: usize,
     /// Real size of one step of the map's integers; for the network's output, of each channel or of all.
     pub scale: Vec<f64>,
@@ -72,6 +77,35 @@ pub struct MapValue {
     /// Whether the map's layer does nothing but add up the two parts of each channel that the map before it has: what
     /// that one's accumulators decided.
     pub merged: bool,
+    /// How the value names the places of its maps.
+    view: View,
+}
+
+impl MapValue {
+    /// A map of this shape that is none of the graph.
+    fn none(shape: MapShape) -> Self {
+        let dims = [1, shape.channels, shape.height, shape.width].map(|size| size as usize);
+        let view = View::of_map(shape, &dims).expect("its own shape");
+        MapValue { value: None, first_channel: 0, scale: vec![1.0], zero_point: 0, merged: false, view }
+    }
+
+    /// Where in the value each integer of the map stands that has this shape, in the order channel, row, column.
+    pub fn places(&self, shape: MapShape) -> Vec<usize> {
+        let size = shape.height as usize * shape.width as usize;
+        let channels = (self.view.dims().iter().product::<usize>() / size) as u32;
+        if self.view.is_row_major(MapShape { channels, ..shape }) {
+            return (self.first_channel * size..).take(shape.values()).collect();
+        }
+        let mut places = vec![0; shape.values()];
+        for (at, [channel, y, x]) in self.view.places().into_iter().enumerate() {
+            if let Some(channel) = channel.checked_sub(self.first_channel)
+                && channel < shape.channels as usize
+            {
+                places[channel * size + y * shape.width as usize + x] = at;
+            }
+        }
+        places
+    }
 }
 
 /// Makes the integer network of a graph, or says all that stands against it.
@@ -156,6 +190,16 @@ struct Made {
     epilogue: Epilogue,
 }
 
+/// The weights of a layer.
+struct Filter<'g> {
+    kind: WeightKind,
+    /// For each output, or for all.
+    scale: &'g [f64],
+    outputs: usize,
+    /// The integers, output by output.
+    data: Rc<[i32]>,
+}
+
 struct Lowering<'g> {
     graph: &'g Graph,
     budget: Budget,
@@ -171,7 +215,7 @@ struct Lowering<'g> {
     values: Vec<MapValue>,
     made: Vec<Made>,
     /// Sums that became maps.
-    mapped: HashMap<ValueId, Rc<Grid>>,
+    mapped: Vec<(MapOf, Rc<Grid>)>,
 }
 
 impl<'g> Lowering<'g> {
@@ -205,7 +249,7 @@ impl<'g> Lowering<'g> {
             maps: Vec::new(),
             values: Vec::new(),
             made: Vec::new(),
-            mapped: HashMap::new(),
+            mapped: Vec::new(),
         })
     }
 
@@ -254,7 +298,10 @@ impl<'g> Lowering<'g> {
             }
             Op::Pointwise(op) => self.pointwise(index, *op, position, id),
             Op::MaxPool(pool) => self.max_pool(index, pool, id),
-            Op::Conv(_) | Op::MatMul | Op::Gemm(_) => self.layer(index, id),
+            Op::Conv(_) | Op::ConvTranspose(_) => self.layer(index, id),
+            Op::Repeat(factors) => self.repeat(index, factors, id),
+            Op::Blocks(blocks) => self.blocks(*blocks, id),
+            Op::MatMul(_) | Op::Gemm(_) => self.dense(index, id),
             Op::Sum { minus } => self.sum(index, *minus, [id, inputs[1].1]),
             Op::Concat { axis } => {
                 let ids: Vec<ValueId> = inputs.iter().map(|&(_, id)| id).collect();
@@ -262,17 +309,17 @@ impl<'g> Lowering<'g> {
             }
             Op::Part(ranges) => self.part(index, ranges, id),
             Op::Zeros { before, after } => {
-                let form = self.form_as_map(id, node)?;
+                let pixels = self.form_as_pixels(id, node)?;
                 let spatial = |list: &[i64]| match *list {
                     [_, _, rows, columns] => [rows, columns],
                     [_, _, columns] => [0, columns],
                     _ => [0, 0],
                 };
                 let window = Window { before: spatial(before), after: spatial(after), ..Window::POINT };
-                self.windows(index, Some(id), &form, window)
+                self.windows(index, pixels, window)
             }
             Op::AveragePool(average) => {
-                let form = self.form_as_map(id, node)?;
+                let pixels = self.form_as_pixels(id, node)?;
                 let [top, left, bottom, right] = average.pool.pads.map(i64::from);
                 let window = Window {
                     kernel: average.pool.kernel.map(i64::from),
@@ -282,10 +329,15 @@ impl<'g> Lowering<'g> {
                     ..Window::POINT
                 };
                 let size = crate::ops::linear::map_size(dims).expect("a map");
-                let from = form.size().map(|size| size as usize);
+                let from = crate::ops::linear::map_size(&graph.value(id).dims).expect("a map");
                 let means = average.means(from, size).expect("checked when the shape was inferred");
-                let mut known = self.windows(index, Some(id), &form, window)?;
-                let Data::Form(sums) = &mut known.data else { unreachable!("each channel by itself") };
+                if means.regions.len() > 1 && pixels.1 != [1, 1] {
+                    return Err(limits::UPSAMPLE_MIXED.refuse("means that vary at the borders"));
+                }
+                let mut known = self.windows(index, pixels, window)?;
+                let Data::Form(sums) = &mut known.data else {
+                    return Err(limits::UPSAMPLE_MIXED.refuse("a mean of pixels with several scales"));
+                };
                 if means.regions.len() > 1 {
                     *sums = Rc::new(sums.weighted(&means.regions, &mut self.budget)?);
                 }
@@ -293,7 +345,7 @@ impl<'g> Lowering<'g> {
                 Ok(known)
             }
             Op::Mean { axes, .. } => self.mean(index, axes.as_deref().unwrap_or_default(), id),
-            Op::Slice { .. } | Op::Split { .. } | Op::Pad { .. } => unreachable!("resolved before"),
+            Op::Slice { .. } | Op::Split { .. } | Op::Pad { .. } | Op::Resize(_) => unreachable!("resolved before"),
         }
     }
 
@@ -301,6 +353,10 @@ impl<'g> Lowering<'g> {
     /// order of a tensor.
     fn renamed(&mut self, id: ValueId, rename: impl Fn(&View) -> Option<View>) -> Result<Option<Known>, Diagnostic> {
         let mut known = self.read(id)?;
+        if rename(&known.view).is_none() {
+            // It may cut across channels in another order, but not once they are sorted.
+            known = self.with_channels_in_order(known)?;
+        }
         let Some(view) = rename(&known.view) else { return Ok(None) };
         if is_quantized(&known.data) && !view.is_row_major(self.shape(&known.data)) {
             known.data = Data::Form(self.close(known.data, &known.view, id)?);
@@ -315,14 +371,16 @@ impl<'g> Lowering<'g> {
         if is_quantized(&known.data) {
             known.data = Data::Form(self.close(known.data, &known.view, id)?);
         }
-        let known = self.rectified(id, known)?;
+        let known = self.rectified(known)?;
         self.with_channels_in_order(known)
     }
 
     fn sum(&mut self, index: usize, minus: bool, ids: [ValueId; 2]) -> Result<Known, Diagnostic> {
-        let (a, b) = (self.operand(ids[0])?, self.operand(ids[1])?);
+        let (mut a, mut b) = (self.operand(ids[0])?, self.operand(ids[1])?);
         if a.view != b.view || self.shape(&a.data) != self.shape(&b.data) {
-            return Err(self.relabel(ids[1], &self.graph.value(ids[0]).dims));
+            let refuse = || limits::UPSAMPLE_MIXED.refuse("a sum of values of several resolutions or layouts");
+            let both = self.with_equal_phases(vec![a, b])?.and_then(|both| <[Known; 2]>::try_from(both).ok());
+            [a, b] = both.filter(|[a, b]| a.view == b.view).ok_or_else(refuse)?;
         }
         if let (Data::Form(a_form), Data::Form(b_form)) = (&a.data, &b.data)
             && let Some(mut form) = Grid::sum(a_form, b_form, minus, &mut self.budget)?
@@ -355,22 +413,18 @@ impl<'g> Lowering<'g> {
         if crate::ops::join::axis(axis, graph.value(ids[0]).dims.len())? != 1 {
             return Err(limits::CONCAT_CHANNELS.refuse(format!("axis {axis}")));
         }
-        let mut all = Vec::new();
-        for &id in ids {
-            let known = self.operand(id)?;
-            let shape = self.shape(&known.data);
-            if known.view.as_map(shape) != Some(AsMap::Same) {
-                return Err(self.relabel(id, &graph.value(id).dims));
-            }
-            all.push(known.data);
-        }
+        let operands = ids.iter().map(|&id| self.operand(id)).collect::<Result<Vec<_>, _>>()?;
+        let refuse = || limits::UPSAMPLE_MIXED.refuse("values of several resolutions or layouts that are joined");
+        let operands = self.with_equal_phases(operands)?.ok_or_else(refuse)?;
+        let phases = operands[0].view.as_pixels(self.shape(&operands[0].data)).expect("all are pixels").phases;
+        let all: Vec<Data> = operands.into_iter().map(|known| known.data).collect();
         let forms: Vec<Rc<Grid>> =
             all.iter().filter_map(|data| if let Data::Form(form) = data { Some(form.clone()) } else { None }).collect();
         if forms.len() == all.len()
             && let Some(mut form) = Grid::concat(&forms, &mut self.budget)?
         {
             form.node = index;
-            return self.result(index, Data::Form(Rc::new(form)));
+            return self.result(index, Data::Form(Rc::new(form)), phases);
         }
         let mut parts = Vec::new();
         for data in all {
@@ -380,7 +434,7 @@ impl<'g> Lowering<'g> {
         if parts.iter().any(|part| MapShape { channels: shape.channels, ..chain_shape(part) } != shape) {
             return Err(limits::CONCAT_SHAPES.refuse("maps of several sizes"));
         }
-        self.result(index, Data::Chains(Rc::new(parts)))
+        self.result(index, Data::Chains(Rc::new(parts)), phases)
     }
 
     fn part(&mut self, index: usize, ranges: &[Range], id: ValueId) -> Result<Known, Diagnostic> {
@@ -390,18 +444,20 @@ impl<'g> Lowering<'g> {
         let from = &self.graph.value(id).dims;
         let whole = |(range, &size): (&Range, &usize)| *range == Range { start: 0, step: 1, length: size };
         let channels_only = ranges.iter().zip(from).skip(2).all(whole);
+        let channels_of = |phases: [usize; 2]| -> Vec<usize> {
+            let each = phases[0] * phases[1];
+            places(&ranges[1]).into_iter().flat_map(|channel| channel * each..(channel + 1) * each).collect()
+        };
         // Real values can be chosen by channel.
         if channels_only
             && matches!(&self.known[id.0], Some(Known { data: data @ Data::Chains(_), .. }) if !is_quantized(data))
         {
             let known = self.read(id)?;
-            let mut known = self.with_channels_in_order(known)?;
+            let known = self.with_channels_in_order(known)?;
             let shape = self.shape(&known.data);
-            if known.view.as_map(shape).is_none() {
-                return Err(self.relabel(id, from));
-            }
+            let phases = known.view.as_pixels(shape).ok_or_else(|| self.relabel(id, from))?.phases;
             let mut chains = self.chains(known.data)?;
-            let channels = places(&ranges[1]);
+            let channels = channels_of(phases);
             let mut first = 0;
             for chain in &mut chains {
                 let end = first + chain.channels();
@@ -411,23 +467,20 @@ impl<'g> Lowering<'g> {
                 first = end;
             }
             chains.retain(|chain| chain.channels() > 0);
-            known.data = Data::Chains(Rc::new(chains));
-            return self.result(index, known.data);
+            return self.result(index, Data::Chains(Rc::new(chains)), phases);
         }
-        let mut form = self.form_as_map(id, node)?;
+        let (mut form, phases) = self.form_as_pixels(id, node)?;
         let (&channels, spatial) = match ranges {
             [_, channels, rows, columns] => (channels, [*rows, *columns]),
             [_, channels, columns] => (channels, [Range { start: 0, step: 1, length: 1 }, *columns]),
             [_, channels] => (channels, [Range { start: 0, step: 1, length: 1 }; 2]),
             _ => return Err(self.relabel(id, from)),
         };
-        let mut named = Some(id);
-        if channels.length != form.channels() {
-            named = None;
-            form = Rc::new(form.select(&places(&channels), &mut self.budget)?);
+        if channels.length != from[1] {
+            form = Rc::new(form.select(&channels_of(phases), &mut self.budget)?);
         }
         if channels_only {
-            return self.result(index, Data::Form(form));
+            return self.result(index, Data::Form(form), phases);
         }
         let mut window = Window::POINT;
         for (axis, &Range { start, step, length }) in spatial.iter().enumerate() {
@@ -436,41 +489,39 @@ impl<'g> Lowering<'g> {
             let end = start + (length - 1) * step + 1;
             window.after[axis] = end as i64 - i64::from(form.size()[axis]);
         }
-        self.windows(index, named, &form, window)
+        self.windows(index, (form, phases), window)
     }
 
-    /// Sums over windows of each channel of a form, which is the value `id` if it has its channels in order.
-    fn windows(&mut self, index: usize, id: Option<ValueId>, form: &Grid, window: Window) -> Result<Known, Diagnostic> {
+    /// Sums over windows of each channel.
+    fn windows(
+        &mut self,
+        index: usize,
+        (form, phases): (Rc<Grid>, [usize; 2]),
+        window: Window,
+    ) -> Result<Known, Diagnostic> {
+        let channels = form.channels() / (phases[0] * phases[1]);
+        if phases != [1, 1] {
+            let taps = Taps::of_channels(channels, window.taps());
+            return self.over_pixels(index, (&form, phases), Way::Reads, &window, &taps);
+        }
         let dims = &self.graph.value(self.graph.nodes[index].output).dims;
         let size = crate::ops::linear::map_size(dims).expect("a map").map(|size| size as u32);
-        let kernel = Kernel::of_channels(form.channels(), window, size);
-        let data = self.apply_over(id, form, &kernel, &[1.0], index)?;
-        self.result(index, data)
+        let kernel = Kernel::of_channels(channels, window, size);
+        let data = self.apply(&form, &kernel, &[1.0], index)?;
+        self.result(index, data, phases)
     }
 
-    fn mean(&mut self, index: usize, axes: &[i64], id: ValueId) -> Result<Known, Diagnostic> {
-        let graph = self.graph;
-        let node = &graph.nodes[index];
-        let (form, view) = self.form(id, node)?;
-        let axes = axes_of(axes, graph.value(id).dims.len())?;
-        let over = view.axes(&axes, form.shape);
-        let Some(over) = over.filter(|over| !over.contains(&0)) else {
-            return Err(limits::MEAN_SPATIAL.refuse(format!("a mean along the axes {axes:?}")));
-        };
-        let mut window = Window::POINT;
-        let mut size = form.size();
-        for &axis in &over {
-            window.kernel[axis - 1] = i64::from(size[axis - 1]);
-            size[axis - 1] = 1;
+    /// Blocks of pixels as channels, or the other way round.
+    fn blocks(&mut self, blocks: Blocks, id: ValueId) -> Result<Known, Diagnostic> {
+        let dims = &self.graph.value(id).dims;
+        let BlockSteps { split, perm, result } = blocks.steps(dims)?;
+        let mut known = self.operand(id)?;
+        if blocks.order == BlockOrder::ToDepth {
+            let refuse = || limits::UPSAMPLE_MIXED.refuse("blocks of values that are not quantized");
+            known = self.with_phases_of(known, [blocks.size; 2])?.ok_or_else(refuse)?;
         }
-        let kernel = Kernel::of_channels(form.channels(), window, size);
-        let named = view.is_row_major(form.shape).then_some(id);
-        let data = self.apply_over(named, &form, &kernel, &[1.0], index)?;
-        let Data::Form(mut form) = data else { unreachable!("each channel by itself") };
-        Rc::make_mut(&mut form).divide(window.taps() as f64);
-        let dims = &graph.value(node.output).dims;
-        let view = view.without(&over, dims).ok_or_else(|| self.relabel(id, dims))?;
-        Ok(Known { data: Data::Form(form), view })
+        let view = known.view.reshape(&split).map(|view| view.transpose(&perm)).and_then(|view| view.reshape(&result));
+        Ok(Known { view: view.ok_or_else(|| self.relabel(id, &result))?, ..known })
     }
 
     fn relabel(&self, id: ValueId, dims: &[usize]) -> Diagnostic {
@@ -504,7 +555,7 @@ impl<'g> Lowering<'g> {
     /// A value as exact sums: what is quantized becomes a map, what is neither is refused.
     fn form(&mut self, id: ValueId, node: &Node) -> Result<(Rc<Grid>, View), Diagnostic> {
         let known = self.read(id)?;
-        let Known { data, view } = self.rectified(id, known)?;
+        let Known { data, view } = self.rectified(known)?;
         match data {
             Data::Form(form) => Ok((form, view)),
             data if is_quantized(&data) => Ok((self.close(data, &view, id)?, view)),
@@ -517,22 +568,31 @@ impl<'g> Lowering<'g> {
         }
     }
 
-    /// The same with the channels in the order of the tensor, which is a map or a vector of channels.
-    fn form_as_map(&mut self, id: ValueId, node: &Node) -> Result<Rc<Grid>, Diagnostic> {
+    /// The same with the channels in the order of the tensor, and for how many rows and columns of it a pixel of the
+    /// form stands.
+    fn form_as_pixels(&mut self, id: ValueId, node: &Node) -> Result<(Rc<Grid>, [usize; 2]), Diagnostic> {
         let (form, view) = self.form(id, node)?;
-        match view.as_map(form.shape) {
-            Some(AsMap::Same) => Ok(form),
-            Some(AsMap::Channels(order)) => Ok(Rc::new(form.select(&order, &mut self.budget)?)),
-            None => Err(self.relabel(id, &self.graph.value(id).dims)),
+        let Some(pixels) = view.as_pixels(form.shape) else {
+            return Err(self.relabel(id, &self.graph.value(id).dims));
+        };
+        let form = match pixels.in_order() {
+            true => form,
+            false => Rc::new(form.select(&pixels.order, &mut self.budget)?),
+        };
+        // What a kernel moves over has one scale.
+        let phases = pixels.phases[0] * pixels.phases[1];
+        let differs = |channel: usize| form.scale(channel) != form.scale(channel / phases * phases);
+        if (0..form.channels()).any(differs) {
+            return Err(limits::UPSAMPLE_MIXED.refuse("pixels with several scales"));
         }
+        Ok((form, pixels.phases))
     }
 
-    /// The view that a node's result has if it is a map of this shape.
-    fn result(&self, node: usize, data: Data) -> Result<Known, Diagnostic> {
+    /// The view that a node's result has if its pixels have these phases.
+    fn result(&self, node: usize, data: Data, phases: [usize; 2]) -> Result<Known, Diagnostic> {
         let dims = &self.graph.value(self.graph.nodes[node].output).dims;
-        let shape = self.shape(&data);
-        let view = View::of_map(shape, dims).ok_or_else(|| limits::RELABEL.refuse(format!("shape {dims:?}")))?;
-        Ok(Known { data, view })
+        let view = View::of_pixels(self.shape(&data), phases, dims);
+        Ok(Known { data, view: view.ok_or_else(|| limits::RELABEL.refuse(format!("shape {dims:?}")))? })
     }
 
     /// Real values as chains, to which operators can be added.
@@ -574,22 +634,9 @@ impl<'g> Lowering<'g> {
     /// A value with its channels in the order of the tensor, so that constants for each channel fit.
     fn with_channels_in_order(&mut self, known: Known) -> Result<Known, Diagnostic> {
         let shape = self.shape(&known.data);
-        let Some(AsMap::Channels(order)) = known.view.as_map(shape) else { return Ok(known) };
-        let dims: Vec<usize> = known.view.dims();
-        let view = View::of_map(shape, &dims).expect("a map");
-        let data = match known.data {
-            Data::Input(_) | Data::Coded { .. } => return Err(limits::FIRST_QUANT.refuse("channels in another order")),
-            Data::Form(form) => Data::Form(Rc::new(form.select(&order, &mut self.budget)?)),
-            data => {
-                let mut chains = self.chains(data)?;
-                let [chain] = &mut chains[..] else {
-                    return Err(limits::SUM_PARTS.refuse("channels in another order"));
-                };
-                chain.select(&order, &mut self.budget)?;
-                Data::Chains(Rc::new(chains))
-            }
-        };
-        Ok(Known { data, view })
+        let Some(pixels) = known.view.as_pixels(shape).filter(|pixels| !pixels.in_order()) else { return Ok(known) };
+        let view = View::of_pixels(shape, pixels.phases, &known.view.dims()).expect("the same pixels");
+        Ok(Known { data: self.select(known.data, &pixels.order)?, view })
     }
 
     fn pointwise(&mut self, index: usize, op: Pointwise, data: usize, id: ValueId) -> Result<Known, Diagnostic> {
@@ -611,11 +658,7 @@ impl<'g> Lowering<'g> {
         }
         let known = self.with_channels_in_order(known)?;
         let shape = self.shape(&known.data);
-        let channels = match known.view.as_map(shape) {
-            Some(_) => shape.channels as usize,
-            None => 1,
-        };
-        let step = step(graph, node, op, data, channels)?;
+        let step = step(graph, node, op, data, &known.view, shape.channels as usize)?;
         let mut chains = self.chains(known.data)?;
         self.budget.take_integers(step.size())?;
         let mut first = 0;
@@ -645,11 +688,7 @@ impl<'g> Lowering<'g> {
             }
             Some(quantized) => Data::Coded { ops, node: index, quantized, value: node.output },
             None => {
-                let channels = match view.as_map(self.input_shape) {
-                    Some(AsMap::Same) => self.input_shape.channels as usize,
-                    _ => 1,
-                };
-                let step = step(self.graph, node, op, data, channels)?;
+                let step = step(self.graph, node, op, data, &view, self.input_shape.channels as usize)?;
                 self.budget.take_integers(step.size())?;
                 let more = host_ops(&step, node)
                     .map_err(|_| limits::FIRST_QUANT.refuse(format!("`{}` in this place", node.op_type)))?;
@@ -678,8 +717,10 @@ impl<'g> Lowering<'g> {
             None => {
                 self.quantizer = Some((ops, index, quantized));
                 let (scale, zero_point) = (vec![quantized.scale], quantized.zero as i64);
+                let dims = &graph.value(value).dims;
+                let view = View::of_map(self.input_shape, dims).expect("the input is a map");
                 let value = Some(value);
-                self.values.push(MapValue { value, first_channel: 0, scale, zero_point, merged: false });
+                self.values.push(MapValue { value, first_channel: 0, scale, zero_point, merged: false, view });
                 self.maps.push(MapInfo { shape: self.input_shape, code: quantized.code(), zero_point });
             }
             Some((before, first, other)) => {
@@ -700,8 +741,10 @@ impl<'g> Lowering<'g> {
         let mut known = self.read(id)?;
         known = self.with_channels_in_order(known)?;
         let shape = self.shape(&known.data);
-        if known.view.as_map(shape).is_none() {
-            return Err(self.relabel(id, &self.graph.value(id).dims));
+        match known.view.as_pixels(shape) {
+            None => return Err(self.relabel(id, &self.graph.value(id).dims)),
+            Some(pixels) if !pixels.is_map() => return Err(limits::UPSAMPLE_POOL.refuse("a `MaxPool` in this place")),
+            Some(_) => {}
         }
         // A second pooling begins a new layer.
         if let Data::Chains(chains) = &known.data
@@ -712,28 +755,88 @@ impl<'g> Lowering<'g> {
             }
             known.data = Data::Form(self.close(known.data, &known.view, id)?);
         }
-        known.data = self.without_regions(id, known.data, &known.view)?;
+        known.data = self.without_regions(known.data, &known.view, id)?;
         let mut chains = self.chains(known.data)?;
         for chain in &mut chains {
             chain.pool = Some(PoolAt { node: index, pool: pool.0, after: chain.steps.len() });
         }
-        self.result(index, Data::Chains(Rc::new(chains)))
+        self.result(index, Data::Chains(Rc::new(chains)), [1, 1])
     }
 
-    /// A convolution or a dense layer.
+    /// A convolution.
     fn layer(&mut self, index: usize, id: ValueId) -> Result<Known, Diagnostic> {
         let graph = self.graph;
         let node = &graph.nodes[index];
-        let constant = |i: usize| -> Option<&'g Tensor> {
-            node.inputs.get(i).copied().flatten().and_then(|id| graph.value(id).constant.as_ref())
+        let bias = self.constant(node, 2).map(|bias| bias.to_real().data.clone());
+        let known = match &node.op {
+            Op::ConvTranspose(conv) => {
+                let axis = 1;
+                let mut filter = self.filter(node, 1, axis, |integers| Some(conv.by_output(integers)))?;
+                // Scales are those of one group.
+                let scale = filter.scale.repeat(if filter.scale.len() == 1 { 1 } else { conv.groups as usize });
+                filter.outputs *= conv.groups as usize;
+                let taps = Taps { filter: Filter { scale: &scale, ..filter }, groups: conv.groups as usize };
+                let (form, phases) = self.form_as_pixels(id, node)?;
+                self.over_pixels(index, (&form, phases), Way::Writes, &Window::from(conv), &taps)?
+            }
+            Op::Conv(conv) => {
+                let filter = self.filter(node, 1, 0, |_| None)?;
+                let (form, phases) = self.form_as_pixels(id, node)?;
+                let (window, groups) = (Window::from(conv.geometry), conv.geometry.groups as usize);
+                match phases {
+                    [1, 1] => self.convolution(index, &form, window, filter, groups)?,
+                    _ => {
+                        let taps = Taps { filter, groups };
+                        self.over_pixels(index, (&form, phases), Way::Reads, &window, &taps)?
+                    }
+                }
+            }
+            _ => unreachable!("another operator"),
         };
-        let weights = constant(1).expect("checked when the shape was inferred");
+        self.with_bias(known, bias.as_deref(), index)
+    }
+
+    /// A convolution whose rows share the weights as they are.
+    fn convolution(
+        &mut self,
+        index: usize,
+        form: &Rc<Grid>,
+        window: Window,
+        filter: Filter,
+        groups: usize,
+    ) -> Result<Known, Diagnostic> {
+        let Filter { kind, scale, outputs, data } = filter;
+        let count = form.channels() / groups;
+        let inputs = data.len() / outputs;
+        let outputs_of_group = outputs / groups;
+        let rows = (0..outputs).map(|o| Row {
+            first: o / outputs_of_group * count,
+            count,
+            factor: 1,
+            at: o * inputs,
+            data: data.clone(),
+        });
+        let dims = &self.graph.value(self.graph.nodes[index].output).dims;
+        let size = crate::ops::linear::map_size(dims).expect("a map").map(|size| size as u32);
+        let kernel = Kernel { window, size, rows: rows.collect(), kind: Some(kind) };
+        let data = self.apply(form, &kernel, scale, index)?;
+        self.result(index, data, [1, 1])
+    }
+
+    fn constant(&self, node: &Node, i: usize) -> Option<&'g Tensor> {
+        node.inputs.get(i).copied().flatten().and_then(|id| self.graph.value(id).constant.as_ref())
+    }
+
+    /// The weights of a layer, whose outputs are dimension `axis`. `outputs_first` puts the integers in that order.
+    fn filter(
+        &mut self,
+        node: &Node,
+        i: usize,
+        axis: usize,
+        outputs_first: impl FnOnce(&Array) -> Option<Array>,
+    ) -> Result<Filter<'g>, Diagnostic> {
+        let weights = self.constant(node, i).expect("checked when the shape was inferred");
         self.budget.take_integers(weights.array.data.len())?;
-        let axis = match &node.op {
-            Op::Conv(_) => 0,
-            Op::Gemm(gemm) if gemm.transpose_b => 0,
-            _ => 1,
-        };
         let kind = weight_kind(weights, axis)?;
         let grid = weights.grid.as_ref().expect("weights have a kind");
         let scale = grid.scale.along(axis, weights.array.dims.len()).expect("weights have a kind");
@@ -742,79 +845,25 @@ impl<'g> Lowering<'g> {
             return Err(limits::MAP_SIZE.refuse(format!("a layer of {outputs} outputs")));
         }
         let integers = weights.centered();
-        let outputs_first = if axis == 1 { &integers.transpose(&[1, 0]) } else { &*integers };
-        let mut data: Rc<[i32]> = outputs_first.data.iter().map(|&weight| weight as i32).collect();
-        let inputs = data.len() / outputs;
-        let (form, named, window, size, count) = match &node.op {
-            Op::Conv(conv) => {
-                let form = self.form_as_map(id, node)?;
-                let geometry = conv.geometry;
-                let count = form.channels() / geometry.groups as usize;
-                let size = geometry.output_size(form.shape);
-                (form, Some(id), Window::from(geometry), size, count)
-            }
-            _ => {
-                let (form, view) = self.form(id, node)?;
-                if form.shape.values() != inputs || view.dims().last() != Some(&inputs) {
-                    return Err(self.relabel(id, &graph.value(id).dims));
-                }
-                if !view.is_row_major(form.shape) {
-                    let order = view.as_vector().ok_or_else(|| self.relabel(id, &graph.value(id).dims))?;
-                    let [height, width] = form.size().map(|size| size as usize);
-                    let mut ordered = vec![0; data.len()];
-                    for (from, to) in data.chunks(inputs).zip(ordered.chunks_mut(inputs)) {
-                        for (&weight, [c, y, x]) in from.iter().zip(&order) {
-                            to[(c * height + y) * width + x] = weight;
-                        }
-                    }
-                    data = ordered.into();
-                }
-                let window = Window { kernel: form.size().map(i64::from), ..Window::POINT };
-                let channels = form.channels();
-                let named = view.is_row_major(form.shape).then_some(id);
-                (form, named, window, [1, 1], channels)
-            }
-        };
-        let outputs_of_group = outputs / (form.channels() / count);
-        let rows = (0..outputs).map(|o| Row {
-            first: o / outputs_of_group * count,
-            count,
-            factor: 1,
-            at: o * inputs,
-            data: data.clone(),
-        });
-        let kernel = Kernel { window, size, rows: rows.collect(), kind: Some(kind) };
-        let data = self.apply_over(named, &form, &kernel, scale, index)?;
-        let mut steps = Vec::new();
-        match &node.op {
-            Op::Conv(_) => {
-                let bias = constant(2).map(|bias| bias.to_real().data.clone());
-                steps.extend(bias.map(|bias| Step::of_layer(Pointwise::Add, bias)));
-            }
-            Op::Gemm(gemm) => {
-                if gemm.alpha != 1.0 {
-                    steps.push(Step::of_layer(Pointwise::Mul, vec![gemm.alpha]));
-                }
-                if let Some(bias) = constant(2) {
-                    let bias = per_channel(&gemm.scaled_bias(bias), 2, outputs)?.to_vec();
-                    steps.push(Step::of_layer(Pointwise::Add, bias));
-                }
-            }
-            _ => {}
-        }
+        let integers = outputs_first(&integers).map_or(integers, Cow::Owned);
+        Ok(Filter { kind, scale, outputs, data: integers.data.iter().map(|&weight| weight as i32).collect() })
+    }
+
+    /// Sums with what a layer does to them.
+    fn biased(&mut self, data: Data, steps: Vec<Step>, index: usize) -> Result<Data, Diagnostic> {
         if steps.is_empty() {
-            return self.result(index, data);
+            return Ok(data);
         }
         let mut chains = self.chains(data)?;
         for step in steps {
             self.budget.take_integers(step.size())?;
             chains[0].push_constant(index, step);
         }
-        self.result(index, Data::Chains(Rc::new(chains)))
+        Ok(Data::Chains(Rc::new(chains)))
     }
 
-    /// A layer's weights, with their scale for each output or for all, over a form.
-    fn apply(&mut self, form: &Grid, kernel: &Kernel, scale: &[f64], node: usize) -> Result<Data, Diagnostic> {
+    /// A layer's weights, with their scale for each output or for all, over a form as it is.
+    fn apply_directly(&mut self, form: &Grid, kernel: &Kernel, scale: &[f64], node: usize) -> Result<Data, Diagnostic> {
         let uniform = |row: &Row| {
             let first = form.scale(row.first);
             (row.first..row.first + row.count).all(|channel| form.scale(channel) == first)
@@ -854,16 +903,13 @@ impl<'g> Lowering<'g> {
 
     /// Makes layers of quantized values.
     fn close(&mut self, data: Data, view: &View, id: ValueId) -> Result<Rc<Grid>, Diagnostic> {
-        let shape = self.shape(&data);
         let chains = self.chains(data)?;
-        if !view.is_row_major(shape) {
-            return Err(self.relabel(id, &self.graph.value(id).dims));
-        }
         let mut forms = Vec::new();
         let mut first_channel = 0;
         for chain in chains {
             let node = self.graph.nodes[chain.node].place();
-            forms.push(Rc::new(self.make_layer(&chain, id, first_channel).map_err(|error| error.at(node))?));
+            let form = self.make_layer(&chain, id, view, first_channel).map_err(|error| error.at(node))?;
+            forms.push(Rc::new(form));
             first_channel += chain.channels();
         }
         match &forms[..] {
@@ -872,7 +918,13 @@ impl<'g> Lowering<'g> {
         }
     }
 
-    fn make_layer(&mut self, chain: &Chain, value: ValueId, first_channel: usize) -> Result<Grid, Diagnostic> {
+    fn make_layer(
+        &mut self,
+        chain: &Chain,
+        value: ValueId,
+        view: &View,
+        first_channel: usize,
+    ) -> Result<Grid, Diagnostic> {
         let quantized = chain.quantized.expect("what becomes a map is quantized");
         quantized.check()?;
         let maps = std::mem::take(&mut self.maps);
@@ -893,7 +945,8 @@ impl<'g> Lowering<'g> {
         let zero_point = quantized.zero as i64;
         let info = MapInfo { shape: chain_shape(chain), code, zero_point };
         let scale = chain.scales();
-        let value = MapValue { value: Some(value), first_channel, scale, zero_point, merged: turns };
+        let view = view.clone();
+        let value = MapValue { value: Some(value), first_channel, scale, zero_point, merged: turns, view };
         self.push_layer(layer, closed.epilogue, info, value, chain.node)
     }
 
@@ -1006,16 +1059,20 @@ impl<'g> Lowering<'g> {
             .map(|bits| Code { bits, signed: true })
             .find(|code| code.min() <= low && high <= code.max())
             .expect("accumulators fit 32 bits");
-        if view.as_map(shape) != Some(AsMap::Same) {
-            return Err(limits::OUTPUT_SHAPE.refuse(format!("an output of shape {:?}", output.dims)));
+        let mut result = shape;
+        if !view.as_pixels(shape).is_some_and(|pixels| pixels.is_map() && pixels.in_order()) {
+            let refuse = || limits::OUTPUT_SHAPE.refuse(format!("an output of shape {:?}", output.dims));
+            let arrangement = view.arrangement(shape).ok_or_else(refuse)?;
+            result = arrangement.shape;
+            ops.push(HostOp::Arrange(arrangement));
         }
-        if !classes.is_empty() && classes.len() != shape.channels as usize {
-            let (given, outputs) = (classes.len(), shape.channels);
+        if !classes.is_empty() && classes.len() != result.channels as usize {
+            let (given, outputs) = (classes.len(), result.channels);
             return Err(Diagnostic::new(format!("{given} class names for {outputs} outputs"))
                 .help("give one name for each output, or none"));
         }
         let (value, scale) = (Some(graph.output), epilogue.scale());
-        self.values.push(MapValue { value, first_channel: 0, scale, zero_point: 0, merged: false });
+        self.values.push(MapValue { value, first_channel: 0, scale, zero_point: 0, merged: false, view });
         self.made.push(Made { layer, node: chain.node, epilogue });
         let name = output.name.clone();
         Ok(OutputDescriptor { name, shape, code, ops, classes: classes.to_vec(), dram: 0 })
@@ -1050,24 +1107,30 @@ fn accumulators(bounds: Vec<(i64, i64)>) -> Result<Vec<(i64, i64)>, Diagnostic> 
     }
 }
 
-/// A pointwise node as a step behind a form of so many channels.
-fn step(graph: &Graph, node: &Node, op: Pointwise, data: usize, channels: usize) -> Result<Step, Diagnostic> {
+/// A pointwise node as a step behind values of so many channels.
+fn step(
+    graph: &Graph,
+    node: &Node,
+    op: Pointwise,
+    data: usize,
+    view: &View,
+    channels: usize,
+) -> Result<Step, Diagnostic> {
     let rank = graph.value(node.output).dims.len();
     let inputs: Vec<_> = node.inputs.iter().map(|id| id.and_then(|id| graph.value(id).constant.as_ref())).collect();
     let mut constants = Vec::new();
     for argument in op.arguments(&inputs, data, rank) {
         constants.push(match argument {
             None => Vec::new(),
-            Some(array) => per_channel(&array, rank, channels)?.to_vec(),
+            Some(array) => per_channel(&array, view, channels)?,
         });
     }
     Ok(Step { op, data, constants })
 }
 
 /// The values of a constant that varies along the channels at most.
-fn per_channel(array: &Array, rank: usize, channels: usize) -> Result<&[f64], Diagnostic> {
-    let along = array.along(1, rank);
-    along.filter(|c| c.len() == 1 || c.len() == channels).ok_or_else(|| {
+fn per_channel(array: &Array, view: &View, channels: usize) -> Result<Vec<f64>, Diagnostic> {
+    view.by_channel(array, channels).ok_or_else(|| {
         let found = format!("a constant of shape {:?} for {channels} channels", array.dims);
         limits::PER_CHANNEL.refuse(found)
     })

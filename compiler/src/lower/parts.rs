@@ -20,6 +20,19 @@ use crate::steps::Shape;
 /// Channels that stand for one value.
 const MAX_PARTS: i64 = 8;
 
+/// Sums that become a map, without what lies below zero and pooled if that is asked for.
+pub(super) struct MapOf {
+    form: Rc<Grid>,
+    relu: bool,
+    pool: Option<Pool>,
+}
+
+impl PartialEq for MapOf {
+    fn eq(&self, other: &MapOf) -> bool {
+        Rc::ptr_eq(&self.form, &other.form) && (self.relu, self.pool) == (other.relu, other.pool)
+    }
+}
+
 impl Lowering<'_> {
     /// Step functions that turn, as a layer with two channels for each: one rises and one falls. What remains is to
     /// add them up.
@@ -51,8 +64,7 @@ impl Lowering<'_> {
         let twofold = form.select(&twice, &mut self.budget)?;
         let layer = self.bare(&twofold, Activation::Steps { code, channels: parts })?;
         let info = MapInfo { shape: twofold.shape, code, zero_point: 0 };
-        let value = MapValue { value: None, first_channel: 0, scale: vec![1.0], zero_point: 0, merged: false };
-        let map = self.push_layer(layer, epilogue.select(&twice), info, value, node)?;
+        let map = self.push_layer(layer, epilogue.select(&twice), info, MapValue::none(info.shape), node)?;
         let ones: Rc<[i32]> = vec![1; 2].into();
         let row = |channel| Row { first: 2 * channel, count: 2, factor: 1, at: 0, data: ones.clone() };
         let rows = (0..count).map(row).collect();
@@ -61,80 +73,66 @@ impl Lowering<'_> {
         Ok(Closed { form, epilogue: Epilogue::of_codes(lowest, 2), channels: merged })
     }
 
-    /// A layer's weights over a form, which is the value `id` if it has that one's order. Where its sums cannot go on as
-    /// they are, they become a map.
-    pub(super) fn apply_over(
+    /// A layer's weights, with their scale for each output or for all, over a form. Where its sums cannot go on as they
+    /// are, they become a map.
+    pub(super) fn apply(
         &mut self,
-        id: Option<ValueId>,
-        form: &Grid,
+        form: &Rc<Grid>,
         kernel: &Kernel,
         scale: &[f64],
         node: usize,
     ) -> Result<Data, Diagnostic> {
         let refusals = [limits::COMPOSED_PADDING, limits::COMPOSED_WEIGHTS].map(|limit| limit.sentence);
-        let refused = match self.apply(form, kernel, scale, node) {
+        let refused = match self.apply_directly(form, kernel, scale, node) {
             Err(error) if error.note.as_ref().is_some_and(|note| refusals.contains(&note.as_str())) => error,
             Ok(Data::Form(out)) if form.composed && out.greatest_weight() > MAX_LAYER_WEIGHT => {
                 limits::COMPOSED_WEIGHTS.refuse(format!("a weight of {}", out.greatest_weight()))
             }
             other => return other,
         };
-        let made = id.and_then(|id| self.mapped.get(&id).cloned());
-        let map = match made {
-            Some(map) => map,
-            None => Rc::new(self.as_map(id, form, false, None)?.ok_or(refused)?),
-        };
-        if let Some(id) = id {
-            self.mapped.insert(id, map.clone());
+        match self.as_map(MapOf { form: form.clone(), relu: false, pool: None })? {
+            Some(map) => self.apply_directly(&map, kernel, scale, node),
+            None => Err(refused),
         }
-        self.apply(&map, kernel, scale, node)
     }
 
     /// A value that can be pooled: sums that count differently in regions become a map first.
-    pub(super) fn without_regions(&mut self, id: ValueId, data: Data, view: &View) -> Result<Data, Diagnostic> {
+    pub(super) fn without_regions(&mut self, data: Data, view: &View, id: ValueId) -> Result<Data, Diagnostic> {
         let in_regions = match &data {
             Data::Form(form) => form.has_regions(),
             Data::Chains(chains) => chains.iter().any(|chain| chain.leaves().iter().any(|form| form.has_regions())),
             _ => false,
         };
-        let named = view.is_row_major(self.shape(&data)).then_some(id);
         match data {
             data if !in_regions => Ok(data),
             data if is_quantized(&data) => Ok(Data::Form(self.close(data, view, id)?)),
-            Data::Form(form) if let Some(map) = self.as_map(named, &form, false, None)? => Ok(Data::Form(Rc::new(map))),
+            Data::Form(form) => {
+                let map = self.as_map(MapOf { form, relu: false, pool: None })?;
+                let refuse = || limits::POOL_PLACE.refuse("a maximum of means that vary at the borders");
+                map.map(Data::Form).ok_or_else(refuse)
+            }
             _ => Err(limits::POOL_PLACE.refuse("a maximum of means that vary at the borders")),
         }
     }
 
     /// What `Relu` or `MaxPool` makes of exact sums, as a map if it has few bits; other values as they are.
-    pub(super) fn rectified(&mut self, id: ValueId, known: Known) -> Result<Known, Diagnostic> {
+    pub(super) fn rectified(&mut self, known: Known) -> Result<Known, Diagnostic> {
         let Data::Chains(chains) = &known.data else { return Ok(known) };
         let [chain] = &chains[..] else { return Ok(known) };
-        let (None, Some((form, relu, pool)), true) =
-            (chain.quantized, chain.rectified(), known.view.is_row_major(self.shape(&known.data)))
-        else {
-            return Ok(known);
-        };
-        let made = match self.mapped.get(&id) {
-            Some(map) => Some(map.clone()),
-            None => self.as_map(Some(id), &form.clone(), relu, pool)?.map(Rc::new),
-        };
-        let Some(map) = made else { return Ok(known) };
-        self.mapped.insert(id, map.clone());
-        Ok(Known { data: Data::Form(map), view: known.view })
+        let (None, Some((form, relu, pool))) = (chain.quantized, chain.rectified()) else { return Ok(known) };
+        let map = self.as_map(MapOf { form: form.clone(), relu, pool })?;
+        Ok(map.map(|map| Known { data: Data::Form(map), view: known.view.clone() }).unwrap_or(known))
     }
 
-    /// The sums of a form as a map, without what lies below zero and pooled if that is asked for; `None` if they have
-    /// too many bits. What has more than 8 is stacked: of unsigned values the first part is what lies below 255, the
-    /// next what exceeds that, and so on; real zero is zero in all parts, as padding wants it. The maximum of the parts
-    /// is that of the values.
-    fn as_map(
-        &mut self,
-        id: Option<ValueId>,
-        form: &Grid,
-        relu: bool,
-        pool: Option<Pool>,
-    ) -> Result<Option<Grid>, Diagnostic> {
+    /// Sums as a map; `None` if they have too many bits. What has more than 8 is stacked: of unsigned values the first
+    /// part is what lies below 255, the next what exceeds that, and so on; real zero is zero in all parts, as padding
+    /// wants it. The maximum of the parts is that of the values.
+    fn as_map(&mut self, of: MapOf) -> Result<Option<Rc<Grid>>, Diagnostic> {
+        if let Some((_, map)) = self.mapped.iter().find(|(made, _)| *made == of) {
+            return Ok(Some(map.clone()));
+        }
+        let MapOf { form, relu, pool } = &of;
+        let (relu, pool) = (*relu, *pool);
         let bounds = form.bounds(|id| self.map(id)).into_iter().enumerate();
         let bounds: Vec<(i64, i64)> = bounds
             .map(|(channel, (low, high))| {
@@ -183,15 +181,8 @@ impl Lowering<'_> {
         let offsets = repeated.iter().map(|&channel| form.offset(channel)).collect();
         let [height, width] = pool.map_or(many.size(), |pool| pool.output_size(many.size()));
         let info = MapInfo { shape: MapShape { height, width, ..many.shape }, code, zero_point: 0 };
-        let real = |channel: usize| form.scale(channel) / form.divisor;
-        let value = MapValue {
-            value: id.filter(|_| count == 1),
-            first_channel: 0,
-            scale: if count == 1 { (0..form.weight_scale.len()).map(real).collect() } else { vec![1.0] },
-            zero_point: 0,
-            merged: false,
-        };
-        let mut out = self.push_layer(layer, Epilogue::of_codes(offsets, form.products), info, value, form.node)?;
+        let epilogue = Epilogue::of_codes(offsets, form.products);
+        let mut out = self.push_layer(layer, epilogue, info, MapValue::none(info.shape), form.node)?;
         if count > 1 {
             let ones: Rc<[i32]> = vec![1; count].into();
             let row = |channel| Row { first: count * channel, count, factor: 1, at: 0, data: ones.clone() };
@@ -202,6 +193,8 @@ impl Lowering<'_> {
         }
         // The graph's own sums are what they were.
         out.take_scales(form);
+        let out = Rc::new(out);
+        self.mapped.push((of, out.clone()));
         Ok(Some(out))
     }
 }

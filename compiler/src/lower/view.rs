@@ -2,7 +2,11 @@
 //!
 //! `Reshape`, `Flatten`, `Squeeze`, `Unsqueeze` and `Transpose` change nothing but this.
 
-use qnnsim_isa::descriptor::MapShape;
+use std::mem::take;
+
+use qnnsim_isa::descriptor::{Arrangement, MapShape};
+
+use crate::tensor::Array;
 
 /// Part of an axis of the map: coordinate `i` of `size` stands for `i * stride`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -17,13 +21,25 @@ struct Atom {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct View(Vec<Vec<Atom>>);
 
-/// A view whose second dimension are the channels and whose others are rows and columns.
+/// A tensor of pixels, as [`View::as_pixels`] finds it.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum AsMap {
-    /// Channels in their order.
-    Same,
-    /// Channel of the map for each channel of the view.
-    Channels(Vec<usize>),
+pub struct Pixels {
+    /// How many rows and columns of the tensor one of the map stands for.
+    pub phases: [usize; 2],
+    /// Channel of the map for each channel of the tensor, and in it for each row and column of a pixel of the map.
+    pub order: Vec<usize>,
+}
+
+impl Pixels {
+    /// Whether the channels of the map are in this order.
+    pub fn in_order(&self) -> bool {
+        self.order.iter().copied().eq(0..self.order.len())
+    }
+
+    /// Whether a pixel is one of the map.
+    pub fn is_map(&self) -> bool {
+        self.phases == [1, 1]
+    }
 }
 
 impl View {
@@ -63,33 +79,68 @@ impl View {
         View(perm.iter().map(|&axis| self.0[axis].clone()).collect())
     }
 
-    /// Whether the view is `[1, channels]`, `[1, channels, columns]` or `[1, channels, rows, columns]` of a map.
-    pub fn as_map(&self, shape: MapShape) -> Option<AsMap> {
-        let whole = |dimension: &[Atom], axis: usize, size: u32| match dimension {
-            [] => size == 1,
-            [atom] => *atom == Atom { axis, size: size as usize, stride: 1 },
-            _ => false,
+    /// The tensor as channels, rows and columns of pixels, where a pixel of the map may stand for several of the tensor,
+    /// which are among its channels. `None` if it is nothing like that.
+    pub fn as_pixels(&self, shape: MapShape) -> Option<Pixels> {
+        let none: &[Atom] = &[];
+        let (channels, spatial) = match &self.0[..] {
+            [batch, channels] if batch.is_empty() => (channels, [none, none]),
+            [batch, channels, columns] if batch.is_empty() => (channels, [none, columns]),
+            [batch, channels, rows, columns] if batch.is_empty() => (channels, [rows.as_slice(), columns]),
+            _ => return None,
         };
-        let spatial = match &self.0[..] {
-            [batch, _] => batch.is_empty() && shape.height == 1 && shape.width == 1,
-            [batch, _, columns] => batch.is_empty() && shape.height == 1 && whole(columns, 2, shape.width),
-            [batch, _, rows, columns] => {
-                batch.is_empty() && whole(rows, 1, shape.height) && whole(columns, 2, shape.width)
-            }
-            _ => false,
+        let sizes = [shape.height, shape.width].map(|size| size as usize);
+        let mut orders = [0, 1].map(|_| vec![0]);
+        for axis in 0..2 {
+            let inner = match spatial[axis] {
+                [atom, inner @ ..] if *atom == (Atom { axis: axis + 1, size: sizes[axis], stride: 1 }) => inner,
+                inner if sizes[axis] == 1 => inner,
+                _ => return None,
+            };
+            orders[axis] = channels_of(inner)?;
+        }
+        let [rows, columns] = &orders;
+        let mut order = Vec::with_capacity(shape.channels as usize);
+        for channel in channels_of(channels)? {
+            order.extend(rows.iter().flat_map(|row| columns.iter().map(move |column| channel + row + column)));
+        }
+        (order.len() == shape.channels as usize).then_some(Pixels { phases: [rows.len(), columns.len()], order })
+    }
+
+    /// The view that has these phases, with the channels of the map in its order, as a tensor of these dimensions.
+    pub fn of_pixels(shape: MapShape, phases: [usize; 2], dims: &[usize]) -> Option<View> {
+        let [y, x] = phases;
+        let channels = shape.channels as usize / (y * x);
+        let atoms = [
+            Atom { axis: 0, size: channels, stride: y * x },
+            Atom { axis: 1, size: shape.height as usize, stride: 1 },
+            Atom { axis: 0, size: y, stride: x },
+            Atom { axis: 2, size: shape.width as usize, stride: 1 },
+            Atom { axis: 0, size: x, stride: 1 },
+        ];
+        View(vec![atoms.to_vec()]).reshape(dims)
+    }
+
+    /// Where a map of this shape has the values of the tensor as channels, rows and columns: those behind a first
+    /// dimension of 1. `None` if there are too many.
+    pub fn arrangement(&self, map: MapShape) -> Option<Arrangement> {
+        let distances = [1, (map.width * map.channels) as usize, map.channels as usize];
+        let step = |atom: &Atom| (atom.size as u32, (atom.stride * distances[atom.axis]) as u32);
+        let mut dimensions = self.0.iter().map(|atoms| atoms.iter().map(step).collect::<Vec<_>>()).collect::<Vec<_>>();
+        while dimensions.len() > 1
+            && dimensions[0].is_empty()
+            && (dimensions.len() == self.0.len() || dimensions.len() > 3)
+        {
+            dimensions.remove(0);
+        }
+        let steps: [Vec<(u32, u32)>; 3] = match &mut dimensions[..] {
+            [channels] => [take(channels), vec![], vec![]],
+            [channels, columns] => [take(channels), vec![], take(columns)],
+            [channels, rows, columns] => [take(channels), take(rows), take(columns)],
+            _ => return None,
         };
-        let channels = shape.channels as usize;
-        if !spatial {
-            return None;
-        }
-        if whole(&self.0[1], 0, shape.channels) {
-            return Some(AsMap::Same);
-        }
-        if self.0[1].iter().any(|atom| atom.axis != 0) {
-            return None;
-        }
-        let order = order(&self.0[1]);
-        (order.len() == channels).then(|| AsMap::Channels(order.into_iter().map(|at| at[0]).collect()))
+        let [channels, height, width] = [0, 1, 2].map(|axis| steps[axis].iter().map(|step| step.0).product());
+        Some(Arrangement { shape: MapShape { channels, height, width }, steps })
     }
 
     /// The sizes of the dimensions.
@@ -102,30 +153,93 @@ impl View {
         View::of_map(shape, &self.dims()).as_ref() == Some(self)
     }
 
-    /// The channel, row and column of each value, if the view is a vector: all dimensions but the last are 1.
-    pub fn as_vector(&self) -> Option<Vec<[usize; 3]>> {
-        let (last, others) = self.0.split_last()?;
-        others.iter().all(Vec::is_empty).then(|| order(last))
+    /// The channel, row and column of the map of each value, in the order of the tensor.
+    pub fn places(&self) -> Vec<[usize; 3]> {
+        order(&self.0.concat())
     }
 
-    /// Which axes of the map these dimensions run through, each as a whole; `None` if only parts of one.
-    pub fn axes(&self, dims: &[usize], shape: MapShape) -> Option<Vec<usize>> {
+    /// The values of a constant, which broadcasts against the tensor, for each channel: one if they are all the same.
+    /// `None` if it varies along anything else.
+    pub fn by_channel(&self, array: &Array, channels: usize) -> Option<Vec<f64>> {
+        if let [value] = array.data[..] {
+            return Some(vec![value]);
+        }
+        let outer = array.dims.len().saturating_sub(self.0.len());
+        let skipped = (self.0.len() + outer).checked_sub(array.dims.len())?;
+        if array.dims[..outer].iter().any(|&size| size != 1) {
+            return None;
+        }
+        let mut values = vec![0; channels];
+        let mut step = 1;
+        for (&size, dimension) in array.dims[outer..].iter().zip(&self.0[skipped..]).rev() {
+            if size == 1 {
+                continue;
+            }
+            let own = step;
+            for atom in dimension.iter().rev() {
+                if atom.axis != 0 {
+                    return None;
+                }
+                for (channel, at) in values.iter_mut().enumerate() {
+                    *at += channel / atom.stride % atom.size * step;
+                }
+                step *= atom.size;
+            }
+            if step != own * size {
+                return None;
+            }
+        }
+        Some(values.into_iter().map(|at| array.data[at]).collect())
+    }
+
+    /// What remains if values are summed along these dimensions, weighted in `outputs` ways. `None` if they run through
+    /// a part of the map's rows or columns.
+    pub fn contract(&self, over: &[usize], outputs: usize, shape: MapShape) -> Option<Contraction> {
         let sizes = [shape.channels, shape.height, shape.width].map(|size| size as usize);
-        let mut axes = Vec::new();
-        for atom in dims.iter().flat_map(|&dim| &self.0[dim]) {
+        let summed: Vec<Atom> = over.iter().flat_map(|&dimension| &self.0[dimension]).copied().collect();
+        let mut spatial = [false; 2];
+        for atom in summed.iter().filter(|atom| atom.axis != 0) {
             if atom.size != sizes[atom.axis] {
                 return None;
             }
-            axes.push(atom.axis);
+            spatial[atom.axis - 1] = true;
         }
-        Some(axes)
+        let kept = |dimension: usize| -> &[Atom] { if over.contains(&dimension) { &[] } else { &self.0[dimension] } };
+        let mut channels: Vec<Atom> = (0..self.0.len()).flat_map(kept).filter(|atom| atom.axis == 0).copied().collect();
+        channels.sort_by_key(|atom| std::cmp::Reverse(atom.stride));
+        // The outputs of each sum stand together.
+        let of = |atom: &Atom| -> Atom {
+            let finer = channels.iter().filter(|other| other.axis == atom.axis && other.stride < atom.stride);
+            match atom.axis {
+                0 => Atom { stride: finer.map(|other| other.size).product::<usize>() * outputs, ..*atom },
+                _ => *atom,
+            }
+        };
+        let mut dimensions = Vec::with_capacity(self.0.len());
+        for dimension in 0..self.0.len() {
+            let mut to = Vec::new();
+            kept(dimension).iter().for_each(|atom| push(&mut to, of(atom)));
+            if over.first() == Some(&dimension) && outputs > 1 {
+                to.push(Atom { axis: 0, size: outputs, stride: 1 });
+            }
+            dimensions.push(to);
+        }
+        let first_channels = order(&channels).into_iter().map(|place| place[0]).collect();
+        Some(Contraction { places: order(&summed), first_channels, spatial, view: View(dimensions) })
     }
+}
 
-    /// The view without what has been summed along these axes of the map; `dims` are the dimensions of the result.
-    pub fn without(&self, axes: &[usize], dims: &[usize]) -> Option<View> {
-        let kept = |dimension: &Vec<Atom>| dimension.iter().filter(|a| !axes.contains(&a.axis)).copied().collect();
-        View(self.0.iter().map(kept).collect()).reshape(dims)
-    }
+/// A sum along some dimensions of a view.
+#[derive(Debug)]
+pub struct Contraction {
+    /// Of each value that a sum adds up, its channel beyond the sum's first, its row and its column.
+    pub places: Vec<[usize; 3]>,
+    /// First channel of each sum.
+    pub first_channels: Vec<usize>,
+    /// Whether rows and columns are summed over.
+    pub spatial: [bool; 2],
+    /// The view of the result: its channels are the outputs of the first sum, then those of the next.
+    pub view: View,
 }
 
 /// Adds an atom behind others, as one with the last where they run on.
@@ -137,6 +251,12 @@ fn push(dimension: &mut Vec<Atom>, atom: Atom) {
         }
         _ => dimension.push(atom),
     }
+}
+
+/// The channel of the map that each coordinate stands for, if the atoms are of channels only.
+fn channels_of(atoms: &[Atom]) -> Option<Vec<usize>> {
+    let channels = atoms.iter().all(|atom| atom.axis == 0);
+    channels.then(|| order(atoms).into_iter().map(|place| place[0]).collect())
 }
 
 /// The channel, row and column that each coordinate of a dimension stands for.
@@ -165,12 +285,13 @@ mod tests {
     #[test]
     fn a_shuffle_is_an_order_of_channels() {
         let view = View::of_map(SHAPE, &[1, 6, 2, 3]).unwrap();
-        assert_eq!(view.as_map(SHAPE), Some(AsMap::Same));
+        assert!(view.as_pixels(SHAPE).unwrap().in_order());
         let groups = view.reshape(&[1, 2, 3, 2, 3]).unwrap();
-        assert_eq!(groups.as_map(SHAPE), None);
+        assert_eq!(groups.as_pixels(SHAPE), None);
         let shuffled = groups.transpose(&[0, 2, 1, 3, 4]).reshape(&[1, 6, 2, 3]).unwrap();
         // Channels 0, 1, 2 and 3, 4, 5 in turn.
-        assert_eq!(shuffled.as_map(SHAPE), Some(AsMap::Channels(vec![0, 3, 1, 4, 2, 5])));
+        let pixels = Pixels { phases: [1, 1], order: vec![0, 3, 1, 4, 2, 5] };
+        assert_eq!(shuffled.as_pixels(SHAPE), Some(pixels));
         let back = shuffled.reshape(&[1, 3, 2, 2, 3]).unwrap().transpose(&[0, 2, 1, 3, 4]);
         assert_eq!(back.reshape(&[1, 6, 2, 3]), Some(view));
     }
@@ -180,10 +301,54 @@ mod tests {
         let shape = MapShape { channels: 2, height: 1, width: 2 };
         let view = View::of_map(shape, &[1, 2, 1, 2]).unwrap();
         let flat = view.reshape(&[1, 4]).unwrap();
-        assert_eq!(flat.as_vector(), Some(vec![[0, 0, 0], [0, 0, 1], [1, 0, 0], [1, 0, 1]]));
+        assert_eq!(flat.places(), [[0, 0, 0], [0, 0, 1], [1, 0, 0], [1, 0, 1]]);
         let last = view.transpose(&[0, 2, 3, 1]).reshape(&[1, 4]).unwrap();
-        assert_eq!(last.as_vector(), Some(vec![[0, 0, 0], [1, 0, 0], [0, 0, 1], [1, 0, 1]]));
-        assert_eq!(flat.as_map(shape), None);
+        assert_eq!(last.places(), [[0, 0, 0], [1, 0, 0], [0, 0, 1], [1, 0, 1]]);
+        assert_eq!(flat.as_pixels(shape), None);
+    }
+
+    #[test]
+    fn channels_as_pixels() {
+        // Depth to space: of 6 channels, one with 2 x 3 pixels for each of the map.
+        let view = View::of_map(SHAPE, &[1, 6, 2, 3]).unwrap();
+        let blocks = view.reshape(&[1, 2, 3, 1, 2, 3]).unwrap();
+        let tensor = blocks.transpose(&[0, 3, 4, 1, 5, 2]).reshape(&[1, 1, 4, 9]).unwrap();
+        let pixels = tensor.as_pixels(SHAPE).unwrap();
+        assert_eq!((pixels.phases, pixels.in_order()), ([2, 3], true));
+        assert_eq!(View::of_pixels(SHAPE, [2, 3], &[1, 1, 4, 9]), Some(tensor));
+        // Pixels that count through the channels the other way round.
+        let tensor = view.reshape(&[1, 3, 2, 1, 2, 3]).unwrap().transpose(&[0, 3, 4, 2, 5, 1]);
+        let pixels = tensor.reshape(&[1, 1, 4, 9]).unwrap().as_pixels(SHAPE).unwrap();
+        assert_eq!(pixels, Pixels { phases: [2, 3], order: vec![0, 2, 4, 1, 3, 5] });
+    }
+
+    #[test]
+    fn a_sum_along_a_part_of_the_channels() {
+        // Channels as 3 x 2; what is summed over are the 3, so sums begin at channels 0 and 1.
+        let view = View::of_map(SHAPE, &[1, 3, 2, 2, 3]).unwrap();
+        let sum = view.contract(&[1], 5, SHAPE).unwrap();
+        assert_eq!(sum.places, [[0, 0, 0], [2, 0, 0], [4, 0, 0]]);
+        assert_eq!((sum.first_channels, sum.spatial), (vec![0, 1], [false; 2]));
+        // The 5 outputs of the first, then those of the second.
+        let result = MapShape { channels: 10, ..SHAPE };
+        let expected = View::of_map(result, &[1, 2, 5, 2, 3]).unwrap().transpose(&[0, 2, 1, 3, 4]);
+        assert_eq!(sum.view, expected);
+        let columns = view.contract(&[4], 1, SHAPE).unwrap();
+        assert_eq!((columns.places.len(), columns.spatial), (3, [false, true]));
+        assert_eq!(columns.view.dims(), [1, 3, 2, 2, 1]);
+    }
+
+    #[test]
+    fn constants_by_channel() {
+        let tokens = View::of_map(SHAPE, &[1, 6, 6]).unwrap().transpose(&[0, 2, 1]);
+        let constant = |dims: &[usize]| Array { dims: dims.to_vec(), data: (0..6).map(f64::from).collect() };
+        let values = Some((0..6).map(f64::from).collect());
+        assert_eq!(tokens.by_channel(&constant(&[6]), 6), values);
+        assert_eq!(tokens.by_channel(&constant(&[1, 6, 1]), 6), None);
+        let swapped = View::of_map(SHAPE, &[1, 3, 2, 6]).unwrap().transpose(&[0, 2, 1, 3]);
+        // Channel 1 is the second of the 2, and the first of the 3.
+        let values = swapped.by_channel(&constant(&[2, 3, 1]), 6);
+        assert_eq!(values, Some(vec![0.0, 3.0, 1.0, 4.0, 2.0, 5.0]));
     }
 
     #[test]

@@ -61,6 +61,12 @@ impl<'a> Attributes<'a> {
         Ok(self.take(name, attribute_type::INTS)?.map(|a| a.ints.clone()))
     }
 
+    /// A list of floats.
+    pub fn floats(&mut self, name: &str) -> Result<Option<Vec<f64>>, Diagnostic> {
+        let list = |a: &AttributeProto| a.floats.iter().map(|&x| f64::from(x)).collect();
+        Ok(self.take(name, attribute_type::FLOATS)?.map(list))
+    }
+
     /// A string.
     pub fn string(&mut self, name: &str, default: &str) -> Result<String, Diagnostic> {
         let attribute = self.take(name, attribute_type::STRING)?;

@@ -255,7 +255,7 @@ pub fn mean(tensor: &Tensor, axes: &[usize], dims: &[usize], precision: Precisio
 }
 
 /// Visits every index of a shape in row-major order.
-fn for_each(dims: &[usize], mut visit: impl FnMut(&[usize])) {
+pub fn for_each(dims: &[usize], mut visit: impl FnMut(&[usize])) {
     if dims.contains(&0) {
         return;
     }

@@ -1,4 +1,4 @@
-//! The layers: sums of products of values and weights.
+//! Convolutions: sums of products of values and weights.
 //!
 //! Where values and weights are integers times a scale, sums are formed over the integers, exactly, and
 //! the scale of the result is the product of the scales. The product of two single-precision scales is
@@ -10,7 +10,7 @@ use crate::diagnostic::Diagnostic;
 use crate::ir::{self, WeightKind};
 use crate::limits;
 use crate::ops::pointwise::Pointwise;
-use crate::tensor::{Array, Codes, Grid, Precision, Tensor, broadcast, common_steps, zip};
+use crate::tensor::{Array, Codes, Grid, Precision, Tensor, common_steps, zip};
 
 /// Largest kernel, stride, dilation and padding, and largest height and width of a map: addresses on
 /// the machine are that wide.
@@ -89,17 +89,6 @@ pub fn for_two<const N: usize>(list: Vec<i64>, of_rows: i64) -> Vec<i64> {
     }
 }
 
-/// Dense layer with bias.
-#[derive(Debug, Clone, Copy, PartialEq)]
-pub struct Gemm {
-    /// Factor of the product.
-    pub alpha: f64,
-    /// Factor of the bias.
-    pub beta: f64,
-    /// Weights are given as outputs x inputs.
-    pub transpose_b: bool,
-}
-
 /// A list of `N` numbers from `least` to [`MAX_SIZE`].
 pub fn sizes<const N: usize>(list: &[i64], least: i64) -> Option<[u32; N]> {
     let sizes: [i64; N] = list.try_into().ok()?;
@@ -148,21 +137,6 @@ pub fn parse_conv(at: &mut Attributes) -> Result<Conv, Diagnostic> {
         groups,
     };
     Ok(Conv { geometry, kernel_given, spatial, same })
-}
-
-/// Reads the attributes of a `Gemm`.
-pub fn parse_gemm(at: &mut Attributes) -> Result<Gemm, Diagnostic> {
-    if at.int("transA", 0)? != 0 {
-        return Err(limits::GEMM_TRANS_A.refuse("transA 1").at(at.place()).attribute("transA"));
-    }
-    let (alpha, beta) = (at.float("alpha", 1.0)?, at.float("beta", 1.0)?);
-    for (name, value) in [("alpha", alpha), ("beta", beta)] {
-        if !value.is_finite() {
-            let refusal = limits::CONSTANT_FINITE.refuse(format!("{name} {value}"));
-            return Err(refusal.at(at.place()).attribute(name));
-        }
-    }
-    Ok(Gemm { alpha, beta, transpose_b: at.int("transB", 0)? != 0 })
 }
 
 /// The representation of quantized weights whose outputs are axis `axis`, if there is one.
@@ -291,69 +265,12 @@ impl Conv {
             Precision::Double => convolve(&conv, values, weights, dims, |sum, a, b| sum + a * b),
             Precision::Single => convolve(&conv, values, weights, dims, add_product),
         });
-        match inputs.get(2).copied().flatten() {
-            None => product,
-            Some(bias) => {
-                let mut bias = bias.to_real().into_owned();
-                bias.dims.extend(spatial);
-                let sums = zip(dims, &[&product.to_real(), &bias], |v| Pointwise::Add.apply_in(v, precision));
-                Tensor::real(sums)
-            }
-        }
+        biased(product, inputs.get(2).copied().flatten(), dims, precision)
     }
-}
-
-impl Gemm {
-    /// Checks the inputs and gives the shape of the output.
-    pub fn infer(&self, inputs: &Operands) -> Result<Vec<usize>, Diagnostic> {
-        let (data, weights) = (inputs[0].expect("required"), inputs[1].expect("required"));
-        let dims = infer_dense(data, weights, self.transpose_b)?;
-        if let Some(bias) = inputs.get(2).copied().flatten()
-            && (bias.constant.is_none() || broadcast([&dims[..], bias.dims]).as_ref() != Some(&dims))
-        {
-            return Err(limits::GEMM_BIAS.refuse(format!("bias of shape {:?}", bias.dims)));
-        }
-        Ok(dims)
-    }
-
-    /// beta x C.
-    pub fn scaled_bias(&self, bias: &Tensor) -> Array {
-        bias.to_real().map(|c| self.beta * c)
-    }
-
-    /// The whole output.
-    pub fn eval(&self, inputs: &[Option<&Tensor>], dims: &[usize], precision: Precision) -> Tensor {
-        let mut out = dense(inputs[0].expect("required"), inputs[1].expect("required"), self.transpose_b, precision);
-        if self.alpha != 1.0 {
-            out = Tensor::real(out.to_real().map(|x| Pointwise::Mul.apply_in(&[x, self.alpha], precision)));
-        }
-        if let Some(bias) = inputs.get(2).copied().flatten() {
-            let bias = self.scaled_bias(bias).map(|c| precision.round(c));
-            out = Tensor::real(zip(dims, &[&out.to_real(), &bias], |v| Pointwise::Add.apply_in(v, precision)));
-        }
-        out
-    }
-}
-
-/// Checks the inputs of a `MatMul` and gives the shape of the output.
-pub fn infer_matmul(inputs: &Operands) -> Result<Vec<usize>, Diagnostic> {
-    infer_dense(inputs[0].expect("required"), inputs[1].expect("required"), false)
-}
-
-fn infer_dense(data: Operand, weights: Operand, transposed: bool) -> Result<Vec<usize>, Diagnostic> {
-    if let (&[1, inputs], &[rows, columns]) = (data.dims, weights.dims) {
-        let (rows, columns) = if transposed { (columns, rows) } else { (rows, columns) };
-        if rows == inputs && columns > 0 {
-            check_layer(data, weights, usize::from(!transposed))?;
-            return Ok(vec![1, columns]);
-        }
-    }
-    let found = format!("a product of shapes {:?} and {:?}", data.dims, weights.dims);
-    Err(limits::DENSE_VECTOR.refuse(found))
 }
 
 /// What holds for the data and the weights of every layer.
-fn check_layer(data: Operand, weights: Operand, axis: usize) -> Result<(), Diagnostic> {
+pub fn check_layer(data: Operand, weights: Operand, axis: usize) -> Result<(), Diagnostic> {
     if data.constant.is_some() {
         return Err(limits::LAYER_INPUT.refuse("a layer of a constant"));
     }
@@ -363,29 +280,18 @@ fn check_layer(data: Operand, weights: Operand, axis: usize) -> Result<(), Diagn
     }
 }
 
-/// Vector times matrix.
-pub fn dense(data: &Tensor, weights: &Tensor, transposed: bool, precision: Precision) -> Tensor {
-    let (axis, outputs_axis) = if transposed { ([0, 1], 0) } else { ([1, 0], 1) };
-    let inputs_of = |_| 0..data.array.data.len();
-    multiply(data, weights, outputs_axis, &[], inputs_of, |values, weights| {
-        let weights = weights.transpose(&axis);
-        let inputs = values.data.len().max(1);
-        let sums = weights.data.chunks(inputs).map(|row| {
-            let products = row.iter().zip(&values.data);
-            match precision {
-                Precision::Double => products.map(|(weight, value)| weight * value).sum(),
-                Precision::Single => products.fold(0.0, |sum, (&weight, &value)| add_product(sum, weight, value)),
-            }
-        });
-        let data: Vec<f64> = sums.collect();
-        Array { dims: vec![1, data.len()], data }
-    })
+/// Sums with a bias for each channel, if there is one.
+pub fn biased(product: Tensor, bias: Option<&Tensor>, dims: &[usize], precision: Precision) -> Tensor {
+    let Some(bias) = bias else { return product };
+    let mut bias = bias.to_real().into_owned();
+    bias.dims.resize(dims.len() - 1, 1);
+    Tensor::real(zip(dims, &[&product.to_real(), &bias], |v| Pointwise::Add.apply_in(v, precision)))
 }
 
 /// Sums of products, over integers if both operands are on a grid. The scale of the result has the weights' values
 /// along `axis`, and the dimensions `tail` behind them. Where an output reads data of several scales, they become
 /// multiples of one; if that cannot be, integers of one scale are summed up, and the sums added as real values.
-fn multiply(
+pub fn multiply(
     data: &Tensor,
     weights: &Tensor,
     axis: usize,
@@ -443,7 +349,7 @@ fn multiply(
 }
 
 /// sum + a x b in float32, rounded twice.
-fn add_product(sum: f64, a: f64, b: f64) -> f64 {
+pub fn add_product(sum: f64, a: f64, b: f64) -> f64 {
     Precision::Single.round(sum + Precision::Single.round(a * b))
 }
 

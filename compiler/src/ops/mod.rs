@@ -1,6 +1,7 @@
 //! The operators: their attributes, shapes and meaning, one file for each kind.
 
 mod attributes;
+pub mod dense;
 pub mod fold;
 pub mod function;
 pub mod join;
@@ -9,18 +10,23 @@ pub mod linear;
 pub mod pointwise;
 pub mod pool;
 pub mod quantizer;
+pub mod resize;
+pub mod transposed;
 
 use crate::diagnostic::{Diagnostic, Place};
 use crate::limits;
 use crate::onnx::NodeProto;
 use crate::tensor::{Precision, Tensor};
 use attributes::Attributes;
+use dense::{Dense, Gemm};
 use fold::Fold;
 use function::Function;
 use join::Range;
-use linear::{Conv, Gemm};
+use linear::Conv;
 use pointwise::Pointwise;
 use pool::{AveragePool, MaxPool};
+use resize::{Blocks, Resize};
+use transposed::ConvTranspose;
 
 /// An operator with its attributes.
 #[derive(Debug, Clone, PartialEq)]
@@ -29,9 +35,11 @@ pub enum Op {
     Pointwise(Pointwise),
     /// Convolution.
     Conv(Conv),
-    /// Vector times matrix.
-    MatMul,
-    /// Vector times matrix plus vector.
+    /// Convolution the other way round.
+    ConvTranspose(ConvTranspose),
+    /// Values times weights, or weights times values.
+    MatMul(Dense),
+    /// The same plus a bias.
     Gemm(Gemm),
     /// Maximum over windows.
     MaxPool(MaxPool),
@@ -82,6 +90,12 @@ pub enum Op {
         /// Whether all dimensions behind the second are meant.
         global: bool,
     },
+    /// Each value several times, by factors that inputs or attributes give.
+    Resize(Resize),
+    /// Each value so many times along each dimension.
+    Repeat(Vec<usize>),
+    /// Blocks of pixels that become channels, or the other way round.
+    Blocks(Blocks),
     /// Dimensions of size 1 taken away or put in.
     Unit {
         /// Which, if an attribute says so.
@@ -166,8 +180,13 @@ impl Op {
             "QuantizeLinear" if linear => Op::Pointwise(quantizer::parse_quantize(at)?),
             "DequantizeLinear" if linear => Op::Pointwise(quantizer::parse_dequantize(at)?),
             "Conv" if standard => Op::Conv(linear::parse_conv(at)?),
-            "MatMul" if standard => Op::MatMul,
-            "Gemm" if standard => Op::Gemm(linear::parse_gemm(at)?),
+            "ConvTranspose" if standard => Op::ConvTranspose(transposed::parse(at)?),
+            "Resize" | "Upsample" if standard => Op::Resize(resize::parse(at, node.op_type == "Upsample")?),
+            "DepthToSpace" | "SpaceToDepth" if standard => {
+                Op::Blocks(resize::parse_blocks(at, node.op_type == "SpaceToDepth")?)
+            }
+            "MatMul" if standard => Op::MatMul(Dense::default()),
+            "Gemm" if standard => Op::Gemm(dense::parse_gemm(at)?),
             "BatchNormalization" if standard => Op::Pointwise(pointwise::parse_normalize(at)?),
             "Relu" if standard => Op::Pointwise(Pointwise::Relu),
             "Pow" if standard => Op::Pointwise(Pointwise::Pow),
@@ -239,15 +258,15 @@ impl Op {
         match self {
             Op::Pointwise(op) => op.arity(),
             Op::Fold(fold) => fold.arity(),
-            Op::Conv(_) | Op::Gemm(_) => 2..=3,
-            Op::MatMul | Op::Reshape { .. } | Op::Sum { .. } => 2..=2,
+            Op::Conv(_) | Op::ConvTranspose(_) | Op::Gemm(_) => 2..=3,
+            Op::MatMul(_) | Op::Reshape { .. } | Op::Sum { .. } => 2..=2,
             Op::Concat { .. } => 1..=MAX_CONCAT,
             Op::Slice { .. } => 1..=5,
-            Op::Pad { .. } => 1..=4,
+            Op::Pad { .. } | Op::Resize(_) => 1..=4,
             Op::Mean { .. } | Op::Unit { .. } | Op::Split { .. } => 1..=2,
-            Op::AveragePool(_) => 1..=1,
+            Op::AveragePool(_) | Op::Blocks(_) => 1..=1,
             // Their other inputs have become part of them.
-            Op::Part(_) | Op::Zeros { .. } => 1..=5,
+            Op::Part(_) | Op::Zeros { .. } | Op::Repeat(_) => 1..=5,
             // Dropout may name a ratio and a training flag.
             Op::Identity => 1..=3,
             Op::MaxPool(_) | Op::Flatten { .. } | Op::Transpose { .. } => 1..=1,
@@ -312,6 +331,10 @@ impl Op {
             }
             Op::Unit { axes: None, insert } => Op::Unit { axes: integers(inputs, 1, "axes")?, insert },
             Op::Conv(conv) => Op::Conv(conv.padded(inputs)?),
+            Op::ConvTranspose(conv) => Op::ConvTranspose(conv.settled(inputs)?),
+            Op::Resize(resize) => Op::Repeat(resize.factors(inputs)?),
+            Op::MatMul(dense) => Op::MatMul(dense.placed(inputs)),
+            Op::Gemm(gemm) => Op::Gemm(Gemm { dense: gemm.dense.placed(inputs), ..gemm }),
             Op::MaxPool(pool) => Op::MaxPool(pool.padded(first)?),
             Op::AveragePool(pool) => Op::AveragePool(pool.padded(first)?),
             other => other,
@@ -325,7 +348,10 @@ impl Op {
         match self {
             Op::Pointwise(op) => op.infer(inputs),
             Op::Conv(conv) => conv.infer(inputs),
-            Op::MatMul => linear::infer_matmul(inputs),
+            Op::ConvTranspose(conv) => conv.infer(inputs),
+            Op::Repeat(factors) => resize::infer(first.dims, factors),
+            Op::Blocks(blocks) => Ok(blocks.steps(first.dims)?.result.to_vec()),
+            Op::MatMul(dense) => dense.infer(inputs),
             Op::Gemm(gemm) => gemm.infer(inputs),
             Op::MaxPool(pool) => pool.infer(first),
             Op::Reshape { allow_zero } => {
@@ -359,7 +385,7 @@ impl Op {
                 Ok(layout::without_axes(first.dims, &axes, false))
             }
             Op::Unit { axes, insert: true } => layout::with_axes(first.dims, axes.as_deref().unwrap_or_default()),
-            Op::Slice { .. } | Op::Split { .. } | Op::Pad { .. } => unreachable!("resolved before"),
+            Op::Slice { .. } | Op::Split { .. } | Op::Pad { .. } | Op::Resize(_) => unreachable!("resolved before"),
             // What it makes of constants is made elsewhere.
             Op::Fold(_) | Op::Identity => Ok(first.dims.to_vec()),
         }
@@ -376,7 +402,10 @@ impl Op {
     /// Whether a node whose inputs are all constants becomes a constant itself. Layers do not: their
     /// work is not bounded by their size.
     pub fn folds(&self) -> bool {
-        !matches!(self, Op::Conv(_) | Op::MatMul | Op::Gemm(_) | Op::MaxPool(_) | Op::AveragePool(_))
+        !matches!(
+            self,
+            Op::Conv(_) | Op::ConvTranspose(_) | Op::MatMul(_) | Op::Gemm(_) | Op::MaxPool(_) | Op::AveragePool(_)
+        )
     }
 
     /// The output, of shape `dims`, as ONNX and QONNX define it, with each operation on real values rounded to a
@@ -386,7 +415,10 @@ impl Op {
         match self {
             Op::Pointwise(op) => op.eval(inputs, dims, precision),
             Op::Conv(conv) => conv.eval(inputs, dims, precision),
-            Op::MatMul => linear::dense(input(0), input(1), false, precision),
+            Op::ConvTranspose(conv) => conv.eval(inputs, dims, precision),
+            Op::Repeat(factors) => resize::repeat(input(0), factors, dims),
+            Op::Blocks(blocks) => blocks.eval(input(0), dims),
+            Op::MatMul(dense) => dense.eval(inputs, dims, precision),
             Op::Gemm(gemm) => gemm.eval(inputs, dims, precision),
             Op::MaxPool(pool) => pool.eval(input(0), dims),
             Op::Sum { minus } => join::sum(inputs, dims, *minus, precision),
@@ -398,7 +430,7 @@ impl Op {
                 let axes = axes_of(axes.as_deref().unwrap_or_default(), input(0).array.dims.len()).expect("checked");
                 join::mean(input(0), &axes, dims, precision)
             }
-            Op::Slice { .. } | Op::Split { .. } | Op::Pad { .. } => unreachable!("resolved before"),
+            Op::Slice { .. } | Op::Split { .. } | Op::Pad { .. } | Op::Resize(_) => unreachable!("resolved before"),
             Op::Reshape { .. } | Op::Flatten { .. } | Op::Unit { .. } => layout::relabel(input(0), dims),
             Op::Transpose { perm } => layout::transpose(input(0), perm.as_deref()),
             Op::Fold(_) | Op::Identity => input(0).clone(),

@@ -6,31 +6,41 @@ use qnnsim_compiler::limits;
 use crate::common::{Model, float, int, ints, string};
 
 /// Kinds of operators that are drawn.
-pub const DRAWN: [&str; 25] = [
+pub const DRAWN: [&str; 35] = [
     "Add",
     "AveragePool",
     "BatchNormalization",
     "Concat",
     "Conv",
+    "ConvTranspose",
+    "DepthToSpace",
     "Flatten",
     "GlobalAveragePool",
+    "MatMul of columns",
+    "MatMul of rows",
+    "MatMul of tokens",
     "MaxPool",
     "Pad",
     "ReduceMean",
     "Relu",
+    "Resize",
     "Slice",
+    "SpaceToDepth",
     "Split",
     "Sub",
     "asymmetric pads",
     "auto_pad",
     "depthwise",
     "groups",
+    "map output",
     "means that vary at the borders",
     "preprocessing",
     "requantized",
     "scale of each channel",
     "shuffle",
+    "transA",
     "unquantized branch",
+    "weights first",
     "zero point",
 ];
 
@@ -68,6 +78,8 @@ struct Value {
     shape: [i64; 3],
     /// About how large its real values are.
     spread: f32,
+    /// Rows and columns that one of the map stands for.
+    phases: [i64; 2],
 }
 
 struct Builder {
@@ -79,8 +91,8 @@ struct Builder {
 }
 
 impl Builder {
-    fn add(&mut self, name: String, shape: [i64; 3], spread: f32) -> Value {
-        let value = Value { name, shape, spread };
+    fn add(&mut self, name: String, shape: [i64; 3], spread: f32, phases: [i64; 2]) -> Value {
+        let value = Value { name, shape, spread, phases };
         self.values.push(value.clone());
         value
     }
@@ -107,7 +119,7 @@ impl Builder {
         let inputs = [&x.name, &parameters[0], &parameters[1], &parameters[2]].map(String::as_str);
         let attributes = [int("signed", i64::from(signed)), int("narrow", 0), string("rounding_mode", mode)];
         let name = self.m.node("Quant", &inputs, &attributes);
-        self.add(name, x.shape, scale * (1 << bits) as f32)
+        self.add(name, x.shape, scale * (1 << bits) as f32, x.phases)
     }
 
     fn conv(&mut self, x: &Value) -> Option<Value> {
@@ -142,6 +154,7 @@ impl Builder {
         if out[0] < 1 || out[1] < 1 {
             return None;
         }
+        let phases = through(x.phases, strides, out)?;
         let inputs = channels / groups;
         let bits = self.noise.of(&[1, 2, 3, 4]) as u32;
         let count = (outputs * inputs * kernel[0] * kernel[1]) as usize;
@@ -151,7 +164,104 @@ impl Builder {
         let name = self.m.node("Conv", &[&x.name, &weights], &attributes);
         self.drawn.push("Conv");
         let spread = x.spread * ((inputs * kernel[0] * kernel[1]) as f32).sqrt() * (1 << (bits - 1)) as f32;
-        Some(Value { name, shape: [outputs, out[0], out[1]], spread })
+        Some(Value { name, shape: [outputs, out[0], out[1]], spread, phases })
+    }
+
+    fn transposed(&mut self, x: &Value) -> Option<Value> {
+        let [channels, height, width] = x.shape;
+        let kernel = [self.noise.of(&[1, 2, 3]), self.noise.of(&[1, 2, 3, 4])];
+        let strides = [self.noise.of(&[1, 1, 2]), self.noise.of(&[1, 2, 2, 3])];
+        let dilations = [1, self.noise.of(&[1, 1, 2])];
+        let groups = if channels % 2 == 0 && self.noise.chance(40) { 2 } else { 1 };
+        let outputs = self.noise.of(&[1, 2]);
+        let mut attributes = vec![ints("strides", &strides), ints("dilations", &dilations), int("group", groups)];
+        let extent = [0, 1].map(|axis| (kernel[axis] - 1) * dilations[axis] + 1);
+        let full = [0, 1].map(|axis| ([height, width][axis] - 1) * strides[axis] + extent[axis]);
+        let out = match self.noise.below(4) {
+            0 => {
+                let size = [0, 1].map(|axis| [height, width][axis] * strides[axis]);
+                attributes.push(ints("output_shape", &size));
+                size
+            }
+            1 => {
+                attributes.push(string("auto_pad", ["SAME_UPPER", "SAME_LOWER"][self.noise.below(2)]));
+                [0, 1].map(|axis| [height, width][axis] * strides[axis])
+            }
+            _ => {
+                // Paddings so that the size is a multiple of the stride.
+                let pads: [i64; 2] = std::array::from_fn(|_| self.noise.of(&[0, 1]));
+                let sizes = [0, 1].map(|axis| full[axis] - pads[axis]);
+                let more = [0, 1].map(|axis| (-sizes[axis]).rem_euclid(strides[axis] * x.phases[axis]));
+                attributes.push(ints("pads", &[pads[0], pads[1], 0, 0]));
+                attributes.push(ints("output_padding", &more));
+                [0, 1].map(|axis| sizes[axis] + more[axis])
+            }
+        };
+        if out[0] < 1 || out[1] < 1 || out[0] * out[1] > 300 {
+            return None;
+        }
+        let phases = [0, 1].map(|axis| x.phases[axis] * strides[axis]);
+        if (0..2).any(|axis| out[axis] % phases[axis] != 0) {
+            return None;
+        }
+        let bits = self.noise.of(&[1, 2, 3, 4]) as u32;
+        let count = (channels * outputs * kernel[0] * kernel[1]) as usize;
+        let weights: Vec<f32> = (0..count).map(|_| self.noise.real() * (1 << bits) as f32).collect();
+        let weights = self.m.constant(&[channels, outputs, kernel[0], kernel[1]], &weights);
+        let weights = self.m.quant(&weights, 1.0, bits, true);
+        let mut inputs = vec![x.name.clone(), weights];
+        if self.noise.chance(50) {
+            let bias: Vec<f32> = (0..outputs * groups).map(|_| self.noise.real() * 4.0).collect();
+            inputs.push(self.m.constant(&[outputs * groups], &bias));
+        }
+        let inputs: Vec<&str> = inputs.iter().map(String::as_str).collect();
+        let name = self.m.node("ConvTranspose", &inputs, &attributes);
+        self.drawn.push("ConvTranspose");
+        let spread = x.spread * ((channels / groups * kernel[0]) as f32).sqrt() * (1 << (bits - 1)) as f32;
+        Some(Value { name, shape: [outputs * groups, out[0], out[1]], spread, phases })
+    }
+
+    /// A product with a matrix along channels, rows or columns.
+    fn product(&mut self, x: &Value) -> Value {
+        let [channels, height, width] = x.shape;
+        let outputs = self.noise.of(&[1, 2, 3]);
+        let axis = self.noise.below(3);
+        let inputs = x.shape[axis];
+        let first = axis == 1;
+        let data: Vec<f32> = (0..inputs * outputs).map(|_| self.noise.real() * 4.0).collect();
+        let weights = self.m.weights(&if first { [outputs, inputs] } else { [inputs, outputs] }, &data);
+        let mut shape = x.shape;
+        let mut phases = x.phases;
+        let name = match axis {
+            0 => {
+                self.drawn.push("MatMul of tokens");
+                let flat = self.m.shape(&[1, channels, height * width]);
+                let tokens = self.m.node("Reshape", &[&x.name, &flat], &[]);
+                let tokens = self.m.node("Transpose", &[&tokens], &[ints("perm", &[0, 2, 1])]);
+                let mut sums = self.m.node("MatMul", &[&tokens, &weights], &[]);
+                if self.noise.chance(50) {
+                    let bias: Vec<f32> = (0..outputs).map(|_| self.noise.real() * 4.0).collect();
+                    let bias = self.m.constant(&[outputs], &bias);
+                    sums = self.m.node("Add", &[&sums, &bias], &[]);
+                }
+                let back = self.m.node("Transpose", &[&sums], &[ints("perm", &[0, 2, 1])]);
+                let map = self.m.shape(&[1, outputs, height, width]);
+                self.m.node("Reshape", &[&back, &map], &[])
+            }
+            1 => {
+                self.drawn.push("MatMul of rows");
+                self.m.node("MatMul", &[&weights, &x.name], &[])
+            }
+            _ => {
+                self.drawn.push("MatMul of columns");
+                self.m.node("MatMul", &[&x.name, &weights], &[])
+            }
+        };
+        shape[axis] = outputs;
+        if axis > 0 {
+            phases[axis - 1] = outputs;
+        }
+        Value { name, shape, spread: x.spread * 4.0 * (inputs as f32).sqrt(), phases }
     }
 
     fn norm(&mut self, x: &Value) -> Value {
@@ -178,7 +288,7 @@ impl Builder {
         let x = self.values[at].clone();
         let [channels, height, width] = x.shape;
         let bits = self.noise.of(&[1, 2, 3, 4, 8]) as u32;
-        match self.noise.below(13) {
+        match self.noise.below(17) {
             0..=2 => {
                 let mut y = self.conv(&x)?;
                 if self.noise.chance(50) {
@@ -207,7 +317,8 @@ impl Builder {
                 let op = if self.noise.chance(80) { "Add" } else { "Sub" };
                 self.drawn.push(op);
                 let spread = y.spread + other.spread;
-                y = Value { name: self.m.node(op, &[&y.name, &other.name], &[]), spread, ..y };
+                let phases = [0, 1].map(|axis| lcm(y.phases[axis], other.phases[axis]));
+                y = Value { name: self.m.node(op, &[&y.name, &other.name], &[]), spread, phases, ..y };
                 if self.noise.chance(40) {
                     y = self.relu(&y);
                 }
@@ -221,23 +332,26 @@ impl Builder {
                 let other = same[self.noise.below(same.len())].clone();
                 self.drawn.push("Concat");
                 let name = self.m.node("Concat", &[&x.name, &other.name], &[int("axis", 1)]);
-                self.add(name, [channels + other.shape[0], height, width], x.spread.max(other.spread));
+                let phases = [0, 1].map(|axis| lcm(x.phases[axis], other.phases[axis]));
+                self.add(name, [channels + other.shape[0], height, width], x.spread.max(other.spread), phases);
             }
             6 => {
                 let (starts, ends) = (self.m.shape(&[0, 1]), self.m.shape(&[i64::MAX, height]));
                 let (axes, steps) = (self.m.shape(&[1, 2]), self.m.shape(&[2, 1]));
+                through(x.phases, [1, 1], [height - 1, width])?;
                 if height < 2 {
                     return None;
                 }
                 self.drawn.push("Slice");
                 let name = self.m.node("Slice", &[&x.name, &starts, &ends, &axes, &steps], &[]);
-                self.add(name, [(channels + 1) / 2, height - 1, width], x.spread);
+                self.add(name, [(channels + 1) / 2, height - 1, width], x.spread, x.phases);
             }
             7 => {
+                let phases = through(x.phases, [1, 1], [height + 1, width + 2])?;
                 let pads = self.m.shape(&[0, 0, 1, 0, 0, 0, 0, 2]);
                 self.drawn.push("Pad");
                 let name = self.m.node("Pad", &[&x.name, &pads], &[]);
-                self.add(name, [channels, height + 1, width + 2], x.spread);
+                self.add(name, [channels, height + 1, width + 2], x.spread, phases);
             }
             8 | 9 => {
                 let kernel = [self.noise.of(&[2, 3]), self.noise.of(&[1, 2])];
@@ -246,11 +360,17 @@ impl Builder {
                     return None;
                 }
                 let average = self.noise.chance(60);
+                let out = |size: i64, axis: usize| (size - kernel[axis]) / strides[axis] + 1;
+                let out = [out(height, 0), out(width, 1)];
+                let phases = through(x.phases, strides, out)?;
+                if !average && x.phases != [1, 1] {
+                    return None;
+                }
                 let op = if average { "AveragePool" } else { "MaxPool" };
                 self.drawn.push(op);
                 let mut pads = [0; 4];
                 let mut attributes = vec![ints("kernel_shape", &kernel), ints("strides", &strides)];
-                if average && self.noise.chance(50) {
+                if average && x.phases == [1, 1] && self.noise.chance(50) {
                     pads = std::array::from_fn(|side| self.noise.of(&[0, 1]).min(kernel[side % 2] - 1));
                     let counted = self.noise.of(&[0, 0, 1]);
                     attributes.extend([ints("pads", &pads), int("count_include_pad", counted)]);
@@ -261,7 +381,7 @@ impl Builder {
                 let name = self.m.node(op, &[&x.name], &attributes);
                 let out =
                     |size: i64, axis: usize| (size + pads[axis] + pads[axis + 2] - kernel[axis]) / strides[axis] + 1;
-                let y = Value { name, shape: [channels, out(height, 0), out(width, 1)], spread: x.spread };
+                let y = Value { name, shape: [channels, out(height, 0), out(width, 1)], spread: x.spread, phases };
                 match average && self.noise.chance(60) {
                     true => drop(self.quantize(&y, bits)),
                     false => self.values.push(y),
@@ -277,13 +397,63 @@ impl Builder {
                 let swapped = self.m.node("Transpose", &[&split], &[ints("perm", &[0, 2, 1, 3, 4])]);
                 let back = self.m.shape(&[1, channels, height, width]);
                 let name = self.m.node("Reshape", &[&swapped, &back], &[]);
-                self.add(name, x.shape, x.spread);
+                self.add(name, x.shape, x.spread, x.phases);
             }
             11 => {
                 self.drawn.push("requantized");
                 let half = self.m.scalar(0.5 + 0.25 * self.noise.real());
                 let name = self.m.node("Mul", &[&x.name, &half], &[]);
                 let y = Value { name, ..x };
+                self.quantize(&y, bits);
+            }
+            13 => {
+                let mut y = if self.noise.chance(30) { self.conv(&x)? } else { x };
+                let factors = [self.noise.of(&[1, 2]), self.noise.of(&[2, 3])];
+                if y.shape[1] * factors[0] > 16 || y.shape[2] * factors[1] > 18 {
+                    return None;
+                }
+                self.drawn.push("Resize");
+                let shape = [y.shape[0], y.shape[1] * factors[0], y.shape[2] * factors[1]];
+                let sizes = self.m.shape(&[1, shape[0], shape[1], shape[2]]);
+                let name = self.m.node("Resize", &[&y.name, "", "", &sizes], &[]);
+                let phases = [y.phases[0] * factors[0], y.phases[1] * factors[1]];
+                y = Value { name, shape, phases, ..y };
+                match self.noise.chance(50) {
+                    true => drop(self.quantize(&y, bits)),
+                    false => self.values.push(y),
+                }
+            }
+            14 => {
+                let mut y = self.transposed(&x)?;
+                if self.noise.chance(50) {
+                    y = self.norm(&y);
+                }
+                self.quantize(&y, bits);
+            }
+            15 => {
+                let to_depth = self.noise.chance(50);
+                let fits = if to_depth { height % 2 == 0 && width % 2 == 0 } else { channels % 4 == 0 };
+                if !fits || height * width > 100 {
+                    return None;
+                }
+                let op = if to_depth { "SpaceToDepth" } else { "DepthToSpace" };
+                self.drawn.push(op);
+                let mut attributes = vec![int("blocksize", 2)];
+                if !to_depth {
+                    attributes.push(string("mode", ["DCR", "CRD"][self.noise.below(2)]));
+                }
+                let name = self.m.node(op, &[&x.name], &attributes);
+                let (shape, phases) = match to_depth {
+                    true => {
+                        let phases = x.phases.map(|phases| lcm(phases, 2) / 2);
+                        ([channels * 4, height / 2, width / 2], phases)
+                    }
+                    false => ([channels / 4, height * 2, width * 2], x.phases.map(|phases| phases * 2)),
+                };
+                self.add(name, shape, x.spread, phases);
+            }
+            16 => {
+                let y = self.product(&x);
                 self.quantize(&y, bits);
             }
             _ => {
@@ -295,8 +465,8 @@ impl Builder {
                 let first = self.m.node("Split", &[&x.name, &sizes], &[int("axis", 1)]);
                 let second = format!("{first}.second");
                 self.m.graph.node.last_mut().unwrap().output.push(second.clone());
-                self.add(first, [1, height, width], x.spread);
-                self.add(second, [channels - 1, height, width], x.spread);
+                self.add(first, [1, height, width], x.spread, x.phases);
+                self.add(second, [channels - 1, height, width], x.spread, x.phases);
             }
         }
         Some(())
@@ -306,6 +476,12 @@ impl Builder {
     fn head(&mut self) -> String {
         let x = self.values.last().expect("a value").clone();
         let [channels, height, width] = x.shape;
+        if self.noise.chance(20) {
+            self.drawn.push("map output");
+            let weights: Vec<f32> = (0..2 * channels).map(|_| self.noise.real() * 5.0).collect();
+            let weights = self.m.weights(&[2, channels, 1, 1], &weights);
+            return self.m.node("Conv", &[&x.name, &weights], &[]);
+        }
         let (flat, inputs) = match self.noise.below(3) {
             0 => {
                 self.drawn.push("Flatten");
@@ -324,8 +500,37 @@ impl Builder {
         };
         let weights: Vec<f32> = (0..2 * inputs).map(|_| self.noise.real() * 5.0).collect();
         let weights = self.m.weights(&[2, inputs], &weights);
-        self.m.node("Gemm", &[&flat, &weights], &[int("transB", 1)])
+        match self.noise.below(4) {
+            0 => {
+                self.drawn.push("weights first");
+                let column = self.m.shape(&[inputs, 1]);
+                let column = self.m.node("Reshape", &[&flat, &column], &[]);
+                self.m.node("MatMul", &[&weights, &column], &[])
+            }
+            1 => {
+                self.drawn.push("transA");
+                let column = self.m.shape(&[inputs, 1]);
+                let column = self.m.node("Reshape", &[&flat, &column], &[]);
+                self.m.node("Gemm", &[&column, &weights], &[int("transA", 1), int("transB", 1)])
+            }
+            _ => self.m.node("Gemm", &[&flat, &weights], &[int("transB", 1)]),
+        }
     }
+}
+
+fn lcm(a: i64, b: i64) -> i64 {
+    a * b / gcd(a, b)
+}
+
+fn gcd(a: i64, b: i64) -> i64 {
+    if b == 0 { a } else { gcd(b, a % b) }
+}
+
+/// Phases behind windows of these strides whose result has this size; `None` if they do not divide it.
+fn through(phases: [i64; 2], strides: [i64; 2], size: [i64; 2]) -> Option<[i64; 2]> {
+    let of = |axis: usize| if size[axis] == 1 { 1 } else { phases[axis] / gcd(phases[axis], strides[axis]) };
+    let phases = [of(0), of(1)];
+    (0..2).all(|axis| size[axis] % phases[axis] == 0).then_some(phases)
 }
 
 /// A random graph; what was drawn, and what the importer made of it.
@@ -351,7 +556,7 @@ pub fn draw(seed: u32, steps: usize) -> (Vec<&'static str>, [i64; 3], Result<Imp
     }
     let name = m.quant(&x, 1.0, 4, true);
     let mut builder = Builder { m, noise, values: Vec::new(), drawn };
-    builder.add(name, shape, 16.0);
+    builder.add(name, shape, 16.0, [1, 1]);
     for _ in 0..steps {
         builder.step();
     }
@@ -370,6 +575,8 @@ pub fn draw(seed: u32, steps: usize) -> (Vec<&'static str>, [i64; 3], Result<Imp
             limits::ACCUMULATOR,
             limits::OUTPUT_SUM,
             limits::QUANT_BITS,
+            limits::UPSAMPLE_MIXED,
+            limits::MEAN_SPATIAL,
         ];
         let note = errors[0].note.clone().unwrap_or_default();
         assert!(known.iter().any(|limit| limit.sentence == note), "seed {seed}: {}", errors[0]);

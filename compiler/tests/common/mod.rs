@@ -161,6 +161,11 @@ pub fn float(name: &str, f: f32) -> AttributeProto {
     AttributeProto { f, ..attribute(name, attribute_type::FLOAT) }
 }
 
+/// An attribute that is a list of floats.
+pub fn floats(name: &str, floats: &[f32]) -> AttributeProto {
+    AttributeProto { floats: floats.to_vec(), ..attribute(name, attribute_type::FLOATS) }
+}
+
 /// An attribute that is a list of integers.
 pub fn ints(name: &str, ints: &[i64]) -> AttributeProto {
     AttributeProto { ints: ints.to_vec(), ..attribute(name, attribute_type::INTS) }

@@ -1,0 +1,124 @@
+//! Sums along dimensions of a tensor: products with a matrix of weights, and means.
+
+use std::rc::Rc;
+
+use super::form::{Grid, Kernel, Row, Window};
+use super::view::Contraction;
+use super::{Data, Filter, Known, Lowering, per_channel};
+use crate::build::MAX_CHANNELS;
+use crate::diagnostic::Diagnostic;
+use crate::epilogue::Step;
+use crate::graph::ValueId;
+use crate::ir::WeightKind;
+use crate::limits;
+use crate::ops::dense::Dense;
+use crate::ops::pointwise::Pointwise;
+use crate::ops::{Op, axes_of};
+
+impl Lowering<'_> {
+    /// A product of values and weights.
+    pub(super) fn dense(&mut self, index: usize, id: ValueId) -> Result<Known, Diagnostic> {
+        let graph = self.graph;
+        let node = &graph.nodes[index];
+        let (dense, gemm): (Dense, _) = match &node.op {
+            Op::MatMul(dense) => (*dense, None),
+            Op::Gemm(gemm) => (gemm.dense, Some(gemm)),
+            _ => unreachable!("another operator"),
+        };
+        let rank = self.constant(node, dense.weights).map_or(0, |weights| weights.array.dims.len());
+        let axis = dense.outputs(rank);
+        let filter = self.filter(node, dense.weights, axis, |integers| Some(dense.matrix(integers)))?;
+        let (form, view) = self.form(id, node)?;
+        let over = dense.over(graph.value(id).dims.len());
+        let refuse = || limits::RELABEL.refuse(format!("a sum along dimension {over} of {:?}", graph.value(id).dims));
+        let sums = view.contract(&[over], filter.outputs, form.shape).ok_or_else(refuse)?;
+        let data = self.contract(&form, &sums, &filter, index)?;
+        // Outputs are the last dimension of the result, or the last but one.
+        let dims = &graph.value(node.output).dims;
+        let mut view = sums.view;
+        let rank = view.dims().len();
+        if (over + 1 == rank) != dense.outputs_last() {
+            let mut swapped: Vec<usize> = (0..rank).collect();
+            swapped.swap(rank - 2, rank - 1);
+            view = view.transpose(&swapped);
+        }
+        let view = view.reshape(dims).ok_or_else(|| self.relabel(id, dims))?;
+        let mut steps = Vec::new();
+        if let Some(gemm) = gemm {
+            if gemm.alpha != 1.0 {
+                steps.push(Step::of_layer(Pointwise::Mul, vec![gemm.alpha]));
+            }
+            if let Some(bias) = self.constant(node, 2) {
+                let channels = self.shape(&data).channels as usize;
+                let bias = per_channel(&gemm.scaled_bias(bias), &view, channels)?;
+                steps.push(Step::of_layer(Pointwise::Add, bias));
+            }
+        }
+        Ok(Known { data: self.biased(data, steps, index)?, view })
+    }
+
+    /// The mean along some dimensions.
+    pub(super) fn mean(&mut self, index: usize, axes: &[i64], id: ValueId) -> Result<Known, Diagnostic> {
+        let graph = self.graph;
+        let node = &graph.nodes[index];
+        let (form, view) = self.form(id, node)?;
+        let axes = axes_of(axes, graph.value(id).dims.len())?;
+        let refuse = || limits::MEAN_SPATIAL.refuse(format!("a mean along the axes {axes:?}"));
+        let sums = view.contract(&axes, 1, form.shape).ok_or_else(refuse)?;
+        let count = sums.places.len();
+        self.budget.take_integers(count)?;
+        let differs = |first: &usize| sums.places.iter().any(|place| form.scale(first + place[0]) != form.scale(*first));
+        if form.one_scale().is_none() && sums.first_channels.iter().any(differs) {
+            return Err(refuse());
+        }
+        let filter = Filter { kind: WeightKind::Unsigned1, scale: &[1.0], outputs: 1, data: vec![1; count].into() };
+        let Data::Form(mut form) = self.contract(&form, &sums, &filter, index)? else { return Err(refuse()) };
+        Rc::make_mut(&mut form).divide(count as f64);
+        let dims = &graph.value(node.output).dims;
+        let view = sums.view.reshape(dims).ok_or_else(|| self.relabel(id, dims))?;
+        Ok(Known { data: Data::Form(form), view })
+    }
+
+    /// Sums of a form, each weighted in as many ways as the filter has outputs.
+    fn contract(
+        &mut self,
+        form: &Rc<Grid>,
+        sums: &Contraction,
+        filter: &Filter,
+        index: usize,
+    ) -> Result<Data, Diagnostic> {
+        let inputs = sums.places.len();
+        let mut window = Window::POINT;
+        let mut size = form.size();
+        for (axis, size) in size.iter_mut().enumerate().filter(|(axis, _)| sums.spatial[*axis]) {
+            window.kernel[axis] = i64::from(std::mem::replace(size, 1));
+        }
+        let [height, width] = window.kernel.map(|size| size as usize);
+        let count = 1 + sums.places.iter().map(|place| place[0]).max().unwrap_or(0);
+        let length = count * height * width;
+        let places: Vec<usize> = sums.places.iter().map(|[c, y, x]| (c * height + y) * width + x).collect();
+        let mut data = filter.data.clone();
+        if length != inputs || !places.iter().copied().eq(0..inputs) {
+            self.budget.take_integers(length.saturating_mul(filter.outputs))?;
+            let mut spread = vec![0; length * filter.outputs];
+            for (from, to) in data.chunks(inputs).zip(spread.chunks_mut(length)) {
+                from.iter().zip(&places).for_each(|(&weight, &place)| to[place] = weight);
+            }
+            data = spread.into();
+        }
+        let channels = sums.first_channels.len().saturating_mul(filter.outputs);
+        if channels > MAX_CHANNELS {
+            return Err(limits::MAP_SIZE.refuse(format!("a layer of {channels} outputs")));
+        }
+        let row = |&first: &usize, o: usize| Row { first, count, factor: 1, at: o * length, data: data.clone() };
+        let rows = sums.first_channels.iter().flat_map(|first| (0..filter.outputs).map(move |o| row(first, o)));
+        // Zeros between the weights are no bipolar ones.
+        let kind = Some(filter.kind).filter(|&kind| length == inputs || kind != WeightKind::Bipolar);
+        let kernel = Kernel { window, size, rows: rows.collect(), kind };
+        let scale = match filter.scale {
+            [one] => vec![*one],
+            _ => filter.scale.repeat(sums.first_channels.len()),
+        };
+        self.apply(form, &kernel, &scale, index)
+    }
+}
