@@ -18,7 +18,7 @@ use qnnsim_simulator::{Simulation, Start, Technology};
 use qnnsim_tests::{compile, hardware_point, network_seed, programs};
 
 /// Far more than any program may take, and far less than a hang.
-const PATIENCE: Duration = Duration::from_secs(60);
+const PATIENCE: Duration = Duration::from_secs(600);
 
 /// What became of a file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
