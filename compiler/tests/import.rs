@@ -6,6 +6,7 @@ use common::{Model, float, int, ints};
 use prost::Message;
 use qnnsim_compiler::import::{ImportOptions, import};
 use qnnsim_compiler::ir::{Activation, Layer, Steps, WeightKind};
+use qnnsim_compiler::onnx::{OperatorSetIdProto, TensorProto, ValueInfoProto};
 use qnnsim_isa::descriptor::{Code, HostOp, MapShape};
 
 /// The layers of a model that must be accepted.
@@ -462,4 +463,121 @@ fn outputs_that_are_constants_come_along() {
     assert!(build(|m, _| m.node("Constant", &[], &[float("value_float", 0.5)])).is_ok());
     let errors = build(|m, x| m.node("Relu", &[x], &[])).unwrap_err();
     assert_eq!(errors[0].message, "not supported: a model with 2 outputs");
+}
+
+/// A network whose operators have attributes that later versions of the standard made inputs.
+fn of_opset(opset: i64) -> qnnsim_compiler::onnx::ModelProto {
+    let mut m = Model::new(&[1, 2, 4, 6]);
+    m.opset = opset;
+    let x = m.input();
+    let slice = match opset {
+        ..10 => m.node("Slice", &[&x], &[ints("axes", &[3]), ints("starts", &[1]), ints("ends", &[5])]),
+        _ => {
+            let constants = [1, 5, 3].map(|value| m.shape(&[value]));
+            m.node("Slice", &[&x, &constants[0], &constants[1], &constants[2]], &[])
+        }
+    };
+    let pad = match opset {
+        ..11 => m.node("Pad", &[&slice], &[ints("pads", &[0, 0, 1, 0, 0, 0, 0, 1])]),
+        _ => {
+            let pads = m.shape(&[0, 0, 1, 0, 0, 0, 0, 1]);
+            m.node("Pad", &[&slice, &pads], &[])
+        }
+    };
+    let parts = match opset {
+        ..13 => m.node("Split", &[&pad], &[int("axis", 1), ints("split", &[1, 1])]),
+        _ => {
+            let sizes = m.shape(&[1, 1]);
+            m.node("Split", &[&pad, &sizes], &[int("axis", 1)])
+        }
+    };
+    m.graph.node.last_mut().unwrap().output.push("second".to_owned());
+    let sum = m.node("Add", &[&parts, "second"], &[]);
+    let clip = match opset {
+        ..11 => m.node("Clip", &[&sum], &[float("min", -3.0), float("max", 5.0)]),
+        _ => {
+            let ends = [-3.0, 5.0].map(|end| m.scalar(end));
+            m.node("Clip", &[&sum, &ends[0], &ends[1]], &[])
+        }
+    };
+    let codes = m.quant(&clip, 1.0, 4, true);
+    let dropped = match opset {
+        ..12 => m.node("Dropout", &[&codes], &[float("ratio", 0.5)]),
+        _ => {
+            let ratio = m.scalar(0.5);
+            m.node("Dropout", &[&codes, &ratio], &[])
+        }
+    };
+    let mean = match opset {
+        ..18 => m.node("ReduceMean", &[&dropped], &[ints("axes", &[2]), int("keepdims", 1)]),
+        _ => {
+            let axes = m.shape(&[2]);
+            m.node("ReduceMean", &[&dropped, &axes], &[int("keepdims", 1)])
+        }
+    };
+    let squeezed = match opset {
+        ..13 => m.node("Squeeze", &[&mean], &[ints("axes", &[2])]),
+        _ => {
+            let axes = m.shape(&[2]);
+            m.node("Squeeze", &[&mean, &axes], &[])
+        }
+    };
+    let back = match opset {
+        ..13 => m.node("Unsqueeze", &[&squeezed], &[ints("axes", &[2])]),
+        _ => {
+            let axes = m.shape(&[2]);
+            m.node("Unsqueeze", &[&squeezed, &axes], &[])
+        }
+    };
+    let flat = m.node("Flatten", &[&back], &[]);
+    let output = m.last(&flat, 5);
+    m.message(&output)
+}
+
+#[test]
+fn every_operator_set_says_the_same() {
+    let network = |opset: i64| {
+        let import = import(&of_opset(opset).encode_to_vec(), &ImportOptions::default());
+        // Names have the numbers of constants in them.
+        let mut network = import.unwrap_or_else(|errors| panic!("opset {opset}: {}", errors[0])).network;
+        network.layers.iter_mut().for_each(|layer| layer.name.clear());
+        network.output.name.clear();
+        network
+    };
+    let first = network(9);
+    for opset in 10..=21 {
+        assert_eq!(network(opset), first, "opset {opset}");
+    }
+}
+
+#[test]
+fn weights_may_stand_in_the_inputs_and_be_merged_with_other_constants() {
+    let message = of_opset(13);
+    let plain = import(&message.encode_to_vec(), &ImportOptions::default()).unwrap().network;
+    // Initializers as inputs, which came with the first versions of the format.
+    let mut with_inputs = message.clone();
+    let graph = with_inputs.graph.as_mut().unwrap();
+    let like = graph.input[0].clone();
+    let named = |name: &String| ValueInfoProto { name: name.clone(), ..like.clone() };
+    let names: Vec<String> = graph.initializer.iter().map(|tensor| tensor.name.clone()).collect();
+    graph.input.extend(names.iter().map(named));
+    assert_eq!(import(&with_inputs.encode_to_vec(), &ImportOptions::default()).unwrap().network, plain);
+    // Equal constants once, whatever they are for: scales, ends, zero points and bit widths.
+    let mut merged = message.clone();
+    let graph = merged.graph.as_mut().unwrap();
+    let mut kept: Vec<TensorProto> = Vec::new();
+    for tensor in std::mem::take(&mut graph.initializer) {
+        let same = |other: &&TensorProto| TensorProto { name: tensor.name.clone(), ..(*other).clone() } == tensor;
+        let Some(first) = kept.iter().find(same).map(|first| first.name.clone()) else {
+            kept.push(tensor);
+            continue;
+        };
+        let inputs = graph.node.iter_mut().flat_map(|node| &mut node.input);
+        inputs.filter(|name| **name == tensor.name).for_each(|name| name.clone_from(&first));
+    }
+    assert!(kept.len() < names.len());
+    graph.initializer = kept;
+    // Domains in another order.
+    merged.opset_import.insert(0, OperatorSetIdProto { domain: "qonnx.custom_op.general".to_owned(), version: 1 });
+    assert_eq!(import(&merged.encode_to_vec(), &ImportOptions::default()).unwrap().network, plain);
 }

@@ -67,7 +67,8 @@ impl Lowering<'_> {
         let sums = view.contract(&axes, 1, form.shape).ok_or_else(refuse)?;
         let count = sums.places.len();
         self.budget.take_integers(count)?;
-        let differs = |first: &usize| sums.places.iter().any(|place| form.scale(first + place[0]) != form.scale(*first));
+        let differs =
+            |first: &usize| sums.places.iter().any(|place| form.scale(first + place[0]) != form.scale(*first));
         if form.one_scale().is_none() && sums.first_channels.iter().any(differs) {
             return Err(refuse());
         }
