@@ -293,6 +293,7 @@ impl<'a> Builder<'a> {
             return Err(limits::CONSTANTS.refuse(format!("reading {} constants", self.values_read)));
         }
         if let Op::Split { axis, sizes } = op {
+            Op::Split { axis, sizes: None }.check_arity(&operands)?;
             let given = operands.get(1).copied().flatten();
             let parts = split(operands[0], given, axis, sizes, proto.output.len())?;
             for (output, part) in proto.output.iter().zip(parts).filter(|(output, _)| !output.is_empty()) {

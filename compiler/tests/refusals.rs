@@ -219,13 +219,14 @@ fn branches() {
 
     // A padded layer over sums of windows.
     let (mut model, x) = map_model();
-    let mean = model.node("AveragePool", &[&x], &[ints("kernel_shape", &[3, 3])]);
-    let weights = model.weights(&[1, 3, 3, 3], &[1.0; 27]);
-    let output = model.node("Conv", &[&mean, &weights], &[ints("pads", &[1, 1, 1, 1])]);
+    let weights = model.weights(&[1, 3, 3, 3], &[127.0; 27]);
+    let sums = model.node("Conv", &[&x, &weights], &[]);
+    let weights = model.weights(&[1, 1, 3, 3], &[1.0; 9]);
+    let output = model.node("Conv", &[&sums, &weights], &[ints("pads", &[1, 1, 1, 1])]);
     check_start(
         model,
         &output,
-        "not supported: padding around values that are not a map\n  at:   node `/conv3/Conv` (Conv)",
+        "not supported: padding around values that are not a map\n  at:   node `/conv4/Conv` (Conv)",
     );
 
     // 127 x + 0.987 q: weights of 127 leave room for factors up to 8, and no such fraction stands for 0.987 where q goes

@@ -11,6 +11,7 @@
 
 use std::ops::{Range, RangeInclusive};
 
+use num_integer::gcd;
 use qnnsim_isa::descriptor::MapShape;
 use qnnsim_isa::program::SCRATCH_WORDS_MAX;
 
@@ -128,10 +129,6 @@ fn parts(all: u32, unit: u32) -> Vec<u32> {
         count += 1 + count / 8;
     }
     sizes
-}
-
-fn gcd(a: u64, b: u64) -> u64 {
-    if b == 0 { a } else { gcd(b, a % b) }
 }
 
 /// What is chosen: of each layer whether its map is in DRAM, and its stripes, none where it needs none.

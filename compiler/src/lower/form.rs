@@ -5,6 +5,7 @@
 
 use std::rc::Rc;
 
+use num_integer::gcd;
 use qnnsim_isa::descriptor::{Code, MapShape};
 
 use super::Budget;
@@ -190,10 +191,6 @@ impl Window {
         }
         (out, lead)
     }
-}
-
-fn gcd(a: i64, b: i64) -> i64 {
-    if b == 0 { a } else { gcd(b, a % b) }
 }
 
 impl From<&ConvTranspose> for Window {

@@ -17,8 +17,8 @@ use crate::ir::{Activation, Pool, Steps, WeightKind};
 use crate::limits;
 use crate::steps::Shape;
 
-/// Channels that stand for one value.
-const MAX_PARTS: i64 = 8;
+/// Most channels that stand for one value: enough for means of 3 x 3 bytes, those at the borders among them.
+const MAX_PARTS: i64 = 64;
 
 /// Sums that become a map, without what lies below zero and pooled if that is asked for.
 pub(super) struct MapOf {

@@ -7,6 +7,8 @@
 
 use std::rc::Rc;
 
+use num_integer::gcd;
+
 use super::form::{Grid, Kernel, Row, Window};
 use super::view::View;
 use super::{Data, Filter, Known, Lowering, per_channel};
@@ -82,10 +84,6 @@ fn fits(phases: usize, kernel: i64) -> Result<(), Diagnostic> {
         ..=MAX_READS => Ok(()),
         reads => Err(limits::UPSAMPLE_READS.refuse(format!("{phases} phases of {} taps", reads / phases))),
     }
-}
-
-fn gcd(a: usize, b: usize) -> usize {
-    if b == 0 { a } else { gcd(b, a % b) }
 }
 
 fn lcm(a: usize, b: usize) -> usize {

@@ -273,7 +273,8 @@ impl Op {
         }
     }
 
-    fn check_arity(&self, inputs: &Operands) -> Result<(), Diagnostic> {
+    /// Whether there are as many inputs as there must be.
+    pub fn check_arity(&self, inputs: &Operands) -> Result<(), Diagnostic> {
         let given = inputs.iter().flatten().count();
         let arity = self.arity();
         if inputs.len() > *arity.end() || inputs.iter().take(*arity.start()).flatten().count() < *arity.start() {

@@ -1,5 +1,7 @@
 //! Maximum pooling.
 
+use num_integer::gcd;
+
 use super::Operand;
 use super::attributes::Attributes;
 use super::linear::{Same, for_two, map_size, parse_auto_pad, sizes};
@@ -36,10 +38,6 @@ pub struct Means {
     pub divisor: i64,
     /// Regions of the result, and how often their sums count.
     pub regions: Vec<(ir::Region, i64)>,
-}
-
-fn gcd(a: i64, b: i64) -> i64 {
-    if b == 0 { a } else { gcd(b, a % b) }
 }
 
 /// Reads the attributes of a `MaxPool`.
