@@ -65,9 +65,9 @@ limits! {
             "export the model with a batch of 1";
         LAYER_INPUT: "what sums over values reads quantized ones, or exact sums of these: nothing but `Relu`, `MaxPool`, sums, joins, averages and operators that move values stands between it and the quantizers",
             "quantize the activation before this node";
-        COMPOSED_WEIGHTS: "sums that are not quantized before the next layer make with it weights that are integers of at most 1016, or have so few values that 64 channels of 8 bits hold them together",
+        COMPOSED_WEIGHTS: "sums that are not quantized before the next layer make with it weights that are integers of at most 1016, or have so few values that 72 channels of 8 bits hold them together",
             "quantize the sum before the next layer";
-        COMPOSED_PADDING: "sums over windows that are not quantized before a layer that pads have so few values that 64 channels of 8 bits hold them together",
+        COMPOSED_PADDING: "sums over windows that are not quantized before a layer that pads have so few values that 72 channels of 8 bits hold them together",
             "quantize the values before the padded layer";
         TERMS: "a layer sums at most 256 maps",
             "quantize some of the sums";

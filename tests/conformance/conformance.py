@@ -124,6 +124,9 @@ def activations(rng):
     near = lambda m, x: m.node("Mul", x, m.constant(0.0625))
     for op, attributes in functions.items():
         yield op, lambda m, x: m.linear(m.node(op, near(m, x), **attributes), STEP, 0, np.uint8)
+        if op in ("Gelu", "HardSwish", "Mish"):
+            # Fine enough to see that they fall first.
+            yield f"{op} signed", lambda m, x: m.linear(m.node(op, near(m, x)), STEP, 0, np.int8)
     gelu = lambda m, x: m.node("Gelu", x, approximate="tanh")
     yield "Gelu tanh", lambda m, x: m.linear(gelu(m, near(m, x)), STEP, 0, np.uint8)
 
@@ -291,6 +294,7 @@ def layers(rng):
         yield f"MaxPool {name}", maps, lambda m, x: m.node("MaxPool", conv(m, x, 3, 4, 1, 1), **attributes), True
     # Thirds are no binary fractions, but ninths are never ties.
     yield "AveragePool 3 x 3", maps, lambda m, x: m.node("AveragePool", x, kernel_shape=[3, 3]), True
+    yield "AveragePool at borders", maps, lambda m, x: m.node("AveragePool", x, kernel_shape=[3, 3], pads=[1] * 4), True
     yield "Flatten", maps, lambda m, x: m.node("MatMul", m.node("Flatten", x), m.weights(192, 5)), False
     yield "Flatten of columns first", maps, lambda m, x: m.node(
         "MatMul", m.node("Flatten", m.node("Transpose", x, perm=[0, 3, 2, 1])), m.weights(192, 5)), False

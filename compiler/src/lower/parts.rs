@@ -18,7 +18,7 @@ use crate::limits;
 use crate::steps::Shape;
 
 /// Most channels that stand for one value: enough for means of 3 x 3 bytes, those at the borders among them.
-const MAX_PARTS: i64 = 64;
+const MAX_PARTS: i64 = 72;
 
 /// Sums that become a map, without what lies below zero and pooled if that is asked for.
 pub(super) struct MapOf {
