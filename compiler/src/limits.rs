@@ -19,6 +19,11 @@ impl Limit {
     pub fn refuse(&self, found: impl std::fmt::Display) -> Diagnostic {
         Diagnostic::new(format!("not supported: {found}")).note(self.sentence).help(self.help)
     }
+
+    /// Whether a message is a refusal by this limit.
+    pub fn refused(&self, error: &Diagnostic) -> bool {
+        error.note.as_deref() == Some(self.sentence)
+    }
 }
 
 /// A group of limits in the list: an operator, or what holds for every model.

@@ -178,6 +178,12 @@ impl InputDescriptor {
         self.quantizer.quantize(self.ops.iter().fold(real, |x, op| op.apply_at(x, channel)))
     }
 
+    /// The codes of real inputs in the order channel, row, column.
+    pub fn codes_of_reals(&self, real: &[f64]) -> Vec<i64> {
+        let pixels = self.shape.height as usize * self.shape.width as usize;
+        real.iter().enumerate().map(|(i, &x)| self.code_of_real(x, i / pixels).0).collect()
+    }
+
     /// The byte in DRAM for a real input value of a channel, and whether the quantizer clipped it.
     pub fn byte_of_real(&self, real: f64, channel: usize) -> (u8, bool) {
         let (code, clipped) = self.code_of_real(real, channel);

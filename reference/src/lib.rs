@@ -18,6 +18,13 @@ pub struct Map {
 }
 
 impl Map {
+    /// The values pixel after pixel, channels innermost, as the output leaves the machine.
+    pub fn by_pixel(&self) -> Vec<i64> {
+        let size = self.shape.height as usize * self.shape.width as usize;
+        let channels = self.shape.channels as usize;
+        (0..self.values.len()).map(|i| self.values[i % channels * size + i / channels]).collect()
+    }
+
     /// The values of one channel, row after row.
     fn channel(&self, channel: usize) -> &[i64] {
         let size = self.shape.height as usize * self.shape.width as usize;

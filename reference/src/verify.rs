@@ -118,8 +118,7 @@ impl<'i> Verifier<'i> {
         let Import { network, maps, .. } = self.import;
         let input = &network.input;
         let size = pixels(input.shape);
-        let codes: Vec<i64> = real.iter().enumerate().map(|(i, &x)| input.code_of_real(x, i / size).0).collect();
-        let reference = evaluate(network, &codes);
+        let reference = evaluate(network, &input.codes_of_reals(real));
         assert_eq!(machine.len(), reference.len(), "maps of the network");
         for (index, ((to, map), machine)) in report.maps.iter_mut().zip(&reference).zip(machine).enumerate() {
             to.compare_machine(image, map, machine);
@@ -129,25 +128,24 @@ impl<'i> Verifier<'i> {
                 _ => section.from.iter().map(|&value| self.value(value, &reference)).collect(),
             };
             let values = self.graph.eval(section, &from);
-            let MapValue { scale, zero_point, merged, .. } = &maps[index];
+            let at = &maps[index];
             let values: Vec<f64> = self.places[index].iter().map(|&place| values[place]).collect();
             if index == network.layers.len() {
                 self.compare_output(image, index - 1, map, &values, to);
                 continue;
             }
-            let step = |channel: usize| scale[if scale.len() == 1 { 0 } else { channel }];
             let integer =
-                |(i, value): (usize, &f64)| (value / step(i / pixels(map.shape))).round() + *zero_point as f64;
+                |(i, value): (usize, &f64)| (value / at.scale_of(i / pixels(map.shape))).round() + at.zero_point as f64;
             let integers: Vec<f64> = values.iter().enumerate().map(integer).collect();
             // Needed only where something differs.
-            let sums = LazyCell::new(|| accumulate(&network.layers[index - 1 - usize::from(*merged)], &reference));
+            let sums = LazyCell::new(|| accumulate(&network.layers[index - 1 - usize::from(at.merged)], &reference));
             to.compare_graph(image, map, &integers, |channel| match index.checked_sub(1) {
                 None => {
                     let real = &real[channel * size..][..size];
                     let end = |sign: f64| real.iter().map(|&x| self.input_code(x, channel, sign)).collect();
                     (end(-1.0), end(1.0))
                 }
-                Some(layer) => self.outcomes(layer, *merged, &sums, channel),
+                Some(layer) => self.outcomes(layer, at.merged, &sums, channel),
             });
         }
     }
@@ -177,8 +175,7 @@ impl<'i> Verifier<'i> {
         let maps = reference.iter().zip(&self.import.maps).zip(&self.places);
         for ((map, at), places) in maps.filter(|((_, at), _)| at.value == Some(value)) {
             for (i, (&place, &code)) in places.iter().zip(&map.values).enumerate() {
-                let scale = at.scale[if at.scale.len() == 1 { 0 } else { i / pixels(map.shape) }];
-                real[place] = (code - at.zero_point) as f64 * scale;
+                real[place] = (code - at.zero_point) as f64 * at.scale_of(i / pixels(map.shape));
             }
         }
         real
@@ -205,12 +202,11 @@ impl<'i> Verifier<'i> {
     fn compare_output(&self, image: u64, index: usize, sums: &Map, values: &[f64], to: &mut MapReport) {
         let size = pixels(sums.shape);
         let channels = sums.shape.channels as usize;
-        // The host takes the channels of one pixel after the other.
-        let by_pixel = (0..sums.values.len()).map(|i| sums.values[i % channels * size + i / channels]);
         // A softmax at the end is none of the graph's: what is compared stands in front of it, and in the map's order.
         let mut output = self.import.network.output.clone();
         output.ops.retain(|op| !matches!(op, HostOp::Softmax | HostOp::Arrange(_)));
-        let host = output.real(&by_pixel.collect::<Vec<_>>());
+        // The host takes the channels of one pixel after the other.
+        let host = output.real(&sums.by_pixel());
         for (channel, values) in values.chunks(size).enumerate() {
             let mut chain = self.import.epilogues[index].channel(channel);
             for (pixel, (&found, &acc)) in values.iter().zip(sums.channel(channel)).enumerate() {

@@ -24,9 +24,7 @@ proptest! {
         let mut noise = Noise(pixels);
         let input = noise.list(case.input.iter().product(), 140.0);
         let input: Vec<f64> = input.iter().map(|&x| f64::from(x)).collect();
-        let pixels_of_input = (case.input[1] * case.input[2]) as usize;
-        let codes: Vec<i64> = input.iter().enumerate().map(|(i, &x)| network.input.code_of_real(x, i / pixels_of_input).0).collect();
-        let maps = evaluate(network, &codes);
+        let maps = evaluate(network, &network.input.codes_of_reals(&input));
         let tensors = graph.eval(&input).unwrap();
         prop_assert_eq!(values.len(), maps.len());
         for (at, map) in values.iter().zip(&maps) {

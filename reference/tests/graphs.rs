@@ -20,10 +20,7 @@ use qnnsim_reference::verify::Verifier;
 fn agree(import: &Import, shape: [i64; 3], noise: &mut Noise) -> Result<(), TestCaseError> {
     let Import { graph, network, maps: values, .. } = import;
     let input: Vec<f64> = (0..shape.iter().product()).map(|_| f64::from(noise.real() * 9.0)).collect();
-    let pixels_of_input = (shape[1] * shape[2]) as usize;
-    let codes: Vec<i64> =
-        input.iter().enumerate().map(|(i, &x)| network.input.code_of_real(x, i / pixels_of_input).0).collect();
-    let maps = evaluate(network, &codes);
+    let maps = evaluate(network, &network.input.codes_of_reals(&input));
     let tensors = graph.eval(&input).unwrap();
     prop_assert_eq!(values.len(), maps.len());
     for (at, map) in values.iter().zip(&maps) {
@@ -41,13 +38,7 @@ fn agree(import: &Import, shape: [i64; 3], noise: &mut Noise) -> Result<(), Test
         prop_assert_eq!(&integers, &codes, "{}\n{}", name, graph);
     }
     // The host takes the channels of one pixel after the other, and gives them so.
-    let sums = maps.last().unwrap();
-    let size = (sums.shape.height * sums.shape.width) as usize;
-    let by_pixel = (0..sums.values.len()).map(|i| {
-        let channels = sums.shape.channels as usize;
-        sums.values[i % channels * size + i / channels]
-    });
-    let outputs = network.output.real(&by_pixel.collect::<Vec<_>>());
+    let outputs = network.output.real(&maps.last().unwrap().by_pixel());
     let channels = network.output.result_shape().channels as usize;
     let outputs: Vec<f64> =
         (0..channels).flat_map(|channel| outputs.iter().skip(channel).step_by(channels).copied()).collect();

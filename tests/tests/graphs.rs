@@ -34,9 +34,8 @@ fn agree(import: &Import, hw: &HardwarePoint, noise: &mut Noise) -> Result<(), T
     let described = program.clone();
     let simulation = Simulation::new(program).unwrap_or_else(|trap| panic!("{}", trap.describe(&described)));
     let shape = network.input.shape;
-    let pixels = (shape.height * shape.width) as usize;
     let real: Vec<f64> = (0..shape.values()).map(|_| f64::from(noise.real() * 9.0)).collect();
-    let codes: Vec<i64> = real.iter().enumerate().map(|(i, &x)| network.input.code_of_real(x, i / pixels).0).collect();
+    let codes = network.input.codes_of_reals(&real);
     let reference = qnnsim_reference::evaluate(network, &codes);
     let bytes = dram_bytes(&network.input, &codes);
     let mut output = Vec::new();
@@ -57,11 +56,7 @@ fn agree(import: &Import, hw: &HardwarePoint, noise: &mut Noise) -> Result<(), T
         prop_assert_eq!(&integers, &map.values, "{}", import.graph);
     }
     // The host takes the channels of one pixel after the other, and gives them so.
-    let sums = reference.last().expect("maps");
-    let size = (sums.shape.height * sums.shape.width) as usize;
-    let channels = sums.shape.channels as usize;
-    let by_pixel: Vec<i64> = (0..sums.values.len()).map(|i| sums.values[i % channels * size + i / channels]).collect();
-    prop_assert_eq!(&output, &by_pixel);
+    prop_assert_eq!(&output, &reference.last().expect("maps").by_pixel());
     let host = network.output.real(&output);
     let channels = network.output.result_shape().channels as usize;
     let host: Vec<f64> = (0..channels).flat_map(|c| host.iter().skip(c).step_by(channels).copied()).collect();

@@ -29,12 +29,12 @@ const STEP: usize = 32;
 const MAX_LEAVES: usize = 8;
 
 /// What quantized values are: their integers, the real size of one step, and the integer of real zero. The last two are
-/// NaN where the channels differ.
+/// `None` where the channels differ.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Quantized {
     pub codes: Codes,
-    pub scale: f64,
-    pub zero: f64,
+    pub scale: Option<f64>,
+    pub zero: Option<f64>,
 }
 
 /// What the output of a pointwise operator is, if it is quantized; `before` is what its data are.
@@ -49,12 +49,15 @@ pub fn quantized(
         // Integers on a grid stay there.
         Pointwise::Relu => before,
         Pointwise::Clip { .. } => before.and_then(|before| {
-            let codes = clipped(before.codes, &[before.scale], &[before.zero], [arguments[1], arguments[2]]);
+            let (scale, zero) = before.scale.zip(before.zero)?;
+            let codes = clipped(before.codes, &[scale], &[zero], [arguments[1], arguments[2]]);
             codes.map(|codes| Quantized { codes, ..before })
         }),
         _ if op.quantizes() => {
             let codes = match (op, before) {
-                (Pointwise::DequantizeLinear { .. }, Some(Quantized { codes, scale: 1.0, zero: 0.0 })) => codes,
+                (Pointwise::DequantizeLinear { .. }, Some(Quantized { codes, scale: Some(1.0), zero: Some(0.0) })) => {
+                    codes
+                }
                 (Pointwise::DequantizeLinear { .. }, _) => {
                     return Err(limits::LINEAR_INTEGERS.refuse("a `DequantizeLinear` of values that are no integers"));
                 }
@@ -67,38 +70,31 @@ pub fn quantized(
     })
 }
 
-/// Scale and zero point of what a node makes, each NaN if it is not the same everywhere.
-fn uniform_grid(graph: &Graph, node: &Node, op: Pointwise) -> (f64, f64) {
+/// Scale and zero point of what a node makes, each `None` if it is not the same everywhere.
+fn uniform_grid(graph: &Graph, node: &Node, op: Pointwise) -> (Option<f64>, Option<f64>) {
     let inputs: Vec<_> = node.inputs.iter().map(|id| id.and_then(|id| graph.value(id).constant.as_ref())).collect();
     let arguments = op.arguments(&inputs, 0, graph.value(node.output).dims.len());
     let arguments: Vec<Array> =
         arguments.into_iter().map(|array| array.unwrap_or_else(|| Array::scalar(0.0))).collect();
     let grid = op.grid(&arguments, Some(Codes::Accumulator));
     let one = |array: &Array| match array.data[..] {
-        [first, ref rest @ ..] if rest.iter().all(|x| *x == first) => first,
-        _ => f64::NAN,
+        [first, ref rest @ ..] if rest.iter().all(|x| *x == first) => Some(first),
+        _ => None,
     };
     (one(&grid.scale), one(&grid.zero))
 }
 
 impl Quantized {
-    /// Whether a layer can read it.
-    pub fn check(&self) -> Result<(), Diagnostic> {
-        if self.zero.is_nan() {
-            return Err(limits::QUANT_PER_TENSOR.refuse("a zero point for each channel"));
-        }
-        let (code, zero) = (self.code(), self.zero);
+    /// What a map of it is, and the code of real zero: it holds the codes, and zero for the padding.
+    pub fn map_code(&self) -> Result<(Code, i64), Diagnostic> {
+        let per_channel = || limits::QUANT_PER_TENSOR.refuse("a zero point for each channel");
+        let zero = self.zero.ok_or_else(per_channel)? as i64;
+        let code = Codes::Int { min: self.codes.min().min(zero), max: self.codes.max().max(zero) }.code();
         if code.bits > 8 {
             let found = format!("activations from {} to {}, zero at {zero}", self.codes.min(), self.codes.max());
             return Err(limits::QUANT_BITS.refuse(found));
         }
-        Ok(())
-    }
-
-    /// The type of the map: it holds the codes, and zero for the padding.
-    pub fn code(&self) -> Code {
-        let zero = self.zero as i64;
-        Codes::Int { min: self.codes.min().min(zero), max: self.codes.max().max(zero) }.code()
+        Ok((code, zero))
     }
 }
 
@@ -155,8 +151,7 @@ impl Chain {
 
     /// Real size of a step of what is quantized, of all channels or of each.
     pub fn scales(&self) -> Vec<f64> {
-        let one = self.quantized.expect("what becomes a map is quantized").scale;
-        if !one.is_nan() {
+        if let Some(one) = self.quantized.expect("what becomes a map is quantized").scale {
             return vec![one];
         }
         let step = match (self.steps.iter().rfind(|step| step.op.quantizes()), &self.start) {

@@ -266,6 +266,15 @@ impl Grid {
         }
     }
 
+    /// The sums of so many neighbouring channels.
+    pub fn folded(&self, count: usize, budget: &mut Budget) -> Result<Grid, Diagnostic> {
+        let ones: Rc<[i32]> = vec![1; count].into();
+        let row = |channel| Row { first: count * channel, count, factor: 1, at: 0, data: ones.clone() };
+        let rows = (0..self.channels() / count).map(row).collect();
+        let kind = Some(WeightKind::Unsigned1);
+        self.apply(&Kernel { window: Window::POINT, size: self.size(), rows, kind }, budget)
+    }
+
     /// Number of channels.
     pub fn channels(&self) -> usize {
         self.shape.channels as usize

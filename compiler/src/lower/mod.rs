@@ -30,7 +30,7 @@ use crate::ir::{Activation, Layer, MapId, Network, WeightKind};
 use crate::limits;
 use crate::ops::Op;
 use crate::ops::join::Range;
-use crate::ops::linear::weight_kind;
+use crate::ops::linear::{map_size, weight_kind};
 use crate::ops::pointwise::Pointwise;
 use crate::ops::pool::MaxPool;
 use crate::ops::resize::{BlockOrder, BlockSteps, Blocks};
@@ -87,6 +87,11 @@ impl MapValue {
         let dims = [1, shape.channels, shape.height, shape.width].map(|size| size as usize);
         let view = View::of_map(shape, &dims).expect("its own shape");
         MapValue { value: None, first_channel: 0, scale: vec![1.0], zero_point: 0, merged: false, view }
+    }
+
+    /// Real size of one step of a channel.
+    pub fn scale_of(&self, channel: usize) -> f64 {
+        self.scale[if self.scale.len() == 1 { 0 } else { channel }]
     }
 
     /// Where in the value each integer of the map stands that has this shape, in the order channel, row, column.
@@ -328,8 +333,8 @@ impl<'g> Lowering<'g> {
                     after: [bottom, right],
                     ..Window::POINT
                 };
-                let size = crate::ops::linear::map_size(dims).expect("a map");
-                let from = crate::ops::linear::map_size(&graph.value(id).dims).expect("a map");
+                let size = map_size(dims).expect("a map");
+                let from = map_size(&graph.value(id).dims).expect("a map");
                 let means = average.means(from, size).expect("checked when the shape was inferred");
                 if means.regions.len() > 1 && pixels.1 != [1, 1] {
                     return Err(limits::UPSAMPLE_MIXED.refuse("means that vary at the borders"));
@@ -505,7 +510,7 @@ impl<'g> Lowering<'g> {
             return self.over_pixels(index, (&form, phases), Way::Reads, &window, &taps);
         }
         let dims = &self.graph.value(self.graph.nodes[index].output).dims;
-        let size = crate::ops::linear::map_size(dims).expect("a map").map(|size| size as u32);
+        let size = map_size(dims).expect("a map").map(|size| size as u32);
         let kernel = Kernel::of_channels(channels, window, size);
         let data = self.apply(&form, &kernel, &[1.0], index)?;
         self.result(index, data, phases)
@@ -620,7 +625,7 @@ impl<'g> Lowering<'g> {
         if form.divisor != 1.0 {
             return None;
         }
-        let scale = form.one_scale().unwrap_or(f64::NAN);
+        let scale = form.one_scale();
         let bounds = form.bounds(|id| self.map(id)).into_iter().enumerate();
         let (min, max) = bounds.fold((0, 0), |(min, max), (channel, (low, high))| {
             let offset = form.offset(channel);
@@ -628,7 +633,7 @@ impl<'g> Lowering<'g> {
         });
         let codes = Codes::Int { min, max };
         (-128..=255).contains(&min).then_some(())?;
-        (max <= 255 && codes.code().bits <= 8).then_some(Quantized { codes, scale, zero: 0.0 })
+        (max <= 255 && codes.code().bits <= 8).then_some(Quantized { codes, scale, zero: Some(0.0) })
     }
 
     /// A value with its channels in the order of the tensor, so that constants for each channel fit.
@@ -648,7 +653,7 @@ impl<'g> Lowering<'g> {
             Data::Coded { ops, node: first, quantized: before, value } => {
                 let after = quantized(graph, node, op, Some(before))?;
                 // More of the same quantizer, which keeps its integers.
-                if let (Some(quantized), 1.0, false) = (after, before.scale, op.rounds()) {
+                if let (Some(quantized), Some(1.0), false) = (after, before.scale, op.rounds()) {
                     let data = Data::Coded { ops, node: first, quantized, value: node.output };
                     return Ok(Known { data, view: known.view });
                 }
@@ -709,19 +714,17 @@ impl<'g> Lowering<'g> {
         value: ValueId,
     ) -> Result<Grid, Diagnostic> {
         let graph = self.graph;
-        quantized.check()?;
-        if quantized.scale.is_nan() {
-            return Err(limits::QUANT_PER_TENSOR.refuse("an input with a scale for each channel"));
-        }
+        let (code, zero_point) = quantized.map_code()?;
+        let per_channel = || limits::QUANT_PER_TENSOR.refuse("an input with a scale for each channel");
+        let scale = vec![quantized.scale.ok_or_else(per_channel)?];
         match &self.quantizer {
             None => {
                 self.quantizer = Some((ops, index, quantized));
-                let (scale, zero_point) = (vec![quantized.scale], quantized.zero as i64);
                 let dims = &graph.value(value).dims;
                 let view = View::of_map(self.input_shape, dims).expect("the input is a map");
                 let value = Some(value);
                 self.values.push(MapValue { value, first_channel: 0, scale, zero_point, merged: false, view });
-                self.maps.push(MapInfo { shape: self.input_shape, code: quantized.code(), zero_point });
+                self.maps.push(MapInfo { shape: self.input_shape, code, zero_point });
             }
             Some((before, first, other)) => {
                 let parameters = |node: &Node| -> Vec<_> {
@@ -817,7 +820,7 @@ impl<'g> Lowering<'g> {
             data: data.clone(),
         });
         let dims = &self.graph.value(self.graph.nodes[index].output).dims;
-        let size = crate::ops::linear::map_size(dims).expect("a map").map(|size| size as u32);
+        let size = map_size(dims).expect("a map").map(|size| size as u32);
         let kernel = Kernel { window, size, rows: rows.collect(), kind: Some(kind) };
         let data = self.apply(form, &kernel, scale, index)?;
         self.result(index, data, [1, 1])
@@ -926,7 +929,7 @@ impl<'g> Lowering<'g> {
         first_channel: usize,
     ) -> Result<Grid, Diagnostic> {
         let quantized = chain.quantized.expect("what becomes a map is quantized");
-        quantized.check()?;
+        let (code, zero_point) = quantized.map_code()?;
         let maps = std::mem::take(&mut self.maps);
         let bounds = |form: &Grid| accumulators(form.bounds(|id: MapId| maps[id.0]));
         let closed = chain.close(self.graph, bounds, &mut self.budget);
@@ -934,7 +937,6 @@ impl<'g> Lowering<'g> {
         let closed = closed?;
         let turns = closed.channels.iter().any(|shape| matches!(shape, Shape::Turning { .. }));
         let closed = if turns { self.merge_parts(closed, chain.node)? } else { closed };
-        let code = quantized.code();
         let monotone = |shape| match shape {
             Shape::Monotone(steps) => steps,
             Shape::Turning { .. } => unreachable!("parts were merged"),
@@ -942,7 +944,6 @@ impl<'g> Lowering<'g> {
         let channels = closed.channels.into_iter().map(monotone).collect();
         let mut layer = self.bare(&closed.form, Activation::Steps { code, channels })?;
         layer.pool = chain.pool.as_ref().map(|at| at.pool);
-        let zero_point = quantized.zero as i64;
         let info = MapInfo { shape: chain_shape(chain), code, zero_point };
         let scale = chain.scales();
         let view = view.clone();
@@ -990,7 +991,7 @@ impl<'g> Lowering<'g> {
             return Err(limits::FIRST_QUANT.refuse("a model without layers"));
         };
         let node = &self.graph.nodes[*index];
-        let Quantized { codes, scale, zero } = *quantized;
+        let (scale, zero) = quantized.scale.zip(quantized.zero).expect("checked when it became a map");
         let rounding = match node.op {
             Op::Pointwise(Pointwise::Quant { rounding, .. }) => rounding,
             Op::Pointwise(Pointwise::QuantizeLinear { .. }) => Rounding::HalfEvenFirst,
@@ -1004,11 +1005,11 @@ impl<'g> Lowering<'g> {
             let found = "an input whose quantizer and dequantizer differ in scale or zero point";
             return Err(limits::QUANT_INPUT.refuse(found).at(node.place()));
         }
-        let (min, max) = (codes.min(), codes.max());
+        let (min, max) = (quantized.codes.min(), quantized.codes.max());
         let mut input = InputDescriptor {
             name: self.graph.value(self.graph.input).name.clone(),
             shape: self.input_shape,
-            code: quantized.code(),
+            code: self.maps[0].code,
             ops: (**ops).clone(),
             quantizer: Quantizer { scale, zero_point: zero, min, max, rounding },
             pixel_scale: options.pixel_scale,

@@ -6,14 +6,14 @@ use std::rc::Rc;
 use qnnsim_isa::descriptor::{Code, MapShape};
 
 use super::chain::Closed;
-use super::form::{Grid, Kernel, MAX_LAYER_WEIGHT, MapInfo, Row, Window};
+use super::form::{Grid, Kernel, MAX_LAYER_WEIGHT, MapInfo};
 use super::view::View;
 use super::{Data, Known, Lowering, MapValue, is_quantized};
 use crate::build::MAX_CHANNELS;
 use crate::diagnostic::Diagnostic;
 use crate::epilogue::Epilogue;
 use crate::graph::ValueId;
-use crate::ir::{Activation, Pool, Steps, WeightKind};
+use crate::ir::{Activation, Pool, Steps};
 use crate::limits;
 use crate::steps::Shape;
 
@@ -65,11 +65,7 @@ impl Lowering<'_> {
         let layer = self.bare(&twofold, Activation::Steps { code, channels: parts })?;
         let info = MapInfo { shape: twofold.shape, code, zero_point: 0 };
         let map = self.push_layer(layer, epilogue.select(&twice), info, MapValue::none(info.shape), node)?;
-        let ones: Rc<[i32]> = vec![1; 2].into();
-        let row = |channel| Row { first: 2 * channel, count: 2, factor: 1, at: 0, data: ones.clone() };
-        let rows = (0..count).map(row).collect();
-        let kernel = Kernel { window: Window::POINT, size: form.size(), rows, kind: Some(WeightKind::Unsigned1) };
-        let form = Rc::new(map.apply(&kernel, &mut self.budget)?);
+        let form = Rc::new(map.folded(2, &mut self.budget)?);
         Ok(Closed { form, epilogue: Epilogue::of_codes(lowest, 2), channels: merged })
     }
 
@@ -82,9 +78,8 @@ impl Lowering<'_> {
         scale: &[f64],
         node: usize,
     ) -> Result<Data, Diagnostic> {
-        let refusals = [limits::COMPOSED_PADDING, limits::COMPOSED_WEIGHTS].map(|limit| limit.sentence);
         let refused = match self.apply_directly(form, kernel, scale, node) {
-            Err(error) if error.note.as_ref().is_some_and(|note| refusals.contains(&note.as_str())) => error,
+            Err(error) if limits::COMPOSED_PADDING.refused(&error) || limits::COMPOSED_WEIGHTS.refused(&error) => error,
             Ok(Data::Form(out)) if form.composed && out.greatest_weight() > MAX_LAYER_WEIGHT => {
                 limits::COMPOSED_WEIGHTS.refuse(format!("a weight of {}", out.greatest_weight()))
             }
@@ -106,12 +101,14 @@ impl Lowering<'_> {
         match data {
             data if !in_regions => Ok(data),
             data if is_quantized(&data) => Ok(Data::Form(self.close(data, view, id)?)),
-            Data::Form(form) => {
-                let map = self.as_map(MapOf { form, relu: false, pool: None })?;
-                let refuse = || limits::POOL_PLACE.refuse("a maximum of means that vary at the borders");
-                map.map(Data::Form).ok_or_else(refuse)
+            data => {
+                let map = match data {
+                    Data::Form(form) => self.as_map(MapOf { form, relu: false, pool: None })?,
+                    _ => None,
+                };
+                map.map(Data::Form)
+                    .ok_or_else(|| limits::POOL_PLACE.refuse("a maximum of means that vary at the borders"))
             }
-            _ => Err(limits::POOL_PLACE.refuse("a maximum of means that vary at the borders")),
         }
     }
 
@@ -184,12 +181,7 @@ impl Lowering<'_> {
         let epilogue = Epilogue::of_codes(offsets, form.products);
         let mut out = self.push_layer(layer, epilogue, info, MapValue::none(info.shape), form.node)?;
         if count > 1 {
-            let ones: Rc<[i32]> = vec![1; count].into();
-            let row = |channel| Row { first: count * channel, count, factor: 1, at: 0, data: ones.clone() };
-            let rows = (0..channels).map(row).collect();
-            let kernel =
-                Kernel { window: Window::POINT, size: [height, width], rows, kind: Some(WeightKind::Unsigned1) };
-            out = out.apply(&kernel, &mut self.budget)?;
+            out = out.folded(count, &mut self.budget)?;
         }
         // The graph's own sums are what they were.
         out.take_scales(form);

@@ -1,12 +1,12 @@
 //! Products of a matrix of values and a constant one: `MatMul` and `Gemm`.
 
 use super::attributes::Attributes;
-use super::linear::{MAX_PRODUCTS, add_product, check_layer};
+use super::linear::{MAX_PRODUCTS, add_product, check_layer, sum_of_scales};
 use super::{Operand, Operands};
 use crate::diagnostic::Diagnostic;
 use crate::limits;
 use crate::ops::pointwise::Pointwise;
-use crate::tensor::{Array, Codes, Grid, Precision, Tensor, broadcast, checked_len, common_steps, zip};
+use crate::tensor::{Array, Codes, Grid, Precision, Tensor, broadcast, checked_len, zip};
 
 /// Which operand is the constant one, and which are transposed.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -155,27 +155,9 @@ impl Dense {
             let scale = zip(&sizes, &[&of_data, &scale], |v| v[0] * v[1]);
             return Tensor { array: sum(&values, &integers), grid: grid(scale) };
         }
-        // Values of several scales become multiples of one.
-        if let Some((factors, step)) = common_steps(&of_data.data) {
-            let factors =
-                Array { dims: of_data.dims.clone(), data: factors.iter().map(|&factor| factor as f64).collect() };
-            let values = zip(&values.dims, &[&*values, &factors], |v| v[0] * v[1]);
-            return Tensor { array: sum(&values, &integers), grid: grid(scale.map(|s| step * s)) };
-        }
-        let mut classes: Vec<f64> = Vec::new();
-        for scale in &of_data.data {
-            if !classes.contains(scale) {
-                classes.push(*scale);
-            }
-        }
-        let sums = classes.into_iter().map(|class| {
-            let only = |v: &[f64]| if v[1] == class { v[0] } else { 0.0 };
-            let of_class = zip(&values.dims, &[&values, &of_data], only);
-            let array = sum(&of_class, &integers);
-            Tensor { array, grid: grid(scale.map(|s| class * s)) }.to_real().into_owned()
-        });
-        let total = sums.reduce(|a, b| zip(dims, &[&a, &b], |v| v[0] + v[1]));
-        Tensor::real(total.expect("a scale"))
+        let of_scale =
+            |values: &Array, step: f64| Tensor { array: sum(values, &integers), grid: grid(scale.map(|s| step * s)) };
+        sum_of_scales(&values, &of_data, of_scale)
     }
 
     /// Whether the outputs are the last dimension of the result.

@@ -303,12 +303,6 @@ pub fn multiply(
     let (Some(of_data), Some(of_weights)) = (&data.grid, &weights.grid) else { return real() };
     let scale = of_weights.scale.along(axis, weights.array.dims.len()).expect("checked");
     let Some(data_scale) = of_data.scale.along(1, data.array.dims.len()) else { return real() };
-    let mut classes: Vec<f64> = Vec::new();
-    for scale in data_scale {
-        if !classes.contains(scale) {
-            classes.push(*scale);
-        }
-    }
     let grid = |scales: Vec<f64>| {
         let mut dims = vec![scales.len()];
         dims.extend(tail);
@@ -316,7 +310,9 @@ pub fn multiply(
         Some(Grid { codes: Codes::Accumulator, scale, zero: Array::scalar(0.0), divisor: of_data.divisor })
     };
     let (values, integers) = (data.centered(), weights.centered());
-    if let [data_scale] = classes[..] {
+    if let [data_scale, rest @ ..] = data_scale
+        && rest.iter().all(|scale| scale == data_scale)
+    {
         let scales = scale.iter().map(|s| data_scale * s).collect();
         return Tensor { array: sum(&values, &integers), grid: grid(scales) };
     }
@@ -330,19 +326,32 @@ pub fn multiply(
         let scales = scales.iter().enumerate().map(|(o, s)| s * weight_scale(o)).collect();
         return Tensor { array: sum(&values, &integers), grid: grid(scales) };
     }
-    let channel = data.array.data.len() / data_scale.len();
-    if let Some((factors, step)) = common_steps(data_scale) {
-        let scaled = values.data.iter().enumerate().map(|(i, value)| value * factors[i / channel] as f64).collect();
-        let values = Array { dims: data.array.dims.clone(), data: scaled };
-        let scales = scale.iter().map(|s| step * s).collect();
-        return Tensor { array: sum(&values, &integers), grid: grid(scales) };
+    let mut dims = vec![1; data.array.dims.len()];
+    dims[1] = data_scale.len();
+    let of_scale = |values: &Array, step: f64| Tensor {
+        array: sum(values, &integers),
+        grid: grid(scale.iter().map(|s| step * s).collect()),
+    };
+    sum_of_scales(&values, &Array { dims, data: data_scale.to_vec() }, of_scale)
+}
+
+/// Sums over values of several scales, which broadcast against them: the values become multiples of one scale, or else
+/// those of each are summed up apart and the sums added as real values. `of_scale` sums values of one scale.
+pub fn sum_of_scales(values: &Array, scales: &Array, of_scale: impl Fn(&Array, f64) -> Tensor) -> Tensor {
+    if let Some((factors, step)) = common_steps(&scales.data) {
+        let data = factors.iter().map(|&factor| factor as f64).collect();
+        let factors = Array { dims: scales.dims.clone(), data };
+        return of_scale(&zip(&values.dims, &[values, &factors], |v| v[0] * v[1]), step);
     }
-    let sums = classes.iter().map(|class| {
-        let of_class = |(i, &value): (usize, &f64)| if data_scale[i / channel] == *class { value } else { 0.0 };
-        let of_scale = values.data.iter().enumerate().map(of_class).collect();
-        let sums = sum(&Array { dims: data.array.dims.clone(), data: of_scale }, &integers);
-        let scales = (0..outputs).map(|o| class * weight_scale(o)).collect();
-        Tensor { array: sums, grid: grid(scales) }.to_real().into_owned()
+    let mut classes: Vec<f64> = Vec::new();
+    for scale in &scales.data {
+        if !classes.contains(scale) {
+            classes.push(*scale);
+        }
+    }
+    let sums = classes.into_iter().map(|class| {
+        let only = zip(&values.dims, &[values, scales], |v| if v[1] == class { v[0] } else { 0.0 });
+        of_scale(&only, class).to_real().into_owned()
     });
     let total = sums.reduce(|a, b| zip(&a.dims.clone(), &[&a, &b], |v| v[0] + v[1]));
     Tensor::real(total.expect("a scale"))

@@ -413,7 +413,7 @@ fn is_refused_rightly(error: &Diagnostic) -> bool {
     // A maximum of what then falls; codes that fall and rise; a shift that does not clip; a zero point that takes a
     // ninth bit; a sign of what has one sign.
     let limits = [POOL_PLACE, MONOTONE, TRUNC_RANGE, QUANT_BITS];
-    limits.iter().any(|limit| error.note.as_deref() == Some(limit.sentence)) || error.message.contains("constantly +1")
+    limits.iter().any(|limit| limit.refused(error)) || error.message.contains("constantly +1")
 }
 
 /// The case as a model; `None` if a window does not fit, or a pooling cannot stand where it is.
