@@ -502,3 +502,22 @@ fn blocks_become_pixels() {
     assert_eq!((term.conv.kernel, term.conv.stride), ([2, 2], [2, 2]));
     assert_eq!(term.weights.data, [1, 2, 3, 4]);
 }
+
+#[test]
+fn an_input_may_be_quantized_in_another_order() {
+    // Rows, columns and channels of the input as columns, channels and rows: the weights follow.
+    let mut m = Model::new(&[1, 2, 3, 5]);
+    let x = m.node("Transpose", &["x"], &[ints("perm", &[0, 2, 3, 1])]);
+    let x = m.quant(&x, 1.0, 8, true);
+    let flat = m.node("Flatten", &[&x], &[]);
+    let weights: Vec<f32> = (0..30).map(|w| w as f32).collect();
+    let weights = m.weights(&[30, 1], &weights);
+    let output = m.node("MatMul", &[&flat, &weights], &[]);
+    let import = import(m, &output);
+    // Channel c, row y and column x stand at (5 y + x) 2 + c.
+    let expected: Vec<i8> =
+        (0..2).flat_map(|c| (0..3).flat_map(move |y| (0..5).map(move |x| (5 * y + x) * 2 + c))).collect();
+    assert_eq!(import.network.layers[0].terms[0].weights.data, expected);
+    let shape = import.network.input.shape;
+    assert_eq!(import.maps[0].places(shape), expected.iter().map(|&place| place as usize).collect::<Vec<_>>());
+}

@@ -207,6 +207,18 @@ fn structure() {
 
 #[test]
 fn branches() {
+    // Channels last, brought to the front before they are quantized.
+    let mut model = Model::new(&[1, 8, 6, 3]);
+    let x = model.node("Transpose", &["x"], &[ints("perm", &[0, 3, 1, 2])]);
+    let x = model.quant(&x, 1.0, 8, true);
+    let weights = model.weights(&[1, 3, 1, 1], &[1.0; 3]);
+    let output = model.node("Conv", &[&x, &weights], &[]);
+    check_start(
+        model,
+        &output,
+        "not supported: values of shape [1, 3, 8, 6] that are no channels, rows and columns in this order\n  at:   node `/conv3/Conv` (Conv)",
+    );
+
     // Means of 1 to 40 values: no small number is a multiple of all these.
     let mut model = Model::new(&[1, 1, 1, 40]);
     let x = model.input();

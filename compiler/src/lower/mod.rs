@@ -530,14 +530,18 @@ impl<'g> Lowering<'g> {
     }
 
     fn relabel(&self, id: ValueId, dims: &[usize]) -> Diagnostic {
-        limits::RELABEL.refuse(format!("shape {dims:?} for {:?}", self.graph.value(id).dims))
+        let own = &self.graph.value(id).dims;
+        limits::RELABEL.refuse(match dims == own {
+            true => format!("values of shape {own:?} that are no channels, rows and columns in this order"),
+            false => format!("shape {dims:?} for {own:?}"),
+        })
     }
 
     /// A value for one of its readers. What several read and is quantized becomes a map.
     fn read(&mut self, id: ValueId) -> Result<Known, Diagnostic> {
         let mut known = self.read_coded(id)?;
         if let Data::Coded { ops, node, quantized, value } = known.data {
-            known.data = Data::Form(Rc::new(self.input_map(ops, node, quantized, value)?));
+            known.data = Data::Form(Rc::new(self.input_map(ops, node, quantized, value, &known.view)?));
         }
         Ok(known)
     }
@@ -657,7 +661,7 @@ impl<'g> Lowering<'g> {
                     let data = Data::Coded { ops, node: first, quantized, value: node.output };
                     return Ok(Known { data, view: known.view });
                 }
-                known.data = Data::Form(Rc::new(self.input_map(ops, first, before, value)?));
+                known.data = Data::Form(Rc::new(self.input_map(ops, first, before, value, &known.view)?));
             }
             _ => {}
         }
@@ -712,6 +716,7 @@ impl<'g> Lowering<'g> {
         index: usize,
         quantized: Quantized,
         value: ValueId,
+        view: &View,
     ) -> Result<Grid, Diagnostic> {
         let graph = self.graph;
         let (code, zero_point) = quantized.map_code()?;
@@ -720,9 +725,7 @@ impl<'g> Lowering<'g> {
         match &self.quantizer {
             None => {
                 self.quantizer = Some((ops, index, quantized));
-                let dims = &graph.value(value).dims;
-                let view = View::of_map(self.input_shape, dims).expect("the input is a map");
-                let value = Some(value);
+                let (value, view) = (Some(value), view.clone());
                 self.values.push(MapValue { value, first_channel: 0, scale, zero_point, merged: false, view });
                 self.maps.push(MapInfo { shape: self.input_shape, code, zero_point });
             }
