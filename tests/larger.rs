@@ -1,9 +1,13 @@
-//! Two networks larger than TCV, with random weights, as integer networks: one like VGG, one like ResNet with residual sums.
+//! Two networks larger than TCV, with random weights, as integer networks: one like VGG, one like
+//! ResNet with residual sums.
 
 use qnnsim_compiler::ir::{
-    Activation, Conv, Layer, MapId, Network, Pool, Steps, Term, WeightKind, Weights, window_positions,
+    Activation, Conv, Layer, MapId, Network, Pool, Steps, Term, WeightKind, Weights,
+    window_positions,
 };
-use qnnsim_isa::descriptor::{Code, InputDescriptor, MapShape, OutputDescriptor, Quantizer, Rounding};
+use qnnsim_isa::descriptor::{
+    Code, InputDescriptor, MapShape, OutputDescriptor, Quantizer, Rounding,
+};
 
 use crate::Sequence;
 
@@ -30,7 +34,8 @@ impl Builder {
         }
     }
 
-    /// A convolution with random weights, bipolar for one bit, else signed and narrow, padded to keep the size if it is smaller than its map.
+    /// A convolution with random weights, bipolar for one bit, else signed and narrow, padded to
+    /// keep the size if it is smaller than its map.
     fn conv(&mut self, source: MapId, channels: u32, kernel: u32, stride: u32) -> Term {
         let (map, _) = self.maps[source.0];
         let pad = if kernel == map.height { 0 } else { kernel / 2 };
@@ -43,8 +48,20 @@ impl Builder {
         };
         let count = channels * map.channels * kernel * kernel;
         let data = (0..count).map(|_| weight() as i8).collect();
-        let conv = Conv { kernel: [kernel; 2], stride: [stride; 2], dilation: [1; 2], pads: [pad; 4], groups: 1 };
-        Term { source, conv, weights: Weights { kind, out_channels: channels, data }, pad_value: 0, region: None }
+        let conv = Conv {
+            kernel: [kernel; 2],
+            stride: [stride; 2],
+            dilation: [1; 2],
+            pads: [pad; 4],
+            groups: 1,
+        };
+        Term {
+            source,
+            conv,
+            weights: Weights { kind, out_channels: channels, data },
+            pad_value: 0,
+            region: None,
+        }
     }
 
     /// A map as it is, `factor` times.
@@ -52,22 +69,34 @@ impl Builder {
         let channels = self.maps[source.0].0.channels;
         let mut data = vec![0; (channels * channels) as usize];
         data.iter_mut().step_by(channels as usize + 1).for_each(|weight| *weight = factor);
-        let conv = Conv { kernel: [1; 2], stride: [1; 2], dilation: [1; 2], pads: [0; 4], groups: 1 };
+        let conv =
+            Conv { kernel: [1; 2], stride: [1; 2], dilation: [1; 2], pads: [0; 4], groups: 1 };
         let kind = if factor == 1 { WeightKind::Unsigned1 } else { WeightKind::Signed(4) };
-        Term { source, conv, weights: Weights { kind, out_channels: channels, data }, pad_value: 0, region: None }
+        Term {
+            source,
+            conv,
+            weights: Weights { kind, out_channels: channels, data },
+            pad_value: 0,
+            region: None,
+        }
     }
 
     /// A layer with a quantizer at random whose codes are all about as frequent.
     fn layer(&mut self, name: &str, terms: Vec<Term>, pool: bool) -> MapId {
-        let pool = pool.then_some(Pool { kernel: [2; 2], stride: [2; 2], pads: [0; 4], ceil_mode: false });
+        let pool =
+            pool.then_some(Pool { kernel: [2; 2], stride: [2; 2], pads: [0; 4], ceil_mode: false });
         let shape = self.shape(&terms, pool.as_ref());
         let variance: f64 = terms.iter().map(|term| self.variance(term)).sum();
         let mean: f64 = terms.iter().map(|term| self.mean(term)).sum();
         let code = self.code;
         let mut bounds = vec![(0, 0); shape.channels as usize];
         for term in &terms {
-            let source = if term.source == MapId(0) { Code { bits: 8, signed: true } } else { code };
-            bounds.iter_mut().zip(term.bounds(source)).for_each(|(sum, b)| *sum = (sum.0 + b.0, sum.1 + b.1));
+            let source =
+                if term.source == MapId(0) { Code { bits: 8, signed: true } } else { code };
+            bounds
+                .iter_mut()
+                .zip(term.bounds(source))
+                .for_each(|(sum, b)| *sum = (sum.0 + b.0, sum.1 + b.1));
         }
         let mut steps = |(low, high): (i64, i64)| {
             let count = code.max();
@@ -79,9 +108,15 @@ impl Builder {
         };
         let channels = bounds.into_iter().map(&mut steps).collect();
         let name = name.to_owned();
-        self.layers.push(Layer { name, terms, activation: Activation::Steps { code, channels }, pool });
+        self.layers.push(Layer {
+            name,
+            terms,
+            activation: Activation::Steps { code, channels },
+            pool,
+        });
         let values = f64::from(code.max() as i32);
-        self.maps.push((shape, (0..=code.max()).map(|v| (v * v) as f64).sum::<f64>() / (values + 1.0)));
+        self.maps
+            .push((shape, (0..=code.max()).map(|v| (v * v) as f64).sum::<f64>() / (values + 1.0)));
         MapId(self.layers.len())
     }
 
@@ -95,8 +130,10 @@ impl Builder {
     /// The same, for independent values and weights around zero.
     fn variance(&self, term: &Term) -> f64 {
         let of_channel = term.weights.data.len() as u32 / term.weights.out_channels;
-        let (sum, count) =
-            (term.weights.data.iter().map(|&w| f64::from(w).powi(2)).sum::<f64>(), term.weights.data.len());
+        let (sum, count) = (
+            term.weights.data.iter().map(|&w| f64::from(w).powi(2)).sum::<f64>(),
+            term.weights.data.len(),
+        );
         f64::from(of_channel) * sum / count as f64 * self.maps[term.source.0].1
     }
 
@@ -120,8 +157,19 @@ impl Builder {
             bounds.iter().all(|b| code.min() <= b.0 && b.1 <= code.max())
         };
         let code = Code { bits: (1..=32).find(fits).expect("small sums"), signed: true };
-        self.layers.push(Layer { name: "scores".into(), terms: vec![term], activation: Activation::Raw, pool: None });
-        let quantizer = Quantizer { scale: 1.0, zero_point: 0.0, min: -128, max: 127, rounding: Rounding::HalfEven };
+        self.layers.push(Layer {
+            name: "scores".into(),
+            terms: vec![term],
+            activation: Activation::Raw,
+            pool: None,
+        });
+        let quantizer = Quantizer {
+            scale: 1.0,
+            zero_point: 0.0,
+            min: -128,
+            max: 127,
+            rounding: Rounding::HalfEven,
+        };
         let input = InputDescriptor {
             name: "image".into(),
             shape: self.maps[0].0,
@@ -134,12 +182,20 @@ impl Builder {
             dram: 0,
         };
         let shape = MapShape { channels: 10, height: 1, width: 1 };
-        let output = OutputDescriptor { name: "scores".into(), shape, code, ops: vec![], classes: vec![], dram: 0 };
+        let output = OutputDescriptor {
+            name: "scores".into(),
+            shape,
+            code,
+            ops: vec![],
+            classes: vec![],
+            dram: 0,
+        };
         Network { name: name.into(), input, layers: self.layers, output }
     }
 }
 
-/// Like VGG: 3x32x32, convolutions 3x3 to 64, 64, pool, 128, 128, pool, 256, 256, pool, dense to 512, 512, 10.
+/// Like VGG: 3x32x32, convolutions 3x3 to 64, 64, pool, 128, 128, pool, 256, 256, pool, dense to
+/// 512, 512, 10.
 pub fn vgg(weight_bits: u32, activation_bits: u32) -> Network {
     let mut net = Builder::new(32, weight_bits, activation_bits);
     for channels in [64, 128, 256] {
@@ -155,14 +211,16 @@ pub fn vgg(weight_bits: u32, activation_bits: u32) -> Network {
     net.finish(&format!("vgg_w{weight_bits}a{activation_bits}"))
 }
 
-/// Like ResNet: 3x32x32, a convolution to 64, two blocks each at 64, 128 and 256 channels, as [`residual`] says.
+/// Like ResNet: 3x32x32, a convolution to 64, two blocks each at 64, 128 and 256 channels, as
+/// [`residual`] says.
 pub fn resnet(weight_bits: u32, activation_bits: u32) -> Network {
     residual(32, [64, 128, 256], weight_bits, activation_bits)
 }
 
-/// Three stages of two blocks on an image of this size, of which the second and third halve the map, then dense to 10. The first
-/// block of a stage adds two quantized maps (the other one through a convolution 1x1 where size and channels change), the
-/// second adds the map before it to sums that are not quantized.
+/// Three stages of two blocks on an image of this size, of which the second and third halve the
+/// map, then dense to 10. The first block of a stage adds two quantized maps (the other one through
+/// a convolution 1x1 where size and channels change), the second adds the map before it to sums
+/// that are not quantized.
 pub fn residual(size: u32, channels: [u32; 3], weight_bits: u32, activation_bits: u32) -> Network {
     let mut net = Builder::new(size, weight_bits, activation_bits);
     let term = net.conv(MapId(0), channels[0], 3, 1);

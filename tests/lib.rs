@@ -2,6 +2,7 @@
 //! points that shrink to something readable, models, and the real MNIST where it is there.
 
 pub mod larger;
+pub mod models;
 
 use std::io::{Read, Write};
 use std::path::{Path, PathBuf};
@@ -10,9 +11,13 @@ use proptest::prelude::*;
 use qnnsim_compiler::backend::facts::Facts;
 use qnnsim_compiler::backend::plan::{Plan, plan};
 use qnnsim_compiler::import::{ImportOptions, import};
-use qnnsim_compiler::ir::{Activation, Conv, Layer, MapId, Network, Pool, Region, Steps, Term, WeightKind, Weights};
+use qnnsim_compiler::ir::{
+    Activation, Conv, Layer, MapId, Network, Pool, Region, Steps, Term, WeightKind, Weights,
+};
 use qnnsim_compiler::lower_to;
-use qnnsim_isa::descriptor::{Code, InputDescriptor, MapShape, OutputDescriptor, Quantizer, Rounding};
+use qnnsim_isa::descriptor::{
+    Code, InputDescriptor, MapShape, OutputDescriptor, Quantizer, Rounding,
+};
 use qnnsim_isa::hardware::Overrides;
 use qnnsim_isa::{HardwarePoint, Program};
 
@@ -92,7 +97,12 @@ fn layer_seed() -> impl Strategy<Value = LayerSeed> {
         [1u32..=2, 1u32..=2],
         [1u32..=2, 1u32..=2],
         [0u32..=2, 0u32..=2, 0u32..=2, 0u32..=2],
-        prop::option::of(([1u32..=3, 1u32..=3], [1u32..=3, 1u32..=2], any::<bool>(), any::<bool>())),
+        prop::option::of((
+            [1u32..=3, 1u32..=3],
+            [1u32..=3, 1u32..=2],
+            any::<bool>(),
+            any::<bool>(),
+        )),
     );
     let numbers = (1u32..=8, any::<bool>(), 1u32..=8, any::<bool>(), any::<bool>(), any::<u64>());
     let graph = (
@@ -112,7 +122,12 @@ fn layer_seed() -> impl Strategy<Value = LayerSeed> {
         stride: g.3,
         dilation: g.4,
         pads: g.5,
-        pool: g.6.map(|(kernel, stride, padded, ceil_mode)| PoolSeed { kernel, stride, padded, ceil_mode }),
+        pool: g.6.map(|(kernel, stride, padded, ceil_mode)| PoolSeed {
+            kernel,
+            stride,
+            padded,
+            ceil_mode,
+        }),
         weight_bits: n.0,
         unsigned_weights: n.1,
         code: Code { bits: n.2, signed: n.3 && n.2 > 1 },
@@ -121,8 +136,8 @@ fn layer_seed() -> impl Strategy<Value = LayerSeed> {
     })
 }
 
-/// Random networks of one to five layers, every precision, dense and convolutional, pooled or not, with groups, sums of maps and maps
-/// that several layers read.
+/// Random networks of one to five layers, every precision, dense and convolutional, pooled or not,
+/// with groups, sums of maps and maps that several layers read.
 pub fn network_seed() -> impl Strategy<Value = NetworkSeed> {
     let input = (1u32..=3, 1u32..=9, 1u32..=9, 1u32..=8, any::<bool>());
     (input, prop::collection::vec(layer_seed(), 1..=5), any::<u64>()).prop_map(
@@ -133,7 +148,8 @@ pub fn network_seed() -> impl Strategy<Value = NetworkSeed> {
     )
 }
 
-/// Random hardware points: arrays down to 1x1, odd sizes, 8 to 256 lanes, shallow queues, few buffers.
+/// Random hardware points: arrays down to 1x1, odd sizes, 8 to 256 lanes, shallow queues, few
+/// buffers.
 pub fn hardware_point() -> impl Strategy<Value = HardwarePoint> {
     let array = (
         prop_oneof![Just(1u32), 1u32..=5, Just(16)],
@@ -160,10 +176,14 @@ pub fn hardware_point() -> impl Strategy<Value = HardwarePoint> {
             let mut o = Overrides::default();
             (o.mac.rows, o.mac.cols, o.mac.lanes) = (Some(rows), Some(cols), Some(lanes));
             (o.mac.depth, o.mac.taps, o.acc.banks) = (Some(depth), Some(taps), Some(banks));
-            (o.thr.cols, o.thr.depth, o.thr.buffers) = (Some(1 + drain % cols), Some(thr_depth), Some(thr_buffers));
-            (o.load.width, o.load.depth, o.load.buffers) = (Some(load_width), Some(load_depth), Some(load_buffers));
-            (o.queue.depth, o.fetch.words, o.store.buffers) = (Some(queue), Some(fetch), Some(store));
-            (o.dram.width, o.dram.latency, o.dram.burst) = (Some(width), Some(latency), Some(burst.max(32 / width)));
+            (o.thr.cols, o.thr.depth, o.thr.buffers) =
+                (Some(1 + drain % cols), Some(thr_depth), Some(thr_buffers));
+            (o.load.width, o.load.depth, o.load.buffers) =
+                (Some(load_width), Some(load_depth), Some(load_buffers));
+            (o.queue.depth, o.fetch.words, o.store.buffers) =
+                (Some(queue), Some(fetch), Some(store));
+            (o.dram.width, o.dram.latency, o.dram.burst) =
+                (Some(width), Some(latency), Some(burst.max(32 / width)));
             o.dram.outstanding = Some(outstanding);
             (o.act.words, o.wgt.words, o.thr.words) =
                 (Some(1 << 16), Some((1 << 19) / cols.next_power_of_two()), Some(1 << 17));
@@ -177,29 +197,36 @@ pub fn hardware_point() -> impl Strategy<Value = HardwarePoint> {
 /// # Panics
 /// If the network does not fit any memory.
 pub fn fitted(network: &Network, hw: &HardwarePoint) -> HardwarePoint {
-    let roomy = HardwarePoint { act_words: 1 << 20, wgt_words: 1 << 20, thr_words: 1 << 20, ..hw.clone() };
+    let roomy =
+        HardwarePoint { act_words: 1 << 20, wgt_words: 1 << 20, thr_words: 1 << 20, ..hw.clone() };
     let plan = plan(network, &roomy).unwrap_or_else(|e| panic!("{}", e[0]));
     let [act_words, wgt_words, thr_words] = plan.used.map(|words| words.max(1) as u32);
     HardwarePoint { act_words, wgt_words, thr_words, ..roomy }
 }
 
-/// The point with memories for activations, weights and thresholds that hold a share of 0 to 255 of 255 of what the network has of them,
-/// or about the least that a machine needs beyond it: the lowest stripes of maps, a word of every weight plane, a channel tile's thresholds.
+/// The point with memories for activations, weights and thresholds that hold a share of 0 to 255 of
+/// 255 of what the network has of them, or about the least that a machine needs beyond it: the
+/// lowest stripes of maps, a word of every weight plane, a channel tile's thresholds.
 ///
 /// # Panics
 /// If the network does not fit any memory.
 pub fn cramped(network: &Network, hw: &HardwarePoint, shares: [u8; 3]) -> HardwarePoint {
     let hw = fitted(network, hw);
     let whole = plan(network, &hw).unwrap_or_else(|e| panic!("{}", e[0]));
-    let planes = whole.layers.iter().flat_map(|layer| &layer.terms).map(|term| term.w).max().unwrap_or(1);
+    let planes =
+        whole.layers.iter().flat_map(|layer| &layer.terms).map(|term| term.w).max().unwrap_or(1);
     let entries = whole.layers.iter().map(|layer| layer.thr.tile as u32).max().unwrap_or(1).max(1);
     let part = |whole: u32, share: u8| (u64::from(whole) * u64::from(share) / 255) as u32;
     let facts = Facts::new(network);
-    let fits = |&act_words: &u32| Plan::new(&facts, &HardwarePoint { act_words, ..hw.clone() }).is_ok();
+    let fits =
+        |&act_words: &u32| Plan::new(&facts, &HardwarePoint { act_words, ..hw.clone() }).is_ok();
     let first = part(hw.act_words, shares[0]).max(1);
     let mut sizes = std::iter::successors(Some(first), |words| Some(words + 1 + words / 16));
     HardwarePoint {
-        act_words: sizes.find(|words| *words >= hw.act_words || fits(words)).unwrap_or(first).min(hw.act_words),
+        act_words: sizes
+            .find(|words| *words >= hw.act_words || fits(words))
+            .unwrap_or(first)
+            .min(hw.act_words),
         wgt_words: part(hw.wgt_words, shares[1]).max(planes),
         thr_words: part(hw.thr_words, shares[2]).max(entries),
         ..hw
@@ -236,7 +263,8 @@ impl NetworkSeed {
                 (seed.channels, seed.code) = (shape.channels, *code);
             }
             let (layer, sums) = seed.build(i, &maps, i + 1 == self.layers.len());
-            let shape = layer.output_shape(layer.terms[0].output_shape(maps[layer.terms[0].source.0].0));
+            let shape =
+                layer.output_shape(layer.terms[0].output_shape(maps[layer.terms[0].source.0].0));
             maps.push((shape, seed.code));
             layers.push(layer);
             bounds = sums;
@@ -247,7 +275,14 @@ impl NetworkSeed {
             bounds.iter().all(|&(low, high)| code.min() <= low && high <= code.max())
         });
         let code = Code { bits: bits.expect("small networks fit 32 bits"), signed: true };
-        let output = OutputDescriptor { name: "scores".into(), shape, code, ops: vec![], classes: vec![], dram: 0 };
+        let output = OutputDescriptor {
+            name: "scores".into(),
+            shape,
+            code,
+            ops: vec![],
+            classes: vec![],
+            dram: 0,
+        };
         Network { name: "random".into(), input, layers, output }
     }
 
@@ -259,13 +294,20 @@ impl NetworkSeed {
     /// Codes of one of many images, channel by channel.
     pub fn image_codes(&self, number: u64) -> Vec<i64> {
         let mut sequence = Sequence(self.image.wrapping_add(number));
-        (0..self.input.values()).map(|_| sequence.within(self.code.min(), self.code.max())).collect()
+        (0..self.input.values())
+            .map(|_| sequence.within(self.code.min(), self.code.max()))
+            .collect()
     }
 }
 
 impl LayerSeed {
     /// The layer on the maps so far, and what its accumulators can reach.
-    fn build(&self, index: usize, maps: &[(MapShape, Code)], last: bool) -> (Layer, Vec<(i64, i64)>) {
+    fn build(
+        &self,
+        index: usize,
+        maps: &[(MapShape, Code)],
+        last: bool,
+    ) -> (Layer, Vec<(i64, i64)>) {
         let mut sequence = Sequence(self.seed);
         let source = if self.chained { index } else { sequence.within(0, index as i64) as usize };
         let input = maps[source].0;
@@ -276,13 +318,19 @@ impl LayerSeed {
             }
             let padded = size[a] + self.pads[a] + self.pads[a + 2];
             let kernel = self.kernel[a].min(padded);
-            let dilation = if (kernel - 1) * self.dilation[a] < padded { self.dilation[a] } else { 1 };
+            let dilation =
+                if (kernel - 1) * self.dilation[a] < padded { self.dilation[a] } else { 1 };
             (kernel, self.stride[a], dilation, self.pads[a], self.pads[a + 2])
         };
         let (y, x) = (axis(0), axis(1));
         let groups = self.groups(input.channels);
-        let conv =
-            Conv { kernel: [y.0, x.0], stride: [y.1, x.1], dilation: [y.2, x.2], pads: [y.3, x.3, y.4, x.4], groups };
+        let conv = Conv {
+            kernel: [y.0, x.0],
+            stride: [y.1, x.1],
+            dilation: [y.2, x.2],
+            pads: [y.3, x.3, y.4, x.4],
+            groups,
+        };
         let mut terms = vec![self.term(source, maps, conv, self.weight_bits, &mut sequence)];
         let [height, width] = conv.output_size(input);
         for _ in 1..self.terms {
@@ -290,16 +338,22 @@ impl LayerSeed {
             let map = maps[source].0;
             let alike = [map.height, map.width] == size && sequence.within(0, 3) > 0;
             let groups = self.groups(map.channels);
-            let other =
-                if alike { Some(Conv { groups, ..conv }) } else { self.onto(map, [height, width], &mut sequence) };
+            let other = if alike {
+                Some(Conv { groups, ..conv })
+            } else {
+                self.onto(map, [height, width], &mut sequence)
+            };
             let bits = if alike { self.weight_bits } else { sequence.within(1, 8) as u32 };
             if let Some(conv) = other {
                 terms.push(self.term(source, maps, conv, bits, &mut sequence));
             }
         }
         let pool = self.pool.as_ref().map(|p| {
-            let pads =
-                if p.padded { [p.kernel[0] / 2, p.kernel[1] / 2, p.kernel[0] / 2, p.kernel[1] / 2] } else { [0; 4] };
+            let pads = if p.padded {
+                [p.kernel[0] / 2, p.kernel[1] / 2, p.kernel[0] / 2, p.kernel[1] / 2]
+            } else {
+                [0; 4]
+            };
             let kernel = [p.kernel[0].min(height + pads[0]), p.kernel[1].min(width + pads[1])];
             Pool { kernel, stride: p.stride, pads, ceil_mode: p.ceil_mode }
         });
@@ -308,7 +362,8 @@ impl LayerSeed {
             let of = term.bounds(maps[term.source.0].1);
             bounds.iter_mut().zip(of).for_each(|(sum, b)| *sum = (sum.0 + b.0, sum.1 + b.1));
         }
-        let mut layer = Layer { name: format!("layer{index}"), terms, activation: Activation::Raw, pool };
+        let mut layer =
+            Layer { name: format!("layer{index}"), terms, activation: Activation::Raw, pool };
         if !last {
             let channels = bounds.iter().map(|&b| self.steps(b, &mut sequence)).collect();
             layer.activation = Activation::Steps { code: self.code, channels };
@@ -327,7 +382,8 @@ impl LayerSeed {
         let mut axis = |size: u32, out: u32, pool: u32| {
             let (kernel, dilation) = (sequence.within(1, 3) as u32, sequence.within(1, 2) as u32);
             let extent = (kernel - 1) * dilation + 1;
-            // Outputs of a window that reaches over `extent + (out - 1) * stride` to one less than another stride.
+            // Outputs of a window that reaches over `extent + (out - 1) * stride` to one less than
+            // another stride.
             let least = (size + 1).saturating_sub(extent).div_ceil(out).max(1);
             let stride = sequence.within(i64::from(least), i64::from(least.max(2))) as u32;
             let padding = (extent + (out - 1) * stride).saturating_sub(size);
@@ -360,7 +416,8 @@ impl LayerSeed {
             WeightKind::Bipolar => 2 * sequence.within(0, 1) - 1,
             WeightKind::Signed(bits) => sequence.within(-(1 << (bits - 1)), (1 << (bits - 1)) - 1),
         };
-        let count = self.channels * (input.channels / conv.groups) * conv.kernel[0] * conv.kernel[1];
+        let count =
+            self.channels * (input.channels / conv.groups) * conv.kernel[0] * conv.kernel[1];
         let data = (0..count).map(|_| weight() as i8).collect();
         // Without pooling, a term may count for a part of the outputs.
         let region = (self.pool.is_none() && sequence.within(0, 5) == 0).then(|| {
@@ -396,7 +453,10 @@ impl LayerSeed {
         // A threshold lies where some reachable accumulator meets it and another does not.
         let (first, last) = if rising { (low + 1, high) } else { (low, high - 1) };
         let mut thresholds: Vec<i64> = if self.even_steps {
-            let (start, pitch) = (sequence.within(first, last), sequence.within(0, (last - first) / count.max(1) + 1));
+            let (start, pitch) = (
+                sequence.within(first, last),
+                sequence.within(0, (last - first) / count.max(1) + 1),
+            );
             (0..count).map(|k| start + k * pitch).filter(|&t| t <= last).collect()
         } else {
             (0..count).map(|_| sequence.within(first, last)).collect()
@@ -419,7 +479,8 @@ pub fn dram_bytes(input: &InputDescriptor, codes: &[i64]) -> Vec<u8> {
         .collect()
 }
 
-/// The folder with trained models and the real MNIST, named by the environment variable QNNSIM_SHARED.
+/// The folder with trained models and the real MNIST, named by the environment variable
+/// QNNSIM_SHARED.
 pub fn shared() -> Option<PathBuf> {
     let folder = std::env::var_os("QNNSIM_SHARED").map(PathBuf::from);
     if folder.is_none() {
@@ -444,7 +505,10 @@ pub fn tcv_options() -> ImportOptions {
 pub fn compile(model: &Path, hw: &HardwarePoint) -> Program {
     let bytes = std::fs::read(model).unwrap_or_else(|e| panic!("{}: {e}", model.display()));
     let import = import(&bytes, &tcv_options()).unwrap_or_else(|e| panic!("{}", e[0]));
-    let network = Network { name: model.file_stem().expect("a file").to_string_lossy().into_owned(), ..import.network };
+    let network = Network {
+        name: model.file_stem().expect("a file").to_string_lossy().into_owned(),
+        ..import.network
+    };
     lower_to(&network, hw).unwrap_or_else(|e| panic!("{}", e[0])).1
 }
 
@@ -496,7 +560,8 @@ pub fn digits() -> Vec<Vec<u8>> {
     let pixels = |digit| {
         let path = programs().join(format!("digits/digit_{digit}.png"));
         let file = std::fs::File::open(&path).unwrap_or_else(|e| panic!("{}: {e}", path.display()));
-        let mut reader = png::Decoder::new(std::io::BufReader::new(file)).read_info().expect("a PNG file");
+        let mut reader =
+            png::Decoder::new(std::io::BufReader::new(file)).read_info().expect("a PNG file");
         let mut pixels = vec![0; 28 * 28];
         reader.next_frame(&mut pixels).expect("28x28 grey");
         pixels

@@ -1,4 +1,5 @@
-//! A place in the source text, and the few shapes that are read there: words, numbers, quoted text, RON.
+//! A place in the source text, and the few shapes that are read there: words, numbers, quoted text,
+//! RON.
 
 use crate::diagnostics::{Diagnostic, Parsed, Span};
 use crate::text;
@@ -75,7 +76,8 @@ impl<'s> Cursor<'s> {
         if self.take(sign) {
             return Ok(());
         }
-        Err(Diagnostic::at(self.here(), format!("expected `{sign}`")).note(format!("the form is {form}")))
+        Err(Diagnostic::at(self.here(), format!("expected `{sign}`"))
+            .note(format!("the form is {form}")))
     }
 
     /// The next character's place, empty at the end of the line.
@@ -131,8 +133,9 @@ impl<'s> Cursor<'s> {
         }
     }
 
-    /// Reads a RON value in parentheses, which may span lines, and gives its text with comments blanked out.
-    /// It ends before a line that begins with a directive, so that a missing parenthesis costs one block.
+    /// Reads a RON value in parentheses, which may span lines, and gives its text with comments
+    /// blanked out. It ends before a line that begins with a directive, so that a missing
+    /// parenthesis costs one block.
     pub fn block(&mut self, what: &str) -> Parsed<(String, Span)> {
         let start = self.here();
         if self.peek() != Some(b'(') {
@@ -157,7 +160,8 @@ impl<'s> Cursor<'s> {
             };
             let comment = byte == b';' || bytes[at..].starts_with(b"//");
             if comment {
-                let end = bytes[at..].iter().position(|&b| b == b'\n').map_or(bytes.len(), |n| at + n);
+                let end =
+                    bytes[at..].iter().position(|&b| b == b'\n').map_or(bytes.len(), |n| at + n);
                 // Blanks of the same number of characters keep the columns of RON's errors right.
                 out.extend(self.source[at..end].chars().map(|_| b' '));
                 at = end;

@@ -1,4 +1,5 @@
-//! Mistakes in a source text: collected while reading, shown with the place and what is allowed there.
+//! Mistakes in a source text: collected while reading, shown with the place and what is allowed
+//! there.
 
 use std::fmt;
 use std::ops::Range;
@@ -136,7 +137,8 @@ impl Diagnostics {
     pub fn render(&self, color: bool) -> String {
         let renderer = if color { Renderer::styled() } else { Renderer::plain() };
         let renderer = renderer.decor_style(DecorStyle::Ascii);
-        let mut all: Vec<String> = self.list.iter().map(|d| self.render_one(&d.0, &renderer)).collect();
+        let mut all: Vec<String> =
+            self.list.iter().map(|d| self.render_one(&d.0, &renderer)).collect();
         let hidden = self.count - self.list.len();
         if hidden > 0 {
             all.push(format!("... and {hidden} more"));
@@ -146,13 +148,18 @@ impl Diagnostics {
 
     fn render_one(&self, diagnostic: &Mistake, renderer: &Renderer) -> String {
         let title = Level::ERROR.primary_title(diagnostic.message.as_str());
-        let related = diagnostic.related.iter().map(|(span, label)| (span, AnnotationKind::Context, label.as_str()));
+        let related = diagnostic
+            .related
+            .iter()
+            .map(|(span, label)| (span, AnnotationKind::Context, label.as_str()));
         let mut group = match &diagnostic.span {
             Some(span) => {
                 let primary = (span, AnnotationKind::Primary, diagnostic.label.as_str());
                 let line = self.line(span);
-                let (same, other): (Vec<_>, Vec<_>) = related.partition(|(span, ..)| self.line(span) == line);
-                let group = title.element(self.snippet(std::iter::once(primary).chain(same).collect()));
+                let (same, other): (Vec<_>, Vec<_>) =
+                    related.partition(|(span, ..)| self.line(span) == line);
+                let group =
+                    title.element(self.snippet(std::iter::once(primary).chain(same).collect()));
                 group.elements(other.into_iter().map(|mark| self.snippet(vec![mark])))
             }
             None => title.element(Origin::path(self.file.as_str())),
@@ -172,19 +179,26 @@ impl Diagnostics {
         start..start + source[start..end].trim_end_matches('\r').len()
     }
 
-    /// Marks in the line of the first one. The renderer gets this line alone, so that a mistake costs no walk
-    /// over the whole text.
-    fn snippet<'a>(&'a self, marks: Vec<(&Span, AnnotationKind, &'a str)>) -> Snippet<'a, Annotation<'a>> {
+    /// Marks in the line of the first one. The renderer gets this line alone, so that a mistake
+    /// costs no walk over the whole text.
+    fn snippet<'a>(
+        &'a self,
+        marks: Vec<(&Span, AnnotationKind, &'a str)>,
+    ) -> Snippet<'a, Annotation<'a>> {
         let source = self.source.as_str();
         let line = self.line(marks[0].0);
         let number = 1 + source[..line.start].bytes().filter(|&b| b == b'\n').count();
         let annotations = marks.into_iter().map(|(span, kind, label)| {
             let inside = |at| boundary(source, at).clamp(line.start, line.end) - line.start;
             let start = inside(span.start);
-            kind.span(start..inside(span.end).max(start)).label((!label.is_empty()).then_some(label))
+            kind.span(start..inside(span.end).max(start))
+                .label((!label.is_empty()).then_some(label))
         });
         let annotations: Vec<_> = annotations.collect();
-        Snippet::source(&source[line]).line_start(number).path(self.file.as_str()).annotations(annotations)
+        Snippet::source(&source[line])
+            .line_start(number)
+            .path(self.file.as_str())
+            .annotations(annotations)
     }
 }
 
@@ -210,8 +224,10 @@ fn nearest<'a>(written: &str, known: impl IntoIterator<Item = &'a str>) -> Optio
         return None;
     }
     let near = |word: &&str| distance(written, word) <= (word.len().max(written.len()) / 3).max(1);
-    let fits =
-        known.into_iter().take(COMPARED).filter(|word| !word.is_empty() && word.len() <= LONGEST && *word != written);
+    let fits = known
+        .into_iter()
+        .take(COMPARED)
+        .filter(|word| !word.is_empty() && word.len() <= LONGEST && *word != written);
     fits.filter(near).min_by_key(|word| distance(written, word))
 }
 

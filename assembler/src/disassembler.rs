@@ -36,10 +36,25 @@ fn write_to(program: &Program, out: &mut String) -> std::fmt::Result {
         }
     }
     for layer in &program.layers {
-        writeln!(out, ".layer {} {}", quoted_unless_name(&layer.name), text::to_ron(&LayerText::of(layer)))?;
+        writeln!(
+            out,
+            ".layer {} {}",
+            quoted_unless_name(&layer.name),
+            text::to_ron(&LayerText::of(layer))
+        )?;
     }
-    writeln!(out, "\n.input [{:#x}] {}", program.input.dram, text::to_ron_lines(&InputText::of(&program.input)))?;
-    writeln!(out, "\n.output [{:#x}] {}", program.output.dram, text::to_ron_lines(&OutputText::of(&program.output)))?;
+    writeln!(
+        out,
+        "\n.input [{:#x}] {}",
+        program.input.dram,
+        text::to_ron_lines(&InputText::of(&program.input))
+    )?;
+    writeln!(
+        out,
+        "\n.output [{:#x}] {}",
+        program.output.dram,
+        text::to_ron_lines(&OutputText::of(&program.output))
+    )?;
     if !program.scratch.is_empty() {
         writeln!(out, "\n.scratch [{:#x}] {}", program.scratch.dram, program.scratch.bytes)?;
     }
@@ -62,12 +77,18 @@ fn write_to(program: &Program, out: &mut String) -> std::fmt::Result {
     Ok(())
 }
 
-fn write_code(stream: &Stream, semaphores: &[String], layers: &[String], out: &mut String) -> std::fmt::Result {
+fn write_code(
+    stream: &Stream,
+    semaphores: &[String],
+    layers: &[String],
+    out: &mut String,
+) -> std::fmt::Result {
     let mut current = None;
     for (index, &word) in stream.words.iter().enumerate() {
         let layer = stream.layers.get(index).copied().flatten();
         if layer != current {
-            let name = layer.and_then(|l| layers.get(l as usize)).map_or(text::NO_LAYER, String::as_str);
+            let name =
+                layer.and_then(|l| layers.get(l as usize)).map_or(text::NO_LAYER, String::as_str);
             writeln!(out, ".layer {name}")?;
             current = layer;
         }
@@ -98,15 +119,19 @@ fn write_bytes(mut bytes: &[u8], out: &mut String) -> std::fmt::Result {
     Ok(())
 }
 
-/// The names by which the text refers to semaphores; empty where only the number is left, because the name is no word,
-/// stands for another one, or is not alone.
+/// The names by which the text refers to semaphores; empty where only the number is left, because
+/// the name is no word, stands for another one, or is not alone.
 fn semaphore_words(names: &[String]) -> Vec<String> {
     let usable = |number: usize, name: &String| {
         text::is_name(name)
             && text::semaphore_number(name).is_none_or(|built_in| built_in == number)
             && names.iter().filter(|other| *other == name).count() == 1
     };
-    names.iter().enumerate().map(|(n, name)| if usable(n, name) { name.clone() } else { String::new() }).collect()
+    names
+        .iter()
+        .enumerate()
+        .map(|(n, name)| if usable(n, name) { name.clone() } else { String::new() })
+        .collect()
 }
 
 /// What names a layer in the text: its name, or its number if the name is not alone.
@@ -122,8 +147,10 @@ fn layer_words(program: &Program) -> Vec<String> {
 
 /// The segments' names, as labels where they can be.
 fn label_words(program: &Program) -> Vec<String> {
-    let counts = count(program.data.iter().map(|s| s.name.as_str()).chain([text::INPUT, text::OUTPUT]));
-    let word = |name: &str| if counts[name] == 1 { quoted_unless_name(name) } else { text::to_ron(name) };
+    let counts =
+        count(program.data.iter().map(|s| s.name.as_str()).chain([text::INPUT, text::OUTPUT]));
+    let word =
+        |name: &str| if counts[name] == 1 { quoted_unless_name(name) } else { text::to_ron(name) };
     program.data.iter().map(|s| word(&s.name)).collect()
 }
 

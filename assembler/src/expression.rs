@@ -1,4 +1,5 @@
-//! Integer expressions: numbers, constants, labels, `( ) - * / % + << >>`, with the precedence of C.
+//! Integer expressions: numbers, constants, labels, `( ) - * / % + << >>`, with the precedence of
+//! C.
 
 use std::collections::HashMap;
 
@@ -52,7 +53,8 @@ impl Scope {
                 Ok(())
             }
             Some((_, Some(first))) => {
-                Err(Diagnostic::at(span, format!("`{name}` is defined twice")).related(first.clone(), "first here"))
+                Err(Diagnostic::at(span, format!("`{name}` is defined twice"))
+                    .related(first.clone(), "first here"))
             }
             Some((_, None)) => Err(Diagnostic::at(span, format!("`{name}` is defined twice"))
                 .note("INPUT and OUTPUT are the addresses of the input and of the output")),
@@ -90,7 +92,10 @@ impl Scope {
             let span = reader.cursor.digits();
             if span.is_empty() {
                 let here = reader.cursor.here();
-                return Err(Diagnostic::at(here, "expected a decimal number or an expression in parentheses"));
+                return Err(Diagnostic::at(
+                    here,
+                    "expected a decimal number or an expression in parentheses",
+                ));
             }
             Ok(Some(number(&span, reader.cursor.slice(&span))?))
         })
@@ -137,7 +142,9 @@ impl Reader<'_, '_, '_> {
             let span = self.cursor.since(at);
             let right = self.binary(level + 1)?;
             left = match (left, right) {
-                (Some(a), Some(b)) => Some(apply(operator, a, b).map_err(|why| Diagnostic::at(span, why))?),
+                (Some(a), Some(b)) => {
+                    Some(apply(operator, a, b).map_err(|why| Diagnostic::at(span, why))?)
+                }
                 _ => None,
             };
         }
@@ -146,7 +153,10 @@ impl Reader<'_, '_, '_> {
     fn unary(&mut self) -> Parsed<Option<i128>> {
         let here = self.cursor.here();
         if self.depth == DEPTH_MAX {
-            return Err(Diagnostic::at(here, format!("an expression nests at most {DEPTH_MAX} deep")));
+            return Err(Diagnostic::at(
+                here,
+                format!("an expression nests at most {DEPTH_MAX} deep"),
+            ));
         }
         self.depth += 1;
         let value = match self.cursor.peek() {
@@ -219,7 +229,10 @@ fn apply(operator: &str, a: i128, b: i128) -> Result<i128, &'static str> {
         "/" => bounded(a.checked_div(b)).map_err(|_| "division by zero"),
         "%" => bounded(a.checked_rem(b)).map_err(|_| "division by zero"),
         _ => {
-            let places = u32::try_from(b).ok().filter(|&b| b <= 120).ok_or("a shift is by 0 to 120 places")?;
+            let places = u32::try_from(b)
+                .ok()
+                .filter(|&b| b <= 120)
+                .ok_or("a shift is by 0 to 120 places")?;
             if operator == "<<" { bounded(a.checked_mul(1 << places)) } else { Ok(a >> places) }
         }
     }
@@ -227,7 +240,8 @@ fn apply(operator: &str, a: i128, b: i128) -> Result<i128, &'static str> {
 
 /// The digits of a literal without their prefix, and their base.
 pub(crate) fn digits(literal: &str) -> (&str, u32) {
-    let prefixed = |lower, upper| literal.strip_prefix(lower).or_else(|| literal.strip_prefix(upper));
+    let prefixed =
+        |lower, upper| literal.strip_prefix(lower).or_else(|| literal.strip_prefix(upper));
     if let Some(digits) = prefixed("0x", "0X") {
         (digits, 16)
     } else if let Some(digits) = prefixed("0b", "0B") {

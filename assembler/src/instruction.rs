@@ -29,8 +29,11 @@ pub(crate) fn instruction(
         let (index, parts, span) = reader.operand(cursor)?;
         match &operands[index] {
             Some((_, first)) => reader.problems.report(
-                Diagnostic::at(span, format!("`{}` is given twice", shown_name(&row.fields[index])))
-                    .related(first.clone(), "first here"),
+                Diagnostic::at(
+                    span,
+                    format!("`{}` is given twice", shown_name(&row.fields[index])),
+                )
+                .related(first.clone(), "first here"),
             ),
             None => operands[index] = Some((parts, span)),
         }
@@ -40,8 +43,11 @@ pub(crate) fn instruction(
         match operand {
             Some((parts, _)) => values.push(parts),
             None if field.kind == Kind::UnitName => {
-                return Err(Diagnostic::at(cursor.here(), format!("`{}` needs a unit", row.mnemonic))
-                    .note(format!("units are {}", field.kind.range())));
+                return Err(Diagnostic::at(
+                    cursor.here(),
+                    format!("`{}` needs a unit", row.mnemonic),
+                )
+                .note(format!("units are {}", field.kind.range())));
             }
             None => values.push(field.kind.default_parts()),
         }
@@ -58,25 +64,37 @@ pub(crate) fn instruction(
 fn mnemonic(cursor: &mut Cursor) -> Parsed<&'static Row> {
     let find = |text: &str| Instruction::TABLE.iter().copied().find(|row| row.mnemonic == text);
     let Some(first) = cursor.name() else {
-        return Err(Diagnostic::at(cursor.here(), "expected an instruction, a directive or a label"));
+        return Err(Diagnostic::at(
+            cursor.here(),
+            "expected an instruction, a directive or a label",
+        ));
     };
     let word = cursor.slice(&first);
     if let Some(row) = find(word) {
         return Ok(row);
     }
-    let seconds: Vec<&str> =
-        Instruction::TABLE.iter().filter_map(|row| row.mnemonic.strip_prefix(word)?.strip_prefix(' ')).collect();
+    let seconds: Vec<&str> = Instruction::TABLE
+        .iter()
+        .filter_map(|row| row.mnemonic.strip_prefix(word)?.strip_prefix(' '))
+        .collect();
     if seconds.is_empty() {
-        let known = Instruction::TABLE.iter().map(|row| row.mnemonic.split(' ').next().unwrap_or_default());
+        let known =
+            Instruction::TABLE.iter().map(|row| row.mnemonic.split(' ').next().unwrap_or_default());
         let it = Diagnostic::at(first, format!("unknown instruction `{word}`"));
-        return Err(match Instruction::TABLE.iter().find(|row| row.mnemonic.split(' ').nth(1) == Some(word)) {
-            Some(row) => it.label(format!("did you mean `{}`?", row.mnemonic)),
-            None => it.did_you_mean(word, known),
-        });
+        return Err(
+            match Instruction::TABLE.iter().find(|row| row.mnemonic.split(' ').nth(1) == Some(word))
+            {
+                Some(row) => it.label(format!("did you mean `{}`?", row.mnemonic)),
+                None => it.did_you_mean(word, known),
+            },
+        );
     }
     let Some(second) = cursor.name() else {
-        return Err(Diagnostic::at(cursor.here(), format!("expected a register group behind `{word}`"))
-            .note(format!("`{word}` is followed by {}", seconds.join(", "))));
+        return Err(Diagnostic::at(
+            cursor.here(),
+            format!("expected a register group behind `{word}`"),
+        )
+        .note(format!("`{word}` is followed by {}", seconds.join(", "))));
     };
     let group = cursor.slice(&second);
     find(&format!("{word} {group}")).ok_or_else(|| {
@@ -128,7 +146,8 @@ impl OperandReader<'_> {
             return Ok((index, [unit as i64, 0, 0, 0], word));
         }
         // `x64` or `x(2*N)`.
-        let counted = name.strip_prefix('x').is_some_and(|n| n.starts_with(|c: char| c.is_ascii_digit()));
+        let counted =
+            name.strip_prefix('x').is_some_and(|n| n.starts_with(|c: char| c.is_ascii_digit()));
         if let (true, Some(index)) =
             (counted || name == "x" && cursor.touches(b'('), field(&|f| f.kind == Kind::Repeat))
         {
@@ -143,14 +162,24 @@ impl OperandReader<'_> {
     /// How this instruction's operands are written.
     fn syntax(&self) -> String {
         let all: Vec<String> = self.row.fields.iter().map(|f| f.kind.syntax(f.name)).collect();
-        let operands = if all.is_empty() { "takes no operands".into() } else { format!("takes {}", all.join(" ")) };
+        let operands = if all.is_empty() {
+            "takes no operands".into()
+        } else {
+            format!("takes {}", all.join(" "))
+        };
         format!("`{}` {operands}", self.row.mnemonic)
     }
 
     fn unknown(&self, span: Span, name: &str, with_value: bool) -> Diagnostic {
-        let field = self.row.fields.iter().find(|f| f.name == name && !matches!(f.kind, Kind::Repeat | Kind::UnitName));
+        let field = self
+            .row
+            .fields
+            .iter()
+            .find(|f| f.name == name && !matches!(f.kind, Kind::Repeat | Kind::UnitName));
         let it = match (field, with_value) {
-            (Some(_), true) => Diagnostic::at(span, format!("`{name}` takes no value: write it alone")),
+            (Some(_), true) => {
+                Diagnostic::at(span, format!("`{name}` takes no value: write it alone"))
+            }
             (Some(field), false) => Diagnostic::at(span.clone(), format!("`{name}` needs a value"))
                 .label(format!("write `{}`", field.kind.syntax(name))),
             (None, _) => {
@@ -201,7 +230,9 @@ impl OperandReader<'_> {
                 };
                 parts[0] = index as i64;
             }
-            Kind::Flag | Kind::Repeat | Kind::UnitName => unreachable!("operands without a value are read as words"),
+            Kind::Flag | Kind::Repeat | Kind::UnitName => {
+                unreachable!("operands without a value are read as words")
+            }
         }
         Ok(parts)
     }
@@ -230,7 +261,9 @@ impl OperandReader<'_> {
         let mut mask = 0i64;
         loop {
             let Some(word) = cursor.name() else {
-                return Err(Diagnostic::at(cursor.here(), "expected a semaphore").note(semaphore_note()));
+                return Err(
+                    Diagnostic::at(cursor.here(), "expected a semaphore").note(semaphore_note())
+                );
             };
             let name = cursor.slice(&word);
             let declared = self.semaphores.iter().position(|s| s == name);
@@ -252,8 +285,8 @@ impl OperandReader<'_> {
         }
     }
 
-    /// The value as a part of an operand; a mistake is reported and replaced by a legal value, so that
-    /// the rest of the line is still read.
+    /// The value as a part of an operand; a mistake is reported and replaced by a legal value, so
+    /// that the rest of the line is still read.
     fn in_range(&mut self, field: &Field, part: usize, value: &Value) -> i64 {
         let (min, max) = field.kind.limits(part);
         let Some(number) = value.number else {
@@ -265,9 +298,12 @@ impl OperandReader<'_> {
             _ => {
                 let name = shown_name(field);
                 self.problems.report(
-                    Diagnostic::at(value.span.clone(), format!("{number} is out of range for `{name}`"))
-                        .label(format!("must be {min} to {max}"))
-                        .note(format!("`{name}`: {}", field.doc)),
+                    Diagnostic::at(
+                        value.span.clone(),
+                        format!("{number} is out of range for `{name}`"),
+                    )
+                    .label(format!("must be {min} to {max}"))
+                    .note(format!("`{name}`: {}", field.doc)),
                 );
                 min.max(0)
             }

@@ -26,8 +26,11 @@ pub(crate) struct Region {
 /// # Errors
 /// Regions that overlap or that DRAM has no room for, one mistake each.
 pub(crate) fn place(regions: &[Region]) -> Result<Vec<u32>, Vec<Diagnostic>> {
-    let mut fixed: Vec<(u64, u64)> =
-        regions.iter().filter(|r| r.bytes > 0).filter_map(|r| Some((r.address?.into(), r.bytes))).collect();
+    let mut fixed: Vec<(u64, u64)> = regions
+        .iter()
+        .filter(|r| r.bytes > 0)
+        .filter_map(|r| Some((r.address?.into(), r.bytes)))
+        .collect();
     fixed.sort_unstable();
     let mut fixed = fixed.into_iter().peekable();
     let mut mistakes = Vec::new();
@@ -38,7 +41,8 @@ pub(crate) fn place(regions: &[Region]) -> Result<Vec<u32>, Vec<Diagnostic>> {
             Some(address) => address.into(),
             None => {
                 let mut start = next.next_multiple_of(ALIGNMENT_BYTES);
-                // Regions are visited in the order of addresses, and `start` only grows: no fixed region comes twice.
+                // Regions are visited in the order of addresses, and `start` only grows: no fixed
+                // region comes twice.
                 while let Some((_, end)) = fixed
                     .next_if(|&(address, _)| address < start + region.bytes)
                     .map(|(address, bytes)| (address, address + bytes))
@@ -82,10 +86,13 @@ fn overlaps(regions: &[Region], places: &[u32]) -> Vec<Diagnostic> {
             let [(first, one), (second, other)] = pair else { return None };
             let end = first + one.bytes;
             (end > *second).then(|| {
-                Diagnostic::at(other.span.clone(), format!("{} and {} overlap in DRAM", one.name, other.name))
-                    .label(format!("begins at {second:#x}"))
-                    .related(one.span.clone(), format!("ends at {end:#x}"))
-                    .note("a region without an address gets a free one")
+                Diagnostic::at(
+                    other.span.clone(),
+                    format!("{} and {} overlap in DRAM", one.name, other.name),
+                )
+                .label(format!("begins at {second:#x}"))
+                .related(one.span.clone(), format!("ends at {end:#x}"))
+                .note("a region without an address gets a free one")
             })
         })
         .collect()

@@ -1,4 +1,5 @@
-//! From text to program: lines, directives, sections; then addresses, then the lines that need them.
+//! From text to program: lines, directives, sections; then addresses, then the lines that need
+//! them.
 
 use std::collections::HashMap;
 
@@ -17,7 +18,8 @@ use crate::text::{self, InputText, LayerText, OutputText, SEMAPHORES};
 /// Most bytes of data and sample together.
 pub const DATA_BYTES_MAX: usize = 1 << 28;
 
-/// Assembles a text; `name` is that of its file, for messages and for a program that gives itself no name.
+/// Assembles a text; `name` is that of its file, for messages and for a program that gives itself
+/// no name.
 ///
 /// # Errors
 /// Everything that is wrong with the text.
@@ -29,11 +31,19 @@ pub fn assemble(name: &str, source: &str) -> Result<Program, Diagnostics> {
 ///
 /// # Errors
 /// Everything that is wrong with the text, on that hardware.
-pub fn assemble_for(name: &str, source: &str, hardware: &HardwarePoint) -> Result<Program, Diagnostics> {
+pub fn assemble_for(
+    name: &str,
+    source: &str,
+    hardware: &HardwarePoint,
+) -> Result<Program, Diagnostics> {
     assembled(name, source, Some(hardware.clone()))
 }
 
-fn assembled(name: &str, source: &str, instead: Option<HardwarePoint>) -> Result<Program, Diagnostics> {
+fn assembled(
+    name: &str,
+    source: &str,
+    instead: Option<HardwarePoint>,
+) -> Result<Program, Diagnostics> {
     let mut assembler = Assembler { instead, ..Assembler::new(source) };
     assembler.read_lines();
     let program = assembler.finish(name);
@@ -292,7 +302,8 @@ impl<'s> Assembler<'s> {
             }
             ".scratch" => {
                 let address = self.address(cursor)?;
-                let (bytes, span) = self.constant_u32(cursor, "the number of bytes of the scratch region")?;
+                let (bytes, span) =
+                    self.constant_u32(cursor, "the number of bytes of the scratch region")?;
                 once(self.scratch.is_some(), &word)?;
                 self.scratch = Some((Scratch { dram: 0, bytes }, Place { address, span }));
                 Ok(())
@@ -308,10 +319,10 @@ impl<'s> Assembler<'s> {
                 Ok(())
             }
             ".word" if !self.section.streams().is_empty() => self.code_words(cursor),
-            ".u8" | ".u16" | ".u32" | ".u64" | ".bytes" | ".fill" | ".threshold" | ".word" | ".align" => {
-                self.data_line(cursor, word)
-            }
-            name => Err(Diagnostic::at(word, format!("unknown directive `{name}`")).did_you_mean(name, DIRECTIVES)),
+            ".u8" | ".u16" | ".u32" | ".u64" | ".bytes" | ".fill" | ".threshold" | ".word"
+            | ".align" => self.data_line(cursor, word),
+            name => Err(Diagnostic::at(word, format!("unknown directive `{name}`"))
+                .did_you_mean(name, DIRECTIVES)),
         }
     }
 
@@ -326,7 +337,8 @@ impl<'s> Assembler<'s> {
         cursor.expect("]", "`[ADDRESS]`")?;
         let Some(value) = value else { return Ok(None) };
         u32::try_from(value).map(Some).map_err(|_| {
-            Diagnostic::at(span, format!("{value} is no DRAM address")).label(format!("must be 0 to {}", u32::MAX))
+            Diagnostic::at(span, format!("{value} is no DRAM address"))
+                .label(format!("must be 0 to {}", u32::MAX))
         })
     }
 
@@ -354,7 +366,8 @@ impl<'s> Assembler<'s> {
         }
         checked.map(|_| ()).map_err(|error| match error {
             HardwareError::Ron { line, column, message } => {
-                let at = span.start + text::offset(self.source.get(span).unwrap_or_default(), line, column);
+                let at = span.start
+                    + text::offset(self.source.get(span).unwrap_or_default(), line, column);
                 Diagnostic::at(at..at + 1, message)
             }
             error => Diagnostic::at(span, error.to_string()),
@@ -377,12 +390,16 @@ impl<'s> Assembler<'s> {
         })?;
         let taken = |list: &[String]| list.get(number).is_some_and(|s| !s.is_empty());
         if taken(&self.semaphores) {
-            let message = format!("semaphore {number} has a name already: `{}`", self.semaphores[number]);
+            let message =
+                format!("semaphore {number} has a name already: `{}`", self.semaphores[number]);
             return Err(Diagnostic::at(cursor.since(start), message));
         }
         if !quoted {
             if text::semaphore_number(&name).is_some_and(|built_in| built_in != number) {
-                return Err(Diagnostic::at(span, format!("`{name}` is another semaphore's number")));
+                return Err(Diagnostic::at(
+                    span,
+                    format!("`{name}` is another semaphore's number"),
+                ));
             }
             if self.semaphore_words.contains(&name) {
                 return Err(Diagnostic::at(span, format!("another semaphore is named `{name}`")));
@@ -397,9 +414,8 @@ impl<'s> Assembler<'s> {
 
     fn constant(&mut self, cursor: &mut Cursor<'s>) -> Parsed<()> {
         let Some(span) = cursor.name() else {
-            return Err(
-                Diagnostic::at(cursor.here(), "expected the constant's name").note("the form is `.const NAME VALUE`")
-            );
+            return Err(Diagnostic::at(cursor.here(), "expected the constant's name")
+                .note("the form is `.const NAME VALUE`"));
         };
         let name = cursor.slice(&span);
         let value = self.scope.value_now(cursor);
@@ -423,7 +439,10 @@ impl<'s> Assembler<'s> {
         if cursor.peek() == Some(b'(') {
             let number = self.layers.len() as u32;
             let (text, _) = ron::<LayerText>(cursor, "the layer's description")?;
-            self.layer_numbers.entry(name.clone()).and_modify(|n| *n = None).or_insert(Some(number));
+            self.layer_numbers
+                .entry(name.clone())
+                .and_modify(|n| *n = None)
+                .or_insert(Some(number));
             self.layers.push((text.layer(name), span));
             self.layer = Some(number);
             return Ok(());
@@ -441,7 +460,9 @@ impl<'s> Assembler<'s> {
             None => {
                 let it = Diagnostic::at(span, format!("unknown layer `{name}`"));
                 let known = self.layers.iter().map(|(layer, _)| layer.name.as_str());
-                return Err(it.did_you_mean(&name, known).note("a layer is defined by `.layer NAME (...)`"));
+                return Err(it
+                    .did_you_mean(&name, known)
+                    .note("a layer is defined by `.layer NAME (...)`"));
             }
         });
         Ok(())
@@ -451,15 +472,21 @@ impl<'s> Assembler<'s> {
         self.section = section;
         self.layer = None;
         if section == Section::Code && cursor.peek() == Some(b'[') {
-            return Err(Diagnostic::at(cursor.here(), "`.code` fills two streams and cannot have one address")
-                .note("give the addresses with .cold [...] and .warm [...]"));
+            return Err(Diagnostic::at(
+                cursor.here(),
+                "`.code` fills two streams and cannot have one address",
+            )
+            .note("give the addresses with .cold [...] and .warm [...]"));
         }
         let address = self.address(cursor)?;
         for &stream in section.streams() {
             let place = &mut self.streams[stream].1;
             if address.is_some() && place.address.is_some() {
-                return Err(Diagnostic::at(cursor.since(word.start), "this stream has an address already")
-                    .related(place.span.clone(), "given here"));
+                return Err(Diagnostic::at(
+                    cursor.since(word.start),
+                    "this stream has an address already",
+                )
+                .related(place.span.clone(), "given here"));
             }
             if address.is_some() || place.span.is_empty() {
                 *place = Place { address, span: cursor.since(word.start) };
@@ -491,7 +518,10 @@ impl<'s> Assembler<'s> {
             let at = cursor.here().start;
             let (bytes, late) = self.wide(cursor, 8 * CODE_WORD_BYTES)?;
             if late {
-                return Err(Diagnostic::at(cursor.since(at), "an instruction word cannot be an address"));
+                return Err(Diagnostic::at(
+                    cursor.since(at),
+                    "an instruction word cannot be an address",
+                ));
             }
             let bytes = bytes.try_into().expect("a code word has its size");
             self.push_code(u128::from_le_bytes(bytes));
@@ -538,7 +568,8 @@ impl<'s> Assembler<'s> {
             ".bytes" => {
                 let (text, span) = cursor.quoted()?;
                 out = hex_bytes(&text).ok_or_else(|| {
-                    Diagnostic::at(span, "expected pairs of hexadecimal digits").note("blanks may stand between bytes")
+                    Diagnostic::at(span, "expected pairs of hexadecimal digits")
+                        .note("blanks may stand between bytes")
                 })?;
             }
             ".fill" => {
@@ -548,8 +579,9 @@ impl<'s> Assembler<'s> {
                 cursor.expect(",", "`.fill COUNT, BYTE`")?;
                 let byte = self.integer(cursor, 8, false, &mut late)?[0];
                 let count = count.unwrap_or_default();
-                let count = usize::try_from(count)
-                    .map_err(|_| Diagnostic::at(span.clone(), format!("{count} is no number of bytes")))?;
+                let count = usize::try_from(count).map_err(|_| {
+                    Diagnostic::at(span.clone(), format!("{count} is no number of bytes"))
+                })?;
                 if count > room {
                     return Err(too_much(span));
                 }
@@ -558,7 +590,8 @@ impl<'s> Assembler<'s> {
             ".align" => {
                 let start = cursor.here().start;
                 let value = self.scope.value_now(cursor)?.unwrap_or(1);
-                let bytes = usize::try_from(value).ok().filter(|b| b.is_power_of_two() && *b <= 4096);
+                let bytes =
+                    usize::try_from(value).ok().filter(|b| b.is_power_of_two() && *b <= 4096);
                 let bytes = bytes.ok_or_else(|| {
                     Diagnostic::at(cursor.since(start), format!("{value} is no alignment"))
                         .label("must be a power of two up to 4096")
@@ -583,8 +616,11 @@ impl<'s> Assembler<'s> {
                 })?;
             }
             _ => {
-                let bits = directive[2..].parse().expect("the other data directives are .u and a width");
-                self.list(cursor, &mut out, |it, cursor| it.integer(cursor, bits, false, &mut late))?;
+                let bits =
+                    directive[2..].parse().expect("the other data directives are .u and a width");
+                self.list(cursor, &mut out, |it, cursor| {
+                    it.integer(cursor, bits, false, &mut late)
+                })?;
             }
         }
         if out.len() > room {
@@ -609,14 +645,23 @@ impl<'s> Assembler<'s> {
     }
 
     /// Reads an expression as `bits` bits: two's complement, or also unsigned if not `signed`.
-    fn integer(&mut self, cursor: &mut Cursor<'s>, bits: u32, signed: bool, late: &mut bool) -> Parsed<Vec<u8>> {
+    fn integer(
+        &mut self,
+        cursor: &mut Cursor<'s>,
+        bits: u32,
+        signed: bool,
+        late: &mut bool,
+    ) -> Parsed<Vec<u8>> {
         let value = self.scope.value(cursor)?;
         *late |= value.number.is_none();
         let number = value.number.unwrap_or_default();
         let (min, max) = (-(1i128 << (bits - 1)), (1i128 << (bits - u32::from(signed))) - 1);
         if !(min..=max).contains(&number) {
-            return Err(Diagnostic::at(value.span, format!("{number} does not fit in {bits} bits"))
-                .label(format!("must be {min} to {max}")));
+            return Err(Diagnostic::at(
+                value.span,
+                format!("{number} does not fit in {bits} bits"),
+            )
+            .label(format!("must be {min} to {max}")));
         }
         Ok(number.to_le_bytes()[..(bits / 8) as usize].to_vec())
     }
@@ -628,14 +673,17 @@ impl<'s> Assembler<'s> {
         let literal = cursor.slice(&span);
         let (text, base) = digits(literal);
         let alone = matches!(cursor.peek(), None | Some(b','));
-        let too_wide = |span| Diagnostic::at(span, format!("this does not fit in a word of {bits} bits"));
+        let too_wide =
+            |span| Diagnostic::at(span, format!("this does not fit in a word of {bits} bits"));
         let mut bytes = vec![0; bits.div_ceil(8) as usize];
         if base != 10 && alone {
             let width = base.ilog2();
             let mut place = 0;
             let mut any = false;
             for digit in text.chars().rev().filter(|&c| c != '_') {
-                let Some(digit) = digit.to_digit(base) else { return Err(malformed(&span, literal)) };
+                let Some(digit) = digit.to_digit(base) else {
+                    return Err(malformed(&span, literal));
+                };
                 any = true;
                 for bit in (0..width).filter(|bit| digit >> bit & 1 == 1) {
                     let at = place + bit;
@@ -719,7 +767,8 @@ impl<'s> Assembler<'s> {
         }
     }
 
-    /// Puts each described part alone into a small sound program, so that a refusal of the program's check has a place.
+    /// Puts each described part alone into a small sound program, so that a refusal of the
+    /// program's check has a place.
     fn check_descriptors(&mut self) {
         let mut sound = sound_program(self.point());
         let mut found = Vec::new();
@@ -733,9 +782,15 @@ impl<'s> Assembler<'s> {
                             found.push(
                                 Diagnostic::at(
                                     span.clone(),
-                                    format!("the sample has {} bytes instead of {wanted}", bytes.len()),
+                                    format!(
+                                        "the sample has {} bytes instead of {wanted}",
+                                        bytes.len()
+                                    ),
                                 )
-                                .related(place.span.clone(), "one byte for each value of this input"),
+                                .related(
+                                    place.span.clone(),
+                                    "one byte for each value of this input",
+                                ),
                             );
                         }
                     }
@@ -780,11 +835,15 @@ impl<'s> Assembler<'s> {
             span: place.span.clone(),
         };
         let mut all = Vec::new();
-        for (name, (stream, place)) in ["the cold code", "the warm code"].into_iter().zip(&self.streams) {
+        for (name, (stream, place)) in
+            ["the cold code", "the warm code"].into_iter().zip(&self.streams)
+        {
             all.push(region(name.into(), place, stream.dram_bytes()));
         }
         all.extend(
-            self.data.iter().map(|(s, place)| region(format!("data `{}`", s.name), place, s.bytes.len() as u64)),
+            self.data.iter().map(|(s, place)| {
+                region(format!("data `{}`", s.name), place, s.bytes.len() as u64)
+            }),
         );
         if let Some((input, place)) = &self.input {
             all.push(region("the input".into(), place, input.shape.values() as u64));
@@ -794,7 +853,9 @@ impl<'s> Assembler<'s> {
             sized.output = output.clone();
             all.push(region("the output".into(), place, sized.output_bytes()));
         }
-        if let Some((scratch, place)) = self.scratch.as_ref().filter(|(scratch, _)| !scratch.is_empty()) {
+        if let Some((scratch, place)) =
+            self.scratch.as_ref().filter(|(scratch, _)| !scratch.is_empty())
+        {
             all.push(region("the scratch region".into(), place, scratch.bytes.into()));
         }
         all
@@ -812,7 +873,8 @@ impl<'s> Assembler<'s> {
         if let Some((output, _)) = &mut self.output {
             output.dram = next();
         }
-        if let Some((scratch, _)) = self.scratch.as_mut().filter(|(scratch, _)| !scratch.is_empty()) {
+        if let Some((scratch, _)) = self.scratch.as_mut().filter(|(scratch, _)| !scratch.is_empty())
+        {
             scratch.dram = next();
         }
         for (name, section, offset) in &self.labels {
@@ -821,7 +883,8 @@ impl<'s> Assembler<'s> {
                 Section::Warm => self.streams[WARM].0.dram,
                 _ => self.streams[COLD].0.dram,
             };
-            // A label behind the last byte of DRAM has no address; it wraps, as the machine's adders do.
+            // A label behind the last byte of DRAM has no address; it wraps, as the machine's
+            // adders do.
             self.scope.place(name, base.wrapping_add(*offset as u32));
         }
         self.scope.place(text::INPUT, self.input.as_ref().map_or(0, |(input, _)| input.dram));
@@ -880,7 +943,8 @@ impl<'s> Assembler<'s> {
 fn ron<T: for<'de> Deserialize<'de>>(cursor: &mut Cursor, what: &str) -> Parsed<(T, Span)> {
     let (block, span) = cursor.block(what)?;
     let value = text::from_ron(&block).map_err(|error| {
-        // Comments are blanks in `block`; where one has characters of several bytes, the place is searched by line and column.
+        // Comments are blanks in `block`; where one has characters of several bytes, the place is
+        // searched by line and column.
         let source = cursor.slice(&span);
         let place = |offset: usize| {
             let before = &block[..offset];
@@ -893,7 +957,8 @@ fn ron<T: for<'de> Deserialize<'de>>(cursor: &mut Cursor, what: &str) -> Parsed<
     Ok((value, span))
 }
 
-/// Reads a name, quoted if it is none that can stand alone: the name, its place, whether it was quoted.
+/// Reads a name, quoted if it is none that can stand alone: the name, its place, whether it was
+/// quoted.
 fn name_or_quoted(cursor: &mut Cursor) -> Parsed<(String, Span, bool)> {
     if cursor.peek() == Some(b'"') {
         let (name, span) = cursor.quoted()?;
@@ -901,8 +966,9 @@ fn name_or_quoted(cursor: &mut Cursor) -> Parsed<(String, Span, bool)> {
     }
     match cursor.name() {
         Some(span) => Ok((cursor.slice(&span).into(), span, false)),
-        None => Err(Diagnostic::at(cursor.here(), "expected a name")
-            .note("a name is letters, digits, `_` and `.`; any other text is put in double quotes")),
+        None => Err(Diagnostic::at(cursor.here(), "expected a name").note(
+            "a name is letters, digits, `_` and `.`; any other text is put in double quotes",
+        )),
     }
 }
 
@@ -912,8 +978,11 @@ fn once(already: bool, word: &Span) -> Parsed<()> {
 }
 
 fn hex_bytes(text: &str) -> Option<Vec<u8>> {
-    let digits: Option<Vec<u8>> =
-        text.chars().filter(|c| !c.is_ascii_whitespace()).map(|c| Some(c.to_digit(16)? as u8)).collect();
+    let digits: Option<Vec<u8>> = text
+        .chars()
+        .filter(|c| !c.is_ascii_whitespace())
+        .map(|c| Some(c.to_digit(16)? as u8))
+        .collect();
     let digits = digits?;
     let (pairs, rest) = digits.as_chunks::<2>();
     rest.is_empty().then(|| pairs.iter().map(|[high, low]| high << 4 | low).collect())
@@ -937,7 +1006,8 @@ fn plain(error: &ProgramError) -> String {
 fn sound_program(hardware: HardwarePoint) -> Program {
     let vector = "(shape: (channels: 1, height: 1, width: 1))";
     let mut input = text::from_ron::<InputText>(vector).ok().expect("a legal input").descriptor();
-    let mut output = text::from_ron::<OutputText>(vector).ok().expect("a legal output").descriptor();
+    let mut output =
+        text::from_ron::<OutputText>(vector).ok().expect("a legal output").descriptor();
     let stream = |dram| Stream { dram, words: vec![1], layers: vec![None] };
     input.dram = 0xffff_0000;
     output.dram = 0xffff_1000;

@@ -2,7 +2,9 @@
 
 use std::ops::Range;
 
-use qnnsim_isa::descriptor::{Code, HostOp, InputDescriptor, MapShape, OutputDescriptor, Quantizer, Rounding};
+use qnnsim_isa::descriptor::{
+    Code, HostOp, InputDescriptor, MapShape, OutputDescriptor, Quantizer, Rounding,
+};
 use qnnsim_isa::program::{LayerInfo, MapPlace};
 use ron::extensions::Extensions;
 use ron::ser::PrettyConfig;
@@ -146,18 +148,49 @@ fn one() -> f64 {
 
 impl InputText {
     pub fn of(input: &InputDescriptor) -> Self {
-        let InputDescriptor { name, shape, code, ops, quantizer, pixel_scale, pixel_offset, xor, dram: _ } =
-            input.clone();
-        InputText { name, shape, code, ops, quantizer: Some(quantizer), pixel_scale, pixel_offset, xor }
+        let InputDescriptor {
+            name,
+            shape,
+            code,
+            ops,
+            quantizer,
+            pixel_scale,
+            pixel_offset,
+            xor,
+            dram: _,
+        } = input.clone();
+        InputText {
+            name,
+            shape,
+            code,
+            ops,
+            quantizer: Some(quantizer),
+            pixel_scale,
+            pixel_offset,
+            xor,
+        }
     }
 
     pub fn descriptor(self) -> InputDescriptor {
         let InputText { name, shape, code, ops, quantizer, pixel_scale, pixel_offset, xor } = self;
-        // The code's limits exist only for a legal width; another one is refused later, by the program's check.
-        let (min, max) = if (1..=8).contains(&code.bits) { (code.min(), code.max()) } else { (0, 0) };
-        let codes = Quantizer { scale: 1.0, zero_point: 0.0, min, max, rounding: Rounding::HalfEven };
+        // The code's limits exist only for a legal width; another one is refused later, by the
+        // program's check.
+        let (min, max) =
+            if (1..=8).contains(&code.bits) { (code.min(), code.max()) } else { (0, 0) };
+        let codes =
+            Quantizer { scale: 1.0, zero_point: 0.0, min, max, rounding: Rounding::HalfEven };
         let quantizer = quantizer.unwrap_or(codes);
-        InputDescriptor { name, shape, code, ops, quantizer, pixel_scale, pixel_offset, xor, dram: 0 }
+        InputDescriptor {
+            name,
+            shape,
+            code,
+            ops,
+            quantizer,
+            pixel_scale,
+            pixel_offset,
+            xor,
+            dram: 0,
+        }
     }
 }
 

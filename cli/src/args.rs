@@ -7,8 +7,8 @@ use qnnsim_explore::sweep::Shard;
 
 /// Bit-exact, cycle-accurate simulation of quantized neural networks on a small accelerator.
 ///
-/// A trained, exported network (QONNX) is compiled into a program file; the program file and an image
-/// give the network's exact result, the cycles it takes and the energy it costs.
+/// A trained, exported network (QONNX) is compiled into a program file; the program file and an
+/// image give the network's exact result, the cycles it takes and the energy it costs.
 #[derive(Debug, Parser)]
 #[command(name = "qnnsim", version, arg_required_else_help = true, after_help = OVERVIEW)]
 pub struct Cli {
@@ -47,7 +47,8 @@ pub enum Command {
     Explain(ExplainArgs),
     /// Explore a space of hardware points: cycles, energy and memory of each, and the front.
     Sweep(SweepArgs),
-    /// Compare a program with its model: simulator, integer reference and the graph on real values, layer by layer.
+    /// Compare a program with its model: simulator, integer reference and the graph on real values,
+    /// layer by layer.
     Verify(VerifyArgs),
     /// Run the machine's RTL and compare it with the simulator, cycle by cycle and bit by bit.
     Cosim(CosimArgs),
@@ -56,11 +57,13 @@ pub enum Command {
 /// A hardware point: defaults, then a file, then single values.
 #[derive(Debug, Args)]
 pub struct PointArgs {
-    /// Hardware point, a file in RON or JSON, or `-` for the standard input: any of the parameters that `qnnsim hw` lists.
+    /// Hardware point, a file in RON or JSON, or `-` for the standard input: any of the parameters
+    /// that `qnnsim hw` lists.
     #[arg(long, value_name = "POINT.ron|-")]
     pub hw: Option<PathBuf>,
 
-    /// One hardware parameter, as `mac.cols=32`; may be repeated, goes over --hw, the last one counts.
+    /// One hardware parameter, as `mac.cols=32`; may be repeated, goes over --hw, the last one
+    /// counts.
     #[arg(long, value_name = "KEY=VALUE")]
     pub set: Vec<String>,
 }
@@ -68,11 +71,13 @@ pub struct PointArgs {
 /// Hardware points line by line, for programs that choose the next by what came of the last.
 #[derive(Debug, Args)]
 pub struct StreamArgs {
-    /// Take a hardware point from each line of a file, or of the standard input with `-`; answer each with a line of JSON.
+    /// Take a hardware point from each line of a file, or of the standard input with `-`; answer
+    /// each with a line of JSON.
     ///
-    /// A line is JSON, as `{"mac.rows": 8, "acc": {"banks": 3}}`, or RON, and goes over --hw and --set. Answers come in order
-    /// and at once. One for a point without figures has `error` and `kind` instead: `malformed` (the line is no point; exit
-    /// code 2 at the end), `traps` (1), `invalid_point`, `needs_model` or `does_not_fit` (0, for these are results).
+    /// A line is JSON, as `{"mac.rows": 8, "acc": {"banks": 3}}`, or RON, and goes over --hw and
+    /// --set. Answers come in order and at once. One for a point without figures has `error`
+    /// and `kind` instead: `malformed` (the line is no point; exit code 2 at the end), `traps`
+    /// (1), `invalid_point`, `needs_model` or `does_not_fit` (0, for these are results).
     #[arg(long, value_name = "FILE|-")]
     pub points: Option<PathBuf>,
 }
@@ -94,8 +99,8 @@ pub struct ImportArgs {
 
     /// Read a BipolarQuant whose input cannot be negative as a 1-bit unsigned quantizer.
     ///
-    /// Brevitas exports 1-bit QuantReLU as BipolarQuant behind a Relu, which is constant. With this
-    /// flag such a node means what the trained network computes: 0 or 1.
+    /// Brevitas exports 1-bit QuantReLU as BipolarQuant behind a Relu, which is constant. With
+    /// this flag such a node means what the trained network computes: 0 or 1.
     #[arg(long = "unsigned-1bit-relu")]
     pub unsigned_1bit_relu: bool,
 }
@@ -174,7 +179,8 @@ pub struct CompileArgs {
 
     /// The program file to write; may be left out with --emit, --explain and --points.
     ///
-    /// With --points each point has its own: {index} in the name stands for the number of the line, from 0.
+    /// With --points each point has its own: {index} in the name stands for the number of the
+    /// line, from 0.
     #[arg(short, long, value_name = "PROG.bin", required_unless_present_any = ["emit", "explain", "points"])]
     pub output: Option<PathBuf>,
 
@@ -199,7 +205,8 @@ pub struct CompileArgs {
     #[arg(long, value_name = "STAGE", conflicts_with_all = ["points", "format"])]
     pub emit: Option<Stage>,
 
-    /// Show by layer how near an accumulator comes to a change of its code, and whether float32 could differ.
+    /// Show by layer how near an accumulator comes to a change of its code, and whether float32
+    /// could differ.
     #[arg(long, conflicts_with_all = ["emit", "points"])]
     pub explain: bool,
 
@@ -220,9 +227,11 @@ Examples:
   qnnsim run model.onnx --pixel-offset -128 --set mac.cols=32 --input digit.png
   qnnsim run model.onnx --pixel-offset -128 --input digit.png --points -    # a point a line, as {\"mac.rows\": 8}")]
 pub struct RunArgs {
-    /// The program file; or a model, a file whose name ends with .onnx, which is compiled on the way.
+    /// The program file; or a model, a file whose name ends with .onnx, which is compiled on the
+    /// way.
     ///
-    /// A program runs on other points than its own as long as its code is not made for what differs.
+    /// A program runs on other points than its own as long as its code is not made for what
+    /// differs.
     #[arg(value_name = "PROG.bin|MODEL.onnx")]
     pub program: PathBuf,
 
@@ -237,8 +246,8 @@ pub struct RunArgs {
 
     /// Image: grey PNG, IDX, IDX.gz, or npy; without it, the sample in the program file.
     ///
-    /// Pixels (uint8) become the model's real input as scale x pixel + offset, which the program file
-    /// remembers; a float npy of the model's input shape is the real input itself.
+    /// Pixels (uint8) become the model's real input as scale x pixel + offset, which the program
+    /// file remembers; a float npy of the model's input shape is the real input itself.
     #[arg(long, value_name = "FILE")]
     pub input: Option<PathBuf>,
 
@@ -246,7 +255,8 @@ pub struct RunArgs {
     #[arg(long, value_name = "I", requires = "input")]
     pub index: Option<usize>,
 
-    /// Print the timeline, a line an instruction and stage; =FILE.json writes it as a Chrome trace instead.
+    /// Print the timeline, a line an instruction and stage; =FILE.json writes it as a Chrome trace
+    /// instead.
     #[arg(long, value_name = "FILE.json", num_args = 0..=1, require_equals = true, conflicts_with = "points")]
     pub trace: Option<Option<PathBuf>>,
 
@@ -273,9 +283,11 @@ Examples:
 
 Cycles and energy are those of one cold image and then warm ones.")]
 pub struct EvalArgs {
-    /// The program file; or a model, a file whose name ends with .onnx, which is compiled on the way.
+    /// The program file; or a model, a file whose name ends with .onnx, which is compiled on the
+    /// way.
     ///
-    /// A program runs on other points than its own as long as its code is not made for what differs.
+    /// A program runs on other points than its own as long as its code is not made for what
+    /// differs.
     #[arg(value_name = "PROG.bin|MODEL.onnx")]
     pub program: PathBuf,
 
@@ -457,16 +469,23 @@ pub struct SweepArgs {
     #[arg(short, long, value_name = "DIR", required_unless_present = "points")]
     pub output: Option<PathBuf>,
 
-    /// Take a hardware point from each line of a file, or of the standard input with `-`; answer each with a line of JSON.
+    /// Take a hardware point from each line of a file, or of the standard input with `-`; answer
+    /// each with a line of JSON.
     ///
-    /// A line is JSON, as `{"mac.rows": 8, "acc": {"banks": 3}}`, or RON, and goes over the base point of a space of one model or
-    /// program. Ties and constraints hold; axes and sample do not matter. Answers are as those of `run --points`, with the
-    /// columns of points.jsonl as keys: exact figures without values, so much faster.
+    /// A line is JSON, as `{"mac.rows": 8, "acc": {"banks": 3}}`, or RON, and goes over the base
+    /// point of a space of one model or program. Ties and constraints hold; axes and sample do
+    /// not matter. Answers are as those of `run --points`, with the columns of points.jsonl as
+    /// keys: exact figures without values, so much faster.
     #[arg(long, value_name = "FILE|-", conflicts_with_all = ["output", "pareto", "exhaustive", "shard", "jobs", "date"])]
     pub points: Option<PathBuf>,
 
     /// Columns that the front is of.
-    #[arg(long, value_name = "A,B,...", value_delimiter = ',', default_value = "energy_pj,cycles,lut")]
+    #[arg(
+        long,
+        value_name = "A,B,...",
+        value_delimiter = ',',
+        default_value = "energy_pj,cycles,lut"
+    )]
     pub pareto: Vec<String>,
 
     /// Simulate also points whose bounds say that they cannot reach the front.
@@ -641,7 +660,15 @@ mod tests {
 
     #[test]
     fn a_negative_offset_needs_no_equals_sign() {
-        let cli = Cli::parse_from(["qnnsim", "compile", "m.onnx", "-o", "p.bin", "--pixel-offset", "-128"]);
+        let cli = Cli::parse_from([
+            "qnnsim",
+            "compile",
+            "m.onnx",
+            "-o",
+            "p.bin",
+            "--pixel-offset",
+            "-128",
+        ]);
         let Command::Compile(args) = cli.command else { panic!("compile") };
         assert_eq!((args.import.pixel_offset, args.import.pixel_scale), (Some(-128.0), None));
     }

@@ -47,7 +47,8 @@ fn overrides(args: &PointArgs) -> Result<Overrides, Failure> {
     };
     for assignment in &args.set {
         overrides.set(assignment).map_err(|error| {
-            Failure::misuse(format_args!("--set {assignment}: {error}")).help("`qnnsim hw` lists the keys")
+            Failure::misuse(format_args!("--set {assignment}: {error}"))
+                .help("`qnnsim hw` lists the keys")
         })?;
     }
     Ok(overrides)
@@ -57,9 +58,9 @@ fn overrides(args: &PointArgs) -> Result<Overrides, Failure> {
 fn point(args: &PointArgs) -> Result<(HardwarePoint, Overrides), Failure> {
     let overrides = overrides(args)?;
     let point = overrides.resolve();
-    point
-        .validate()
-        .map_err(|error| Failure::misuse(&error).help("`qnnsim hw` lists the parameters and their ranges"))?;
+    point.validate().map_err(|error| {
+        Failure::misuse(&error).help("`qnnsim hw` lists the parameters and their ranges")
+    })?;
     Ok((point, overrides))
 }
 
@@ -71,7 +72,9 @@ fn refuse(path: &Path, refusal: &Refusal) -> Failure {
         RefusalKind::Malformed | RefusalKind::InvalidPoint => {
             Failure::all(&refusal.reasons).help("`qnnsim hw` lists the parameters and their ranges")
         }
-        RefusalKind::NeedsModel => Failure::all(reasons()).help("give the model, MODEL.onnx, instead of the program"),
+        RefusalKind::NeedsModel => {
+            Failure::all(reasons()).help("give the model, MODEL.onnx, instead of the program")
+        }
         RefusalKind::DoesNotFit => Failure::all(reasons()),
         RefusalKind::Traps => Failure::trap(format_args!("`{at}`: {refusal}")),
     }
@@ -98,7 +101,15 @@ fn memories(point: &HardwarePoint) -> String {
     let rows = point
         .memories()
         .iter()
-        .map(|m| vec![m.name.into(), grouped(m.banks), grouped(m.words), grouped(m.word_bits), bytes(m.bytes)])
+        .map(|m| {
+            vec![
+                m.name.into(),
+                grouped(m.banks),
+                grouped(m.words),
+                grouped(m.word_bits),
+                bytes(m.bytes),
+            ]
+        })
         .collect();
     table(&columns, rows, false)
 }
@@ -144,7 +155,8 @@ fn no_technology(name: &str) -> Failure {
 }
 
 fn technology_of(name: &str, text: &str) -> Result<Technology, Failure> {
-    Technology::from_ron(text).map_err(|error| Failure::misuse(format_args!("technology `{name}`: {error}")))
+    Technology::from_ron(text)
+        .map_err(|error| Failure::misuse(format_args!("technology `{name}`: {error}")))
 }
 
 /// Proves that a program is sound and finds its timing.
@@ -187,28 +199,33 @@ fn choose(path: &Path, images: &Images, index: Option<usize>) -> Result<usize, F
     match index {
         None if count == 1 => Ok(0),
         Some(index) if index < count => Ok(index),
-        Some(index) if count == 1 => {
-            Err(Failure::misuse(format_args!("--index {index} is out of range: `{file}` holds one image")))
-        }
+        Some(index) if count == 1 => Err(Failure::misuse(format_args!(
+            "--index {index} is out of range: `{file}` holds one image"
+        ))),
         Some(index) => Err(Failure::misuse(format_args!(
             "--index {index} is out of range: `{file}` holds {count} images, 0 to {}",
             count - 1
         ))),
-        None => Err(Failure::misuse(format_args!("`{file}` holds {count} images, and --index does not say which"))
-            .help(format_args!("give --index 0 to --index {}", count - 1))),
+        None => Err(Failure::misuse(format_args!(
+            "`{file}` holds {count} images, and --index does not say which"
+        ))
+        .help(format_args!("give --index 0 to --index {}", count - 1))),
     }
 }
 
 /// A bar on a terminal; elsewhere nothing.
 fn progress(images: usize) -> ProgressBar {
-    let style = ProgressStyle::with_template("{bar:40} {human_pos} of {human_len} images, {eta} left");
+    let style =
+        ProgressStyle::with_template("{bar:40} {human_pos} of {human_len} images, {eta} left");
     ProgressBar::new(images as u64).with_style(style.expect("a legal template"))
 }
 
 /// Values of a map, pixel after pixel, in the order in which models write them.
 fn channels_first<T: Copy>(values: &[T], shape: MapShape) -> Vec<T> {
     let channels = shape.channels as usize;
-    (0..channels).flat_map(|channel| values.iter().skip(channel).step_by(channels).copied()).collect()
+    (0..channels)
+        .flat_map(|channel| values.iter().skip(channel).step_by(channels).copied())
+        .collect()
 }
 
 /// Sizes of one image's output.
@@ -218,9 +235,12 @@ fn output_shape(shape: MapShape) -> Vec<u64> {
     if height == 1 && width == 1 { all[..1].to_vec() } else { all.to_vec() }
 }
 
-/// The lowest index of the maximum. An output that is not a number is never it, unless nothing else is there.
+/// The lowest index of the maximum. An output that is not a number is never it, unless nothing else
+/// is there.
 fn class(outputs: &[f64]) -> usize {
-    let higher = |best: usize, i: usize| if outputs[i] > outputs[best] || outputs[best].is_nan() { i } else { best };
+    let higher = |best: usize, i: usize| {
+        if outputs[i] > outputs[best] || outputs[best].is_nan() { i } else { best }
+    };
     (1..outputs.len()).fold(0, higher)
 }
 

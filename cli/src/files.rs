@@ -18,8 +18,9 @@ pub const INPUT_BYTES_MAX: u64 = 1 << 30;
 /// # Errors
 /// It cannot be read, or is longer.
 pub fn read(path: &Path, bytes_max: u64) -> Result<Vec<u8>, Failure> {
-    let refuse =
-        |error: &dyn std::fmt::Display| Err(Failure::misuse(format_args!("cannot read `{}`: {error}", path.display())));
+    let refuse = |error: &dyn std::fmt::Display| {
+        Err(Failure::misuse(format_args!("cannot read `{}`: {error}", path.display())))
+    };
     let open = || -> io::Result<(File, fs::Metadata)> {
         let file = File::open(path)?;
         let metadata = file.metadata()?;
@@ -72,14 +73,21 @@ pub fn read_point(path: &Path) -> Result<String, Failure> {
     if !is_standard_input(path) {
         return read_text(path);
     }
-    let refuse = |why: &dyn std::fmt::Display| Failure::misuse(format_args!("cannot read the standard input: {why}"));
+    let refuse = |why: &dyn std::fmt::Display| {
+        Failure::misuse(format_args!("cannot read the standard input: {why}"))
+    };
     let mut bytes = Vec::new();
-    io::stdin().lock().take(POINT_BYTES_MAX + 1).read_to_end(&mut bytes).map_err(|error| refuse(&error))?;
+    io::stdin()
+        .lock()
+        .take(POINT_BYTES_MAX + 1)
+        .read_to_end(&mut bytes)
+        .map_err(|error| refuse(&error))?;
     if bytes.len() as u64 > POINT_BYTES_MAX {
         return Err(refuse(&format_args!("it is longer than {} MiB", POINT_BYTES_MAX >> 20)));
     }
     let not_text = |error: std::string::FromUtf8Error| error.utf8_error().valid_up_to();
-    String::from_utf8(bytes).map_err(|error| refuse(&format_args!("byte {} is not UTF-8", not_text(error))))
+    String::from_utf8(bytes)
+        .map_err(|error| refuse(&format_args!("byte {} is not UTF-8", not_text(error))))
 }
 
 /// Reads a program file.
@@ -161,7 +169,9 @@ impl Output {
         let is_device = existing.is_some_and(|metadata| !metadata.is_file());
         match Self::open(path, place, is_device) {
             Ok(target) => Ok(Output { path: path.to_owned(), writer: BufWriter::new(target) }),
-            Err(error) if error.kind() == io::ErrorKind::NotFound => refuse(&"its directory does not exist"),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                refuse(&"its directory does not exist")
+            }
             Err(error) => refuse(&error),
         }
     }
@@ -197,10 +207,13 @@ impl Output {
     /// # Errors
     /// The rest cannot be written.
     pub fn finish(self) -> Result<(), Failure> {
-        let refuse =
-            |error: &io::Error| Failure::misuse(format_args!("cannot write `{}`: {error}", self.path.display()));
+        let refuse = |error: &io::Error| {
+            Failure::misuse(format_args!("cannot write `{}`: {error}", self.path.display()))
+        };
         match self.writer.into_inner().map_err(|e| refuse(e.error()))? {
-            Target::Staged(file, place) => file.persist(place).map(drop).map_err(|e| refuse(&e.error)),
+            Target::Staged(file, place) => {
+                file.persist(place).map(drop).map_err(|e| refuse(&e.error))
+            }
             Target::Direct(_) => Ok(()),
         }
     }

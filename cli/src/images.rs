@@ -1,7 +1,8 @@
 //! Images and labels from files, and the bytes that the machine finds in DRAM.
 //!
-//! A reader takes the bytes of a file apart into an [`Array`]; nothing in a file is believed before it
-//! is compared with what is there. What the array means for a program is decided once, in [`Images`].
+//! A reader takes the bytes of a file apart into an [`Array`]; nothing in a file is believed before
+//! it is compared with what is there. What the array means for a program is decided once, in
+//! [`Images`].
 
 mod array;
 mod idx;
@@ -35,7 +36,8 @@ impl Images {
         let array = read_array(path)?;
         let file = path.display();
         if !matches!(array.element, Element::U8 | Element::F32 | Element::F64) {
-            let failure = Failure::misuse(format_args!("`{file}` holds {array}, which are no images"));
+            let failure =
+                Failure::misuse(format_args!("`{file}` holds {array}, which are no images"));
             return Err(failure.help("give uint8 pixels, or float32 or float64 real inputs"));
         }
         let MapShape { channels, height, width } = input.shape;
@@ -58,8 +60,9 @@ impl Images {
         let real = matches!(array.element, Element::F32 | Element::F64);
         if let Some(at) = (0..count * values).find(|&at| real && array.real(at).is_nan()) {
             let (image, value) = (at / values, at % values);
-            let failure =
-                Failure::misuse(format_args!("`{file}`: value {value} of image {image} is not a number (NaN)"));
+            let failure = Failure::misuse(format_args!(
+                "`{file}`: value {value} of image {image} is not a number (NaN)"
+            ));
             return Err(failure.help("no quantizer has an integer for it; save finite values"));
         }
         Ok(Images { array, count, shape: input.shape })
@@ -82,7 +85,10 @@ impl Images {
         match self.array.element {
             Element::U8 => {
                 let pixels = &self.array.bytes()[places];
-                pixels.iter().map(|&pixel| input.pixel_scale * f64::from(pixel) + input.pixel_offset).collect()
+                pixels
+                    .iter()
+                    .map(|&pixel| input.pixel_scale * f64::from(pixel) + input.pixel_offset)
+                    .collect()
             }
             _ => places.map(|at| self.array.real(at)).collect(),
         }
@@ -91,14 +97,17 @@ impl Images {
     /// Position in the file of the values of image `index`, in the order of DRAM: the file has
     /// channels first, DRAM has them last.
     fn positions(&self, index: usize) -> impl Iterator<Item = usize> {
-        let (channels, pixels) = (self.shape.channels as usize, self.shape.values() / self.shape.channels as usize);
+        let (channels, pixels) =
+            (self.shape.channels as usize, self.shape.values() / self.shape.channels as usize);
         let start = index * channels * pixels;
-        (0..pixels).flat_map(move |pixel| (0..channels).map(move |channel| start + channel * pixels + pixel))
+        (0..pixels).flat_map(move |pixel| {
+            (0..channels).map(move |channel| start + channel * pixels + pixel)
+        })
     }
 }
 
-/// How many images of a shape an array holds: channels first, a single image without its number, one
-/// channel without its 1, and for a vector whatever has as many values.
+/// How many images of a shape an array holds: channels first, a single image without its number,
+/// one channel without its 1, and for a vector whatever has as many values.
 fn count(dims: &[usize], shape: MapShape) -> Option<usize> {
     let [c, h, w] = [shape.channels, shape.height, shape.width].map(|n| n as usize);
     match *dims {
@@ -123,11 +132,13 @@ pub struct Encoder<'a> {
 impl<'a> Encoder<'a> {
     /// An encoder for the input of a program.
     pub fn new(input: &'a InputDescriptor) -> Self {
-        let of_channel = |channel| std::array::from_fn(|pixel| input.byte_of_pixel(pixel as u8, channel));
+        let of_channel =
+            |channel| std::array::from_fn(|pixel| input.byte_of_pixel(pixel as u8, channel));
         Encoder { input, pixels: (0..input.distinct_channels()).map(of_channel).collect() }
     }
 
-    /// The bytes of one image; `bytes` has one for each value. Returns how many values were clipped.
+    /// The bytes of one image; `bytes` has one for each value. Returns how many values were
+    /// clipped.
     pub fn encode(&self, images: &Images, index: usize, bytes: &mut [u8]) -> u64 {
         let array = &images.array;
         let mut clipped = 0;
@@ -144,7 +155,9 @@ impl<'a> Encoder<'a> {
             (Element::U8, of_channels) => {
                 let pixels = array.bytes();
                 let channels = of_channels.iter().cycle();
-                places.zip(channels).for_each(|((byte, at), table)| put(byte, table[usize::from(pixels[at])]));
+                places
+                    .zip(channels)
+                    .for_each(|((byte, at), table)| put(byte, table[usize::from(pixels[at])]));
             }
             _ => {
                 let channels = (0..self.input.shape.channels as usize).cycle();

@@ -1,4 +1,5 @@
-//! Hardware points line by line, each answered with one line of JSON, so that a program in any language can drive a command.
+//! Hardware points line by line, each answered with one line of JSON, so that a program in any
+//! language can drive a command.
 
 use std::collections::BTreeMap;
 use std::fs::File;
@@ -55,7 +56,8 @@ impl From<Failure> for Trouble {
     }
 }
 
-/// Whether a command shall take points line by line; `points`, `hw` and `format` are what the flags of these names say.
+/// Whether a command shall take points line by line; `points`, `hw` and `format` are what the flags
+/// of these names say.
 ///
 /// # Errors
 /// What is asked for does not go together.
@@ -66,11 +68,14 @@ pub fn stream<'a>(
 ) -> Result<Option<&'a Path>, Failure> {
     let Some(path) = points else { return Ok(None) };
     if matches!(format, Some(ReportFormat::Table | ReportFormat::Json)) {
-        return Err(Failure::misuse("--points answers with JSON lines only").help("leave --format out"));
+        return Err(
+            Failure::misuse("--points answers with JSON lines only").help("leave --format out")
+        );
     }
     if is_standard_input(path) && hw.is_some_and(is_standard_input) {
-        return Err(Failure::misuse("--points - and --hw - both want the standard input")
-            .help("write what all points have in common to a file, --hw POINT.ron, or give it with --set"));
+        return Err(Failure::misuse("--points - and --hw - both want the standard input").help(
+            "write what all points have in common to a file, --hw POINT.ron, or give it with --set",
+        ));
     }
     Ok(Some(path))
 }
@@ -78,12 +83,15 @@ pub fn stream<'a>(
 /// Answers each line of a file or of the standard input, in order and at once.
 ///
 /// # Errors
-/// The lines cannot be read; or, after the last answer, a line was no hardware point or the machine trapped on one.
+/// The lines cannot be read; or, after the last answer, a line was no hardware point or the machine
+/// trapped on one.
 pub fn answer<T: Serialize>(
     path: &Path,
     mut figures: impl FnMut(u64, &Overrides) -> Result<T, Trouble>,
 ) -> Result<(), Failure> {
-    let cannot = |error: io::Error| Failure::misuse(format_args!("cannot read `{}`: {error}", path.display()));
+    let cannot = |error: io::Error| {
+        Failure::misuse(format_args!("cannot read `{}`: {error}", path.display()))
+    };
     let mut lines: Box<dyn BufRead> = match is_standard_input(path) {
         true => Box::new(io::stdin().lock()),
         false => Box::new(BufReader::new(File::open(path).map_err(cannot)?)),
@@ -92,38 +100,49 @@ pub fn answer<T: Serialize>(
     let (mut malformed, mut trapped) = (Vec::new(), Vec::new());
     for index in 0.. {
         line.clear();
-        (&mut lines).take(LINE_BYTES_MAX as u64 + 1).read_until(b'\n', &mut line).map_err(cannot)?;
+        (&mut lines)
+            .take(LINE_BYTES_MAX as u64 + 1)
+            .read_until(b'\n', &mut line)
+            .map_err(cannot)?;
         if line.is_empty() {
             break;
         }
         // What goes on without an end is no list of points, and is not read to its end.
         let too_long = line.len() > LINE_BYTES_MAX;
         let parsed = if too_long {
-            Err(RefusalKind::Malformed.because(format_args!("the line is longer than {LINE_BYTES_MAX} bytes")))
+            Err(RefusalKind::Malformed
+                .because(format_args!("the line is longer than {LINE_BYTES_MAX} bytes")))
         } else {
             parse(&line)
         };
         let point = parsed.as_ref().ok().map(said);
-        let (figures, refusal) = match parsed.map_err(Trouble::from).and_then(|point| figures(index, &point)) {
-            Ok(figures) => (Some(figures), None),
-            Err(Trouble::Refused(refusal)) => (None, Some(refusal)),
-            Err(Trouble::Failed(failure)) => return Err(failure),
-        };
+        let (figures, refusal) =
+            match parsed.map_err(Trouble::from).and_then(|point| figures(index, &point)) {
+                Ok(figures) => (Some(figures), None),
+                Err(Trouble::Refused(refusal)) => (None, Some(refusal)),
+                Err(Trouble::Failed(failure)) => return Err(failure),
+            };
         match refusal.as_ref().map(|refusal| refusal.kind) {
             Some(RefusalKind::Malformed) => malformed.push(index),
             Some(RefusalKind::Traps) => trapped.push(index),
             _ => {}
         }
         let kind = refusal.as_ref().map(|refusal| refusal.kind);
-        let error = refusal.map(|refusal| refusal.to_string().chars().take(REASON_CHARS_MAX).collect());
+        let error =
+            refusal.map(|refusal| refusal.to_string().chars().take(REASON_CHARS_MAX).collect());
         print_line(&Answer { index, point, error, kind, figures })?;
         if too_long {
             break;
         }
     }
     let all = |lines: &[u64], what: &str| {
-        let more = if lines.len() > 1 { format!(" and {} more", lines.len() - 1) } else { String::new() };
-        format!("`{}`: line {}{more} {what}; see `error` in the answers", path.display(), lines[0] + 1)
+        let more =
+            if lines.len() > 1 { format!(" and {} more", lines.len() - 1) } else { String::new() };
+        format!(
+            "`{}`: line {}{more} {what}; see `error` in the answers",
+            path.display(),
+            lines[0] + 1
+        )
     };
     if !malformed.is_empty() {
         return Err(Failure::misuse(all(&malformed, "is no hardware point"))
@@ -145,10 +164,13 @@ pub fn print_line(value: &impl Serialize) -> Result<(), Failure> {
 
 fn parse(line: &[u8]) -> Result<Overrides, Refusal> {
     let text = std::str::from_utf8(line).map_err(|error| {
-        RefusalKind::Malformed.because(format_args!("not text: byte {} is not UTF-8", error.valid_up_to()))
+        RefusalKind::Malformed
+            .because(format_args!("not text: byte {} is not UTF-8", error.valid_up_to()))
     })?;
     if text.trim().is_empty() {
-        return Err(RefusalKind::Malformed.because("an empty line; the point that says nothing is {}"));
+        return Err(
+            RefusalKind::Malformed.because("an empty line; the point that says nothing is {}")
+        );
     }
     Overrides::from_text(text.trim_end()).map_err(|error| match error {
         HardwareError::Ron { column, message, .. } => {
@@ -159,7 +181,8 @@ fn parse(line: &[u8]) -> Result<Overrides, Refusal> {
 }
 
 fn said(point: &Overrides) -> BTreeMap<&'static str, Value> {
-    let mut all: BTreeMap<_, Value> = point.said().into_iter().map(|(key, value)| (key, value.into())).collect();
+    let mut all: BTreeMap<_, Value> =
+        point.said().into_iter().map(|(key, value)| (key, value.into())).collect();
     if let Some(technology) = &point.technology {
         all.insert("technology", technology.clone().into());
     }

@@ -68,7 +68,8 @@ pub fn shape(shape: MapShape) -> String {
 fn causes<'a>(counts: impl IntoIterator<Item = (&'a String, &'a u64)>) -> String {
     let mut counts: Vec<_> = counts.into_iter().filter(|(_, cycles)| **cycles > 0).collect();
     counts.sort_by_key(|&(cause, cycles)| (std::cmp::Reverse(*cycles), cause));
-    let texts: Vec<String> = counts.iter().map(|(cause, cycles)| format!("{cause} {}", grouped(**cycles))).collect();
+    let texts: Vec<String> =
+        counts.iter().map(|(cause, cycles)| format!("{cause} {}", grouped(**cycles))).collect();
     texts.join(", ")
 }
 
@@ -241,10 +242,14 @@ pub fn area(area: &Area) -> String {
         let mm2 = mm2.map_or_else(|| "unknown".to_owned(), |mm2| format!("{mm2:.3}"));
         vec![name.to_owned(), grouped(lut), grouped(ff), bram36.to_string(), grouped(dsp), mm2]
     };
-    let mut rows: Vec<_> = area.by_unit.iter().map(|u| row(u.name, u.lut, u.ff, u.bram36, u.dsp, u.mm2)).collect();
+    let mut rows: Vec<_> =
+        area.by_unit.iter().map(|u| row(u.name, u.lut, u.ff, u.bram36, u.dsp, u.mm2)).collect();
     rows.push(row("total", area.lut, area.ff, area.bram36, area.dsp, area.mm2));
-    let fit =
-        format!("{QUIET}note: {}; a single unit: LUT within {}{QUIET:#}\n", fit(area), percent(area.error.lut_unit));
+    let fit = format!(
+        "{QUIET}note: {}; a single unit: LUT within {}{QUIET:#}\n",
+        fit(area),
+        percent(area.error.lut_unit)
+    );
     title("area, 7-series FPGA and silicon") + &table(&columns, rows, true) + &fit
 }
 
@@ -265,14 +270,23 @@ pub fn outputs(class: Option<usize>, classes: &[String], real: &[f64], integers:
         .enumerate()
         .take(OUTPUTS_SHOWN_MAX)
         .map(|(i, (real, integer))| {
-            let name = if classes.is_empty() || class.is_none() { &numbered[i] } else { &classes[i] };
+            let name =
+                if classes.is_empty() || class.is_none() { &numbered[i] } else { &classes[i] };
             vec![name.clone(), format!("{real:.6}"), integer.to_string()]
         })
         .collect();
-    text += &table(&[Column::Text("output"), Column::Number("real"), Column::Number("accumulator")], rows, false);
+    text += &table(
+        &[Column::Text("output"), Column::Number("real"), Column::Number("accumulator")],
+        rows,
+        false,
+    );
     if real.len() > OUTPUTS_SHOWN_MAX {
         let more = real.len() - OUTPUTS_SHOWN_MAX;
-        let _ = writeln!(text, "{QUIET}... and {} more: see --format json{QUIET:#}", grouped(more as u64));
+        let _ = writeln!(
+            text,
+            "{QUIET}... and {} more: see --format json{QUIET:#}",
+            grouped(more as u64)
+        );
     }
     text
 }
@@ -298,7 +312,11 @@ pub fn exactness(layers: &[LayerExactness]) -> String {
                     if margin == 0.0 { "tie".into() } else { format!("{margin:.1e}") },
                     channel.to_string(),
                     accumulator.to_string(),
-                    if float32_error == 0.0 { "exact".into() } else { format!("{float32_error:.1e}") },
+                    if float32_error == 0.0 {
+                        "exact".into()
+                    } else {
+                        format!("{float32_error:.1e}")
+                    },
                 ],
                 None => [(); 4].map(|()| String::new()),
             });
@@ -307,7 +325,8 @@ pub fn exactness(layers: &[LayerExactness]) -> String {
             row
         })
         .collect();
-    let mut text = title("how near an accumulator comes to a change of its code, in steps of the quantizer");
+    let mut text =
+        title("how near an accumulator comes to a change of its code, in steps of the quantizer");
     text += &table(&columns, rows, false);
     let _ = writeln!(
         text,
@@ -331,7 +350,9 @@ fn track_style(track: &str) -> Style {
 
 /// The timeline as text, a line an instruction and stage.
 pub fn timeline(lines: &[TraceLine]) -> String {
-    let width = |length: fn(&TraceLine) -> usize, least: usize| lines.iter().map(length).max().unwrap_or(0).max(least);
+    let width = |length: fn(&TraceLine) -> usize, least: usize| {
+        lines.iter().map(length).max().unwrap_or(0).max(least)
+    };
     let digits = width(|l| l.end.to_string().len(), 5);
     let tracks = width(|l| l.track.len(), 5);
     let layers = width(|l| l.layer.as_deref().map_or(0, str::len), 5);
@@ -359,7 +380,8 @@ pub fn timeline(lines: &[TraceLine]) -> String {
 /// The timeline as a Chrome trace, a track a unit; a microsecond there is a cycle here.
 pub fn chrome_trace(process: &str, lines: &[TraceLine]) -> Value {
     let mut tracks: BTreeMap<&str, usize> = BTreeMap::new();
-    let mut events = vec![json!({"ph": "M", "pid": 1, "name": "process_name", "args": {"name": process}})];
+    let mut events =
+        vec![json!({"ph": "M", "pid": 1, "name": "process_name", "args": {"name": process}})];
     for line in lines {
         let next = tracks.len() + 1;
         let tid = *tracks.entry(line.track).or_insert(next);
@@ -371,7 +393,8 @@ pub fn chrome_trace(process: &str, lines: &[TraceLine]) -> Value {
             );
         }
         let mnemonic = line.text.split(' ').next().unwrap_or_default();
-        let waited: BTreeMap<&str, u64> = line.waited.iter().map(|(cause, cycles)| (cause.as_str(), *cycles)).collect();
+        let waited: BTreeMap<&str, u64> =
+            line.waited.iter().map(|(cause, cycles)| (cause.as_str(), *cycles)).collect();
         events.push(json!({
             "ph": "X",
             "pid": 1,
@@ -394,7 +417,8 @@ pub fn chrome_trace(process: &str, lines: &[TraceLine]) -> Value {
 
 /// Tracks from top to bottom, in the direction in which data flow.
 fn track_place(track: &str) -> usize {
-    const ORDER: [&str; 9] = ["fetch", "ld", "ld write", "mac", "thr", "pool", "thr write", "st", "st burst"];
+    const ORDER: [&str; 9] =
+        ["fetch", "ld", "ld write", "mac", "thr", "pool", "thr write", "st", "st burst"];
     ORDER.iter().position(|&t| t == track).unwrap_or(ORDER.len())
 }
 
@@ -428,14 +452,22 @@ mod tests {
 
     #[test]
     fn a_chrome_trace_has_a_track_a_unit_and_a_microsecond_a_cycle() {
-        let trace =
-            chrome_trace("net, warm image", &[line("mac", 10, 137), line("pool", 40, 41), line("mac", 138, 138)]);
+        let trace = chrome_trace(
+            "net, warm image",
+            &[line("mac", 10, 137), line("pool", 40, 41), line("mac", 138, 138)],
+        );
         let events = trace["traceEvents"].as_array().expect("events");
-        let names: Vec<&Value> =
-            events.iter().filter(|e| e["name"] == "thread_name").map(|e| &e["args"]["name"]).collect();
+        let names: Vec<&Value> = events
+            .iter()
+            .filter(|e| e["name"] == "thread_name")
+            .map(|e| &e["args"]["name"])
+            .collect();
         assert_eq!(names, ["mac", "pool"]);
-        let spans: Vec<_> =
-            events.iter().filter(|e| e["ph"] == "X").map(|e| (&e["tid"], &e["ts"], &e["dur"])).collect();
+        let spans: Vec<_> = events
+            .iter()
+            .filter(|e| e["ph"] == "X")
+            .map(|e| (&e["tid"], &e["ts"], &e["dur"]))
+            .collect();
         assert_eq!(
             spans,
             [

@@ -28,8 +28,12 @@ pub fn read(path: &Path, args: &ImportArgs, point: &Overrides) -> Result<Subject
     ];
     let program = files::read_program(path)?;
     if let Some((flag, _)) = given.into_iter().find(|flag| flag.1) {
-        let message = format_args!("{flag} is for a model, but `{}` is a program, compiled already", path.display());
-        return Err(Failure::misuse(message).help("give it to `qnnsim compile`, or give the model, MODEL.onnx"));
+        let message = format_args!(
+            "{flag} is for a model, but `{}` is a program, compiled already",
+            path.display()
+        );
+        return Err(Failure::misuse(message)
+            .help("give it to `qnnsim compile`, or give the model, MODEL.onnx"));
     }
     Ok(Subject::of_program(program, point))
 }

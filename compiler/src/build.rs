@@ -1,4 +1,5 @@
-//! From the file's messages to the typed graph: names resolved, shapes inferred, constants computed.
+//! From the file's messages to the typed graph: names resolved, shapes inferred, constants
+//! computed.
 
 use std::collections::{HashMap, HashSet};
 
@@ -67,7 +68,8 @@ pub fn build(model: &ModelProto) -> Result<Built, Vec<Diagnostic>> {
     if !builder.errors.is_empty() {
         return Err(builder.errors);
     }
-    // Classes are channels. Before version 13 a Softmax takes all dimensions behind its axis together.
+    // Classes are channels. Before version 13 a Softmax takes all dimensions behind its axis
+    // together.
     let dims = &builder.values[output.0].dims;
     let pixel = dims.iter().skip(2).all(|&size| size == 1);
     for (axis, place) in axes {
@@ -147,7 +149,11 @@ impl<'a> Builder<'a> {
             match array {
                 Ok(array) => {
                     let dims = array.dims.clone();
-                    self.value(&tensor.name, dims, Some(Tensor::of_type(array, data_type::range(tensor.data_type))));
+                    self.value(
+                        &tensor.name,
+                        dims,
+                        Some(Tensor::of_type(array, data_type::range(tensor.data_type))),
+                    );
                 }
                 Err(error) => {
                     self.names.insert(&tensor.name, Known::Failed);
@@ -160,7 +166,8 @@ impl<'a> Builder<'a> {
 
     /// The input and the output of the model; `None` after an error.
     fn ends(&mut self, graph: &'a GraphProto) -> Option<(ValueId, String)> {
-        let inputs: Vec<_> = graph.input.iter().filter(|i| !self.names.contains_key(i.name.as_str())).collect();
+        let inputs: Vec<_> =
+            graph.input.iter().filter(|i| !self.names.contains_key(i.name.as_str())).collect();
         if inputs.len() != 1 {
             let names: Vec<_> = inputs.iter().map(|i| i.name.as_str()).collect();
             let found = format!("a model with {} inputs ({})", names.len(), names.join(", "));
@@ -176,11 +183,13 @@ impl<'a> Builder<'a> {
                 }
             }
         }
-        // Quantized outputs bring scale, zero point and bit width along: what does not depend on the input is no output.
+        // Quantized outputs bring scale, zero point and bit width along: what does not depend on
+        // the input is no output.
         let computed = |output: &&ValueInfoProto| {
             let live = self.live(graph, &output.name);
-            let reads =
-                |index: usize| graph.node[index].input.iter().any(|name| inputs.iter().any(|i| i.name == *name));
+            let reads = |index: usize| {
+                graph.node[index].input.iter().any(|name| inputs.iter().any(|i| i.name == *name))
+            };
             live.into_iter().any(reads) || inputs.iter().any(|input| input.name == output.name)
         };
         let outputs = match &graph.output[..] {
@@ -190,7 +199,8 @@ impl<'a> Builder<'a> {
             outputs => outputs.iter().filter(computed).count(),
         };
         if outputs != 1 {
-            self.errors.push(limits::SINGLE_INPUT.refuse(format!("a model with {outputs} outputs")));
+            self.errors
+                .push(limits::SINGLE_INPUT.refuse(format!("a model with {outputs} outputs")));
         }
         let (&[input], [output, ..]) = (&inputs[..], &graph.output[..]) else { return None };
         let id = match input_dims(input) {
@@ -210,7 +220,8 @@ impl<'a> Builder<'a> {
             let Some(&(index, 0)) = self.makers.get(tail.output.as_str()) else { continue };
             let node = &graph.node[index];
             let standard = matches!(node.domain.as_str(), "" | "ai.onnx");
-            let attribute = |name: &str| node.attribute.iter().find(|a| a.name == name).map(|a| a.i);
+            let attribute =
+                |name: &str| node.attribute.iter().find(|a| a.name == name).map(|a| a.i);
             if node.op_type != op_type
                 || !standard
                 || node.input.len() != 1
@@ -258,7 +269,12 @@ impl<'a> Builder<'a> {
     }
 
     /// `None` if an input was refused before.
-    fn try_node(&mut self, index: usize, proto: &'a NodeProto, place: &Place) -> Result<Option<()>, Diagnostic> {
+    fn try_node(
+        &mut self,
+        index: usize,
+        proto: &'a NodeProto,
+        place: &Place,
+    ) -> Result<Option<()>, Diagnostic> {
         let Some(output) = proto.output.first().filter(|name| !name.is_empty()) else {
             return Err(limits::FIRST_OUTPUT.refuse("a node without a first output"));
         };
@@ -287,7 +303,8 @@ impl<'a> Builder<'a> {
             .map(|id| id.map(|id| &self.values[id.0]))
             .map(|v| v.map(|v| Operand { dims: &v.dims, constant: v.constant.as_ref() }))
             .collect();
-        let read = operands.iter().flatten().filter_map(|o| Some(o.constant?.array.data.len())).sum();
+        let read =
+            operands.iter().flatten().filter_map(|o| Some(o.constant?.array.data.len())).sum();
         self.values_read = self.values_read.saturating_add(read);
         if self.values_read > MAX_VALUES_READ {
             return Err(limits::CONSTANTS.refuse(format!("reading {} constants", self.values_read)));
@@ -296,7 +313,9 @@ impl<'a> Builder<'a> {
             Op::Split { axis, sizes: None }.check_arity(&operands)?;
             let given = operands.get(1).copied().flatten();
             let parts = split(operands[0], given, axis, sizes, proto.output.len())?;
-            for (output, part) in proto.output.iter().zip(parts).filter(|(output, _)| !output.is_empty()) {
+            for (output, part) in
+                proto.output.iter().zip(parts).filter(|(output, _)| !output.is_empty())
+            {
                 self.operation(output, Op::Part(part), inputs[..1].to_vec(), place)?;
             }
             return Ok(Some(()));
@@ -350,7 +369,9 @@ impl<'a> Builder<'a> {
             );
         }
         match &mut op {
-            Op::Conv(conv) => conv.take_kernel(operands[1].expect("checked when the shape was inferred").dims),
+            Op::Conv(conv) => {
+                conv.take_kernel(operands[1].expect("checked when the shape was inferred").dims)
+            }
             Op::Pointwise(op) => op.settle(&operands)?,
             _ => {}
         }
@@ -378,8 +399,10 @@ impl<'a> Builder<'a> {
     fn missing(&self, index: usize, name: &str) -> Diagnostic {
         let diagnostic = match self.makers.get(name) {
             None => Diagnostic::new(format!("`{name}` is neither a constant nor made by a node")),
-            Some(&(maker, _)) if maker >= index => Diagnostic::new(format!("`{name}` is read before it is made"))
-                .note("ONNX wants nodes sorted by what they read, without cycles"),
+            Some(&(maker, _)) if maker >= index => {
+                Diagnostic::new(format!("`{name}` is read before it is made"))
+                    .note("ONNX wants nodes sorted by what they read, without cycles")
+            }
             Some(_) => return limits::FIRST_OUTPUT.refuse(format!("the output `{name}`")),
         };
         diagnostic.help("the file is damaged: export the model again")
@@ -408,11 +431,13 @@ fn split(
     };
     let positive = sizes.iter().all(|&size| (1..=dims[at] as i64).contains(&size));
     if !positive || sizes.len() != outputs || sizes.iter().sum::<i64>() != dims[at] as i64 {
-        return Err(limits::SPLIT.refuse(format!("parts of {sizes:?} of {} for {outputs} outputs", dims[at])));
+        return Err(limits::SPLIT
+            .refuse(format!("parts of {sizes:?} of {} for {outputs} outputs", dims[at])));
     }
     let mut start = 0;
     let part = |&length: &i64| {
-        let mut ranges: Vec<Range> = dims.iter().map(|&length| Range { start: 0, step: 1, length }).collect();
+        let mut ranges: Vec<Range> =
+            dims.iter().map(|&length| Range { start: 0, step: 1, length }).collect();
         ranges[at] = Range { start, step: 1, length: length as usize };
         start += length as usize;
         ranges
@@ -421,7 +446,8 @@ fn split(
 }
 
 fn twice(name: &str) -> Diagnostic {
-    Diagnostic::new(format!("`{name}` is defined twice")).help("the file is damaged: export the model again")
+    Diagnostic::new(format!("`{name}` is defined twice"))
+        .help("the file is damaged: export the model again")
 }
 
 fn place(index: usize, node: &NodeProto) -> Place {
@@ -442,7 +468,8 @@ fn input_dims(input: &ValueInfoProto) -> Result<Vec<usize>, Diagnostic> {
             .help("export the model with a float input"));
     }
     // A batch may be a symbol, or not given at all.
-    let batch = |d: &crate::onnx::DimensionProto| matches!(d.dim_value, 0 | 1) || !d.dim_param.is_empty();
+    let batch =
+        |d: &crate::onnx::DimensionProto| matches!(d.dim_value, 0 | 1) || !d.dim_param.is_empty();
     let fixed = dims.iter().skip(1).all(|d| d.dim_param.is_empty());
     let mut sizes = vec![1];
     sizes.extend(dims.iter().skip(1).map(|d| usize::try_from(d.dim_value).unwrap_or(0)));
@@ -464,8 +491,8 @@ fn input_dims(input: &ValueInfoProto) -> Result<Vec<usize>, Diagnostic> {
     Ok(sizes)
 }
 
-/// Whether a value of this shape can be a map on the machine. A vector may still stand for a map that
-/// was flattened, so that it can be longer than a map has channels.
+/// Whether a value of this shape can be a map on the machine. A vector may still stand for a map
+/// that was flattened, so that it can be longer than a map has channels.
 fn is_map(dims: &[usize]) -> bool {
     let sizes = match dims {
         [_, _, height, width] => (1..=MAX_SIZE).contains(height) && (1..=MAX_SIZE).contains(width),
@@ -491,7 +518,9 @@ fn constant_node(node: &NodeProto) -> Result<Tensor, Diagnostic> {
             Some(tensor) => (tensor.array()?, tensor.data_type),
             None => return Err(refuse("an empty attribute `value`".to_owned())),
         },
-        ("value_float", attribute_type::FLOAT) => (Array::scalar(f64::from(attribute.f)), data_type::FLOAT),
+        ("value_float", attribute_type::FLOAT) => {
+            (Array::scalar(f64::from(attribute.f)), data_type::FLOAT)
+        }
         ("value_int", attribute_type::INT) => (Array::scalar(attribute.i as f64), data_type::INT64),
         ("value_floats", attribute_type::FLOATS) => {
             (list(attribute.floats.iter().map(|&x| f64::from(x)).collect()), data_type::FLOAT)

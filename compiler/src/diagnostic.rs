@@ -29,8 +29,8 @@ pub struct Place {
 }
 
 impl Diagnostic {
-    /// A diagnostic about the model as a whole. What it quotes from a file may be of any length; it is
-    /// cut where nobody would read on.
+    /// A diagnostic about the model as a whole. What it quotes from a file may be of any length; it
+    /// is cut where nobody would read on.
     pub fn new(message: impl Into<String>) -> Self {
         let mut message = message.into();
         if let Some((end, _)) = message.char_indices().nth(MESSAGE_CHARS_MAX) {

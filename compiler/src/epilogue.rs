@@ -1,7 +1,7 @@
 //! A layer's epilogue: the model's own operators from accumulators to the codes of the next map.
 //!
-//! One definition serves the search for thresholds, the distance of accumulators from where codes change, and the
-//! question what codes other arithmetic could give.
+//! One definition serves the search for thresholds, the distance of accumulators from where codes
+//! change, and the question what codes other arithmetic could give.
 
 use crate::ops::pointwise::Pointwise;
 use crate::steps::Part;
@@ -12,15 +12,16 @@ use crate::tensor::Precision;
 pub struct Epilogue {
     /// Real size of one step of the map that the layer reads.
     pub data_scale: f64,
-    /// The accumulator that stands for real zero, for each output channel or for all: the sum of the weights times the
-    /// zero of the data.
+    /// The accumulator that stands for real zero, for each output channel or for all: the sum of
+    /// the weights times the zero of the data.
     pub(crate) zero: Vec<f64>,
     /// Real size of one step of the weights, for each output channel or for all.
     pub(crate) weight_scale: Vec<f64>,
     /// Products that one accumulator sums up.
     pub(crate) products: usize,
-    /// For sums of sums, the largest sum of the sizes of what is added on the way to an accumulator, as real values, for
-    /// each channel; `None` if the accumulator's own products are all there is.
+    /// For sums of sums, the largest sum of the sizes of what is added on the way to an
+    /// accumulator, as real values, for each channel; `None` if the accumulator's own products
+    /// are all there is.
     pub(crate) sizes: Option<Vec<f64>>,
     /// Whether values on the way are rounded, means or what constants were added to.
     pub(crate) rounded: bool,
@@ -103,7 +104,8 @@ impl Epilogue {
             0 | 1 => values.clone(),
             _ => channels.iter().map(|&channel| values[channel]).collect(),
         };
-        let step = |step: &Step| Step { constants: step.constants.iter().map(select).collect(), ..*step };
+        let step =
+            |step: &Step| Step { constants: step.constants.iter().map(select).collect(), ..*step };
         Epilogue {
             zero: select(&self.zero),
             weight_scale: select(&self.weight_scale),
@@ -120,8 +122,10 @@ impl Epilogue {
 
     /// The epilogue of one channel.
     pub fn channel(&self, channel: usize) -> Channel {
-        let argument = |values: &Vec<f64>| if values.is_empty() { 0.0 } else { pick(values, channel) };
-        let step = |step: &Step| (step.op, step.data, step.constants.iter().map(argument).collect());
+        let argument =
+            |values: &Vec<f64>| if values.is_empty() { 0.0 } else { pick(values, channel) };
+        let step =
+            |step: &Step| (step.op, step.data, step.constants.iter().map(argument).collect());
         Channel {
             data_scale: self.data_scale,
             weight_scale: pick(&self.weight_scale, channel),
@@ -135,9 +139,16 @@ impl Epilogue {
 }
 
 impl Channel {
-    /// Direction of some steps: they rise (1), fall (-1) or are constant (0), above their turning points.
-    pub fn direction(&self, steps: impl std::slice::SliceIndex<[ChannelStep], Output = [ChannelStep]>) -> i32 {
-        self.steps[steps].iter().map(|(op, data, arguments)| op.direction(*data, arguments)).product()
+    /// Direction of some steps: they rise (1), fall (-1) or are constant (0), above their turning
+    /// points.
+    pub fn direction(
+        &self,
+        steps: impl std::slice::SliceIndex<[ChannelStep], Output = [ChannelStep]>,
+    ) -> i32 {
+        self.steps[steps]
+            .iter()
+            .map(|(op, data, arguments)| op.direction(*data, arguments))
+            .product()
     }
 
     /// The first of the steps from number `first` on that turns.
@@ -146,10 +157,12 @@ impl Channel {
         self.steps[first..].iter().position(turns).map(|at| first + at)
     }
 
-    /// Cuts a range of accumulators where the steps turn, so that they are monotone in each part. `None` if they turn
-    /// twice, or a value overflows.
+    /// Cuts a range of accumulators where the steps turn, so that they are monotone in each part.
+    /// `None` if they turn twice, or a value overflows.
     pub fn parts(&mut self, (low, high): (i64, i64)) -> Option<Vec<Part>> {
-        let Some(at) = self.turning(0) else { return Some(vec![((low, high), self.direction(..))]) };
+        let Some(at) = self.turning(0) else {
+            return Some(vec![((low, high), self.direction(..))]);
+        };
         if self.turning(at + 1).is_some() {
             return None;
         }
@@ -165,7 +178,8 @@ impl Channel {
         if ends.0 == ends.1 {
             return Some(vec![((low, high), if ends.0 { direction } else { -direction })]);
         }
-        // What stands in front is monotone, so one place parts what lies above from what lies below.
+        // What stands in front is monotone, so one place parts what lies above from what lies
+        // below.
         let (mut left, mut right) = (low, high);
         while right - left > 1 {
             let middle = left + (right - left) / 2;
@@ -180,8 +194,9 @@ impl Channel {
         Some(self.walk(acc, usize::MAX, |_, _| {})?.0)
     }
 
-    /// Distance of an accumulator from where its code would be another, in steps of the quantizer: of all quantizers
-    /// the least, infinite if none has two codes. `None` if a value overflows.
+    /// Distance of an accumulator from where its code would be another, in steps of the quantizer:
+    /// of all quantizers the least, infinite if none has two codes. `None` if a value
+    /// overflows.
     pub fn margin(&mut self, acc: i64) -> Option<f64> {
         let mut least = f64::INFINITY;
         self.walk(acc, usize::MAX, |op, arguments| {
@@ -192,7 +207,8 @@ impl Channel {
         Some(least)
     }
 
-    /// What the operators make of a real value: a code if the last of them quantizes. `None` if a value overflows.
+    /// What the operators make of a real value: a code if the last of them quantizes. `None` if a
+    /// value overflows.
     pub fn apply(&mut self, real: f64) -> Option<f64> {
         self.run(real, 1.0, usize::MAX, |_, _| {}).map(|(x, _, _)| x).filter(|x| x.is_finite())
     }
@@ -216,8 +232,14 @@ impl Channel {
         })
     }
 
-    /// What the first `count` steps make of an accumulator, and its unit and zero: the value is `(x - zero) * unit`.
-    fn walk(&mut self, acc: i64, count: usize, visit: impl FnMut(Pointwise, &[f64])) -> Option<(f64, f64, f64)> {
+    /// What the first `count` steps make of an accumulator, and its unit and zero: the value is `(x
+    /// - zero) * unit`.
+    fn walk(
+        &mut self,
+        acc: i64,
+        count: usize,
+        visit: impl FnMut(Pointwise, &[f64]),
+    ) -> Option<(f64, f64, f64)> {
         self.run((acc - self.zero) as f64, self.data_scale * self.weight_scale, count, visit)
     }
 
@@ -246,13 +268,13 @@ impl Channel {
         Some((x, unit, zero))
     }
 
-    /// What an accumulator can become in floating-point arithmetic, where `bounds` are the least and the greatest
-    /// accumulator of the channel.
+    /// What an accumulator can become in floating-point arithmetic, where `bounds` are the least
+    /// and the greatest accumulator of the channel.
     ///
-    /// The real values of data and weights, their products and their sums are rounded one by one, so a sum of n
-    /// products is off by at most about n roundings of the sum of their sizes (Higham, Accuracy and Stability of
-    /// Numerical Algorithms, 3.1). Operators are monotone, and so is rounding: the ends of the interval that holds
-    /// the value are enough.
+    /// The real values of data and weights, their products and their sums are rounded one by one,
+    /// so a sum of n products is off by at most about n roundings of the sum of their sizes
+    /// (Higham, Accuracy and Stability of Numerical Algorithms, 3.1). Operators are monotone,
+    /// and so is rounding: the ends of the interval that holds the value are enough.
     pub fn outcomes(&mut self, acc: i64, bounds: (i64, i64), precision: Precision) -> Outcomes {
         let (acc, bounds) = (acc - self.zero, (bounds.0 - self.zero, bounds.1 - self.zero));
         let error = self.sum_error(acc, bounds, precision);
@@ -293,12 +315,18 @@ impl Channel {
                 return Outcomes { low: all[0], high: all[1], real: all, error: f64::INFINITY };
             }
         }
-        Outcomes { low: ends[0], high: ends[1], real: ends.map(|end| (end - zero) * unit), error: worst }
+        Outcomes {
+            low: ends[0],
+            high: ends[1],
+            real: ends.map(|end| (end - zero) * unit),
+            error: worst,
+        }
     }
 
     /// Bound of the error of an accumulator's real value: 0 if all sums are exact.
     fn sum_error(&self, acc: i64, (low, high): (i64, i64), precision: Precision) -> f64 {
-        // Products and partial sums are integers times the scales, so they are exact if they have few enough digits.
+        // Products and partial sums are integers times the scales, so they are exact if they have
+        // few enough digits.
         let unit = self.data_scale * self.weight_scale;
         let largest = self.size.map_or((high - low) as f64, |size| size / unit);
         let integer_bits = 64 - (largest as u64).leading_zeros();
@@ -306,10 +334,12 @@ impl Channel {
         if !self.rounded && integer_bits + scale_bits <= precision.digits() {
             return 0.0;
         }
-        // Of products that add up to `acc`, the positive ones sum up to at most `high` and the others to `low`.
+        // Of products that add up to `acc`, the positive ones sum up to at most `high` and the
+        // others to `low`.
         let sizes = self.size.unwrap_or((2 * high - acc).min(acc - 2 * low).max(0) as f64 * unit);
-        // Two roundings of scales that are no floats themselves, two of real values, one of the product, those of the
-        // sum, and one in reserve for the products of small numbers here.
+        // Two roundings of scales that are no floats themselves, two of real values, one of the
+        // product, those of the sum, and one in reserve for the products of small numbers
+        // here.
         let roundings = self.products as f64 + 5.0;
         roundings * precision.rounding() * sizes
     }
@@ -320,11 +350,12 @@ fn results(op: Pointwise, arguments: &[f64], precision: Precision) -> (f64, f64)
     let result = op.apply_in(arguments, precision);
     match op {
         Pointwise::Normalize { epsilon } if precision == Precision::Single => {
-            // Frameworks make one factor and one offset of the parameters, or subtract, divide and multiply: at most
-            // eight roundings each of these sizes.
+            // Frameworks make one factor and one offset of the parameters, or subtract, divide and
+            // multiply: at most eight roundings each of these sizes.
             let exact = op.apply(arguments);
             let gain = arguments[1] / (arguments[4] + epsilon).sqrt();
-            let sizes = (arguments[0] * gain).abs() + (arguments[3] * gain).abs() + arguments[2].abs();
+            let sizes =
+                (arguments[0] * gain).abs() + (arguments[3] * gain).abs() + arguments[2].abs();
             let error = 8.0 * precision.rounding() * sizes;
             (precision.round(exact - error), precision.round(exact + error))
         }
@@ -350,27 +381,33 @@ mod tests {
     use super::*;
     use qnnsim_isa::descriptor::Rounding;
 
-    const QUANT: Pointwise = Pointwise::Quant { signed: false, narrow: false, rounding: Rounding::HalfEven };
+    const QUANT: Pointwise =
+        Pointwise::Quant { signed: false, narrow: false, rounding: Rounding::HalfEven };
 
-    /// Sums of `products` products in steps of `scale`, then an unsigned quantizer of 2 bits with this scale.
+    /// Sums of `products` products in steps of `scale`, then an unsigned quantizer of 2 bits with
+    /// this scale.
     fn channel(scale: f64, products: usize, quantizer: f64) -> Channel {
         let constants = [vec![], vec![quantizer], vec![0.0], vec![2.0]].to_vec();
         let steps = vec![Step { op: QUANT, data: 0, constants }];
         let (zero, weight_scale, sizes, rounded) = (vec![0.0], vec![1.0], None, false);
-        Epilogue { data_scale: scale, zero, weight_scale, products, sizes, rounded, steps }.channel(0)
+        Epilogue { data_scale: scale, zero, weight_scale, products, sizes, rounded, steps }
+            .channel(0)
     }
 
     #[test]
     fn the_margin_is_the_distance_from_a_change_of_code() {
-        // acc / 2 rounded half to even in 0..3: codes change at 0.5, 1.5 and 2.5, and nowhere below or above.
+        // acc / 2 rounded half to even in 0..3: codes change at 0.5, 1.5 and 2.5, and nowhere below
+        // or above.
         let mut channel = channel(1.0, 1, 2.0);
-        let margins: Vec<f64> = [-9, 0, 1, 2, 3, 4, 5, 6, 20].map(|acc| channel.margin(acc).unwrap()).to_vec();
+        let margins: Vec<f64> =
+            [-9, 0, 1, 2, 3, 4, 5, 6, 20].map(|acc| channel.margin(acc).unwrap()).to_vec();
         assert_eq!(margins, [5.0, 0.5, 0.0, 0.5, 0.0, 0.5, 0.0, 0.5, 7.5]);
     }
 
     #[test]
     fn sums_of_few_digits_are_exact_in_single_precision() {
-        // 0.75 has two significant bits, and sums of at most 1000 ten: 12 of 24, so a tie stays the tie that it is.
+        // 0.75 has two significant bits, and sums of at most 1000 ten: 12 of 24, so a tie stays the
+        // tie that it is.
         let mut channel = channel(0.75, 100, 1.5);
         let tie = channel.outcomes(1, (0, 1000), Precision::Single);
         assert_eq!((tie.low, tie.high, tie.error), (0.0, 0.0, 0.0));
@@ -378,12 +415,14 @@ mod tests {
 
     #[test]
     fn a_value_near_a_boundary_has_two_outcomes() {
-        // 0.1 as a float is a sum of many bits: 24 and 4 for sums up to 10 are more than a float has.
+        // 0.1 as a float is a sum of many bits: 24 and 4 for sums up to 10 are more than a float
+        // has.
         let scale = f64::from(0.1f32);
         let mut channel = channel(scale, 3, 2.0 * scale);
         let near = channel.outcomes(1, (0, 10), Precision::Single);
         assert_eq!((near.low, near.high), (0.0, 1.0));
-        // 8 roundings of 2^-24 of a sum of 1, in a quantizer step of 2, and the two of the quotient at most.
+        // 8 roundings of 2^-24 of a sum of 1, in a quantizer step of 2, and the two of the quotient
+        // at most.
         assert!((2f64.powi(-22)..=2f64.powi(-21)).contains(&near.error), "{}", near.error);
         // Half a step away nothing can happen.
         let far = channel.outcomes(2, (0, 10), Precision::Single);

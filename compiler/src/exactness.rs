@@ -1,9 +1,10 @@
-//! How near accumulators come to the places where their code changes, and whether arithmetic in single precision could
-//! land on the other side.
+//! How near accumulators come to the places where their code changes, and whether arithmetic in
+//! single precision could land on the other side.
 //!
-//! The network is exact: its steps are those of the model's operators in double precision, at integer accumulators. A
-//! framework that evaluates the same model in float32 rounds real sums, and may decide differently where an
-//! accumulator lies very near a boundary of the quantizer. The *margin* says how near.
+//! The network is exact: its steps are those of the model's operators in double precision, at
+//! integer accumulators. A framework that evaluates the same model in float32 rounds real sums, and
+//! may decide differently where an accumulator lies very near a boundary of the quantizer. The
+//! *margin* says how near.
 
 use serde::Serialize;
 
@@ -19,7 +20,8 @@ pub struct LayerExactness {
     pub layer: String,
     /// Accumulators at which a code changes, of all channels together.
     pub steps: u64,
-    /// The accumulator nearest to a boundary of its quantizer; `None` if the quantizer has one code only.
+    /// The accumulator nearest to a boundary of its quantizer; `None` if the quantizer has one
+    /// code only.
     pub nearest: Option<Nearest>,
     /// Steps, and ends of channels' ranges, where float32 could give another code.
     pub float32_undecided: u64,
@@ -36,12 +38,13 @@ pub struct Nearest {
     pub channel: u32,
     /// The accumulator.
     pub accumulator: i64,
-    /// Bound on how far float32 is off at this accumulator, in steps of the quantizer; 0 if it is exact.
+    /// Bound on how far float32 is off at this accumulator, in steps of the quantizer; 0 if it is
+    /// exact.
     pub float32_error: f64,
 }
 
-/// The margins of every layer that has a quantizer, over all accumulators between the least and the greatest of a
-/// channel.
+/// The margins of every layer that has a quantizer, over all accumulators between the least and the
+/// greatest of a channel.
 pub fn layers(import: &Import) -> Vec<LayerExactness> {
     let network = &import.network;
     let mut all = Vec::new();
@@ -52,9 +55,10 @@ pub fn layers(import: &Import) -> Vec<LayerExactness> {
         let mut steps = 0;
         for (index, (channel, &bounds)) in channels.iter().zip(&bounds).enumerate() {
             let mut chain = epilogue.channel(index);
-            // The chain is monotone in each part, so of all accumulators those beside a step and at the ends of parts
-            // come nearest.
-            for (ends, _) in chain.parts(bounds).expect("as was checked when the steps were found") {
+            // The chain is monotone in each part, so of all accumulators those beside a step and at
+            // the ends of parts come nearest.
+            for (ends, _) in chain.parts(bounds).expect("as was checked when the steps were found")
+            {
                 places.look(&mut chain, index, bounds, &[ends.0]);
                 places.look(&mut chain, index, bounds, &[ends.1]);
             }
@@ -89,7 +93,9 @@ impl Places {
     fn look(&mut self, chain: &mut Channel, channel: usize, bounds: (i64, i64), place: &[i64]) {
         let mut undecided = false;
         for &accumulator in place {
-            let margin = chain.margin(accumulator).expect("finite, as was checked when the steps were found");
+            let margin = chain
+                .margin(accumulator)
+                .expect("finite, as was checked when the steps were found");
             let outcomes = chain.outcomes(accumulator, bounds, Precision::Single);
             undecided |= outcomes.low != outcomes.high;
             if margin < self.nearest.map_or(f64::INFINITY, |nearest| nearest.margin) {

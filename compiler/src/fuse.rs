@@ -1,8 +1,9 @@
 //! Functions that a file spells out: a value times a function of itself becomes one operator.
 //!
-//! Exporters write SiLU as x x sigmoid(x), GELU with its error function or hyperbolic tangent, and hard swish with a
-//! clip, in any order of factors. A node that multiplies two maps is expanded into a sum of products of one value and of
-//! functions of it, and compared with the sums that these functions are. The constants stay those of the file.
+//! Exporters write SiLU as x x sigmoid(x), GELU with its error function or hyperbolic tangent, and
+//! hard swish with a clip, in any order of factors. A node that multiplies two maps is expanded
+//! into a sum of products of one value and of functions of it, and compared with the sums that
+//! these functions are. The constants stay those of the file.
 
 use std::collections::HashSet;
 
@@ -38,9 +39,13 @@ pub fn fuse(graph: &mut Graph) {
 
 /// Refuses products and quotients of two maps that are left.
 pub fn check(graph: &Graph) -> Result<(), Vec<Diagnostic>> {
-    let left = graph.nodes.iter().filter(|node| matches!(node.op, Op::Pointwise(_)) && reads_two(graph, node));
-    let errors: Vec<_> =
-        left.map(|node| limits::ONE_CONSTANT.refuse("an operation on two maps").at(node.place())).collect();
+    let left = graph
+        .nodes
+        .iter()
+        .filter(|node| matches!(node.op, Op::Pointwise(_)) && reads_two(graph, node));
+    let errors: Vec<_> = left
+        .map(|node| limits::ONE_CONSTANT.refuse("an operation on two maps").at(node.place()))
+        .collect();
     if errors.is_empty() { Ok(()) } else { Err(errors) }
 }
 
@@ -58,7 +63,11 @@ fn makers(graph: &Graph) -> Vec<Option<usize>> {
 }
 
 /// The value that a node is a function of, the function, and a factor in front of it.
-fn recognize(graph: &Graph, makers: &[Option<usize>], index: usize) -> Option<(ValueId, Function, f64)> {
+fn recognize(
+    graph: &Graph,
+    makers: &[Option<usize>],
+    index: usize,
+) -> Option<(ValueId, Function, f64)> {
     let root = &graph.nodes[index];
     for (_, start) in graph.data_inputs(root) {
         let mut base = start;
@@ -104,7 +113,13 @@ enum Call {
 }
 
 /// The value as a sum of products of the base; `None` if it depends on anything else.
-fn expand(graph: &Graph, makers: &[Option<usize>], base: ValueId, id: ValueId, left: &mut usize) -> Option<Sum> {
+fn expand(
+    graph: &Graph,
+    makers: &[Option<usize>],
+    base: ValueId,
+    id: ValueId,
+    left: &mut usize,
+) -> Option<Sum> {
     if id == base {
         return Some(Sum(vec![Product { factor: 1.0, power: 1, calls: vec![] }]));
     }
@@ -202,7 +217,8 @@ impl Sum {
         for a in &self.0 {
             for b in &other.0 {
                 let calls: Vec<_> = a.calls.iter().chain(&b.calls).cloned().collect();
-                let product = Product { factor: a.factor * b.factor, power: a.power + b.power, calls };
+                let product =
+                    Product { factor: a.factor * b.factor, power: a.power + b.power, calls };
                 if product.power > 4 || product.calls.len() > 2 {
                     return None;
                 }
@@ -216,7 +232,9 @@ impl Sum {
     fn polynomial(&self) -> Option<[f64; 3]> {
         let mut factors = [0.0; 3];
         for product in &self.0 {
-            let at = [0, 1, 3].iter().position(|&power| power == product.power && product.calls.is_empty())?;
+            let at = [0, 1, 3]
+                .iter()
+                .position(|&power| power == product.power && product.calls.is_empty())?;
             factors[at] = product.factor;
         }
         Some(factors)
@@ -254,10 +272,14 @@ impl Sum {
         }
         let function = match (call, inside.polynomial()) {
             (Call::Sigmoid, Some([0.0, alpha, 0.0])) if alpha > 0.0 => Function::Swish { alpha },
-            (Call::Clip, Some([beta, alpha, 0.0])) if alpha > 0.0 && beta > 0.0 => Function::HardSwish { alpha, beta },
+            (Call::Clip, Some([beta, alpha, 0.0])) if alpha > 0.0 && beta > 0.0 => {
+                Function::HardSwish { alpha, beta }
+            }
             (Call::Tanh, None) => match &inside.0[..] {
                 [Product { factor: 1.0, power: 0, calls }] => match &calls[..] {
-                    [(Call::Softplus, x)] if x.polynomial() == Some([0.0, 1.0, 0.0]) => Function::Mish,
+                    [(Call::Softplus, x)] if x.polynomial() == Some([0.0, 1.0, 0.0]) => {
+                        Function::Mish
+                    }
                     _ => return None,
                 },
                 _ => return None,
@@ -276,7 +298,8 @@ fn replace(graph: &mut Graph, index: usize, base: ValueId, function: Function, f
         (node.op, node.inputs) = (function, vec![Some(base)]);
         return;
     }
-    let (name, dims) = (graph.nodes[index].name.clone(), graph.value(graph.nodes[index].output).dims.clone());
+    let (name, dims) =
+        (graph.nodes[index].name.clone(), graph.value(graph.nodes[index].output).dims.clone());
     let mut value = |what: &str, dims: Vec<usize>, constant: Option<Tensor>| {
         graph.values.push(Value { name: format!("{name}/{what}"), dims, constant });
         ValueId(graph.values.len() - 1)
@@ -287,7 +310,9 @@ fn replace(graph: &mut Graph, index: usize, base: ValueId, function: Function, f
     let node = &mut graph.nodes[index];
     (node.op, node.inputs) = (Op::Pointwise(Pointwise::Mul), vec![Some(output), Some(constant)]);
     let op_type = node.op_type.clone();
-    graph.nodes.insert(index, Node { name, op_type, op: function, inputs: vec![Some(base)], output });
+    graph
+        .nodes
+        .insert(index, Node { name, op_type, op: function, inputs: vec![Some(base)], output });
 }
 
 /// Leaves out nodes that nothing reads any more.

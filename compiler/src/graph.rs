@@ -71,9 +71,9 @@ impl Graph {
         present.filter(|(_, id)| self.value(*id).constant.is_none())
     }
 
-    /// Evaluates the graph node by node in double precision, as ONNX and QONNX define the operators;
-    /// quantized tensors and sums of their products are integers times a scale, and exact. Gives every
-    /// tensor that is not a constant, by name.
+    /// Evaluates the graph node by node in double precision, as ONNX and QONNX define the
+    /// operators; quantized tensors and sums of their products are integers times a scale, and
+    /// exact. Gives every tensor that is not a constant, by name.
     pub fn eval(&self, input: &[f64]) -> Result<BTreeMap<&str, Tensor>, Diagnostic> {
         let dims = &self.value(self.input).dims;
         if input.len() != dims.iter().product::<usize>() {
@@ -81,7 +81,8 @@ impl Graph {
             return Err(Diagnostic::new(found));
         }
         let mut computed: Vec<Option<Tensor>> = vec![None; self.values.len()];
-        computed[self.input.0] = Some(Tensor::real(Array { dims: dims.clone(), data: input.to_vec() }));
+        computed[self.input.0] =
+            Some(Tensor::real(Array { dims: dims.clone(), data: input.to_vec() }));
         for node in &self.nodes {
             let tensor = |id: ValueId| computed[id.0].as_ref().or(self.value(id).constant.as_ref());
             let inputs: Vec<_> = node.inputs.iter().map(|id| id.and_then(tensor)).collect();
@@ -103,8 +104,8 @@ pub struct Section {
     to: ValueId,
 }
 
-/// A graph to be evaluated on real values alone, as frameworks do: no integer is kept apart from its scale, and every
-/// operation is rounded to a precision.
+/// A graph to be evaluated on real values alone, as frameworks do: no integer is kept apart from
+/// its scale, and every operation is rounded to a precision.
 #[derive(Debug)]
 pub struct RealGraph<'g> {
     graph: &'g Graph,
@@ -116,16 +117,19 @@ pub struct RealGraph<'g> {
 impl<'g> RealGraph<'g> {
     /// A graph with its constants as real values.
     pub fn new(graph: &'g Graph, precision: Precision) -> Self {
-        let real = |value: &Value| value.constant.as_ref().map(|constant| real(constant, precision));
+        let real =
+            |value: &Value| value.constant.as_ref().map(|constant| real(constant, precision));
         RealGraph { graph, precision, constants: graph.values.iter().map(real).collect() }
     }
 
-    /// What leads to a value, from the input or from those of `known` that come first on the way back.
+    /// What leads to a value, from the input or from those of `known` that come first on the way
+    /// back.
     pub fn section(&self, known: &HashSet<ValueId>, to: ValueId) -> Section {
         let mut wanted = HashSet::from([to]);
         let mut nodes = Vec::new();
         for (index, node) in self.graph.nodes.iter().enumerate().rev() {
-            if wanted.contains(&node.output) && (node.output == to || !known.contains(&node.output)) {
+            if wanted.contains(&node.output) && (node.output == to || !known.contains(&node.output))
+            {
                 wanted.remove(&node.output);
                 nodes.push(index);
                 wanted.extend(self.graph.data_inputs(node).map(|(_, id)| id));
@@ -137,7 +141,8 @@ impl<'g> RealGraph<'g> {
         Section { from, nodes, to }
     }
 
-    /// The real values at the end of a section, from those that it begins with, each in row-major order.
+    /// The real values at the end of a section, from those that it begins with, each in row-major
+    /// order.
     ///
     /// # Panics
     /// If they are not as many as the section wants.
@@ -146,7 +151,12 @@ impl<'g> RealGraph<'g> {
         let mut computed: HashMap<ValueId, Tensor> = HashMap::new();
         for (&from, values) in section.from.iter().zip(values) {
             let dims = self.graph.value(from).dims.clone();
-            assert_eq!(values.len(), dims.iter().product::<usize>(), "values of `{}`", self.graph.value(from).name);
+            assert_eq!(
+                values.len(),
+                dims.iter().product::<usize>(),
+                "values of `{}`",
+                self.graph.value(from).name
+            );
             let start = Tensor::real(Array { dims, data: values.clone() });
             computed.insert(from, real(&start, self.precision));
         }
@@ -200,7 +210,9 @@ impl fmt::Display for Operand<'_> {
     fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
         match &self.0.constant {
             None => write!(f, "{}", self.0.name),
-            Some(tensor) if tensor.array.data.len() == 1 => write!(f, "{}", tensor.to_real().data[0]),
+            Some(tensor) if tensor.array.data.len() == 1 => {
+                write!(f, "{}", tensor.to_real().data[0])
+            }
             Some(tensor) => {
                 write!(f, "{} {}", self.0.name, shape(&self.0.dims))?;
                 match &tensor.grid {
@@ -228,7 +240,10 @@ impl fmt::Display for Attributes<'_> {
             Op::ConvTranspose(conv) => {
                 let (kernel, stride, dilation) = (conv.kernel, conv.stride, conv.dilation);
                 let (groups, pads) = (conv.groups, conv.pads);
-                write!(f, "kernel={kernel:?} stride={stride:?} dilation={dilation:?} groups={groups} pads={pads:?} ")
+                write!(
+                    f,
+                    "kernel={kernel:?} stride={stride:?} dilation={dilation:?} groups={groups} pads={pads:?} "
+                )
             }
             Op::Repeat(factors) => write!(f, "times={factors:?} "),
             Op::Blocks(blocks) => write!(f, "blocks={} {:?} ", blocks.size, blocks.order),
@@ -241,7 +256,9 @@ impl fmt::Display for Attributes<'_> {
                 write!(f, "{} include_padding={} ", average.pool, average.include_padding)
             }
             Op::Flatten { axis } | Op::Concat { axis } => write!(f, "axis={axis} "),
-            Op::Mean { axes: Some(axes), .. } | Op::Unit { axes: Some(axes), .. } => write!(f, "axes={axes:?} "),
+            Op::Mean { axes: Some(axes), .. } | Op::Unit { axes: Some(axes), .. } => {
+                write!(f, "axes={axes:?} ")
+            }
             Op::Part(ranges) => {
                 let range = |r: &Range| format!("{}+{}x{}", r.start, r.length, r.step);
                 write!(f, "{} ", ranges.iter().map(range).collect::<Vec<_>>().join(","))
@@ -250,13 +267,19 @@ impl fmt::Display for Attributes<'_> {
             Op::Sum { .. } | Op::Mean { .. } | Op::Unit { .. } => Ok(()),
             Op::Slice { .. } | Op::Split { .. } | Op::Pad { .. } | Op::Resize(_) => Ok(()),
             Op::Pointwise(Pointwise::Function(function)) => write!(f, "{function:?} "),
-            Op::Pointwise(Pointwise::QuantizeLinear { axis, min, max }) => write!(f, "axis={axis} to {min}..={max} "),
+            Op::Pointwise(Pointwise::QuantizeLinear { axis, min, max }) => {
+                write!(f, "axis={axis} to {min}..={max} ")
+            }
             Op::Pointwise(Pointwise::DequantizeLinear { axis }) => write!(f, "axis={axis} "),
             Op::Pointwise(Pointwise::MultiThreshold { scale, step, lowest }) => {
                 write!(f, "scale={scale} step={step} lowest={lowest} ")
             }
             Op::Pointwise(Pointwise::Trunc(trunc)) => {
-                write!(f, "signed={} narrow={} rounding={:?} ", trunc.signed, trunc.narrow, trunc.rounding)
+                write!(
+                    f,
+                    "signed={} narrow={} rounding={:?} ",
+                    trunc.signed, trunc.narrow, trunc.rounding
+                )
             }
             Op::Pointwise(_) | Op::MatMul(_) | Op::Reshape { .. } | Op::Transpose { .. } => Ok(()),
             Op::Fold(_) | Op::Identity => Ok(()),

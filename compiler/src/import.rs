@@ -25,7 +25,12 @@ pub struct ImportOptions {
 
 impl Default for ImportOptions {
     fn default() -> Self {
-        ImportOptions { unsigned_1bit_relu: false, pixel_scale: 1.0, pixel_offset: 0.0, classes: Vec::new() }
+        ImportOptions {
+            unsigned_1bit_relu: false,
+            pixel_scale: 1.0,
+            pixel_offset: 0.0,
+            classes: Vec::new(),
+        }
     }
 }
 
@@ -36,7 +41,8 @@ pub struct Import {
     pub graph: Graph,
     /// The same in integers.
     pub network: Network,
-    /// What each map of the network stands for in the graph: the input's, then what each layer makes.
+    /// What each map of the network stands for in the graph: the input's, then what each layer
+    /// makes.
     pub maps: Vec<MapValue>,
     /// The operators behind the accumulators of each layer.
     pub epilogues: Vec<Epilogue>,
@@ -69,7 +75,9 @@ pub fn import(bytes: &[u8], options: &ImportOptions) -> Result<Import, Vec<Diagn
 /// A warning if images lose information in the input quantizer's clipping.
 fn clipped_pixels(network: &Network) -> Option<Diagnostic> {
     let input = &network.input;
-    let clips = |pixel: &u8| (0..input.distinct_channels()).any(|channel| input.byte_of_pixel(*pixel, channel).1);
+    let clips = |pixel: &u8| {
+        (0..input.distinct_channels()).any(|channel| input.byte_of_pixel(*pixel, channel).1)
+    };
     let clipped: Vec<u8> = (0..=255).filter(clips).collect();
     let (first, last) = (clipped.first()?, clipped.last()?);
     let which = match clipped.len() {

@@ -1,4 +1,5 @@
-//! The integer network: what the importer makes of a model, and what the back end maps onto a machine.
+//! The integer network: what the importer makes of a model, and what the back end maps onto a
+//! machine.
 //!
 //! Every value here is an integer with a known range; no float appears except in the descriptors of
 //! the input and the output, which belong to the host. The network is a list of layers in execution
@@ -12,8 +13,8 @@
 //! out  = maximum of code over the pooling window                            (positions outside left out)
 //! ```
 //!
-//! A term is a convolution of one map; layers that add or join maps have several, which agree in the shape of
-//! what they sum.
+//! A term is a convolution of one map; layers that add or join maps have several, which agree in
+//! the shape of what they sum.
 //! A dense layer is a convolution whose kernel is as large as its map.
 
 use qnnsim_isa::descriptor::{Code, InputDescriptor, MapShape, OutputDescriptor};
@@ -59,8 +60,8 @@ pub struct Term {
     pub weights: Weights,
     /// Integer that a tap outside the map contributes: the code of real zero.
     pub pad_value: i64,
-    /// The outputs for which it reads the map at all; elsewhere every tap counts as outside. `None`: for all of them. A
-    /// layer with pooling has no such term.
+    /// The outputs for which it reads the map at all; elsewhere every tap counts as outside.
+    /// `None`: for all of them. A layer with pooling has no such term.
     pub region: Option<Region>,
 }
 
@@ -125,11 +126,12 @@ pub enum Activation {
 }
 
 /// A monotone step function over the accumulators that a channel can reach:
-/// `code = lowest + number of thresholds met`; met means `acc >= t` if rising, `acc <= t` if falling.
+/// `code = lowest + number of thresholds met`; met means `acc >= t` if rising, `acc <= t` if
+/// falling.
 ///
-/// Thresholds lie strictly inside the reachable range (each is met by some reachable accumulator and
-/// missed by another), ordered so that the first is met first: ascending if rising, else descending.
-/// Equal neighbours are a step of two codes. No threshold: a constant channel.
+/// Thresholds lie strictly inside the reachable range (each is met by some reachable accumulator
+/// and missed by another), ordered so that the first is met first: ascending if rising, else
+/// descending. Equal neighbours are a step of two codes. No threshold: a constant channel.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Steps {
     /// Code where no threshold is met.
@@ -153,8 +155,8 @@ pub struct Pool {
     pub ceil_mode: bool,
 }
 
-/// Number of positions of a window along one axis: `floor((size + before + after - extent) / stride) + 1`
-/// (ONNX `Conv`), zero if the window does not fit.
+/// Number of positions of a window along one axis: `floor((size + before + after - extent) /
+/// stride) + 1` (ONNX `Conv`), zero if the window does not fit.
 pub fn window_positions(size: u32, before: u32, after: u32, extent: u32, stride: u32) -> u32 {
     let padded = size + before + after;
     if padded < extent { 0 } else { (padded - extent) / stride + 1 }
@@ -263,14 +265,18 @@ impl Network {
         term.output_shape(self.map(term.source).0)
     }
 
-    /// Smallest and largest accumulator of each output channel of a layer, over all codes of the maps that it reads.
+    /// Smallest and largest accumulator of each output channel of a layer, over all codes of the
+    /// maps that it reads.
     pub fn accumulator_bounds(&self, layer: &Layer) -> Vec<(i64, i64)> {
         let of = |term: &Term| term.bounds(self.code(term.source));
         let (first, rest) = layer.terms.split_first().expect("a layer has a term");
-        rest.iter().fold(of(first), |sum, term| sum.iter().zip(of(term)).map(|(a, b)| (a.0 + b.0, a.1 + b.1)).collect())
+        rest.iter().fold(of(first), |sum, term| {
+            sum.iter().zip(of(term)).map(|(a, b)| (a.0 + b.0, a.1 + b.1)).collect()
+        })
     }
 
-    /// Multiply-accumulates of one image in a layer: one for each weight and each position of a convolution.
+    /// Multiply-accumulates of one image in a layer: one for each weight and each position of a
+    /// convolution.
     pub fn products(&self, layer: &Layer) -> u64 {
         let sums = self.sums(layer);
         let weights: usize = layer.terms.iter().map(|term| term.weights.data.len()).sum();

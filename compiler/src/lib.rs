@@ -1,8 +1,8 @@
 //! From a quantized network to a program for the machine.
 //!
 //! The importer ([`import`]) reads a QONNX file into a typed [`graph`] and turns that into the
-//! [integer network](ir), where no float is left. It refuses what it cannot compile exactly; the rows
-//! of [`limits`] say what that is.
+//! [integer network](ir), where no float is left. It refuses what it cannot compile exactly; the
+//! rows of [`limits`] say what that is.
 //!
 //! No module does I/O or knows a terminal.
 
@@ -44,8 +44,13 @@ pub struct Compiled {
 /// Compiles a QONNX model for a hardware point.
 ///
 /// # Errors
-/// Everything that stands against it: what the importer refuses, or what the hardware has no room for.
-pub fn compile(model: &[u8], hw: &HardwarePoint, options: &ImportOptions) -> Result<Compiled, Vec<Diagnostic>> {
+/// Everything that stands against it: what the importer refuses, or what the hardware has no room
+/// for.
+pub fn compile(
+    model: &[u8],
+    hw: &HardwarePoint,
+    options: &ImportOptions,
+) -> Result<Compiled, Vec<Diagnostic>> {
     let import = import::import(model, options)?;
     let (plan, program) = lower_to(&import.network, hw)?;
     Ok(Compiled { import, plan, program })
@@ -55,7 +60,10 @@ pub fn compile(model: &[u8], hw: &HardwarePoint, options: &ImportOptions) -> Res
 ///
 /// # Errors
 /// What the hardware has no room for.
-pub fn lower_to(network: &ir::Network, hw: &HardwarePoint) -> Result<(Plan, Program), Vec<Diagnostic>> {
+pub fn lower_to(
+    network: &ir::Network,
+    hw: &HardwarePoint,
+) -> Result<(Plan, Program), Vec<Diagnostic>> {
     let plan = backend::plan::plan(network, hw)?;
     let program = backend::emit::emit(network, &plan)?;
     Ok((plan, program))

@@ -1,5 +1,5 @@
-//! What the importer takes. Each limit is one row here: its sentence is both what a user reads when a
-//! model is refused and a line in the generated list of what is supported.
+//! What the importer takes. Each limit is one row here: its sentence is both what a user reads when
+//! a model is refused and a line in the generated list of what is supported.
 
 use std::fmt::Write;
 
@@ -345,7 +345,8 @@ pub fn supported() -> String {
          This list is generated from the limits that the importer checks; each line is what a refusal says.\n",
     );
     for group in GROUPS {
-        write!(text, "\n## {}\n\n{}\n", group.title, group.meaning).expect("strings take everything");
+        write!(text, "\n## {}\n\n{}\n", group.title, group.meaning)
+            .expect("strings take everything");
         for (i, limit) in group.limits.iter().enumerate() {
             let gap = if i == 0 { "\n" } else { "" };
             writeln!(text, "{gap}- {}", limit.sentence).expect("strings take everything");

@@ -1,8 +1,8 @@
 //! The part of the ONNX file format that the importer reads, as protobuf messages.
 //!
 //! Field numbers are those of `onnx.proto`. What is not listed here is skipped when reading: doc
-//! strings, type annotations of intermediate values, functions and subgraphs (an operator that needs
-//! one of these is refused by name).
+//! strings, type annotations of intermediate values, functions and subgraphs (an operator that
+//! needs one of these is refused by name).
 
 use prost::Message;
 
@@ -276,7 +276,8 @@ pub fn read(bytes: &[u8]) -> Result<ModelProto, Diagnostic> {
 struct Nested(u64, &'static [Nested]);
 
 const MODEL: &[Nested] = &[Nested(7, GRAPH)];
-const GRAPH: &[Nested] = &[Nested(1, NODE), Nested(5, &[]), Nested(11, VALUE_INFO), Nested(12, VALUE_INFO)];
+const GRAPH: &[Nested] =
+    &[Nested(1, NODE), Nested(5, &[]), Nested(11, VALUE_INFO), Nested(12, VALUE_INFO)];
 const NODE: &[Nested] = &[Nested(5, &[Nested(5, &[])])];
 const VALUE_INFO: &[Nested] = &[Nested(2, &[Nested(1, &[Nested(2, &[])])])];
 
@@ -323,7 +324,9 @@ impl TensorProto {
             .map(|&d| usize::try_from(d).ok())
             .collect::<Option<Vec<_>>>()
             .filter(|dims| checked_len(dims).is_some())
-            .ok_or_else(|| limits::CONSTANT_SIZE.refuse(format!("shape {:?} of constant `{name}`", self.dims)))?;
+            .ok_or_else(|| {
+                limits::CONSTANT_SIZE.refuse(format!("shape {:?} of constant `{name}`", self.dims))
+            })?;
         let expected = dims.iter().product::<usize>();
         let data = self.data(expected)?;
         if data.len() != expected {
@@ -343,9 +346,13 @@ impl TensorProto {
         let raw = &self.raw_data;
         let widen = |x: &i32| f64::from(*x);
         Ok(match self.data_type {
-            data_type::FLOAT if raw.is_empty() => self.float_data.iter().map(|&x| f64::from(x)).collect(),
+            data_type::FLOAT if raw.is_empty() => {
+                self.float_data.iter().map(|&x| f64::from(x)).collect()
+            }
             data_type::DOUBLE if raw.is_empty() => self.double_data.clone(),
-            data_type::INT64 if raw.is_empty() => self.int64_data.iter().map(|&x| x as f64).collect(),
+            data_type::INT64 if raw.is_empty() => {
+                self.int64_data.iter().map(|&x| x as f64).collect()
+            }
             data_type::INT32
             | data_type::INT16
             | data_type::UINT16
@@ -356,8 +363,12 @@ impl TensorProto {
             {
                 self.int32_data.iter().map(widen).collect()
             }
-            data_type::FLOAT16 if raw.is_empty() => self.int32_data.iter().map(|&x| half(x as u16)).collect(),
-            data_type::BFLOAT16 if raw.is_empty() => self.int32_data.iter().map(|&x| brain(x as u16)).collect(),
+            data_type::FLOAT16 if raw.is_empty() => {
+                self.int32_data.iter().map(|&x| half(x as u16)).collect()
+            }
+            data_type::BFLOAT16 if raw.is_empty() => {
+                self.int32_data.iter().map(|&x| brain(x as u16)).collect()
+            }
             data_type::FLOAT16 => self.raw(|b| half(u16::from_le_bytes(b)))?,
             data_type::BFLOAT16 => self.raw(|b| brain(u16::from_le_bytes(b)))?,
             data_type::INT16 => self.raw(|b| f64::from(i16::from_le_bytes(b)))?,
@@ -366,8 +377,10 @@ impl TensorProto {
                 let signed = self.data_type == data_type::INT4;
                 let typed: Vec<u8> = self.int32_data.iter().map(|&x| x as u8).collect();
                 let bytes = if raw.is_empty() { &typed } else { raw };
-                let nibble = |x: u8| if signed { f64::from((x << 4) as i8 >> 4) } else { f64::from(x & 15) };
-                let mut values: Vec<f64> = bytes.iter().flat_map(|&x| [nibble(x), nibble(x >> 4)]).collect();
+                let nibble =
+                    |x: u8| if signed { f64::from((x << 4) as i8 >> 4) } else { f64::from(x & 15) };
+                let mut values: Vec<f64> =
+                    bytes.iter().flat_map(|&x| [nibble(x), nibble(x >> 4)]).collect();
                 // An odd number of values leaves half a byte.
                 if values.len() == expected + 1 {
                     values.pop();
@@ -404,7 +417,8 @@ impl TensorProto {
 
 /// A 16-bit float of IEEE 754.
 fn half(bits: u16) -> f64 {
-    let (sign, exponent, fraction) = (bits >> 15, i32::from(bits >> 10 & 31), f64::from(bits & 1023));
+    let (sign, exponent, fraction) =
+        (bits >> 15, i32::from(bits >> 10 & 31), f64::from(bits & 1023));
     let size = match exponent {
         0 => fraction * f64::exp2(-24.0),
         31 if fraction == 0.0 => f64::INFINITY,
@@ -425,7 +439,8 @@ mod tests {
 
     #[test]
     fn short_floats_are_widened() {
-        // IEEE 754 binary16: 1, -2, 65504 (the greatest), 2^-24 (the least), 1/3 rounded to 1365 x 2^-12.
+        // IEEE 754 binary16: 1, -2, 65504 (the greatest), 2^-24 (the least), 1/3 rounded to 1365 x
+        // 2^-12.
         let halves = [0x3c00, 0xc000, 0x7bff, 0x0001, 0x3555].map(half);
         assert_eq!(halves, [1.0, -2.0, 65504.0, f64::exp2(-24.0), 1365.0 / 4096.0]);
         assert!(half(0x7c00).is_infinite() && half(0x7e00).is_nan());
@@ -434,8 +449,12 @@ mod tests {
 
     #[test]
     fn four_bit_integers_lie_two_in_a_byte() {
-        let tensor =
-            |data_type| TensorProto { dims: vec![3], data_type, raw_data: vec![0x8f, 0x07], ..TensorProto::default() };
+        let tensor = |data_type| TensorProto {
+            dims: vec![3],
+            data_type,
+            raw_data: vec![0x8f, 0x07],
+            ..TensorProto::default()
+        };
         assert_eq!(tensor(data_type::INT4).array().unwrap().data, [-1.0, -8.0, 7.0]);
         assert_eq!(tensor(data_type::UINT4).array().unwrap().data, [15.0, 8.0, 7.0]);
     }

@@ -26,7 +26,8 @@ impl Display for Network {
             input.xor,
         )?;
         for (index, layer) in self.layers.iter().enumerate() {
-            let sources: Vec<String> = layer.terms.iter().map(|term| term.source.0.to_string()).collect();
+            let sources: Vec<String> =
+                layer.terms.iter().map(|term| term.source.0.to_string()).collect();
             writeln!(f, "layer {}: map {} -> map {}", layer.name, sources.join(" + "), index + 1)?;
             write_layer(f, self, layer)?;
             let (shape, code) = self.map(MapId(index + 1));

@@ -14,8 +14,8 @@ type Range = (f64, f64);
 
 const UNKNOWN: Range = (f64::NEG_INFINITY, f64::INFINITY);
 
-/// Refuses bipolar quantizers of activations that cannot be negative, or turns them into unsigned 1-bit
-/// quantizers of the same scale. Gives the number of those turned.
+/// Refuses bipolar quantizers of activations that cannot be negative, or turns them into unsigned
+/// 1-bit quantizers of the same scale. Gives the number of those turned.
 pub fn repair(graph: &mut Graph, unsigned_1bit_relu: bool) -> Result<usize, Vec<Diagnostic>> {
     let mut ranges = vec![UNKNOWN; graph.values.len()];
     let mut errors = Vec::new();
@@ -39,7 +39,10 @@ pub fn repair(graph: &mut Graph, unsigned_1bit_relu: bool) -> Result<usize, Vec<
 
 fn constant_sign(node: &Node, (low, high): Range) -> Diagnostic {
     let limit = limits::BIPOLAR_SIGN;
-    let found = format!("a {} that is constantly +1, since its input lies in [{low}, {high}]", node.op_type);
+    let found = format!(
+        "a {} that is constantly +1, since its input lies in [{low}, {high}]",
+        node.op_type
+    );
     limit.refuse(found).at(node.place()).note(format!(
         "{}; a known defect of Brevitas (seen with 0.12) exports a 1-bit unsigned QuantReLU as a Relu and a \
          BipolarQuant, although what was trained quantizes to 0 and 1",
@@ -65,10 +68,14 @@ pub fn codes(graph: &Graph, node: &Node, op: Pointwise) -> Codes {
 
 /// The arguments of a node at one place, 0 for what is not a constant.
 pub fn first_arguments(graph: &Graph, node: &Node, op: Pointwise) -> Vec<f64> {
-    let inputs: Vec<_> = node.inputs.iter().map(|id| id.and_then(|id| graph.value(id).constant.as_ref())).collect();
+    let inputs: Vec<_> =
+        node.inputs.iter().map(|id| id.and_then(|id| graph.value(id).constant.as_ref())).collect();
     let rank = graph.value(node.output).dims.len();
     let arguments = op.arguments(&inputs, 0, rank);
-    arguments.iter().map(|array| array.as_ref().and_then(|array| array.data.first()).copied().unwrap_or(0.0)).collect()
+    arguments
+        .iter()
+        .map(|array| array.as_ref().and_then(|array| array.data.first()).copied().unwrap_or(0.0))
+        .collect()
 }
 
 fn make_unsigned(graph: &mut Graph, index: usize) {
@@ -87,29 +94,41 @@ fn make_unsigned(graph: &mut Graph, index: usize) {
     node.inputs.extend([zero_point, bits]);
 }
 
-/// The range of a node's output when its data lie in `from`. The operators are monotone, on both sides of where they
-/// turn, so these places are enough.
+/// The range of a node's output when its data lie in `from`. The operators are monotone, on both
+/// sides of where they turn, so these places are enough.
 fn range(graph: &Graph, node: &Node, from: Range) -> Range {
     let op = match node.op {
         Op::Pointwise(op) => op,
-        Op::MaxPool(_) | Op::Reshape { .. } | Op::Flatten { .. } | Op::Transpose { .. } => return from,
+        Op::MaxPool(_) | Op::Reshape { .. } | Op::Flatten { .. } | Op::Transpose { .. } => {
+            return from;
+        }
         Op::Fold(_) | Op::Identity | Op::Part(_) | Op::Unit { .. } => return from,
         Op::Repeat(_) | Op::Blocks(_) => return from,
-        Op::Zeros { .. } | Op::AveragePool(_) | Op::Mean { .. } => return (from.0.min(0.0), from.1.max(0.0)),
-        Op::Sum { .. } | Op::Concat { .. } | Op::Slice { .. } | Op::Split { .. } | Op::Pad { .. } => return UNKNOWN,
+        Op::Zeros { .. } | Op::AveragePool(_) | Op::Mean { .. } => {
+            return (from.0.min(0.0), from.1.max(0.0));
+        }
+        Op::Sum { .. }
+        | Op::Concat { .. }
+        | Op::Slice { .. }
+        | Op::Split { .. }
+        | Op::Pad { .. } => return UNKNOWN,
         Op::Resize(_) => return UNKNOWN,
         Op::Conv(_) | Op::ConvTranspose(_) | Op::MatMul(_) | Op::Gemm(_) => return UNKNOWN,
     };
     let rank = graph.value(node.output).dims.len();
     let data = graph.data_inputs(node).next().map_or(0, |(i, _)| i);
-    let inputs: Vec<_> = node.inputs.iter().map(|id| id.and_then(|id| graph.value(id).constant.as_ref())).collect();
+    let inputs: Vec<_> =
+        node.inputs.iter().map(|id| id.and_then(|id| graph.value(id).constant.as_ref())).collect();
     let constants = op.arguments(&inputs, data, rank);
     let (mut low, mut high) = (f64::INFINITY, f64::NEG_INFINITY);
     // The least value of what is not monotone lies where it turns, if that is between the ends.
-    let turn = op.turning_point(&first_arguments(graph, node, op)).map(|turn| turn.clamp(from.0, from.1));
+    let turn =
+        op.turning_point(&first_arguments(graph, node, op)).map(|turn| turn.clamp(from.0, from.1));
     for end in [Some(from.0), Some(from.1), turn].into_iter().flatten() {
-        let arguments: Vec<Array> =
-            constants.iter().map(|array| array.clone().unwrap_or_else(|| Array::scalar(end))).collect();
+        let arguments: Vec<Array> = constants
+            .iter()
+            .map(|array| array.clone().unwrap_or_else(|| Array::scalar(end)))
+            .collect();
         let shapes: Vec<&[usize]> = arguments.iter().map(|a| a.dims.as_slice()).collect();
         let Some(dims) = broadcast(shapes) else { return UNKNOWN };
         let arguments: Vec<&Array> = arguments.iter().collect();

@@ -5,8 +5,8 @@
 
 use crate::ir::Steps;
 
-/// A part of a range in which a chain is monotone: its ends, and whether the chain rises (1), falls (-1) or is
-/// constant (0) there.
+/// A part of a range in which a chain is monotone: its ends, and whether the chain rises (1), falls
+/// (-1) or is constant (0) there.
 pub type Part = ((i64, i64), i32);
 
 /// What a chain makes of a range of accumulators.
@@ -14,8 +14,8 @@ pub type Part = ((i64, i64), i32);
 pub enum Shape {
     /// Codes that only rise or only fall.
     Monotone(Steps),
-    /// Codes that turn once: they are the sum of two step functions, one of them rising and one falling. `second` is 0
-    /// up to where the codes turn, `first` is constant from there on.
+    /// Codes that turn once: they are the sum of two step functions, one of them rising and one
+    /// falling. `second` is 0 up to where the codes turn, `first` is constant from there on.
     Turning {
         /// The codes up to the turn.
         first: Steps,
@@ -38,7 +38,8 @@ impl Shape {
         match self {
             Shape::Monotone(steps) => (steps.lowest, steps.lowest + steps.thresholds.len() as i64),
             Shape::Turning { first, second } => {
-                let (before, behind) = (first.thresholds.len() as i64, second.thresholds.len() as i64);
+                let (before, behind) =
+                    (first.thresholds.len() as i64, second.thresholds.len() as i64);
                 match first.rising {
                     true => (first.lowest + (before - behind).min(0), first.lowest + before),
                     false => (first.lowest, first.lowest + before.max(behind)),
@@ -48,8 +49,8 @@ impl Shape {
     }
 }
 
-/// The step functions of a channel, of which `parts` cover what it reaches, one after the other; `None` if `code` is
-/// seen to go in another direction.
+/// The step functions of a channel, of which `parts` cover what it reaches, one after the other;
+/// `None` if `code` is seen to go in another direction.
 pub fn search(parts: &[Part], mut code: impl FnMut(i64) -> i64) -> Option<Shape> {
     let mut changes = Vec::new();
     let (mut first, mut last) = (None, None);
@@ -106,7 +107,8 @@ fn bisect(
     Some(())
 }
 
-/// The step function that begins with a code and changes in one direction, each time from an accumulator on.
+/// The step function that begins with a code and changes in one direction, each time from an
+/// accumulator on.
 fn steps(start: i64, changes: &[(i64, i64)]) -> Steps {
     let rising = changes.first().is_none_or(|change| change.1 > 0);
     let repeated = |&(at, change): &(i64, i64)| {
@@ -134,7 +136,8 @@ mod tests {
 
     #[test]
     fn rising_with_ties_to_even() {
-        // acc / 2 rounded half to even, clipped to 0..3: 1 -> 0.5 -> 0, 2 -> 1, 3 -> 1.5 -> 2, 5 -> 2.5 -> 2.
+        // acc / 2 rounded half to even, clipped to 0..3: 1 -> 0.5 -> 0, 2 -> 1, 3 -> 1.5 -> 2, 5 ->
+        // 2.5 -> 2.
         let code = |acc: i64| (acc as f64 / 2.0).round_ties_even().clamp(0.0, 3.0) as i64;
         let steps = monotone((-10, 10), 1, code);
         assert_eq!(steps, Steps { lowest: 0, rising: true, thresholds: vec![2, 3, 6] });

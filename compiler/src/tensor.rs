@@ -41,8 +41,9 @@ impl Precision {
         (-f64::from(self.digits())).exp2()
     }
 
-    /// The nearest number. Of one operation of float32 in doubles, rounded, this is the result in float32: a double has
-    /// more than twice the digits (Figueroa, When is double rounding innocuous, 1995).
+    /// The nearest number. Of one operation of float32 in doubles, rounded, this is the result in
+    /// float32: a double has more than twice the digits (Figueroa, When is double rounding
+    /// innocuous, 1995).
     #[inline]
     pub fn round(self, x: f64) -> f64 {
         match self {
@@ -61,8 +62,8 @@ pub struct Array {
     pub data: Vec<f64>,
 }
 
-/// A tensor. With a grid its data are integers and its real values (integer - zero) x scale, so that sums of
-/// products stay exact; without, its data are the real values.
+/// A tensor. With a grid its data are integers and its real values (integer - zero) x scale, so
+/// that sums of products stay exact; without, its data are the real values.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Tensor {
     /// Integers if there is a grid, else real values.
@@ -136,7 +137,8 @@ impl Tensor {
         Tensor { array, grid: None }
     }
 
-    /// A tensor of integers that are their own values, if the type has a range, else of real values.
+    /// A tensor of integers that are their own values, if the type has a range, else of real
+    /// values.
     pub fn of_type(array: Array, range: Option<(i64, i64)>) -> Self {
         let grid = range.map(|(min, max)| Grid {
             codes: Codes::Int { min, max },
@@ -152,7 +154,9 @@ impl Tensor {
         match &self.grid {
             None => Cow::Borrowed(&self.array),
             Some(Grid { scale, zero, divisor, .. }) => match (&scale.data[..], &zero.data[..]) {
-                (&[scale], &[zero]) => Cow::Owned(self.array.map(|integer| (integer - zero) * scale / divisor)),
+                (&[scale], &[zero]) => {
+                    Cow::Owned(self.array.map(|integer| (integer - zero) * scale / divisor))
+                }
                 _ => {
                     let real = |v: &[f64]| (v[0] - v[2]) * v[1] / divisor;
                     Cow::Owned(zip(&self.array.dims, &[&self.array, scale, zero], real))
@@ -165,7 +169,8 @@ impl Tensor {
     pub fn about_zero(&self) -> Cow<'_, Tensor> {
         match &self.grid {
             Some(grid) if grid.zero.data.iter().any(|&zero| zero != 0.0) => {
-                let grid = Grid { codes: Codes::Accumulator, zero: Array::scalar(0.0), ..grid.clone() };
+                let grid =
+                    Grid { codes: Codes::Accumulator, zero: Array::scalar(0.0), ..grid.clone() };
                 Cow::Owned(Tensor { array: self.centered().into_owned(), grid: Some(grid) })
             }
             _ => Cow::Borrowed(self),
@@ -184,7 +189,8 @@ impl Tensor {
 }
 
 impl Grid {
-    /// The grid of sums of `count` values that stand for their means. Powers of two go into the scale, exactly.
+    /// The grid of sums of `count` values that stand for their means. Powers of two go into the
+    /// scale, exactly.
     pub fn divided(mut self, count: usize) -> Self {
         self.codes = Codes::Accumulator;
         let twos = count.trailing_zeros();
@@ -221,7 +227,8 @@ impl Codes {
         (1..=32).map(|bits| Code { bits, signed }).find(holds).unwrap_or(Code { bits: 32, signed })
     }
 
-    /// The integers of a type, without the most negative (signed) or the largest (unsigned) if `narrow`.
+    /// The integers of a type, without the most negative (signed) or the largest (unsigned) if
+    /// `narrow`.
     pub fn of_type(code: Code, narrow: bool) -> Self {
         let narrow = i64::from(narrow);
         match code.signed {
@@ -231,8 +238,8 @@ impl Codes {
     }
 }
 
-/// How many steps of each of two scales are one common step, and that step: `a = n x step`, `b = m x step`. `None` if
-/// neither scale is a small multiple of the other.
+/// How many steps of each of two scales are one common step, and that step: `a = n x step`, `b = m
+/// x step`. `None` if neither scale is a small multiple of the other.
 pub fn common_step(a: f64, b: f64) -> Option<(i64, i64, f64)> {
     const MOST: f64 = 127.0;
     let multiple = |large: f64, small: f64| {
@@ -252,7 +259,8 @@ pub fn common_steps(scales: &[f64]) -> Option<(Vec<i64>, f64)> {
     Some((scales.iter().map(multiple).collect::<Option<_>>()?, least))
 }
 
-/// Shape of the result of an elementwise operation, by the rule of NumPy; `None` if they do not fit.
+/// Shape of the result of an elementwise operation, by the rule of NumPy; `None` if they do not
+/// fit.
 pub fn broadcast<'a>(shapes: impl IntoIterator<Item = &'a [usize]> + Clone) -> Option<Vec<usize>> {
     let rank = shapes.clone().into_iter().map(<[usize]>::len).max()?;
     let mut dims = vec![1; rank];
@@ -296,11 +304,13 @@ fn strides(dims: &[usize]) -> Vec<usize> {
 /// Strides of an array of shape `from` seen as one of shape `to`: 0 along repeated axes.
 fn broadcast_strides(from: &[usize], to: &[usize]) -> Vec<usize> {
     let mut steps = vec![0; to.len() - from.len()];
-    steps.extend(from.iter().zip(strides(from)).map(|(&d, stride)| if d == 1 { 0 } else { stride }));
+    steps
+        .extend(from.iter().zip(strides(from)).map(|(&d, stride)| if d == 1 { 0 } else { stride }));
     steps
 }
 
-/// Visits every index of a shape in row-major order, with the offsets that each set of strides gives.
+/// Visits every index of a shape in row-major order, with the offsets that each set of strides
+/// gives.
 fn walk(dims: &[usize], steps: &[&[usize]], mut visit: impl FnMut(&[usize])) {
     if dims.contains(&0) {
         return;

@@ -1,4 +1,5 @@
-//! A running machine: jobs go in, what happened in every cycle comes out. The other side is `rtl/bench/bench.cpp`.
+//! A running machine: jobs go in, what happened in every cycle comes out. The other side is
+//! `rtl/bench/bench.cpp`.
 
 use std::io::{self, BufReader, Read, Write};
 use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
@@ -181,7 +182,8 @@ impl Bench {
     /// # Errors
     /// It does not start.
     pub fn start(machine: &Machine) -> Result<Self, BenchError> {
-        let stopped = |error| BenchError::Stopped { path: machine.path.display().to_string(), error };
+        let stopped =
+            |error| BenchError::Stopped { path: machine.path.display().to_string(), error };
         let mut process = Command::new(&machine.path)
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
@@ -204,13 +206,14 @@ impl Bench {
     /// # Errors
     /// The process stopped or answers nonsense; the next job finds a new one.
     pub fn run(&mut self, job: &Job) -> Result<Vec<Image>, BenchError> {
-        let result = self.jobs.write_all(&encode(job)).and_then(|()| self.jobs.flush()).and_then(|()| {
-            let mut length = [0; 8];
-            self.results.read_exact(&mut length)?;
-            let mut bytes = vec![0; u64::from_le_bytes(length) as usize];
-            self.results.read_exact(&mut bytes)?;
-            Ok(bytes)
-        });
+        let result =
+            self.jobs.write_all(&encode(job)).and_then(|()| self.jobs.flush()).and_then(|()| {
+                let mut length = [0; 8];
+                self.results.read_exact(&mut length)?;
+                let mut bytes = vec![0; u64::from_le_bytes(length) as usize];
+                self.results.read_exact(&mut bytes)?;
+                Ok(bytes)
+            });
         let path = || self.machine.path.display().to_string();
         match result {
             Ok(bytes) => {
@@ -292,16 +295,19 @@ fn images(bytes: &[u8], hardware: &HardwarePoint) -> Option<Vec<Image>> {
                 let last = image.cycles.last_mut()?;
                 if record == 1 {
                     (last.probe, last.decode_unit) = (reader.small(4)?, reader.small(1)?);
-                    last.burst = if reader.number(1)? == 1 { Some(burst(&mut reader)?) } else { None };
+                    last.burst =
+                        if reader.number(1)? == 1 { Some(burst(&mut reader)?) } else { None };
                 } else {
                     let count = reader.number(2)?;
-                    last.accesses = (0..count).map(|_| access(&mut reader)).collect::<Option<_>>()?;
+                    last.accesses =
+                        (0..count).map(|_| access(&mut reader)).collect::<Option<_>>()?;
                 }
             }
             3 => {
                 let ending = reader.number(1)?;
                 image.end = reader.number(4)?;
-                let (unit, write, cause) = (reader.small::<usize>(1)?, reader.number(1)? == 1, reader.small(1)?);
+                let (unit, write, cause) =
+                    (reader.small::<usize>(1)?, reader.number(1)? == 1, reader.small(1)?);
                 image.ending = match ending {
                     0 => Ending::End,
                     1 => Ending::Fault { unit: Unit::ALL.get(unit).copied(), write, cause },
@@ -338,7 +344,11 @@ fn burst(reader: &mut Reader) -> Option<Burst> {
     let source = *[Source::Fetch, Source::Store, Source::Load].get(reader.small::<usize>(1)?)?;
     let (address, beats) = (reader.number(8)?, reader.small(2)?);
     let step = if source == Source::Load {
-        Some(LoadStep { dram: reader.number(8)?, bytes: reader.small(4)?, memory: reader.small(1)? })
+        Some(LoadStep {
+            dram: reader.number(8)?,
+            bytes: reader.small(4)?,
+            memory: reader.small(1)?,
+        })
     } else {
         None
     };
@@ -352,14 +362,20 @@ fn access(reader: &mut Reader) -> Option<Access> {
     Some(Access { port, bank: reader.small(2)?, address: reader.small(4)? })
 }
 
-/// The machine tells words in the order of addresses, all banks of one after the other; here a bank follows the other.
+/// The machine tells words in the order of addresses, all banks of one after the other; here a bank
+/// follows the other.
 fn memories(reader: &mut Reader, hw: &HardwarePoint, memories: &mut Memories) -> Option<()> {
     let word = hw.mac_lanes as usize / 8;
     let by_bank = |reader: &mut Reader, banks: u32, words: u32, size: usize| {
         let (banks, words) = (banks as usize, words as usize);
         let all = reader.bytes(banks * words * size)?;
-        let places = (0..banks).flat_map(|bank| (0..words).map(move |address| address * banks + bank));
-        Some(places.flat_map(|place| all[place * size..][..size].iter().copied()).collect::<Vec<u8>>())
+        let places =
+            (0..banks).flat_map(|bank| (0..words).map(move |address| address * banks + bank));
+        Some(
+            places
+                .flat_map(|place| all[place * size..][..size].iter().copied())
+                .collect::<Vec<u8>>(),
+        )
     };
     memories.activations = by_bank(reader, hw.mac_rows, hw.act_words, word)?;
     memories.weights = by_bank(reader, hw.mac_cols, hw.wgt_words, word)?;
@@ -380,5 +396,13 @@ fn entry(bytes: &[u8; 10]) -> (i64, i32) {
 }
 
 fn numbers(reader: &mut Reader, count: usize) -> Option<Vec<i32>> {
-    Some(reader.bytes(4 * count)?.as_chunks::<4>().0.iter().map(|&bytes| i32::from_le_bytes(bytes)).collect())
+    Some(
+        reader
+            .bytes(4 * count)?
+            .as_chunks::<4>()
+            .0
+            .iter()
+            .map(|&bytes| i32::from_le_bytes(bytes))
+            .collect(),
+    )
 }

@@ -1,7 +1,8 @@
 //! Faults that the hardware does not look for: unwritten words, races, and what lies where in DRAM.
 //!
-//! Found from what the machine itself did, by the manual's section 5: the accesses of every step, in the spans in which
-//! its stage was held. Which words of the scratch region are stored, and when, is left to the simulator.
+//! Found from what the machine itself did, by the manual's section 5: the accesses of every step,
+//! in the spans in which its stage was held. Which words of the scratch region are stored, and
+//! when, is left to the simulator.
 
 use std::collections::HashMap;
 
@@ -107,7 +108,12 @@ pub struct Found {
 impl Found {
     /// The machine stops at the least of these.
     fn rank(&self) -> (u64, usize, bool, Cause) {
-        (self.cycle, self.unit.map_or(Unit::ALL.len(), |unit| unit as usize), self.first_stage, self.cause)
+        (
+            self.cycle,
+            self.unit.map_or(Unit::ALL.len(), |unit| unit as usize),
+            self.first_stage,
+            self.cause,
+        )
     }
 }
 
@@ -118,7 +124,8 @@ enum Where {
     Thresholds,
 }
 
-/// A word: until which cycle its last writer and its readers hold it; never written if there is none.
+/// A word: until which cycle its last writer and its readers hold it; never written if there is
+/// none.
 #[derive(Debug, Clone, Copy, Default)]
 struct Word {
     written: Option<u64>,
@@ -161,8 +168,9 @@ impl<'a> Checker<'a> {
     /// The first fault of an image.
     pub fn image(&mut self, start: Start, image: &Image, replay: &Replay) -> Option<Found> {
         // Only weights and thresholds stay from one image to the next.
-        self.words
-            .retain(|place, word| start == Start::Warm && place.0 != Where::Activations && word.written.is_some());
+        self.words.retain(|place, word| {
+            start == Start::Warm && place.0 != Where::Activations && word.written.is_some()
+        });
         self.words.values_mut().for_each(|word| *word = Word { written: Some(0), read: 0 });
         self.banks = vec![Bank::default(); self.program.hardware.acc_banks as usize];
         (self.fills, self.drains, self.found) = (0, 0, None);
@@ -171,7 +179,8 @@ impl<'a> Checker<'a> {
         self.found = hardware_fault(image, replay);
         // A step is later than one that issued before it, or in the same cycle by an earlier rule.
         let mut steps: Vec<&Step> = replay.steps.iter().collect();
-        steps.sort_by_key(|step| (replay.events[step.event].cycle, replay.events[step.event].stage));
+        steps
+            .sort_by_key(|step| (replay.events[step.event].cycle, replay.events[step.event].stage));
         for step in steps {
             self.step(&replay.events[step.event], step);
         }
@@ -209,7 +218,9 @@ impl<'a> Checker<'a> {
             Detail::None if event.stage == Stage::Drain => faults.extend(self.drain(begin, end)),
             Detail::None => {}
         }
-        let (Some(cycle), Some((cause, text))) = (event.last, faults.into_iter().min_by_key(|fault| fault.0)) else {
+        let (Some(cycle), Some((cause, text))) =
+            (event.last, faults.into_iter().min_by_key(|fault| fault.0))
+        else {
             return;
         };
         let first_stage = !matches!(event.stage, Stage::LoadWrite | Stage::ThrWrite);
@@ -226,12 +237,18 @@ impl<'a> Checker<'a> {
             Port::ThrLoad => (Where::Thresholds, "threshold", true),
         };
         let word = self.words.entry((place, access.bank, access.address)).or_default();
-        let text = |what: &str| format!("{what} bank {}, address {} of the {name} memory", access.bank, access.address);
+        let text = |what: &str| {
+            format!("{what} bank {}, address {} of the {name} memory", access.bank, access.address)
+        };
         let fault = match *word {
             Word { written: None, .. } if !writes => Some((Cause::Unwritten, text("reads"))),
             // The writer may be the step itself: a word is written once.
-            Word { written: Some(until), .. } if until > begin => Some((Cause::Race, text("meets a writer at"))),
-            Word { read: until, .. } if writes && until > begin => Some((Cause::Race, text("meets a reader at"))),
+            Word { written: Some(until), .. } if until > begin => {
+                Some((Cause::Race, text("meets a writer at")))
+            }
+            Word { read: until, .. } if writes && until > begin => {
+                Some((Cause::Race, text("meets a reader at")))
+            }
             _ => None,
         };
         if writes {
@@ -248,7 +265,9 @@ impl<'a> Checker<'a> {
         let from_input = first >= input && first < input + self.program.input.shape.values() as u64;
         let packs = step.memory == Memory::Pack as u8;
         let activations = from_input || self.program.scratch.contains(first);
-        if packs && !from_input || activations && [Memory::Wgt as u8, Memory::Thr as u8].contains(&step.memory) {
+        if packs && !from_input
+            || activations && [Memory::Wgt as u8, Memory::Thr as u8].contains(&step.memory)
+        {
             return Some((
                 Cause::Illegal,
                 "the input is for packing and for activations, scratch for activations".into(),
@@ -259,7 +278,8 @@ impl<'a> Checker<'a> {
             let start = u64::from(address);
             address != self.program.output.dram && first >= start && end <= start + bytes
         });
-        let text = || format!("reads DRAM bytes {first} to {}, which are not of one region", end - 1);
+        let text =
+            || format!("reads DRAM bytes {first} to {}, which are not of one region", end - 1);
         (!within).then(|| (Cause::OutOfRange, text()))
     }
 
@@ -270,8 +290,13 @@ impl<'a> Checker<'a> {
         if scratch.contains(dram) && end <= u64::from(scratch.dram) + u64::from(scratch.bytes) {
             return None;
         }
-        let first = dram.checked_sub(start).filter(|offset| offset.is_multiple_of(size)).map(|offset| offset / size);
-        let stored = first.and_then(|first| self.stored.get_mut(first as usize..(first + u64::from(words)) as usize));
+        let first = dram
+            .checked_sub(start)
+            .filter(|offset| offset.is_multiple_of(size))
+            .map(|offset| offset / size);
+        let stored = first.and_then(|first| {
+            self.stored.get_mut(first as usize..(first + u64::from(words)) as usize)
+        });
         match stored {
             Some(words) => {
                 words.fill(true);
@@ -279,7 +304,9 @@ impl<'a> Checker<'a> {
             }
             None => Some((
                 Cause::OutOfRange,
-                format!("writes {words} words from DRAM address {dram} on, not the output or scratch"),
+                format!(
+                    "writes {words} words from DRAM address {dram} on, not the output or scratch"
+                ),
             )),
         }
     }
@@ -293,7 +320,8 @@ impl<'a> Checker<'a> {
         let bank = &mut self.banks[index];
         let write = end.saturating_add(u64::from(self.program.hardware.mac_depth) - 1);
         bank.written = Some(write.saturating_add(1));
-        (write < bank.drained).then(|| (Cause::Race, format!("writes accumulator bank {index} while it is drained")))
+        (write < bank.drained)
+            .then(|| (Cause::Race, format!("writes accumulator bank {index} while it is drained")))
     }
 
     fn drain(&mut self, begin: u64, end: u64) -> Option<(Cause, String)> {
@@ -323,7 +351,14 @@ fn hardware_fault(image: &Image, replay: &Replay) -> Option<Found> {
         }
         Ending::Fault { write, cause, .. } => {
             let cause = Cause::of_hardware(cause);
-            Some(Found { cycle, unit, first_stage: !write, cause, word, text: "found by the hardware".into() })
+            Some(Found {
+                cycle,
+                unit,
+                first_stage: !write,
+                cause,
+                word,
+                text: "found by the hardware".into(),
+            })
         }
     }
 }

@@ -31,7 +31,8 @@ pub struct Compared {
     pub words: u64,
     /// Traps, by cause, in the order of [`Cause::ALL`].
     pub traps: [u64; Cause::ALL.len()],
-    /// Programs that were not run: the simulator refuses them by a proof, not by what the machine does.
+    /// Programs that were not run: the simulator refuses them by a proof, not by what the machine
+    /// does.
     pub skipped: u64,
 }
 
@@ -71,7 +72,11 @@ impl fmt::Display for Difference {
     fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
         let start = if self.image == 0 { "cold" } else { "warm" };
         let unit = self.unit.map_or("front end", Unit::name);
-        write!(f, "{start} image (number {}), cycle {}, unit {unit}, {}", self.image, self.cycle, self.place)?;
+        write!(
+            f,
+            "{start} image (number {}), cycle {}, unit {unit}, {}",
+            self.image, self.cycle, self.place
+        )?;
         if let Some((index, text)) = &self.instruction {
             write!(f, "\n  instruction {index}: {text}")?;
         }
@@ -132,7 +137,9 @@ impl Observer for Recorder<'_> {
             Work::Drain(_) => (Stage::Drain, None),
             Work::ThrWrite(_) => (Stage::ThrWrite, None),
             Work::StoreRead(_) => (Stage::StoreRead, None),
-            Work::StoreBurst { step, .. } => (Stage::StoreBurst, Some((step.dram, beats(hw, step.dram, step.bytes)))),
+            Work::StoreBurst { step, .. } => {
+                (Stage::StoreBurst, Some((step.dram, beats(hw, step.dram, step.bytes))))
+            }
             Work::Fetch { words, beats, .. } => {
                 let stream = [&self.program.cold, &self.program.warm][self.fetching as usize];
                 let address = u64::from(stream.dram) + 16 * self.fetched;
@@ -141,7 +148,14 @@ impl Observer for Recorder<'_> {
             }
         };
         let last = Some(issue.cycle + issue.cycles - 1);
-        self.events.push(Event { cycle: issue.cycle, stage, unit: issue.unit, word: issue.word, last, burst });
+        self.events.push(Event {
+            cycle: issue.cycle,
+            stage,
+            unit: issue.unit,
+            word: issue.word,
+            last,
+            burst,
+        });
         self.checker.issue(issue)
     }
 
@@ -165,7 +179,14 @@ impl Observer for Recorder<'_> {
 
 impl Recorder<'_> {
     fn event(&mut self, cycle: u64, stage: Stage, unit: Option<Unit>, word: u32) {
-        self.events.push(Event { cycle, stage, unit, word: Some(word), last: Some(cycle), burst: None });
+        self.events.push(Event {
+            cycle,
+            stage,
+            unit,
+            word: Some(word),
+            last: Some(cycle),
+            burst: None,
+        });
     }
 }
 
@@ -193,7 +214,11 @@ fn expected(program: &Program) -> Vec<Expected> {
             recorder.checker.finish().map(|()| cycle).map_err(trap)
         });
         let until = outcome.as_ref().err().map(|trap| trap.cycle);
-        images.push(Expected { events: recorder.events, until: until.unwrap_or(u64::MAX), outcome });
+        images.push(Expected {
+            events: recorder.events,
+            until: until.unwrap_or(u64::MAX),
+            outcome,
+        });
         if until.is_some() {
             break;
         }
@@ -204,15 +229,20 @@ fn expected(program: &Program) -> Vec<Expected> {
 
 /// Whether a trap is that of a proof, which the machine knows nothing of.
 fn is_proof(trap: &Trap) -> bool {
-    Cause::of(&trap.fault).is_none() || matches!(trap.fault, Fault::Deadlock { .. }) && trap.cycle == 0
+    Cause::of(&trap.fault).is_none()
+        || matches!(trap.fault, Fault::Deadlock { .. }) && trap.cycle == 0
 }
 
-/// Runs a program on the machine and in the simulator: one cold image, then warm ones. A program that traps runs until
-/// it does.
+/// Runs a program on the machine and in the simulator: one cold image, then warm ones. A program
+/// that traps runs until it does.
 ///
 /// # Errors
 /// The first difference, or the machine's program broke.
-pub fn compare(bench: &mut Bench, program: &Program, images: &[&[u8]]) -> Result<Compared, CompareError> {
+pub fn compare(
+    bench: &mut Bench,
+    program: &Program,
+    images: &[&[u8]],
+) -> Result<Compared, CompareError> {
     let simulation = match Simulation::new(program.clone()) {
         Err(trap) if is_proof(&trap) => return Ok(Compared { skipped: 1, ..Compared::default() }),
         result => result,
@@ -230,8 +260,17 @@ pub fn compare(bench: &mut Bench, program: &Program, images: &[&[u8]]) -> Result
             &images[..(last + 1).min(images.len())]
         }
     };
-    let longest = expected.iter().flat_map(|e| e.events.iter().filter_map(|event| event.last)).max().unwrap_or(0);
-    let trap = expected.iter().filter_map(|e| e.outcome.as_ref().err()).map(|trap| trap.cycle).max().unwrap_or(0);
+    let longest = expected
+        .iter()
+        .flat_map(|e| e.events.iter().filter_map(|event| event.last))
+        .max()
+        .unwrap_or(0);
+    let trap = expected
+        .iter()
+        .filter_map(|e| e.outcome.as_ref().err())
+        .map(|trap| trap.cycle)
+        .max()
+        .unwrap_or(0);
     let cycles_max = (longest.max(trap) + PATIENCE) as u32;
     let job = Job { program, images, accesses: true, memories: simulation.is_ok(), cycles_max };
     let machine = bench.run(&job)?;
@@ -287,13 +326,16 @@ impl Comparison<'_> {
         [simulator, machine]: [String; 2],
     ) -> CompareError {
         let stream = [&self.program.cold, &self.program.warm][self.start as usize];
-        let layer = |word: u32| Some(self.program.layers[stream.layers[word as usize]? as usize].name.clone());
+        let layer = |word: u32| {
+            Some(self.program.layers[stream.layers[word as usize]? as usize].name.clone())
+        };
         CompareError::Difference(Box::new(Difference {
             image: self.number,
             cycle,
             unit,
             place: place.into(),
-            instruction: word.map(|word| (word, instruction_text(self.program, stream.words[word as usize]))),
+            instruction: word
+                .map(|word| (word, instruction_text(self.program, stream.words[word as usize]))),
             layer: word.and_then(layer),
             simulator,
             machine,
@@ -311,8 +353,9 @@ impl Comparison<'_> {
             Ok(_) => false,
             Err(_) => true,
         };
-        let told =
-            |event: &&Event| event.cycle <= until && !(event.stage == Stage::Decode && event.word.is_some_and(traps));
+        let told = |event: &&Event| {
+            event.cycle <= until && !(event.stage == Stage::Decode && event.word.is_some_and(traps))
+        };
         let sorted = |events: &[Event]| {
             let mut events: Vec<Event> = events.iter().filter(told).copied().collect();
             events.sort_by_key(|event| (event.cycle, event.stage, event.unit));
@@ -350,7 +393,11 @@ impl Comparison<'_> {
             }
             text
         };
-        self.difference((event.cycle, event.unit, event.word), event.stage.name(), [tell(a), tell(b)])
+        self.difference(
+            (event.cycle, event.unit, event.word),
+            event.stage.name(),
+            [tell(a), tell(b)],
+        )
     }
 
     /// How the image ends.
@@ -362,14 +409,25 @@ impl Comparison<'_> {
                 let word = found.word.map_or(String::new(), |word| format!(", instruction {word}"));
                 format!("traps in cycle {}, unit {unit}{word}: {cause} ({text})", found.cycle)
             }
-            None if self.image.ending == Ending::Limit => format!("does not end in {} cycles", self.image.end),
+            None if self.image.ending == Ending::Limit => {
+                format!("does not end in {} cycles", self.image.end)
+            }
             None => format!("ends after {} cycles", self.image.end + 1),
         };
         match (&self.expected.outcome, &found) {
-            (Ok(cycles), None) if self.image.ending == Ending::End && self.image.end + 1 == *cycles => Ok(()),
+            (Ok(cycles), None)
+                if self.image.ending == Ending::End && self.image.end + 1 == *cycles =>
+            {
+                Ok(())
+            }
             (Ok(cycles), _) => {
-                let place = found.map_or((*cycles, None, None), |found| (found.cycle, found.unit, found.word));
-                Err(self.difference(place, "end of the image", [format!("ends after {cycles} cycles"), machine]))
+                let place = found
+                    .map_or((*cycles, None, None), |found| (found.cycle, found.unit, found.word));
+                Err(self.difference(
+                    place,
+                    "end of the image",
+                    [format!("ends after {cycles} cycles"), machine],
+                ))
             }
             (Err(trap), found) => {
                 let same = found.as_ref().is_some_and(|found| {
@@ -382,8 +440,15 @@ impl Comparison<'_> {
                 let unit = trap.unit.map_or("front end", Unit::name);
                 let word = trap.word.map_or(String::new(), |word| format!(", instruction {word}"));
                 let cause = Cause::of(&trap.fault).map_or("proof", Cause::name);
-                let simulator = format!("traps in cycle {}, unit {unit}{word}: {cause} ({})", trap.cycle, trap.fault);
-                Err(self.difference((trap.cycle, trap.unit, trap.word), "trap", [simulator, machine]))
+                let simulator = format!(
+                    "traps in cycle {}, unit {unit}{word}: {cause} ({})",
+                    trap.cycle, trap.fault
+                );
+                Err(self.difference(
+                    (trap.cycle, trap.unit, trap.word),
+                    "trap",
+                    [simulator, machine],
+                ))
             }
         }
     }
@@ -415,18 +480,34 @@ impl Comparison<'_> {
             ("weight", &simulator.weights, &machine.weights, hw.wgt_words, &[Port::WgtLoad]),
         ] {
             words += a.len() / word;
-            for (i, (a, b)) in a.chunks_exact(word).zip(b.chunks_exact(word)).enumerate().filter(|(_, (a, b))| a != b) {
+            for (i, (a, b)) in a
+                .chunks_exact(word)
+                .zip(b.chunks_exact(word))
+                .enumerate()
+                .filter(|(_, (a, b))| a != b)
+            {
                 let (bank, address) = (i / bank_words as usize, i % bank_words as usize);
-                let place = format!("word written to bank {bank}, address {address} of the {name} memory");
+                let place =
+                    format!("word written to bank {bank}, address {address} of the {name} memory");
                 differs(self.writer(ports, bank, address), place, [hex(a), hex(b)]);
             }
         }
         words += simulator.thresholds.len();
-        for (i, (a, b)) in simulator.thresholds.iter().zip(&machine.thresholds).enumerate().filter(|(_, (a, b))| a != b)
+        for (i, (a, b)) in simulator
+            .thresholds
+            .iter()
+            .zip(&machine.thresholds)
+            .enumerate()
+            .filter(|(_, (a, b))| a != b)
         {
             let (bank, address) = (i / hw.thr_words as usize, i % hw.thr_words as usize);
-            let place = format!("entry written to bank {bank}, address {address} of the threshold memory");
-            differs(self.writer(&[Port::ThrLoad], bank, address), place, [format!("{a:?}"), format!("{b:?}")]);
+            let place =
+                format!("entry written to bank {bank}, address {address} of the threshold memory");
+            differs(
+                self.writer(&[Port::ThrLoad], bank, address),
+                place,
+                [format!("{a:?}"), format!("{b:?}")],
+            );
         }
         let (rows, cols) = (hw.mac_rows as usize, hw.mac_cols as usize);
         for (name, a, b, size) in [
@@ -442,7 +523,9 @@ impl Comparison<'_> {
             }
         }
         words += simulator.output.len();
-        for (i, (a, b)) in simulator.output.iter().zip(&machine.output).enumerate().filter(|(_, (a, b))| a != b) {
+        for (i, (a, b)) in
+            simulator.output.iter().zip(&machine.output).enumerate().filter(|(_, (a, b))| a != b)
+        {
             let place = format!("byte {i} of the output");
             differs(None, place, [format!("{a:#04x}"), format!("{b:#04x}")]);
         }
@@ -450,14 +533,20 @@ impl Comparison<'_> {
             let bytes = [m.activations.len(), m.weights.len(), m.output.len()];
             (bytes, m.thresholds.len(), m.accumulators.len(), m.row_sums.len())
         };
-        assert_eq!(sizes(simulator), sizes(machine), "both tell all memories of the same hardware point");
+        assert_eq!(
+            sizes(simulator),
+            sizes(machine),
+            "both tell all memories of the same hardware point"
+        );
         first.map_or(Ok(words as u64), |(_, difference)| Err(difference))
     }
 
     /// The step that wrote a word last.
     fn writer(&self, ports: &[Port], bank: usize, address: usize) -> Option<&Event> {
         let step = self.replay.steps.iter().rfind(|step| {
-            let here = |a: &crate::bench::Access| usize::from(a.bank) == bank && a.address as usize == address;
+            let here = |a: &crate::bench::Access| {
+                usize::from(a.bank) == bank && a.address as usize == address
+            };
             step.accesses.iter().any(|access| ports.contains(&access.port) && here(access))
         })?;
         Some(&self.replay.events[step.event])

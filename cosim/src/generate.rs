@@ -1,11 +1,13 @@
 //! Random hardware points and random programs for them, legal and free of races by construction.
 //!
-//! A [`Case`] is a list of items with plain numbers in them: loads, packed rows, layers, stores. They are made legal for
-//! the hardware point, and for what the memories hold, only when the case is turned into a program. So every part of a
-//! case shrinks on its own: items disappear, numbers get smaller, and what is left still runs.
+//! A [`Case`] is a list of items with plain numbers in them: loads, packed rows, layers, stores.
+//! They are made legal for the hardware point, and for what the memories hold, only when the case
+//! is turned into a program. So every part of a case shrinks on its own: items disappear, numbers
+//! get smaller, and what is left still runs.
 //!
-//! In three steps: `plan` makes jobs of items, with every address known; `emit` writes the jobs as instructions, and the
-//! SYNCs that their order needs; `mutate` spoils a program, for those that are to trap.
+//! In three steps: `plan` makes jobs of items, with every address known; `emit` writes the jobs as
+//! instructions, and the SYNCs that their order needs; `mutate` spoils a program, for those that
+//! are to trap.
 
 mod emit;
 mod items;
@@ -14,7 +16,9 @@ mod plan;
 mod point;
 
 use proptest::prelude::*;
-use qnnsim_isa::descriptor::{Code, InputDescriptor, MapShape, OutputDescriptor, Quantizer, Rounding};
+use qnnsim_isa::descriptor::{
+    Code, InputDescriptor, MapShape, OutputDescriptor, Quantizer, Rounding,
+};
 use qnnsim_isa::program::{LayerInfo, Scratch, Stream};
 use qnnsim_isa::table::Halt;
 use qnnsim_isa::{HardwarePoint, Instruction, Program};
@@ -67,7 +71,11 @@ impl std::fmt::Debug for Case {
         let program = self.program();
         writeln!(f, "{:?}", self.hardware)?;
         let (input, output) = (&program.input, &program.output);
-        writeln!(f, "input {:?} at {}, output {:?} at {}", input.shape, input.dram, output.shape, output.dram)?;
+        writeln!(
+            f,
+            "input {:?} at {}, output {:?} at {}",
+            input.shape, input.dram, output.shape, output.dram
+        )?;
         for segment in &program.data {
             writeln!(f, "{} at {}, {} bytes", segment.name, segment.dram, segment.bytes.len())?;
         }
@@ -104,14 +112,21 @@ impl Case {
         for emitter in [&mut cold, &mut warm] {
             emitter.push(Halt::default());
         }
-        let encode = |words: &[Instruction]| words.iter().map(Instruction::encode).collect::<Vec<u128>>();
+        let encode =
+            |words: &[Instruction]| words.iter().map(Instruction::encode).collect::<Vec<u128>>();
         let cold_dram = top.next_multiple_of(64) + self.layout.offset[0];
         // Mutations may make it longer.
-        let warm_dram = (cold_dram + 16 * (cold.words.len() as u32 + 16)).next_multiple_of(64) + self.layout.offset[1];
+        let warm_dram = (cold_dram + 16 * (cold.words.len() as u32 + 16)).next_multiple_of(64)
+            + self.layout.offset[1];
         let cold = Stream { dram: cold_dram, words: encode(&cold.words), layers: cold.layers };
         let warm = Stream { dram: warm_dram, words: encode(&warm.words), layers: warm.layers };
-        let quantizer =
-            Quantizer { scale: 1.0, zero_point: 0.0, min: code.min(), max: code.max(), rounding: Rounding::HalfEven };
+        let quantizer = Quantizer {
+            scale: 1.0,
+            zero_point: 0.0,
+            min: code.min(),
+            max: code.max(),
+            rounding: Rounding::HalfEven,
+        };
         let layer = |number: usize| LayerInfo {
             name: format!("item {number}"),
             summary: String::new(),
@@ -152,7 +167,8 @@ impl Case {
 
     /// The output of so many words.
     fn output(&self, dram: u32, words: u32) -> OutputDescriptor {
-        let largest = |n: u32, most: u32| (1..=most).rev().find(|&d| n.is_multiple_of(d)).unwrap_or(1);
+        let largest =
+            |n: u32, most: u32| (1..=most).rev().find(|&d| n.is_multiple_of(d)).unwrap_or(1);
         let [bits, pixel, unused] = self.layout.output;
         let bits = largest(words, bits.clamp(1, 32));
         let pixel = largest(words / bits, pixel.max(1));
@@ -169,7 +185,8 @@ impl Case {
     }
 }
 
-/// A random program for a hardware point. Of the point, only `dram.latency` and `dram.outstanding` are others.
+/// A random program for a hardware point. Of the point, only `dram.latency` and `dram.outstanding`
+/// are others.
 pub fn case(point: &HardwarePoint) -> impl Strategy<Value = Case> + use<> {
     any_case(point.clone(), Just(Vec::new()))
 }
@@ -179,7 +196,10 @@ pub fn trap(point: &HardwarePoint) -> impl Strategy<Value = Case> + use<> {
     any_case(point.clone(), prop::collection::vec(mutate::mutation(), 1..=2))
 }
 
-fn any_case(point: HardwarePoint, mutations: impl Strategy<Value = Vec<Mutation>>) -> impl Strategy<Value = Case> {
+fn any_case(
+    point: HardwarePoint,
+    mutations: impl Strategy<Value = Vec<Mutation>>,
+) -> impl Strategy<Value = Case> {
     let dram = (point::latency(), 1u32..=8);
     let warm = prop_oneof![1 => Just(Warm::Same), 2 => Just(Warm::Resident)];
     let offset = || prop_oneof![4 => Just(0u32), 3 => (0u32..8).prop_map(|x| x * 16)];
@@ -190,14 +210,25 @@ fn any_case(point: HardwarePoint, mutations: impl Strategy<Value = Vec<Mutation>
     )
         .prop_map(|(origin, offset, output)| Layout { origin, offset, output });
     let input = [1u32..=8, 1u32..=12, 1u32..=6];
-    (dram, items::items(), warm, any::<u64>(), 0u32..16, input, any::<bool>(), layout, mutations).prop_map(
-        move |((latency, outstanding), items, warm, seed, shift, input, signed, layout, mutations)| {
-            let mut hardware = point.clone();
-            hardware.dram_latency = latency;
-            hardware.dram_outstanding = outstanding;
-            Case { hardware, items, warm, seed, shift, input, signed, layout, mutations }
-        },
-    )
+    (dram, items::items(), warm, any::<u64>(), 0u32..16, input, any::<bool>(), layout, mutations)
+        .prop_map(
+            move |(
+                (latency, outstanding),
+                items,
+                warm,
+                seed,
+                shift,
+                input,
+                signed,
+                layout,
+                mutations,
+            )| {
+                let mut hardware = point.clone();
+                hardware.dram_latency = latency;
+                hardware.dram_outstanding = outstanding;
+                Case { hardware, items, warm, seed, shift, input, signed, layout, mutations }
+            },
+        )
 }
 
 /// Cheap choices from a seed; with seed 0 always the first.

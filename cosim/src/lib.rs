@@ -1,4 +1,5 @@
-//! Co-simulation: the machine in SystemVerilog, run under Verilator and compared with the simulator in every cycle and every bit.
+//! Co-simulation: the machine in SystemVerilog, run under Verilator and compared with the simulator
+//! in every cycle and every bit.
 pub mod bench;
 pub mod check;
 pub mod compare;

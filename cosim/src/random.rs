@@ -1,6 +1,7 @@
 //! Random programs on random hardware points, and the smallest one that fails.
 //!
-//! Every case has its own seed, made of the seed of the whole and its number: it is drawn again without the others.
+//! Every case has its own seed, made of the seed of the whole and its number: it is drawn again
+//! without the others.
 
 use std::fmt;
 use std::sync::{Mutex, PoisonError};
@@ -55,7 +56,10 @@ impl fmt::Display for Failure {
         let Failure { random: Random { points, seed, traps, .. }, case, program, error } = self;
         let traps = if *traps { " --traps" } else { "" };
         writeln!(f, "{error}")?;
-        writeln!(f, "again with: qnnsim cosim --random 1 --points {points} --seed {seed} --case {case}{traps}")?;
+        writeln!(
+            f,
+            "again with: qnnsim cosim --random 1 --points {points} --seed {seed} --case {case}{traps}"
+        )?;
         write!(f, "the smallest program that fails:\n\n{}", qnnsim_assembler::disassemble(program))
     }
 }
@@ -80,7 +84,8 @@ fn runner(seed: u64, purpose: u64, number: u64) -> TestRunner {
     for (at, value) in [seed, purpose, number].into_iter().enumerate() {
         bytes[8 * at..][..8].copy_from_slice(&value.to_le_bytes());
     }
-    let config = Config { failure_persistence: None, max_local_rejects: 1 << 20, ..Config::default() };
+    let config =
+        Config { failure_persistence: None, max_local_rejects: 1 << 20, ..Config::default() };
     TestRunner::new_with_rng(config, TestRng::from_seed(RngAlgorithm::ChaCha, &bytes))
 }
 
@@ -106,7 +111,13 @@ fn images(random: &Random, case: u64, program: &Program) -> Vec<Vec<u8>> {
     let (quantizer, values) = (&program.input.quantizer, program.input.shape.values());
     let codes = vec(quantizer.min..=quantizer.max, values);
     let mut runner = runner(random.seed, 2, case);
-    let image = |_| draw(&codes, &mut runner).current().iter().map(|&code| code as u8 ^ program.input.xor).collect();
+    let image = |_| {
+        draw(&codes, &mut runner)
+            .current()
+            .iter()
+            .map(|&code| code as u8 ^ program.input.xor)
+            .collect()
+    };
     (0..IMAGES).map(image).collect()
 }
 
@@ -117,7 +128,12 @@ struct Pool {
 }
 
 impl Pool {
-    fn compare(&self, random: &Random, case: u64, program: &Program) -> Result<Compared, CompareError> {
+    fn compare(
+        &self,
+        random: &Random,
+        case: u64,
+        program: &Program,
+    ) -> Result<Compared, CompareError> {
         let lock = || self.idle.lock().unwrap_or_else(PoisonError::into_inner);
         let idle = lock().pop();
         let mut bench = match idle {
@@ -132,8 +148,8 @@ impl Pool {
     }
 }
 
-/// Compares random programs, on all threads of the current pool. `faults` are planted in the machine; `done` is told of
-/// every program.
+/// Compares random programs, on all threads of the current pool. `faults` are planted in the
+/// machine; `done` is told of every program.
 ///
 /// # Errors
 /// A machine cannot be built, or a program fails: the first by number, made as small as it gets.
@@ -161,7 +177,9 @@ pub fn random(
     let all = Mutex::new(Compared::default());
     let failed = cases.par_iter().find_map_first(|&case| {
         let pool = pool(case);
-        let program = draw(&programs(random, &pool.machine.hardware), &mut runner(random.seed, 1, case)).current();
+        let program =
+            draw(&programs(random, &pool.machine.hardware), &mut runner(random.seed, 1, case))
+                .current();
         let result = pool.compare(random, case, &program);
         done();
         match result {
@@ -174,13 +192,16 @@ pub fn random(
     });
     match failed {
         None => Ok(all.into_inner().unwrap_or_else(PoisonError::into_inner)),
-        Some((case, error)) => Err(RandomError::Failure(Box::new(shrink(random, pool(case), case, error)))),
+        Some((case, error)) => {
+            Err(RandomError::Failure(Box::new(shrink(random, pool(case), case, error))))
+        }
     }
 }
 
 /// Makes a failing program smaller as long as it fails.
 fn shrink(random: &Random, pool: &Pool, case: u64, mut error: CompareError) -> Failure {
-    let mut tree = draw(&programs(random, &pool.machine.hardware), &mut runner(random.seed, 1, case));
+    let mut tree =
+        draw(&programs(random, &pool.machine.hardware), &mut runner(random.seed, 1, case));
     let mut smallest = tree.current();
     let start = Instant::now();
     let mut more = tree.simplify();

@@ -1,7 +1,8 @@
 //! What the machine's probes mean: which instruction every bit belongs to.
 //!
-//! The machine does not tell instructions. But words are decoded in order, a unit's queue is first in, first out, and so
-//! are the steps between the two stages of a unit; so every event has its word.
+//! The machine does not tell instructions. But words are decoded in order, a unit's queue is first
+//! in, first out, and so are the steps between the two stages of a unit; so every event has its
+//! word.
 
 use std::collections::VecDeque;
 
@@ -106,7 +107,8 @@ pub struct Replay {
     pub events: Vec<Event>,
     /// Steps with accesses and bursts of LOAD.
     pub steps: Vec<Step>,
-    /// Where the machine was when it ended: the unit and its instruction of a fault, or what is stuck.
+    /// Where the machine was when it ended: the unit and its instruction of a fault, or what is
+    /// stuck.
     pub place: (Option<Unit>, Option<u32>),
 }
 
@@ -192,7 +194,9 @@ impl Reader<'_> {
         for (stage, unit, issue, last) in HELD {
             if bit(issue) {
                 let word = match stage {
-                    Stage::LoadWrite | Stage::ThrWrite => self.pending[unit as usize].pop_front().flatten(),
+                    Stage::LoadWrite | Stage::ThrWrite => {
+                        self.pending[unit as usize].pop_front().flatten()
+                    }
                     _ => self.step(unit),
                 };
                 let event = self.push(now.cycle, stage, Some(unit), word, false);
@@ -227,7 +231,8 @@ impl Reader<'_> {
         }
         self.bursts(now);
         if bit(0) || bit(1) {
-            let unit = if bit(0) { Unit::ALL.get(usize::from(now.decode_unit)).copied() } else { None };
+            let unit =
+                if bit(0) { Unit::ALL.get(usize::from(now.decode_unit)).copied() } else { None };
             if let Some(unit) = unit {
                 self.queues[unit as usize].push_back(self.decoded);
             }
@@ -248,7 +253,9 @@ impl Reader<'_> {
                 continue;
             }
             let (unit, word) = match stage {
-                Stage::StoreBurst => (Some(Unit::Store), self.pending[Unit::Store as usize].pop_front().flatten()),
+                Stage::StoreBurst => {
+                    (Some(Unit::Store), self.pending[Unit::Store as usize].pop_front().flatten())
+                }
                 Stage::LoadBurst => (Some(Unit::Load), self.current[Unit::Load as usize].0),
                 _ => (None, None),
             };
@@ -267,8 +274,22 @@ impl Reader<'_> {
         }
     }
 
-    fn push(&mut self, cycle: u64, stage: Stage, unit: Option<Unit>, word: Option<u32>, short: bool) -> usize {
-        self.events.push(Event { cycle, stage, unit, word, last: short.then_some(cycle), burst: None });
+    fn push(
+        &mut self,
+        cycle: u64,
+        stage: Stage,
+        unit: Option<Unit>,
+        word: Option<u32>,
+        short: bool,
+    ) -> usize {
+        self.events.push(Event {
+            cycle,
+            stage,
+            unit,
+            word,
+            last: short.then_some(cycle),
+            burst: None,
+        });
         self.events.len() - 1
     }
 
@@ -283,10 +304,12 @@ impl Reader<'_> {
         }
     }
 
-    /// A word leaves its queue with its first step, and its unit's registers become those of its steps.
+    /// A word leaves its queue with its first step, and its unit's registers become those of its
+    /// steps.
     fn begin(&mut self, unit: Unit) {
         let word = self.queues[unit as usize].pop_front();
-        let action = word.and_then(|word| self.code[word as usize]).map(|instruction| instruction.action());
+        let action =
+            word.and_then(|word| self.code[word as usize]).map(|instruction| instruction.action());
         let repeat = match action {
             Some(Action::Sync(_, steps)) => steps.repeat,
             Some(Action::Work(_, steps)) => {
@@ -332,12 +355,21 @@ impl Reader<'_> {
         let (unit, write, cause) = match image.ending {
             Ending::Fault { unit, write, cause } => (unit, write, cause),
             // Told of the first unit that is stuck.
-            _ => return Unit::ALL.into_iter().find_map(|unit| Some((unit, self.next(unit)?))).unzip(),
+            _ => {
+                return Unit::ALL
+                    .into_iter()
+                    .find_map(|unit| Some((unit, self.next(unit)?)))
+                    .unzip();
+            }
         };
         let Some(unit) = unit else {
-            // The word in decoding is counted only if the machine says that it was decoded. A semaphore has none.
-            let decoded =
-                at_end && self.events.last().is_some_and(|e| e.stage == Stage::Decode && e.cycle == image.end);
+            // The word in decoding is counted only if the machine says that it was decoded. A
+            // semaphore has none.
+            let decoded = at_end
+                && self
+                    .events
+                    .last()
+                    .is_some_and(|e| e.stage == Stage::Decode && e.cycle == image.end);
             return (None, (cause != 7).then(|| self.decoded - u32::from(decoded)));
         };
         if cause == 4 {
@@ -348,7 +380,10 @@ impl Reader<'_> {
                 (Unit::Thr, false) => Stage::Drain,
                 (Unit::Store, _) => Stage::StoreRead,
             };
-            return (Some(unit), self.events.iter().rfind(|event| event.stage == stage).and_then(|event| event.word));
+            return (
+                Some(unit),
+                self.events.iter().rfind(|event| event.stage == stage).and_then(|event| event.word),
+            );
         }
         // A table index or a remainder beyond the hardware's is a fault of the CFG word.
         let hw = &self.program.hardware;

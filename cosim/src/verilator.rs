@@ -16,7 +16,8 @@ use qnnsim_isa::hardware::PARAMETERS;
 const VERSION_MIN: (u32, u32) = (5, 6);
 
 /// How to get Verilator.
-pub const HOW_TO_INSTALL: &str = "install it, for example with `apt-get install verilator` (5.006 or newer)";
+pub const HOW_TO_INSTALL: &str =
+    "install it, for example with `apt-get install verilator` (5.006 or newer)";
 
 macro_rules! sources {
     ($($name:literal)*) => { &[$(($name, include_str!(concat!("../../rtl/", $name)))),*] };
@@ -60,7 +61,8 @@ pub fn planted_faults() -> Vec<&'static str> {
     names
 }
 
-/// Parameters that say nothing about the machine itself: those of the DRAM's model and of the report.
+/// Parameters that say nothing about the machine itself: those of the DRAM's model and of the
+/// report.
 const OUTSIDE: [&str; 3] = ["dram.latency", "dram.outstanding", "clock.mhz"];
 
 /// Why there is no machine to run.
@@ -76,7 +78,9 @@ pub enum BuildError {
         found: String,
     },
     /// No folder for what is built.
-    #[error("there is no folder to keep what is built: neither QNNSIM_COSIM_DIR nor XDG_CACHE_HOME nor HOME is set")]
+    #[error(
+        "there is no folder to keep what is built: neither QNNSIM_COSIM_DIR nor XDG_CACHE_HOME nor HOME is set"
+    )]
     NoFolder,
     /// A file cannot be written or read, or a tool not started.
     #[error("{what}: {error}")]
@@ -138,7 +142,9 @@ impl Verilator {
     pub fn find() -> Result<Self, BuildError> {
         let version = match Command::new("verilator").arg("--version").output() {
             Ok(output) => String::from_utf8_lossy(&output.stdout).trim().to_owned(),
-            Err(error) if error.kind() == io::ErrorKind::NotFound => return Err(BuildError::NotInstalled),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                return Err(BuildError::NotInstalled);
+            }
             Err(error) => return Err(io_error("cannot run verilator")(error)),
         };
         if parse_version(&version).is_none_or(|version| version < VERSION_MIN) {
@@ -152,25 +158,32 @@ impl Verilator {
         &self.version
     }
 
-    /// Builds what `translate` makes of the sources instead of them, for tests of other tools that read them.
+    /// Builds what `translate` makes of the sources instead of them, for tests of other tools that
+    /// read them.
     #[must_use]
     pub fn translated(self, translate: Translate) -> Self {
         Verilator { translate: Some(translate), ..self }
     }
 
-    /// The machine of a hardware point, built unless it is there already. `faults` are names of faults planted in
-    /// the sources, for tests of the comparison itself.
+    /// The machine of a hardware point, built unless it is there already. `faults` are names of
+    /// faults planted in the sources, for tests of the comparison itself.
     ///
     /// # Errors
     /// It cannot be built.
-    pub fn machine(&self, hardware: &HardwarePoint, faults: &[&str]) -> Result<Machine, BuildError> {
+    pub fn machine(
+        &self,
+        hardware: &HardwarePoint,
+        faults: &[&str],
+    ) -> Result<Machine, BuildError> {
         let parameters = parameters(hardware);
         let mut hasher = DefaultHasher::new();
-        let mut sources: Sources = SOURCES.iter().map(|&(name, text)| (name.into(), text.into())).collect();
+        let mut sources: Sources =
+            SOURCES.iter().map(|&(name, text)| (name.into(), text.into())).collect();
         if let Some(translate) = self.translate {
             sources = translate(sources, &parameters, faults)?;
         }
-        (&sources, &parameters, faults, FLAGS, COMPILER_FLAGS, OPTIMIZE, &self.version).hash(&mut hasher);
+        (&sources, &parameters, faults, FLAGS, COMPILER_FLAGS, OPTIMIZE, &self.version)
+            .hash(&mut hasher);
         let place = self.folder.join(format!("{:016x}", hasher.finish()));
         let machine = Machine { path: place.join("bench"), hardware: hardware.clone() };
         if machine.path.exists() {
@@ -180,7 +193,8 @@ impl Verilator {
         fs::create_dir_all(&self.folder).map_err(io_error(format!("cannot make `{folder}`")))?;
         // Whoever comes second waits for the first instead of building the same.
         let lock_path = place.with_extension("lock");
-        let lock = File::create(&lock_path).map_err(io_error(format!("cannot write `{}`", lock_path.display())))?;
+        let lock = File::create(&lock_path)
+            .map_err(io_error(format!("cannot write `{}`", lock_path.display())))?;
         lock.lock().map_err(io_error("cannot lock a file of the cache"))?;
         if machine.path.exists() {
             return Ok(machine);
@@ -190,46 +204,57 @@ impl Verilator {
             .tempdir_in(&self.folder)
             .map_err(io_error(format!("cannot write in `{folder}`")))?;
         self.build(staged.path(), &sources, &parameters, faults)?;
-        fs::create_dir_all(&place).map_err(io_error(format!("cannot make `{}`", place.display())))?;
-        fs::rename(staged.path().join("bench/bench"), &machine.path).map_err(io_error("cannot keep what was built"))?;
+        fs::create_dir_all(&place)
+            .map_err(io_error(format!("cannot make `{}`", place.display())))?;
+        fs::rename(staged.path().join("bench/bench"), &machine.path)
+            .map_err(io_error("cannot keep what was built"))?;
         Ok(machine)
     }
 }
 
 /// The major and minor number of `Verilator 5.006 2023-01-22 ...`.
 fn parse_version(text: &str) -> Option<(u32, u32)> {
-    let (major, minor) = text.strip_prefix("Verilator ")?.split_whitespace().next()?.split_once('.')?;
+    let (major, minor) =
+        text.strip_prefix("Verilator ")?.split_whitespace().next()?.split_once('.')?;
     Some((major.parse().ok()?, minor.parse().ok()?))
 }
 
 fn folder() -> Option<PathBuf> {
-    let variable = |name| std::env::var_os(name).filter(|value: &OsString| !value.is_empty()).map(PathBuf::from);
+    let variable = |name| {
+        std::env::var_os(name).filter(|value: &OsString| !value.is_empty()).map(PathBuf::from)
+    };
     variable("QNNSIM_COSIM_DIR").or_else(|| {
-        let cache = variable("XDG_CACHE_HOME").or_else(|| Some(variable("HOME")?.join(".cache")))?;
+        let cache =
+            variable("XDG_CACHE_HOME").or_else(|| Some(variable("HOME")?.join(".cache")))?;
         Some(cache.join("qnnsim").join("cosim"))
     })
 }
 
-/// Names and values of the parameters that the sources have, which know nothing of DRAM's latency and of the clock.
+/// Names and values of the parameters that the sources have, which know nothing of DRAM's latency
+/// and of the clock.
 pub fn parameters(hardware: &HardwarePoint) -> Vec<(String, u32)> {
-    let inside = PARAMETERS.iter().zip(hardware.values()).filter(|(p, _)| !OUTSIDE.contains(&p.key));
+    let inside =
+        PARAMETERS.iter().zip(hardware.values()).filter(|(p, _)| !OUTSIDE.contains(&p.key));
     inside.map(|(p, value)| (p.key.replace('.', "_").to_uppercase(), value)).collect()
 }
 
 /// How Verilator translates.
-const FLAGS: [&str; 8] = ["-O3", "--x-assign", "fast", "--x-initial", "fast", "--noassert", "-Wno-fatal", "-Wno-lint"];
+const FLAGS: [&str; 8] =
+    ["-O3", "--x-assign", "fast", "--x-initial", "fast", "--noassert", "-Wno-fatal", "-Wno-lint"];
 
 /// What the C++ compiler is told in every file.
 const COMPILER_FLAGS: [&str; 4] = ["-std=c++17", "-DVM_COVERAGE=0", "-DVM_SC=0", "-DVM_TRACE=0"];
 
-/// How much it optimizes what runs in every cycle, and what runs once: a machine runs for seconds and is built for tens of them.
+/// How much it optimizes what runs in every cycle, and what runs once: a machine runs for seconds
+/// and is built for tens of them.
 const OPTIMIZE: [&str; 2] = ["-O1", "-O0"];
 
 impl Verilator {
     /// Translates and compiles a machine in a folder; `bench` is in it then.
     ///
-    /// Verilator's own makefile compiles dozens of small files that all read the same long headers, and its runtime with every
-    /// machine; two files, and a runtime that is kept, take a sixth of the time.
+    /// Verilator's own makefile compiles dozens of small files that all read the same long headers,
+    /// and its runtime with every machine; two files, and a runtime that is kept, take a sixth
+    /// of the time.
     fn build(
         &self,
         folder: &Path,
@@ -239,10 +264,12 @@ impl Verilator {
     ) -> Result<(), BuildError> {
         let mut header = String::from("#pragma once\n#include <cstddef>\n");
         for (name, value) in parameters {
-            writeln!(header, "constexpr size_t {name} = {value};").expect("a String takes any text");
+            writeln!(header, "constexpr size_t {name} = {value};")
+                .expect("a String takes any text");
         }
-        let write =
-            |name: &str, text: &str| fs::write(folder.join(name), text).map_err(io_error("cannot write the sources"));
+        let write = |name: &str, text: &str| {
+            fs::write(folder.join(name), text).map_err(io_error("cannot write the sources"))
+        };
         fs::create_dir_all(folder.join("bench")).map_err(io_error("cannot write the sources"))?;
         write("bench/parameters.h", &header)?;
         for (name, text) in sources {
@@ -253,29 +280,45 @@ impl Verilator {
         verilator.args(FLAGS);
         verilator.args(parameters.iter().map(|(name, value)| format!("-G{name}={value}")));
         verilator.args(faults.iter().map(|fault| format!("-D{fault}")));
-        verilator.args(sources.iter().map(|(name, _)| &**name).filter(|name| name.ends_with(".sv")));
+        verilator
+            .args(sources.iter().map(|(name, _)| &**name).filter(|name| name.ends_with(".sv")));
         run("verilator", verilator.current_dir(folder))?;
 
         let root = root()?;
         let mut generated: Vec<String> = fs::read_dir(folder.join("obj"))
-            .and_then(|entries| entries.map(|e| Ok(e?.file_name().to_string_lossy().into_owned())).collect())
+            .and_then(|entries| {
+                entries.map(|e| Ok(e?.file_name().to_string_lossy().into_owned())).collect()
+            })
             .map_err(io_error("cannot read what Verilator wrote"))?;
         generated.retain(|name| name.ends_with(".cpp"));
         generated.sort();
         // Code that runs once lies in files of its own.
         let (once, always): (Vec<_>, Vec<_>) =
             generated.iter().partition(|name| name.contains("Slow") || name.contains("Syms"));
-        let unit =
-            |names: &[&String]| names.iter().map(|name| format!("#include \"obj/{name}\"\n")).collect::<String>();
+        let unit = |names: &[&String]| {
+            names.iter().map(|name| format!("#include \"obj/{name}\"\n")).collect::<String>()
+        };
         write("always.cpp", &(unit(&always) + "#include \"bench/bench.cpp\"\n"))?;
         write("once.cpp", &unit(&once))?;
         for (file, optimize) in ["always", "once"].into_iter().zip(OPTIMIZE) {
             let mut compile = compiler(&root);
-            compile.args([optimize, "-Iobj", "-Ibench", "-c", &format!("{file}.cpp"), "-o", &format!("{file}.o")]);
+            compile.args([
+                optimize,
+                "-Iobj",
+                "-Ibench",
+                "-c",
+                &format!("{file}.cpp"),
+                "-o",
+                &format!("{file}.o"),
+            ]);
             run("the C++ compiler", compile.current_dir(folder))?;
         }
         let mut link = compiler(&root);
-        link.args(["always.o", "once.o"]).args(self.runtime(&root)?).args(["-pthread", "-o", "bench/bench"]);
+        link.args(["always.o", "once.o"]).args(self.runtime(&root)?).args([
+            "-pthread",
+            "-o",
+            "bench/bench",
+        ]);
         run("the C++ compiler", link.current_dir(folder))
     }
 
@@ -291,9 +334,13 @@ impl Verilator {
                 let staged = tempfile::NamedTempFile::new_in(&self.folder)
                     .map_err(io_error(format!("cannot write in `{}`", self.folder.display())))?;
                 let mut compile = compiler(root);
-                compile.args([OPTIMIZE[0], "-c", &format!("{root}/include/{name}.cpp"), "-o"]).arg(staged.path());
+                compile
+                    .args([OPTIMIZE[0], "-c", &format!("{root}/include/{name}.cpp"), "-o"])
+                    .arg(staged.path());
                 run("the C++ compiler", &mut compile)?;
-                staged.persist(&object).map_err(|error| io_error("cannot keep Verilator's runtime")(error.error))?;
+                staged
+                    .persist(&object)
+                    .map_err(|error| io_error("cannot keep Verilator's runtime")(error.error))?;
             }
             objects.push(object);
         }
@@ -334,7 +381,10 @@ mod tests {
     fn versions_are_compared_as_numbers() {
         assert_eq!(parse_version("Verilator 5.006 2023-01-22 rev (Debian 5.006-3)"), Some((5, 6)));
         assert_eq!(parse_version("Verilator 5.042 2025-11-02 rev"), Some((5, 42)));
-        assert!(parse_version("Verilator 4.038 2020-07-11 rev v4.036").is_some_and(|version| version < VERSION_MIN));
+        assert!(
+            parse_version("Verilator 4.038 2020-07-11 rev v4.036")
+                .is_some_and(|version| version < VERSION_MIN)
+        );
         assert_eq!(parse_version("something else"), None);
     }
 
@@ -363,6 +413,8 @@ mod tests {
         let before = parameters(&point);
         (point.dram_latency, point.dram_outstanding, point.clock_mhz) = (300, 1, 500);
         assert_eq!(parameters(&point), before);
-        assert!(before.contains(&("MAC_ROWS".to_owned(), 16)) && before.len() == PARAMETERS.len() - 3);
+        assert!(
+            before.contains(&("MAC_ROWS".to_owned(), 16)) && before.len() == PARAMETERS.len() - 3
+        );
     }
 }

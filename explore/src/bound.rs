@@ -1,8 +1,10 @@
-//! Lower bounds in closed form: what a plan takes at the least, before any code is emitted or timed.
+//! Lower bounds in closed form: what a plan takes at the least, before any code is emitted or
+//! timed.
 //!
-//! Events do not depend on timing, so most of them are counted exactly; of code, only the words that every layer needs. Cycles are
-//! a chain: one layer after the other, for a layer begins when the map before it is complete. A layer takes the longest
-//! of what its array, its drain and its write port are busy; the first one also waits for the image, a cold one for its weights.
+//! Events do not depend on timing, so most of them are counted exactly; of code, only the words
+//! that every layer needs. Cycles are a chain: one layer after the other, for a layer begins when
+//! the map before it is complete. A layer takes the longest of what its array, its drain and its
+//! write port are busy; the first one also waits for the image, a cold one for its weights.
 //! Tests draw networks and points and hold every figure against the exact one.
 
 use std::ops::Range;
@@ -20,7 +22,8 @@ use qnnsim_simulator::report::{ColdWarm, Cost};
 /// What both images of a plan take at the least.
 pub fn of(network: &Network, plan: &Plan) -> Cost {
     let layers: Vec<Bound> = plan.layers.iter().map(|layer| Bound::new(&plan.hw, layer)).collect();
-    let inputs: Vec<Input> = plan.inputs.iter().enumerate().map(|packed| Input::new(network, plan, packed)).collect();
+    let inputs: Vec<Input> =
+        plan.inputs.iter().enumerate().map(|packed| Input::new(network, plan, packed)).collect();
     let image = |cold| (cycles(plan, &layers, &inputs, cold), events(plan, &layers, &inputs, cold));
     let ((cold_cycles, cold_events), (warm_cycles, warm_events)) = (image(true), image(false));
     Cost {
@@ -41,15 +44,21 @@ impl Input {
     fn new(network: &Network, plan: &Plan, (number, packed): (usize, &PackedInput)) -> Self {
         let (hw, shape, layer) = (&plan.hw, network.input.shape, &plan.layers[packed.layer]);
         let reads = |(t, m): (usize, usize)| layer.terms[t].members[m].input == Some(number);
-        let windows = layer.stripes.iter().flat_map(|stripe| &stripe.windows).filter(|window| reads(window.reader));
+        let windows = layer
+            .stripes
+            .iter()
+            .flat_map(|stripe| &stripe.windows)
+            .filter(|window| reads(window.reader));
         let windows = windows.map(|window| (window.rows.len() as u64, window.columns.clone()));
         let parts: Vec<(u64, Range<u32>)> = match layer.stripes.is_empty() {
             true => vec![(shape.height.into(), 0..packed.windows)],
             false => windows.filter(|(rows, _)| *rows > 0).collect(),
         };
-        let pixel = (u64::from(packed.taps) * u64::from(shape.channels)).div_ceil(u64::from(hw.mac_lanes / 8));
+        let pixel = (u64::from(packed.taps) * u64::from(shape.channels))
+            .div_ceil(u64::from(hw.mac_lanes / 8));
         let beats = |columns: &Range<u32>| {
-            let bytes = packed.pixels(columns, shape.width).0.len() as u64 * u64::from(shape.channels);
+            let bytes =
+                packed.pixels(columns, shape.width).0.len() as u64 * u64::from(shape.channels);
             bytes.div_ceil(u64::from(hw.dram_width))
         };
         Input {
@@ -63,7 +72,8 @@ impl Input {
 /// What is loaded of a layer's weights or thresholds.
 #[derive(Clone, Copy)]
 struct Loads {
-    /// Words that stay, all banks together, and those that are loaded in every image, as often as they are.
+    /// Words that stay, all banks together, and those that are loaded in every image, as often as
+    /// they are.
     resident: u64,
     streamed: u64,
     /// Beats of what stays.
@@ -71,7 +81,13 @@ struct Loads {
 }
 
 impl Loads {
-    fn new(hw: &HardwarePoint, layer: &LayerPlan, storage: Storage, tile_words: u64, bytes: u32) -> Self {
+    fn new(
+        hw: &HardwarePoint,
+        layer: &LayerPlan,
+        storage: Storage,
+        tile_words: u64,
+        bytes: u32,
+    ) -> Self {
         let window_tiles: u64 = layer.window_tiles(hw.mac_rows).iter().sum();
         let times = match storage.slicing {
             Slicing::Word => layer.stripes.len().max(1) as u64,
@@ -79,7 +95,8 @@ impl Loads {
             Slicing::Part => window_tiles * layer.positions(),
         };
         let words = |tiles: u32| u64::from(tiles) * tile_words;
-        let (resident, streamed) = (words(storage.resident), times * words(layer.grid.tiles - storage.resident));
+        let (resident, streamed) =
+            (words(storage.resident), times * words(layer.grid.tiles - storage.resident));
         Loads { resident, streamed, resident_beats: beats(hw, resident, bytes) }
     }
 
@@ -123,11 +140,15 @@ impl<'a> Bound<'a> {
         let window_tiles = layer.window_tiles(hw.mac_rows).iter().sum();
         let (tiles, positions) = (u64::from(grid.tiles), layer.positions());
         let bits = u64::from(thr.bits);
-        let group = if thr.kind() == ThresholdKind::Table { u64::from(thr.column_entries()) } else { bits };
-        let drain = |tile| u64::from(hw.columns_of_tile(tile, grid.tiles, grid.last).div_ceil(hw.thr_cols)) * group;
+        let group =
+            if thr.kind() == ThresholdKind::Table { u64::from(thr.column_entries()) } else { bits };
+        let drain = |tile| {
+            u64::from(hw.columns_of_tile(tile, grid.tiles, grid.last).div_ceil(hw.thr_cols)) * group
+        };
         let words = u64::from(shape.channels.div_ceil(hw.mac_lanes));
         let word_cycles = bits * u64::from(layer.target.s[1]);
-        let (weight_words, entries) = (layer.tile_words() * u64::from(grid.span), thr.tile * u64::from(thr.span));
+        let (weight_words, entries) =
+            (layer.tile_words() * u64::from(grid.span), thr.tile * u64::from(thr.span));
         Bound {
             layer,
             window_tiles,
@@ -175,25 +196,34 @@ impl<'a> Bound<'a> {
         let (array, steps) = match layer.terms[0].step.filter(|_| layer.is_whole()) {
             Some(step) => {
                 let (taps, positions) = (layer.terms[0].taps(), layer.grid.positions);
-                let pairs = |a: usize| u64::from(((positions[a] - 1) * step[a] + taps[a]).div_ceil(2));
+                let pairs =
+                    |a: usize| u64::from(((positions[a] - 1) * step[a] + taps[a]).div_ceil(2));
                 (2 + pairs(0) + pairs(1), 1)
             }
             // Registers that hold the same already are not written again.
             None => (4, self.window_tiles * self.tiles * self.positions * parts),
         };
-        let masks = layer.thr.masks.as_ref().map_or(0, |masks| masks.iter().map(|m| m.len().div_ceil(4) as u64).sum());
-        let loads = [self.weights, self.entries].iter().filter(|loads| loads.words(cold) > 0).count() as u64;
-        // thr.mode, thr.table, pool.dst, mac.act; a load is ld.dst, ld.src, LD and a SYNC behind it.
+        let masks = layer
+            .thr
+            .masks
+            .as_ref()
+            .map_or(0, |masks| masks.iter().map(|m| m.len().div_ceil(4) as u64).sum());
+        let loads =
+            [self.weights, self.entries].iter().filter(|loads| loads.words(cold) > 0).count()
+                as u64;
+        // thr.mode, thr.table, pool.dst, mac.act; a load is ld.dst, ld.src, LD and a SYNC behind
+        // it.
         let configurations = 4 + masks + array + 2 * loads;
         // MAC, THR, a SYNC that waits for the map or the image, one that announces.
         (configurations, steps + 3 + 2 * loads)
     }
 
-    /// Reads of activation words: one for each word, plane pair and channel tile of each pair of an output pixel and a kernel tap that
-    /// lies inside the map.
+    /// Reads of activation words: one for each word, plane pair and channel tile of each pair of an
+    /// output pixel and a kernel tap that lies inside the map.
     fn act_reads(&self) -> u64 {
         let inside = |axis: &Axis| -> u64 {
-            let all = (0..axis.positions).flat_map(|position| (0..axis.taps).map(move |tap| (position, tap)));
+            let all = (0..axis.positions)
+                .flat_map(|position| (0..axis.taps).map(move |tap| (position, tap)));
             all.map(|(position, tap)| {
                 let [first, last] = axis.inside(position, tap);
                 u64::from((last + 1).saturating_sub(first))
@@ -261,7 +291,8 @@ fn events(plan: &Plan, layers: &[Bound], inputs: &[Input], cold: bool) -> Events
         e.load_dram_bytes += beats(hw, loaded, hw.word_bytes()) * width;
         e.store_act_reads += stored;
         e.store_dram_bytes += beats(hw, stored, hw.word_bytes()) * width;
-        e.weight_dram_bytes += (beats(hw, words, hw.word_bytes()) + beats(hw, entries, hw.threshold_bytes())) * width;
+        e.weight_dram_bytes +=
+            (beats(hw, words, hw.word_bytes()) + beats(hw, entries, hw.threshold_bytes())) * width;
     }
     if let Some(last) = layers.last() {
         e.store_act_reads += last.pixels * u64::from(last.layer.target.block());
@@ -278,7 +309,8 @@ fn events(plan: &Plan, layers: &[Bound], inputs: &[Input], cold: bool) -> Events
 fn cycles(plan: &Plan, layers: &[Bound], inputs: &[Input], cold: bool) -> u64 {
     let hw = &plan.hw;
     let latency = u64::from(hw.dram_latency);
-    // Beats that have passed the bus when the loads so far have arrived, and the cycle in which the layers so far are complete.
+    // Beats that have passed the bus when the loads so far have arrived, and the cycle in which the
+    // layers so far are complete.
     let (mut beats, mut end) = (0, 0);
     for (i, layer) in layers.iter().enumerate() {
         if cold && layer.weights.resident > 0 {
@@ -291,7 +323,11 @@ fn cycles(plan: &Plan, layers: &[Bound], inputs: &[Input], cold: bool) -> u64 {
         let mut array = end + layer.array_cycles();
         if i == 0 {
             // The last tile of output pixels waits for the last image row.
-            beats += inputs.iter().filter(|input| input.layer == 0).map(|input| input.beats).sum::<u64>();
+            beats += inputs
+                .iter()
+                .filter(|input| input.layer == 0)
+                .map(|input| input.beats)
+                .sum::<u64>();
             array = array.max(latency + beats + layer.tiles * layer.positions * layer.step_cycles);
         }
         let (mac_depth, thr_depth) = (u64::from(hw.mac_depth), u64::from(hw.thr_depth));
@@ -300,8 +336,10 @@ fn cycles(plan: &Plan, layers: &[Bound], inputs: &[Input], cold: bool) -> u64 {
         end = (drained + thr_depth + layer.last_write).max(first + thr_depth + layer.write_cycles);
     }
     let all = events(plan, layers, inputs, cold);
-    let bytes = all.load_dram_bytes + all.weight_dram_bytes + all.store_dram_bytes + all.fetch_dram_bytes;
-    // STORE reads one word a cycle; its last burst follows. What stripes have stored may be behind it.
+    let bytes =
+        all.load_dram_bytes + all.weight_dram_bytes + all.store_dram_bytes + all.fetch_dram_bytes;
+    // STORE reads one word a cycle; its last burst follows. What stripes have stored may be behind
+    // it.
     let stored = layers.last().map_or(0, |last| {
         let (shape, stripes) = (last.layer.output.0, &last.layer.stripes);
         let [height, width] = match (last.layer.home, stripes.last()) {

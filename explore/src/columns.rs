@@ -48,7 +48,12 @@ pub struct Figures<'a> {
 
 impl<'a> Figures<'a> {
     /// Of a point, with the layers of its source and what its images take.
-    pub fn new(hw: &'a HardwarePoint, technology: &Technology, layers: &'a [LayerInfo], cost: &Cost) -> Self {
+    pub fn new(
+        hw: &'a HardwarePoint,
+        technology: &Technology,
+        layers: &'a [LayerInfo],
+        cost: &Cost,
+    ) -> Self {
         let totals = cost.totals(&Model::new(technology, hw), hw.clock_mhz);
         Figures { hw, layers, totals, area: area(technology, hw) }
     }
@@ -75,7 +80,13 @@ enum Get {
 }
 
 impl Figure {
-    const fn new(name: &'static str, unit: &'static str, goal: Option<Goal>, doc: &'static str, get: Get) -> Self {
+    const fn new(
+        name: &'static str,
+        unit: &'static str,
+        goal: Option<Goal>,
+        doc: &'static str,
+        get: Get,
+    ) -> Self {
         Figure { name, unit, doc, goal, get }
     }
 
@@ -184,7 +195,10 @@ const OF_TABLES: [&str; 4] = ["index", "status", "reason", PARETO];
 
 /// Columns before the hardware parameters, and between them and the figures.
 const HEAD: [(&str, &str); 2] = [
-    ("index", "Number of the point in the space: the source is its slowest digit, then the axes in order."),
+    (
+        "index",
+        "Number of the point in the space: the source is its slowest digit, then the axes in order.",
+    ),
     ("source", "The model or program: its file's name without folder and ending."),
 ];
 const MIDDLE: [(&str, &str); 4] = [
@@ -202,7 +216,11 @@ const MIDDLE: [(&str, &str); 4] = [
 
 /// All columns of a table, in order.
 pub fn columns() -> Vec<Column> {
-    let column = |name: &str, unit: &str, doc: &str| Column { name: name.into(), unit: unit.into(), doc: doc.into() };
+    let column = |name: &str, unit: &str, doc: &str| Column {
+        name: name.into(),
+        unit: unit.into(),
+        doc: doc.into(),
+    };
     let head = HEAD.iter().map(|(name, doc)| column(name, "", doc));
     let hardware = PARAMETERS.iter().map(|p| column(p.key, p.unit, p.doc));
     let middle = MIDDLE.iter().map(|(name, doc)| column(name, "", doc));
@@ -215,7 +233,8 @@ pub fn position(columns: &[Column], name: &str) -> Option<usize> {
     columns.iter().position(|column| column.name == name)
 }
 
-/// The figures of a point by the names of their columns, with its source, technology and hardware parameters.
+/// The figures of a point by the names of their columns, with its source, technology and hardware
+/// parameters.
 pub fn named(point: &Point, source: &str, figures: &Figures) -> BTreeMap<String, Value> {
     let row = row(point, source, &Status::Ok, None, Some(figures));
     let all = columns().into_iter().map(|column| column.name).zip(row);
@@ -240,6 +259,8 @@ pub fn row(
         reason.map_or(Value::Null, text),
         pareto.map_or(Value::Null, Value::Flag),
     ]);
-    row.extend(FIGURES.iter().map(|figure| figures.map_or(Value::Null, |figures| figure.value(figures))));
+    row.extend(
+        FIGURES.iter().map(|figure| figures.map_or(Value::Null, |figures| figure.value(figures))),
+    );
     row
 }

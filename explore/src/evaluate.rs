@@ -1,9 +1,11 @@
 //! What one point takes: compiled, timed and counted exactly, without values.
 //!
-//! Work is grouped by what it shares. A network is imported once, its thresholds are found once. Points of a model that differ
-//! only in what neither code nor cycles depend on ([`HardwarePoint::timing_point`]) are one group: planned once, timed
-//! once. Memories that hold all maps, weights and thresholds are as good as larger ones; of smaller ones each size is a group of its own,
-//! because the rest passes through them in every image. A text for the assembler may depend on anything, so each of its points is a group of its own.
+//! Work is grouped by what it shares. A network is imported once, its thresholds are found once.
+//! Points of a model that differ only in what neither code nor cycles depend on
+//! ([`HardwarePoint::timing_point`]) are one group: planned once, timed once. Memories that hold
+//! all maps, weights and thresholds are as good as larger ones; of smaller ones each size is a
+//! group of its own, because the rest passes through them in every image. A text for the assembler
+//! may depend on anything, so each of its points is a group of its own.
 
 use std::collections::HashMap;
 
@@ -85,8 +87,12 @@ impl Source {
     /// # Errors
     /// It cannot be assembled even for its own hardware point.
     pub fn program(name: String, text: String) -> Result<Self, String> {
-        let program = qnnsim_assembler::assemble(&name, &text).map_err(|errors| errors.to_string())?;
-        Ok(Source { name, kind: Kind::Program { text, hardware: program.hardware, layers: program.layers } })
+        let program =
+            qnnsim_assembler::assemble(&name, &text).map_err(|errors| errors.to_string())?;
+        Ok(Source {
+            name,
+            kind: Kind::Program { text, hardware: program.hardware, layers: program.layers },
+        })
     }
 
     /// What lies below the base point of a space: a text's own hardware point.
@@ -104,11 +110,18 @@ impl Source {
         }
     }
 
-    /// The hardware, as far as it matters for the simulation. What plans for any memory take, by the points they are for, is kept.
-    fn key(&self, hw: &HardwarePoint, takes: &mut HashMap<HardwarePoint, Option<[u64; 3]>>) -> HardwarePoint {
+    /// The hardware, as far as it matters for the simulation. What plans for any memory take, by
+    /// the points they are for, is kept.
+    fn key(
+        &self,
+        hw: &HardwarePoint,
+        takes: &mut HashMap<HardwarePoint, Option<[u64; 3]>>,
+    ) -> HardwarePoint {
         let Kind::Model { facts, .. } = &self.kind else { return hw.clone() };
         let point = hw.timing_point();
-        let whole = takes.entry(point).or_insert_with_key(|point| Some(Plan::in_any_memory(facts, point).ok()?.whole));
+        let whole = takes
+            .entry(point)
+            .or_insert_with_key(|point| Some(Plan::in_any_memory(facts, point).ok()?.whole));
         let mut point = hw.timing_point();
         let Some([maps, weights, entries]) = *whole else { return point };
         // The least memory in which everything stays, or what there is.
@@ -161,11 +174,14 @@ impl Source {
         }
     }
 
-    /// What a point costs by layer, unit and memory: the whole way from program to report, proofs included. None if it does not run.
+    /// What a point costs by layer, unit and memory: the whole way from program to report, proofs
+    /// included. None if it does not run.
     pub fn report(&self, hw: &HardwarePoint, technology: &Technology) -> Option<Report> {
         let program = match &self.kind {
             Kind::Model { network, .. } => lower_to(network, hw).ok()?.1,
-            Kind::Program { text, .. } => qnnsim_assembler::assemble_for(&self.name, text, hw).ok()?,
+            Kind::Program { text, .. } => {
+                qnnsim_assembler::assemble_for(&self.name, text, hw).ok()?
+            }
         };
         Some(Simulation::new(program).ok()?.report(technology, hw.clock_mhz))
     }
@@ -181,11 +197,13 @@ fn sentence(errors: &[Diagnostic]) -> String {
     errors.iter().map(|error| &error.message[..]).collect::<Vec<_>>().join("; ")
 }
 
-/// Groups points by what they share, in the order in which they first appear. Points without a machine are in none.
+/// Groups points by what they share, in the order in which they first appear. Points without a
+/// machine are in none.
 pub fn groups(sources: &[Source], points: &[Point]) -> Vec<Group> {
     let mut groups: Vec<Group> = Vec::new();
     let mut numbers: HashMap<(usize, HardwarePoint), usize> = HashMap::new();
-    let mut takes: Vec<HashMap<HardwarePoint, Option<[u64; 3]>>> = vec![HashMap::new(); sources.len()];
+    let mut takes: Vec<HashMap<HardwarePoint, Option<[u64; 3]>>> =
+        vec![HashMap::new(); sources.len()];
     for (i, point) in points.iter().enumerate().filter(|(_, point)| point.contradiction.is_none()) {
         let hw = sources[point.source].key(&point.hw, &mut takes[point.source]);
         let number = *numbers.entry((point.source, hw)).or_insert_with_key(|(source, hw)| {

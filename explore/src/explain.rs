@@ -1,13 +1,14 @@
 //! What bounds each layer of a program, and which parameter would help.
 //!
-//! **What bounds it** is counted, not estimated. Every cycle of an image is charged to one cause: in a cycle in which
-//! the array works, the array; in any other, whoever the array waits for, followed from unit to unit until one is met
-//! that works (`Accountant::unit` has the rules). So the charges of a layer add up to its cycles. A resource can be
-//! the bound without ever being waited for long (a drain that keeps up with the array to the cycle), so a layer is
-//! *bound by* what was occupied for most of its cycles: working for this layer, or charged.
+//! **What bounds it** is counted, not estimated. Every cycle of an image is charged to one cause:
+//! in a cycle in which the array works, the array; in any other, whoever the array waits for,
+//! followed from unit to unit until one is met that works (`Accountant::unit` has the rules). So
+//! the charges of a layer add up to its cycles. A resource can be the bound without ever being
+//! waited for long (a drain that keeps up with the array to the cycle), so a layer is *bound by*
+//! what was occupied for most of its cycles: working for this layer, or charged.
 //!
-//! **Which parameter would help** is found by simulating the point once more for each parameter, with twice its value
-//! (half, where the value is a latency) and everything else as it was.
+//! **Which parameter would help** is found by simulating the point once more for each parameter,
+//! with twice its value (half, where the value is a latency) and everything else as it was.
 
 use std::collections::VecDeque;
 
@@ -45,8 +46,15 @@ pub enum Cause {
 
 impl Cause {
     /// All of them, in the order of their numbers.
-    pub const ALL: [Cause; 7] =
-        [Cause::Array, Cause::Drain, Cause::Load, Cause::Store, Cause::Dram, Cause::Fetch, Cause::Semaphores];
+    pub const ALL: [Cause; 7] = [
+        Cause::Array,
+        Cause::Drain,
+        Cause::Load,
+        Cause::Store,
+        Cause::Dram,
+        Cause::Fetch,
+        Cause::Semaphores,
+    ];
 
     /// Name in reports.
     pub fn name(self) -> &'static str {
@@ -72,14 +80,18 @@ impl Cycles {
     /// The cause with the most; of equal ones the first.
     fn most(&self) -> Cause {
         let first = Cause::ALL[0];
-        Cause::ALL.into_iter().fold(first, |best, cause| if self.of(cause) > self.of(best) { cause } else { best })
+        Cause::ALL
+            .into_iter()
+            .fold(first, |best, cause| if self.of(cause) > self.of(best) { cause } else { best })
     }
 }
 
 impl Serialize for Cycles {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         let mut map = serializer.serialize_map(Some(Cause::ALL.len()))?;
-        Cause::ALL.into_iter().try_for_each(|cause| map.serialize_entry(cause.name(), &self.of(cause)))?;
+        Cause::ALL
+            .into_iter()
+            .try_for_each(|cause| map.serialize_entry(cause.name(), &self.of(cause)))?;
         map.end()
     }
 }
@@ -93,7 +105,8 @@ pub struct Account {
     pub occupied: Cycles,
 }
 
-/// Runs an image and accounts for every cycle of it. `spans` are the cycles of the rows `fetch`, the layers, `tail`.
+/// Runs an image and accounts for every cycle of it. `spans` are the cycles of the rows `fetch`,
+/// the layers, `tail`.
 ///
 /// # Errors
 /// The program traps.
@@ -191,7 +204,8 @@ impl<'a> Accountant<'a> {
 
     /// The row of an instruction's layer; no row for none.
     fn row_of(&self, word: Option<u32>) -> usize {
-        word.and_then(|word| self.layers[word as usize]).map_or(usize::MAX, |layer| layer as usize + 1)
+        word.and_then(|word| self.layers[word as usize])
+            .map_or(usize::MAX, |layer| layer as usize + 1)
     }
 
     /// What a cycle is charged to.
@@ -200,15 +214,16 @@ impl<'a> Accountant<'a> {
         if self.stages[mac].until > now || self.stalls[mac].is_some() {
             return self.unit(Unit::Mac, front_end, now, [false; 4]);
         }
-        // The array has no instruction. What it has left may still be drained; else whoever keeps the next one from it.
+        // The array has no instruction. What it has left may still be drained; else whoever keeps
+        // the next one from it.
         if self.stages[Unit::Thr as usize].works(now) || self.thr_write.works(now) {
             return Cause::Drain;
         }
         self.no_instruction(front_end, now, [false; 4])
     }
 
-    /// What a unit does, or whoever it waits for. `seen` are units on the way here: waiting for one of them, with none at
-    /// work, is a hand-off on its way.
+    /// What a unit does, or whoever it waits for. `seen` are units on the way here: waiting for one
+    /// of them, with none at work, is a hand-off on its way.
     fn unit(&self, unit: Unit, front_end: FrontEnd, now: u64, mut seen: [bool; 4]) -> Cause {
         if std::mem::replace(&mut seen[unit as usize], true) {
             return Cause::Semaphores;
@@ -218,8 +233,10 @@ impl<'a> Accountant<'a> {
             Unit::Mac => stage.works(now).then_some(Cause::Array),
             Unit::Thr => (stage.works(now) || self.thr_write.works(now)).then_some(Cause::Drain),
             Unit::Load => {
-                // While LOAD writes, the next data are on their way: it is LOAD that takes the time only if they wait.
-                let (writes, waits) = (self.load_write.works(now), self.arrivals.front().is_some_and(|&t| t <= now));
+                // While LOAD writes, the next data are on their way: it is LOAD that takes the time
+                // only if they wait.
+                let (writes, waits) =
+                    (self.load_write.works(now), self.arrivals.front().is_some_and(|&t| t <= now));
                 match (writes, waits, self.load_bursts > now) {
                     (true, true, _) | (true, false, false) => Some(Cause::Load),
                     // For the port.
@@ -241,7 +258,9 @@ impl<'a> Accountant<'a> {
             None if self.pipes[unit as usize] > now => Cause::Semaphores,
             None => self.no_instruction(front_end, now, seen),
             Some(Stall::Semaphore(s)) => {
-                let posts = |unit: &Unit| self.posted_by[s as usize][*unit as usize] && !seen[*unit as usize];
+                let posts = |unit: &Unit| {
+                    self.posted_by[s as usize][*unit as usize] && !seen[*unit as usize]
+                };
                 let poster = Unit::ALL.into_iter().find(posts);
                 poster.map_or(Cause::Semaphores, |unit| self.unit(unit, front_end, now, seen))
             }
@@ -293,8 +312,10 @@ impl<'a> Accountant<'a> {
         ];
         while self.bus.pop_front_if(|transfer| transfer.1 <= from).is_some() {}
         let until = from + cycles;
-        let overlap = |&(begin, end, _): &(u64, u64, usize)| end.min(until).saturating_sub(begin.max(from));
-        let transfers: u64 = self.bus.iter().filter(|transfer| transfer.2 == row).map(overlap).sum();
+        let overlap =
+            |&(begin, end, _): &(u64, u64, usize)| end.min(until).saturating_sub(begin.max(from));
+        let transfers: u64 =
+            self.bus.iter().filter(|transfer| transfer.2 == row).map(overlap).sum();
 
         let account = &mut self.rows[row];
         account.charged.0[cause as usize] += cycles;
@@ -310,7 +331,8 @@ impl<'a> Accountant<'a> {
 impl Observer for Accountant<'_> {
     fn issue(&mut self, issue: &Issue) -> Result<(), Fault> {
         let row = self.row_of(issue.word);
-        let held = Held { until: issue.cycle + issue.cycles, row, sync: matches!(issue.work, Work::Sync) };
+        let held =
+            Held { until: issue.cycle + issue.cycles, row, sync: matches!(issue.work, Work::Sync) };
         let mut stage = |unit: Unit, depth: u32| {
             self.stages[unit as usize] = held;
             if !held.sync {
@@ -366,7 +388,8 @@ impl Observer for Accountant<'_> {
             while self.row + 1 < self.rows.len() && self.ends[self.row] <= now {
                 self.row += 1;
             }
-            let end = if self.row + 1 < self.rows.len() { until.min(self.ends[self.row]) } else { until };
+            let end =
+                if self.row + 1 < self.rows.len() { until.min(self.ends[self.row]) } else { until };
             self.charge(front_end, now, end - now);
             now = end;
         }
@@ -492,7 +515,11 @@ pub struct Explanation {
 ///
 /// # Errors
 /// The program is not one, or traps.
-pub fn explain(subject: &Subject, technology: &Technology, clock_mhz: u32) -> Result<Explanation, Refusal> {
+pub fn explain(
+    subject: &Subject,
+    technology: &Technology,
+    clock_mhz: u32,
+) -> Result<Explanation, Refusal> {
     let program = subject.program(&Overrides::default())?;
     let report = simulate(&program)?.report(technology, clock_mhz);
     let traps = |trap: Trap| RefusalKind::Traps.because(trap.describe(&program));
@@ -504,8 +531,10 @@ pub fn explain(subject: &Subject, technology: &Technology, clock_mhz: u32) -> Re
     let warm = account(&program, Start::Warm, &spans.warm).map_err(traps)?;
 
     let rows: Vec<&Parameter> = PARAMETERS.iter().filter(|p| p.in_fingerprint).collect();
-    let parameters: Vec<Trial> =
-        rows.par_iter().map(|p| trial(subject, p, &program.hardware, technology, clock_mhz)).collect();
+    let parameters: Vec<Trial> = rows
+        .par_iter()
+        .map(|p| trial(subject, p, &program.hardware, technology, clock_mhz))
+        .collect();
 
     let row = |i: usize| RowExplanation {
         name: report.layers[i].name.clone(),
@@ -527,7 +556,14 @@ pub fn explain(subject: &Subject, technology: &Technology, clock_mhz: u32) -> Re
         cold: best(&parameters, report.cycles.cold, |figures| figures.cycles.cold),
         warm: best(&parameters, report.cycles.warm, |figures| figures.cycles.warm),
     };
-    Ok(Explanation { cycles: report.cycles, energy_pj: report.energy_pj, best, layers, parameters, report })
+    Ok(Explanation {
+        cycles: report.cycles,
+        energy_pj: report.energy_pj,
+        best,
+        layers,
+        parameters,
+        report,
+    })
 }
 
 fn bound(cycles: u64, account: &Account, best: Option<Best>) -> RowBound {
@@ -550,7 +586,13 @@ fn best(trials: &[Trial], now: u64, cycles: impl Fn(&Figures) -> u64) -> Option<
 }
 
 /// Simulates the point with one parameter doubled.
-fn trial(subject: &Subject, row: &Parameter, point: &HardwarePoint, technology: &Technology, clock_mhz: u32) -> Trial {
+fn trial(
+    subject: &Subject,
+    row: &Parameter,
+    point: &HardwarePoint,
+    technology: &Technology,
+    clock_mhz: u32,
+) -> Trial {
     let value = |point: &HardwarePoint, key: &str| {
         let at = PARAMETERS.iter().position(|p| p.key == key).expect("a row of the table");
         point.values()[at]
@@ -562,7 +604,8 @@ fn trial(subject: &Subject, row: &Parameter, point: &HardwarePoint, technology: 
     let mut follow = Vec::new();
     let mut figures = || {
         if to == from {
-            return Err(RefusalKind::InvalidPoint.because(format_args!("{}={from} is the least it can be", row.key)));
+            return Err(RefusalKind::InvalidPoint
+                .because(format_args!("{}={from} is the least it can be", row.key)));
         }
         let mut overrides = Overrides::default();
         overrides.set(&format!("{}={to}", row.key))?;

@@ -1,7 +1,9 @@
-//! The journal of a sweep: what was simulated, line by line, so that an interrupted sweep loses nothing.
+//! The journal of a sweep: what was simulated, line by line, so that an interrupted sweep loses
+//! nothing.
 //!
-//! A line is the CRC-32 of the rest, a blank, and JSON. The first says which sweep it is; each other is a group and its
-//! outcome. A write that was cut short leaves a line that is not whole: it and what follows is dropped.
+//! A line is the CRC-32 of the rest, a blank, and JSON. The first says which sweep it is; each
+//! other is a group and its outcome. A write that was cut short leaves a line that is not whole: it
+//! and what follows is dropped.
 
 use std::collections::HashMap;
 
@@ -28,7 +30,8 @@ impl Line {
 
     fn read(line: &str) -> Option<Self> {
         let (checksum, json) = line.split_once(' ')?;
-        (checksum == format!("{:08x}", crc32fast::hash(json.as_bytes()))).then(|| serde_json::from_str(json).ok())?
+        (checksum == format!("{:08x}", crc32fast::hash(json.as_bytes())))
+            .then(|| serde_json::from_str(json).ok())?
     }
 }
 
@@ -40,9 +43,11 @@ pub fn head(id: &str) -> String {
 /// The line of a group.
 pub fn line(group: usize, outcome: &Outcome) -> String {
     let line = match outcome {
-        Outcome::Exact(Cost { cycles, events }) => {
-            Line::Exact(group, [cycles.cold, cycles.warm], [events.cold.counts(), events.warm.counts()])
-        }
+        Outcome::Exact(Cost { cycles, events }) => Line::Exact(
+            group,
+            [cycles.cold, cycles.warm],
+            [events.cold.counts(), events.warm.counts()],
+        ),
         Outcome::Trap(why) => Line::Trap(group, why.clone()),
         Outcome::Unfit(why) => Line::Unfit(group, why.clone()),
     };
@@ -70,14 +75,19 @@ impl Journal {
             match (read, &journal.id) {
                 (Line::Sweep(id), None) => journal.id = Some(id),
                 (Line::Exact(group, [cold, warm], [cold_events, warm_events]), Some(_)) => {
-                    let events = (Events::from_counts(&cold_events), Events::from_counts(&warm_events));
+                    let events =
+                        (Events::from_counts(&cold_events), Events::from_counts(&warm_events));
                     let (Some(cold_events), Some(warm_events)) = events else { break };
                     let cycles = ColdWarm { cold, warm };
                     let events = ColdWarm { cold: cold_events, warm: warm_events };
                     journal.outcomes.insert(group, Outcome::Exact(Cost { cycles, events }));
                 }
-                (Line::Trap(group, why), Some(_)) => drop(journal.outcomes.insert(group, Outcome::Trap(why))),
-                (Line::Unfit(group, why), Some(_)) => drop(journal.outcomes.insert(group, Outcome::Unfit(why))),
+                (Line::Trap(group, why), Some(_)) => {
+                    drop(journal.outcomes.insert(group, Outcome::Trap(why)))
+                }
+                (Line::Unfit(group, why), Some(_)) => {
+                    drop(journal.outcomes.insert(group, Outcome::Unfit(why)))
+                }
                 _ => break,
             }
             journal.bytes += line.len();
@@ -91,16 +101,22 @@ mod tests {
     use super::*;
 
     fn outcomes() -> Vec<Outcome> {
-        let counts =
-            |first: u64| Events::from_counts(&(first..).take(Events::NAMES.len()).collect::<Vec<_>>()).unwrap();
+        let counts = |first: u64| {
+            Events::from_counts(&(first..).take(Events::NAMES.len()).collect::<Vec<_>>()).unwrap()
+        };
         let events = ColdWarm { cold: counts(1), warm: counts(u64::MAX - 100) };
         let cost = Cost { cycles: ColdWarm { cold: 5, warm: 3 }, events };
-        vec![Outcome::Exact(cost), Outcome::Trap("a \"trap\"\nof two lines".into()), Outcome::Unfit("ä".into())]
+        vec![
+            Outcome::Exact(cost),
+            Outcome::Trap("a \"trap\"\nof two lines".into()),
+            Outcome::Unfit("ä".into()),
+        ]
     }
 
     #[test]
     fn a_journal_cut_anywhere_gives_its_whole_lines() {
-        let lines: Vec<String> = std::iter::once(head("x")).chain((0..3).map(|i| line(i, &outcomes()[i]))).collect();
+        let lines: Vec<String> =
+            std::iter::once(head("x")).chain((0..3).map(|i| line(i, &outcomes()[i]))).collect();
         let whole = lines.concat();
         let ends: Vec<usize> = lines
             .iter()
@@ -122,11 +138,15 @@ mod tests {
 
     #[test]
     fn a_damaged_line_ends_the_journal() {
-        let mut bytes = [head("x"), line(0, &outcomes()[0]), line(1, &outcomes()[1])].concat().into_bytes();
+        let mut bytes =
+            [head("x"), line(0, &outcomes()[0]), line(1, &outcomes()[1])].concat().into_bytes();
         let first = head("x").len();
         bytes[first + 30] ^= 1;
         let journal = Journal::read(&bytes);
-        assert_eq!((journal.id.as_deref(), journal.bytes, journal.outcomes.len()), (Some("x"), first, 0));
+        assert_eq!(
+            (journal.id.as_deref(), journal.bytes, journal.outcomes.len()),
+            (Some("x"), first, 0)
+        );
         assert_eq!(Journal::read(line(0, &outcomes()[0]).as_bytes()), Journal::default());
     }
 }

@@ -1,7 +1,8 @@
-//! Design-space exploration: the exact cycles, energy and area of many hardware points, and pictures to choose by.
+//! Design-space exploration: the exact cycles, energy and area of many hardware points, and
+//! pictures to choose by.
 //!
-//! A [`space`] says which points; [`evaluate`] finds what one of them takes, [`bound`] what it takes at the least; a [`sweep`] runs
-//! them all and results in a [`table`].
+//! A [`space`] says which points; [`evaluate`] finds what one of them takes, [`bound`] what it
+//! takes at the least; a [`sweep`] runs them all and results in a [`table`].
 //!
 //! No module does I/O or knows a terminal.
 

@@ -6,34 +6,48 @@ use crate::pareto::Fronts;
 use crate::sweep::Shard;
 use crate::table::{Table, Value};
 
-/// Joins parts: a name for messages, its manifest, its rows. The front is found anew. The joined rows are those of the whole space
-/// run at once; only which points a filter skipped may differ, for a part knows its own results only.
+/// Joins parts: a name for messages, its manifest, its rows. The front is found anew. The joined
+/// rows are those of the whole space run at once; only which points a filter skipped may differ,
+/// for a part knows its own results only.
 ///
 /// # Errors
 /// Parts are of different sweeps, or one is missing or there twice.
 pub fn merge(parts: Vec<(String, Manifest, Table)>) -> Result<(Table, Manifest), String> {
-    let Some((first_name, first, _)) = parts.first() else { return Err("there are no parts".into()) };
+    let Some((first_name, first, _)) = parts.first() else {
+        return Err("there are no parts".into());
+    };
     let (first_name, mut manifest) = (first_name.clone(), first.clone());
     let mut seen: Vec<Option<&str>> = Vec::new();
     for (name, part, table) in &parts {
-        if (&part.id, &part.inputs) != (&manifest.id, &manifest.inputs) || part.columns != manifest.columns {
+        if (&part.id, &part.inputs) != (&manifest.id, &manifest.inputs)
+            || part.columns != manifest.columns
+        {
             return Err(format!(
                 "`{name}` is part of another sweep than `{first_name}`: space, files or version differ"
             ));
         }
         if part.pareto != manifest.pareto || part.exhaustive != manifest.exhaustive {
-            return Err(format!("`{name}` was run with another --pareto or --exhaustive than `{first_name}`"));
+            return Err(format!(
+                "`{name}` was run with another --pareto or --exhaustive than `{first_name}`"
+            ));
         }
         let shard = part.shard.as_deref().map_or(Ok(Shard::WHOLE), str::parse)?;
         if seen.is_empty() {
             // A number from a file: no more than there are parts.
-            seen = vec![None; usize::try_from(shard.count).unwrap_or(usize::MAX).min(parts.len() + 1)];
+            seen =
+                vec![None; usize::try_from(shard.count).unwrap_or(usize::MAX).min(parts.len() + 1)];
         }
         if shard.count != first.shard.as_deref().map_or(Ok(Shard::WHOLE), str::parse)?.count {
-            return Err(format!("`{name}` is part {shard}, but `{first_name}` is of a space split otherwise"));
+            return Err(format!(
+                "`{name}` is part {shard}, but `{first_name}` is of a space split otherwise"
+            ));
         }
         if table.rows.len() as u64 != part.points {
-            return Err(format!("`{name}` has {} rows instead of {}", table.rows.len(), part.points));
+            return Err(format!(
+                "`{name}` has {} rows instead of {}",
+                table.rows.len(),
+                part.points
+            ));
         }
         let Some(slot) = seen.get_mut(shard.index as usize) else { continue };
         if let Some(other) = slot.replace(name) {
@@ -41,11 +55,16 @@ pub fn merge(parts: Vec<(String, Manifest, Table)>) -> Result<(Table, Manifest),
         }
     }
     let count = first.shard.as_deref().map_or(Ok(Shard::WHOLE), str::parse)?.count;
-    if let Some(missing) = (0..count).find(|&index| seen.get(index as usize).is_none_or(Option::is_none)) {
+    if let Some(missing) =
+        (0..count).find(|&index| seen.get(index as usize).is_none_or(Option::is_none))
+    {
         return Err(format!("part {}/{count} is missing", missing + 1));
     }
-    let mut rows: Vec<Vec<Value>> = parts.into_iter().flat_map(|(_, _, table)| table.rows).collect();
-    let at = |name: &str| position(&manifest.columns, name).ok_or_else(|| format!("there is no column `{name}`"));
+    let mut rows: Vec<Vec<Value>> =
+        parts.into_iter().flat_map(|(_, _, table)| table.rows).collect();
+    let at = |name: &str| {
+        position(&manifest.columns, name).ok_or_else(|| format!("there is no column `{name}`"))
+    };
     let (index, source, pareto) = (at("index")?, at("source")?, at(PARETO)?);
     let number = |row: &Vec<Value>| if let Value::Integer(n) = row[index] { n } else { u64::MAX };
     rows.sort_by_key(number);

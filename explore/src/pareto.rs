@@ -1,7 +1,8 @@
 //! Objectives and fronts.
 //!
-//! All objectives are costs here: less is better (a figure of which more is better is negated). A point dominates another if
-//! it is as good in all of them and better in one; the front is what nothing dominates, so equal points are on it together.
+//! All objectives are costs here: less is better (a figure of which more is better is negated). A
+//! point dominates another if it is as good in all of them and better in one; the front is what
+//! nothing dominates, so equal points are on it together.
 
 use std::collections::BTreeMap;
 
@@ -21,10 +22,13 @@ impl Objectives {
         for name in names {
             let found = FIGURES.iter().find(|figure| figure.name == name && figure.goal.is_some());
             let figure = found.ok_or_else(|| {
-                let known: Vec<&str> = FIGURES.iter().filter(|f| f.goal.is_some()).map(|f| f.name).collect();
+                let known: Vec<&str> =
+                    FIGURES.iter().filter(|f| f.goal.is_some()).map(|f| f.name).collect();
                 let nearness = |name_: &&&str| (strsim::jaro_winkler(name_, name) * 1e6) as u32;
-                let best = known.iter().max_by_key(nearness).filter(|best| nearness(best) > 800_000);
-                let near = best.map_or_else(String::new, |best| format!("; did you mean `{best}`?"));
+                let best =
+                    known.iter().max_by_key(nearness).filter(|best| nearness(best) > 800_000);
+                let near =
+                    best.map_or_else(String::new, |best| format!("; did you mean `{best}`?"));
                 format!("`{name}` is not an objective{near}\nobjectives are {}", known.join(", "))
             })?;
             if all.iter().any(|other| other.name == figure.name) {
@@ -32,7 +36,11 @@ impl Objectives {
             }
             all.push(figure);
         }
-        if all.is_empty() { Err("a front needs at least one objective".into()) } else { Ok(Objectives(all)) }
+        if all.is_empty() {
+            Err("a front needs at least one objective".into())
+        } else {
+            Ok(Objectives(all))
+        }
     }
 
     /// Names of their columns.
@@ -93,11 +101,14 @@ pub type Fronts = BTreeMap<usize, Front>;
 mod tests {
     use super::*;
 
-    /// By hand: 1 and 2 are better than each other in one objective each; 3 equals 1; 4 is dominated by 2, 5 dominates 2.
+    /// By hand: 1 and 2 are better than each other in one objective each; 3 equals 1; 4 is
+    /// dominated by 2, 5 dominates 2.
     #[test]
     fn a_front_holds_what_nothing_dominates() {
         let mut front = Front::default();
-        for (number, costs) in [(1, [1.0, 5.0]), (2, [3.0, 3.0]), (3, [1.0, 5.0]), (4, [3.0, 4.0]), (5, [2.0, 3.0])] {
+        for (number, costs) in
+            [(1, [1.0, 5.0]), (2, [3.0, 3.0]), (3, [1.0, 5.0]), (4, [3.0, 4.0]), (5, [2.0, 3.0])]
+        {
             front.add(number, &costs);
         }
         assert_eq!(front.numbers().collect::<Vec<_>>(), [1, 3, 5]);
@@ -108,9 +119,15 @@ mod tests {
     #[test]
     fn objectives_are_columns() {
         let names = |all: &[&str]| all.iter().map(|s| (*s).to_owned()).collect::<Vec<_>>();
-        assert_eq!(Objectives::new(&names(&["cycles", "energy_pj"])).unwrap().names(), ["cycles", "energy_pj"]);
+        assert_eq!(
+            Objectives::new(&names(&["cycles", "energy_pj"])).unwrap().names(),
+            ["cycles", "energy_pj"]
+        );
         let error = Objectives::new(&names(&["cycle"])).err().unwrap();
-        assert!(error.starts_with("`cycle` is not an objective; did you mean `cycles`?"), "{error}");
+        assert!(
+            error.starts_with("`cycle` is not an objective; did you mean `cycles`?"),
+            "{error}"
+        );
         assert!(Objectives::new(&names(&["status"])).is_err());
         assert!(Objectives::new(&names(&["cycles", "cycles"])).is_err());
         assert!(Objectives::new(&[]).is_err());

@@ -16,8 +16,9 @@
 //! assert_eq!(space.points(&[Default::default()]).unwrap().len(), 30);
 //! ```
 //!
-//! Points are numbered: the source (models, then programs) is the slowest digit, then the axes in the order in which they
-//! are written. The number does not depend on constraints or samples, so it names a point of the space for good.
+//! Points are numbered: the source (models, then programs) is the slowest digit, then the axes in
+//! the order in which they are written. The number does not depend on constraints or samples, so it
+//! names a point of the space for good.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::fmt;
@@ -49,7 +50,8 @@ pub const EXPRESSION_BYTES_MAX: usize = 1 << 10;
 pub struct Space {
     /// Trained networks, each compiled for every point.
     pub models: Vec<Model>,
-    /// Texts for the assembler, each assembled for every point, which takes the place of the text's own `.hardware`.
+    /// Texts for the assembler, each assembled for every point, which takes the place of the
+    /// text's own `.hardware`.
     pub programs: Vec<String>,
     /// A file of a hardware point, below `base`.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -225,7 +227,10 @@ const SOURCE: &str = "source";
 fn parameter(key: &str) -> Result<&'static Parameter, HardwareError> {
     // Which key is nearest is known where keys are set.
     Overrides::default().set_number(key, 0)?;
-    Ok(PARAMETERS.iter().find(|p| p.key == key).expect("a key that can be set is a row of the table"))
+    Ok(PARAMETERS
+        .iter()
+        .find(|p| p.key == key)
+        .expect("a key that can be set is a row of the table"))
 }
 
 impl Axis {
@@ -263,7 +268,9 @@ impl Entry for Axis {
         }
         match self.len() {
             0 => return Err("an axis needs at least one value".into()),
-            n if n > AXIS_VALUES_MAX => return Err(format!("{n} values are more than {AXIS_VALUES_MAX}")),
+            n if n > AXIS_VALUES_MAX => {
+                return Err(format!("{n} values are more than {AXIS_VALUES_MAX}"));
+            }
             _ => {}
         }
         let mut seen = BTreeSet::new();
@@ -271,10 +278,15 @@ impl Entry for Axis {
             match (&value, parameter) {
                 (Setting::Number(n), Some(p)) if !p.range.contains(n) => {
                     let (min, max) = (p.range.start(), p.range.end());
-                    return Err(format!("{}={n} is out of range: {} is {min} to {max} {}", p.key, p.key, p.unit));
+                    return Err(format!(
+                        "{}={n} is out of range: {} is {min} to {max} {}",
+                        p.key, p.key, p.unit
+                    ));
                 }
                 (Setting::Number(_), Some(_)) | (Setting::Name(_), None) => {}
-                (Setting::Number(n), None) => return Err(format!("{n} is not the name of a technology")),
+                (Setting::Number(n), None) => {
+                    return Err(format!("{n} is not the name of a technology"));
+                }
                 (Setting::Name(name), Some(p)) => {
                     return Err(format!("\"{name}\" is not a number, as {} needs", p.key));
                 }
@@ -297,13 +309,14 @@ impl fmt::Display for Setting {
     }
 }
 
-/// An expression over hardware parameters in the Common Expression Language: `mac.rows * mac.cols <= 1024`. It sees every
-/// parameter, `technology`, and `source`, the name of the model or program.
+/// An expression over hardware parameters in the Common Expression Language: `mac.rows * mac.cols
+/// <= 1024`. It sees every parameter, `technology`, and `source`, the name of the model or program.
 #[derive(Debug, Clone)]
 pub struct Expression {
     text: String,
     program: std::sync::Arc<cel::Program>,
-    /// Groups of parameters that it reads: name, and the keys behind it with their rows in the table.
+    /// Groups of parameters that it reads: name, and the keys behind it with their rows in the
+    /// table.
     groups: BTreeMap<&'static str, Vec<(&'static str, usize)>>,
     names: BTreeSet<&'static str>,
 }
@@ -328,7 +341,11 @@ impl<'de> Deserialize<'de> for Expression {
 
 impl Entry for Expression {
     fn check(&self, parameter: Option<&Parameter>) -> Result<(), String> {
-        if parameter.is_some() { Ok(()) } else { Err("technology cannot be tied; make it an axis".into()) }
+        if parameter.is_some() {
+            Ok(())
+        } else {
+            Err("technology cannot be tied; make it an axis".into())
+        }
     }
 }
 
@@ -338,24 +355,35 @@ impl Expression {
             return Err(format!("an expression has at most {EXPRESSION_BYTES_MAX} bytes"));
         }
         let program = cel::Program::compile(&text).map_err(|error| {
-            // The parser's first complaint; those behind it follow from it, and its drawing is for a terminal of its own.
+            // The parser's first complaint; those behind it follow from it, and its drawing is for
+            // a terminal of its own.
             let error = error.to_string();
             let first = error.lines().next().unwrap_or_default();
-            let first = first.trim_start_matches("ERROR: <input>:").split(" expecting {").next().unwrap_or_default();
+            let first = first
+                .trim_start_matches("ERROR: <input>:")
+                .split(" expecting {")
+                .next()
+                .unwrap_or_default();
             format!("`{text}` is not an expression: at {first}")
         })?;
-        let mut all = Expression { text, program: program.into(), groups: BTreeMap::new(), names: BTreeSet::new() };
+        let mut all = Expression {
+            text,
+            program: program.into(),
+            groups: BTreeMap::new(),
+            names: BTreeSet::new(),
+        };
         let program = all.program.clone();
         all.read(program.expression())?;
         Ok(all)
     }
 
-    /// Notes what an expression reads. What could take long (macros over lists) is refused, so an evaluation takes no longer than
-    /// its text.
+    /// Notes what an expression reads. What could take long (macros over lists) is refused, so an
+    /// evaluation takes no longer than its text.
     fn read(&mut self, expression: &IdedExpr) -> Result<(), String> {
         match &expression.expr {
             Expr::Literal(_) => Ok(()),
-            Expr::Ident(name) => match [TECHNOLOGY, SOURCE].into_iter().find(|known| known == name) {
+            Expr::Ident(name) => match [TECHNOLOGY, SOURCE].into_iter().find(|known| known == name)
+            {
                 Some(name) => {
                     self.names.insert(name);
                     Ok(())
@@ -367,20 +395,29 @@ impl Expression {
                     let key = format!("{group}.{}", select.field);
                     let row = PARAMETERS.iter().position(|p| p.key == key);
                     let row = row.ok_or_else(|| format!("`{}`: {}", self.text, unknown(&key)))?;
-                    let (group, name) = PARAMETERS[row].key.split_once('.').expect("keys are group.name");
+                    let (group, name) =
+                        PARAMETERS[row].key.split_once('.').expect("keys are group.name");
                     let group = self.groups.entry(group).or_default();
                     if !group.contains(&(name, row)) {
                         group.push((name, row));
                     }
                     Ok(())
                 }
-                _ => Err(format!("`{}`: `.{}` is not a hardware parameter", self.text, select.field)),
+                _ => {
+                    Err(format!("`{}`: `.{}` is not a hardware parameter", self.text, select.field))
+                }
             },
-            Expr::Call(call) => {
-                call.target.iter().map(AsRef::as_ref).chain(&call.args).try_for_each(|part| self.read(part))
-            }
+            Expr::Call(call) => call
+                .target
+                .iter()
+                .map(AsRef::as_ref)
+                .chain(&call.args)
+                .try_for_each(|part| self.read(part)),
             Expr::List(list) => list.elements.iter().try_for_each(|part| self.read(part)),
-            _ => Err(format!("`{}`: only operators over numbers, texts, lists and parameters can be used", self.text)),
+            _ => Err(format!(
+                "`{}`: only operators over numbers, texts, lists and parameters can be used",
+                self.text
+            )),
         }
     }
 
@@ -388,7 +425,9 @@ impl Expression {
         let values = hw.values();
         let mut context = cel::Context::empty();
         for (group, keys) in &self.groups {
-            let keys = keys.iter().map(|&(name, row)| (name.to_owned(), cel::Value::Int(values[row].into())));
+            let keys = keys
+                .iter()
+                .map(|&(name, row)| (name.to_owned(), cel::Value::Int(values[row].into())));
             context.add_variable_from_value(*group, keys.collect::<HashMap<String, cel::Value>>());
         }
         for &name in &self.names {
@@ -401,8 +440,10 @@ impl Expression {
     fn refuse(&self, hw: &HardwarePoint, why: &str) -> SpaceError {
         let values = hw.values();
         let rows = self.groups.values().flatten();
-        let values: Vec<String> = rows.map(|&(_, row)| format!("{}={}", PARAMETERS[row].key, values[row])).collect();
-        let at = if values.is_empty() { String::new() } else { format!(" with {}", values.join(", ")) };
+        let values: Vec<String> =
+            rows.map(|&(_, row)| format!("{}={}", PARAMETERS[row].key, values[row])).collect();
+        let at =
+            if values.is_empty() { String::new() } else { format!(" with {}", values.join(", ")) };
         SpaceError::Other(format!("`{}`{at}: {why}", self.text))
     }
 
@@ -448,20 +489,32 @@ impl Space {
 
     fn check(&self) -> Result<(), String> {
         if self.models.is_empty() && self.programs.is_empty() {
-            return Err("a space needs models: [(file: \"MODEL.onnx\")], or programs: [\"FILE.qasm\"]".into());
+            return Err(
+                "a space needs models: [(file: \"MODEL.onnx\")], or programs: [\"FILE.qasm\"]"
+                    .into(),
+            );
         }
         for model in &self.models {
-            if !(model.pixel_scale.is_finite() && model.pixel_offset.is_finite() && model.pixel_scale != 0.0) {
-                return Err(format!("`{}`: pixel_scale and pixel_offset must be finite, the scale not 0", model.file));
+            if !(model.pixel_scale.is_finite()
+                && model.pixel_offset.is_finite()
+                && model.pixel_scale != 0.0)
+            {
+                return Err(format!(
+                    "`{}`: pixel_scale and pixel_offset must be finite, the scale not 0",
+                    model.file
+                ));
             }
         }
         let mut seen = BTreeSet::new();
-        if let Some(name) = self.source_names().into_iter().find(|name| !seen.insert(name.clone())) {
+        if let Some(name) = self.source_names().into_iter().find(|name| !seen.insert(name.clone()))
+        {
             return Err(format!(
                 "two models or programs are called `{name}`; results tell them apart by the file's name"
             ));
         }
-        if let Some((key, _)) = self.tied.0.iter().find(|(key, _)| self.axes.0.iter().any(|(axis, _)| axis == key)) {
+        if let Some((key, _)) =
+            self.tied.0.iter().find(|(key, _)| self.axes.0.iter().any(|(axis, _)| axis == key))
+        {
             return Err(format!("`{key}` is an axis and tied as well"));
         }
         if self.sample.is_some_and(|sample| sample.points == 0 || sample.points > POINTS_MAX) {
@@ -472,7 +525,11 @@ impl Space {
 
     /// Files of the sources, in order.
     pub fn source_files(&self) -> Vec<&str> {
-        self.models.iter().map(|m| &m.file[..]).chain(self.programs.iter().map(|p| &p[..])).collect()
+        self.models
+            .iter()
+            .map(|m| &m.file[..])
+            .chain(self.programs.iter().map(|p| &p[..]))
+            .collect()
     }
 
     /// Names of the sources: their files' without folder and ending.
@@ -484,7 +541,8 @@ impl Space {
         self.source_files().into_iter().map(stem).collect()
     }
 
-    /// Hardware parameters that differ between points by axes or ties, in the order in which they are written.
+    /// Hardware parameters that differ between points by axes or ties, in the order in which they
+    /// are written.
     pub fn varied(&self) -> Vec<&str> {
         let axes = self.axes.0.iter().map(|(key, _)| &key[..]);
         axes.chain(self.tied.0.iter().map(|(key, _)| &key[..])).collect()
@@ -496,15 +554,19 @@ impl Space {
         self.axes.0.iter().try_fold(sources, |product, (_, axis)| product.checked_mul(axis.len()))
     }
 
-    /// The points, by number. Those that are contradictory are there, those that miss a constraint are not. `below` is what lies below
-    /// the base point: for each source, what its file and the base file say.
+    /// The points, by number. Those that are contradictory are there, those that miss a constraint
+    /// are not. `below` is what lies below the base point: for each source, what its file and
+    /// the base file say.
     ///
     /// # Errors
     /// There are none or too many, or an expression has no value of its kind at one of them.
     pub fn points(&self, below: &[Overrides]) -> Result<Vec<Point>, SpaceError> {
         let bases: Vec<Overrides> = below.iter().map(|below| self.base.over(below)).collect();
-        let sources: Vec<(String, Overrides)> = self.source_names().into_iter().zip(bases).collect();
-        let grid = self.grid_points().ok_or_else(|| SpaceError::Other("the grid has more than 2^64 points".into()))?;
+        let sources: Vec<(String, Overrides)> =
+            self.source_names().into_iter().zip(bases).collect();
+        let grid = self
+            .grid_points()
+            .ok_or_else(|| SpaceError::Other("the grid has more than 2^64 points".into()))?;
         let points = match self.sample {
             Some(sample) => self.draw(sample, grid, &sources)?,
             None if grid > GRID_POINTS_MAX => {
@@ -513,12 +575,16 @@ impl Space {
                 )));
             }
             None => {
-                let found = (0..grid).into_par_iter().filter_map(|index| self.point(index, &sources).transpose());
+                let found = (0..grid)
+                    .into_par_iter()
+                    .filter_map(|index| self.point(index, &sources).transpose());
                 found.collect::<Result<Vec<Point>, SpaceError>>()?
             }
         };
         match points.len() as u64 {
-            0 => Err(SpaceError::Other(format!("none of the {grid} points of the grid meets the constraints"))),
+            0 => Err(SpaceError::Other(format!(
+                "none of the {grid} points of the grid meets the constraints"
+            ))),
             n if n > POINTS_MAX => Err(SpaceError::Other(format!(
                 "the space has {n} points, more than {POINTS_MAX}; draw some of them: sample: (points: 10000)"
             ))),
@@ -527,7 +593,12 @@ impl Space {
     }
 
     /// Draws numbers of the grid until enough of them meet the constraints.
-    fn draw(&self, sample: Sample, grid: u64, sources: &[(String, Overrides)]) -> Result<Vec<Point>, SpaceError> {
+    fn draw(
+        &self,
+        sample: Sample,
+        grid: u64,
+        sources: &[(String, Overrides)],
+    ) -> Result<Vec<Point>, SpaceError> {
         let mut generator = ChaCha8Rng::seed_from_u64(sample.seed);
         let mut drawn = std::collections::HashSet::new();
         let mut points = Vec::new();
@@ -550,7 +621,11 @@ impl Space {
     }
 
     /// The point of this number, if it meets the constraints.
-    fn point(&self, index: u64, sources: &[(String, Overrides)]) -> Result<Option<Point>, SpaceError> {
+    fn point(
+        &self,
+        index: u64,
+        sources: &[(String, Overrides)],
+    ) -> Result<Option<Point>, SpaceError> {
         let (mut settings, mut rest) = (Vec::new(), index);
         for (key, axis) in self.axes.0.iter().rev() {
             settings.push((key, axis.get(rest % axis.len())));
@@ -561,18 +636,22 @@ impl Space {
         let mut overrides = base.clone();
         for (key, setting) in settings {
             match setting {
-                Setting::Number(n) => overrides.set_number(key, n).expect("checked when it was read"),
+                Setting::Number(n) => {
+                    overrides.set_number(key, n).expect("checked when it was read")
+                }
                 Setting::Name(name) => overrides.technology = Some(name),
             }
         }
         Ok(self.settle(index, source, name, overrides)?.ok())
     }
 
-    /// A point that is not the grid's: what `change` says goes over the base point, ties follow from it, and constraints must hold.
-    /// Axes and sample do not matter. `below` is that of [`Space::points`] for the source.
+    /// A point that is not the grid's: what `change` says goes over the base point, ties follow
+    /// from it, and constraints must hold. Axes and sample do not matter. `below` is that of
+    /// [`Space::points`] for the source.
     ///
     /// # Errors
-    /// `change` says what is tied, the point misses a constraint, or an expression has no value of its kind.
+    /// `change` says what is tied, the point misses a constraint, or an expression has no value of
+    /// its kind.
     pub fn point_with(
         &self,
         index: u64,
@@ -581,12 +660,18 @@ impl Space {
         change: &Overrides,
     ) -> Result<Point, SpaceError> {
         let said = change.said();
-        if let Some((key, tied)) = self.tied.0.iter().find(|(key, _)| said.iter().any(|(said, _)| said == key)) {
-            return Err(SpaceError::Other(format!("`{key}` is tied to `{}` by the space", tied.text)));
+        if let Some((key, tied)) =
+            self.tied.0.iter().find(|(key, _)| said.iter().any(|(said, _)| said == key))
+        {
+            return Err(SpaceError::Other(format!(
+                "`{key}` is tied to `{}` by the space",
+                tied.text
+            )));
         }
         let name = &self.source_names()[source];
-        self.settle(index, source, name, change.over(&self.base.over(below)))?
-            .map_err(|missed| SpaceError::Other(format!("the point misses the constraint `{}`", missed.text)))
+        self.settle(index, source, name, change.over(&self.base.over(below)))?.map_err(|missed| {
+            SpaceError::Other(format!("the point misses the constraint `{}`", missed.text))
+        })
     }
 
     /// The point once all but ties is said, or the constraint that it misses.
@@ -621,7 +706,9 @@ fn message(error: &ron::Error) -> String {
         best.map_or_else(String::new, |name| format!("; did you mean `{name}`?"))
     };
     match error {
-        NoSuchStructField { expected, found, .. } => format!("unknown field `{found}`{}", near(expected, found)),
+        NoSuchStructField { expected, found, .. } => {
+            format!("unknown field `{found}`{}", near(expected, found))
+        }
         NoSuchEnumVariant { expected, found, .. } => {
             format!("`{found}` is none of {}{}", expected.join(", "), near(expected, found))
         }

@@ -38,7 +38,8 @@ pub enum RefusalKind {
     Malformed,
     /// There can be no such point.
     InvalidPoint,
-    /// The program's code is made for another point, and the model is not at hand to compile it again.
+    /// The program's code is made for another point, and the model is not at hand to compile it
+    /// again.
     NeedsModel,
     /// The network does not fit the point.
     DoesNotFit,
@@ -55,7 +56,10 @@ impl RefusalKind {
 
 impl From<Vec<Diagnostic>> for Refusal {
     fn from(all: Vec<Diagnostic>) -> Self {
-        Refusal { kind: RefusalKind::DoesNotFit, reasons: all.iter().map(ToString::to_string).collect() }
+        Refusal {
+            kind: RefusalKind::DoesNotFit,
+            reasons: all.iter().map(ToString::to_string).collect(),
+        }
     }
 }
 

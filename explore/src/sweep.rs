@@ -1,7 +1,9 @@
-//! A sweep: every group of points simulated once, or skipped because its bounds say that it cannot reach the front.
+//! A sweep: every group of points simulated once, or skipped because its bounds say that it cannot
+//! reach the front.
 //!
-//! What comes out depends on the space, the objectives and the shard alone: not on threads, not on how often the sweep was
-//! interrupted. Decisions to skip are made between waves of a fixed size in a fixed order, from exact results.
+//! What comes out depends on the space, the objectives and the shard alone: not on threads, not on
+//! how often the sweep was interrupted. Decisions to skip are made between waves of a fixed size in
+//! a fixed order, from exact results.
 
 use std::collections::{BTreeMap, HashMap};
 use std::fmt;
@@ -49,7 +51,8 @@ impl FromStr for Shard {
 
     /// `I/N`, I from 1.
     fn from_str(text: &str) -> Result<Self, String> {
-        let parts = text.split_once('/').and_then(|(i, n)| Some((i.parse().ok()?, n.parse().ok()?)));
+        let parts =
+            text.split_once('/').and_then(|(i, n)| Some((i.parse().ok()?, n.parse().ok()?)));
         match parts {
             Some((index @ 1.., count)) if index <= count => Ok(Shard { index: index - 1, count }),
             _ => Err("must be I/N, part I of N, with I from 1 to N".into()),
@@ -102,7 +105,11 @@ struct Candidate {
 
 impl<'a> Sweep<'a> {
     /// Groups the points. Every technology that a point names must be there.
-    pub fn new(sources: &'a [Source], technologies: &'a BTreeMap<String, Technology>, points: &'a [Point]) -> Self {
+    pub fn new(
+        sources: &'a [Source],
+        technologies: &'a BTreeMap<String, Technology>,
+        points: &'a [Point],
+    ) -> Self {
         Sweep { sources, technologies, points, groups: groups(sources, points) }
     }
 
@@ -116,8 +123,8 @@ impl<'a> Sweep<'a> {
         self.groups.len()
     }
 
-    /// Runs the shard. Outcomes that are known already are not simulated again; with `filter`, points that cannot reach the front are
-    /// skipped.
+    /// Runs the shard. Outcomes that are known already are not simulated again; with `filter`,
+    /// points that cannot reach the front are skipped.
     ///
     /// # Errors
     /// What the watch says.
@@ -131,7 +138,8 @@ impl<'a> Sweep<'a> {
     ) -> Result<Table, W::Error> {
         let mut fates: Vec<Option<Fate>> = Vec::new();
         fates.resize_with(self.groups.len(), || None);
-        let mine: Vec<usize> = (0..self.groups.len()).filter(|&group| shard.holds(group as u64)).collect();
+        let mine: Vec<usize> =
+            (0..self.groups.len()).filter(|&group| shard.holds(group as u64)).collect();
         let filter = if filter { Some(objectives) } else { None };
         let tell = |points: usize| watch.settled(points as u64);
 
@@ -182,7 +190,10 @@ impl<'a> Sweep<'a> {
                     let front = fronts.entry(self.groups[candidate.group].source).or_default();
                     for (member, _) in candidate.members {
                         let point = &self.points[member];
-                        front.add(point.index, &self.with_figures(point, cost, |f| objectives.costs(f)));
+                        front.add(
+                            point.index,
+                            &self.with_figures(point, cost, |f| objectives.costs(f)),
+                        );
                     }
                 }
                 fates[candidate.group] = Some(Fate::Simulated(outcome));
@@ -200,14 +211,16 @@ impl<'a> Sweep<'a> {
         };
         let least = |&member: &usize| {
             let point = &self.points[member];
-            let least = |objectives: &Objectives| self.with_figures(point, &bound, |figures| objectives.least(figures));
+            let least = |objectives: &Objectives| {
+                self.with_figures(point, &bound, |figures| objectives.least(figures))
+            };
             (member, filter.map(least).unwrap_or_default())
         };
         Ok(Candidate { group, members: members.iter().map(least).collect() })
     }
 
-    /// The order of simulation, in waves. With a filter, what promises most comes first: by the sum of its places in the orders of
-    /// the objectives.
+    /// The order of simulation, in waves. With a filter, what promises most comes first: by the sum
+    /// of its places in the orders of the objectives.
     fn waves(&self, mut open: Vec<Candidate>, filter: bool) -> Vec<Vec<Candidate>> {
         let length = if filter { WAVE_GROUPS } else { open.len().max(1) };
         if filter {
@@ -243,16 +256,27 @@ impl<'a> Sweep<'a> {
         let groups = self.groups.iter().enumerate().filter(|&(group, _)| shard.holds(group as u64));
         let grouped = groups.flat_map(|(_, group)| group.members.iter().copied());
         let contradictory = self.points.iter().enumerate();
-        let contradictory = contradictory.filter(|(_, p)| p.contradiction.is_some() && shard.holds(p.index));
+        let contradictory =
+            contradictory.filter(|(_, p)| p.contradiction.is_some() && shard.holds(p.index));
         let mut all: Vec<usize> = grouped.chain(contradictory.map(|(i, _)| i)).collect();
         all.sort_unstable();
         all
     }
 
-    fn table(&self, objectives: &Objectives, shard: Shard, fates: &[Option<Fate>], fronts: &Fronts) -> Table {
+    fn table(
+        &self,
+        objectives: &Objectives,
+        shard: Shard,
+        fates: &[Option<Fate>],
+        fronts: &Fronts,
+    ) -> Table {
         let mut places: Vec<Option<(usize, usize)>> = vec![None; self.points.len()];
         for (number, group) in self.groups.iter().enumerate() {
-            group.members.iter().enumerate().for_each(|(place, &point)| places[point] = Some((number, place)));
+            group
+                .members
+                .iter()
+                .enumerate()
+                .for_each(|(place, &point)| places[point] = Some((number, place)));
         }
         let row = |&i: &usize| self.row(objectives, &self.points[i], places[i], fates, fronts);
         Table { columns: columns(), rows: self.members(shard).par_iter().map(row).collect() }
@@ -271,12 +295,15 @@ impl<'a> Sweep<'a> {
         let Some((group, place)) = place else {
             return without(Status::Invalid(point.contradiction.clone().unwrap_or_default()));
         };
-        let fate = fates[group].as_ref().expect("every group of a shard has a fate when it is complete");
+        let fate =
+            fates[group].as_ref().expect("every group of a shard has a fate when it is complete");
         match fate {
             Fate::Hopeless(why) => without(Status::Unfit(why.clone())),
             Fate::Skipped(by) => {
                 let by = by[place];
-                without(Status::Skipped(format!("point {by} is better than the least that this one takes")))
+                without(Status::Skipped(format!(
+                    "point {by} is better than the least that this one takes"
+                )))
             }
             Fate::Simulated(Outcome::Trap(why)) => without(Status::Trap(why.clone())),
             Fate::Simulated(Outcome::Unfit(why)) => without(Status::Unfit(why.clone())),

@@ -6,7 +6,8 @@ use serde::{Deserialize, Serialize, Serializer};
 /// A column: what its values mean.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Column {
-    /// Name, in CSV and JSON alike; units last. A hardware parameter's column has the parameter's key.
+    /// Name, in CSV and JSON alike; units last. A hardware parameter's column has the parameter's
+    /// key.
     pub name: String,
     /// Unit of the values; empty for names, flags and bare counts.
     pub unit: String,
@@ -68,7 +69,8 @@ impl Table {
     pub fn to_json_lines(&self) -> String {
         let mut out = Vec::new();
         for row in &self.rows {
-            serde_json::to_writer(&mut out, &Object(&self.columns, row)).expect("plain data serializes");
+            serde_json::to_writer(&mut out, &Object(&self.columns, row))
+                .expect("plain data serializes");
             out.push(b'\n');
         }
         String::from_utf8(out).expect("JSON is UTF-8")
@@ -119,19 +121,35 @@ mod tests {
 
     #[test]
     fn a_table_is_read_as_it_was_written() {
-        let column = |name: &str| Column { name: name.into(), unit: String::new(), doc: String::new() };
+        let column =
+            |name: &str| Column { name: name.into(), unit: String::new(), doc: String::new() };
         let columns = ["n", "x", "text", "flag"].map(column).to_vec();
         let text = |text: &str| Value::Text(text.into());
         let rows = vec![
-            vec![Value::Integer(u64::MAX), Value::Number(100.0), text("a, \"b\""), Value::Flag(true)],
+            vec![
+                Value::Integer(u64::MAX),
+                Value::Number(100.0),
+                text("a, \"b\""),
+                Value::Flag(true),
+            ],
             vec![Value::Integer(0), Value::Number(0.1 + 0.2), text(""), Value::Null],
         ];
         let table = Table { columns: columns.clone(), rows };
         let lines = table.to_json_lines();
-        assert_eq!(lines.lines().next(), Some(r#"{"n":18446744073709551615,"x":100.0,"text":"a, \"b\"","flag":true}"#));
+        assert_eq!(
+            lines.lines().next(),
+            Some(r#"{"n":18446744073709551615,"x":100.0,"text":"a, \"b\"","flag":true}"#)
+        );
         assert_eq!(Table::from_json_lines(&columns, &lines), Ok(table.clone()));
         let csv = String::from_utf8(table.to_csv()).unwrap();
-        assert_eq!(csv, "n,x,text,flag\n18446744073709551615,100.0,\"a, \"\"b\"\"\",true\n0,0.30000000000000004,,\n");
-        assert!(Table::from_json_lines(&columns, "{\"n\":1}").unwrap_err().starts_with("line 1: no value of `x`"));
+        assert_eq!(
+            csv,
+            "n,x,text,flag\n18446744073709551615,100.0,\"a, \"\"b\"\"\",true\n0,0.30000000000000004,,\n"
+        );
+        assert!(
+            Table::from_json_lines(&columns, "{\"n\":1}")
+                .unwrap_err()
+                .starts_with("line 1: no value of `x`")
+        );
     }
 }

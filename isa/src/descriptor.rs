@@ -99,7 +99,8 @@ impl Rounding {
         }
     }
 
-    /// Where the integers `k - 1` and `k` part: smaller values round to the one, greater ones to the other.
+    /// Where the integers `k - 1` and `k` part: smaller values round to the one, greater ones to
+    /// the other.
     pub fn boundary(self, k: f64) -> f64 {
         match self {
             Rounding::Floor => k,
@@ -107,13 +108,17 @@ impl Rounding {
             Rounding::TowardsZero if k > 0.0 => k,
             Rounding::AwayFromZero if k <= 0.0 => k,
             Rounding::TowardsZero | Rounding::AwayFromZero => k - 1.0,
-            Rounding::HalfEven | Rounding::HalfAway | Rounding::HalfTowardsZero | Rounding::HalfEvenFirst => k - 0.5,
+            Rounding::HalfEven
+            | Rounding::HalfAway
+            | Rounding::HalfTowardsZero
+            | Rounding::HalfEvenFirst => k - 0.5,
         }
     }
 }
 
-/// The model's input quantizer: `integer = clip(round(real / scale + zero_point), min, max)`, as QONNX defines `Quant`,
-/// or with the zero point added behind the rounding, as ONNX defines `QuantizeLinear`.
+/// The model's input quantizer: `integer = clip(round(real / scale + zero_point), min, max)`, as
+/// QONNX defines `Quant`, or with the zero point added behind the rounding, as ONNX defines
+/// `QuantizeLinear`.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Quantizer {
@@ -203,12 +208,13 @@ impl InputDescriptor {
 
     /// Whether every pixel goes into DRAM as it is, so that the host does nothing.
     pub fn pixels_unchanged(&self) -> bool {
-        (0..self.distinct_channels()).all(|channel| (0..=255).all(|p| self.byte_of_pixel(p, channel) == (p, false)))
+        (0..self.distinct_channels())
+            .all(|channel| (0..=255).all(|p| self.byte_of_pixel(p, channel) == (p, false)))
     }
 }
 
-/// One step from real inputs to the input quantizer, or from last accumulators to real outputs, in double precision; vectors have one entry a channel, or one for
-/// all.
+/// One step from real inputs to the input quantizer, or from last accumulators to real outputs, in
+/// double precision; vectors have one entry a channel, or one for all.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub enum HostOp {
     /// Multiply by a constant.
@@ -246,9 +252,9 @@ pub enum HostOp {
 pub struct Arrangement {
     /// Shape of the output.
     pub shape: MapShape,
-    /// How a coordinate of the output moves through the map: for channel, row and column a list of sizes, the outermost
-    /// first, which multiply to that of the shape, each with the distance of neighbours. Distances are in values, pixel
-    /// after pixel, channels last.
+    /// How a coordinate of the output moves through the map: for channel, row and column a list of
+    /// sizes, the outermost first, which multiply to that of the shape, each with the distance
+    /// of neighbours. Distances are in values, pixel after pixel, channels last.
     pub steps: [Vec<(u32, u32)>; 3],
 }
 
@@ -256,14 +262,21 @@ impl Arrangement {
     /// Whether it takes each value of a map of this shape to a place of its own.
     pub(crate) fn is_sound(&self, map: MapShape) -> bool {
         let MapShape { channels, height, width } = self.shape;
-        let product = |steps: &Vec<(u32, u32)>| steps.iter().try_fold(1u32, |n, step| n.checked_mul(step.0));
-        let sizes = [channels, height, width].iter().zip(&self.steps).all(|(&size, s)| product(s) == Some(size));
-        // Sorted by distance, each step must begin where the finer ones end: they count through the map.
+        let product =
+            |steps: &Vec<(u32, u32)>| steps.iter().try_fold(1u32, |n, step| n.checked_mul(step.0));
+        let sizes = [channels, height, width]
+            .iter()
+            .zip(&self.steps)
+            .all(|(&size, s)| product(s) == Some(size));
+        // Sorted by distance, each step must begin where the finer ones end: they count through the
+        // map.
         let mut steps: Vec<(u32, u32)> = self.steps.concat();
         steps.retain(|&(size, _)| size != 1);
         steps.sort_by_key(|&(_, distance)| distance);
         let counted = steps.iter().try_fold(1u64, |n, &(size, distance)| {
-            (u64::from(distance) == n).then_some(n * u64::from(size)).filter(|&n| n <= map.values() as u64)
+            (u64::from(distance) == n)
+                .then_some(n * u64::from(size))
+                .filter(|&n| n <= map.values() as u64)
         });
         sizes && counted == Some(map.values() as u64)
     }
@@ -272,13 +285,16 @@ impl Arrangement {
     fn apply<T: Copy>(&self, values: &[T]) -> Vec<T> {
         let [channels, rows, columns] = [0, 1, 2].map(|axis| self.offsets(axis));
         let pixels = rows.iter().flat_map(|row| columns.iter().map(move |column| row + column));
-        pixels.flat_map(|pixel| channels.iter().map(move |channel| values[pixel + channel])).collect()
+        pixels
+            .flat_map(|pixel| channels.iter().map(move |channel| values[pixel + channel]))
+            .collect()
     }
 
     /// Distance from the first value, for each coordinate of an axis.
     fn offsets(&self, axis: usize) -> Vec<usize> {
         self.steps[axis].iter().fold(vec![0], |offsets, &(size, distance)| {
-            let along = move |offset| (0..size as usize).map(move |i| offset + i * distance as usize);
+            let along =
+                move |offset| (0..size as usize).map(move |i| offset + i * distance as usize);
             offsets.into_iter().flat_map(along).collect()
         })
     }
@@ -299,8 +315,12 @@ impl HostOp {
         let finite = self.vectors().iter().all(|v| v.iter().all(|x| x.is_finite()));
         finite
             && match self {
-                HostOp::Clip(min, max) => [min, max].into_iter().flatten().all(|end| end.is_finite()),
-                HostOp::Quantize { scale, min, max, .. } => scale.iter().all(|&scale| scale > 0.0) && min <= max,
+                HostOp::Clip(min, max) => {
+                    [min, max].into_iter().flatten().all(|end| end.is_finite())
+                }
+                HostOp::Quantize { scale, min, max, .. } => {
+                    scale.iter().all(|&scale| scale > 0.0) && min <= max
+                }
                 HostOp::Arrange(arrangement) => arrangement.is_sound(map),
                 _ => true,
             }
@@ -320,7 +340,10 @@ impl HostOp {
                 let sum: f64 = pixel.iter().sum();
                 pixel.iter_mut().for_each(|x| *x /= sum);
             }
-            _ => pixel.iter_mut().enumerate().for_each(|(channel, x)| *x = self.apply_at(*x, channel)),
+            _ => pixel
+                .iter_mut()
+                .enumerate()
+                .for_each(|(channel, x)| *x = self.apply_at(*x, channel)),
         }
     }
 
@@ -334,10 +357,13 @@ impl HostOp {
             HostOp::Mul(v) => x * pick(v),
             HostOp::Div(v) => x / pick(v),
             HostOp::Add(v) => x + pick(v),
-            HostOp::Clip(min, max) => x.max(min.unwrap_or(f64::NEG_INFINITY)).min(max.unwrap_or(f64::INFINITY)),
+            HostOp::Clip(min, max) => {
+                x.max(min.unwrap_or(f64::NEG_INFINITY)).min(max.unwrap_or(f64::INFINITY))
+            }
             HostOp::Quantize { scale, zero_point, min, max, rounding } => {
                 let (scale, zero_point) = (pick(scale), pick(zero_point));
-                let quantizer = Quantizer { scale, zero_point, min: *min, max: *max, rounding: *rounding };
+                let quantizer =
+                    Quantizer { scale, zero_point, min: *min, max: *max, rounding: *rounding };
                 quantizer.quantize(x).0 as f64
             }
             HostOp::Sign if x >= 0.0 => 1.0,
@@ -367,7 +393,9 @@ impl fmt::Display for HostOp {
             }
             HostOp::Sign => write!(f, "by sign"),
             HostOp::Softmax => write!(f, "softmax"),
-            HostOp::Arrange(Arrangement { shape: MapShape { channels, height, width }, .. }) => {
+            HostOp::Arrange(Arrangement {
+                shape: MapShape { channels, height, width }, ..
+            }) => {
                 write!(f, "arranged as {channels} x {height} x {width}")
             }
         }
@@ -395,11 +423,15 @@ pub struct OutputDescriptor {
 
 impl OutputDescriptor {
     /// Real outputs of integers given channel by channel for one pixel (index in `accumulators` is
-    /// the channel, repeated every `shape.channels` values: pixel-major, channels last), of one image or several. They
-    /// are in the same order for the shape of the result.
+    /// the channel, repeated every `shape.channels` values: pixel-major, channels last), of one
+    /// image or several. They are in the same order for the shape of the result.
     pub fn real(&self, accumulators: &[i64]) -> Vec<f64> {
         let mut values: Vec<f64> = accumulators.iter().map(|&value| value as f64).collect();
-        let arranged = self.ops.iter().position(|op| matches!(op, HostOp::Arrange(_))).unwrap_or(self.ops.len());
+        let arranged = self
+            .ops
+            .iter()
+            .position(|op| matches!(op, HostOp::Arrange(_)))
+            .unwrap_or(self.ops.len());
         let (before, behind) = self.ops.split_at(arranged);
         for pixel in values.chunks_mut(self.shape.channels as usize) {
             before.iter().for_each(|op| op.apply(pixel));
@@ -415,12 +447,19 @@ impl OutputDescriptor {
     /// The values of one map, or of several, in the order of the result.
     pub fn arranged<'v, T: Copy>(&self, values: &'v [T]) -> Cow<'v, [T]> {
         let Some(arrangement) = self.arrangement() else { return Cow::Borrowed(values) };
-        Cow::Owned(values.chunks_exact(self.shape.values()).flat_map(|image| arrangement.apply(image)).collect())
+        Cow::Owned(
+            values
+                .chunks_exact(self.shape.values())
+                .flat_map(|image| arrangement.apply(image))
+                .collect(),
+        )
     }
 
     /// Where the values of the map stand in the result, if not in their places.
     pub fn arrangement(&self) -> Option<&Arrangement> {
-        self.ops.iter().find_map(|op| if let HostOp::Arrange(arrangement) = op { Some(arrangement) } else { None })
+        self.ops.iter().find_map(|op| {
+            if let HostOp::Arrange(arrangement) = op { Some(arrangement) } else { None }
+        })
     }
 
     /// Shape of the result.
@@ -445,9 +484,18 @@ mod tests {
         let rounded = |rounding: Rounding| values.map(|x| rounding.round(x));
         assert_eq!(rounded(Rounding::HalfEven), [-2.0, -2.0, -1.0, 0.0, 0.0, 0.0, 1.0, 2.0, 2.0]);
         assert_eq!(rounded(Rounding::HalfAway), [-3.0, -2.0, -1.0, -1.0, 0.0, 1.0, 1.0, 2.0, 3.0]);
-        assert_eq!(rounded(Rounding::HalfTowardsZero), [-2.0, -1.0, -1.0, 0.0, 0.0, 0.0, 1.0, 1.0, 2.0]);
-        assert_eq!(rounded(Rounding::AwayFromZero), [-3.0, -2.0, -2.0, -1.0, 0.0, 1.0, 1.0, 2.0, 3.0]);
-        assert_eq!(rounded(Rounding::TowardsZero), [-2.0, -1.0, -1.0, 0.0, 0.0, 0.0, 0.0, 1.0, 2.0]);
+        assert_eq!(
+            rounded(Rounding::HalfTowardsZero),
+            [-2.0, -1.0, -1.0, 0.0, 0.0, 0.0, 1.0, 1.0, 2.0]
+        );
+        assert_eq!(
+            rounded(Rounding::AwayFromZero),
+            [-3.0, -2.0, -2.0, -1.0, 0.0, 1.0, 1.0, 2.0, 3.0]
+        );
+        assert_eq!(
+            rounded(Rounding::TowardsZero),
+            [-2.0, -1.0, -1.0, 0.0, 0.0, 0.0, 0.0, 1.0, 2.0]
+        );
     }
 
     #[test]
@@ -456,10 +504,12 @@ mod tests {
             for k in -3..=3 {
                 let boundary = rounding.boundary(f64::from(k));
                 let beside = [-1e-9, 1e-9].map(|d| rounding.round(boundary + d));
-                // Only 0 itself is rounded to 0 away from zero, so there the next integer may be further.
+                // Only 0 itself is rounded to 0 away from zero, so there the next integer may be
+                // further.
                 let parted = beside[0] <= f64::from(k - 1) && beside[1] >= f64::from(k);
                 assert!(parted, "{rounding:?} {k}: {beside:?}");
-                let next = rounding == Rounding::AwayFromZero || beside == [f64::from(k - 1), f64::from(k)];
+                let next = rounding == Rounding::AwayFromZero
+                    || beside == [f64::from(k - 1), f64::from(k)];
                 assert!(next, "{rounding:?} {k}: {beside:?}");
             }
         }
@@ -468,7 +518,8 @@ mod tests {
     #[test]
     fn a_zero_point_before_or_behind_the_rounding() {
         // 0.5 rounds to 0 and then 1 is added; 1.5 rounds to 2.
-        let quantizer = |rounding| Quantizer { scale: 2.0, zero_point: 1.0, min: -2, max: 9, rounding };
+        let quantizer =
+            |rounding| Quantizer { scale: 2.0, zero_point: 1.0, min: -2, max: 9, rounding };
         assert_eq!(quantizer(Rounding::HalfEvenFirst).quantize(1.0), (1, false));
         assert_eq!(quantizer(Rounding::HalfEven).quantize(1.0), (2, false));
         assert_eq!(quantizer(Rounding::HalfEvenFirst).quantize(18.0), (9, true));
@@ -479,30 +530,46 @@ mod tests {
         let output = |ops: Vec<HostOp>| {
             let shape = MapShape { channels: 2, height: 1, width: 2 };
             let code = Code { bits: 8, signed: true };
-            let descriptor = OutputDescriptor { name: String::new(), shape, code, ops, classes: vec![], dram: 0 };
+            let descriptor = OutputDescriptor {
+                name: String::new(),
+                shape,
+                code,
+                ops,
+                classes: vec![],
+                dram: 0,
+            };
             descriptor.real(&[-3, 5, 0, 2])
         };
         // (-1.5, 5), (0, 2) / 2 in steps of 1/2 from -1 to 3: -1.5 -> -1 clipped, 5 -> 3 clipped.
         let (scale, zero_point) = (vec![1.0, 2.0], vec![0.0]);
-        let quantize = HostOp::Quantize { scale, zero_point, min: -1, max: 2, rounding: Rounding::HalfEven };
+        let quantize =
+            HostOp::Quantize { scale, zero_point, min: -1, max: 2, rounding: Rounding::HalfEven };
         assert_eq!(output(vec![HostOp::Mul(vec![0.5, 1.0]), quantize]), [-1.0, 2.0, 0.0, 1.0]);
-        assert_eq!(output(vec![HostOp::Clip(Some(-1.0), None), HostOp::Sign]), [-1.0, 1.0, 1.0, 1.0]);
+        assert_eq!(
+            output(vec![HostOp::Clip(Some(-1.0), None), HostOp::Sign]),
+            [-1.0, 1.0, 1.0, 1.0]
+        );
         assert_eq!(output(vec![HostOp::Clip(None, Some(1.0))]), [-3.0, 1.0, 0.0, 1.0]);
-        // Channels become columns: of the pixels (-3, 5) and (0, 2), a single channel of four columns.
+        // Channels become columns: of the pixels (-3, 5) and (0, 2), a single channel of four
+        // columns.
         let shape = MapShape { channels: 1, height: 1, width: 4 };
         let arrange = |steps| HostOp::Arrange(Arrangement { shape, steps });
         let mixed = [vec![], vec![], vec![(2, 1), (2, 2)]];
         let by_channel = HostOp::Mul(vec![1.0, 10.0]);
         assert_eq!(output(vec![by_channel, arrange(mixed.clone())]), [-3.0, 0.0, 50.0, 20.0]);
         assert!(arrange(mixed).is_sound(MapShape { channels: 2, height: 1, width: 2 }));
-        for steps in [vec![(2, 1), (2, 1)], vec![(4, 2)], vec![(2, 1), (2, 3)], vec![(2, 1)], vec![(0, 1)]] {
+        for steps in
+            [vec![(2, 1), (2, 1)], vec![(4, 2)], vec![(2, 1), (2, 3)], vec![(2, 1)], vec![(0, 1)]]
+        {
             let wrong = arrange([vec![], vec![], steps]);
             assert!(!wrong.is_sound(MapShape { channels: 2, height: 1, width: 2 }), "{wrong:?}");
         }
         // e^-8 : 1 and e^-2 : 1.
         let softmax = output(vec![HostOp::Softmax]);
         let expected = [-8f64, -2.0].map(|x| x.exp() / (1.0 + x.exp()));
-        assert!((softmax[0] - expected[0]).abs() < 1e-15 && (softmax[2] - expected[1]).abs() < 1e-15);
+        assert!(
+            (softmax[0] - expected[0]).abs() < 1e-15 && (softmax[2] - expected[1]).abs() < 1e-15
+        );
         assert!((softmax[0] + softmax[1] - 1.0).abs() < 1e-15);
     }
 }

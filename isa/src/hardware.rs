@@ -16,7 +16,8 @@ pub struct Parameter {
     pub key: &'static str,
     /// Unit of the value.
     pub unit: &'static str,
-    /// Value if nothing is said: a number, or `derived` from other parameters as the sentence says.
+    /// Value if nothing is said: a number, or `derived` from other parameters as the sentence
+    /// says.
     pub default: &'static str,
     /// Legal values.
     pub range: RangeInclusive<u32>,
@@ -216,9 +217,11 @@ pub const CODE_WORD_BYTES: u32 = 16;
 /// Instruction words that the front end asks for in one burst, unless the burst is too short.
 pub const FETCH_BURST_WORDS: u32 = 8;
 
-/// Parameters that the code and the data of a program are made for: on a point with another value they mean something
-/// else. With another value of any other parameter the same program computes the same, in other cycles.
-pub const IN_CODE: [&str; 6] = ["mac.rows", "mac.cols", "mac.lanes", "mac.taps", "acc.banks", "thr.cols"];
+/// Parameters that the code and the data of a program are made for: on a point with another value
+/// they mean something else. With another value of any other parameter the same program computes
+/// the same, in other cycles.
+pub const IN_CODE: [&str; 6] =
+    ["mac.rows", "mac.cols", "mac.lanes", "mac.taps", "acc.banks", "thr.cols"];
 
 /// A hardware point, a key or a value that cannot be.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -286,7 +289,8 @@ pub enum HardwareError {
 }
 
 impl Overrides {
-    /// Reads a hardware point as a person writes it: `(mac: (rows: 8, cols: 8), technology: "22nm")`.
+    /// Reads a hardware point as a person writes it: `(mac: (rows: 8, cols: 8), technology:
+    /// "22nm")`.
     ///
     /// # Errors
     /// The text is not RON, or names something that is not a parameter.
@@ -301,16 +305,19 @@ impl Overrides {
             })
     }
 
-    /// Reads a hardware point as a script writes it: `{"mac.rows": 8, "acc": {"banks": 3}}`, with keys as `--set` takes
-    /// them, in groups, or both.
+    /// Reads a hardware point as a script writes it: `{"mac.rows": 8, "acc": {"banks": 3}}`, with
+    /// keys as `--set` takes them, in groups, or both.
     ///
     /// # Errors
-    /// The text is not one JSON object, names something that is not a parameter, or gives one no whole number or two.
+    /// The text is not one JSON object, names something that is not a parameter, or gives one no
+    /// whole number or two.
     pub fn from_json(text: &str) -> Result<Self, HardwareError> {
         let refuse = |error: serde_json::Error| HardwareError::Json(error.to_string());
         let mut overrides = Overrides::default();
         let mut json = serde_json::Deserializer::from_str(text);
-        Members { overrides: &mut overrides, group: None }.deserialize(&mut json).map_err(refuse)?;
+        Members { overrides: &mut overrides, group: None }
+            .deserialize(&mut json)
+            .map_err(refuse)?;
         json.end().map_err(refuse)?;
         Ok(overrides)
     }
@@ -320,22 +327,38 @@ impl Overrides {
     /// # Errors
     /// Those of [`Overrides::from_json`] and [`Overrides::from_ron`].
     pub fn from_text(text: &str) -> Result<Self, HardwareError> {
-        if text.trim_start().starts_with('{') { Self::from_json(text) } else { Self::from_ron(text) }
+        if text.trim_start().starts_with('{') {
+            Self::from_json(text)
+        } else {
+            Self::from_ron(text)
+        }
     }
 
     /// Takes one member of a JSON object.
     fn take(&mut self, key: &str, value: &serde_json::Value) -> Result<(), HardwareError> {
         let twice = || HardwareError::GivenTwice { key: key.into() };
         if let ("technology", Some(name)) = (key, value.as_str()) {
-            return if self.technology.replace(name.into()).is_some() { Err(twice()) } else { Ok(()) };
+            return if self.technology.replace(name.into()).is_some() {
+                Err(twice())
+            } else {
+                Ok(())
+            };
         }
         let Some(row) = PARAMETERS.iter().find(|p| p.key == key) else {
-            return Err(HardwareError::UnknownKey { key: key.into(), suggestion: nearest_key(key) });
+            return Err(HardwareError::UnknownKey {
+                key: key.into(),
+                suggestion: nearest_key(key),
+            });
         };
         // Languages without integers write 8.0.
-        let number = value.as_f64().filter(|n| n.fract() == 0.0 && (0.0..=f64::from(u32::MAX)).contains(n));
+        let number =
+            value.as_f64().filter(|n| n.fract() == 0.0 && (0.0..=f64::from(u32::MAX)).contains(n));
         let Some(number) = number else {
-            return Err(HardwareError::NotAWholeNumber { key: row.key, value: value.to_string(), unit: row.unit });
+            return Err(HardwareError::NotAWholeNumber {
+                key: row.key,
+                value: value.to_string(),
+                unit: row.unit,
+            });
         };
         let slot = self.slot(row.key).expect("every row has a slot");
         if slot.replace(number as u32).is_some() { Err(twice()) } else { Ok(()) }
@@ -348,7 +371,12 @@ impl Overrides {
     pub fn set_number(&mut self, key: &str, value: u32) -> Result<(), HardwareError> {
         match self.slot(key) {
             Some(slot) => *slot = Some(value),
-            None => return Err(HardwareError::UnknownKey { key: key.into(), suggestion: nearest_key(key) }),
+            None => {
+                return Err(HardwareError::UnknownKey {
+                    key: key.into(),
+                    suggestion: nearest_key(key),
+                });
+            }
         }
         Ok(())
     }
@@ -397,9 +425,12 @@ impl<'de> Visitor<'de> for Members<'_> {
 
     fn visit_map<A: MapAccess<'de>>(self, mut members: A) -> Result<(), A::Error> {
         while let Some(name) = members.next_key::<String>()? {
-            let is_group = |key: &str| PARAMETERS.iter().any(|p| p.key.split_once('.').is_some_and(|k| k.0 == key));
+            let is_group = |key: &str| {
+                PARAMETERS.iter().any(|p| p.key.split_once('.').is_some_and(|k| k.0 == key))
+            };
             if self.group.is_none() && is_group(&name) {
-                members.next_value_seed(Members { overrides: self.overrides, group: Some(&name) })?;
+                members
+                    .next_value_seed(Members { overrides: self.overrides, group: Some(&name) })?;
                 continue;
             }
             let key = self.group.map_or(name.clone(), |group| format!("{group}.{name}"));
@@ -413,7 +444,9 @@ impl<'de> Visitor<'de> for Members<'_> {
 /// The parameter whose key is nearest to what was written, if it is near enough to be meant.
 fn nearest_key(key: &str) -> Option<String> {
     let name = |key: &str| key.rsplit('.').next().unwrap_or_default().to_owned();
-    let nearness = |p: &Parameter| strsim::jaro_winkler(p.key, key).max(strsim::jaro_winkler(&name(p.key), key));
+    let nearness = |p: &Parameter| {
+        strsim::jaro_winkler(p.key, key).max(strsim::jaro_winkler(&name(p.key), key))
+    };
     let best = PARAMETERS.iter().max_by(|a, b| nearness(a).total_cmp(&nearness(b)))?;
     (nearness(best) > 0.85).then(|| best.key.to_owned())
 }
@@ -433,7 +466,13 @@ impl HardwarePoint {
         for (p, value) in PARAMETERS.iter().zip(self.values()) {
             if !p.range.contains(&value) {
                 let (min, max) = (*p.range.start(), *p.range.end());
-                return Err(HardwareError::OutOfRange { key: p.key, value, min, max, unit: p.unit });
+                return Err(HardwareError::OutOfRange {
+                    key: p.key,
+                    value,
+                    min,
+                    max,
+                    unit: p.unit,
+                });
             }
         }
         let require = |holds: bool, sentence: String| {
@@ -441,17 +480,25 @@ impl HardwarePoint {
         };
         let lanes = self.mac_lanes;
         require(lanes.is_multiple_of(8), format!("mac.lanes={lanes} is not a multiple of 8"))?;
-        require(self.mac_taps.is_multiple_of(2), format!("mac.taps={} is not even", self.mac_taps))?;
+        require(
+            self.mac_taps.is_multiple_of(2),
+            format!("mac.taps={} is not even", self.mac_taps),
+        )?;
         require(
             self.thr_cols <= self.mac_cols,
             format!("thr.cols={} is more than mac.cols={}", self.thr_cols, self.mac_cols),
         )?;
-        require(self.dram_width.is_power_of_two(), format!("dram.width={} is not a power of two", self.dram_width))?;
+        require(
+            self.dram_width.is_power_of_two(),
+            format!("dram.width={} is not a power of two", self.dram_width),
+        )?;
         let burst = self.burst_bytes();
         let word = self.word_bytes().max(CODE_WORD_BYTES);
         require(
             burst >= word,
-            format!("a burst (dram.width x dram.burst = {burst} bytes) is shorter than a word of {word} bytes"),
+            format!(
+                "a burst (dram.width x dram.burst = {burst} bytes) is shorter than a word of {word} bytes"
+            ),
         )?;
         for (name, banks, words, width) in [
             ("act.words x mac.rows", self.mac_rows, self.act_words, lanes),
@@ -459,11 +506,16 @@ impl HardwarePoint {
             ("thr.words x thr.cols", self.thr_cols, self.thr_words, THRESHOLD_ENTRY_BITS),
         ] {
             let all = u64::from(banks) * u64::from(words);
-            require(all <= MEMORY_WORDS_MAX, format!("{name} = {all} words is more than {MEMORY_WORDS_MAX}"))?;
+            require(
+                all <= MEMORY_WORDS_MAX,
+                format!("{name} = {all} words is more than {MEMORY_WORDS_MAX}"),
+            )?;
             let bits = all * u64::from(width);
             require(
                 bits <= MEMORY_BITS_MAX,
-                format!("{name} = {all} words of {width} bits are more than {MEMORY_BITS_MAX} bits"),
+                format!(
+                    "{name} = {all} words of {width} bits are more than {MEMORY_BITS_MAX} bits"
+                ),
             )?;
         }
         Ok(())
@@ -499,8 +551,8 @@ impl HardwarePoint {
         (self.mac_cols / self.mac_lanes).max(1)
     }
 
-    /// Columns in use in channel tile `tile` of `tiles`, of which the last uses `last`: a tile never
-    /// crosses a word of channels.
+    /// Columns in use in channel tile `tile` of `tiles`, of which the last uses `last`: a tile
+    /// never crosses a word of channels.
     pub fn columns_of_tile(&self, tile: u32, tiles: u32, last: u32) -> u32 {
         if tile + 1 == tiles {
             last
@@ -521,7 +573,10 @@ impl HardwarePoint {
             let full_words = (channels - 1) / self.mac_lanes;
             let rest = channels - full_words * self.mac_lanes;
             let tiles_of_rest = rest.div_ceil(self.mac_cols);
-            (full_words * self.tiles_per_word() + tiles_of_rest, rest - (tiles_of_rest - 1) * self.mac_cols)
+            (
+                full_words * self.tiles_per_word() + tiles_of_rest,
+                rest - (tiles_of_rest - 1) * self.mac_cols,
+            )
         }
     }
 
@@ -530,16 +585,23 @@ impl HardwarePoint {
         if self.mac_cols >= self.mac_lanes {
             tile * self.words_per_tile() * self.mac_lanes
         } else {
-            tile / self.tiles_per_word() * self.mac_lanes + tile % self.tiles_per_word() * self.mac_cols
+            tile / self.tiles_per_word() * self.mac_lanes
+                + tile % self.tiles_per_word() * self.mac_cols
         }
     }
 
-    /// The machine's memories. With the accumulators is the sum of the activations of each row; the code memory is the code queue
-    /// and the units' queues.
+    /// The machine's memories. With the accumulators is the sum of the activations of each row; the
+    /// code memory is the code queue and the units' queues.
     pub fn memories(&self) -> [MemorySize; 5] {
         let size = |name, banks: u32, words: u32, word_bits: u32| {
             let [banks, words, word_bits] = [banks, words, word_bits].map(u64::from);
-            MemorySize { name, banks, words, word_bits, bytes: (banks * words * word_bits).div_ceil(8) }
+            MemorySize {
+                name,
+                banks,
+                words,
+                word_bits,
+                bytes: (banks * words * word_bits).div_ceil(8),
+            }
         };
         [
             size("activations", self.mac_rows, self.act_words, self.mac_lanes),
@@ -550,10 +612,12 @@ impl HardwarePoint {
         ]
     }
 
-    /// The point with everything at its default on which neither the code nor the cycles of a compiled network depend: sizes
-    /// of memories, which need only be large enough, clock and technology. Networks have equal cycles on points that are equal in this.
+    /// The point with everything at its default on which neither the code nor the cycles of a
+    /// compiled network depend: sizes of memories, which need only be large enough, clock and
+    /// technology. Networks have equal cycles on points that are equal in this.
     pub fn timing_point(&self) -> HardwarePoint {
-        let HardwarePoint { act_words, wgt_words, thr_words, clock_mhz, technology, .. } = HardwarePoint::default();
+        let HardwarePoint { act_words, wgt_words, thr_words, clock_mhz, technology, .. } =
+            HardwarePoint::default();
         HardwarePoint { act_words, wgt_words, thr_words, clock_mhz, technology, ..self.clone() }
     }
 
@@ -593,14 +657,29 @@ mod tests {
     #[test]
     fn mistakes_are_named() {
         for (settings, message) in [
-            (&["mac.colz=3"][..], "unknown hardware parameter `mac.colz`; did you mean `mac.cols`?"),
+            (
+                &["mac.colz=3"][..],
+                "unknown hardware parameter `mac.colz`; did you mean `mac.cols`?",
+            ),
             (&["latency=3"], "unknown hardware parameter `latency`; did you mean `dram.latency`?"),
             (&["xyz=3"], "unknown hardware parameter `xyz`"),
-            (&["mac.rows"], "`mac.rows` is not of the form KEY=VALUE with a whole number as the value"),
-            (&["mac.rows=-1"], "`mac.rows=-1` is not of the form KEY=VALUE with a whole number as the value"),
+            (
+                &["mac.rows"],
+                "`mac.rows` is not of the form KEY=VALUE with a whole number as the value",
+            ),
+            (
+                &["mac.rows=-1"],
+                "`mac.rows=-1` is not of the form KEY=VALUE with a whole number as the value",
+            ),
             (&["mac.rows=0"], "mac.rows=0 is out of range: mac.rows is 1 to 256 elements"),
-            (&["mac.lanes=12"], "contradictory hardware point: mac.lanes=12 is not a multiple of 8"),
-            (&["mac.cols=4", "thr.cols=5"], "contradictory hardware point: thr.cols=5 is more than mac.cols=4"),
+            (
+                &["mac.lanes=12"],
+                "contradictory hardware point: mac.lanes=12 is not a multiple of 8",
+            ),
+            (
+                &["mac.cols=4", "thr.cols=5"],
+                "contradictory hardware point: thr.cols=5 is more than mac.cols=4",
+            ),
         ] {
             assert_eq!(point(settings).unwrap_err().to_string(), message);
         }
@@ -645,16 +724,28 @@ mod tests {
     fn mistakes_in_json_are_named() {
         let nested = "[".repeat(100_000);
         for (text, message) in [
-            (r#"{"mac.rosw": 3}"#, "unknown hardware parameter `mac.rosw`; did you mean `mac.rows`?"),
-            (r#"{"mac": {"colz": 3}}"#, "unknown hardware parameter `mac.colz`; did you mean `mac.cols`?"),
+            (
+                r#"{"mac.rosw": 3}"#,
+                "unknown hardware parameter `mac.rosw`; did you mean `mac.rows`?",
+            ),
+            (
+                r#"{"mac": {"colz": 3}}"#,
+                "unknown hardware parameter `mac.colz`; did you mean `mac.cols`?",
+            ),
             (r#"{"nac": {"cols": 3}}"#, "unknown hardware parameter `nac`"),
             (r#"{"mac.rows": 3.5}"#, "mac.rows is 3.5, but must be a whole number of elements"),
             (r#"{"mac.rows": -1}"#, "mac.rows is -1, but must be a whole number of elements"),
-            (r#"{"mac.rows": 4294967296}"#, "mac.rows is 4294967296, but must be a whole number of elements"),
+            (
+                r#"{"mac.rows": 4294967296}"#,
+                "mac.rows is 4294967296, but must be a whole number of elements",
+            ),
             (r#"{"mac.rows": "8"}"#, "mac.rows is \"8\", but must be a whole number of elements"),
             (r#"{"mac.rows": null}"#, "mac.rows is null, but must be a whole number of elements"),
             (r#"{"mac.rows": 1e999}"#, "number out of range"),
-            (r#"{"mac": 8}"#, "invalid type: integer `8`, expected an object of the parameters in `mac`"),
+            (
+                r#"{"mac": 8}"#,
+                "invalid type: integer `8`, expected an object of the parameters in `mac`",
+            ),
             (r#"{"mac.rows": 1, "mac": {"rows": 1}}"#, "mac.rows is given twice"),
             (r#"{"technology": "a", "technology": "b"}"#, "technology is given twice"),
             (r#"{"mac.rows": 1} {"mac.rows": 2}"#, "trailing characters at line 1 column 17"),
@@ -668,7 +759,8 @@ mod tests {
         }
     }
 
-    /// A word of a point goes over the same word of the base; what a default is derived from decides when all is said.
+    /// A word of a point goes over the same word of the base; what a default is derived from
+    /// decides when all is said.
     #[test]
     fn overrides_go_over_others() {
         let base = Overrides::from_json(r#"{"mac.cols": 32, "mac.rows": 4}"#).unwrap();
@@ -680,11 +772,14 @@ mod tests {
 
     #[test]
     fn what_code_is_made_for_are_rows() {
-        assert!(IN_CODE.iter().all(|key| PARAMETERS.iter().any(|p| p.key == *key && p.in_fingerprint)));
+        assert!(
+            IN_CODE.iter().all(|key| PARAMETERS.iter().any(|p| p.key == *key && p.in_fingerprint))
+        );
     }
 
-    /// Eight columns and 16 lanes: two tiles a word, so 40 channels are 16 + 16 + 8: five tiles, the last of 8 columns;
-    /// 36 channels end with a tile of 4. Twenty columns and 8 lanes: two words a tile.
+    /// Eight columns and 16 lanes: two tiles a word, so 40 channels are 16 + 16 + 8: five tiles,
+    /// the last of 8 columns; 36 channels end with a tile of 4. Twenty columns and 8 lanes: two
+    /// words a tile.
     #[test]
     fn channel_tiles_never_cross_a_word() {
         let narrow = point(&["mac.cols=8", "mac.lanes=16"]).unwrap();

@@ -7,15 +7,19 @@ use crate::table::Instruction;
 
 /// The whole manual, Markdown.
 pub fn manual() -> String {
-    include_str!("manual.md").replace("{{parameters}}", &parameters()).replace("{{instructions}}", &instructions())
+    include_str!("manual.md")
+        .replace("{{parameters}}", &parameters())
+        .replace("{{instructions}}", &instructions())
 }
 
 /// The hardware-parameter table, Markdown.
 pub fn parameters() -> String {
-    let mut out = String::from("| parameter | unit | default | range | meaning |\n|---|---|---|---|---|\n");
+    let mut out =
+        String::from("| parameter | unit | default | range | meaning |\n|---|---|---|---|---|\n");
     for p in PARAMETERS {
         let range = format!("{} to {}", p.range.start(), p.range.end());
-        writeln!(out, "| `{}` | {} | {} | {range} | {} |", p.key, p.unit, p.default, p.doc).expect("String");
+        writeln!(out, "| `{}` | {} | {} | {range} | {} |", p.key, p.unit, p.default, p.doc)
+            .expect("String");
     }
     out.pop();
     out
@@ -24,9 +28,14 @@ pub fn parameters() -> String {
 fn instructions() -> String {
     let mut out = String::new();
     for row in Instruction::TABLE {
-        let syntax: String = row.fields.iter().map(|f| format!(" {}", f.kind.syntax(f.name))).collect();
-        writeln!(out, "#### `{}`\n\n{}\n\n```\n{}{syntax}\n```\n", row.mnemonic, row.doc, row.mnemonic)
-            .expect("String");
+        let syntax: String =
+            row.fields.iter().map(|f| format!(" {}", f.kind.syntax(f.name))).collect();
+        writeln!(
+            out,
+            "#### `{}`\n\n{}\n\n```\n{}{syntax}\n```\n",
+            row.mnemonic, row.doc, row.mnemonic
+        )
+        .expect("String");
         let unit = row.unit.map_or("by operand".into(), |u| (u as u32).to_string());
         let unit = if row.fields.is_empty() { "none".into() } else { unit };
         write!(out, "Opcode {}, unit {unit}", row.op).expect("String");
@@ -41,7 +50,8 @@ fn instructions() -> String {
         for f in row.fields {
             let (low, high) = (f.lsb, f.lsb + f.kind.bits() - 1);
             let bits = if low == high { low.to_string() } else { format!("{low}-{high}") };
-            writeln!(out, "| `{}` | {bits} | {} | {} |", f.name, f.kind.range(), f.doc).expect("String");
+            writeln!(out, "| `{}` | {bits} | {} | {} |", f.name, f.kind.range(), f.doc)
+                .expect("String");
         }
         out.push('\n');
     }

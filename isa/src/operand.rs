@@ -96,7 +96,8 @@ impl Kind {
     /// Smallest and largest value of a part.
     pub fn limits(self, part: usize) -> (i64, i64) {
         let (bits, signed) = self.parts()[part];
-        let all = if signed { (-(1 << (bits - 1)), (1 << (bits - 1)) - 1) } else { (0, (1 << bits) - 1) };
+        let all =
+            if signed { (-(1 << (bits - 1)), (1 << (bits - 1)) - 1) } else { (0, (1 << bits) - 1) };
         match self {
             Kind::Uint { min, max, .. } => (min, max),
             Kind::Pair { min, .. } => (min, all.1),
@@ -130,7 +131,9 @@ impl Kind {
             Kind::Choice(names) => names.join(", "),
             Kind::UnitName => Unit::ALL.map(Unit::name).join(", "),
             Kind::Flag => "0 or 1".into(),
-            Kind::Tap => "offset -524288 to 524287, remainder 0 to 255, coordinates 0 to 4095".into(),
+            Kind::Tap => {
+                "offset -524288 to 524287, remainder 0 to 255, coordinates 0 to 4095".into()
+            }
             _ => {
                 let (min, max) = self.limits(0);
                 format!("{min} to {max}")
@@ -166,8 +169,10 @@ impl Kind {
             Kind::Interval => write!(out, " {name}=[{a},{b}]"),
             Kind::Tap => write!(out, " {name}={a}+{b}:[{c},{d}]"),
             Kind::Mask => {
-                let names: Vec<String> =
-                    (0..16).filter(|s| a >> s & 1 == 1).map(|s| semaphore_name(semaphores, s)).collect();
+                let names: Vec<String> = (0..16)
+                    .filter(|s| a >> s & 1 == 1)
+                    .map(|s| semaphore_name(semaphores, s))
+                    .collect();
                 write!(out, " {name}={}", names.join(","))
             }
             Kind::Repeat => write!(out, " x{a}"),

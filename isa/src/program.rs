@@ -1,9 +1,10 @@
 //! The program file: one binary is the whole job.
 //!
-//! Layout, little endian: magic (8 bytes), version (u32), CRC-32 of everything behind it (u32), then
-//! sections, each a kind (u32), a length in bytes (u64) and the bytes. The sections, each once and
-//! in this order: meta (JSON), cold code, warm code (16 bytes a word), data (the segments, one after the other), and
-//! the sample if there is one. The length of nothing is believed before it is compared with what is there.
+//! Layout, little endian: magic (8 bytes), version (u32), CRC-32 of everything behind it (u32),
+//! then sections, each a kind (u32), a length in bytes (u64) and the bytes. The sections, each once
+//! and in this order: meta (JSON), cold code, warm code (16 bytes a word), data (the segments, one
+//! after the other), and the sample if there is one. The length of nothing is believed before it is
+//! compared with what is there.
 
 use serde::{Deserialize, Serialize};
 
@@ -26,7 +27,8 @@ pub const META_BYTES_MAX: usize = 1 << 26;
 /// Most instruction words of a stream.
 pub const WORDS_MAX: usize = 1 << 20;
 
-/// Most values of all maps together, input and output among them: what a host is ready to hold for one image.
+/// Most values of all maps together, input and output among them: what a host is ready to hold for
+/// one image.
 pub const MAP_VALUES_MAX: u64 = 1 << 25;
 
 /// Most words of the scratch region, as of a memory.
@@ -70,7 +72,8 @@ pub struct Stream {
     pub layers: Vec<Option<u32>>,
 }
 
-/// Words of DRAM that an image stores and loads again; empty if there are no bytes. The file holds none of them.
+/// Words of DRAM that an image stores and loads again; empty if there are no bytes. The file holds
+/// none of them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Scratch {
@@ -119,7 +122,8 @@ pub struct LayerInfo {
     pub map: Option<MapPlace>,
 }
 
-/// Where a map lies in the activation memory, in the terms of `cfg pool.dst`; or where in DRAM, if it passes through the memory in stripes.
+/// Where a map lies in the activation memory, in the terms of `cfg pool.dst`; or where in DRAM, if
+/// it passes through the memory in stripes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct MapPlace {
@@ -139,8 +143,9 @@ pub struct MapPlace {
     pub phase: u32,
     /// Index distance of one row within a phase.
     pub pitch: u32,
-    /// The byte of DRAM where it begins: the word at an address of a bank lies there `address * mac.rows + bank` words further. At the
-    /// output's own place it is the output, pixel after pixel.
+    /// The byte of DRAM where it begins: the word at an address of a bank lies there `address *
+    /// mac.rows + bank` words further. At the output's own place it is the output, pixel after
+    /// pixel.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub dram: Option<u32>,
 }
@@ -186,7 +191,9 @@ pub enum ProgramError {
     #[error("not a qnnsim program: the file does not begin with the program magic")]
     NotAProgram,
     /// Made by another version.
-    #[error("program version {found}, but this qnnsim reads version {VERSION}; compile or assemble it again")]
+    #[error(
+        "program version {found}, but this qnnsim reads version {VERSION}; compile or assemble it again"
+    )]
     Version {
         /// What the file says.
         found: u32,
@@ -195,7 +202,9 @@ pub enum ProgramError {
     #[error("damaged program: {0}")]
     Damaged(String),
     /// The checksum of the contents is not the one stored.
-    #[error("damaged program: checksum {found:08x} instead of {stored:08x}; copy or build the file again")]
+    #[error(
+        "damaged program: checksum {found:08x} instead of {stored:08x}; copy or build the file again"
+    )]
     Checksum {
         /// Stored in the file.
         stored: u32,
@@ -244,10 +253,16 @@ impl Stream {
         let words: Vec<u128> = chunks.iter().map(|c| u128::from_le_bytes(*c)).collect();
         let total: u64 = meta.layers.iter().map(|&(_, count)| u64::from(count)).sum();
         if total != words.len() as u64 {
-            return Err(damaged(format!("the debug map of the {name} code is for {total} words, not {}", words.len())));
+            return Err(damaged(format!(
+                "the debug map of the {name} code is for {total} words, not {}",
+                words.len()
+            )));
         }
-        let layers =
-            meta.layers.iter().flat_map(|&(layer, count)| std::iter::repeat_n(layer, count as usize)).collect();
+        let layers = meta
+            .layers
+            .iter()
+            .flat_map(|&(layer, count)| std::iter::repeat_n(layer, count as usize))
+            .collect();
         Ok(Stream { dram: meta.dram, words, layers })
     }
 
@@ -269,7 +284,11 @@ impl Program {
             data: self
                 .data
                 .iter()
-                .map(|s| SegmentMeta { name: s.name.clone(), dram: s.dram, bytes: s.bytes.len() as u32 })
+                .map(|s| SegmentMeta {
+                    name: s.name.clone(),
+                    dram: s.dram,
+                    bytes: s.bytes.len() as u32,
+                })
                 .collect(),
             input: self.input.clone(),
             output: self.output.clone(),
@@ -279,7 +298,8 @@ impl Program {
         };
         let meta = serde_json::to_vec(&meta).expect("plain data serializes");
         let data: Vec<u8> = self.data.iter().flat_map(|s| s.bytes.iter().copied()).collect();
-        let mut sections = vec![(META, meta), (COLD, self.cold.bytes()), (WARM, self.warm.bytes()), (DATA, data)];
+        let mut sections =
+            vec![(META, meta), (COLD, self.cold.bytes()), (WARM, self.warm.bytes()), (DATA, data)];
         sections.extend(self.sample.clone().map(|s| (SAMPLE, s)));
 
         let mut file = Vec::new();
@@ -295,8 +315,9 @@ impl Program {
         file
     }
 
-    /// Reads a program file. What it returns is sound in itself: lengths agree, regions of DRAM do not
-    /// overlap, indices exist, numbers are finite. Whether its code is legal is for the machine to say.
+    /// Reads a program file. What it returns is sound in itself: lengths agree, regions of DRAM do
+    /// not overlap, indices exist, numbers are finite. Whether its code is legal is for the
+    /// machine to say.
     ///
     /// # Errors
     /// The bytes are not a program file of this version, whole and undamaged.
@@ -304,7 +325,9 @@ impl Program {
         if file.get(..8) != Some(&MAGIC) {
             return Err(ProgramError::NotAProgram);
         }
-        let word = |at: usize| file.get(at..at + 4).map(|b| u32::from_le_bytes(b.try_into().expect("4 bytes")));
+        let word = |at: usize| {
+            file.get(at..at + 4).map(|b| u32::from_le_bytes(b.try_into().expect("4 bytes")))
+        };
         let (Some(version), Some(stored)) = (word(8), word(12)) else {
             return Err(damaged("the file ends within its header"));
         };
@@ -317,8 +340,9 @@ impl Program {
         }
         let mut rest = &file[HEADER_BYTES..];
         let mut section = |kind: u32, name: &str| -> Result<&[u8], ProgramError> {
-            let head =
-                rest.split_at_checked(12).ok_or_else(|| damaged(format!("the file ends before its {name} section")))?;
+            let head = rest
+                .split_at_checked(12)
+                .ok_or_else(|| damaged(format!("the file ends before its {name} section")))?;
             let found = u32::from_le_bytes(head.0[..4].try_into().expect("4 bytes"));
             let length = u64::from_le_bytes(head.0[4..].try_into().expect("8 bytes"));
             if found != kind {
@@ -326,7 +350,10 @@ impl Program {
             }
             let body = usize::try_from(length).ok().and_then(|n| head.1.split_at_checked(n));
             let body = body.ok_or_else(|| {
-                damaged(format!("the {name} section says {length} bytes, but {} are left", head.1.len()))
+                damaged(format!(
+                    "the {name} section says {length} bytes, but {} are left",
+                    head.1.len()
+                ))
             })?;
             rest = body.1;
             Ok(body.0)
@@ -335,7 +362,8 @@ impl Program {
         if meta.len() > META_BYTES_MAX {
             return Err(damaged(format!("the meta section has more than {META_BYTES_MAX} bytes")));
         }
-        let meta: Meta = serde_json::from_slice(meta).map_err(|e| damaged(format!("meta section: {e}")))?;
+        let meta: Meta =
+            serde_json::from_slice(meta).map_err(|e| damaged(format!("meta section: {e}")))?;
         let cold = section(COLD, "cold code")?;
         let warm = section(WARM, "warm code")?;
         let mut bytes = section(DATA, "data")?;
@@ -344,12 +372,15 @@ impl Program {
         let hardware = meta.hardware.resolve();
         hardware.validate()?;
         if hardware.fingerprint() != meta.fingerprint {
-            return Err(damaged("the hardware point does not have the fingerprint that the code was made for"));
+            return Err(damaged(
+                "the hardware point does not have the fingerprint that the code was made for",
+            ));
         }
         let mut data = Vec::new();
         for s in meta.data {
-            let (body, tail) =
-                bytes.split_at_checked(s.bytes as usize).ok_or_else(|| damaged("the data section is too short"))?;
+            let (body, tail) = bytes
+                .split_at_checked(s.bytes as usize)
+                .ok_or_else(|| damaged("the data section is too short"))?;
             data.push(Segment { name: s.name, dram: s.dram, bytes: body.to_vec() });
             bytes = tail;
         }
@@ -413,12 +444,21 @@ impl Program {
             require(words > 0, &format!("the {name} code is empty"))?;
             require(
                 stream.dram.is_multiple_of(CODE_WORD_BYTES),
-                &format!("the {name} code begins at DRAM address {}, no multiple of {CODE_WORD_BYTES}", stream.dram),
+                &format!(
+                    "the {name} code begins at DRAM address {}, no multiple of {CODE_WORD_BYTES}",
+                    stream.dram
+                ),
             )?;
-            require(words <= WORDS_MAX, &format!("the {name} code has {words} words, more than {WORDS_MAX}"))?;
+            require(
+                words <= WORDS_MAX,
+                &format!("the {name} code has {words} words, more than {WORDS_MAX}"),
+            )?;
             require(
                 stream.layers.len() == words,
-                &format!("the debug map of the {name} code is for {} words, not {words}", stream.layers.len()),
+                &format!(
+                    "the debug map of the {name} code is for {} words, not {words}",
+                    stream.layers.len()
+                ),
             )?;
             let known = |l: &Option<u32>| l.is_none_or(|l| (l as usize) < self.layers.len());
             require(
@@ -435,14 +475,20 @@ impl Program {
         require((1..=32).contains(&self.output.code.bits), "outputs must have 1 to 32 bits")?;
         let q = &self.input.quantizer;
         let finite = [q.scale, q.zero_point, self.input.pixel_scale, self.input.pixel_offset];
-        require(finite.iter().all(|x| x.is_finite()) && q.scale != 0.0, "the input quantizer is not finite")?;
+        require(
+            finite.iter().all(|x| x.is_finite()) && q.scale != 0.0,
+            "the input quantizer is not finite",
+        )?;
         let range = code.min()..=code.max();
         require(
             q.min <= q.max && range.contains(&q.min) && range.contains(&q.max),
             "the input quantizer's range is not that of its code",
         )?;
         for op in &self.input.ops {
-            let fits = op.vectors().iter().all(|v| v.len() == 1 || v.len() == self.input.shape.channels as usize);
+            let fits = op
+                .vectors()
+                .iter()
+                .all(|v| v.len() == 1 || v.len() == self.input.shape.channels as usize);
             require(fits, "an input operation is neither for one channel nor for all")?;
             require(op.is_pointwise(), "an input operation takes more than one value")?;
             require(op.is_sound(self.input.shape), "an input operation is not finite")?;
@@ -450,9 +496,13 @@ impl Program {
         let mut shape = self.output.shape;
         let mut arranged = 0;
         for op in &self.output.ops {
-            let fits = op.vectors().iter().all(|v| v.len() == 1 || v.len() == shape.channels as usize);
+            let fits =
+                op.vectors().iter().all(|v| v.len() == 1 || v.len() == shape.channels as usize);
             require(fits, "an output operation is neither for one channel nor for all")?;
-            require(op.is_sound(shape), "an output operation is not finite, or moves values that are not there")?;
+            require(
+                op.is_sound(shape),
+                "an output operation is not finite, or moves values that are not there",
+            )?;
             if let HostOp::Arrange(arrangement) = op {
                 shape = arrangement.shape;
                 arranged += 1;
@@ -461,7 +511,10 @@ impl Program {
         require(arranged <= 1, "the output is arranged twice")?;
         let channels = shape.channels as usize;
         let classes = self.output.classes.len();
-        require(classes == 0 || classes == channels, "the number of class names is not the number of outputs")?;
+        require(
+            classes == 0 || classes == channels,
+            "the number of class names is not the number of outputs",
+        )?;
         for layer in &self.layers {
             let Some(map) = &layer.map else { continue };
             check_shape("map", map.shape)?;
@@ -469,27 +522,38 @@ impl Program {
             map.check()?;
             values += map.shape.values() as u64;
         }
-        require(values <= MAP_VALUES_MAX, &format!("the maps have {values} values, more than {MAP_VALUES_MAX}"))?;
+        require(
+            values <= MAP_VALUES_MAX,
+            &format!("the maps have {values} values, more than {MAP_VALUES_MAX}"),
+        )?;
         let Scratch { dram, bytes } = self.scratch;
         let word = self.hardware.word_bytes();
         let align = word.max(self.hardware.dram_width);
         require(bytes > 0 || dram == 0, "a scratch region of no bytes has a place")?;
         require(
             dram.is_multiple_of(align) && bytes.is_multiple_of(word),
-            &format!("the scratch region is not of whole words from a multiple of {align} bytes on"),
+            &format!(
+                "the scratch region is not of whole words from a multiple of {align} bytes on"
+            ),
         )?;
         require(
             u64::from(bytes / word) <= SCRATCH_WORDS_MAX,
             &format!("the scratch region has more than {SCRATCH_WORDS_MAX} words"),
         )?;
         if let Some(sample) = &self.sample {
-            require(sample.len() == self.input.shape.values(), "the sample does not have the input's size")?;
+            require(
+                sample.len() == self.input.shape.values(),
+                "the sample does not have the input's size",
+            )?;
             let is_code = |&byte: &u8| {
                 let byte = byte ^ self.input.xor;
                 let value = if code.signed { i64::from(byte as i8) } else { i64::from(byte) };
                 (q.min..=q.max).contains(&value)
             };
-            require(sample.iter().all(is_code), "the sample has a byte that is no code of the input")?;
+            require(
+                sample.iter().all(is_code),
+                "the sample has a byte that is no code of the input",
+            )?;
         }
         let mut regions = self.regions();
         regions.retain(|&(_, _, bytes)| bytes > 0);
@@ -517,7 +581,11 @@ impl MapPlace {
         let place = Instruction::from(PoolDst { base, block, plane, s, phase, pitch });
         for (field, value) in place.row().fields.iter().zip(place.operands()) {
             if field.kind.offending(&value).is_some() {
-                return Err(damaged(format!("a map's {} must be {}", field.name, field.kind.range())));
+                return Err(damaged(format!(
+                    "a map's {} must be {}",
+                    field.name,
+                    field.kind.range()
+                )));
             }
         }
         Ok(())
@@ -526,15 +594,20 @@ impl MapPlace {
 
 fn check_shape(name: &str, shape: MapShape) -> Result<(), ProgramError> {
     let MapShape { channels, height, width } = shape;
-    let values = u64::from(channels).checked_mul(u64::from(height)).and_then(|v| v.checked_mul(u64::from(width)));
+    let values = u64::from(channels)
+        .checked_mul(u64::from(height))
+        .and_then(|v| v.checked_mul(u64::from(width)));
     match values {
         Some(1..=MAP_VALUES_MAX) => Ok(()),
-        _ => Err(damaged(format!("the {name} shape {channels}x{height}x{width} is empty or too large"))),
+        _ => Err(damaged(format!(
+            "the {name} shape {channels}x{height}x{width} is empty or too large"
+        ))),
     }
 }
 
 fn section_last(rest: &[u8]) -> Result<Vec<u8>, ProgramError> {
-    let (head, body) = rest.split_at_checked(12).ok_or_else(|| damaged("bytes behind the last section"))?;
+    let (head, body) =
+        rest.split_at_checked(12).ok_or_else(|| damaged("bytes behind the last section"))?;
     let (kind, length) = head.split_at(4);
     if kind != SAMPLE.to_le_bytes() || length != (body.len() as u64).to_le_bytes() {
         return Err(damaged("bytes behind the last section"));

@@ -1,5 +1,5 @@
-//! The instruction table as a SystemVerilog package: opcodes, register groups, a packed struct and an extracting function
-//! for every row, and the test for undefined words.
+//! The instruction table as a SystemVerilog package: opcodes, register groups, a packed struct and
+//! an extracting function for every row, and the test for undefined words.
 
 use std::fmt::Write;
 
@@ -46,7 +46,10 @@ fn identifier(row: &Row) -> String {
 /// What a word must meet to be the row's encoding, as a SystemVerilog expression.
 fn condition(row: &Row) -> String {
     let (mask, value) = row.identity();
-    let mut all = format!("(word & 128'h{mask:x}) == 128'h{value:x} && (word & 128'h{:x}) == 128'h0", !row.claimed());
+    let mut all = format!(
+        "(word & 128'h{mask:x}) == 128'h{value:x} && (word & 128'h{:x}) == 128'h0",
+        !row.claimed()
+    );
     for field in row.fields {
         for (part, member) in field_members(field).iter().enumerate() {
             let (min, max) = field.kind.limits(part);
@@ -55,10 +58,12 @@ fn condition(row: &Row) -> String {
                 continue; // all values of two's complement parts are legal
             }
             if min > 0 {
-                write!(all, "\n        && {extracted} >= {}'d{min}", member.bits).expect("a String takes any text");
+                write!(all, "\n        && {extracted} >= {}'d{min}", member.bits)
+                    .expect("a String takes any text");
             }
             if max < (1i64 << member.bits) - 1 {
-                write!(all, "\n        && {extracted} <= {}'d{max}", member.bits).expect("a String takes any text");
+                write!(all, "\n        && {extracted} <= {}'d{max}", member.bits)
+                    .expect("a String takes any text");
             }
         }
     }
@@ -107,7 +112,8 @@ pub fn package() -> String {
             let range = if m.bits == 1 { String::new() } else { format!(" [{}:0]", m.bits - 1) };
             writeln!(out, "    logic{signed}{range} {};", m.name).expect("a String takes any text");
         }
-        let parts: Vec<String> = members.iter().map(|m| format!("word[{}:{}]", m.lsb + m.bits - 1, m.lsb)).collect();
+        let parts: Vec<String> =
+            members.iter().map(|m| format!("word[{}:{}]", m.lsb + m.bits - 1, m.lsb)).collect();
         writeln!(
             out,
             "  }} {name}_t;\n  function automatic {name}_t {name}(input logic [127:0] word);\n    {name} = {{{}}};\n  endfunction",
@@ -115,11 +121,13 @@ pub fn package() -> String {
         )
         .expect("a String takes any text");
     }
-    writeln!(out, "\n  localparam logic [3:0] OP_CFG = 4'd{};", config_op()).expect("a String takes any text");
+    writeln!(out, "\n  localparam logic [3:0] OP_CFG = 4'd{};", config_op())
+        .expect("a String takes any text");
     out += "\n  // Whether a word is the encoding of any row, with every operand in its range.\n\
             \x20 function automatic logic defined(input logic [127:0] word);\n    defined = 1'b0;\n";
     for row in Instruction::TABLE {
-        writeln!(out, "    if ({}) defined = 1'b1;", condition(row)).expect("a String takes any text");
+        writeln!(out, "    if ({}) defined = 1'b1;", condition(row))
+            .expect("a String takes any text");
     }
     out += "  endfunction\nendpackage\n/* verilator lint_on UNUSEDSIGNAL */\n/* verilator lint_on UNUSEDPARAM */\n";
     out

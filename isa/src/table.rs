@@ -1,8 +1,8 @@
 //! The instruction table: every instruction and every register group, once.
 //!
-//! A row gives the mnemonic, the bits that identify it, its operands with their places, and one sentence each.
-//! The typed structs, [`Instruction`], the encoder, the decoder, the assembler's syntax, the manual
-//! and the generators of the tests are expansions of this table.
+//! A row gives the mnemonic, the bits that identify it, its operands with their places, and one
+//! sentence each. The typed structs, [`Instruction`], the encoder, the decoder, the assembler's
+//! syntax, the manual and the generators of the tests are expansions of this table.
 //!
 //! Common layout of the 128-bit word: bits 0-3 opcode, bits 4-6 unit, and for CFG bits 7-11 the
 //! register group. A bit that no operand claims must be zero.
@@ -468,7 +468,8 @@ impl Row {
 
     /// The bits that the row claims: identifying bits and operands.
     pub fn claimed(&self) -> u128 {
-        let operands = self.fields.iter().flat_map(|f| (f.lsb..f.lsb + f.kind.bits()).map(|bit| 1u128 << bit));
+        let operands =
+            self.fields.iter().flat_map(|f| (f.lsb..f.lsb + f.kind.bits()).map(|bit| 1u128 << bit));
         operands.fold(self.identity().0, |all, bit| all | bit)
     }
 
@@ -480,7 +481,12 @@ impl Row {
         for (field, parts) in self.fields.iter().zip(operands) {
             if let Some(value) = field.kind.offending(parts) {
                 let range = field.kind.range();
-                return Err(DecodeError::OutOfRange { mnemonic: self.mnemonic, field: field.name, value, range });
+                return Err(DecodeError::OutOfRange {
+                    mnemonic: self.mnemonic,
+                    field: field.name,
+                    value,
+                    range,
+                });
             }
         }
         Ok(Instruction::build(self, operands))
@@ -521,7 +527,12 @@ impl Instruction {
         for (field, parts) in row.fields.iter().zip(self.operands()) {
             let mut lsb = field.lsb;
             for (&(bits, _), value) in field.kind.parts().iter().zip(parts) {
-                debug_assert!(field.kind.offending(&parts).is_none(), "{} {}", row.mnemonic, field.name);
+                debug_assert!(
+                    field.kind.offending(&parts).is_none(),
+                    "{} {}",
+                    row.mnemonic,
+                    field.name
+                );
                 word |= u128::from(value as u64 & (u64::MAX >> (64 - bits))) << lsb;
                 lsb += bits;
             }
@@ -540,11 +551,18 @@ impl Instruction {
         });
         let Some(row) = row else {
             let field = |lsb, bits| extract(word, lsb, bits, false) as u32;
-            return Err(DecodeError::Unknown { op: field(0, 4), unit: field(4, 3), group: field(7, 5) });
+            return Err(DecodeError::Unknown {
+                op: field(0, 4),
+                unit: field(4, 3),
+                group: field(7, 5),
+            });
         };
         let stray = word & !row.claimed();
         if stray != 0 {
-            return Err(DecodeError::StrayBit { mnemonic: row.mnemonic, bit: stray.trailing_zeros() });
+            return Err(DecodeError::StrayBit {
+                mnemonic: row.mnemonic,
+                bit: stray.trailing_zeros(),
+            });
         }
         let operands: Vec<Parts> = row
             .fields
@@ -578,10 +596,18 @@ impl Instruction {
         match *self {
             Instruction::Halt(_) => Action::Halt,
             Instruction::Sync(x) => Action::Sync(x.unit, steps(x.repeat, x.wait, x.post, false)),
-            Instruction::Ld(x) => Action::Work(Unit::Load, steps(x.repeat, x.wait, x.post, x.resume)),
-            Instruction::Mac(x) => Action::Work(Unit::Mac, steps(x.repeat, x.wait, x.post, x.resume)),
-            Instruction::Thr(x) => Action::Work(Unit::Thr, steps(x.repeat, x.wait, x.post, x.resume)),
-            Instruction::St(x) => Action::Work(Unit::Store, steps(x.repeat, x.wait, x.post, x.resume)),
+            Instruction::Ld(x) => {
+                Action::Work(Unit::Load, steps(x.repeat, x.wait, x.post, x.resume))
+            }
+            Instruction::Mac(x) => {
+                Action::Work(Unit::Mac, steps(x.repeat, x.wait, x.post, x.resume))
+            }
+            Instruction::Thr(x) => {
+                Action::Work(Unit::Thr, steps(x.repeat, x.wait, x.post, x.resume))
+            }
+            Instruction::St(x) => {
+                Action::Work(Unit::Store, steps(x.repeat, x.wait, x.post, x.resume))
+            }
             _ => Action::Configure(self.row().unit.expect("a register group names its unit")),
         }
     }

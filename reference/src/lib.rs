@@ -1,7 +1,7 @@
 //! The plain evaluator of the integer network: what every other way to compute it must agree with.
 //!
-//! Nested loops over the definition in [`qnnsim_compiler::ir`], one accumulator at a time, in 64-bit
-//! integers. It shares no kernel, packing or threshold code with the simulator.
+//! Nested loops over the definition in [`qnnsim_compiler::ir`], one accumulator at a time, in
+//! 64-bit integers. It shares no kernel, packing or threshold code with the simulator.
 
 pub mod verify;
 
@@ -32,8 +32,8 @@ impl Map {
     }
 }
 
-/// Evaluates a network for one image. `input` holds codes in the order channel, row, column. Gives all
-/// maps: index 0 is the input, `i + 1` what layer `i` makes.
+/// Evaluates a network for one image. `input` holds codes in the order channel, row, column. Gives
+/// all maps: index 0 is the input, `i + 1` what layer `i` makes.
 ///
 /// # Panics
 ///
@@ -75,7 +75,9 @@ fn convolve(term: &Term, map: &Map) -> Map {
             for x in 0..i64::from(shape.width) {
                 let mut sum = 0;
                 let reads = term.region.is_none_or(|region| {
-                    let within = |at: i64, [first, end]: [u32; 2]| (i64::from(first)..i64::from(end)).contains(&at);
+                    let within = |at: i64, [first, end]: [u32; 2]| {
+                        (i64::from(first)..i64::from(end)).contains(&at)
+                    };
                     within(y, region.rows) && within(x, region.columns)
                 });
                 for (i, plane) in kernel.chunks(kernel_y * kernel_x).enumerate() {
@@ -84,7 +86,10 @@ fn convolve(term: &Term, map: &Map) -> Map {
                         let in_y = tap(y, conv.stride[0], ky, conv.dilation[0], conv.pads[0]);
                         for (kx, &weight) in row.iter().enumerate() {
                             let in_x = tap(x, conv.stride[1], kx, conv.dilation[1], conv.pads[1]);
-                            let value = if reads && inside(in_y, map.shape.height) && inside(in_x, map.shape.width) {
+                            let value = if reads
+                                && inside(in_y, map.shape.height)
+                                && inside(in_x, map.shape.width)
+                            {
                                 channel[in_y as usize * map.shape.width as usize + in_x as usize]
                             } else {
                                 term.pad_value

@@ -1,9 +1,10 @@
-//! Three ways to compute a model, compared map by map: the machine, the integer reference, and the model's graph on
-//! real values.
+//! Three ways to compute a model, compared map by map: the machine, the integer reference, and the
+//! model's graph on real values.
 //!
-//! The machine must equal the reference in every value. The graph, evaluated in floating-point arithmetic, may decide
-//! otherwise where an accumulator lies so near a boundary of its quantizer that rounding reaches it. Each layer of the
-//! graph begins with the reference's map, so that one such tie does not hide or excuse what comes after it.
+//! The machine must equal the reference in every value. The graph, evaluated in floating-point
+//! arithmetic, may decide otherwise where an accumulator lies so near a boundary of its quantizer
+//! that rounding reaches it. Each layer of the graph begins with the reference's map, so that one
+//! such tie does not hide or excuse what comes after it.
 
 use std::cell::LazyCell;
 use std::collections::HashSet;
@@ -24,7 +25,8 @@ pub struct Verifier<'i> {
     import: &'i Import,
     graph: RealGraph<'i>,
     precision: Precision,
-    /// Of each map, what leads to it in the graph from the maps before it; `None` if it is not in the graph.
+    /// Of each map, what leads to it in the graph from the maps before it; `None` if it is not in
+    /// the graph.
     sections: Vec<Option<Section>>,
     /// Of each map, where its values stand in the tensor of the graph.
     places: Vec<Vec<usize>>,
@@ -98,7 +100,8 @@ impl<'i> Verifier<'i> {
     /// A report of no images.
     pub fn report(&self) -> Report {
         let network = &self.import.network;
-        let names = ["input"].into_iter().chain(network.layers.iter().map(|layer| layer.name.as_str()));
+        let names =
+            ["input"].into_iter().chain(network.layers.iter().map(|layer| layer.name.as_str()));
         let map = |name: &str| MapReport {
             name: name.to_owned(),
             values: 0,
@@ -109,8 +112,8 @@ impl<'i> Verifier<'i> {
         Report { maps: names.map(map).collect() }
     }
 
-    /// Compares one image: its `real` input values, and all maps of the machine, that of the input first. Values are in
-    /// the order channel, row, column.
+    /// Compares one image: its `real` input values, and all maps of the machine, that of the input
+    /// first. Values are in the order channel, row, column.
     ///
     /// # Panics
     /// If they are not as many as the network's maps have.
@@ -120,7 +123,9 @@ impl<'i> Verifier<'i> {
         let size = pixels(input.shape);
         let reference = evaluate(network, &input.codes_of_reals(real));
         assert_eq!(machine.len(), reference.len(), "maps of the network");
-        for (index, ((to, map), machine)) in report.maps.iter_mut().zip(&reference).zip(machine).enumerate() {
+        for (index, ((to, map), machine)) in
+            report.maps.iter_mut().zip(&reference).zip(machine).enumerate()
+        {
             to.compare_machine(image, map, machine);
             let Some(section) = &self.sections[index] else { continue };
             let from: Vec<Vec<f64>> = match index {
@@ -134,15 +139,20 @@ impl<'i> Verifier<'i> {
                 self.compare_output(image, index - 1, map, &values, to);
                 continue;
             }
-            let integer =
-                |(i, value): (usize, &f64)| (value / at.scale_of(i / pixels(map.shape))).round() + at.zero_point as f64;
+            let integer = |(i, value): (usize, &f64)| {
+                (value / at.scale_of(i / pixels(map.shape))).round() + at.zero_point as f64
+            };
             let integers: Vec<f64> = values.iter().enumerate().map(integer).collect();
             // Needed only where something differs.
-            let sums = LazyCell::new(|| accumulate(&network.layers[index - 1 - usize::from(at.merged)], &reference));
+            let sums = LazyCell::new(|| {
+                accumulate(&network.layers[index - 1 - usize::from(at.merged)], &reference)
+            });
             to.compare_graph(image, map, &integers, |channel| match index.checked_sub(1) {
                 None => {
                     let real = &real[channel * size..][..size];
-                    let end = |sign: f64| real.iter().map(|&x| self.input_code(x, channel, sign)).collect();
+                    let end = |sign: f64| {
+                        real.iter().map(|&x| self.input_code(x, channel, sign)).collect()
+                    };
                     (end(-1.0), end(1.0))
                 }
                 Some(layer) => self.outcomes(layer, at.merged, &sums, channel),
@@ -182,7 +192,13 @@ impl<'i> Verifier<'i> {
     }
 
     /// The least and the greatest code that rounding can lead to, of a channel after pooling.
-    fn outcomes(&self, index: usize, merged: bool, sums: &Map, channel: usize) -> (Vec<f64>, Vec<f64>) {
+    fn outcomes(
+        &self,
+        index: usize,
+        merged: bool,
+        sums: &Map,
+        channel: usize,
+    ) -> (Vec<f64>, Vec<f64>) {
         let layer = &self.import.network.layers[index];
         // Both parts of a channel have the same accumulators.
         let (index, channel) = if merged { (index - 1, 2 * channel) } else { (index, channel) };
@@ -199,10 +215,18 @@ impl<'i> Verifier<'i> {
     }
 
     /// The real outputs, which no quantizer makes equal: they differ by rounding, or by more.
-    fn compare_output(&self, image: u64, index: usize, sums: &Map, values: &[f64], to: &mut MapReport) {
+    fn compare_output(
+        &self,
+        image: u64,
+        index: usize,
+        sums: &Map,
+        values: &[f64],
+        to: &mut MapReport,
+    ) {
         let size = pixels(sums.shape);
         let channels = sums.shape.channels as usize;
-        // A softmax at the end is none of the graph's: what is compared stands in front of it, and in the map's order.
+        // A softmax at the end is none of the graph's: what is compared stands in front of it, and
+        // in the map's order.
         let mut output = self.import.network.output.clone();
         output.ops.retain(|op| !matches!(op, HostOp::Softmax | HostOp::Arrange(_)));
         // The host takes the channels of one pixel after the other.
@@ -230,7 +254,14 @@ fn pixels(shape: MapShape) -> usize {
     shape.height as usize * shape.width as usize
 }
 
-fn place(image: u64, shape: MapShape, channel: usize, pixel: usize, found: f64, expected: f64) -> Difference {
+fn place(
+    image: u64,
+    shape: MapShape,
+    channel: usize,
+    pixel: usize,
+    found: f64,
+    expected: f64,
+) -> Difference {
     let (y, x) = (pixel as u32 / shape.width, pixel as u32 % shape.width);
     Difference { image, channel: channel as u32, y, x, found, expected }
 }
@@ -242,12 +273,20 @@ impl MapReport {
         let size = pixels(map.shape);
         for (i, (&found, &expected)) in machine.iter().zip(&map.values).enumerate() {
             if found != expected {
-                self.machine.add(place(image, map.shape, i / size, i % size, found as f64, expected as f64));
+                self.machine.add(place(
+                    image,
+                    map.shape,
+                    i / size,
+                    i % size,
+                    found as f64,
+                    expected as f64,
+                ));
             }
         }
     }
 
-    /// `outcomes` gives, for a channel that differs, the least and the greatest code of each of its pixels.
+    /// `outcomes` gives, for a channel that differs, the least and the greatest code of each of its
+    /// pixels.
     fn compare_graph(
         &mut self,
         image: u64,
@@ -256,7 +295,9 @@ impl MapReport {
         outcomes: impl Fn(usize) -> (Vec<f64>, Vec<f64>),
     ) {
         let size = pixels(map.shape);
-        for (channel, (found, expected)) in found.chunks(size).zip(map.values.chunks(size)).enumerate() {
+        for (channel, (found, expected)) in
+            found.chunks(size).zip(map.values.chunks(size)).enumerate()
+        {
             let differs = |i: &usize| found[*i] != expected[*i] as f64;
             let mut differences = (0..size).filter(differs).peekable();
             if differences.peek().is_none() {
@@ -266,7 +307,8 @@ impl MapReport {
             for i in differences {
                 let difference = place(image, map.shape, channel, i, found[i], expected[i] as f64);
                 let reachable = low[i]..=high[i];
-                let tie = reachable.contains(&difference.found) && reachable.contains(&difference.expected);
+                let tie = reachable.contains(&difference.found)
+                    && reachable.contains(&difference.expected);
                 if tie { &mut self.ties } else { &mut self.graph }.add(difference);
             }
         }

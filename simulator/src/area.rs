@@ -1,9 +1,10 @@
 //! Area: what a hardware point takes on a 7-series FPGA, and of silicon.
 //!
-//! The machine's units are synthesized over a grid of parameters (`rtl/area/`); the table of that is in the executable. Each
-//! unit has a few terms that say of what its logic is made, lanes of a row for example or bits of a buffer, and what a term
-//! costs is fitted to the table when first asked for: least squares of relative errors, no cost negative. Rows of the table
-//! that no fit sees tell how far off it is. The block RAMs of banks are counted, not fitted.
+//! The machine's units are synthesized over a grid of parameters (`rtl/area/`); the table of that
+//! is in the executable. Each unit has a few terms that say of what its logic is made, lanes of a
+//! row for example or bits of a buffer, and what a term costs is fitted to the table when first
+//! asked for: least squares of relative errors, no cost negative. Rows of the table that no fit
+//! sees tell how far off it is. The block RAMs of banks are counted, not fitted.
 
 use std::sync::LazyLock;
 
@@ -24,8 +25,8 @@ const WHOLE: &str = "whole";
 /// Most terms that a unit has.
 const TERMS: usize = 10;
 
-/// What is fitted: LUTs, of logic and of memory; flip-flops; block RAMs of 36 Kbit; DSP blocks; gates of two inputs and bits of
-/// registers on silicon.
+/// What is fitted: LUTs, of logic and of memory; flip-flops; block RAMs of 36 Kbit; DSP blocks;
+/// gates of two inputs and bits of registers on silicon.
 const RESOURCES: usize = 6;
 const LUT: usize = 0;
 const FF: usize = 1;
@@ -88,11 +89,19 @@ static UNITS: [Unit; 14] = [
         name: "array",
         part: MAC,
         count: |_| 1,
-        // Rotation and operands of the rows, gated weights of the columns, multiplexers of the drain.
+        // Rotation and operands of the rows, gated weights of the columns, multiplexers of the
+        // drain.
         terms: |hw| {
             let (rows, drained) = (hw.mac_rows * hw.mac_lanes, 32 * hw.mac_rows * hw.thr_cols);
             let groups = hw.mac_cols.div_ceil(hw.thr_cols);
-            terms![1, rows, rows * bits(hw.mac_rows), hw.mac_cols * hw.mac_lanes, drained, drained * groups]
+            terms![
+                1,
+                rows,
+                rows * bits(hw.mac_rows),
+                hw.mac_cols * hw.mac_lanes,
+                drained,
+                drained * groups
+            ]
         },
     },
     Unit {
@@ -100,7 +109,14 @@ static UNITS: [Unit; 14] = [
         part: THR,
         count: |hw| hw.mac_rows * hw.thr_cols,
         // The pipeline: flip-flops, or from three stages on a shift register.
-        terms: |hw| terms![1, hw.thr_depth - 1, hw.thr_depth > 3, if hw.thr_depth > 3 { 0 } else { hw.thr_depth - 1 }],
+        terms: |hw| {
+            terms![
+                1,
+                hw.thr_depth - 1,
+                hw.thr_depth > 3,
+                if hw.thr_depth > 3 { 0 } else { hw.thr_depth - 1 }
+            ]
+        },
     },
     Unit { name: "threshold_column", part: THR, count: |hw| hw.thr_cols, terms: |_| terms![1] },
     Unit {
@@ -108,10 +124,18 @@ static UNITS: [Unit; 14] = [
         part: POOL,
         count: |hw| hw.mac_rows,
         terms: |hw| {
-            // Five to eight lanes for each column take the multiplexers that slices have, and more LUTs.
+            // Five to eight lanes for each column take the multiplexers that slices have, and more
+            // LUTs.
             let (lanes, cols) = (buffer_lanes(hw), hw.thr_cols);
             let eight = if lanes > 4 * cols && lanes <= 8 * cols { lanes } else { 0 };
-            terms![1, lanes, lanes * hw.thr_buffers.div_ceil(2), cols, lanes * hw.thr_buffers, eight]
+            terms![
+                1,
+                lanes,
+                lanes * hw.thr_buffers.div_ceil(2),
+                cols,
+                lanes * hw.thr_buffers,
+                eight
+            ]
         },
     },
     Unit {
@@ -120,7 +144,8 @@ static UNITS: [Unit; 14] = [
         count: |_| 4,
         terms: |hw| {
             let words = hw.queue_depth;
-            let [one, small, large, block] = [1..=1, 2..=32, 33..=64, 65..=u32::MAX].map(|r| r.contains(&words));
+            let [one, small, large, block] =
+                [1..=1, 2..=32, 33..=64, 65..=u32::MAX].map(|r| r.contains(&words));
             terms![1, bits(words), one, small, large, block, words]
         },
     },
@@ -129,11 +154,13 @@ static UNITS: [Unit; 14] = [
         name: "front_end",
         part: FRONT_END,
         count: |_| 1,
-        // A beat of several words makes the code queue a file of registers with as many write ports.
+        // A beat of several words makes the code queue a file of registers with as many write
+        // ports.
         terms: |hw| {
             let (words, width) = (hw.fetch_words, hw.dram_width);
             let (narrow, wide) = (width <= 16, if width > 16 { words } else { 0 });
-            let [small, large, block] = [0..=32, 33..=64, 65..=u32::MAX].map(|r| narrow && r.contains(&words));
+            let [small, large, block] =
+                [0..=32, 33..=64, 65..=u32::MAX].map(|r| narrow && r.contains(&words));
             let parts = 16u32.saturating_sub(width);
             terms![1, bits(words), wide, wide * width, small, large, block, width, parts, words]
         },
@@ -180,7 +207,8 @@ static UNITS: [Unit; 14] = [
         name: "load",
         part: LD,
         count: |_| 1,
-        // Write lanes with their shifters, and a copy of the ring of beats for each beat that a lane may read.
+        // Write lanes with their shifters, and a copy of the ring of beats for each beat that a
+        // lane may read.
         terms: |hw| {
             let lane_bytes = (hw.mac_lanes / 8).max(10);
             let lane_beats = (lane_bytes + hw.dram_width - 2) / hw.dram_width + 1;
@@ -228,7 +256,8 @@ static UNITS: [Unit; 14] = [
         count: |_| 1,
         // What a bank is written from: the buffer of any row, or any lane of LOAD.
         terms: |hw| {
-            let (rows, cols, lanes, width) = (hw.mac_rows, hw.mac_cols, hw.mac_lanes, hw.load_width);
+            let (rows, cols, lanes, width) =
+                (hw.mac_rows, hw.mac_cols, hw.mac_lanes, hw.load_width);
             terms![
                 1,
                 width,
@@ -244,8 +273,8 @@ static UNITS: [Unit; 14] = [
     },
 ];
 
-/// An element or the sum of a row: lanes, pipeline, accumulator banks. Short pipelines and one or two banks are flip-flops, others
-/// shift registers and memory.
+/// An element or the sum of a row: lanes, pipeline, accumulator banks. Short pipelines and one or
+/// two banks are flip-flops, others shift registers and memory.
 fn element(hw: &HardwarePoint) -> [f64; TERMS] {
     let bytes = hw.mac_lanes / 8;
     let sum = bits(255 * bytes + 1) + 1;
@@ -315,16 +344,26 @@ pub fn syntheses() -> Vec<Synthesis> {
     lines
         .map(|line| {
             let cells: Vec<&'static str> = line.split(',').collect();
-            let cell = |name: &str| cells[names.iter().position(|n| *n == name).expect("a column of the table")];
+            let cell = |name: &str| {
+                cells[names.iter().position(|n| *n == name).expect("a column of the table")]
+            };
             let number = |name: &str| cell(name).parse::<f64>().expect("a number in the table");
             let assignments = cell("parameters").split_whitespace();
             let parameters: Vec<(&str, u32)> = assignments
-                .map(|a| a.split_once('=').and_then(|(k, v)| Some((k, v.parse().ok()?))).expect("NAME=VALUE"))
+                .map(|a| {
+                    a.split_once('=')
+                        .and_then(|(k, v)| Some((k, v.parse().ok()?)))
+                        .expect("NAME=VALUE")
+                })
                 .collect();
             let mut overrides = Overrides::default();
-            for (name, value) in parameters.iter().filter(|(name, _)| KEYS.iter().any(|(key, _)| key == name)) {
+            for (name, value) in
+                parameters.iter().filter(|(name, _)| KEYS.iter().any(|(key, _)| key == name))
+            {
                 let key = name.to_lowercase().replacen('_', ".", 1);
-                overrides.set(&format!("{key}={value}")).expect("a parameter of the hardware point");
+                overrides
+                    .set(&format!("{key}={value}"))
+                    .expect("a parameter of the hardware point");
             }
             let (lut, ff) = (number("lut") + number("lut_memory"), number("ff"));
             let bram36 = number("ramb36") + number("ramb18") / 2.0;
@@ -338,13 +377,21 @@ pub fn syntheses() -> Vec<Synthesis> {
                 lut,
                 ff,
                 bram36,
-                resources: [lut, ff, bram36, number("dsp"), gates, number("gate_ff") + number("memory_bits")],
+                resources: [
+                    lut,
+                    ff,
+                    bram36,
+                    number("dsp"),
+                    gates,
+                    number("gate_ff") + number("memory_bits"),
+                ],
             }
         })
         .collect()
 }
 
-/// How far the model is off where no fit has seen the table: the largest relative errors of held-out rows.
+/// How far the model is off where no fit has seen the table: the largest relative errors of
+/// held-out rows.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize)]
 pub struct Error {
     /// LUTs of a whole machine.
@@ -369,11 +416,13 @@ static FIT: LazyLock<Fit> = LazyLock::new(|| Fit::new(&syntheses()));
 
 impl Fit {
     fn new(table: &[Synthesis]) -> Self {
-        let seen = |unit: &'static str| table.iter().filter(move |row| row.unit == unit && !row.held_out);
+        let seen =
+            |unit: &'static str| table.iter().filter(move |row| row.unit == unit && !row.held_out);
         let costs = std::array::from_fn(|unit| {
             let Unit { name, terms, .. } = UNITS[unit];
             std::array::from_fn(|resource| {
-                let rows: Vec<_> = seen(name).map(|row| (terms(&row.hardware), row.resources[resource])).collect();
+                let rows: Vec<_> =
+                    seen(name).map(|row| (terms(&row.hardware), row.resources[resource])).collect();
                 least_squares(&rows)
             })
         });
@@ -383,7 +432,8 @@ impl Fit {
             let values = of_fit.filter(|(n, _)| *n == name).map(|&(_, value)| value);
             values.fold((u32::MAX, 0), |(low, high), value| (low.min(value), high.max(value)))
         });
-        let mut fit = Fit { costs, ranges, error: Error { lut: 0.0, ff: 0.0, lut_unit: 0.0, ff_unit: 0.0 } };
+        let mut fit =
+            Fit { costs, ranges, error: Error { lut: 0.0, ff: 0.0, lut_unit: 0.0, ff_unit: 0.0 } };
         let mut error = fit.error;
         let keep = |worst: &mut f64, modelled: f64, synthesized: f64| {
             *worst = worst.max((modelled - synthesized).abs() / synthesized.max(1.0));
@@ -431,8 +481,8 @@ impl Fit {
     }
 }
 
-/// LUTs and flip-flops that the fit gives a row of the table: of its unit, or of the whole machine. None for a unit that is counted
-/// rather than fitted.
+/// LUTs and flip-flops that the fit gives a row of the table: of its unit, or of the whole machine.
+/// None for a unit that is counted rather than fitted.
 pub fn modelled(row: &Synthesis) -> Option<(f64, f64)> {
     FIT.modelled(row)
 }
@@ -441,9 +491,11 @@ fn resources(costs: &[[f64; TERMS]; RESOURCES], terms: &[f64; TERMS]) -> [f64; R
     costs.map(|costs| costs.iter().zip(terms).map(|(cost, term)| cost * term).sum())
 }
 
-/// Costs of the terms with the least sum of squares of relative errors. A term whose cost would be negative is left out.
+/// Costs of the terms with the least sum of squares of relative errors. A term whose cost would be
+/// negative is left out.
 fn least_squares(rows: &[([f64; TERMS], f64)]) -> [f64; TERMS] {
-    let mut used: Vec<usize> = (0..TERMS).filter(|&t| rows.iter().any(|(terms, _)| terms[t] != 0.0)).collect();
+    let mut used: Vec<usize> =
+        (0..TERMS).filter(|&t| rows.iter().any(|(terms, _)| terms[t] != 0.0)).collect();
     while !used.is_empty() {
         let costs = solve(rows, &used);
         let lowest = (0..used.len()).min_by(|&a, &b| costs[a].total_cmp(&costs[b]));
@@ -459,15 +511,22 @@ fn least_squares(rows: &[([f64; TERMS], f64)]) -> [f64; TERMS] {
     [0.0; TERMS]
 }
 
-/// The costs of some terms, of any sign. Terms are brought to one scale, so that terms that say the same share its cost.
+/// The costs of some terms, of any sign. Terms are brought to one scale, so that terms that say the
+/// same share its cost.
 fn solve(rows: &[([f64; TERMS], f64)], used: &[usize]) -> Vec<f64> {
     let weight = |value: f64| 1.0 / value.max(1.0);
-    let mut design = DMatrix::from_fn(rows.len(), used.len(), |row, at| rows[row].0[used[at]] * weight(rows[row].1));
-    let wanted = DVector::from_iterator(rows.len(), rows.iter().map(|(_, value)| value * weight(*value)));
+    let mut design = DMatrix::from_fn(rows.len(), used.len(), |row, at| {
+        rows[row].0[used[at]] * weight(rows[row].1)
+    });
+    let wanted =
+        DVector::from_iterator(rows.len(), rows.iter().map(|(_, value)| value * weight(*value)));
     let scale: Vec<f64> = design.column_iter().map(|column| column.norm()).collect();
     design.column_iter_mut().zip(&scale).for_each(|(mut column, scale)| column /= *scale);
     // Of the singular values, those that are nothing but rounding are taken for 0.
-    let costs = design.svd(true, true).solve(&wanted, 1e-9).expect("both sides of the decomposition are there");
+    let costs = design
+        .svd(true, true)
+        .solve(&wanted, 1e-9)
+        .expect("both sides of the decomposition are there");
     costs.iter().zip(&scale).map(|(cost, scale)| cost / scale).collect()
 }
 
@@ -494,15 +553,24 @@ pub struct Bank {
 }
 
 /// Shapes of block RAM: words, bits, and RAMs of 18 Kbit that it takes.
-const BLOCK_SHAPES: [(u32, u32, u32); 7] =
-    [(512, 36, 1), (1024, 18, 1), (2048, 9, 1), (4096, 9, 2), (8192, 4, 2), (16384, 2, 2), (32768, 1, 2)];
+const BLOCK_SHAPES: [(u32, u32, u32); 7] = [
+    (512, 36, 1),
+    (1024, 18, 1),
+    (2048, 9, 1),
+    (4096, 9, 2),
+    (8192, 4, 2),
+    (16384, 2, 2),
+    (32768, 1, 2),
+];
 
 /// Pieces of LUT memory, 64 words of three bits each, for which yosys takes one RAM of 18 Kbit.
 const PIECES_OF_HALF: u32 = 18;
 
-/// What yosys makes of a bank. A single word is a register with one behind it. Up to 32 words, four LUTs hold six bits, beyond they
-/// hold three of 64 words, with a register behind; where that takes too many of them, the bank is block RAMs of the shape of which
-/// the fewest do, the deepest of these. Several on top of each other are joined by a multiplexer a bit; two of one bit are cascaded.
+/// What yosys makes of a bank. A single word is a register with one behind it. Up to 32 words, four
+/// LUTs hold six bits, beyond they hold three of 64 words, with a register behind; where that takes
+/// too many of them, the bank is block RAMs of the shape of which the fewest do, the deepest of
+/// these. Several on top of each other are joined by a multiplexer a bit; two of one bit are
+/// cascaded.
 pub fn bank(words: u32, width: u32) -> Bank {
     let joined = |parts: u32| match parts {
         ..=1 => 0,
@@ -512,10 +580,16 @@ pub fn bank(words: u32, width: u32) -> Bank {
         ..=1 => (0, 2 * width, 0),
         2..=32 => (4 * width.div_ceil(6), width, 0),
         _ => {
-            let count =
-                |&(depth, bits, halves): &(u32, u32, u32)| words.div_ceil(depth) * width.div_ceil(bits) * halves;
-            let shape = BLOCK_SHAPES.iter().rev().min_by_key(|shape| count(shape)).expect("there are shapes");
-            let (halves, parts, pieces) = (count(shape), words.div_ceil(shape.0), words.div_ceil(64));
+            let count = |&(depth, bits, halves): &(u32, u32, u32)| {
+                words.div_ceil(depth) * width.div_ceil(bits) * halves
+            };
+            let shape = BLOCK_SHAPES
+                .iter()
+                .rev()
+                .min_by_key(|shape| count(shape))
+                .expect("there are shapes");
+            let (halves, parts, pieces) =
+                (count(shape), words.div_ceil(shape.0), words.div_ceil(64));
             if words <= 64 || pieces * width.div_ceil(3) <= PIECES_OF_HALF * halves {
                 (4 * pieces * width.div_ceil(3) + joined(pieces), width, 0)
             } else {
@@ -533,7 +607,8 @@ pub fn bank(words: u32, width: u32) -> Bank {
 /// Area of one unit with all that belongs to it.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize)]
 pub struct UnitArea {
-    /// As in the report by unit; `memories` are the banks of activations, weights and thresholds, `ports` what is in front of them.
+    /// As in the report by unit; `memories` are the banks of activations, weights and thresholds,
+    /// `ports` what is in front of them.
     pub name: &'static str,
     /// LUTs, of logic and of memory.
     pub lut: u64,
@@ -558,7 +633,8 @@ pub struct Area {
     pub bram36: f64,
     /// DSP blocks.
     pub dsp: u64,
-    /// Silicon of gates, registers and memories without wires and empty space, none if the technology has no areas.
+    /// Silicon of gates, registers and memories without wires and empty space, none if the
+    /// technology has no areas.
     pub mm2: Option<f64>,
     /// A parameter lies outside the range that was synthesized.
     pub extrapolated: bool,
@@ -579,14 +655,17 @@ pub fn area(technology: &Technology, hw: &HardwarePoint) -> Area {
         let mut mm2 = technology.logic_mm2(resources[GATES], resources[BITS]);
         if i == MEMORIES {
             for (banks, words, width) in memories(hw) {
-                mm2 = mm2.zip(technology.bank_mm2(words, width)).map(|(sum, bank)| sum + f64::from(banks) * bank);
+                mm2 = mm2
+                    .zip(technology.bank_mm2(words, width))
+                    .map(|(sum, bank)| sum + f64::from(banks) * bank);
             }
         }
         // Whole RAMs of 18 Kbit.
         let bram36 = (2.0 * resources[BRAM]).round() / 2.0;
         UnitArea { name: PARTS[i], lut: whole(LUT), ff: whole(FF), bram36, dsp: whole(DSP), mm2 }
     });
-    let outside = |(&(_, value), &(low, high)): (&Key, &(u32, u32))| !(low..=high).contains(&value(hw));
+    let outside =
+        |(&(_, value), &(low, high)): (&Key, &(u32, u32))| !(low..=high).contains(&value(hw));
     Area {
         lut: by_unit.iter().map(|u| u.lut).sum(),
         ff: by_unit.iter().map(|u| u.ff).sum(),

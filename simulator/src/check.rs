@@ -80,7 +80,8 @@ impl Words {
 
     /// The memory at the start of the next image, with what was written still there.
     fn resident(mut self) -> Self {
-        // Only what was written is touched: the pages of a large memory stay away until they are used.
+        // Only what was written is touched: the pages of a large memory stay away until they are
+        // used.
         self.written.iter_mut().filter(|w| **w > 1).for_each(|w| *w = 1);
         self.read = vec![0; self.read.len()];
         self
@@ -111,7 +112,10 @@ impl Words {
         let Some(i) = self.index(place, findings) else { return };
         match self.written[i] {
             until if until == 0 || until & UNDEFINED != 0 => findings.add(Cause::Unwritten, || {
-                format!("bank {}, address {} of the {} memory is read", place.bank, place.address, self.name)
+                format!(
+                    "bank {}, address {} of the {} memory is read",
+                    place.bank, place.address, self.name
+                )
             }),
             until if until > stamp(issue.cycle) => {
                 findings.add(Cause::Race, || self.race(place, "reads", "written", until));
@@ -134,12 +138,14 @@ impl Words {
         } else if read > stamp(issue.cycle) {
             findings.add(Cause::Race, || self.race(place, "writes", "read", read));
         }
-        self.written[i] = written.max(stamp(issue.cycle + issue.cycles)) | if defined { 0 } else { UNDEFINED };
+        self.written[i] =
+            written.max(stamp(issue.cycle + issue.cycles)) | if defined { 0 } else { UNDEFINED };
     }
 }
 
-/// Which words of the scratch region were stored, and who holds them until when: ST from the issue of its read until its burst has
-/// ended, LD from its first burst until its write stage has released what it wrote.
+/// Which words of the scratch region were stored, and who holds them until when: ST from the issue
+/// of its read until its burst has ended, LD from its first burst until its write stage has
+/// released what it wrote.
 #[derive(Debug)]
 struct Scratch {
     start: u64,
@@ -167,7 +173,9 @@ impl Scratch {
     fn words(&self, dram: u64, bytes: u32) -> Option<Range<usize>> {
         let (first, length) = (dram - self.start, u64::from(bytes));
         let (word, end) = (self.word_bytes, (first + length) / self.word_bytes);
-        (first.is_multiple_of(word) && length.is_multiple_of(word) && end <= self.written.len() as u64)
+        (first.is_multiple_of(word)
+            && length.is_multiple_of(word)
+            && end <= self.written.len() as u64)
             .then(|| (first / word) as usize..end as usize)
     }
 }
@@ -214,7 +222,9 @@ impl<'a> Checker<'a> {
     pub fn cold(program: &'a Program) -> Self {
         let hw = &program.hardware;
         let output = u64::from(program.output.dram);
-        let readable = |&(_, address, bytes): &(&str, u32, u64)| (u64::from(address), u64::from(address) + bytes);
+        let readable = |&(_, address, bytes): &(&str, u32, u64)| {
+            (u64::from(address), u64::from(address) + bytes)
+        };
         Checker {
             program,
             activations: Words::new("activation", hw.mac_rows, hw.act_words),
@@ -244,7 +254,11 @@ impl<'a> Checker<'a> {
 
     /// What was used of the memories.
     pub fn used(&self) -> Used {
-        Used { activations: self.activations.used, weights: self.weights.used, thresholds: self.thresholds.used }
+        Used {
+            activations: self.activations.used,
+            weights: self.weights.used,
+            thresholds: self.thresholds.used,
+        }
     }
 
     /// At the end of an image: the host will read the whole output.
@@ -254,7 +268,8 @@ impl<'a> Checker<'a> {
     pub fn finish(&self) -> Result<(), Fault> {
         match self.output.iter().position(|stored| !stored) {
             Some(i) => {
-                let address = u64::from(self.program.output.dram) + i as u64 * u64::from(self.hw().word_bytes());
+                let address = u64::from(self.program.output.dram)
+                    + i as u64 * u64::from(self.hw().word_bytes());
                 Err(Fault::Unwritten(format!(
                     "the output word at DRAM address {address} has not been stored at the end of the image"
                 )))
@@ -277,7 +292,12 @@ impl<'a> Checker<'a> {
     }
 
     /// `since` is the cycle of the step's first burst.
-    fn dram_read(&mut self, since: u64, step: &LoadStep, findings: &mut Findings) -> Result<(), Fault> {
+    fn dram_read(
+        &mut self,
+        since: u64,
+        step: &LoadStep,
+        findings: &mut Findings,
+    ) -> Result<(), Fault> {
         let (first, end) = (step.dram, step.dram + u64::from(step.bytes));
         let input = u64::from(self.program.input.dram);
         let from_input = (input..input + self.program.input.shape.values() as u64).contains(&first);
@@ -285,7 +305,9 @@ impl<'a> Checker<'a> {
         match step.memory {
             Memory::Wgt | Memory::Thr if from_input || from_scratch => {
                 let from = if from_input { "input" } else { "scratch region" };
-                findings.add(Cause::Illegal, || format!("weights and thresholds cannot be loaded from the {from}"));
+                findings.add(Cause::Illegal, || {
+                    format!("weights and thresholds cannot be loaded from the {from}")
+                });
             }
             Memory::Pack if !from_input => {
                 findings.add(Cause::Illegal, || "only rows of the input can be packed".into());
@@ -313,7 +335,10 @@ impl<'a> Checker<'a> {
         let after = self.regions.partition_point(|&(start, _)| start <= first);
         if after == 0 || end > self.regions[after - 1].1 {
             findings.add(Cause::OutOfRange, || {
-                format!("DRAM bytes {first} to {} do not lie in one region of code, data or input", end - 1)
+                format!(
+                    "DRAM bytes {first} to {} do not lie in one region of code, data or input",
+                    end - 1
+                )
             });
         }
         Ok(())
@@ -321,7 +346,8 @@ impl<'a> Checker<'a> {
 
     fn scratch_race(&self, doing: &str, word: usize, other: &str, until: Stamp) -> String {
         let address = self.scratch.start + word as u64 * self.scratch.word_bytes;
-        let until = if until == IN_FLIGHT { String::new() } else { format!(" until cycle {}", until - 3) };
+        let until =
+            if until == IN_FLIGHT { String::new() } else { format!(" until cycle {}", until - 3) };
         format!("{doing} the scratch word at DRAM address {address}, which is being {other}{until}")
     }
 
@@ -357,7 +383,12 @@ impl<'a> Checker<'a> {
         }
     }
 
-    fn store_read(&mut self, issue: &Issue, step: &StoreStep, findings: &mut Findings) -> Result<(), Fault> {
+    fn store_read(
+        &mut self,
+        issue: &Issue,
+        step: &StoreStep,
+        findings: &mut Findings,
+    ) -> Result<(), Fault> {
         self.charge(u64::from(step.words))?;
         for word in 0..i64::from(step.words) {
             let place = Place { address: step.from.address + word, ..step.from };
@@ -373,9 +404,14 @@ impl<'a> Checker<'a> {
         let (first, last) = (step.dram, step.dram + u64::from(step.bytes));
         let word = u64::from(self.hw().word_bytes());
         if first < start || last > end || !(first - start).is_multiple_of(word) {
-            let region = if self.program.scratch.is_empty() { "output region" } else { "output or the scratch region" };
-            findings
-                .add(Cause::OutOfRange, || format!("DRAM bytes {first} to {} are not words of the {region}", last - 1));
+            let region = if self.program.scratch.is_empty() {
+                "output region"
+            } else {
+                "output or the scratch region"
+            };
+            findings.add(Cause::OutOfRange, || {
+                format!("DRAM bytes {first} to {} are not words of the {region}", last - 1)
+            });
             return Ok(());
         }
         let words = ((first - start) / word) as usize..((last - start) / word) as usize;
@@ -383,7 +419,12 @@ impl<'a> Checker<'a> {
         Ok(())
     }
 
-    fn load_write(&mut self, issue: &Issue, step: &LoadStep, findings: &mut Findings) -> Result<(), Fault> {
+    fn load_write(
+        &mut self,
+        issue: &Issue,
+        step: &LoadStep,
+        findings: &mut Findings,
+    ) -> Result<(), Fault> {
         let (hw, registers) = (self.hw(), &issue.registers);
         self.charge(step.words)?;
         if step.memory == Memory::Pack {
@@ -421,12 +462,14 @@ impl<'a> Checker<'a> {
         let hw = self.hw();
         let (shape, act, wgt) = issue.registers.mac();
         let planes = i64::from(if shape.byte { 1 } else { shape.a });
-        let reads = planes as u64 * u64::from(hw.mac_rows) + u64::from(shape.w) * u64::from(step.columns);
+        let reads =
+            planes as u64 * u64::from(hw.mac_rows) + u64::from(shape.w) * u64::from(step.columns);
         self.charge(u64::from(step.k) * reads)?;
         issue.registers.mac_reads(hw, step, |_, _, place| {
             let Some(place) = place else { return };
             for plane in 0..planes {
-                let place = Place { address: place.address + plane * i64::from(act.plane), ..place };
+                let place =
+                    Place { address: place.address + plane * i64::from(act.plane), ..place };
                 self.activations.read(place, issue, findings);
             }
         });
@@ -444,7 +487,9 @@ impl<'a> Checker<'a> {
             self.fills += 1;
         }
         let Some(fill) = self.fills.checked_sub(1) else {
-            findings.add(Cause::Unwritten, || "the first MAC step of an image adds to no accumulator bank".into());
+            findings.add(Cause::Unwritten, || {
+                "the first MAC step of an image adds to no accumulator bank".into()
+            });
             return Ok(());
         };
         let index = fill % self.banks.len() as u64;
@@ -459,7 +504,12 @@ impl<'a> Checker<'a> {
         Ok(())
     }
 
-    fn drain(&mut self, issue: &Issue, step: &ThrStep, findings: &mut Findings) -> Result<(), Fault> {
+    fn drain(
+        &mut self,
+        issue: &Issue,
+        step: &ThrStep,
+        findings: &mut Findings,
+    ) -> Result<(), Fault> {
         let index = self.drains % self.banks.len() as u64;
         self.drains += 1;
         let bank = &mut self.banks[index as usize];
@@ -477,14 +527,23 @@ impl<'a> Checker<'a> {
             for column in 0..step.columns {
                 let place = issue.registers.threshold_place(self.hw(), step, column);
                 for entry in 0..entries {
-                    self.thresholds.read(Place { address: place.address + entry, ..place }, issue, findings);
+                    self.thresholds.read(
+                        Place { address: place.address + entry, ..place },
+                        issue,
+                        findings,
+                    );
                 }
             }
         }
         Ok(())
     }
 
-    fn thr_write(&mut self, issue: &Issue, step: &ThrStep, findings: &mut Findings) -> Result<(), Fault> {
+    fn thr_write(
+        &mut self,
+        issue: &Issue,
+        step: &ThrStep,
+        findings: &mut Findings,
+    ) -> Result<(), Fault> {
         let (mode, _, dst) = issue.registers.thr();
         self.charge(u64::from(self.hw().mac_rows) * u64::from(mode.bits) * u64::from(step.words))?;
         issue.registers.thr_places(self.hw(), step, |_, _, place| {

@@ -1,7 +1,7 @@
 //! Energy: counted events times a technology's coefficients, plus leakage times time.
 //!
-//! Events are counted once, from issues, because none of them depends on data ([`Events`]). A [`Technology`] is a table
-//! in RON in which every row has a value, a unit and a source.
+//! Events are counted once, from issues, because none of them depends on data ([`Events`]). A
+//! [`Technology`] is a table in RON in which every row has a value, a unit and a source.
 
 use std::ops::AddAssign;
 
@@ -15,7 +15,8 @@ const ACCUMULATOR_BITS: f64 = 32.0;
 /// Payload of a register group.
 const CONFIGURATION_BITS: f64 = 116.0;
 
-/// Bits of the threshold unit's adder: 32 of the accumulator and up to 15 of the fraction, and a sign.
+/// Bits of the threshold unit's adder: 32 of the accumulator and up to 15 of the fraction, and a
+/// sign.
 const THRESHOLD_ADDER_BITS: f64 = 48.0;
 
 macro_rules! events {
@@ -102,7 +103,10 @@ events! {
 impl Events {
     /// Bytes of DRAM beats moved, whatever for.
     pub fn dram_bytes(&self) -> u64 {
-        self.load_dram_bytes + self.weight_dram_bytes + self.store_dram_bytes + self.fetch_dram_bytes
+        self.load_dram_bytes
+            + self.weight_dram_bytes
+            + self.store_dram_bytes
+            + self.fetch_dram_bytes
     }
 }
 
@@ -157,7 +161,8 @@ struct Sram {
     source: String,
 }
 
-/// A technology: energies of logic, memories and DRAM; areas of logic and memories, if they are known.
+/// A technology: energies of logic, memories and DRAM; areas of logic and memories, if they are
+/// known.
 #[derive(Debug, Clone, PartialEq, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Technology {
@@ -205,7 +210,8 @@ impl Technology {
     /// # Errors
     /// Where the text is not such a table, or a value cannot be.
     pub fn from_ron(text: &str) -> Result<Self, String> {
-        let options = ron::Options::default().with_default_extension(ron::extensions::Extensions::IMPLICIT_SOME);
+        let options = ron::Options::default()
+            .with_default_extension(ron::extensions::Extensions::IMPLICIT_SOME);
         let mut technology: Self = options.from_str(text).map_err(|e| e.to_string())?;
         technology.check()?;
         technology.sram.sort_by(|a, b| a.bytes.total_cmp(&b.bytes));
@@ -214,7 +220,14 @@ impl Technology {
 
     fn check(&self) -> Result<(), String> {
         let l = &self.logic;
-        for c in [&l.and_lane, &l.full_adder, &l.flip_flop_bit, &l.compare_bit, &l.pool_lane, &self.dram_bit] {
+        for c in [
+            &l.and_lane,
+            &l.full_adder,
+            &l.flip_flop_bit,
+            &l.compare_bit,
+            &l.pool_lane,
+            &self.dram_bit,
+        ] {
             if !c.value.is_finite() || c.value < 0.0 {
                 return Err(format!("{} {} is not an energy", c.value, c.unit));
             }
@@ -242,7 +255,10 @@ impl Technology {
                 .all(|&x| x.is_finite() && x > 0.0)
         };
         if let Some(s) = self.sram.iter().find(|s| !positive(s) || s.source.is_empty()) {
-            return Err(format!("the SRAM row of {} bytes has a value that is not positive, or no source", s.bytes));
+            return Err(format!(
+                "the SRAM row of {} bytes has a value that is not positive, or no source",
+                s.bytes
+            ));
         }
         let of_64 = |s: &&Sram| s.width_bits == 64.0;
         if self.sram.iter().filter(of_64).count() < 2 || self.sram.iter().all(|s| of_64(&s)) {
@@ -251,8 +267,8 @@ impl Technology {
         Ok(())
     }
 
-    /// Cost of one bank: sizes are interpolated on a log-log scale along the rows 64 bits wide; widths by the
-    /// power law through the two rows of one size.
+    /// Cost of one bank: sizes are interpolated on a log-log scale along the rows 64 bits wide;
+    /// widths by the power law through the two rows of one size.
     pub fn bank(&self, words: u32, width_bits: u32) -> BankCost {
         let place = self.place(words, width_bits);
         BankCost {
@@ -291,11 +307,9 @@ impl Technology {
                 (low, high) = (high, next);
             }
         }
-        let wide = self
-            .sram
-            .iter()
-            .filter(|w| w.width_bits != 64.0)
-            .find_map(|w| Some((self.sram.iter().find(|n| n.width_bits == 64.0 && n.bytes == w.bytes)?, w)));
+        let wide = self.sram.iter().filter(|w| w.width_bits != 64.0).find_map(|w| {
+            Some((self.sram.iter().find(|n| n.width_bits == 64.0 && n.bytes == w.bytes)?, w))
+        });
         let widest = wide.map_or(64.0, |(_, w)| w.width_bits);
         Place {
             low,
@@ -304,7 +318,10 @@ impl Technology {
             position: (bytes / low.bytes).ln() / (high.bytes / low.bytes).ln(),
             width,
             // Sizes ascend, so the last pair is only passed by what is larger than all.
-            extrapolated: bytes < first.bytes || bytes > high.bytes || width < 64.0 || width > widest,
+            extrapolated: bytes < first.bytes
+                || bytes > high.bytes
+                || width < 64.0
+                || width > widest,
         }
     }
 }
@@ -327,7 +344,9 @@ impl Place<'_> {
     }
 
     fn power(&self, f: impl Fn(&Sram) -> f64) -> f64 {
-        let exponent = self.wide.map_or(1.0, |(base, w)| (f(w) / f(base)).ln() / (w.width_bits / base.width_bits).ln());
+        let exponent = self
+            .wide
+            .map_or(1.0, |(base, w)| (f(w) / f(base)).ln() / (w.width_bits / base.width_bits).ln());
         (self.width / 64.0).powf(exponent)
     }
 }
@@ -395,7 +414,8 @@ impl Model {
         let lanes = f64::from(hw.mac_lanes);
         let sum_bits = lanes.log2().floor() + 1.0;
         // A popcount of L lanes takes L - 1 - floor(log2 L) full adders: 57 for 64.
-        let popcount = (lanes - sum_bits) * logic.full_adder.pj() + ACCUMULATOR_BITS * logic.full_adder.pj();
+        let popcount =
+            (lanes - sum_bits) * logic.full_adder.pj() + ACCUMULATOR_BITS * logic.full_adder.pj();
         // Operand, sum and accumulator registers: 103 flip-flops for 64 lanes, as synthesized.
         let registers = (lanes + sum_bits + ACCUMULATOR_BITS) * logic.flip_flop_bit.pj();
         let activation = technology.bank(hw.act_words, hw.mac_lanes);
@@ -444,12 +464,16 @@ impl Model {
         let threshold_writes = n(e.threshold_writes) * self.threshold.write_pj;
         // A word passes the code queue and a unit's queue: each written once, read once.
         let queues = n(e.instructions) * f64::from(CODE_WORD_BYTES) * 8.0 * 4.0 * bit;
-        let streamed = dram(e.weight_dram_bytes) + buffered(e.weight_dram_bytes) + weight_writes + threshold_writes;
+        let streamed = dram(e.weight_dram_bytes)
+            + buffered(e.weight_dram_bytes)
+            + weight_writes
+            + threshold_writes;
         let load_act = n(e.load_act_writes) * self.activation.write_pj;
         let mac_act = n(e.mac_act_reads) * self.activation.read_pj;
         let thr_act = n(e.thr_act_writes) * self.activation.write_pj;
         let store_act = n(e.store_act_reads) * self.activation.read_pj;
-        let (acc_writes, acc_reads) = (n(e.accumulator_writes) * accumulator, n(e.accumulator_reads) * accumulator);
+        let (acc_writes, acc_reads) =
+            (n(e.accumulator_writes) * accumulator, n(e.accumulator_reads) * accumulator);
         let adder = self.logic.full_adder.pj();
         // A comparison looks; a step of the division subtracts and keeps the rest.
         let decided = n(e.comparisons) * THRESHOLD_ADDER_BITS * self.logic.compare_bit.pj()
@@ -469,7 +493,11 @@ impl Model {
                 + mac_act
                 + weight_reads
                 + acc_writes,
-            thr: acc_reads + threshold_reads + decided + n(e.word_buffer_bits) * 2.0 * bit + thr_act,
+            thr: acc_reads
+                + threshold_reads
+                + decided
+                + n(e.word_buffer_bits) * 2.0 * bit
+                + thr_act,
             pool: n(e.pool_bits) * self.logic.pool_lane.pj(),
             store: store_act + buffered(e.store_dram_bytes) + dram(e.store_dram_bytes),
             activations: load_act + mac_act + thr_act + store_act,
@@ -477,7 +505,9 @@ impl Model {
             thresholds: threshold_reads + threshold_writes,
             accumulators: acc_writes + acc_reads,
             code: queues,
-            dram: dram(e.fetch_dram_bytes + e.weight_dram_bytes + e.load_dram_bytes + e.store_dram_bytes),
+            dram: dram(
+                e.fetch_dram_bytes + e.weight_dram_bytes + e.load_dram_bytes + e.store_dram_bytes,
+            ),
             streamed_weights: streamed,
             resident_weights: weight_reads + threshold_reads,
         }

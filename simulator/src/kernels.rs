@@ -1,4 +1,5 @@
-//! The inner loops: 64 lanes a machine word, 4 array rows by 8 array columns at a time, no allocation.
+//! The inner loops: 64 lanes a machine word, 4 array rows by 8 array columns at a time, no
+//! allocation.
 //!
 //! Each is compiled for several instruction sets and picks the best at run time.
 
@@ -25,11 +26,12 @@ pub enum Count {
     },
 }
 
-/// Adds `factor * count(a AND w)` to the sums of all rows and columns, and `row_factor * count(a)` to the row sums.
+/// Adds `factor * count(a AND w)` to the sums of all rows and columns, and `row_factor * count(a)`
+/// to the row sums.
 ///
-/// `a` has `rows` entries, 1 or a multiple of `ROWS`, for each lane word of the kernel; `w` has `blocks` entries for each of
-/// them, in the same order; `sums` has `blocks` entries for each row. Sums wrap, as in 32-bit hardware. Of a single row and
-/// column nothing else is computed.
+/// `a` has `rows` entries, 1 or a multiple of `ROWS`, for each lane word of the kernel; `w` has
+/// `blocks` entries for each of them, in the same order; `sums` has `blocks` entries for each row.
+/// Sums wrap, as in 32-bit hardware. Of a single row and column nothing else is computed.
 pub fn accumulate(
     count: Count,
     a: &[u64],
@@ -100,7 +102,13 @@ macro_rules! accumulate_blocks {
     "x86_64+popcnt",
     "aarch64+neon"
 ))]
-fn accumulate_bits(a: &[u64], rows: usize, w: &[ColumnBlock], factor: i32, sums: &mut [[i32; COLUMNS]]) {
+fn accumulate_bits(
+    a: &[u64],
+    rows: usize,
+    w: &[ColumnBlock],
+    factor: i32,
+    sums: &mut [[i32; COLUMNS]],
+) {
     if rows == 1 {
         accumulate_blocks!(a, rows, w, factor, sums, 1, |x| u64::from(x.count_ones()));
     } else {
@@ -139,7 +147,14 @@ fn element_bytes(a: &[u64], w: &[ColumnBlock], blocks: usize, signs: u64) -> i32
     "x86_64+popcnt",
     "aarch64+neon"
 ))]
-fn accumulate_bytes(a: &[u64], rows: usize, w: &[ColumnBlock], factor: i32, signs: u64, sums: &mut [[i32; COLUMNS]]) {
+fn accumulate_bytes(
+    a: &[u64],
+    rows: usize,
+    w: &[ColumnBlock],
+    factor: i32,
+    signs: u64,
+    sums: &mut [[i32; COLUMNS]],
+) {
     let blocks = sums.len() / rows;
     // So many words of pairs of bytes add up to less than 2^16 in all four places together.
     const WORDS: usize = 32;
@@ -187,7 +202,8 @@ fn row_bits(a: &[u64], factor: i32, sums: &mut [i32]) {
 fn row_bytes(a: &[u64], factor: i32, signs: u64, sums: &mut [i32]) {
     for a in a.chunks_exact(sums.len()) {
         for (sum, &x) in sums.iter_mut().zip(a) {
-            let bytes = sum_of_pairs(pairs_of_bytes(x)) as i32 - (((x & signs).count_ones() as i32) << 8);
+            let bytes =
+                sum_of_pairs(pairs_of_bytes(x)) as i32 - (((x & signs).count_ones() as i32) << 8);
             *sum = sum.wrapping_add(bytes.wrapping_mul(factor));
         }
     }
@@ -213,15 +229,20 @@ pub fn clear_columns(used: usize, sums: &mut [[i32; COLUMNS]], blocks: usize) {
     }
 }
 
-/// Adds the sums of the rows in use to an accumulator bank: `sums` has `blocks` entries for each of `rows`, the bank an
-/// entry for each row of the array for each block.
+/// Adds the sums of the rows in use to an accumulator bank: `sums` has `blocks` entries for each of
+/// `rows`, the bank an entry for each row of the array for each block.
 #[multiversion(targets(
     "x86_64+avx512f+avx512bw+avx512dq+avx512vl+avx512vpopcntdq+popcnt",
     "x86_64+avx2+bmi1+bmi2+popcnt",
     "x86_64+popcnt",
     "aarch64+neon"
 ))]
-pub fn add_to_bank(rows: &[u32], sums: &[[i32; COLUMNS]], blocks: usize, bank: &mut [[i32; COLUMNS]]) {
+pub fn add_to_bank(
+    rows: &[u32],
+    sums: &[[i32; COLUMNS]],
+    blocks: usize,
+    bank: &mut [[i32; COLUMNS]],
+) {
     let all_rows = bank.len() / blocks;
     for (&row, sums) in rows.iter().zip(sums.chunks_exact(blocks)) {
         for (bank, sums) in bank.chunks_exact_mut(all_rows).zip(sums) {
@@ -245,8 +266,8 @@ pub struct Division {
     pub unit: [i64; COLUMNS],
 }
 
-/// How an accumulator and its row sum become the value that the threshold unit sees: `factor * acc - row sum`,
-/// without the row sum unless weights are bipolar.
+/// How an accumulator and its row sum become the value that the threshold unit sees: `factor * acc
+/// - row sum`, without the row sum unless weights are bipolar.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Drained {
     /// acc.
@@ -265,15 +286,21 @@ impl Drained {
     }
 }
 
-/// Codes of `codes.len() / acc.len()` bits of every row of a block of columns: bit c of `codes[plane * rows + row]` is that
-/// plane, most significant first, of column c.
+/// Codes of `codes.len() / acc.len()` bits of every row of a block of columns: bit c of
+/// `codes[plane * rows + row]` is that plane, most significant first, of column c.
 #[multiversion(targets(
     "x86_64+avx512f+avx512bw+avx512dq+avx512vl+avx512vpopcntdq+popcnt",
     "x86_64+avx2+bmi1+bmi2+popcnt",
     "x86_64+popcnt",
     "aarch64+neon"
 ))]
-pub fn divide(drained: Drained, acc: &[[i32; COLUMNS]], row_sums: &[i32], division: &Division, codes: &mut [u8]) {
+pub fn divide(
+    drained: Drained,
+    acc: &[[i32; COLUMNS]],
+    row_sums: &[i32],
+    division: &Division,
+    codes: &mut [u8],
+) {
     let Division { gain, offset, unit } = division;
     let rows = acc.len();
     let bits = codes.len() / rows;
@@ -300,8 +327,9 @@ pub fn divide(drained: Drained, acc: &[[i32; COLUMNS]], row_sums: &[i32], divisi
     }
 }
 
-/// Eight columns of a word buffer's rows: `words` are the rows of the lane word that holds them from bit `shift` on, `next` those of the
-/// lane word behind it. Replaces the bits of the columns in `used`.
+/// Eight columns of a word buffer's rows: `words` are the rows of the lane word that holds them
+/// from bit `shift` on, `next` those of the lane word behind it. Replaces the bits of the columns
+/// in `used`.
 #[multiversion(targets(
     "x86_64+avx512f+avx512bw+avx512dq+avx512vl+avx512vpopcntdq+popcnt",
     "x86_64+avx2+bmi1+bmi2+popcnt",
@@ -336,8 +364,9 @@ pub fn take(words: &[u64], next: Option<&[u64]>, shift: usize, codes: &mut [u8])
     }
 }
 
-/// Replaces codes by the larger of them and others, bit-serially from the top: a column drops out of the
-/// running where it has a 0 and the maximum a 1. Both are indexed `plane * rows + row`; `runs` are two scratch rows.
+/// Replaces codes by the larger of them and others, bit-serially from the top: a column drops out
+/// of the running where it has a 0 and the maximum a 1. Both are indexed `plane * rows + row`;
+/// `runs` are two scratch rows.
 #[multiversion(targets(
     "x86_64+avx512f+avx512bw+avx512dq+avx512vl+avx512vpopcntdq+popcnt",
     "x86_64+avx2+bmi1+bmi2+popcnt",
@@ -348,7 +377,9 @@ pub fn maximum(codes: &mut [u8], others: &[u8], rows: usize, signed: bool, runs:
     let (code_runs, other_runs) = runs[..2 * rows].split_at_mut(rows);
     code_runs.fill(0xff);
     other_runs.fill(0xff);
-    for (plane, (codes, others)) in codes.chunks_exact_mut(rows).zip(others.chunks_exact(rows)).enumerate() {
+    for (plane, (codes, others)) in
+        codes.chunks_exact_mut(rows).zip(others.chunks_exact(rows)).enumerate()
+    {
         let sign = if signed && plane == 0 { 0xff } else { 0 };
         for (((code, &other), code_runs), other_runs) in
             codes.iter_mut().zip(others).zip(&mut *code_runs).zip(&mut *other_runs)

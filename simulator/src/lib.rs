@@ -1,8 +1,9 @@
 //! The machine, simulated: cycles, values, energy.
 //!
-//! Timing and legality depend on the program alone, so [`Simulation::new`] settles them once: it times the cold and the warm image
-//! ([`timing`]), checks every access ([`check`]), proves freedom from deadlock and the range of
-//! accumulators ([`proofs`]), and resolves all addresses into plans ([`values`]). After that an image is nothing but popcount loops.
+//! Timing and legality depend on the program alone, so [`Simulation::new`] settles them once: it
+//! times the cold and the warm image ([`timing`]), checks every access ([`check`]), proves freedom
+//! from deadlock and the range of accumulators ([`proofs`]), and resolves all addresses into plans
+//! ([`values`]). After that an image is nothing but popcount loops.
 pub mod area;
 pub mod check;
 pub mod energy;
@@ -85,7 +86,8 @@ fn load<'a>(
     mut checker: Checker<'a>,
 ) -> Result<Loaded<'a>, Trap> {
     if let Err(trap) = proofs::deadlock_freedom(program, &code[start as usize], start) {
-        // Of a deadlock the machine itself says in which cycle it stops, or which fault stops it before.
+        // Of a deadlock the machine itself says in which cycle it stops, or which fault stops it
+        // before.
         let mut stops = || timing::run(program, [&code[0], &code[1]], start, &mut checker).err();
         let stopped = if matches!(trap.fault, Fault::Deadlock { .. }) { stops() } else { None };
         return Err(stopped.unwrap_or(trap));
@@ -94,15 +96,17 @@ fn load<'a>(
     let planner = Planner::new(program, layers);
     let mut loader = Loader { checker, planner, profiler: Profiler::new(program, layers) };
     let timing = timing::run(program, [&code[0], &code[1]], start, &mut loader)?;
-    let trap = |fault| Trap { stream: start.name(), cycle: timing.cycles, unit: None, word: None, fault };
+    let trap =
+        |fault| Trap { stream: start.name(), cycle: timing.cycles, unit: None, word: None, fault };
     loader.checker.finish().map_err(trap)?;
     let Loader { checker, planner, profiler } = loader;
     let profile = profiler.finish(timing.cycles);
     Ok(Loaded { timing, plan: planner.finish(), profile, checker })
 }
 
-/// Times both images of a program and counts their events: the figures of [`Simulation::cost`] in a fraction of the time, for nothing
-/// is checked or proven. For programs of the compiler, which makes no others than such that are legal; their segments may be empty.
+/// Times both images of a program and counts their events: the figures of [`Simulation::cost`] in a
+/// fraction of the time, for nothing is checked or proven. For programs of the compiler, which
+/// makes no others than such that are legal; their segments may be empty.
 ///
 /// # Errors
 /// The machine stops by itself: an illegal step, a deadlock.
@@ -114,7 +118,10 @@ pub fn cost(program: &Program) -> Result<Cost, Trap> {
         Ok((timing.cycles, counter.events))
     };
     let (cold, warm) = (image(Start::Cold)?, image(Start::Warm)?);
-    Ok(Cost { cycles: ColdWarm { cold: cold.0, warm: warm.0 }, events: ColdWarm { cold: cold.1, warm: warm.1 } })
+    Ok(Cost {
+        cycles: ColdWarm { cold: cold.0, warm: warm.0 },
+        events: ColdWarm { cold: cold.1, warm: warm.1 },
+    })
 }
 
 impl Simulation {
@@ -186,8 +193,9 @@ impl Simulation {
         Executor::new(&self.program, &self.plans[0])
     }
 
-    /// The machine after an image, cold or warm, about to compute a warm one: no memory is cleared. Outputs are those of
-    /// [`Simulation::executor`], for no step reads what its image has not written; [`Executor::memories`] are the machine's.
+    /// The machine after an image, cold or warm, about to compute a warm one: no memory is cleared.
+    /// Outputs are those of [`Simulation::executor`], for no step reads what its image has not
+    /// written; [`Executor::memories`] are the machine's.
     pub fn next_executor<'a>(&'a self, executor: Executor<'a>) -> Executor<'a> {
         executor.next(&self.plans[1])
     }

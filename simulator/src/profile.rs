@@ -1,4 +1,5 @@
-//! What an image did, collected from its issues: events by layer, spans of layers, stalls, the timeline.
+//! What an image did, collected from its issues: events by layer, spans of layers, stalls, the
+//! timeline.
 
 use std::collections::BTreeMap;
 
@@ -11,14 +12,16 @@ use crate::trace::TraceLine;
 use crate::trap::{Fault, instruction_text};
 
 /// Tracks of the timeline, in the order in which they are shown.
-pub const TRACKS: [&str; 9] = ["fetch", "ld", "ld write", "mac", "thr", "pool", "thr write", "st", "st burst"];
+pub const TRACKS: [&str; 9] =
+    ["fetch", "ld", "ld write", "mac", "thr", "pool", "thr write", "st", "st burst"];
 
 /// The profile of one image.
 #[derive(Debug, Clone)]
 pub struct Profile {
     /// By layer; the last entry is the front end and what serves no layer.
     pub events: Vec<Events>,
-    /// For each layer, the cycle in which its last write has ended, to DRAM if its map is there, if it wrote.
+    /// For each layer, the cycle in which its last write has ended, to DRAM if its map is there,
+    /// if it wrote.
     pub last_write: Vec<Option<u64>>,
     /// The cycle in which the first word left the code queue.
     pub first_decode: Option<u64>,
@@ -90,7 +93,10 @@ impl<'a> Profiler<'a> {
     }
 
     fn line(&mut self, issue: &Issue, track: &str) {
-        let (Some(word), Some(track)) = (issue.word, TRACKS.iter().position(|&t| t == track)) else { return };
+        let (Some(word), Some(track)) = (issue.word, TRACKS.iter().position(|&t| t == track))
+        else {
+            return;
+        };
         let end = issue.cycle + issue.cycles - 1;
         let line = Line { start: issue.cycle, end, steps: 0, busy: 0 };
         let line = self.profile.lines.entry((word, track)).or_insert(line);
@@ -138,7 +144,8 @@ fn events_of(hw: &HardwarePoint, issue: &Issue) -> Events {
             });
             let columns = u64::from(step.columns);
             e.element_cycles = rows * columns * step.cycles;
-            e.row_sum_cycles = if shape.kind == WeightKind::Bipolar { rows * step.cycles } else { 0 };
+            e.row_sum_cycles =
+                if shape.kind == WeightKind::Bipolar { rows * step.cycles } else { 0 };
             e.weight_reads = columns * step.cycles;
             let sums = if shape.kind == WeightKind::Bipolar { 1 } else { 0 };
             e.accumulator_writes = rows * (columns + sums) * if shape.add { 2 } else { 1 };
@@ -157,7 +164,9 @@ fn events_of(hw: &HardwarePoint, issue: &Issue) -> Events {
                 ThresholdKind::Linear if mode.bits == 1 => e.comparisons = bits,
                 ThresholdKind::Linear => e.divided_bits = bits,
                 // Every threshold passes every element.
-                ThresholdKind::Table => e.comparisons = elements * u64::from(registers.threshold_entries()),
+                ThresholdKind::Table => {
+                    e.comparisons = elements * u64::from(registers.threshold_entries())
+                }
             }
             e.bipolar_values = if mode.bipolar { elements } else { 0 };
             e.pool_bits = if mode.pool == [1, 1] { 0 } else { bits };
@@ -228,7 +237,9 @@ impl Observer for Profiler<'_> {
             Work::StoreBurst { end, .. } => {
                 self.line(issue, "st burst");
                 // A map whose home is in DRAM is complete there.
-                let in_dram = |layer: &usize| self.program.layers[*layer].map.is_some_and(|map| map.dram.is_some());
+                let in_dram = |layer: &usize| {
+                    self.program.layers[*layer].map.is_some_and(|map| map.dram.is_some())
+                };
                 self.completes(layer.filter(in_dram), *end);
             }
         }
@@ -246,7 +257,9 @@ impl Observer for Profiler<'_> {
 
     fn configure(&mut self, cycle: u64, unit: Unit, word: u32) {
         let track = TRACKS.iter().position(|&t| t == unit.name()).expect("every unit has a track");
-        self.profile.lines.insert((word, track), Line { start: cycle, end: cycle, steps: 1, busy: 1 });
+        self.profile
+            .lines
+            .insert((word, track), Line { start: cycle, end: cycle, steps: 1, busy: 1 });
         let slot = self.layer(Some(word)).unwrap_or(self.profile.last_write.len());
         self.profile.events[slot].configurations += 1;
     }
@@ -286,19 +299,24 @@ impl Profile {
         for (&(word, track), line) in &self.lines {
             let issuing = Unit::ALL.iter().any(|u| u.name() == TRACKS[track]);
             let waits = self.waits.range((word, String::new())..(word + 1, String::new()));
-            let layer = stream.layers[word as usize].map(|l| program.layers[l as usize].name.clone());
+            let layer =
+                stream.layers[word as usize].map(|l| program.layers[l as usize].name.clone());
             all.push(TraceLine {
                 start: line.start,
                 end: line.end,
                 track: TRACKS[track],
-                unit: Unit::ALL
-                    .into_iter()
-                    .find(|u| TRACKS[track].starts_with(u.name()) || TRACKS[track] == "pool" && *u == Unit::Thr),
+                unit: Unit::ALL.into_iter().find(|u| {
+                    TRACKS[track].starts_with(u.name())
+                        || TRACKS[track] == "pool" && *u == Unit::Thr
+                }),
                 text: instruction_text(program, stream.words[word as usize]),
                 layer,
                 steps: line.steps,
                 busy: line.busy,
-                waited: waits.filter(|_| issuing).map(|((_, name), &cycles)| (name.clone(), cycles)).collect(),
+                waited: waits
+                    .filter(|_| issuing)
+                    .map(|((_, name), &cycles)| (name.clone(), cycles))
+                    .collect(),
             });
         }
         all.sort_by_key(|l| (l.start, TRACKS.iter().position(|&t| t == l.track)));

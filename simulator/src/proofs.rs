@@ -8,9 +8,10 @@ use qnnsim_isa::{Action, Program, Unit};
 use crate::timing::{Code, STEPS_MAX, Start};
 use crate::trap::{Fault, Trap};
 
-/// Executes a stream on tokens alone: in-order dispatch into queues of the hardware's depth, units that take and give semaphores,
-/// no time. With one consumer a semaphore the outcome does not depend on the order in which units
-/// are served, so a stream that ends here ends under every latency.
+/// Executes a stream on tokens alone: in-order dispatch into queues of the hardware's depth, units
+/// that take and give semaphores, no time. With one consumer a semaphore the outcome does not
+/// depend on the order in which units are served, so a stream that ends here ends under every
+/// latency.
 ///
 /// # Errors
 /// Two consumers of one semaphore, or a deadlock, with what each unit waits for.
@@ -28,7 +29,11 @@ pub fn deadlock_freedom(program: &Program, code: &Code, start: Start) -> Result<
         let mut progress = false;
         while let Some(word) = code.words().get(fetched) {
             // An undefined word and what follows HALT are the timing's business.
-            let Ok((_, Action::Configure(unit) | Action::Sync(unit, _) | Action::Work(unit, _))) = word else { break };
+            let Ok((_, Action::Configure(unit) | Action::Sync(unit, _) | Action::Work(unit, _))) =
+                word
+            else {
+                break;
+            };
             let queue = &mut queues[*unit as usize];
             if queue.len() == depth {
                 break;
@@ -47,15 +52,20 @@ pub fn deadlock_freedom(program: &Program, code: &Code, start: Start) -> Result<
                     queues[u].pop_front();
                     progress = true;
                 }
-                let Some(word) = running[u].map(|(word, _)| word).or(queues[u].front().copied()) else { break };
-                let Ok((_, Action::Sync(_, s) | Action::Work(_, s))) = &code.words()[word as usize] else {
+                let Some(word) = running[u].map(|(word, _)| word).or(queues[u].front().copied())
+                else {
+                    break;
+                };
+                let Ok((_, Action::Sync(_, s) | Action::Work(_, s))) = &code.words()[word as usize]
+                else {
                     unreachable!("only decoded words are queued")
                 };
                 let waits: Vec<usize> = (0..16).filter(|i| s.wait >> i & 1 == 1).collect();
                 for &i in &waits {
                     match consumers[i] {
                         Some(other) if other != unit => {
-                            let fault = Fault::TwoConsumers { semaphore: i as u32, units: [other, unit] };
+                            let fault =
+                                Fault::TwoConsumers { semaphore: i as u32, units: [other, unit] };
                             return Err(trap(Some(unit), Some(word), fault));
                         }
                         _ => consumers[i] = Some(unit),
@@ -63,7 +73,12 @@ pub fn deadlock_freedom(program: &Program, code: &Code, start: Start) -> Result<
                 }
                 let remaining = running[u].map_or(s.repeat, |(_, left)| left);
                 // As many steps at once as the tokens allow.
-                let possible = waits.iter().map(|&i| semaphores[i]).min().unwrap_or(u64::MAX).min(u64::from(remaining));
+                let possible = waits
+                    .iter()
+                    .map(|&i| semaphores[i])
+                    .min()
+                    .unwrap_or(u64::MAX)
+                    .min(u64::from(remaining));
                 if possible == 0 {
                     break;
                 }
@@ -81,7 +96,11 @@ pub fn deadlock_freedom(program: &Program, code: &Code, start: Start) -> Result<
             }
         }
         if steps > STEPS_MAX {
-            return Err(trap(None, None, Fault::TooLong(format!("more than {STEPS_MAX} steps an image"))));
+            return Err(trap(
+                None,
+                None,
+                Fault::TooLong(format!("more than {STEPS_MAX} steps an image")),
+            ));
         }
         if progress {
             continue;
@@ -90,16 +109,25 @@ pub fn deadlock_freedom(program: &Program, code: &Code, start: Start) -> Result<
             return Ok(());
         }
         let waiting = Unit::ALL.iter().filter_map(|&unit| {
-            let word = running[unit as usize].map(|(word, _)| word).or(queues[unit as usize].front().copied())?;
-            let Ok((_, Action::Sync(_, s) | Action::Work(_, s))) = &code.words()[word as usize] else { return None };
+            let word = running[unit as usize]
+                .map(|(word, _)| word)
+                .or(queues[unit as usize].front().copied())?;
+            let Ok((_, Action::Sync(_, s) | Action::Work(_, s))) = &code.words()[word as usize]
+            else {
+                return None;
+            };
             let missing = (0..16).find(|&i| s.wait >> i & 1 == 1 && semaphores[i] == 0)?;
             let name = semaphore_name(&program.semaphores, missing);
             Some(format!("{} waits for semaphore {name} at instruction {word}", unit.name()))
         });
         let mut waiting: Vec<String> = waiting.collect();
-        if let Some(Ok((_, Action::Configure(u) | Action::Sync(u, _) | Action::Work(u, _)))) = code.words().get(fetched)
+        if let Some(Ok((_, Action::Configure(u) | Action::Sync(u, _) | Action::Work(u, _)))) =
+            code.words().get(fetched)
         {
-            waiting.push(format!("the front end waits for room in the queue of {} at instruction {fetched}", u.name()));
+            waiting.push(format!(
+                "the front end waits for room in the queue of {} at instruction {fetched}",
+                u.name()
+            ));
         }
         return Err(trap(None, None, Fault::Deadlock { waiting }));
     }

@@ -3,8 +3,12 @@
 /// A number in groups of three digits.
 pub fn grouped(number: u64) -> String {
     let digits = number.to_string();
-    let groups: Vec<&str> =
-        digits.as_bytes().rchunks(3).rev().map(|g| std::str::from_utf8(g).expect("digits")).collect();
+    let groups: Vec<&str> = digits
+        .as_bytes()
+        .rchunks(3)
+        .rev()
+        .map(|g| std::str::from_utf8(g).expect("digits"))
+        .collect();
     groups.join(",")
 }
 
@@ -20,7 +24,8 @@ pub const POWER: &[&str] = &["uW", "mW", "W"];
 /// The largest unit that leaves a digit before the point, and its size in the first.
 pub fn unit<'a>(value: f64, units: &[&'a str]) -> (f64, &'a str) {
     let steps = units.len().saturating_sub(1);
-    let step = (0..steps).find(|&step| value.abs() < 999.95 * 1000f64.powi(step as i32)).unwrap_or(steps);
+    let step =
+        (0..steps).find(|&step| value.abs() < 999.95 * 1000f64.powi(step as i32)).unwrap_or(steps);
     (1000f64.powi(step as i32), units[step])
 }
 

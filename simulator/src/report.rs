@@ -24,7 +24,8 @@ pub struct ColdWarm<T> {
     pub warm: T,
 }
 
-/// One row of the table by layer, for the warm image unless the name says otherwise. The rows add up to the total.
+/// One row of the table by layer, for the warm image unless the name says otherwise. The rows add
+/// up to the total.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct LayerReport {
     /// Name of the source layer, or `fetch` or `tail`.
@@ -41,7 +42,8 @@ pub struct LayerReport {
     pub products: u64,
     /// Useful lane operations: products x bits of an activation x bits of a weight.
     pub lane_operations: u64,
-    /// Bytes of the DRAM beats that the layer's instructions move in the warm image; `fetch` has those of the code.
+    /// Bytes of the DRAM beats that the layer's instructions move in the warm image; `fetch` has
+    /// those of the code.
     pub dram_bytes: u64,
     /// The same in the cold image.
     pub dram_bytes_cold: u64,
@@ -51,14 +53,16 @@ pub struct LayerReport {
     pub energy_pj: f64,
     /// Energy of the cold image.
     pub energy_pj_cold: f64,
-    /// Cycles in which an instruction of this layer stood at the head of the array's queue and did not issue, by cause.
+    /// Cycles in which an instruction of this layer stood at the head of the array's queue and did
+    /// not issue, by cause.
     pub stalls: BTreeMap<String, u64>,
 }
 
 /// Cycles of one unit in the warm image: they add up to the image's cycles.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct UnitReport {
-    /// `ld`, `mac`, `thr`, `pool`, `st`, `front end`. The max-pool unit works in the threshold unit's steps and has no stalls of its own.
+    /// `ld`, `mac`, `thr`, `pool`, `st`, `front end`. The max-pool unit works in the threshold
+    /// unit's steps and has no stalls of its own.
     pub name: String,
     /// Cycles with a step in the issuing stage.
     pub busy: u64,
@@ -122,7 +126,8 @@ pub struct Report {
     pub notes: Vec<String>,
 }
 
-/// What both images of a program take: cycles and counted events. All times and energies follow from it with a technology and a clock.
+/// What both images of a program take: cycles and counted events. All times and energies follow
+/// from it with a technology and a clock.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Cost {
     /// Cycles of an image.
@@ -155,21 +160,37 @@ impl Cost {
     pub fn totals(&self, model: &Model, clock_mhz: u32) -> Totals {
         let Cost { cycles, events } = self;
         let us = |cycles: u64| cycles as f64 / f64::from(clock_mhz);
-        let dynamic = ColdWarm { cold: model.energy(&events.cold), warm: model.energy(&events.warm) };
-        let leakage_pj =
-            ColdWarm { cold: model.leakage_pj(cycles.cold, clock_mhz), warm: model.leakage_pj(cycles.warm, clock_mhz) };
-        let energy_pj =
-            ColdWarm { cold: dynamic.cold.total() + leakage_pj.cold, warm: dynamic.warm.total() + leakage_pj.warm };
+        let dynamic =
+            ColdWarm { cold: model.energy(&events.cold), warm: model.energy(&events.warm) };
+        let leakage_pj = ColdWarm {
+            cold: model.leakage_pj(cycles.cold, clock_mhz),
+            warm: model.leakage_pj(cycles.warm, clock_mhz),
+        };
+        let energy_pj = ColdWarm {
+            cold: dynamic.cold.total() + leakage_pj.cold,
+            warm: dynamic.warm.total() + leakage_pj.warm,
+        };
         let latency_us = ColdWarm { cold: us(cycles.cold), warm: us(cycles.warm) };
         // pJ / us = uW.
-        let power_mw =
-            ColdWarm { cold: energy_pj.cold / latency_us.cold * 1e-3, warm: energy_pj.warm / latency_us.warm * 1e-3 };
+        let power_mw = ColdWarm {
+            cold: energy_pj.cold / latency_us.cold * 1e-3,
+            warm: energy_pj.warm / latency_us.warm * 1e-3,
+        };
         let images_per_s = f64::from(clock_mhz) * 1e6 / cycles.warm as f64;
-        Totals { cycles: *cycles, energy_pj, latency_us, power_mw, images_per_s, leakage_pj, dynamic }
+        Totals {
+            cycles: *cycles,
+            energy_pj,
+            latency_us,
+            power_mw,
+            images_per_s,
+            leakage_pj,
+            dynamic,
+        }
     }
 }
 
-/// Operations of one-bit lanes that a layer's products take: useful / (lanes of the array x cycles) is the utilization.
+/// Operations of one-bit lanes that a layer's products take: useful / (lanes of the array x cycles)
+/// is the utilization.
 fn useful_operations(layer: &LayerInfo) -> u64 {
     layer.products.saturating_mul(u64::from(layer.precision[0]) * u64::from(layer.precision[1]))
 }
@@ -196,8 +217,13 @@ fn spans(profile: &Profile, cycles: u64) -> Vec<u64> {
 }
 
 /// Every parameter of a hardware point by its key, with fingerprint and technology.
-pub fn hardware_values(hw: &HardwarePoint, technology: &str, clock_mhz: u32) -> BTreeMap<String, serde_json::Value> {
-    let values = PARAMETERS.iter().zip(hw.values()).map(|(p, value)| (p.key.to_owned(), value.into()));
+pub fn hardware_values(
+    hw: &HardwarePoint,
+    technology: &str,
+    clock_mhz: u32,
+) -> BTreeMap<String, serde_json::Value> {
+    let values =
+        PARAMETERS.iter().zip(hw.values()).map(|(p, value)| (p.key.to_owned(), value.into()));
     let mut all: BTreeMap<String, serde_json::Value> = values.collect();
     all.insert("clock.mhz".into(), clock_mhz.into());
     all.insert("fingerprint".into(), format!("{:08x}", hw.fingerprint()).into());
@@ -232,12 +258,15 @@ impl Simulation {
         let [cold, warm] = &both;
         let cost = self.cost();
         let totals = cost.totals(&model, clock_mhz);
-        let Totals { cycles, energy_pj, latency_us, power_mw, images_per_s, leakage_pj, dynamic } = totals;
-        let pair = |f: fn(&Energy) -> f64| ColdWarm { cold: f(&dynamic.cold), warm: f(&dynamic.warm) };
+        let Totals { cycles, energy_pj, latency_us, power_mw, images_per_s, leakage_pj, dynamic } =
+            totals;
+        let pair =
+            |f: fn(&Energy) -> f64| ColdWarm { cold: f(&dynamic.cold), warm: f(&dynamic.warm) };
 
         let layers = program.layers.len();
         let row = |i: usize| {
-            // Row 0 is fetch with the front end's events, the last row is tail, which has none of its own.
+            // Row 0 is fetch with the front end's events, the last row is tail, which has none of
+            // its own.
             let layer = i.checked_sub(1).filter(|&l| l < layers);
             let events = |profile: &Profile| match layer {
                 Some(l) => profile.events[l],
@@ -245,8 +274,9 @@ impl Simulation {
                 None => Events::default(),
             };
             let (events_cold, events_warm) = (events(cold.0), events(warm.0));
-            let row_energy =
-                |events: &Events, span: u64| model.energy(events).total() + model.leakage_pj(span, clock_mhz);
+            let row_energy = |events: &Events, span: u64| {
+                model.energy(events).total() + model.leakage_pj(span, clock_mhz)
+            };
             let info = layer.map(|l| &program.layers[l]);
             let name = info.map_or(if i == 0 { "fetch" } else { "tail" }, |l| &l.name);
             let span = warm.1[i];
@@ -277,7 +307,10 @@ impl Simulation {
             .into_iter()
             .map(|unit| {
                 let c = &self.timing(Start::Warm).units[unit as usize];
-                let stalls = c.stalls.iter().map(|&(reason, n)| (stall_name(&program.semaphores, reason), n));
+                let stalls = c
+                    .stalls
+                    .iter()
+                    .map(|&(reason, n)| (stall_name(&program.semaphores, reason), n));
                 let (busy, idle) = (c.busy, c.idle);
                 UnitReport {
                     name: unit.name().into(),
@@ -303,7 +336,11 @@ impl Simulation {
         units.push(UnitReport {
             name: "front end".into(),
             busy: front_end.busy,
-            stalls: stalls.into_iter().filter(|s| s.1 > 0).map(|(name, n)| (name.into(), n)).collect(),
+            stalls: stalls
+                .into_iter()
+                .filter(|s| s.1 > 0)
+                .map(|(name, n)| (name.into(), n))
+                .collect(),
             idle: front_end.idle,
             energy_pj: dynamic.warm.front_end,
         });
@@ -329,7 +366,9 @@ impl Simulation {
 
     fn memories(&self, e: &Events, energy: &Energy) -> Vec<MemoryReport> {
         let (hw, used) = (&self.program().hardware, self.used());
-        let bytes = |banks: u32, words: u32, bits: u32| u64::from(banks) * u64::from(words) * u64::from(bits) / 8;
+        let bytes = |banks: u32, words: u32, bits: u32| {
+            u64::from(banks) * u64::from(words) * u64::from(bits) / 8
+        };
         let lanes = hw.mac_lanes;
         let row = |name: &str, bytes, bytes_used, reads, writes, energy_pj| MemoryReport {
             name: name.into(),
@@ -340,7 +379,8 @@ impl Simulation {
             energy_pj,
         };
         let accumulators = values::accumulator_bytes(hw);
-        let code = u64::from(hw.fetch_words + 4 * hw.queue_depth) * u64::from(qnnsim_isa::hardware::CODE_WORD_BYTES);
+        let code = u64::from(hw.fetch_words + 4 * hw.queue_depth)
+            * u64::from(qnnsim_isa::hardware::CODE_WORD_BYTES);
         vec![
             row(
                 "activations",

@@ -6,7 +6,8 @@
 use qnnsim_isa::HardwarePoint;
 use qnnsim_isa::operand::{Memory, Tap, ThresholdKind, WeightKind};
 use qnnsim_isa::table::{
-    Instruction, LdDst, LdMap, LdRow, LdSrc, MacAct, MacShape, MacWgt, PoolDst, StMap, ThrMode, ThrTable, Unit,
+    Instruction, LdDst, LdMap, LdRow, LdSrc, MacAct, MacShape, MacWgt, PoolDst, StMap, ThrMode,
+    ThrTable, Unit,
 };
 
 use crate::Fault;
@@ -131,7 +132,14 @@ fn position_of(n: u64, pool: [u32; 2]) -> [u32; 2] {
 }
 
 /// Window tile and channel tile of step n, which must lie within the layer.
-fn tile_of(n: u64, pool: [u32; 2], tiles: u32, pitch: u32, out: [u32; 2], rows: u32) -> Result<[u64; 2], Fault> {
+fn tile_of(
+    n: u64,
+    pool: [u32; 2],
+    tiles: u32,
+    pitch: u32,
+    out: [u32; 2],
+    rows: u32,
+) -> Result<[u64; 2], Fault> {
     let positions = u64::from(pool[0] * pool[1]);
     let tile = [n / (positions * u64::from(tiles)), n / positions % u64::from(tiles)];
     let grid = u64::from(out[0] - 1) * u64::from(pitch) + u64::from(out[1].min(pitch));
@@ -144,7 +152,9 @@ fn tile_of(n: u64, pool: [u32; 2], tiles: u32, pitch: u32, out: [u32; 2], rows: 
 fn columns_of(hw: &HardwarePoint, tile: u64, tiles: u32, last: u32) -> Result<u32, Fault> {
     let tile = tile as u32;
     let room = hw.columns_of_tile(tile, tile + 2, 0);
-    legal(tile + 1 < tiles || last <= room, || format!("last={last} is more than the {room} columns of the tile"))?;
+    legal(tile + 1 < tiles || last <= room, || {
+        format!("last={last} is more than the {room} columns of the tile")
+    })?;
     Ok(hw.columns_of_tile(tile, tiles, last))
 }
 
@@ -170,7 +180,9 @@ impl Registers {
                 })?;
             }
             let slots = table.get_mut(at..at + 2).ok_or_else(|| {
-                Fault::Illegal(format!("index={index} names tap-table entries beyond the {length} of this machine"))
+                Fault::Illegal(format!(
+                    "index={index} names tap-table entries beyond the {length} of this machine"
+                ))
             })?;
             slots.copy_from_slice(&entries.map(Some));
             Ok::<(), Fault>(())
@@ -188,12 +200,10 @@ impl Registers {
             Instruction::ThrMode(x) => self.thr_mode = Some(x),
             Instruction::ThrTable(x) => self.thr_table = Some(x),
             Instruction::PoolDst(x) => self.pool_dst = Some(x),
-            Instruction::PoolY(x) => {
-                self.pool[0][4 * x.index as usize..][..4].copy_from_slice(&[x.p0, x.p1, x.p2, x.p3].map(Some))
-            }
-            Instruction::PoolX(x) => {
-                self.pool[1][4 * x.index as usize..][..4].copy_from_slice(&[x.p0, x.p1, x.p2, x.p3].map(Some))
-            }
+            Instruction::PoolY(x) => self.pool[0][4 * x.index as usize..][..4]
+                .copy_from_slice(&[x.p0, x.p1, x.p2, x.p3].map(Some)),
+            Instruction::PoolX(x) => self.pool[1][4 * x.index as usize..][..4]
+                .copy_from_slice(&[x.p0, x.p1, x.p2, x.p3].map(Some)),
             Instruction::StMap(x) => self.st_map = Some(x),
             Instruction::Halt(_)
             | Instruction::Sync(_)
@@ -205,16 +215,23 @@ impl Registers {
         Ok(())
     }
 
-    /// Whether work with these registers can resume what a unit did with those of its step before: its generator's
-    /// counters go on only in the same loops. Groups that are missing are not looked at.
+    /// Whether work with these registers can resume what a unit did with those of its step before:
+    /// its generator's counters go on only in the same loops. Groups that are missing are not
+    /// looked at.
     ///
     /// # Errors
     /// The first loop that differs.
     pub fn goes_on(&self, unit: Unit, before: &Registers) -> Result<(), Fault> {
-        fn same<G, V: PartialEq>(groups: [Option<G>; 2], what: &str, value: impl Fn(G) -> V) -> Result<(), Fault> {
+        fn same<G, V: PartialEq>(
+            groups: [Option<G>; 2],
+            what: &str,
+            value: impl Fn(G) -> V,
+        ) -> Result<(), Fault> {
             let [now, before] = groups.map(|group| group.map(&value));
             legal(now.is_none() || now == before, || {
-                format!("resume with another {what} than the step before, whose generator would go on")
+                format!(
+                    "resume with another {what} than the step before, whose generator would go on"
+                )
             })
         }
         match unit {
@@ -263,11 +280,19 @@ impl Registers {
         let (words, write_cycles) = match packer {
             Some((row, map)) => {
                 legal(src.bytes == row.width * row.channels, || {
-                    format!("bytes={} is not width x channels = {}", src.bytes, row.width * row.channels)
+                    format!(
+                        "bytes={} is not width x channels = {}",
+                        src.bytes,
+                        row.width * row.channels
+                    )
                 })?;
                 let pixel = Self::packed_words(hw, &row);
-                let phase_cycles = row.windows.div_ceil(map.s[1]).div_ceil(hw.load_width.min(hw.mac_rows));
-                (u64::from(row.windows) * pixel, u64::from(map.s[1]) * u64::from(phase_cycles) * pixel)
+                let phase_cycles =
+                    row.windows.div_ceil(map.s[1]).div_ceil(hw.load_width.min(hw.mac_rows));
+                (
+                    u64::from(row.windows) * pixel,
+                    u64::from(map.s[1]) * u64::from(phase_cycles) * pixel,
+                )
             }
             None => {
                 let (word, banks) = match dst.memory {
@@ -275,9 +300,15 @@ impl Registers {
                     Memory::Wgt => (hw.word_bytes(), hw.mac_cols),
                     _ => (hw.word_bytes(), hw.mac_rows),
                 };
-                legal(src.bytes.is_multiple_of(word) && done.is_multiple_of(u64::from(word)), || {
-                    format!("bytes={} is not a multiple of the {word} bytes of a word", src.bytes)
-                })?;
+                legal(
+                    src.bytes.is_multiple_of(word) && done.is_multiple_of(u64::from(word)),
+                    || {
+                        format!(
+                            "bytes={} is not a multiple of the {word} bytes of a word",
+                            src.bytes
+                        )
+                    },
+                )?;
                 legal(src.dram.is_multiple_of(hw.dram_width), || {
                     format!("dram={} is not a multiple of dram.width", src.dram)
                 })?;
@@ -315,8 +346,8 @@ impl Registers {
         }
     }
 
-    /// What the packer writes: calls `f(place of the pixel's first word, its bytes)` for every window,
-    /// each byte as the index of a byte of the row, or none for the pad code.
+    /// What the packer writes: calls `f(place of the pixel's first word, its bytes)` for every
+    /// window, each byte as the index of a byte of the row, or none for the pad code.
     pub fn packed_windows(
         &self,
         hw: &HardwarePoint,
@@ -324,7 +355,9 @@ impl Registers {
         mut f: impl FnMut(Place, &mut dyn Iterator<Item = Option<usize>>),
     ) {
         let (dst, row, map) = (self.ld_dst, self.ld_row, self.ld_map);
-        let (Some(dst), Some(row), Some(map)) = (dst, row, map) else { unreachable!("the step was made from them") };
+        let (Some(dst), Some(row), Some(map)) = (dst, row, map) else {
+            unreachable!("the step was made from them")
+        };
         let rows = u64::from(hw.mac_rows);
         let [sy, sx] = map.s.map(u64::from);
         for x in 0..u64::from(row.windows) {
@@ -332,13 +365,15 @@ impl Registers {
             let phase = step.n % sy * sx + x % sx;
             let place = Place {
                 bank: (q % rows) as u32,
-                address: i64::from(dst.base) + (phase * u64::from(map.phase) + q / rows * u64::from(map.block)) as i64,
+                address: i64::from(dst.base)
+                    + (phase * u64::from(map.phase) + q / rows * u64::from(map.block)) as i64,
             };
             let first = x as i64 * i64::from(row.step) - i64::from(row.left);
             let mut bytes = (0..i64::from(row.taps)).flat_map(|t| {
                 let pixel = first + t;
                 let inside = (0..i64::from(row.width)).contains(&pixel);
-                (0..row.channels as usize).map(move |c| inside.then(|| pixel as usize * row.channels as usize + c))
+                (0..row.channels as usize)
+                    .map(move |c| inside.then(|| pixel as usize * row.channels as usize + c))
             });
             f(place, &mut bytes);
         }
@@ -369,9 +404,13 @@ impl Registers {
             }
         }
         let one_bit = shape.kind != WeightKind::Signed;
-        legal(one_bit == (shape.w == 1), || format!("w={} does not go with this kind of weights", shape.w))?;
+        legal(one_bit == (shape.w == 1), || {
+            format!("w={} does not go with this kind of weights", shape.w)
+        })?;
         legal(!shape.byte || shape.a == 8, || format!("byte mode needs a=8, not a={}", shape.a))?;
-        legal(shape.tail <= hw.mac_lanes, || format!("tail={} is more than the {} lanes", shape.tail, hw.mac_lanes))?;
+        legal(shape.tail <= hw.mac_lanes, || {
+            format!("tail={} is more than the {} lanes", shape.tail, hw.mac_lanes)
+        })?;
         legal(!shape.byte || shape.tail.is_multiple_of(8), || {
             format!("tail={} is not a number of whole bytes", shape.tail)
         })?;
@@ -392,15 +431,22 @@ impl Registers {
             .ok_or_else(|| Fault::Unconfigured { what: format!("entry {entry} of {name}") })
     }
 
-    /// The activation words of a MAC step, plane 0: calls `f(row, output, word k of the kernel, place)`; no
-    /// place where the tap lies outside the map. Rows that are masked are left out; taps come in order.
-    pub fn mac_reads(&self, hw: &HardwarePoint, step: &MacStep, mut f: impl FnMut(u32, u32, Option<Place>)) {
+    /// The activation words of a MAC step, plane 0: calls `f(row, output, word k of the kernel,
+    /// place)`; no place where the tap lies outside the map. Rows that are masked are left out;
+    /// taps come in order.
+    pub fn mac_reads(
+        &self,
+        hw: &HardwarePoint,
+        step: &MacStep,
+        mut f: impl FnMut(u32, u32, Option<Place>),
+    ) {
         let (Some(shape), Some(act)) = (self.mac_shape, self.mac_act) else {
             unreachable!("the step was made from them")
         };
         let rows = hw.mac_rows;
         let tap_of = |axis: usize, k: u32| {
-            self.tap(axis, step.position[axis] * shape.step[axis] + k).expect("checked when the step was made")
+            self.tap(axis, step.position[axis] * shape.step[axis] + k)
+                .expect("checked when the step was made")
         };
         for ky in 0..shape.k[0] {
             let y = tap_of(0, ky);
@@ -415,12 +461,15 @@ impl Registers {
                 for r in 0..rows {
                     let g = step.tile[0] * u64::from(rows) + u64::from(r);
                     let Some([oy, ox]) = output_of(g, act.pitch, act.out) else { continue };
-                    let inside = (y.first..=y.last).contains(&oy) && (x.first..=x.last).contains(&ox);
+                    let inside =
+                        (y.first..=y.last).contains(&oy) && (x.first..=x.last).contains(&ox);
                     let wraps = r + remainder >= rows;
                     let block = step.tile[0] + u64::from(wraps);
                     let place = Place {
                         bank: (r + remainder) % rows,
-                        address: i64::from(act.base) + offset + (block * u64::from(act.block)) as i64,
+                        address: i64::from(act.base)
+                            + offset
+                            + (block * u64::from(act.block)) as i64,
                     };
                     for word in 0..shape.words {
                         let k = (ky * shape.k[1] + kx) * shape.words + word;
@@ -464,7 +513,9 @@ impl Registers {
             self.pool_interval(1, position[1])?;
         }
         let raw = mode.kind == ThresholdKind::Raw;
-        legal(raw || mode.bits <= 8, || format!("bits={} is more than the threshold unit's 8", mode.bits))?;
+        legal(raw || mode.bits <= 8, || {
+            format!("bits={} is more than the threshold unit's 8", mode.bits)
+        })?;
         let tile = tile_of(n, mode.pool, table.tiles, table.pitch, table.out, hw.mac_rows)?;
         let columns = columns_of(hw, tile[1], table.tiles, table.last)?;
         let j = tile[1] as u32;
@@ -476,10 +527,15 @@ impl Registers {
         let first_lane = first_channel % hw.mac_lanes;
         let words = if completes { (first_lane + columns).div_ceil(hw.mac_lanes) } else { 0 };
         let groups = u64::from(columns.div_ceil(hw.thr_cols));
-        let per_group = if mode.kind == ThresholdKind::Table { (1 << mode.bits) - 1 } else { u64::from(mode.bits) };
+        let per_group = if mode.kind == ThresholdKind::Table {
+            (1 << mode.bits) - 1
+        } else {
+            u64::from(mode.bits)
+        };
         let first_g = tile[0] * u64::from(hw.mac_rows);
         let first_y = first_g / u64::from(table.pitch);
-        let last_y = ((first_g + u64::from(hw.mac_rows) - 1) / u64::from(table.pitch)).min(u64::from(table.out[0] - 1));
+        let last_y = ((first_g + u64::from(hw.mac_rows) - 1) / u64::from(table.pitch))
+            .min(u64::from(table.out[0] - 1));
         let segments = last_y - first_y + 1;
         Ok(ThrStep {
             tile,
@@ -505,7 +561,9 @@ impl Registers {
         let (mode, _, _) = self.thr();
         !mode.masked
             || (0..2).all(|axis| {
-                let [first, last] = self.pool_interval(axis, position[axis]).expect("checked when the step was made");
+                let [first, last] = self
+                    .pool_interval(axis, position[axis])
+                    .expect("checked when the step was made");
                 (first..=last).contains(&output[axis])
             })
     }
@@ -543,8 +601,14 @@ impl Registers {
         }
     }
 
-    /// Where a step's rows go: calls `f(row, output, place of plane 0 of the first word)` for rows that are not masked.
-    pub fn thr_places(&self, hw: &HardwarePoint, step: &ThrStep, mut f: impl FnMut(u32, [u32; 2], Place)) {
+    /// Where a step's rows go: calls `f(row, output, place of plane 0 of the first word)` for rows
+    /// that are not masked.
+    pub fn thr_places(
+        &self,
+        hw: &HardwarePoint,
+        step: &ThrStep,
+        mut f: impl FnMut(u32, [u32; 2], Place),
+    ) {
         let (_, table, dst) = self.thr();
         let rows = u64::from(hw.mac_rows);
         let [sy, sx] = dst.s;
@@ -553,8 +617,13 @@ impl Registers {
             let Some([y, x]) = output_of(g, table.pitch, table.out) else { continue };
             let q = u64::from(y / sy) * u64::from(dst.pitch) + u64::from(x / sx);
             let phase = u64::from(y % sy * sx + x % sx);
-            let address = u64::from(dst.base) + phase * u64::from(dst.phase) + q / rows * u64::from(dst.block);
-            let place = Place { bank: (q % rows) as u32, address: address as i64 + i64::from(step.first_word) };
+            let address = u64::from(dst.base)
+                + phase * u64::from(dst.phase)
+                + q / rows * u64::from(dst.block);
+            let place = Place {
+                bank: (q % rows) as u32,
+                address: address as i64 + i64::from(step.first_word),
+            };
             f(r, [y, x], place);
         }
     }
@@ -572,7 +641,10 @@ impl Registers {
         })?;
         let beats = beats(hw, dram, bytes);
         legal(beats <= u64::from(hw.dram_burst), || {
-            format!("{bytes} bytes from {dram} on take {beats} beats, more than a burst of {}", hw.dram_burst)
+            format!(
+                "{bytes} bytes from {dram} on take {beats} beats, more than a burst of {}",
+                hw.dram_burst
+            )
         })?;
         let pixel = u64::from(map.bank) + n;
         let rows = u64::from(hw.mac_rows);

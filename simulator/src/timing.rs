@@ -1,9 +1,10 @@
 //! The timing rules of the manual (section 4), event by event.
 //!
 //! Durations are closed functions of registers and hardware, and every contention is decided when a
-//! step issues. So nothing needs to be looked at between two events: the engine keeps absolute times
-//! and visits only the cycles in which something becomes visible. Whoever wants to know more than
-//! the length of an image listens as an [`Observer`]; an observer that does nothing costs nothing.
+//! step issues. So nothing needs to be looked at between two events: the engine keeps absolute
+//! times and visits only the cycles in which something becomes visible. Whoever wants to know more
+//! than the length of an image listens as an [`Observer`]; an observer that does nothing costs
+//! nothing.
 
 use std::cmp::Reverse;
 use std::collections::{BinaryHeap, VecDeque};
@@ -177,8 +178,8 @@ pub trait Observer {
         let _ = (cycle, word);
     }
 
-    /// Cycles in which no stage changes its state have passed; told after the stalls in them. The image's last cycle,
-    /// in which it ends, is not told.
+    /// Cycles in which no stage changes its state have passed; told after the stalls in them. The
+    /// image's last cycle, in which it ends, is not told.
     fn elapse(&mut self, front_end: FrontEnd, from: u64, cycles: u64) {
         let _ = (front_end, from, cycles);
     }
@@ -245,7 +246,12 @@ pub struct Timing {
 ///
 /// # Errors
 /// The first trap.
-pub fn run(program: &Program, code: [&Code; 2], start: Start, observer: &mut impl Observer) -> Result<Timing, Trap> {
+pub fn run(
+    program: &Program,
+    code: [&Code; 2],
+    start: Start,
+    observer: &mut impl Observer,
+) -> Result<Timing, Trap> {
     Engine::new(program, code, start).run(observer)
 }
 
@@ -349,7 +355,8 @@ struct Engine<'a> {
     load_pending: VecDeque<Pending<LoadStep>>,
     load_write_free: u64,
     load_buffers: Buffers,
-    // THR: planes of the word that is begun and not complete, and complete words on their way to the write stage.
+    // THR: planes of the word that is begun and not complete, and complete words on their way to
+    // the write stage.
     thr_word: Option<u32>,
     thr_pending: VecDeque<Pending<ThrStep>>,
     thr_write_free: u64,
@@ -363,7 +370,8 @@ struct Engine<'a> {
     trap: Option<(Rank, Trap)>,
 }
 
-/// Of several faults in one cycle the least is told: by unit, the front end last, and within a unit by place.
+/// Of several faults in one cycle the least is told: by unit, the front end last, and within a unit
+/// by place.
 type Rank = (usize, Place);
 
 /// Where in its unit a fault arises.
@@ -448,7 +456,14 @@ impl<'a> Engine<'a> {
     }
 
     /// Keeps the earliest trap, and of several in a cycle the one of the least rank.
-    fn raise(&mut self, cycle: u64, unit: Option<Unit>, place: Place, word: Option<u32>, fault: Fault) {
+    fn raise(
+        &mut self,
+        cycle: u64,
+        unit: Option<Unit>,
+        place: Place,
+        word: Option<u32>,
+        fault: Fault,
+    ) {
         let rank = (unit.map_or(Unit::ALL.len(), |u| u as usize), place);
         if self.trap.as_ref().is_none_or(|(r, t)| (cycle, rank) < (t.cycle, *r)) {
             self.trap = Some((rank, Trap { stream: self.start.name(), cycle, unit, word, fault }));
@@ -498,8 +513,11 @@ impl<'a> Engine<'a> {
         }
         if self.trap.is_none() {
             let waiting = self.waiting();
-            // Told of the first unit that is stuck, so that instruction and source layer have a place.
-            let stuck = Unit::ALL.into_iter().find_map(|u| Some((u, self.lanes[u as usize].next.as_ref()?.word)));
+            // Told of the first unit that is stuck, so that instruction and source layer have a
+            // place.
+            let stuck = Unit::ALL
+                .into_iter()
+                .find_map(|u| Some((u, self.lanes[u as usize].next.as_ref()?.word)));
             let (unit, word) = stuck.unzip();
             self.raise(self.now, unit, Place::Stage, word, Fault::Deadlock { waiting });
         }
@@ -514,7 +532,13 @@ impl<'a> Engine<'a> {
             for s in (0..16).filter(|s| mask >> s & 1 == 1) {
                 self.semaphores[s] += 1;
                 if self.semaphores[s] > 0xffff {
-                    self.raise(time, None, Place::State, None, Fault::SemaphoreOverflow { semaphore: s as u32 });
+                    self.raise(
+                        time,
+                        None,
+                        Place::State,
+                        None,
+                        Fault::SemaphoreOverflow { semaphore: s as u32 },
+                    );
                 }
             }
         }
@@ -527,9 +551,11 @@ impl<'a> Engine<'a> {
         self.store_buffers.settle(now);
     }
 
-    /// All decisions of this cycle, in the order of the rules. Returns whether anything was decided.
+    /// All decisions of this cycle, in the order of the rules. Returns whether anything was
+    /// decided.
     fn decide(&mut self, observer: &mut impl Observer) -> bool {
-        // The front end and the DRAM look at the cycle's first state, before heads leave their queues.
+        // The front end and the DRAM look at the cycle's first state, before heads leave their
+        // queues.
         let decodable = self.decodable();
         let fetchable = self.fetchable();
         let mut changed = false;
@@ -543,7 +569,9 @@ impl<'a> Engine<'a> {
         changed |= self.thr_write(observer);
         changed |= self.sync(Unit::Thr, observer) || self.drain(observer);
         changed |= self.sync(Unit::Load, observer);
-        changed |= self.fetch(fetchable, observer) || self.store_burst(observer) || self.load_burst(observer);
+        changed |= self.fetch(fetchable, observer)
+            || self.store_burst(observer)
+            || self.load_burst(observer);
         changed |= decodable && self.decode(observer);
         self.decodes = decodable;
         changed
@@ -579,7 +607,10 @@ impl<'a> Engine<'a> {
             None if lane.configured => return,
             None => {
                 let Some(&word) = lane.queue.front() else { return };
-                let Ok((_, Action::Sync(_, steps) | Action::Work(_, steps))) = words[word as usize] else { return };
+                let Ok((_, Action::Sync(_, steps) | Action::Work(_, steps))) = words[word as usize]
+                else {
+                    return;
+                };
                 (word, steps, true)
             }
         };
@@ -595,8 +626,10 @@ impl<'a> Engine<'a> {
                 Unit::Store => registers.store_step(self.hw, n).map(NextWork::Store),
             },
         };
-        // In other loops the generator's counters mean nothing, so this is told before anything else of the step.
-        let goes_on = at_head && steps.resume && lane.count > 0 && !matches!(work, Ok(NextWork::Sync));
+        // In other loops the generator's counters mean nothing, so this is told before anything
+        // else of the step.
+        let goes_on =
+            at_head && steps.resume && lane.count > 0 && !matches!(work, Ok(NextWork::Sync));
         let work = if goes_on { registers.goes_on(unit, &lane.active).and(work) } else { work };
         let work = work.unwrap_or_else(NextWork::Illegal);
         lane.next = Some(Next { word, steps, n, at_head, work, registers });
@@ -623,7 +656,8 @@ impl<'a> Engine<'a> {
         Some(next)
     }
 
-    /// Takes the waits; a word at the head leaves its queue, and if it is work, the shadow becomes active.
+    /// Takes the waits; a word at the head leaves its queue, and if it is work, the shadow becomes
+    /// active.
     fn begin(&mut self, unit: Unit, next: &Next) {
         for s in (0..16).filter(|s| next.steps.wait >> s & 1 == 1) {
             self.semaphores[s] -= 1;
@@ -694,8 +728,22 @@ impl<'a> Engine<'a> {
         }
     }
 
-    fn issue(&self, unit: Unit, word: u32, cycles: u64, work: Work, registers: &Arc<Registers>) -> Issue {
-        Issue { cycle: self.now, cycles, unit: Some(unit), word: Some(word), work, registers: registers.clone() }
+    fn issue(
+        &self,
+        unit: Unit,
+        word: u32,
+        cycles: u64,
+        work: Work,
+        registers: &Arc<Registers>,
+    ) -> Issue {
+        Issue {
+            cycle: self.now,
+            cycles,
+            unit: Some(unit),
+            word: Some(word),
+            work,
+            registers: registers.clone(),
+        }
     }
 
     // ---- R2 ----
@@ -731,11 +779,17 @@ impl<'a> Engine<'a> {
         self.read_port_free = self.now + cycles;
         self.store_buffers.used += 1;
         let ready = self.now + cycles + 1;
-        let pending =
-            Pending { ready, word: next.word, post: next.steps.post, step, registers: next.registers.clone() };
+        let pending = Pending {
+            ready,
+            word: next.word,
+            post: next.steps.post,
+            step,
+            registers: next.registers.clone(),
+        };
         self.store_pending.push_back(pending);
         self.wake_at(ready);
-        let issue = self.issue(Unit::Store, next.word, cycles, Work::StoreRead(step), &next.registers);
+        let issue =
+            self.issue(Unit::Store, next.word, cycles, Work::StoreRead(step), &next.registers);
         self.tell(observer, &issue);
         true
     }
@@ -743,7 +797,8 @@ impl<'a> Engine<'a> {
     fn load_write(&mut self, observer: &mut impl Observer) -> bool {
         let now = self.now;
         let writable = |p: &Pending<LoadStep>| {
-            let port = !matches!(p.step.memory, Memory::Act | Memory::Pack) || self.write_port_free <= now;
+            let port =
+                !matches!(p.step.memory, Memory::Act | Memory::Pack) || self.write_port_free <= now;
             p.ready <= now && port
         };
         if self.load_write_free > now || !self.load_pending.front().is_some_and(writable) {
@@ -755,7 +810,8 @@ impl<'a> Engine<'a> {
         if matches!(p.step.memory, Memory::Act | Memory::Pack) {
             self.write_port_free = now + cycles;
         }
-        let bursts = beats(self.hw, p.step.dram, p.step.bytes).div_ceil(u64::from(self.hw.dram_burst));
+        let bursts =
+            beats(self.hw, p.step.dram, p.step.bytes).div_ceil(u64::from(self.hw.dram_burst));
         self.load_buffers.releases.push_back((now + cycles, bursts));
         self.wake_at(now + cycles);
         let done = now + cycles + u64::from(self.hw.load_depth);
@@ -825,16 +881,24 @@ impl<'a> Engine<'a> {
         self.finish(Unit::Thr, &next, step.cycles);
         self.thr_buffers.used += u64::from(step.begins);
         self.thr_word = (step.words == 0).then(|| next.registers.code_planes());
-        // Early: MAC's first write into the bank comes at least its pipeline's depth after its issue.
+        // Early: MAC's first write into the bank comes at least its pipeline's depth after its
+        // issue.
         let early = step.cycles.saturating_sub(u64::from(self.hw.mac_depth) - 1).max(1);
         self.post_at(self.now + early, next.steps.post);
         let done = self.now + step.cycles + u64::from(self.hw.thr_depth);
         self.pipe_empty_from(Unit::Thr, done);
         if step.words > 0 {
             let registers = next.registers.clone();
-            self.thr_pending.push_back(Pending { ready: done, word: next.word, post: 0, step, registers });
+            self.thr_pending.push_back(Pending {
+                ready: done,
+                word: next.word,
+                post: 0,
+                step,
+                registers,
+            });
         }
-        let issue = self.issue(Unit::Thr, next.word, step.cycles, Work::Drain(step), &next.registers);
+        let issue =
+            self.issue(Unit::Thr, next.word, step.cycles, Work::Drain(step), &next.registers);
         self.tell(observer, &issue);
         true
     }
@@ -873,7 +937,10 @@ impl<'a> Engine<'a> {
         self.arrivals.push_back((end, n));
         let work = Work::Fetch { words: n as u32, beats, end };
         let registers = self.lanes[0].shadow.clone();
-        self.tell(observer, &Issue { cycle: self.now, cycles: 1, unit: None, word: None, work, registers });
+        self.tell(
+            observer,
+            &Issue { cycle: self.now, cycles: 1, unit: None, word: None, work, registers },
+        );
         true
     }
 
@@ -928,7 +995,13 @@ impl<'a> Engine<'a> {
             self.steps += 1;
             self.lanes[Unit::Load as usize].free = self.now + 1;
         }
-        let issue = self.issue(Unit::Load, next.word, 1, Work::LoadBurst { step, beats, end, last }, &next.registers);
+        let issue = self.issue(
+            Unit::Load,
+            next.word,
+            1,
+            Work::LoadBurst { step, beats, end, last },
+            &next.registers,
+        );
         self.tell(observer, &issue);
         true
     }
@@ -984,7 +1057,8 @@ impl<'a> Engine<'a> {
 
     // ---- accounting ----
 
-    /// Why the step whose turn it is has not issued: the first cause, in the order in which a step is tried.
+    /// Why the step whose turn it is has not issued: the first cause, in the order in which a step
+    /// is tried.
     fn cause(&self, unit: Unit, next: &Next) -> Stall {
         let begun = unit == Unit::Load && self.load_bursts > 0;
         if let Some(s) = self.missing(next.steps.wait).filter(|_| !begun) {
@@ -994,7 +1068,9 @@ impl<'a> Engine<'a> {
             NextWork::Sync => return Stall::Pipe,
             NextWork::Load(_) => self.load_buffers.used >= u64::from(self.hw.load_buffers),
             NextWork::Store(_) => self.store_buffers.used >= u64::from(self.hw.store_buffers),
-            NextWork::Thr(step) => step.begins && self.thr_buffers.used >= u64::from(self.hw.thr_buffers),
+            NextWork::Thr(step) => {
+                step.begins && self.thr_buffers.used >= u64::from(self.hw.thr_buffers)
+            }
             NextWork::Mac(_) | NextWork::Illegal(_) => false,
         };
         match unit {
@@ -1056,7 +1132,9 @@ impl<'a> Engine<'a> {
             return None;
         }
         match self.code[self.start as usize].words[self.decoded] {
-            Ok((_, Action::Configure(unit) | Action::Sync(unit, _) | Action::Work(unit, _))) => Some(unit),
+            Ok((_, Action::Configure(unit) | Action::Sync(unit, _) | Action::Work(unit, _))) => {
+                Some(unit)
+            }
             // Always decodable, so only a trap that is on its way keeps it.
             Ok((_, Action::Halt)) | Err(_) => None,
         }
@@ -1070,7 +1148,10 @@ impl<'a> Engine<'a> {
                 let next = self.lanes[unit as usize].next.as_ref()?;
                 let cause = match self.cause(unit, next) {
                     Stall::Semaphore(s) => {
-                        format!("semaphore {}", semaphore_name(&self.program.semaphores, s as usize))
+                        format!(
+                            "semaphore {}",
+                            semaphore_name(&self.program.semaphores, s as usize)
+                        )
                     }
                     other => other.name(),
                 };
@@ -1082,7 +1163,9 @@ impl<'a> Engine<'a> {
             all.push("the front end waits at HALT for the units".into());
         } else if self.decoded == words.len() {
             all.push("the front end has no more code and met no HALT".into());
-        } else if let Ok((_, Action::Configure(u) | Action::Sync(u, _) | Action::Work(u, _))) = &words[self.decoded] {
+        } else if let Ok((_, Action::Configure(u) | Action::Sync(u, _) | Action::Work(u, _))) =
+            &words[self.decoded]
+        {
             all.push(format!(
                 "the front end waits for room in the queue of {} at instruction {}",
                 u.name(),

@@ -81,7 +81,10 @@ impl Trap {
             _ => format!("trap in the {} image, cycle {}, unit {unit}", self.stream, self.cycle),
         };
         if let Some(word) = self.word {
-            text += &format!("\n  instruction {word}: {}", instruction_text(program, stream.words[word as usize]));
+            text += &format!(
+                "\n  instruction {word}: {}",
+                instruction_text(program, stream.words[word as usize])
+            );
             if let Some(layer) = stream.layers[word as usize] {
                 text += &format!("\n  source layer: {}", program.layers[layer as usize].name);
             }

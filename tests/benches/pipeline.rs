@@ -1,5 +1,5 @@
-//! The path from a model to its results, stage by stage, on TCV_W1A1 and the default hardware point; networks larger than the weight
-//! memory; and points of a sweep.
+//! The path from a model to its results, stage by stage, on TCV_W1A1 and the default hardware
+//! point; networks larger than the weight memory; and points of a sweep.
 
 use std::collections::{BTreeMap, HashMap};
 use std::convert::Infallible;
@@ -76,7 +76,9 @@ fn images(c: &mut Criterion) {
     group.sample_size(20);
     group.throughput(Throughput::Elements(1));
     let (mut executor, mut output) = (simulation.executor(), Vec::new());
-    group.bench_function("one image", |b| b.iter(|| executor.run(black_box(&digits[7]), &mut output)));
+    group.bench_function("one image", |b| {
+        b.iter(|| executor.run(black_box(&digits[7]), &mut output))
+    });
 
     // Two threads, wherever the benchmark runs.
     let pool = rayon::ThreadPoolBuilder::new().num_threads(2).build().expect("two threads");
@@ -87,7 +89,11 @@ fn images(c: &mut Criterion) {
         b.iter(|| {
             pool.install(|| {
                 workers.par_iter_mut().for_each(|(executor, output)| {
-                    digits.iter().cycle().take(500).for_each(|image| executor.run(black_box(image), output));
+                    digits
+                        .iter()
+                        .cycle()
+                        .take(500)
+                        .for_each(|image| executor.run(black_box(image), output));
                 });
             });
         });
@@ -95,28 +101,36 @@ fn images(c: &mut Criterion) {
     group.finish();
 }
 
-/// The two larger networks: compiling, loading, and images, of which criterion shows products per second. What they take in cycles
-/// and energy is printed, and the most memory that the process has had, where the system tells it.
+/// The two larger networks: compiling, loading, and images, of which criterion shows products per
+/// second. What they take in cycles and energy is printed, and the most memory that the process has
+/// had, where the system tells it.
 fn larger(c: &mut Criterion) {
     let hw = HardwarePoint::default();
     let mut group = c.benchmark_group("larger networks");
     group.sample_size(10).sampling_mode(SamplingMode::Flat);
     for network in [vgg(1, 1), vgg(2, 2), resnet(1, 1), resnet(2, 2)] {
         let name = &network.name;
-        group.bench_function(format!("{name}, compile"), |b| b.iter(|| lower_to(black_box(&network), &hw)));
+        group.bench_function(format!("{name}, compile"), |b| {
+            b.iter(|| lower_to(black_box(&network), &hw))
+        });
         let (_, program) = lower_to(&network, &hw).expect("compiles");
         group.bench_function(format!("{name}, load"), |b| {
             b.iter_batched(|| program.clone(), Simulation::new, BatchSize::LargeInput);
         });
         let simulation = Simulation::new(program).expect("legal");
-        let report = simulation.report(&Technology::builtin("45nm").expect("it is there"), hw.clock_mhz);
+        let report =
+            simulation.report(&Technology::builtin("45nm").expect("it is there"), hw.clock_mhz);
         let products: u64 = report.layers.iter().map(|layer| layer.products).sum();
         group.throughput(Throughput::Elements(products));
-        let image: Vec<u8> = (0..network.input.shape.values()).map(|i| (i * 37 % 256) as u8).collect();
+        let image: Vec<u8> =
+            (0..network.input.shape.values()).map(|i| (i * 37 % 256) as u8).collect();
         let (mut executor, mut output) = (simulation.executor(), Vec::new());
-        group.bench_function(format!("{name}, one image"), |b| b.iter(|| executor.run(black_box(&image), &mut output)));
+        group.bench_function(format!("{name}, one image"), |b| {
+            b.iter(|| executor.run(black_box(&image), &mut output))
+        });
         let status = fs::read_to_string("/proc/self/status").unwrap_or_default();
-        let peak = status.lines().find(|line| line.starts_with("VmHWM")).unwrap_or("VmHWM: unknown");
+        let peak =
+            status.lines().find(|line| line.starts_with("VmHWM")).unwrap_or("VmHWM: unknown");
         println!(
             "{name}: {products} products, {} cycles warm, {} cold, {:.1} uJ warm; {}",
             report.cycles.warm,
@@ -139,13 +153,17 @@ impl Watch for Alone {
     }
 }
 
-/// What a design point takes without values, and the space of `programs/sweep.ron`, with and without the filter.
+/// What a design point takes without values, and the space of `programs/sweep.ron`, with and
+/// without the filter.
 fn exploration(c: &mut Criterion) {
     let sources: Vec<Source> = ["tcv_w1a1", "tcv_w8a8"]
         .into_iter()
         .map(|name| {
             let model = fs::read(programs().join(format!("{name}.onnx"))).expect("the model");
-            Source::model(name.into(), import(&model, &tcv_options()).expect("a supported model").network)
+            Source::model(
+                name.into(),
+                import(&model, &tcv_options()).expect("a supported model").network,
+            )
         })
         .collect();
     let mut group = c.benchmark_group("explore");
@@ -153,8 +171,13 @@ fn exploration(c: &mut Criterion) {
     for source in &sources {
         for array in [[4, 4, 32], [16, 16, 64]] {
             let [mac_rows, mac_cols, mac_lanes] = array;
-            let hw =
-                HardwarePoint { mac_rows, mac_cols, mac_lanes, thr_cols: mac_cols / 2, ..HardwarePoint::default() };
+            let hw = HardwarePoint {
+                mac_rows,
+                mac_cols,
+                mac_lanes,
+                thr_cols: mac_cols / 2,
+                ..HardwarePoint::default()
+            };
             let hw = hw.timing_point();
             group.bench_function(format!("{} on {}", source.name, hw.short_name()), |b| {
                 b.iter(|| source.evaluate(black_box(&hw)));
@@ -165,7 +188,8 @@ fn exploration(c: &mut Criterion) {
     let space = fs::read_to_string(programs().join("sweep.ron")).expect("the space");
     let space = Space::from_ron(&space).expect("a legal space");
     let points = space.points(&[Overrides::default()]).expect("points");
-    let technologies = BTreeMap::from([("45nm".to_owned(), Technology::builtin("45nm").expect("it is there"))]);
+    let technologies =
+        BTreeMap::from([("45nm".to_owned(), Technology::builtin("45nm").expect("it is there"))]);
     let objectives = ["energy_pj", "cycles", "lut"].map(String::from);
     let objectives = Objectives::new(&objectives).expect("columns of the table");
     let pool = rayon::ThreadPoolBuilder::new().num_threads(2).build().expect("two threads");
@@ -175,7 +199,9 @@ fn exploration(c: &mut Criterion) {
         group.bench_function(name, |b| {
             b.iter(|| {
                 let sweep = Sweep::new(&sources[..1], &technologies, &points);
-                pool.install(|| sweep.run(&objectives, Shard::WHOLE, filter, &HashMap::new(), &Alone))
+                pool.install(|| {
+                    sweep.run(&objectives, Shard::WHOLE, filter, &HashMap::new(), &Alone)
+                })
             });
         });
     }

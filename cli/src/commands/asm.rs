@@ -12,7 +12,8 @@ pub fn run(args: &AsmArgs) -> Result<(), Failure> {
     let source = files::read_text(&args.source)?;
     let name = args.source.display().to_string();
     // Always with colours: the stream strips them where there is no terminal.
-    let program = qnnsim_assembler::assemble(&name, &source).map_err(|all| Failure::Misuse(all.render(true)))?;
+    let program = qnnsim_assembler::assemble(&name, &source)
+        .map_err(|all| Failure::Misuse(all.render(true)))?;
     files::write(&args.output, &[&args.source], &program.to_bytes())?;
     print(&super::summary(&args.output, &program))
 }

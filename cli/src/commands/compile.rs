@@ -70,7 +70,9 @@ const INDEX: &str = "{index}";
 /// # Errors
 /// Something given is wrong, or the network cannot be compiled for the hardware point.
 pub fn run(args: &CompileArgs) -> Result<(), Failure> {
-    if let Some(points) = points::stream(args.stream.points.as_deref(), args.point.hw.as_deref(), args.format)? {
+    if let Some(points) =
+        points::stream(args.stream.points.as_deref(), args.point.hw.as_deref(), args.format)?
+    {
         return run_points(args, points);
     }
     let (point, _) = point(&args.point)?;
@@ -81,12 +83,15 @@ pub fn run(args: &CompileArgs) -> Result<(), Failure> {
         Some(Stage::Ir) => print(&imported.network.to_string())?,
         Some(Stage::Plan | Stage::Asm) | None => {}
     }
-    if args.output.is_none() && (args.explain || matches!(args.emit, Some(Stage::Graph | Stage::Ir))) {
+    if args.output.is_none()
+        && (args.explain || matches!(args.emit, Some(Stage::Graph | Stage::Ir)))
+    {
         return explain(args, &imported);
     }
 
     let sample = sample(args, &imported.network.input)?;
-    let (plan, mut program) = lower_to(&imported.network, &point).map_err(|all| refuse(&args.model, &all.into()))?;
+    let (plan, mut program) =
+        lower_to(&imported.network, &point).map_err(|all| refuse(&args.model, &all.into()))?;
     program.sample = sample;
     if let Some(path) = &args.output {
         write(args, path, &program)?;
@@ -96,7 +101,9 @@ pub fn run(args: &CompileArgs) -> Result<(), Failure> {
         (Some(Stage::Plan), _) => print(&format!("{}\n", plan.to_string().trim_end())),
         (Some(Stage::Asm), _) => print(&qnnsim_assembler::disassemble(&program)),
         (None, Some(path)) if format == ReportFormat::Table => print(&summary(path, &program)),
-        (None, Some(path)) if !args.explain => print_report(&Json::new(&plan, &program, Some(path)), format),
+        (None, Some(path)) if !args.explain => {
+            print_report(&Json::new(&plan, &program, Some(path)), format)
+        }
         _ => Ok(()),
     }?;
     explain(args, &imported)
@@ -117,7 +124,9 @@ fn explain(args: &CompileArgs, imported: &Import) -> Result<(), Failure> {
     let layers = exactness::layers(imported);
     match args.format.unwrap_or(ReportFormat::Table) {
         ReportFormat::Table => print(&render::exactness(&layers)),
-        format => print_report(&Explained { name: &imported.network.name, exactness: &layers }, format),
+        format => {
+            print_report(&Explained { name: &imported.network.name, exactness: &layers }, format)
+        }
     }
 }
 
@@ -125,9 +134,11 @@ fn explain(args: &CompileArgs, imported: &Import) -> Result<(), Failure> {
 fn run_points(args: &CompileArgs, points: &Path) -> Result<(), Failure> {
     let output = args.output.as_ref().map(|path| path.to_string_lossy());
     if let Some(name) = output.as_ref().filter(|name| !name.contains(INDEX)) {
-        let failure =
-            Failure::misuse(format_args!("with --points every program needs a file of its own, not `{name}`"));
-        return Err(failure.help("write {index} in the name for the number of the point: -o 'point{index}.bin'"));
+        let failure = Failure::misuse(format_args!(
+            "with --points every program needs a file of its own, not `{name}`"
+        ));
+        return Err(failure
+            .help("write {index} in the name for the number of the point: -o 'point{index}.bin'"));
     }
     let base = overrides(&args.point)?;
     let network = read_model(&args.model, &args.import)?.network;
@@ -137,7 +148,8 @@ fn run_points(args: &CompileArgs, points: &Path) -> Result<(), Failure> {
         point.validate().map_err(Refusal::from)?;
         let (plan, mut program) = lower_to(&network, &point).map_err(Refusal::from)?;
         program.sample.clone_from(&sample);
-        let path = output.as_ref().map(|name| PathBuf::from(name.replace(INDEX, &index.to_string())));
+        let path =
+            output.as_ref().map(|name| PathBuf::from(name.replace(INDEX, &index.to_string())));
         if let Some(path) = &path {
             write(args, path, &program)?;
         }
@@ -146,7 +158,12 @@ fn run_points(args: &CompileArgs, points: &Path) -> Result<(), Failure> {
 }
 
 fn write(args: &CompileArgs, path: &Path, program: &Program) -> Result<(), Failure> {
-    let sources = [Some(&args.model), args.sample.as_ref(), args.point.hw.as_ref(), args.stream.points.as_ref()];
+    let sources = [
+        Some(&args.model),
+        args.sample.as_ref(),
+        args.point.hw.as_ref(),
+        args.stream.points.as_ref(),
+    ];
     let sources: Vec<&Path> = sources.into_iter().flatten().map(AsRef::as_ref).collect();
     files::write(path, &sources, &program.to_bytes())
 }
@@ -159,7 +176,10 @@ fn sample(args: &CompileArgs, input: &InputDescriptor) -> Result<Option<Vec<u8>>
     let mut bytes = vec![0; input.shape.values()];
     let clipped = Encoder::new(input).encode(&images, index, &mut bytes);
     if clipped > 0 {
-        warn(format_args!("the input quantizer clips {clipped} of the {} values of the sample", bytes.len()));
+        warn(format_args!(
+            "the input quantizer clips {clipped} of the {} values of the sample",
+            bytes.len()
+        ));
     }
     Ok(Some(bytes))
 }

@@ -49,16 +49,21 @@ pub fn run(args: &CosimArgs) -> Result<(), Failure> {
 
 fn run_file(args: &CosimArgs, path: &Path) -> Result<(), Failure> {
     let program = files::read_program(path)?;
-    let image = input(path, args.input.as_deref(), args.index, &program.input, program.sample.as_deref())?.bytes;
+    let image =
+        input(path, args.input.as_deref(), args.index, &program.input, program.sample.as_deref())?
+            .bytes;
     let verilator = Verilator::find().map_err(|error| build_failure(&error))?;
-    let machine = verilator.machine(&program.hardware, &[]).map_err(|error| build_failure(&error))?;
+    let machine =
+        verilator.machine(&program.hardware, &[]).map_err(|error| build_failure(&error))?;
     let mut bench = Bench::start(&machine).map_err(|error| bench_failure(&error))?;
-    let compared = compare(&mut bench, &program, &[&image, &image]).map_err(|error| match error {
-        CompareError::Bench(error) => bench_failure(&error),
-        CompareError::Difference(difference) => {
-            Failure::trap(format_args!("`{}`: the RTL differs from the simulator: {difference}", path.display()))
-        }
-    })?;
+    let compared =
+        compare(&mut bench, &program, &[&image, &image]).map_err(|error| match error {
+            CompareError::Bench(error) => bench_failure(&error),
+            CompareError::Difference(difference) => Failure::trap(format_args!(
+                "`{}`: the RTL differs from the simulator: {difference}",
+                path.display()
+            )),
+        })?;
     if compared.skipped > 0 {
         // What a proof refuses does not run at all.
         simulate(path, &program)?;
@@ -87,9 +92,10 @@ fn run_random(args: &CosimArgs) -> Result<(), Failure> {
     let compared = result.map_err(|error| match error {
         RandomError::Build(error) => build_failure(&error),
         RandomError::Bench(error) => bench_failure(&error),
-        RandomError::Failure(failure) => {
-            Failure::trap(format_args!("the RTL differs from the simulator in case {}: {failure}", failure.case))
-        }
+        RandomError::Failure(failure) => Failure::trap(format_args!(
+            "the RTL differs from the simulator in case {}: {failure}",
+            failure.case
+        )),
     })?;
     tell(args, &verilator, &compared, programs, programs.min(drawn.points))
 }
@@ -104,11 +110,18 @@ fn bench_failure(error: &BenchError) -> Failure {
 }
 
 fn progress(programs: u64) -> ProgressBar {
-    let style = ProgressStyle::with_template("{bar:40} {human_pos} of {human_len} programs, {eta} left");
+    let style =
+        ProgressStyle::with_template("{bar:40} {human_pos} of {human_len} programs, {eta} left");
     ProgressBar::new(programs).with_style(style.expect("a legal template"))
 }
 
-fn tell(args: &CosimArgs, verilator: &Verilator, equal: &Compared, programs: u64, points: u64) -> Result<(), Failure> {
+fn tell(
+    args: &CosimArgs,
+    verilator: &Verilator,
+    equal: &Compared,
+    programs: u64,
+    points: u64,
+) -> Result<(), Failure> {
     let Compared { images, cycles, events, words, skipped, traps } = *equal;
     let traps: BTreeMap<&'static str, u64> = Cause::ALL
         .iter()
@@ -133,12 +146,18 @@ fn tell(args: &CosimArgs, verilator: &Verilator, equal: &Compared, programs: u64
         Format::Table => {
             let mut lines = vec![
                 ("RTL", format!("under {}", verilator.version())),
-                ("programs", format!("{} on {} hardware points", grouped(programs), grouped(points))),
+                (
+                    "programs",
+                    format!("{} on {} hardware points", grouped(programs), grouped(points)),
+                ),
             ];
             if let Some(seed) = seed {
                 lines.push(("seed", seed.to_string()));
             }
-            lines.push(("images", format!("{}, of {} cycles in all", grouped(images), grouped(cycles))));
+            lines.push((
+                "images",
+                format!("{}, of {} cycles in all", grouped(images), grouped(cycles)),
+            ));
             let what = "decodes, register groups, issues and bursts, each with its cycles and its instruction";
             lines.push(("events", format!("{} {what}", grouped(events))));
             if words > 0 {
@@ -148,7 +167,10 @@ fn tell(args: &CosimArgs, verilator: &Verilator, equal: &Compared, programs: u64
                 lines.push(("traps", format!("{} {cause}", grouped(*count))));
             }
             if skipped > 0 {
-                lines.push(("not run", format!("{} programs that a proof refuses", grouped(skipped))));
+                lines.push((
+                    "not run",
+                    format!("{} programs that a proof refuses", grouped(skipped)),
+                ));
             }
             print(&format!("The RTL and the simulator are equal.\n\n{}", facts(&lines)))
         }

@@ -16,7 +16,10 @@ use rayon::prelude::*;
 use serde::Serialize;
 use serde_json::Value;
 
-use super::{TechnologyChoice, channels_first, class, output_shape, overrides, print_report, progress, refuse};
+use super::{
+    TechnologyChoice, channels_first, class, output_shape, overrides, print_report, progress,
+    refuse,
+};
 use crate::args::{EvalArgs, ReportFormat};
 use crate::failure::{Failure, print, warn};
 use crate::files::Output;
@@ -52,7 +55,8 @@ struct Json {
     latency_us: Total<f64>,
     power_mw: ColdWarm<f64>,
     images_per_s: f64,
-    /// Whether 8-bit images go into DRAM as they are; null where the images are not made of pixels.
+    /// Whether 8-bit images go into DRAM as they are; null where the images are not made of
+    /// pixels.
     pixels_unchanged: Option<bool>,
     /// Values that the quantizer clipped.
     clipped: u64,
@@ -69,12 +73,19 @@ pub fn run(args: &EvalArgs) -> Result<(), Failure> {
     if args.output.is_some() && args.output == args.output_int {
         return Err(Failure::misuse("--output and --output-int name the same file"));
     }
-    let stream = points::stream(args.stream.points.as_deref(), args.point.hw.as_deref(), args.format)?;
+    let stream =
+        points::stream(args.stream.points.as_deref(), args.point.hw.as_deref(), args.format)?;
     let choice = TechnologyChoice::read(&args.technology)?;
     let subject = source::read(&args.program, &args.import, &overrides(&args.point)?)?;
     let images = Images::read(&args.images, subject.input())?;
-    let labels = args.labels.as_deref().map(|path| labels(path, args, &images, subject.output())).transpose()?;
-    let count = images.count().min(args.limit.map_or(usize::MAX, |n| usize::try_from(n).unwrap_or(usize::MAX)));
+    let labels = args
+        .labels
+        .as_deref()
+        .map(|path| labels(path, args, &images, subject.output()))
+        .transpose()?;
+    let count = images
+        .count()
+        .min(args.limit.map_or(usize::MAX, |n| usize::try_from(n).unwrap_or(usize::MAX)));
     let evaluation = Evaluation {
         descriptor: subject.output(),
         images: &images,
@@ -95,9 +106,12 @@ pub fn run(args: &EvalArgs) -> Result<(), Failure> {
     let refuse = |refusal: Refusal| refuse(&args.program, &refusal);
     let program = subject.program(&Overrides::default()).map_err(refuse)?;
     let (technology, clock_mhz) = choice.of(&program.hardware).map_err(refuse)?;
-    let sources = [Some(&args.program), Some(&args.images), args.labels.as_ref(), args.point.hw.as_ref()];
+    let sources =
+        [Some(&args.program), Some(&args.images), args.labels.as_ref(), args.point.hw.as_ref()];
     let sources: Vec<&Path> = sources.into_iter().flatten().map(AsRef::as_ref).collect();
-    let create = |path: &Option<_>| path.as_deref().map(|path: &Path| Output::create(path, &sources)).transpose();
+    let create = |path: &Option<_>| {
+        path.as_deref().map(|path: &Path| Output::create(path, &sources)).transpose()
+    };
     if args.output_int.is_some() && program.output.code.max() > i64::from(i32::MAX) {
         return Err(Failure::misuse(
             "--output-int: the program's accumulators are 32 bits unsigned, more than int32 holds",
@@ -113,7 +127,9 @@ pub fn run(args: &EvalArgs) -> Result<(), Failure> {
     let counts = evaluation.blocks(&simulation, count, |accumulators| {
         if let Some(npy) = &mut integer {
             // Refused above if they could be longer.
-            npy.write(&descriptor.arranged(accumulators), descriptor, |integer| (integer as i32).to_le_bytes())?;
+            npy.write(&descriptor.arranged(accumulators), descriptor, |integer| {
+                (integer as i32).to_le_bytes()
+            })?;
         }
         match &mut real {
             Some(npy) => npy.write(&descriptor.real(accumulators), descriptor, f64::to_le_bytes),
@@ -122,20 +138,31 @@ pub fn run(args: &EvalArgs) -> Result<(), Failure> {
     })?;
     real.into_iter().chain(integer).try_for_each(|npy| npy.file.finish())?;
     if counts.clipped > 0 {
-        warn(format_args!("the input quantizer clips {} values of the images", grouped(counts.clipped)));
+        warn(format_args!(
+            "the input quantizer clips {} values of the images",
+            grouped(counts.clipped)
+        ));
     }
 
     let report = simulation.report(&technology, clock_mhz);
     match args.format.unwrap_or(ReportFormat::Table) {
-        ReportFormat::Table => print(&text(&report, &evaluation.json(report.clone(), count, &counts))),
+        ReportFormat::Table => {
+            print(&text(&report, &evaluation.json(report.clone(), count, &counts)))
+        }
         format => print_report(&evaluation.json(report, count, &counts), format),
     }
 }
 
 /// The labels, as many as images, each a class of the program.
-fn labels(path: &Path, args: &EvalArgs, images: &Images, output: &OutputDescriptor) -> Result<Vec<i64>, Failure> {
+fn labels(
+    path: &Path,
+    args: &EvalArgs,
+    images: &Images,
+    output: &OutputDescriptor,
+) -> Result<Vec<i64>, Failure> {
     if !output.is_vector() {
-        let failure = Failure::misuse("--labels: the program's output is a map, so an image has no class");
+        let failure =
+            Failure::misuse("--labels: the program's output is a map, so an image has no class");
         return Err(failure.help("leave --labels out, and take the results with --output FILE.npy"));
     }
     let labels = read_labels(path)?;
@@ -181,7 +208,8 @@ struct Evaluation<'a> {
     images: &'a Images,
     encoder: Encoder<'a>,
     labels: Option<&'a [i64]>,
-    /// Whether 8-bit images go into DRAM as they are; none where the images are not made of pixels.
+    /// Whether 8-bit images go into DRAM as they are; none where the images are not made of
+    /// pixels.
     pixels_unchanged: Option<bool>,
 }
 
@@ -191,7 +219,8 @@ impl Evaluation<'_> {
         self.descriptor.shape.values()
     }
 
-    /// Computes the first `count` images block by block, and hands on the accumulators of each block.
+    /// Computes the first `count` images block by block, and hands on the accumulators of each
+    /// block.
     fn blocks(
         &self,
         simulation: &Simulation,
@@ -223,12 +252,14 @@ impl Evaluation<'_> {
         }))
     }
 
-    /// Computes the images from `first` on, as many as `block` has room for, on all threads: each takes
-    /// the next few images as soon as it is done with its last.
+    /// Computes the images from `first` on, as many as `block` has room for, on all threads: each
+    /// takes the next few images as soon as it is done with its last.
     fn block(&self, workers: &mut [Worker], first: usize, block: &mut [i64]) {
         let images = block.len() / self.outputs();
         let chunk_images = (images / (4 * workers.len())).clamp(1, CHUNK_IMAGES_MAX);
-        let chunks = Mutex::new(block.chunks_mut(chunk_images * self.outputs()).zip((first..).step_by(chunk_images)));
+        let chunks = Mutex::new(
+            block.chunks_mut(chunk_images * self.outputs()).zip((first..).step_by(chunk_images)),
+        );
         workers.par_iter_mut().for_each(|worker| {
             let next = || chunks.lock().expect("no thread panics while it holds this").next();
             while let Some((chunk, first)) = next() {
@@ -246,7 +277,8 @@ impl Evaluation<'_> {
         let Some(labels) = self.labels else { return };
         let real = self.descriptor.real(chunk);
         let right = |(outputs, label): &(&[f64], &i64)| class(outputs) as i64 == **label;
-        worker.counts.correct += real.chunks_exact(self.outputs()).zip(&labels[first..]).filter(right).count() as u64;
+        worker.counts.correct +=
+            real.chunks_exact(self.outputs()).zip(&labels[first..]).filter(right).count() as u64;
     }
 
     /// What is reported of so many images.
@@ -264,7 +296,11 @@ impl Evaluation<'_> {
             images,
             accuracy: correct.map(|correct| correct as f64 / images as f64),
             correct,
-            cycles: Total { cold: cycles.cold, warm: cycles.warm, total: cycles.cold + warm * cycles.warm },
+            cycles: Total {
+                cold: cycles.cold,
+                warm: cycles.warm,
+                total: cycles.cold + warm * cycles.warm,
+            },
             energy_pj: total(report.energy_pj),
             latency_us: total(report.latency_us),
             power_mw: report.power_mw,
@@ -285,7 +321,12 @@ struct Npy {
 }
 
 impl Npy {
-    fn begin(mut file: Output, element: &str, count: usize, descriptor: &OutputDescriptor) -> Result<Self, Failure> {
+    fn begin(
+        mut file: Output,
+        element: &str,
+        count: usize,
+        descriptor: &OutputDescriptor,
+    ) -> Result<Self, Failure> {
         let sizes = [vec![count as u64], output_shape(descriptor.result_shape())].concat();
         let header = npy_header(element, &sizes);
         file.write_all(&header).map_err(|error| file.refuse(&error))?;
@@ -311,7 +352,12 @@ impl Npy {
 fn text(report: &Report, json: &Json) -> String {
     let accuracy = match (json.accuracy, json.correct) {
         (Some(accuracy), Some(correct)) => {
-            format!("{:.2} % ({} of {})", 100.0 * accuracy, grouped(correct), grouped(json.images as u64))
+            format!(
+                "{:.2} % ({} of {})",
+                100.0 * accuracy,
+                grouped(correct),
+                grouped(json.images as u64)
+            )
         }
         _ => "unknown without --labels".into(),
     };
@@ -324,14 +370,23 @@ fn text(report: &Report, json: &Json) -> String {
         ("program", format!("{} on {}", report.name, render::point(report))),
         ("images", format!("{}; {pixels}", grouped(json.images as u64))),
         ("accuracy", accuracy),
-        ("throughput", format!("{} images a second, warm", grouped(json.images_per_s.round() as u64))),
+        (
+            "throughput",
+            format!("{} images a second, warm", grouped(json.images_per_s.round() as u64)),
+        ),
         ("mean power", format!("{}, warm", render::power(json.power_mw.warm))),
         ("area", render::area_line(&json.area)),
     ]);
-    let columns =
-        [Column::Text(""), Column::Number("cold image"), Column::Number("warm image"), Column::Number("all images")];
+    let columns = [
+        Column::Text(""),
+        Column::Number("cold image"),
+        Column::Number("warm image"),
+        Column::Number("all images"),
+    ];
     let row = |name: &str, values: [String; 3]| [vec![name.to_owned()], values.to_vec()].concat();
-    let by = |total: &Total<f64>, unit: fn(f64) -> String| [total.cold, total.warm, total.total].map(unit);
+    let by = |total: &Total<f64>, unit: fn(f64) -> String| {
+        [total.cold, total.warm, total.total].map(unit)
+    };
     let rows = vec![
         row("cycles", [json.cycles.cold, json.cycles.warm, json.cycles.total].map(grouped)),
         row("time", by(&json.latency_us, time)),

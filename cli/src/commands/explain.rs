@@ -2,7 +2,9 @@
 
 use std::collections::BTreeMap;
 
-use qnnsim_explore::explain::{Best, Cause, Change, Explanation, Figures, RowBound, Trial, explain};
+use qnnsim_explore::explain::{
+    Best, Cause, Change, Explanation, Figures, RowBound, Trial, explain,
+};
 use qnnsim_explore::subject::RefusalKind;
 use qnnsim_isa::hardware::Overrides;
 use qnnsim_simulator::Start;
@@ -39,8 +41,12 @@ pub fn run(args: &ExplainArgs) -> Result<(), Failure> {
         .map_err(|refusal| refuse(&args.file, &refusal))?;
     let report = &explanation.report;
     match args.format {
-        Format::Json => print_json(&Json { name: &report.name, explanation: &explanation, hw: &report.hw }),
-        Format::Table => print(&text(&explanation, if args.cold { Start::Cold } else { Start::Warm })),
+        Format::Json => {
+            print_json(&Json { name: &report.name, explanation: &explanation, hw: &report.hw })
+        }
+        Format::Table => {
+            print(&text(&explanation, if args.cold { Start::Cold } else { Start::Warm }))
+        }
     }
 }
 
@@ -78,7 +84,9 @@ fn bounds(explanation: &Explanation, start: Start) -> String {
         Column::Number("change"),
     ];
     let helps = |best: &Option<Best>, now: u64| match best {
-        Some(Best { change, cycles }) => [arrow(change), grouped(*cycles), signed_percent(*cycles, now)],
+        Some(Best { change, cycles }) => {
+            [arrow(change), grouped(*cycles), signed_percent(*cycles, now)]
+        }
         None if now == 0 => [const { String::new() }; 3],
         None => ["nothing tried".into(), String::new(), String::new()],
     };
@@ -88,7 +96,8 @@ fn bounds(explanation: &Explanation, start: Start) -> String {
         let head = [name.into(), grouped(bound.cycles), by.into(), share];
         [&head[..], &helps(&bound.best, bound.cycles)].concat()
     };
-    let mut rows: Vec<Vec<String>> = explanation.layers.iter().map(|l| row(&l.name, of(&l.bound, start))).collect();
+    let mut rows: Vec<Vec<String>> =
+        explanation.layers.iter().map(|l| row(&l.name, of(&l.bound, start))).collect();
     let cycles = *of(&explanation.cycles, start);
     let total = ["total".into(), grouped(cycles), String::new(), String::new()];
     rows.push([&total[..], &helps(of(&explanation.best, start), cycles)].concat());
@@ -96,14 +105,18 @@ fn bounds(explanation: &Explanation, start: Start) -> String {
 }
 
 fn charges(explanation: &Explanation, start: Start) -> String {
-    let columns: Vec<Column> =
-        [Column::Text("layer")].into_iter().chain(Cause::ALL.map(|cause| Column::Number(cause.name()))).collect();
+    let columns: Vec<Column> = [Column::Text("layer")]
+        .into_iter()
+        .chain(Cause::ALL.map(|cause| Column::Number(cause.name())))
+        .collect();
     let shown = |cycles: u64| if cycles == 0 { "-".into() } else { grouped(cycles) };
-    let charged: Vec<_> = explanation.layers.iter().map(|l| (&l.name, of(&l.bound, start).charged_cycles)).collect();
+    let charged: Vec<_> =
+        explanation.layers.iter().map(|l| (&l.name, of(&l.bound, start).charged_cycles)).collect();
     let row = |name: &str, of: &dyn Fn(Cause) -> u64| {
         [name.into()].into_iter().chain(Cause::ALL.map(|cause| shown(of(cause)))).collect()
     };
-    let mut rows: Vec<Vec<String>> = charged.iter().map(|(name, cycles)| row(name, &|c| cycles.of(c))).collect();
+    let mut rows: Vec<Vec<String>> =
+        charged.iter().map(|(name, cycles)| row(name, &|c| cycles.of(c))).collect();
     rows.push(row("total", &|cause| charged.iter().map(|(_, cycles)| cycles.of(cause)).sum()));
     table(&columns, rows, true)
 }
@@ -132,14 +145,21 @@ fn trials(explanation: &Explanation, start: Start) -> String {
             String::new(),
         ]
     };
-    let mut simulated: Vec<(&Trial, &Figures)> =
-        explanation.parameters.iter().filter_map(|trial| Some((trial, trial.figures.as_ref()?))).collect();
+    let mut simulated: Vec<(&Trial, &Figures)> = explanation
+        .parameters
+        .iter()
+        .filter_map(|trial| Some((trial, trial.figures.as_ref()?)))
+        .collect();
     simulated.sort_by_key(|(_, figures)| *of(&figures.cycles, start));
     let (changed, same): (Vec<_>, Vec<_>) =
         simulated.into_iter().partition(|(_, figures)| figures.cycles != explanation.cycles);
     let row = |(trial, figures): &(&Trial, &Figures)| {
         let follow: Vec<String> = trial.follow.iter().map(arrow).collect();
-        let follow = if follow.is_empty() { String::new() } else { format!(", with it {}", follow.join(", ")) };
+        let follow = if follow.is_empty() {
+            String::new()
+        } else {
+            format!(", with it {}", follow.join(", "))
+        };
         vec![
             trial.change.parameter.into(),
             format!("{} -> {}{follow}", trial.change.from, trial.change.to),
@@ -157,15 +177,26 @@ fn trials(explanation: &Explanation, start: Start) -> String {
         let names: Vec<String> = same.iter().map(|(trial, _)| arrow(&trial.change)).collect();
         text += &format!("no cycle changes with {}\n", names.join(", "));
     }
-    let refused = explanation.parameters.iter().filter_map(|trial| Some((trial, trial.not_simulated.as_ref()?)));
-    let (other_code, refused): (Vec<_>, Vec<_>) = refused.partition(|(_, why)| why.kind == RefusalKind::NeedsModel);
+    let refused = explanation
+        .parameters
+        .iter()
+        .filter_map(|trial| Some((trial, trial.not_simulated.as_ref()?)));
+    let (other_code, refused): (Vec<_>, Vec<_>) =
+        refused.partition(|(_, why)| why.kind == RefusalKind::NeedsModel);
     for (trial, why) in refused {
         let why = why.to_string();
-        text += &format!("{} cannot be: {}\n", arrow(&trial.change), why.lines().next().unwrap_or_default());
+        text += &format!(
+            "{} cannot be: {}\n",
+            arrow(&trial.change),
+            why.lines().next().unwrap_or_default()
+        );
     }
     if !other_code.is_empty() {
         let names: Vec<&str> = other_code.iter().map(|(trial, _)| trial.change.parameter).collect();
-        text += &format!("another program is needed for {}: explain MODEL.onnx compiles it\n", names.join(", "));
+        text += &format!(
+            "another program is needed for {}: explain MODEL.onnx compiles it\n",
+            names.join(", ")
+        );
     }
     text
 }

@@ -17,7 +17,9 @@ use crate::render::{self, Column, facts, grouped, table, title};
 pub fn run(args: &HwArgs) -> Result<(), Failure> {
     let (point, overrides) = point(&args.point)?;
     match args.format {
-        PointFormat::Table => print(&text(&point, &overrides, &area(&technology_named(&point.technology)?, &point))),
+        PointFormat::Table => {
+            print(&text(&point, &overrides, &area(&technology_named(&point.technology)?, &point)))
+        }
         PointFormat::Json => print_json(&json!({
             "hw": point_values(&point),
             "set": said(&overrides),
@@ -26,9 +28,15 @@ pub fn run(args: &HwArgs) -> Result<(), Failure> {
             "area": area(&technology_named(&point.technology)?, &point),
         })),
         PointFormat::Ron => {
-            let options = ron::Options::default().with_default_extension(ron::extensions::Extensions::IMPLICIT_SOME);
+            let options = ron::Options::default()
+                .with_default_extension(ron::extensions::Extensions::IMPLICIT_SOME);
             let pretty = PrettyConfig::new().depth_limit(1).new_line("\n");
-            print(&(options.to_string_pretty(&point.to_overrides(), pretty).expect("plain data serializes") + "\n"))
+            print(
+                &(options
+                    .to_string_pretty(&point.to_overrides(), pretty)
+                    .expect("plain data serializes")
+                    + "\n"),
+            )
         }
     }
 }
@@ -77,9 +85,23 @@ fn text(point: &HardwarePoint, overrides: &Overrides, area: &Area) -> String {
     let head = facts(&[
         ("array", format!("{} (rows x cols x lanes)", point.short_name())),
         ("peak", format!("{} one-bit products a cycle", grouped(products_per_cycle(point)))),
-        ("technology", format!("{}{}", point.technology, if said.contains(&"technology") { " (set)" } else { "" })),
+        (
+            "technology",
+            format!(
+                "{}{}",
+                point.technology,
+                if said.contains(&"technology") { " (set)" } else { "" }
+            ),
+        ),
         ("fingerprint", fingerprint(point)),
     ]);
     let parameters = table(&columns, rows, false);
-    title("hardware point") + &head + "\n" + &parameters + "\n" + &memories(point) + "\n" + &render::area(area)
+    title("hardware point")
+        + &head
+        + "\n"
+        + &parameters
+        + "\n"
+        + &memories(point)
+        + "\n"
+        + &render::area(area)
 }

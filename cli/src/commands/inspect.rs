@@ -54,7 +54,14 @@ fn text(program: &Program) -> String {
         ("cold code", format!("{} words", grouped(program.cold.words.len() as u64))),
         ("warm code", format!("{} words", grouped(program.warm.words.len() as u64))),
         ("semaphores", program.semaphores.join(" ")),
-        ("sample", if program.sample.is_some() { "yes".into() } else { "none: `run` needs --input".into() }),
+        (
+            "sample",
+            if program.sample.is_some() {
+                "yes".into()
+            } else {
+                "none: `run` needs --input".into()
+            },
+        ),
     ]);
     out += "\n";
     out += &title("input");
@@ -73,7 +80,8 @@ fn text(program: &Program) -> String {
 
 fn hardware(point: &HardwarePoint) -> String {
     let defaults = HardwarePoint::default();
-    let parameters = qnnsim_isa::hardware::PARAMETERS.iter().zip(point.values()).zip(defaults.values());
+    let parameters =
+        qnnsim_isa::hardware::PARAMETERS.iter().zip(point.values()).zip(defaults.values());
     let others: Vec<String> = parameters
         .filter(|((p, value), default)| value != default && p.in_fingerprint)
         .map(|((p, value), _)| format!("{}={value}", p.key))
@@ -89,7 +97,11 @@ fn code(code: Code) -> String {
 fn input(program: &Program) -> String {
     let input = &program.input;
     let q = &input.quantizer;
-    let pixels = if input.pixels_unchanged() { "raw bytes go in unchanged" } else { "translated on the host" };
+    let pixels = if input.pixels_unchanged() {
+        "raw bytes go in unchanged"
+    } else {
+        "translated on the host"
+    };
     let ops: String = input.ops.iter().map(|op| format!(" {op}")).collect();
     facts(&[
         ("name", input.name.clone()),
@@ -102,7 +114,10 @@ fn input(program: &Program) -> String {
                 q.scale, q.zero_point, q.min, q.max, q.rounding
             ),
         ),
-        ("pixels", format!("real = {} x pixel + {}; {pixels}", input.pixel_scale, input.pixel_offset)),
+        (
+            "pixels",
+            format!("real = {} x pixel + {}; {pixels}", input.pixel_scale, input.pixel_offset),
+        ),
         ("byte", format!("code XOR {:#04x}", input.xor)),
     ])
 }
@@ -110,7 +125,8 @@ fn input(program: &Program) -> String {
 fn output(program: &Program) -> String {
     let output = &program.output;
     let ops: Vec<String> = output.ops.iter().map(ToString::to_string).collect();
-    let classes = if output.classes.is_empty() { "not named".into() } else { output.classes.join(", ") };
+    let classes =
+        if output.classes.is_empty() { "not named".into() } else { output.classes.join(", ") };
     facts(&[
         ("name", output.name.clone()),
         ("shape", format!("{} (channels x height x width)", shape(output.shape))),
@@ -134,8 +150,16 @@ fn layers(program: &Program) -> String {
         .iter()
         .map(|layer| {
             let [a, w] = layer.precision;
-            let map = layer.map.map_or(String::new(), |m| format!("{} at {}", shape(m.shape), m.base));
-            vec![layer.name.clone(), grouped(layer.products), a.to_string(), w.to_string(), map, layer.summary.clone()]
+            let map =
+                layer.map.map_or(String::new(), |m| format!("{} at {}", shape(m.shape), m.base));
+            vec![
+                layer.name.clone(),
+                grouped(layer.products),
+                a.to_string(),
+                w.to_string(),
+                map,
+                layer.summary.clone(),
+            ]
         })
         .collect();
     table(&columns, rows, false)
@@ -147,5 +171,9 @@ fn regions(program: &Program) -> String {
         .into_iter()
         .map(|(name, address, size)| vec![name.to_owned(), format!("{address:#010x}"), bytes(size)])
         .collect();
-    table(&[Column::Text("DRAM region"), Column::Number("address"), Column::Number("size")], rows, false)
+    table(
+        &[Column::Text("DRAM region"), Column::Number("address"), Column::Number("size")],
+        rows,
+        false,
+    )
 }

@@ -9,7 +9,9 @@ use qnnsim_simulator::report::Report;
 use qnnsim_simulator::{Simulation, Start, Technology};
 use serde::Serialize;
 
-use super::{TechnologyChoice, channels_first, choose, class, output_shape, overrides, print_report, refuse};
+use super::{
+    TechnologyChoice, channels_first, choose, class, output_shape, overrides, print_report, refuse,
+};
 use crate::args::{ReportFormat, RunArgs};
 use crate::failure::{Failure, print, warn};
 use crate::files::Output;
@@ -35,7 +37,12 @@ struct Json<'a> {
 
 impl<'a> Json<'a> {
     /// Computes the image.
-    fn new(simulation: &Simulation, input: &'a Input, technology: &Technology, clock_mhz: u32) -> Self {
+    fn new(
+        simulation: &Simulation,
+        input: &'a Input,
+        technology: &Technology,
+        clock_mhz: u32,
+    ) -> Self {
         let mut integers = Vec::new();
         simulation.executor().run(&input.bytes, &mut integers);
         let descriptor = &simulation.program().output;
@@ -79,10 +86,12 @@ pub fn run(args: &RunArgs) -> Result<(), Failure> {
         return Err(Failure::misuse("--trace and --format json both want the standard output")
             .help("write the timeline to a file, --trace=FILE.json"));
     }
-    let stream = points::stream(args.stream.points.as_deref(), args.point.hw.as_deref(), args.format)?;
+    let stream =
+        points::stream(args.stream.points.as_deref(), args.point.hw.as_deref(), args.format)?;
     let choice = TechnologyChoice::read(&args.technology)?;
     let subject = source::read(&args.program, &args.import, &overrides(&args.point)?)?;
-    let input = input(&args.program, args.input.as_deref(), args.index, subject.input(), subject.sample())?;
+    let input =
+        input(&args.program, args.input.as_deref(), args.index, subject.input(), subject.sample())?;
     if let Some(points) = stream {
         return points::answer(points, |_, point| {
             let program = subject.program(point)?;
@@ -151,11 +160,19 @@ pub fn input(
     let unchanged = descriptor.pixels_unchanged();
     let Some(path) = input else {
         let Some(sample) = sample else {
-            let failure = Failure::misuse(format_args!("`{}` carries no sample to run", file.display()));
-            return Err(failure.help("give an image: --input FILE, or compile the program with --sample FILE"));
+            let failure =
+                Failure::misuse(format_args!("`{}` carries no sample to run", file.display()));
+            return Err(failure
+                .help("give an image: --input FILE, or compile the program with --sample FILE"));
         };
         let bytes = sample.to_vec();
-        return Ok(Input { source: SAMPLE.into(), index: 0, pixels_unchanged: Some(unchanged), clipped: 0, bytes });
+        return Ok(Input {
+            source: SAMPLE.into(),
+            index: 0,
+            pixels_unchanged: Some(unchanged),
+            clipped: 0,
+            bytes,
+        });
     };
     let images = Images::read(path, descriptor)?;
     let index = choose(path, &images, index)?;

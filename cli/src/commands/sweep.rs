@@ -1,4 +1,5 @@
-//! `qnnsim sweep`: a space of hardware points, one row a point, and `merge`: the parts of a space together.
+//! `qnnsim sweep`: a space of hardware points, one row a point, and `merge`: the parts of a space
+//! together.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::{self, File, TryLockError};
@@ -61,21 +62,31 @@ pub fn run(args: &SweepArgs) -> Result<(), Failure> {
     let inputs = Loaded::read(file, Space::points)?;
     let sweep = Sweep::new(&inputs.sources, &inputs.technologies, &inputs.points);
     let points = sweep.count(shard);
-    let manifest =
-        Manifest::new(inputs.manifest, shard, &objectives.names(), args.exhaustive, points, args.date.clone());
+    let manifest = Manifest::new(
+        inputs.manifest,
+        shard,
+        &objectives.names(),
+        args.exhaustive,
+        points,
+        args.date.clone(),
+    );
     let (writer, known) = JournalFile::open(directory, &manifest)?;
     let resumed = known.outcomes.len();
 
     let pool = rayon::ThreadPoolBuilder::new().num_threads(args.jobs.unwrap_or(0)).build();
-    let pool = pool.map_err(|error| Failure::misuse(format_args!("cannot start threads: {error}")))?;
+    let pool =
+        pool.map_err(|error| Failure::misuse(format_args!("cannot start threads: {error}")))?;
     let watcher = Watcher { journal: Mutex::new(writer), progress: progress(points) };
-    let result = pool.install(|| sweep.run(&objectives, shard, !args.exhaustive, &known.outcomes, &watcher));
+    let result =
+        pool.install(|| sweep.run(&objectives, shard, !args.exhaustive, &known.outcomes, &watcher));
     watcher.progress.finish_and_clear();
     let table = result?;
 
     let detail = |index: u64| {
-        let point = &inputs.points[inputs.points.binary_search_by_key(&index, |point| point.index).ok()?];
-        inputs.sources[point.source].report(&point.hw, inputs.technologies.get(&point.hw.technology)?)
+        let point =
+            &inputs.points[inputs.points.binary_search_by_key(&index, |point| point.index).ok()?];
+        inputs.sources[point.source]
+            .report(&point.hw, inputs.technologies.get(&point.hw.technology)?)
     };
     let pictures = pool.install(|| Pictures::draw(&table, &manifest, detail));
     write(directory, &table, &pictures, &manifest)?;
@@ -87,7 +98,8 @@ fn run_points(file: &Path, points: &Path) -> Result<(), Failure> {
     // The base point, and the base point in each technology that the space names: theirs are read.
     let base = |space: &Space, below: &[Overrides]| {
         let named = space.axes.0.iter().flat_map(|(_, axis)| axis.values());
-        let named = named.filter_map(|value| if let Setting::Name(name) = value { Some(name) } else { None });
+        let named = named
+            .filter_map(|value| if let Setting::Name(name) = value { Some(name) } else { None });
         let technologies: Vec<Option<String>> = [None].into_iter().chain(named.map(Some)).collect();
         let all = below.iter().enumerate().flat_map(|(source, below)| {
             let base = space.base.over(below);
@@ -155,10 +167,11 @@ impl Loaded {
         points: impl FnOnce(&Space, &[Overrides]) -> Result<Vec<Point>, SpaceError>,
     ) -> Result<Self, Failure> {
         let refuse = |error: SpaceError| match error {
-            SpaceError::Ron { line, column, message } => {
-                Failure::misuse(format_args!("{}:{line}:{column}: {message}", file.display()))
-                    .help("`qnnsim sweep --help` shows how a space is written, `qnnsim hw` the parameters")
-            }
+            SpaceError::Ron { line, column, message } => Failure::misuse(format_args!(
+                "{}:{line}:{column}: {message}",
+                file.display()
+            ))
+            .help("`qnnsim sweep --help` shows how a space is written, `qnnsim hw` the parameters"),
             other => Failure::misuse(format_args!("{}: {other}", file.display())),
         };
         let space = Space::from_ron(&files::read_text(file)?).map_err(refuse)?;
@@ -172,7 +185,8 @@ impl Loaded {
         };
         let text = |(path, bytes): (PathBuf, Vec<u8>)| {
             let text = String::from_utf8(bytes);
-            let text = text.map_err(|_| Failure::misuse(format_args!("`{}` is not text", path.display())))?;
+            let text = text
+                .map_err(|_| Failure::misuse(format_args!("`{}` is not text", path.display())))?;
             Ok::<(PathBuf, String), Failure>((path, text))
         };
 
@@ -187,16 +201,22 @@ impl Loaded {
                 classes: Vec::new(),
             };
             let imported = import(&bytes, &options).map_err(|all| {
-                Failure::all(all.iter().map(|diagnostic| format!("`{}`: {diagnostic}", path.display())))
+                Failure::all(
+                    all.iter().map(|diagnostic| format!("`{}`: {diagnostic}", path.display())),
+                )
             })?;
             imported.warnings.iter().for_each(|w| warn(format_args!("`{}`: {w}", path.display())));
-            sources.push(Source::model(names.next().expect("a name for every source"), imported.network));
+            sources.push(Source::model(
+                names.next().expect("a name for every source"),
+                imported.network,
+            ));
         }
         for program in &space.programs {
             let (path, text) = text(bytes_of(program)?)?;
             let name = names.next().expect("a name for every source");
-            let source = Source::program(name, text)
-                .map_err(|errors| Failure::misuse(format_args!("`{}` cannot be assembled\n{errors}", path.display())));
+            let source = Source::program(name, text).map_err(|errors| {
+                Failure::misuse(format_args!("`{}` cannot be assembled\n{errors}", path.display()))
+            });
             sources.push(source?);
         }
         let base = match &space.base_file {
@@ -204,14 +224,16 @@ impl Loaded {
             Some(name) => {
                 let (path, text) = text(bytes_of(name)?)?;
                 Overrides::from_text(&text).map_err(|error| match error {
-                    HardwareError::Ron { line, column, message } => {
-                        Failure::misuse(format_args!("{}:{line}:{column}: {message}", path.display()))
-                    }
+                    HardwareError::Ron { line, column, message } => Failure::misuse(format_args!(
+                        "{}:{line}:{column}: {message}",
+                        path.display()
+                    )),
                     other => Failure::misuse(format_args!("{}: {other}", path.display())),
                 })?
             }
         };
-        let below: Vec<Overrides> = sources.iter().map(|source| base.over(&source.hardware())).collect();
+        let below: Vec<Overrides> =
+            sources.iter().map(|source| base.over(&source.hardware())).collect();
         let points = points(&space, &below).map_err(refuse)?;
 
         let mut technologies = BTreeMap::new();
@@ -221,7 +243,9 @@ impl Loaded {
             } else {
                 Technology::builtin(name).ok_or_else(|| {
                     let known = Technology::BUILTIN.join(" and ");
-                    no_technology(name).help(format_args!("there are {known}, or name a file of your own, FILE.ron"))
+                    no_technology(name).help(format_args!(
+                        "there are {known}, or name a file of your own, FILE.ron"
+                    ))
                 })?
             };
             technologies.insert(name.clone(), technology);
@@ -240,17 +264,28 @@ struct JournalFile {
 impl JournalFile {
     fn open(directory: &Path, manifest: &Manifest) -> Result<(Self, Journal), Failure> {
         let path = directory.join(JOURNAL);
-        let refuse =
-            |error: std::io::Error| Failure::misuse(format_args!("cannot write `{}`: {error}", path.display()));
+        let refuse = |error: std::io::Error| {
+            Failure::misuse(format_args!("cannot write `{}`: {error}", path.display()))
+        };
         fs::create_dir_all(directory).map_err(|error| {
-            Failure::misuse(format_args!("cannot make the folder `{}`: {error}", directory.display()))
+            Failure::misuse(format_args!(
+                "cannot make the folder `{}`: {error}",
+                directory.display()
+            ))
         })?;
         let mut options = File::options();
-        let mut file = options.read(true).write(true).create(true).truncate(false).open(&path).map_err(refuse)?;
+        let mut file = options
+            .read(true)
+            .write(true)
+            .create(true)
+            .truncate(false)
+            .open(&path)
+            .map_err(refuse)?;
         file.try_lock().map_err(|error| match error {
-            TryLockError::WouldBlock => {
-                Failure::misuse(format_args!("another sweep is at work in `{}`", directory.display()))
-            }
+            TryLockError::WouldBlock => Failure::misuse(format_args!(
+                "another sweep is at work in `{}`",
+                directory.display()
+            )),
             TryLockError::Error(error) => refuse(error),
         })?;
         let mut bytes = Vec::new();
@@ -266,8 +301,11 @@ impl JournalFile {
                 .help("give another folder with -o, or remove this one"));
             }
             None if !bytes.is_empty() && bytes.contains(&b'\n') => {
-                return Err(Failure::misuse(format_args!("`{}` is not the journal of a sweep", path.display()))
-                    .help("give another folder with -o"));
+                return Err(Failure::misuse(format_args!(
+                    "`{}` is not the journal of a sweep",
+                    path.display()
+                ))
+                .help("give another folder with -o"));
             }
             _ => {}
         }
@@ -306,7 +344,9 @@ impl Watch for Watcher {
 }
 
 fn progress(points: u64) -> ProgressBar {
-    let style = ProgressStyle::with_template("{bar:40} {human_pos} of {human_len} points, {per_sec:.0}, {eta} left");
+    let style = ProgressStyle::with_template(
+        "{bar:40} {human_pos} of {human_len} points, {per_sec:.0}, {eta} left",
+    );
     ProgressBar::new(points).with_style(style.expect("a legal template"))
 }
 
@@ -315,19 +355,23 @@ fn merge(args: &MergeArgs) -> Result<(), Failure> {
     let mut parts = Vec::new();
     for directory in &args.parts {
         let (manifest, rows) = (directory.join(MANIFEST), directory.join(JSON_LINES));
-        let refuse =
-            |path: &Path, error: &dyn std::fmt::Display| Failure::misuse(format_args!("`{}`: {error}", path.display()));
+        let refuse = |path: &Path, error: &dyn std::fmt::Display| {
+            Failure::misuse(format_args!("`{}`: {error}", path.display()))
+        };
         if !manifest.exists() {
-            return Err(Failure::misuse(format_args!("`{}` holds no complete part of a sweep", directory.display()))
-                .help(format_args!(
-                    "each part needs to have run to its end: qnnsim sweep SPACE.ron -o {} --shard I/N",
-                    directory.display()
-                )));
+            return Err(Failure::misuse(format_args!(
+                "`{}` holds no complete part of a sweep",
+                directory.display()
+            ))
+            .help(format_args!(
+                "each part needs to have run to its end: qnnsim sweep SPACE.ron -o {} --shard I/N",
+                directory.display()
+            )));
         }
-        let part: Manifest =
-            serde_json::from_str(&files::read_text(&manifest)?).map_err(|error| refuse(&manifest, &error))?;
-        let table =
-            Table::from_json_lines(&part.columns, &files::read_text(&rows)?).map_err(|error| refuse(&rows, &error))?;
+        let part: Manifest = serde_json::from_str(&files::read_text(&manifest)?)
+            .map_err(|error| refuse(&manifest, &error))?;
+        let table = Table::from_json_lines(&part.columns, &files::read_text(&rows)?)
+            .map_err(|error| refuse(&rows, &error))?;
         parts.push((directory.display().to_string(), part, table));
     }
     let (table, mut manifest) = join(parts).map_err(Failure::misuse)?;
@@ -349,12 +393,19 @@ struct Pictures {
 
 impl Pictures {
     /// `detail` says what the point of a number costs by layer and unit, if that can be known.
-    fn draw(table: &Table, manifest: &Manifest, detail: impl Fn(u64) -> Option<Report> + Sync) -> Self {
+    fn draw(
+        table: &Table,
+        manifest: &Manifest,
+        detail: impl Fn(u64) -> Option<Report> + Sync,
+    ) -> Self {
         let Inputs { space, files, qnnsim, .. } = &manifest.inputs;
         let axes: Vec<String> = space.varied().into_iter().map(String::from).collect();
         let names = space.source_names();
-        let mut facts = vec![("sweep".to_owned(), manifest.id.clone()), ("qnnsim".to_owned(), qnnsim.clone())];
-        facts.extend(files.iter().map(|file| (file.file.clone(), format!("SHA-256 {}", file.sha256))));
+        let mut facts =
+            vec![("sweep".to_owned(), manifest.id.clone()), ("qnnsim".to_owned(), qnnsim.clone())];
+        facts.extend(
+            files.iter().map(|file| (file.file.clone(), format!("SHA-256 {}", file.sha256))),
+        );
         facts.extend(manifest.shard.iter().map(|shard| ("part".to_owned(), shard.clone())));
         facts.extend(manifest.date.iter().map(|date| ("date".to_owned(), date.clone())));
         let commands: Vec<(String, String)> = names.iter().cloned().zip(commands(space)).collect();
@@ -384,10 +435,18 @@ impl Pictures {
 /// The command that compiles each model of a space for its base point.
 fn commands(space: &Space) -> Vec<String> {
     let base = serde_json::to_value(&space.base).expect("plain data serializes");
-    let settings = base.as_object().into_iter().flatten().flat_map(|(group, value)| match value.as_object() {
-        Some(fields) => fields.iter().map(|(name, value)| format!(" --set {group}.{name}={value}")).collect(),
-        None => value.as_str().map(|name| format!(" --set {group}={name}")).into_iter().collect::<Vec<_>>(),
-    });
+    let settings =
+        base.as_object().into_iter().flatten().flat_map(|(group, value)| match value.as_object() {
+            Some(fields) => fields
+                .iter()
+                .map(|(name, value)| format!(" --set {group}.{name}={value}"))
+                .collect(),
+            None => value
+                .as_str()
+                .map(|name| format!(" --set {group}={name}"))
+                .into_iter()
+                .collect::<Vec<_>>(),
+        });
     let file = space.base_file.as_ref().map(|file| format!(" --hw {file}"));
     let hardware: String = file.into_iter().chain(settings).collect();
     let command = |model: &space::Model| {
@@ -407,10 +466,16 @@ fn commands(space: &Space) -> Vec<String> {
 }
 
 /// Writes the results, the manifest last: where it is, all of them are.
-fn write(directory: &Path, table: &Table, pictures: &Pictures, manifest: &Manifest) -> Result<(), Failure> {
+fn write(
+    directory: &Path,
+    table: &Table,
+    pictures: &Pictures,
+    manifest: &Manifest,
+) -> Result<(), Failure> {
     let plots = directory.join(PLOTS);
-    let refuse =
-        |error: std::io::Error| Failure::misuse(format_args!("cannot write in `{}`: {error}", plots.display()));
+    let refuse = |error: std::io::Error| {
+        Failure::misuse(format_args!("cannot write in `{}`: {error}", plots.display()))
+    };
     fs::create_dir_all(&plots).map_err(refuse)?;
     // Other objectives have other plots; none of an earlier sweep stays.
     for entry in fs::read_dir(&plots).map_err(refuse)? {
@@ -442,7 +507,8 @@ fn tell(
     for row in &results.rows {
         *by_status.entry(plain(&row[status])).or_default() += 1;
     }
-    let front: Vec<&Vec<Value>> = results.rows.iter().filter(|row| row[pareto] == Value::Flag(true)).collect();
+    let front: Vec<&Vec<Value>> =
+        results.rows.iter().filter(|row| row[pareto] == Value::Flag(true)).collect();
     if format != ReportFormat::Table {
         return print_report(
             &json!({
@@ -456,14 +522,18 @@ fn tell(
             format,
         );
     }
-    let counts: Vec<String> = by_status.iter().map(|(status, count)| format!("{} {status}", grouped(*count))).collect();
+    let counts: Vec<String> =
+        by_status.iter().map(|(status, count)| format!("{} {status}", grouped(*count))).collect();
     let mut lines = vec![
         ("points", format!("{}: {}", grouped(manifest.points), counts.join(", "))),
         ("results", directory.display().to_string()),
         ("report", directory.join(PAGE).display().to_string()),
     ];
     if resumed > 0 {
-        lines.insert(1, ("resumed", format!("{} simulations were there already", grouped(resumed as u64))));
+        lines.insert(
+            1,
+            ("resumed", format!("{} simulations were there already", grouped(resumed as u64))),
+        );
     }
     let varied = manifest.inputs.space.varied();
     let mut columns = vec![Column::Number("point"), Column::Text("source")];
@@ -475,7 +545,11 @@ fn tell(
             Value::Number(pj) if name.starts_with("energy_pj") => energy(*pj),
             other => plain(other),
         });
-        [plain(&row[at("index")]), plain(&row[at("source")])].into_iter().chain(hardware).chain(figures).collect()
+        [plain(&row[at("index")]), plain(&row[at("source")])]
+            .into_iter()
+            .chain(hardware)
+            .chain(figures)
+            .collect()
     });
     let mut text = facts(&lines) + "\n";
     if !front.is_empty() {

@@ -47,18 +47,24 @@ pub fn run(args: &VerifyArgs) -> Result<(), Failure> {
         classes: Vec::new(),
     };
     let import = import(&model, &options).map_err(|all| {
-        Failure::all(all.iter().map(|diagnostic| format!("`{}`: {diagnostic}", args.model.display())))
+        Failure::all(
+            all.iter().map(|diagnostic| format!("`{}`: {diagnostic}", args.model.display())),
+        )
     })?;
     match_model(args, &import, &program)?;
     let images = Images::read(&args.images, &program.input)?;
-    let count = images.count().min(args.limit.map_or(usize::MAX, |n| usize::try_from(n).unwrap_or(usize::MAX)));
+    let count = images
+        .count()
+        .min(args.limit.map_or(usize::MAX, |n| usize::try_from(n).unwrap_or(usize::MAX)));
     let simulation = simulate(&args.program, &program)?;
     for start in [Start::Cold, Start::Warm] {
         // Which maps an image writes does not depend on its values.
         if machine(&simulation, start, &vec![0; program.input.shape.values()]).is_none() {
             let (file, start) = (args.program.display(), start.name());
-            return Err(Failure::misuse(format_args!("`{file}`: the {start} image does not write every layer's map"))
-                .help("give a program that `qnnsim compile` made"));
+            return Err(Failure::misuse(format_args!(
+                "`{file}`: the {start} image does not write every layer's map"
+            ))
+            .help("give a program that `qnnsim compile` made"));
         }
     }
     let precision = if args.float32 { Precision::Single } else { Precision::Double };
@@ -68,7 +74,13 @@ pub fn run(args: &VerifyArgs) -> Result<(), Failure> {
     let agrees = report.agrees();
     match args.format {
         Format::Json => {
-            print_json(&Json { name: &program.name, images: count, precision: name, agrees, maps: &report })?;
+            print_json(&Json {
+                name: &program.name,
+                images: count,
+                precision: name,
+                agrees,
+                maps: &report,
+            })?;
         }
         Format::Table => print(&text(&program, &report, count, name))?,
     }
@@ -97,7 +109,8 @@ fn match_model(args: &VerifyArgs, import: &Import, program: &Program) -> Result<
         };
         return refuse("the input quantizer", &quantizer(given), &quantizer(wanted));
     }
-    let layers = |names: Vec<&str>| if names.is_empty() { "nothing".to_owned() } else { names.join(", ") };
+    let layers =
+        |names: Vec<&str>| if names.is_empty() { "nothing".to_owned() } else { names.join(", ") };
     let given = layers(program.layers.iter().map(|layer| layer.name.as_str()).collect());
     let wanted = layers(network.layers.iter().map(|layer| layer.name.as_str()).collect());
     if given != wanted {
@@ -105,9 +118,12 @@ fn match_model(args: &VerifyArgs, import: &Import, program: &Program) -> Result<
     }
     for (index, layer) in program.layers.iter().enumerate() {
         let (shape_wanted, code_wanted) = network.map(MapId(index + 1));
-        let codes = |code: Code| format!("{} {} bits", if code.signed { "signed" } else { "unsigned" }, code.bits);
+        let codes = |code: Code| {
+            format!("{} {} bits", if code.signed { "signed" } else { "unsigned" }, code.bits)
+        };
         let map = |map_shape, code| format!("{} of {}", shape(map_shape), codes(code));
-        let given = layer.map.as_ref().map_or("nothing".to_owned(), |place| map(place.shape, place.code));
+        let given =
+            layer.map.as_ref().map_or("nothing".to_owned(), |place| map(place.shape, place.code));
         let wanted = map(shape_wanted, code_wanted);
         if given != wanted {
             return refuse(&format!("the map of layer `{}`", layer.name), &given, &wanted);
@@ -148,13 +164,16 @@ fn compare(simulation: &Simulation, verifier: &Verifier, images: &Images, count:
         progress.inc(1);
         report
     };
-    let report = (0..count).into_par_iter().fold(|| verifier.report(), one).reduce(|| verifier.report(), Report::merge);
+    let report = (0..count)
+        .into_par_iter()
+        .fold(|| verifier.report(), one)
+        .reduce(|| verifier.report(), Report::merge);
     progress.finish_and_clear();
     report
 }
 
-/// All maps of an image, channels first: the input, those of the inner layers, and the last as it arrives in DRAM; `None`
-/// if a layer writes none.
+/// All maps of an image, channels first: the input, those of the inner layers, and the last as it
+/// arrives in DRAM; `None` if a layer writes none.
 fn machine(simulation: &Simulation, start: Start, bytes: &[u8]) -> Option<Vec<Vec<i64>>> {
     let Program { input, output, layers, .. } = simulation.program();
     let mut executor = match start {
@@ -210,7 +229,10 @@ fn text(program: &Program, report: &Report, images: usize, precision: &str) -> S
         text += "\nSimulator and integer reference are equal. ";
         text += &match ties {
             0 => format!("So is the graph in {precision}.\n"),
-            _ => format!("The graph in {precision} differs in {} ties within its rounding.\n", grouped(ties)),
+            _ => format!(
+                "The graph in {precision} differs in {} ties within its rounding.\n",
+                grouped(ties)
+            ),
         };
         for (map, tie) in report.maps.iter().filter_map(|map| Some((map, map.ties.first?))) {
             let _ = writeln!(text, "  first of {}: {}", map.name, values(&tie, "the graph"));
@@ -221,7 +243,9 @@ fn text(program: &Program, report: &Report, images: usize, precision: &str) -> S
 
 fn values(difference: &Difference, what: &str) -> String {
     let Difference { image, channel, y, x, found, expected } = difference;
-    format!("image {image}, channel {channel}, row {y}, column {x}: {what} says {found}, the reference {expected}")
+    format!(
+        "image {image}, channel {channel}, row {y}, column {x}: {what} says {found}, the reference {expected}"
+    )
 }
 
 fn failure(program: &Path, report: &Report, precision: &str) -> Failure {

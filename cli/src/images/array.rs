@@ -71,11 +71,15 @@ impl Array {
         let there = file.len() - start;
         match byte_count(element, &dims) {
             Some(said) if said == there => Ok(Array { element, big_endian, dims, file, start }),
-            Some(said) if said < there => {
-                Err(format!("damaged file: its header says {dims:?}, {said} bytes, but more are there"))
+            Some(said) if said < there => Err(format!(
+                "damaged file: its header says {dims:?}, {said} bytes, but more are there"
+            )),
+            Some(said) => Err(format!(
+                "damaged file: its header says {dims:?}, {said} bytes, but {there} are there"
+            )),
+            None => {
+                Err(format!("damaged file: its header says {dims:?}, more than any file holds"))
             }
-            Some(said) => Err(format!("damaged file: its header says {dims:?}, {said} bytes, but {there} are there")),
-            None => Err(format!("damaged file: its header says {dims:?}, more than any file holds")),
         }
     }
 

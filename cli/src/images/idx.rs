@@ -1,5 +1,5 @@
-//! IDX, the format of MNIST: two zero bytes, a type, the number of dimensions, the sizes (big endian,
-//! 32 bits), the numbers. Only type 8, unsigned bytes, is read.
+//! IDX, the format of MNIST: two zero bytes, a type, the number of dimensions, the sizes (big
+//! endian, 32 bits), the numbers. Only type 8, unsigned bytes, is read.
 
 use std::io::Read;
 
@@ -17,11 +17,15 @@ fn header(file: &[u8]) -> Result<(usize, Vec<usize>), String> {
         return Err("not an IDX file: it does not begin with two zero bytes, a type and a number of dimensions".into());
     };
     if *element != UNSIGNED_BYTE {
-        return Err(format!("an IDX file of type {element:#04x}, but only unsigned bytes (0x08) are read"));
+        return Err(format!(
+            "an IDX file of type {element:#04x}, but only unsigned bytes (0x08) are read"
+        ));
     }
     let dimensions = usize::from(*dimensions);
     if dimensions == 0 || dimensions > DIMENSIONS_MAX {
-        return Err(format!("an IDX file of {dimensions} dimensions, but only 1 to {DIMENSIONS_MAX} are read"));
+        return Err(format!(
+            "an IDX file of {dimensions} dimensions, but only 1 to {DIMENSIONS_MAX} are read"
+        ));
     }
     let (sizes, _) = sizes.as_chunks();
     let sizes = sizes.get(..dimensions).ok_or("damaged file: it ends within its header")?;
@@ -46,7 +50,10 @@ pub fn unzip(packed: &[u8]) -> Result<Vec<u8>, String> {
     let (start, dims) = header(&file).map_err(|why| format!("in the gzip file: {why}"))?;
     let said = byte_count(Element::U8, &dims).and_then(|bytes| bytes.checked_add(start));
     let Some(said) = said.filter(|&bytes| bytes as u64 <= INPUT_BYTES_MAX) else {
-        return Err(format!("its header says {dims:?}, more than the {} MiB that are read", INPUT_BYTES_MAX >> 20));
+        return Err(format!(
+            "its header says {dims:?}, more than the {} MiB that are read",
+            INPUT_BYTES_MAX >> 20
+        ));
     };
     let missing = (said + 1).saturating_sub(file.len());
     more(&mut file, missing)?;

@@ -1,7 +1,7 @@
 //! npy, numpy's format for one array.
 //!
-//! Its header is a Python literal. Only the form that numpy writes for an array of numbers is read, so
-//! that no file can make the reader nest without end.
+//! Its header is a Python literal. Only the form that numpy writes for an array of numbers is read,
+//! so that no file can make the reader nest without end.
 
 use super::array::{Array, Element};
 
@@ -32,12 +32,18 @@ pub fn parse(file: Vec<u8>) -> Result<Array, String> {
 fn header(file: &[u8]) -> Option<Result<(&str, usize), String>> {
     let (start, length) = match file.get(6..8)? {
         [1, _] => (10, usize::from(u16::from_le_bytes(file.get(8..10)?.try_into().ok()?))),
-        [2 | 3, _] => (12, usize::try_from(u32::from_le_bytes(file.get(8..12)?.try_into().ok()?)).ok()?),
-        version => return Some(Err(format!("npy version {}, but only 1 to 3 are read", version[0]))),
+        [2 | 3, _] => {
+            (12, usize::try_from(u32::from_le_bytes(file.get(8..12)?.try_into().ok()?)).ok()?)
+        }
+        version => {
+            return Some(Err(format!("npy version {}, but only 1 to 3 are read", version[0])));
+        }
     };
     let end = start + length;
     let text = std::str::from_utf8(file.get(start..end)?);
-    Some(text.map(|text| (text, end)).map_err(|_| "damaged npy file: its header is not text".into()))
+    Some(
+        text.map(|text| (text, end)).map_err(|_| "damaged npy file: its header is not text".into()),
+    )
 }
 
 /// The element type of a numpy type string, and whether it is big endian.

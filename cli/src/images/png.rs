@@ -18,7 +18,9 @@ pub fn parse(file: &[u8]) -> Result<Array, String> {
     let (width, height) = info.size();
     let kind = (info.color_type, info.bit_depth);
     if u64::from(width) * u64::from(height) > PIXELS_MAX {
-        return Err(format!("a PNG image of {width} x {height}, more than the {PIXELS_MAX} pixels that are read"));
+        return Err(format!(
+            "a PNG image of {width} x {height}, more than the {PIXELS_MAX} pixels that are read"
+        ));
     }
     if kind != (ColorType::Grayscale, BitDepth::Eight) {
         return Err(format!(

@@ -21,7 +21,12 @@ fn gzip(bytes: &[u8]) -> Vec<u8> {
     encoder.finish().expect("a Vec takes any bytes")
 }
 
-fn grey_png(width: u32, height: u32, kind: (::png::ColorType, ::png::BitDepth), bytes: &[u8]) -> Vec<u8> {
+fn grey_png(
+    width: u32,
+    height: u32,
+    kind: (::png::ColorType, ::png::BitDepth),
+    bytes: &[u8],
+) -> Vec<u8> {
     let mut file = Vec::new();
     let mut encoder = ::png::Encoder::new(&mut file, width, height);
     encoder.set_color(kind.0);
@@ -34,8 +39,12 @@ fn grey_png(width: u32, height: u32, kind: (::png::ColorType, ::png::BitDepth), 
 fn npy<T: npyz::AutoSerialize>(shape: &[u64], descr: &str, numbers: Vec<T>) -> Vec<u8> {
     let mut file = Vec::new();
     let dtype = npyz::DType::new_scalar(descr.parse().expect("a type string"));
-    let mut writer =
-        npyz::WriteOptions::new().dtype(dtype).shape(shape).writer(&mut file).begin_nd().expect("a legal header");
+    let mut writer = npyz::WriteOptions::new()
+        .dtype(dtype)
+        .shape(shape)
+        .writer(&mut file)
+        .begin_nd()
+        .expect("a legal header");
     writer.extend(numbers).expect("a Vec takes any bytes");
     writer.finish().expect("as many numbers as the shape says");
     file
@@ -73,8 +82,14 @@ fn idx_refusals_say_what_is_wrong() {
     );
     assert_eq!(refusal(vec![0, 0, 8, 0]), "an IDX file of 0 dimensions, but only 1 to 4 are read");
     assert_eq!(refusal(vec![0, 0, 8, 2, 0, 0, 0, 1]), "damaged file: it ends within its header");
-    assert_eq!(refusal(idx(&[3, 2], &[1; 5])), "damaged file: its header says [3, 2], 6 bytes, but 5 are there");
-    assert_eq!(refusal(idx(&[3, 2], &[1; 7])), "damaged file: its header says [3, 2], 6 bytes, but more are there");
+    assert_eq!(
+        refusal(idx(&[3, 2], &[1; 5])),
+        "damaged file: its header says [3, 2], 6 bytes, but 5 are there"
+    );
+    assert_eq!(
+        refusal(idx(&[3, 2], &[1; 7])),
+        "damaged file: its header says [3, 2], 6 bytes, but more are there"
+    );
     let four_gib = idx(&[u32::MAX, u32::MAX, u32::MAX], &[1; 7]);
     let too_many = "more than any file holds";
     assert!(refusal(four_gib.clone()).ends_with(too_many), "{}", refusal(four_gib));
@@ -88,7 +103,10 @@ fn a_zipped_file_is_not_unpacked_beyond_what_its_header_says() {
     assert_eq!(idx::unzip(&bomb).expect("so far legal").len(), 12 + 16 + 1);
     assert_eq!(refusal(bomb), "damaged file: its header says [4, 4], 16 bytes, but more are there");
     let claim = gzip(&idx(&[u32::MAX, 1], &[0; 99]));
-    assert_eq!(refusal(claim), "its header says [4294967295, 1], more than the 1024 MiB that are read");
+    assert_eq!(
+        refusal(claim),
+        "its header says [4294967295, 1], more than the 1024 MiB that are read"
+    );
 }
 
 #[test]
@@ -99,7 +117,10 @@ fn png_is_read_if_it_is_8_bit_grey() {
     assert_eq!((&array.dims[..], array.bytes()), (&[2, 3][..], &[1, 2, 3, 4, 5, 6][..]));
 
     let rgb = refusal(grey_png(1, 1, (ColorType::Rgb, BitDepth::Eight), &[1, 2, 3]));
-    assert!(rgb.starts_with("a PNG image of kind 8-bit RGB, but only 8-bit grey without alpha is read"), "{rgb}");
+    assert!(
+        rgb.starts_with("a PNG image of kind 8-bit RGB, but only 8-bit grey without alpha is read"),
+        "{rgb}"
+    );
     let deep = refusal(grey_png(1, 1, (ColorType::Grayscale, BitDepth::Sixteen), &[1, 2]));
     assert!(deep.starts_with("a PNG image of kind 16-bit grey,"), "{deep}");
     let cut = refusal(file[..file.len() - 20].to_vec());
@@ -112,7 +133,10 @@ fn png_is_read_if_it_is_8_bit_grey() {
         crc.sum()
     };
     huge[29..33].copy_from_slice(&crc.to_be_bytes());
-    assert_eq!(refusal(huge), "a PNG image of 65535 x 65535, more than the 67108864 pixels that are read");
+    assert_eq!(
+        refusal(huge),
+        "a PNG image of 65535 x 65535, more than the 67108864 pixels that are read"
+    );
 }
 
 #[test]
@@ -159,15 +183,25 @@ fn npy_refusals_say_what_is_wrong() {
         of("{'descr': '<f4', 'fortran_order': False, 'shape': (2, 3), }", 23),
         "damaged file: its header says [2, 3], 24 bytes, but 23 are there"
     );
-    let overflow = of("{'descr': '<f4', 'fortran_order': False, 'shape': (4294967296, 4294967296), }", 8);
+    let overflow =
+        of("{'descr': '<f4', 'fortran_order': False, 'shape': (4294967296, 4294967296), }", 8);
     assert!(overflow.ends_with("more than any file holds"), "{overflow}");
     let nested = of(&"(".repeat(60_000), 0);
-    assert!(nested.starts_with("the npy header is not that of one array of numbers: (((("), "{nested}");
+    assert!(
+        nested.starts_with("the npy header is not that of one array of numbers: (((("),
+        "{nested}"
+    );
     assert!(nested.len() < 300);
     let record = of("{'descr': [('a', '<f4')], 'fortran_order': False, 'shape': (2,), }", 8);
     assert!(record.starts_with("the npy header is not that of one array of numbers: "), "{record}");
-    assert_eq!(refusal(b"\x93NUMPY\x02\x00\xff\xff\xff\xff{}".to_vec()), "damaged npy file: it ends within its header");
-    assert_eq!(refusal(b"\x93NUMPY\x09\x00\x00\x00".to_vec()), "npy version 9, but only 1 to 3 are read");
+    assert_eq!(
+        refusal(b"\x93NUMPY\x02\x00\xff\xff\xff\xff{}".to_vec()),
+        "damaged npy file: it ends within its header"
+    );
+    assert_eq!(
+        refusal(b"\x93NUMPY\x09\x00\x00\x00".to_vec()),
+        "npy version 9, but only 1 to 3 are read"
+    );
 }
 
 #[test]
@@ -201,7 +235,9 @@ fn the_number_of_images_follows_from_the_programs_shape() {
     assert_eq!(count(&[3, 32, 32], color), Some(1));
     assert_eq!(count(&[5, 32, 32], color), None);
     let vector = shape(784, 1, 1);
-    for (dims, images) in [(&[784][..], 1), (&[9, 784], 9), (&[28, 28], 1), (&[9, 28, 28], 9), (&[9, 1, 28, 28], 9)] {
+    for (dims, images) in
+        [(&[784][..], 1), (&[9, 784], 9), (&[28, 28], 1), (&[9, 28, 28], 9), (&[9, 1, 28, 28], 9)]
+    {
         assert_eq!(count(dims, vector), Some(images), "{dims:?}");
     }
     assert_eq!(count(&[9, 785], vector), None);
@@ -213,7 +249,13 @@ fn descriptor(channels: u32, height: u32, width: u32) -> InputDescriptor {
         name: "x".into(),
         shape: MapShape { channels, height, width },
         code: Code { bits: 8, signed: true },
-        quantizer: Quantizer { scale: 1.0, zero_point: 0.0, min: -128, max: 127, rounding: Rounding::HalfEven },
+        quantizer: Quantizer {
+            scale: 1.0,
+            zero_point: 0.0,
+            min: -128,
+            max: 127,
+            rounding: Rounding::HalfEven,
+        },
         ops: Vec::new(),
         pixel_scale: 1.0,
         pixel_offset: -128.0,

@@ -1,15 +1,18 @@
 //! From a plan to a program: instructions, weights, thresholds, layout of the DRAM.
 //!
-//! One schedule gives both streams: what only a cold image does (loading weights and thresholds that stay,
-//! waiting for them) is marked, and the warm stream is the schedule without it. In code order a layer's
-//! loads come before its computing and after the computing of the layer before, because
-//! dispatch is in order and blocks behind a full queue. Slices of weights and thresholds that do not stay are loaded one
-//! ahead: behind the slice in use, into room that steps before it in code have given back.
+//! One schedule gives both streams: what only a cold image does (loading weights and thresholds
+//! that stay, waiting for them) is marked, and the warm stream is the schedule without it. In code
+//! order a layer's loads come before its computing and after the computing of the layer before,
+//! because dispatch is in order and blocks behind a full queue. Slices of weights and thresholds
+//! that do not stay are loaded one ahead: behind the slice in use, into room that steps before it
+//! in code have given back.
 //!
-//! Whatever an instruction waits for is posted by instructions before it in code; only MAC's free banks come from the THR
-//! behind it, which nothing stands before that could wait for MAC. So no queue is too shallow.
+//! Whatever an instruction waits for is posted by instructions before it in code; only MAC's free
+//! banks come from the THR behind it, which nothing stands before that could wait for MAC. So no
+//! queue is too shallow.
 //!
-//! Stripes follow each other: LOAD waits until THR is through with the stripe before, and until STORE is where that has stored.
+//! Stripes follow each other: LOAD waits until THR is through with the stripe before, and until
+//! STORE is where that has stored.
 
 use std::collections::{HashMap, VecDeque};
 use std::ops::Range;
@@ -20,8 +23,8 @@ use qnnsim_isa::hardware::CODE_WORD_BYTES;
 use qnnsim_isa::operand::{Memory, Tap, ThresholdKind, WeightKind as MachineKind};
 use qnnsim_isa::program::{LayerInfo, Program, Scratch, Segment, Stream};
 use qnnsim_isa::table::{
-    Halt, Instruction, Ld, LdDst, LdMap, LdRow, LdSrc, Mac, MacAct, MacShape, MacWgt, MacXtap, MacYtap, PoolDst, PoolX,
-    PoolY, St, StMap, Sync, Thr, ThrMode, ThrTable, Unit,
+    Halt, Instruction, Ld, LdDst, LdMap, LdRow, LdSrc, Mac, MacAct, MacShape, MacWgt, MacXtap,
+    MacYtap, PoolDst, PoolX, PoolY, St, StMap, Sync, Thr, ThrMode, ThrTable, Unit,
 };
 
 use super::memory::{Ring, Slicing};
@@ -42,8 +45,8 @@ const TABLES: u16 = 1 << 6;
 /// Slices of weights and of thresholds: loaded, and no longer in use.
 const SLICE: [u16; 2] = [1 << 7, 1 << 9];
 const ROOM: [u16; 2] = [1 << 8, 1 << 10];
-/// Stripes: what steps before have used of the activation memory may be loaded over; what was stored may be loaded, and its
-/// place in the activation memory be written.
+/// Stripes: what steps before have used of the activation memory may be loaded over; what was
+/// stored may be loaded, and its place in the activation memory be written.
 const SPACE: u16 = 1 << 11;
 const STORED: u16 = 1 << 12;
 const TAKEN: u16 = 1 << 13;
@@ -55,7 +58,8 @@ const STRIPE_SEMAPHORES: [&str; 3] = ["space", "stored", "taken"];
 const WGT: usize = 0;
 const TBL: usize = 1;
 
-/// Pieces that the first layer is cut into, so that computing starts before the whole image is there.
+/// Pieces that the first layer is cut into, so that computing starts before the whole image is
+/// there.
 const PIECES_MAX: usize = 8;
 
 /// Most instruction words that a program may have.
@@ -75,7 +79,8 @@ struct Slices {
     /// How many have been loaded, and how many are in use or have been.
     loaded: usize,
     begun: usize,
-    /// Where those loaded last are: number, first word, end. What is not among them is known to be out of use.
+    /// Where those loaded last are: number, first word, end. What is not among them is known to be
+    /// out of use.
     live: VecDeque<(usize, u64, u64)>,
     head: u64,
     /// Where blocks are in DRAM.
@@ -126,7 +131,8 @@ pub fn emit(network: &Network, plan: &Plan) -> Result<Program, Vec<Diagnostic>> 
     Emitter::new(plan, true).program(network).map_err(|error| vec![error])
 }
 
-/// The same program with empty segments in the same places: all that its timing depends on, in a fraction of the time.
+/// The same program with empty segments in the same places: all that its timing depends on, in a
+/// fraction of the time.
 ///
 /// # Errors
 /// Those of [`emit`].
@@ -163,7 +169,8 @@ impl<'a> Emitter<'a> {
         let sliced = self.slices.iter().any(|slices| !slices.blocks.is_empty());
         let striped = plan.layers.iter().any(|layer| !layer.stripes.is_empty());
         let slices = SLICE_SEMAPHORES.iter().filter(|_| sliced || striped);
-        let semaphores = SEMAPHORES.iter().chain(slices).chain(STRIPE_SEMAPHORES.iter().filter(|_| striped));
+        let semaphores =
+            SEMAPHORES.iter().chain(slices).chain(STRIPE_SEMAPHORES.iter().filter(|_| striped));
         let mut program = Program {
             name: network.name.clone(),
             hardware: plan.hw.clone(),
@@ -180,22 +187,38 @@ impl<'a> Emitter<'a> {
         program.input.dram = self.place(program.input.shape.values() as u64)?;
         program.output.dram = self.place(program.output_bytes())?;
         if plan.scratch > 0 {
-            program.scratch = Scratch { dram: self.place(plan.scratch)?, bytes: plan.scratch as u32 };
+            program.scratch =
+                Scratch { dram: self.place(plan.scratch)?, bytes: plan.scratch as u32 };
         }
         let (scratch, output) = (program.scratch.dram, program.output.dram);
-        let info = |layer: &LayerPlan| LayerInfo { map: Some(layer.map(scratch, output)), ..layer.info.clone() };
+        let info = |layer: &LayerPlan| LayerInfo {
+            map: Some(layer.map(scratch, output)),
+            ..layer.info.clone()
+        };
         program.layers = plan.layers.iter().filter(|layer| !layer.copy).map(info).collect();
         for (index, layer) in plan.layers.iter().enumerate() {
             self.layer = Some(layer.origin as u32);
             self.load_resident(index)?;
             if layer.stripes.is_empty() {
-                for (number, packed) in plan.inputs.iter().enumerate().filter(|(_, packed)| packed.layer == index) {
+                for (number, packed) in
+                    plan.inputs.iter().enumerate().filter(|(_, packed)| packed.layer == index)
+                {
                     let rows = 0..program.input.shape.height;
-                    self.load_input(&program.input, number, packed.place, [rows, 0..packed.windows])?;
+                    self.load_input(
+                        &program.input,
+                        number,
+                        packed.place,
+                        [rows, 0..packed.windows],
+                    )?;
                 }
             }
             if index == 0 {
-                self.emit(Sync { unit: Unit::Thr, repeat: self.hw().acc_banks, wait: 0, post: FREE });
+                self.emit(Sync {
+                    unit: Unit::Thr,
+                    repeat: self.hw().acc_banks,
+                    wait: 0,
+                    post: FREE,
+                });
             }
             let last = index + 1 == plan.layers.len();
             if layer.stripes.is_empty() {
@@ -239,7 +262,9 @@ impl<'a> Emitter<'a> {
         program.cold = self.stream(true)?;
         program.warm = self.stream(false)?;
         // What no reader would take must not be written.
-        program.check().map_err(|e| Diagnostic::new(format!("the program cannot be stored: {e}")))?;
+        program
+            .check()
+            .map_err(|e| Diagnostic::new(format!("the program cannot be stored: {e}")))?;
         Ok(program)
     }
 
@@ -251,7 +276,9 @@ impl<'a> Emitter<'a> {
         let start = self.top.next_multiple_of(align);
         self.top = start + bytes;
         if self.top > 1 << 32 {
-            return Err(Diagnostic::new("the program needs more than the 4 GiB that the DRAM can have"));
+            return Err(Diagnostic::new(
+                "the program needs more than the 4 GiB that the DRAM can have",
+            ));
         }
         Ok(start as u32)
     }
@@ -284,15 +311,24 @@ impl<'a> Emitter<'a> {
 
     /// Waits for all that has been announced.
     fn wait_posted(&mut self, unit: Unit, wait: u16) {
-        let number = [SPACE, STORED, TAKEN].iter().position(|&semaphore| semaphore == wait).expect("one of them");
+        let number = [SPACE, STORED, TAKEN]
+            .iter()
+            .position(|&semaphore| semaphore == wait)
+            .expect("one of them");
         let repeat = std::mem::take(&mut self.posted[number]);
         if repeat > 0 {
             self.emit(Sync { unit, repeat, wait, post: 0 });
         }
     }
 
-    /// What a stripe reads, when everything before it is out of the way. Returns how often ROWS is posted.
-    fn load_windows(&mut self, program: &Program, index: usize, stripe: &Stripe) -> Result<u32, Diagnostic> {
+    /// What a stripe reads, when everything before it is out of the way. Returns how often ROWS is
+    /// posted.
+    fn load_windows(
+        &mut self,
+        program: &Program,
+        index: usize,
+        stripe: &Stripe,
+    ) -> Result<u32, Diagnostic> {
         let (plan, layer) = (self.plan, &self.plan.layers[index]);
         let windows = || stripe.windows.iter().filter(|window| !window.rows.is_empty());
         if windows().next().is_some() {
@@ -310,8 +346,11 @@ impl<'a> Emitter<'a> {
                 continue;
             }
             let source = plan.network.layers[index].terms[member.term].source.0 - 1;
-            let Home::Scratch { offset, phase } = plan.layers[source].home else { unreachable!("loaded from there") };
-            let (place, rows, word_bytes) = (window.place, self.hw().mac_rows, self.hw().word_bytes());
+            let Home::Scratch { offset, phase } = plan.layers[source].home else {
+                unreachable!("loaded from there")
+            };
+            let (place, rows, word_bytes) =
+                (window.place, self.hw().mac_rows, self.hw().word_bytes());
             let address_bytes = u64::from(rows) * u64::from(word_bytes);
             let phases = u64::from(place.s[0]) * u64::from(place.s[1]);
             for number in 0..phases {
@@ -328,26 +367,37 @@ impl<'a> Emitter<'a> {
     }
 
     /// Stores a stripe's rows of a map whose home is in DRAM.
-    fn store_stripe(&mut self, program: &Program, layer: &LayerPlan, stripe: &Stripe) -> Result<(), Diagnostic> {
+    fn store_stripe(
+        &mut self,
+        program: &Program,
+        layer: &LayerPlan,
+        stripe: &Stripe,
+    ) -> Result<(), Diagnostic> {
         let (target, [height, width]) = (stripe.target, stripe.size());
         let [y, x] = [&stripe.rows, &stripe.columns].map(|outputs| u64::from(outputs.start));
         match layer.home {
             Home::Memory => return Ok(()),
             Home::Output => {
                 self.emit(Sync { unit: Unit::Store, repeat: 1, wait: OUT, post: 0 });
-                let before = (y * u64::from(layer.output.0.width) + x) * program.output_pixel_bytes();
+                let before =
+                    (y * u64::from(layer.output.0.width) + x) * program.output_pixel_bytes();
                 self.store(&target, height * width, program.output.dram + before as u32);
             }
             Home::Scratch { offset, phase } => {
                 self.emit(Sync { unit: Unit::Store, repeat: 1, wait: OUT, post: 0 });
-                let address_bytes = u64::from(self.hw().mac_rows) * u64::from(self.hw().word_bytes());
+                let address_bytes =
+                    u64::from(self.hw().mac_rows) * u64::from(self.hw().word_bytes());
                 let [sy, sx] = target.s;
                 let before = y / u64::from(sy) * u64::from(target.pitch) + x / u64::from(sx);
-                for (y, x) in (0..sy.min(height)).flat_map(|y| (0..sx.min(width)).map(move |x| (y, x))) {
+                for (y, x) in
+                    (0..sy.min(height)).flat_map(|y| (0..sx.min(width)).map(move |x| (y, x)))
+                {
                     let number = u64::from(y * sx + x);
                     let from = Place { base: target.base + number * target.phase, ..target };
-                    let to = u64::from(program.scratch.dram) + offset + number * phase * address_bytes;
-                    let (rows, pixels) = (u64::from((height - y).div_ceil(sy)), u64::from((width - x).div_ceil(sx)));
+                    let to =
+                        u64::from(program.scratch.dram) + offset + number * phase * address_bytes;
+                    let (rows, pixels) =
+                        (u64::from((height - y).div_ceil(sy)), u64::from((width - x).div_ceil(sx)));
                     if pixels == u64::from(target.pitch) {
                         self.store_pixels(&from, 0..rows * pixels, before, to);
                         continue;
@@ -366,10 +416,13 @@ impl<'a> Emitter<'a> {
         Ok(())
     }
 
-    /// Stores neighbouring pixels of a phase, which begins at a byte of DRAM with `before` pixels more than in memory.
+    /// Stores neighbouring pixels of a phase, which begins at a byte of DRAM with `before` pixels
+    /// more than in memory.
     fn store_pixels(&mut self, from: &Place, pixels: Range<u64>, before: u64, to: u64) {
-        let (rows, word_bytes, block) = (u64::from(self.hw().mac_rows), self.hw().word_bytes(), from.block());
-        // One pixel after the other where that is how words follow each other, else word after word of as many pixels as an address has.
+        let (rows, word_bytes, block) =
+            (u64::from(self.hw().mac_rows), self.hw().word_bytes(), from.block());
+        // One pixel after the other where that is how words follow each other, else word after word
+        // of as many pixels as an address has.
         let (at_once, run) = match (rows, block) {
             (1, _) => (self.store_words(block), u64::MAX),
             (_, 1) => (1, u64::MAX),
@@ -378,7 +431,8 @@ impl<'a> Emitter<'a> {
         let mut pixel = pixels.start;
         while pixel < pixels.end {
             let target = pixel + before;
-            let count = (pixels.end - pixel).min(if run == u64::MAX { run } else { run - target % run });
+            let count =
+                (pixels.end - pixel).min(if run == u64::MAX { run } else { run - target % run });
             for word in (0..block).step_by(at_once as usize) {
                 let address = target / rows * u64::from(block) + u64::from(word);
                 self.emit(StMap {
@@ -389,7 +443,9 @@ impl<'a> Emitter<'a> {
                     dram: (to + (address * rows + target % rows) * u64::from(word_bytes)) as u32,
                     pitch: if rows == 1 { block * word_bytes } else { word_bytes },
                 });
-                self.work(false, count, |repeat, resume| St { repeat, resume, ..St::default() }.into());
+                self.work(false, count, |repeat, resume| {
+                    St { repeat, resume, ..St::default() }.into()
+                });
             }
             pixel += count;
         }
@@ -409,7 +465,9 @@ impl<'a> Emitter<'a> {
         self.emit(dst);
         if full > 0 {
             self.emit(LdSrc { dram, bytes: burst });
-            self.work(false, u64::from(full), |repeat, resume| Ld { repeat, resume, ..Ld::default() }.into());
+            self.work(false, u64::from(full), |repeat, resume| {
+                Ld { repeat, resume, ..Ld::default() }.into()
+            });
         }
         self.emit(LdSrc { dram, bytes: last });
         self.emit(Ld { post, resume: full > 0, ..Ld::default() });
@@ -425,12 +483,31 @@ impl<'a> Emitter<'a> {
         }
     }
 
-    /// Weights (0) or thresholds (1) of a block: puts them into DRAM if they are not there, and loads them to an address.
-    fn load_block(&mut self, memory: usize, block: &Block, base: u64, post: u16) -> Result<(), Diagnostic> {
+    /// Weights (0) or thresholds (1) of a block: puts them into DRAM if they are not there, and
+    /// loads them to an address.
+    fn load_block(
+        &mut self,
+        memory: usize,
+        block: &Block,
+        base: u64,
+        post: u16,
+    ) -> Result<(), Diagnostic> {
         let (plan, layer) = (self.plan, &self.plan.layers[block.layer]);
         let (words, word_bytes, span, kind, what) = match memory {
-            WGT => (block.weight_words(layer), self.hw().word_bytes(), layer.grid.span, Memory::Wgt, "weights"),
-            _ => (block.entries(layer), self.hw().threshold_bytes(), layer.thr.span, Memory::Thr, "thresholds"),
+            WGT => (
+                block.weight_words(layer),
+                self.hw().word_bytes(),
+                layer.grid.span,
+                Memory::Wgt,
+                "weights",
+            ),
+            _ => (
+                block.entries(layer),
+                self.hw().threshold_bytes(),
+                layer.thr.span,
+                Memory::Thr,
+                "thresholds",
+            ),
         };
         let total = words * u64::from(span) * u64::from(word_bytes);
         let dram = match self.slices[memory].dram.get(block) {
@@ -443,7 +520,11 @@ impl<'a> Emitter<'a> {
                     _ => block.threshold_bytes(plan),
                 };
                 debug_assert!(!self.with_bytes || bytes.len() as u64 == total);
-                self.data.push(Segment { name: format!("{} {what}", layer.info.name), dram, bytes });
+                self.data.push(Segment {
+                    name: format!("{} {what}", layer.info.name),
+                    dram,
+                    bytes,
+                });
                 self.slices[memory].dram.insert(block.clone(), dram);
                 dram
             }
@@ -468,8 +549,8 @@ impl<'a> Emitter<'a> {
         Ok(())
     }
 
-    /// The address of the slice that is used next. It is loaded, and so is the one after it if there is room that no step
-    /// behind this point of the code gives back.
+    /// The address of the slice that is used next. It is loaded, and so is the one after it if
+    /// there is room that no step behind this point of the code gives back.
     fn slice(&mut self, memory: usize) -> Result<u64, Diagnostic> {
         let begun = self.slices[memory].begun;
         self.slices[memory].begun += 1;
@@ -477,8 +558,11 @@ impl<'a> Emitter<'a> {
             self.load_slice(memory)?;
         }
         let slices = &self.slices[memory];
-        let (_, start, _) =
-            slices.live.iter().find(|(number, ..)| *number == begun).expect("in use, so not given back");
+        let (_, start, _) = slices
+            .live
+            .iter()
+            .find(|(number, ..)| *number == begun)
+            .expect("in use, so not given back");
         let address = slices.ring.base + start;
         if slices.loaded == begun + 1 && slices.loaded < slices.blocks.len() {
             let (_, before) = slices.room(self.words(memory, &slices.blocks[slices.loaded]));
@@ -508,7 +592,12 @@ impl<'a> Emitter<'a> {
         // The work belongs to the layer that needs it.
         let layer = self.layer.replace(self.plan.layers[block.layer].origin as u32);
         if before > 0 {
-            self.emit(Sync { unit: Unit::Load, repeat: before as u32, wait: ROOM[memory], post: 0 });
+            self.emit(Sync {
+                unit: Unit::Load,
+                repeat: before as u32,
+                wait: ROOM[memory],
+                post: 0,
+            });
         }
         self.load_block(memory, &block, base, SLICE[memory])?;
         self.layer = layer;
@@ -547,8 +636,15 @@ impl<'a> Emitter<'a> {
             xor: u32::from(input.xor),
             pad: u32::from(packed.pad),
         });
-        self.emit(LdMap { s: place.s, phase: place.phase as u32, pitch: place.pitch, block: place.block() });
-        self.work(false, rows.len() as u64, |repeat, resume| Ld { repeat, resume, post: ROWS, ..Ld::default() }.into());
+        self.emit(LdMap {
+            s: place.s,
+            phase: place.phase as u32,
+            pitch: place.pitch,
+            block: place.block(),
+        });
+        self.work(false, rows.len() as u64, |repeat, resume| {
+            Ld { repeat, resume, post: ROWS, ..Ld::default() }.into()
+        });
         Ok(())
     }
 
@@ -559,8 +655,10 @@ impl<'a> Emitter<'a> {
         let (first, grid, entries) = (pass.start == 0, layer.grid, layer.thr.entries);
         let has_table = layer.thr.thresholds.is_some();
         // Tiles that come and go one by one.
-        let weights_by_tile = layer.weights.slicing != Slicing::Word && layer.weights.resident < pass.end;
-        let tables_by_tile = has_table && entries.slicing != Slicing::Word && entries.resident < pass.end;
+        let weights_by_tile =
+            layer.weights.slicing != Slicing::Word && layer.weights.resident < pass.end;
+        let tables_by_tile =
+            has_table && entries.slicing != Slicing::Word && entries.resident < pass.end;
 
         let table = match pass.start < entries.resident || !has_table || tables_by_tile {
             true => entries.base + u64::from(pass.start) * layer.thr.tile,
@@ -616,7 +714,12 @@ impl<'a> Emitter<'a> {
             let mut done = 0;
             for (until, rows) in self.pieces(turn, layer, first) {
                 if rows > rows_seen {
-                    self.emit(Sync { unit: Unit::Mac, repeat: rows - rows_seen, wait: ROWS, post: 0 });
+                    self.emit(Sync {
+                        unit: Unit::Mac,
+                        repeat: rows - rows_seen,
+                        wait: ROWS,
+                        post: 0,
+                    });
                     rows_seen = rows;
                 }
                 let (from, to) = (done * per_window, until * per_window);
@@ -624,10 +727,12 @@ impl<'a> Emitter<'a> {
                 if done > 0 {
                     self.steps(&pass, from..to, last)?;
                 } else {
-                    // The first step alone if each has its own words, because THR's word must not wait behind the others.
+                    // The first step alone if each has its own words, because THR's word must not
+                    // wait behind the others.
                     let alone = if whole { to } else { 1 };
                     self.steps(&pass, 0..alone, last && alone == to)?;
-                    // Before anything else of MAC, so that banks are drained when dispatch blocks behind MAC's queue.
+                    // Before anything else of MAC, so that banks are drained when dispatch blocks
+                    // behind MAC's queue.
                     self.drain(0..grid.window_tiles * per_window);
                     self.steps(&pass, alone..to, last)?;
                 }
@@ -652,15 +757,18 @@ impl<'a> Emitter<'a> {
             stay = stay.min(entries.resident.max(pass.tiles.start));
         }
         let run = (stay > pass.tiles.start).then_some(pass.tiles.start..stay);
-        let runs: Vec<Range<u32>> = run.into_iter().chain((stay..pass.tiles.end).map(|tile| tile..tile + 1)).collect();
+        let runs: Vec<Range<u32>> =
+            run.into_iter().chain((stay..pass.tiles.end).map(|tile| tile..tile + 1)).collect();
         let mut drained = false;
         for window in 0..grid.window_tiles {
             for run in &runs {
-                let at = |tile: u32| window * per_window + u64::from(tile - pass.tiles.start) * per_tile;
+                let at =
+                    |tile: u32| window * per_window + u64::from(tile - pass.tiles.start) * per_tile;
                 let steps = at(run.start)..at(run.end);
                 if tables_by_tile {
                     let sliced = run.start >= entries.resident;
-                    let (base, tile) = if sliced { (self.slice(TBL)?, 0) } else { (table, layer.thr.tile) };
+                    let (base, tile) =
+                        if sliced { (self.slice(TBL)?, 0) } else { (table, layer.thr.tile) };
                     if sliced {
                         self.emit(Sync { unit: Unit::Thr, repeat: 1, wait: SLICE[TBL], post: 0 });
                     }
@@ -707,7 +815,8 @@ impl<'a> Emitter<'a> {
         self.cold_only = false;
     }
 
-    /// Steps of MAC; if they are the last that use a slice of weights, the very last gives its room back.
+    /// Steps of MAC; if they are the last that use a slice of weights, the very last gives its room
+    /// back.
     fn steps(&mut self, pass: &Pass, steps: Range<u64>, last: bool) -> Result<(), Diagnostic> {
         let free = if last { pass.free } else { 0 };
         if !pass.layer.is_whole() {
@@ -715,7 +824,9 @@ impl<'a> Emitter<'a> {
         }
         let count = steps.end - steps.start;
         let mut run = |resume: bool, count: u64, post: u16| {
-            self.work(resume, count, |repeat, resume| Mac { repeat, resume, wait: FREE, post: FULL | post }.into());
+            self.work(resume, count, |repeat, resume| {
+                Mac { repeat, resume, wait: FREE, post: FULL | post }.into()
+            });
         };
         if free == 0 || count == 0 {
             run(steps.start > 0, count, 0);
@@ -733,8 +844,8 @@ impl<'a> Emitter<'a> {
         });
     }
 
-    /// Steps of several terms, or of a kernel that does not fit the tap tables: the registers are written for each part of each step,
-    /// and the parts behind the first are added.
+    /// Steps of several terms, or of a kernel that does not fit the tap tables: the registers are
+    /// written for each part of each step, and the parts behind the first are added.
     fn split_steps(&mut self, pass: &Pass, steps: Range<u64>, free: u16) -> Result<(), Diagnostic> {
         let (layer, end) = (pass.layer, steps.end);
         let [py, px] = layer.grid.positions.map(u64::from);
@@ -743,7 +854,8 @@ impl<'a> Emitter<'a> {
             let position = [(p / px) as u32, (p % px) as u32];
             let tile = pass.tiles.start + (step / (py * px) % pass.tiles.len() as u64) as u32;
             let by_part = layer.weights.slicing == Slicing::Part && tile >= layer.weights.resident;
-            let parts = layer.terms.iter().flat_map(|term| term.parts.iter().map(move |part| (term, part)));
+            let parts =
+                layer.terms.iter().flat_map(|term| term.parts.iter().map(move |part| (term, part)));
             let count = parts.clone().count();
             let mut offset = 0;
             let mut of = None;
@@ -789,7 +901,8 @@ impl<'a> Emitter<'a> {
         let mut entries = vec![Tap::default(); ((positions - 1) * step + taps) as usize];
         for position in 0..positions {
             for tap in 0..taps {
-                entries[(position * step + tap) as usize] = term.entry(axis, position, tap, self.hw().mac_rows);
+                entries[(position * step + tap) as usize] =
+                    term.entry(axis, position, tap, self.hw().mac_rows);
             }
         }
         entries
@@ -800,11 +913,10 @@ impl<'a> Emitter<'a> {
             let (index, t0) = (index as u32, pair[0]);
             // An entry that is not used may stay as it is.
             let kept = match self.mac.get(&(3 + axis as u8, index)) {
-                Some(Instruction::MacYtap(MacYtap { t1, .. }) | Instruction::MacXtap(MacXtap { t1, .. }))
-                    if !always =>
-                {
-                    *t1
-                }
+                Some(
+                    Instruction::MacYtap(MacYtap { t1, .. })
+                    | Instruction::MacXtap(MacXtap { t1, .. }),
+                ) if !always => *t1,
                 _ => Tap::default(),
             };
             let t1 = pair.get(1).copied().unwrap_or(kept);
@@ -881,17 +993,21 @@ impl<'a> Emitter<'a> {
         });
     }
 
-    /// Where a pass's MAC work is cut: window tiles done, and the input rows that they need. Only the first
-    /// layer is cut, for only its input arrives row by row.
+    /// Where a pass's MAC work is cut: window tiles done, and the input rows that they need. Only
+    /// the first layer is cut, for only its input arrives row by row.
     fn pieces(&self, turn: Turn, layer: &LayerPlan, first: bool) -> Vec<(u64, u32)> {
         let tiles = layer.grid.window_tiles;
         if let Some(rows) = turn.rows {
             return vec![(tiles, if first { rows } else { 0 })];
         }
         let members: Vec<_> = layer.terms.iter().flat_map(|term| &term.members).collect();
-        let inputs = if first { members.iter().filter(|member| member.input.is_some()).count() } else { 0 };
+        let inputs =
+            if first { members.iter().filter(|member| member.input.is_some()).count() } else { 0 };
         let [member] = members[..] else {
-            let rows = members.iter().find(|member| member.input.is_some()).map_or(0, |member| member.y.input);
+            let rows = members
+                .iter()
+                .find(|member| member.input.is_some())
+                .map_or(0, |member| member.y.input);
             return vec![(tiles, inputs as u32 * rows)];
         };
         if inputs == 0 {
@@ -903,7 +1019,8 @@ impl<'a> Emitter<'a> {
         }
         let reach = y.constant(y.positions - 1, y.taps - 1);
         let rows_of = |tile: u64| {
-            let last = ((tile + 1) * u64::from(self.hw().mac_rows) - 1) / u64::from(layer.grid.pitch);
+            let last =
+                ((tile + 1) * u64::from(self.hw().mac_rows) - 1) / u64::from(layer.grid.pitch);
             let last = (last as i64).min(i64::from(y.output) - 1);
             (last * i64::from(y.stride) + reach + 1).clamp(0, i64::from(y.input)) as u32
         };
@@ -932,7 +1049,11 @@ impl<'a> Emitter<'a> {
         let (hw, word_bytes) = (self.hw(), self.hw().word_bytes());
         let width = hw.dram_width;
         // Pixels that do not begin with a beat may touch one beat more.
-        let slack = if (pixel_words * word_bytes).is_multiple_of(width) { 0 } else { width.saturating_sub(word_bytes) };
+        let slack = if (pixel_words * word_bytes).is_multiple_of(width) {
+            0
+        } else {
+            width.saturating_sub(word_bytes)
+        };
         (hw.burst_bytes() - slack) / word_bytes
     }
 
@@ -949,7 +1070,9 @@ impl<'a> Emitter<'a> {
                 dram: dram + first * word_bytes,
                 pitch: pixel_words * word_bytes,
             });
-            self.work(false, pixels.into(), |repeat, resume| St { repeat, resume, ..St::default() }.into());
+            self.work(false, pixels.into(), |repeat, resume| {
+                St { repeat, resume, ..St::default() }.into()
+            });
         }
     }
 }
@@ -980,7 +1103,9 @@ fn slices(plan: &Plan, memory: usize) -> Result<Vec<Block>, Diagnostic> {
         let block = |tiles: Range<u32>| Block { layer: index, tiles, part: None };
         let stripes = layer.window_tiles(plan.hw.mac_rows);
         let passes = layer.passes();
-        let turns = stripes.iter().flat_map(|&windows| passes.iter().map(move |pass| (windows, pass.clone())));
+        let turns = stripes
+            .iter()
+            .flat_map(|&windows| passes.iter().map(move |pass| (windows, pass.clone())));
         for (windows, pass) in turns.filter(|(_, pass)| pass.end > storage.resident) {
             if storage.slicing == Slicing::Word {
                 all.push(block(pass));
@@ -989,7 +1114,9 @@ fn slices(plan: &Plan, memory: usize) -> Result<Vec<Block>, Diagnostic> {
             let positions = layer.positions();
             let tiles = pass.start.max(storage.resident)..pass.end;
             let parts = match storage.slicing {
-                Slicing::Part => positions * layer.terms.iter().map(|term| term.parts.len() as u64).sum::<u64>(),
+                Slicing::Part => {
+                    positions * layer.terms.iter().map(|term| term.parts.len() as u64).sum::<u64>()
+                }
                 _ => 1,
             };
             let count = parts.saturating_mul(windows).saturating_mul(tiles.len() as u64);
@@ -1005,7 +1132,8 @@ fn slices(plan: &Plan, memory: usize) -> Result<Vec<Block>, Diagnostic> {
                     }
                     for _ in 0..positions {
                         for (i, term) in layer.terms.iter().enumerate() {
-                            let part = |part| Block { part: Some((i, part)), ..block(tile..tile + 1) };
+                            let part =
+                                |part| Block { part: Some((i, part)), ..block(tile..tile + 1) };
                             all.extend((0..term.parts.len()).map(part));
                         }
                     }

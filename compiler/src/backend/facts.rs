@@ -1,7 +1,9 @@
-//! What a network is on every hardware point: the layers that the machine runs, their thresholds, the layouts of their maps.
+//! What a network is on every hardware point: the layers that the machine runs, their thresholds,
+//! the layouts of their maps.
 //!
-//! A map is laid out for the stride of those who read it. Where readers differ, a *copy* is put before the first of each other
-//! stride: a layer of its own with one-hot weights, which belongs in reports to the layer that needs it.
+//! A map is laid out for the stride of those who read it. Where readers differ, a *copy* is put
+//! before the first of each other stride: a layer of its own with one-hot weights, which belongs in
+//! reports to the layer that needs it.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -39,13 +41,15 @@ pub(super) struct LayerFacts {
     pub(super) thresholds: Option<Arc<Thresholds>>,
     /// Accumulators beyond 32 bits.
     pub(super) beyond: Option<(i64, i64)>,
-    /// Index distance of one output row, and so of one row in each phase of all the maps that it reads.
+    /// Index distance of one output row, and so of one row in each phase of all the maps that it
+    /// reads.
     pub(super) pitch: u32,
     /// Phases in which each term's map lies, y and x.
     pub(super) phases: Vec<[u32; 2]>,
 }
 
-/// Whether the packer gathers the kernel's columns, so that the array sees one: where they are neighbours.
+/// Whether the packer gathers the kernel's columns, so that the array sees one: where they are
+/// neighbours.
 pub(super) fn is_packed(term: &Term) -> bool {
     term.source == MapId(0) && term.conv.dilation[1] == 1
 }
@@ -67,7 +71,10 @@ impl Facts {
             let (origin, copy) = origins[index];
             let output = network.map(MapId(index + 1));
             let bounds = network.accumulator_bounds(layer);
-            let beyond = bounds.iter().find(|b| b.0 < i64::from(i32::MIN) || b.1 > i64::from(i32::MAX)).copied();
+            let beyond = bounds
+                .iter()
+                .find(|b| b.0 < i64::from(i32::MIN) || b.1 > i64::from(i32::MAX))
+                .copied();
             let thresholds = match &layer.activation {
                 Activation::Steps { channels, .. } if beyond.is_none() && output.1.bits <= 8 => {
                     Some(Arc::new(encode(channels, &bounds, output.1.bits, -output.1.min())))
@@ -102,12 +109,16 @@ impl Facts {
 impl LayerFacts {
     /// What reports say about the layer, without a place for its map.
     pub(super) fn info(&self, layer: &Layer) -> LayerInfo {
-        let activation = (layer.terms.iter().zip(&self.inputs)).map(|(term, input)| activation_bits(term, input.1));
+        let activation = (layer.terms.iter().zip(&self.inputs))
+            .map(|(term, input)| activation_bits(term, input.1));
         LayerInfo {
             name: layer.name.clone(),
             summary: self.summary.clone(),
             products: self.products,
-            precision: [activation.max().unwrap_or(1), self.weights.iter().map(|w| w.1).max().unwrap_or(1)],
+            precision: [
+                activation.max().unwrap_or(1),
+                self.weights.iter().map(|w| w.1).max().unwrap_or(1),
+            ],
             map: None,
         }
     }
@@ -123,9 +134,11 @@ pub(super) fn kind_of(thresholds: Option<&Thresholds>) -> ThresholdKind {
     thresholds.map_or(ThresholdKind::Raw, |t| t.kind)
 }
 
-/// Bipolar weights stay so if every term has them, for the drain's row sum counts all terms; zeros between groups have no bipolar code.
+/// Bipolar weights stay so if every term has them, for the drain's row sum counts all terms; zeros
+/// between groups have no bipolar code.
 fn weight_kinds(layer: &Layer) -> Vec<(MachineKind, u32)> {
-    let bipolar = layer.terms.iter().all(|t| t.weights.kind == WeightKind::Bipolar && t.conv.groups == 1);
+    let bipolar =
+        layer.terms.iter().all(|t| t.weights.kind == WeightKind::Bipolar && t.conv.groups == 1);
     let of = |term: &Term| match term.weights.kind {
         WeightKind::Unsigned1 => (MachineKind::Unsigned, 1),
         WeightKind::Bipolar if bipolar => (MachineKind::Bipolar, 1),
@@ -150,7 +163,8 @@ fn needed_phases(network: &Network, layer: &Layer, term: &Term) -> [Option<u32>;
     [(output.height > 1).then_some(stride[0]), (output.width > 1).then_some(stride[1])]
 }
 
-/// The network with copies of maps whose readers need different phases, and for each layer which it belongs to and whether it is a copy.
+/// The network with copies of maps whose readers need different phases, and for each layer which it
+/// belongs to and whether it is a copy.
 fn with_copies(network: &Network) -> (Network, Vec<(usize, bool)>) {
     // Of each map what its readers need, if that can be had at once.
     let mut needs: HashMap<MapId, Option<[Option<u32>; 2]>> = HashMap::new();
@@ -159,7 +173,8 @@ fn with_copies(network: &Network) -> (Network, Vec<(usize, bool)>) {
             let need = needed_phases(network, layer, term);
             let all = needs.entry(term.source).or_insert(Some([None; 2]));
             *all = all.and_then(|all| {
-                let agree = (0..2).all(|a| all[a].is_none() || need[a].is_none() || all[a] == need[a]);
+                let agree =
+                    (0..2).all(|a| all[a].is_none() || need[a].is_none() || all[a] == need[a]);
                 agree.then(|| [all[0].or(need[0]), all[1].or(need[1])])
             });
         }
@@ -222,8 +237,8 @@ fn phases(network: &Network) -> HashMap<PlaceId, [u32; 2]> {
     found.into_iter().map(|(id, s)| (id, [0, 1].map(|a| s[a].unwrap_or(strides[&id][a])))).collect()
 }
 
-/// The pitch of every layer. A layer's maps all have its pitch and a map has that of all its readers, so layers that are
-/// connected by maps have one, the greatest that any of them needs.
+/// The pitch of every layer. A layer's maps all have its pitch and a map has that of all its
+/// readers, so layers that are connected by maps have one, the greatest that any of them needs.
 fn pitches(network: &Network, phases: &HashMap<PlaceId, [u32; 2]>) -> Vec<u32> {
     let mut group: Vec<usize> = (0..network.layers.len()).collect();
     let mut readers: HashMap<PlaceId, usize> = HashMap::new();
@@ -241,15 +256,23 @@ fn pitches(network: &Network, phases: &HashMap<PlaceId, [u32; 2]>) -> Vec<u32> {
             group.iter_mut().filter(|g| **g == from).for_each(|g| *g = to);
         }
     }
-    let of = |g: usize| (0..need.len()).filter(|&i| group[i] == g).map(|i| need[i]).max().unwrap_or(1);
+    let of =
+        |g: usize| (0..need.len()).filter(|&i| group[i] == g).map(|i| need[i]).max().unwrap_or(1);
     group.iter().map(|&g| of(g)).collect()
 }
 
-fn summary(network: &Network, layer: &Layer, output: (MapShape, Code), kind: ThresholdKind, copies: usize) -> String {
+fn summary(
+    network: &Network,
+    layer: &Layer,
+    output: (MapShape, Code),
+    kind: ThresholdKind,
+    copies: usize,
+) -> String {
     let (output, Code { bits, .. }) = output;
     let term = |term: &Term| {
         let (input, [ky, kx]) = (network.map(term.source).0, term.conv.kernel);
-        let dense = ky == input.height && kx == input.width && output.height == 1 && output.width == 1;
+        let dense =
+            ky == input.height && kx == input.width && output.height == 1 && output.width == 1;
         if dense {
             format!("dense {} -> {}", input.values(), output.channels)
         } else {
@@ -257,7 +280,10 @@ fn summary(network: &Network, layer: &Layer, output: (MapShape, Code), kind: Thr
         }
     };
     let what: Vec<String> = layer.terms.iter().map(term).collect();
-    let pool = layer.pool.map(|p| format!(", max pool {}x{}", p.kernel[0], p.kernel[1])).unwrap_or_default();
+    let pool = layer
+        .pool
+        .map(|p| format!(", max pool {}x{}", p.kernel[0], p.kernel[1]))
+        .unwrap_or_default();
     let mode = ["raw", "linear", "table"][kind as usize];
     let copies = match copies {
         0 => String::new(),

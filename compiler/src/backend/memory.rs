@@ -1,13 +1,15 @@
 //! What stays in a memory for weights or thresholds, and what is loaded for every image.
 //!
-//! A layer's words lie by channel tile. If all of them fit, all stay. If not, the first tiles of a layer stay and the others are
-//! loaded in *slices* into a ring behind what stays, each while the slice before it is in use. The choice is the one that
-//! loads the fewest bytes an image: which layers stay, and how large the ring is.
+//! A layer's words lie by channel tile. If all of them fit, all stay. If not, the first tiles of a
+//! layer stay and the others are loaded in *slices* into a ring behind what stays, each while the
+//! slice before it is in use. The choice is the one that loads the fewest bytes an image: which
+//! layers stay, and how large the ring is.
 
 /// How the tiles that do not stay are cut into slices.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Slicing {
-    /// The tiles of one word of channels: loaded once, used for all outputs (of a stripe), one pass over the layer's maps for each.
+    /// The tiles of one word of channels: loaded once, used for all outputs (of a stripe), one pass
+    /// over the layer's maps for each.
     Word,
     /// One tile, loaded for each tile of outputs; as good as the above if there is only one.
     Tile,
@@ -61,7 +63,8 @@ impl Demand {
         self.tile * u64::from(self.tiles)
     }
 
-    /// How to cut slices of at most so many words, and how often each is loaded in an image. None if that cannot be.
+    /// How to cut slices of at most so many words, and how often each is loaded in an image. None
+    /// if that cannot be.
     fn slicing(&self, longest: u64) -> Option<(Slicing, u64)> {
         let tiles = self.word_tiles.min(self.tiles);
         if self.window_tiles > self.stripes && self.tile * u64::from(tiles) <= longest {
@@ -69,7 +72,9 @@ impl Demand {
         } else if self.tile <= longest {
             Some((Slicing::Tile, self.window_tiles))
         } else {
-            self.part.filter(|&part| part <= longest).map(|_| (Slicing::Part, self.window_tiles * self.positions))
+            self.part
+                .filter(|&part| part <= longest)
+                .map(|_| (Slicing::Part, self.window_tiles * self.positions))
         }
     }
 
@@ -79,7 +84,8 @@ impl Demand {
     }
 }
 
-/// What stays and what is sliced, layer by layer, in a memory of so many words a bank. None if it is too small even for slices.
+/// What stays and what is sliced, layer by layer, in a memory of so many words a bank. None if it
+/// is too small even for slices.
 pub(super) fn fit(demands: &[Demand], capacity: u64) -> Option<(Vec<Storage>, Ring)> {
     if demands.iter().map(Demand::words).sum::<u64>() <= capacity {
         let all: Vec<(u32, Slicing)> = demands.iter().map(|d| (d.tiles, Slicing::Word)).collect();
@@ -93,8 +99,11 @@ pub(super) fn fit(demands: &[Demand], capacity: u64) -> Option<(Vec<Storage>, Ri
     lengths.dedup();
     // A ring of two slices hides loading behind computing.
     let best = |slices: u64| {
-        let rings =
-            lengths.iter().filter(|&&length| length > 0).map(|&slice| Ring { base: 0, words: slices * slice, slice });
+        let rings = lengths.iter().filter(|&&length| length > 0).map(|&slice| Ring {
+            base: 0,
+            words: slices * slice,
+            slice,
+        });
         let fits = rings.filter(|ring| ring.words <= capacity).filter_map(|ring| {
             let (bytes, choice) = choose(demands, capacity - ring.words, ring.slice)?;
             Some((bytes, choice, ring))
@@ -111,8 +120,8 @@ pub(super) fn fit(demands: &[Demand], capacity: u64) -> Option<(Vec<Storage>, Ri
     Some(place(demands, &choice, ring))
 }
 
-/// Bytes that are loaded in an image, and of each layer how many tiles stay, if slices have at most so many words and what stays so
-/// many as well: what costs most for its room stays first.
+/// Bytes that are loaded in an image, and of each layer how many tiles stay, if slices have at most
+/// so many words and what stays so many as well: what costs most for its room stays first.
 fn choose(demands: &[Demand], mut room: u64, slice: u64) -> Option<(u64, Vec<(u32, Slicing)>)> {
     let mut choice = Vec::new();
     let mut streamed = Vec::new();
@@ -159,7 +168,16 @@ mod tests {
     use super::*;
 
     fn demand(tile: u64, tiles: u32, window_tiles: u64) -> Demand {
-        Demand { tile, tiles, word_tiles: 4, stripes: 1, window_tiles, positions: 1, bytes: 8, part: Some(1) }
+        Demand {
+            tile,
+            tiles,
+            word_tiles: 4,
+            stripes: 1,
+            window_tiles,
+            positions: 1,
+            bytes: 8,
+            part: Some(1),
+        }
     }
 
     fn resident(demands: &[Demand], capacity: u64) -> Option<(Vec<u32>, u64, u64)> {
@@ -174,12 +192,14 @@ mod tests {
 
     #[test]
     fn the_fewest_bytes_are_loaded() {
-        // 80 + 400 words, the same bytes a word. Slices of the dense layer are its tiles, 10 words. The convolution's are 4 tiles, and a ring
-        // of two of them 80 words; a ring of 20 leaves 280 words for what stays, so the convolution stays whole and half of the rest.
+        // 80 + 400 words, the same bytes a word. Slices of the dense layer are its tiles, 10 words.
+        // The convolution's are 4 tiles, and a ring of two of them 80 words; a ring of 20
+        // leaves 280 words for what stays, so the convolution stays whole and half of the rest.
         let demands = [demand(10, 8, 5), demand(10, 40, 1)];
         assert_eq!(resident(&demands, 300), Some((vec![8, 20], 280, 20)));
-        // The convolution alone in 79 words: a ring of 80 has no room, one slice of 40 leaves 39, no room for another. By tiles
-        // in a ring of 20, 5 tiles stay and 3 are loaded for each of 5 tiles of outputs: 150 words instead of 80, not twice as many.
+        // The convolution alone in 79 words: a ring of 80 has no room, one slice of 40 leaves 39,
+        // no room for another. By tiles in a ring of 20, 5 tiles stay and 3 are loaded for
+        // each of 5 tiles of outputs: 150 words instead of 80, not twice as many.
         assert_eq!(resident(&demands[..1], 79), Some((vec![5], 50, 20)));
     }
 

@@ -1,6 +1,7 @@
 //! The plan: every layer's loops, tables and places on a given hardware point.
 //!
-//! Numbers only; [`emit`](super::emit) turns a plan into instructions and data. Printed by `--emit plan`.
+//! Numbers only; [`emit`](super::emit) turns a plan into instructions and data. Printed by `--emit
+//! plan`.
 
 use std::fmt;
 use std::ops::{Range, RangeInclusive};
@@ -59,7 +60,8 @@ pub struct PackedInput {
 }
 
 impl PackedInput {
-    /// The pixels of an image row that some windows take, and how many pixels the first of these begins before them.
+    /// The pixels of an image row that some windows take, and how many pixels the first of these
+    /// begins before them.
     pub fn pixels(&self, windows: &Range<u32>, width: u32) -> (Range<u32>, u32) {
         if *windows == (0..self.windows) {
             return (0..width, self.left);
@@ -94,9 +96,17 @@ pub struct Place {
 }
 
 impl Place {
-    pub(super) fn new(size: [u32; 2], words: u32, planes: u32, s: [u32; 2], pitch: u32, rows: u32) -> Self {
+    pub(super) fn new(
+        size: [u32; 2],
+        words: u32,
+        planes: u32,
+        s: [u32; 2],
+        pitch: u32,
+        rows: u32,
+    ) -> Self {
         let [height, width] = size;
-        let last = u64::from(height.div_ceil(s[0]) - 1) * u64::from(pitch) + u64::from(width.div_ceil(s[1]));
+        let last = u64::from(height.div_ceil(s[0]) - 1) * u64::from(pitch)
+            + u64::from(width.div_ceil(s[1]));
         let phase = last.div_ceil(u64::from(rows)) * u64::from(words) * u64::from(planes);
         Place { base: 0, words, planes, s, pitch, phase, skipped: 0, first: 0 }
     }
@@ -168,7 +178,8 @@ impl Grid {
     }
 }
 
-/// Convolutions that one MAC step computes: of one map, or of several that lie in memory alike, stacked on the kernel's vertical axis.
+/// Convolutions that one MAC step computes: of one map, or of several that lie in memory alike,
+/// stacked on the kernel's vertical axis.
 #[derive(Debug, Clone)]
 pub struct TermPlan {
     /// From top to bottom.
@@ -191,9 +202,11 @@ pub struct TermPlan {
     pub tail: u32,
     /// Code that a tap outside contributes.
     pub pad: u32,
-    /// Table entries from one position to the next, y and x; none if the tables do not hold all positions.
+    /// Table entries from one position to the next, y and x; none if the tables do not hold all
+    /// positions.
     pub step: Option<[u32; 2]>,
-    /// Parts of the kernel, each small enough for the tap tables, and for a slice of weights if these are cut.
+    /// Parts of the kernel, each small enough for the tap tables, and for a slice of weights if
+    /// these are cut.
     pub parts: Vec<Part>,
     /// Words of the whole kernel, for one plane.
     pub k: u32,
@@ -239,7 +252,8 @@ impl Part {
     fn cut(self, most: u32) -> Vec<Part> {
         let most = most.max(1);
         let Part { first: [y, x], count: [ny, nx], word, words } = self;
-        let steps = |n: u32, step: u32| (0..n).step_by(step as usize).map(move |i| (i, step.min(n - i)));
+        let steps =
+            |n: u32, step: u32| (0..n).step_by(step as usize).map(move |i| (i, step.min(n - i)));
         let row = nx * words;
         if row <= most {
             let part = |(i, n)| Part { first: [y + i, x], count: [n, nx], ..self };
@@ -286,7 +300,12 @@ impl Axis {
 
     /// First and last output for which a tap lies inside the map; first > last if it never does.
     pub fn inside(&self, position: u32, tap: u32) -> [u32; 2] {
-        let [first, last] = Self::outputs_inside(self.constant(position, tap), self.stride, self.input, self.output);
+        let [first, last] = Self::outputs_inside(
+            self.constant(position, tap),
+            self.stride,
+            self.input,
+            self.output,
+        );
         let (first, end) = (first.max(self.only[0]), (last + 1).min(self.only[1]));
         if first < end { [first, end - 1] } else { [1, 0] }
     }
@@ -294,7 +313,8 @@ impl Axis {
     /// The outputs for which `constant + output * stride` lies inside a map of this size.
     fn outputs_inside(constant: i64, stride: u32, size: u32, outputs: u32) -> [u32; 2] {
         let stride = i64::from(stride);
-        let first = (-constant).max(0).div_euclid(stride) + i64::from((-constant).max(0) % stride != 0);
+        let first =
+            (-constant).max(0).div_euclid(stride) + i64::from((-constant).max(0) % stride != 0);
         let last = (i64::from(size) - 1 - constant).div_euclid(stride).min(i64::from(outputs) - 1);
         if first > last { [1, 0] } else { [first as u32, last as u32] }
     }
@@ -303,14 +323,18 @@ impl Axis {
     pub fn entry(&self, axis: usize, position: u32, tap: u32, place: &Place, rows: u32) -> Tap {
         let constant = self.constant(position, tap);
         let s = i64::from(place.s[axis]);
-        let (pitch, first, skipped) =
-            if axis == 0 { (i64::from(place.pitch), place.first, place.skipped) } else { (1, 0, 0) };
+        let (pitch, first, skipped) = if axis == 0 {
+            (i64::from(place.pitch), place.first, place.skipped)
+        } else {
+            (1, 0, 0)
+        };
         let distance = constant.div_euclid(s) * pitch - first as i64;
         let phases = constant.rem_euclid(s) * if axis == 0 { i64::from(place.s[1]) } else { 1 };
         let blocks = distance.div_euclid(i64::from(rows));
         let [first, last] = self.inside(position, tap);
         Tap {
-            offset: (blocks * i64::from(place.block()) + phases * place.phase as i64 - skipped as i64) as i32,
+            offset: (blocks * i64::from(place.block()) + phases * place.phase as i64
+                - skipped as i64) as i32,
             remainder: distance.rem_euclid(i64::from(rows)) as u32,
             first,
             last,
@@ -321,7 +345,8 @@ impl Axis {
 /// The outputs for which each position of a pooling window lies inside the convolution's output.
 fn masks(pool: &Pool, axis: usize, sums: u32, outputs: u32) -> Vec<[u32; 2]> {
     let before = i64::from(pool.pads[axis]);
-    let mask = |p: u32| Axis::outputs_inside(i64::from(p) - before, pool.stride[axis], sums, outputs);
+    let mask =
+        |p: u32| Axis::outputs_inside(i64::from(p) - before, pool.stride[axis], sums, outputs);
     (0..pool.kernel[axis]).map(mask).collect()
 }
 
@@ -363,7 +388,8 @@ impl ThrPlan {
 /// Plans a network on a hardware point.
 ///
 /// # Errors
-/// Every layer that the machine cannot run, and every memory that is too small: which, in which layer, by how much.
+/// Every layer that the machine cannot run, and every memory that is too small: which, in which
+/// layer, by how much.
 pub fn plan(network: &Network, hw: &HardwarePoint) -> Result<Plan, Vec<Diagnostic>> {
     Plan::new(&Facts::new(network), hw)
 }
@@ -384,14 +410,20 @@ fn plan_layer(
         return Err(refuse("its output is empty".into()));
     }
     let sums = network.sums(layer);
-    if layer.terms.iter().zip(&facts.inputs).any(|(term, input)| term.output_shape(input.0) != sums) {
+    if layer.terms.iter().zip(&facts.inputs).any(|(term, input)| term.output_shape(input.0) != sums)
+    {
         return Err(refuse("the maps that it adds differ in shape".into()));
     }
     if matches!(layer.activation, Activation::Raw) != (index + 1 == network.layers.len()) {
-        return Err(refuse("only the last layer, and it always, gives its accumulators as they are".into()));
+        return Err(refuse(
+            "only the last layer, and it always, gives its accumulators as they are".into(),
+        ));
     }
     if !matches!(layer.activation, Activation::Raw) && code.bits > 8 {
-        return Err(refuse(format!("its codes have {} bits; the threshold unit makes at most 8", code.bits)));
+        return Err(refuse(format!(
+            "its codes have {} bits; the threshold unit makes at most 8",
+            code.bits
+        )));
     }
     let one = Pool { kernel: [1, 1], stride: [1, 1], pads: [0; 4], ceil_mode: false };
     let pool = layer.pool.unwrap_or(one);
@@ -414,9 +446,11 @@ fn plan_layer(
 
     let (tiles, last) = hw.channel_tiles(shape.channels);
     let span = (0..tiles).map(|t| hw.columns_of_tile(t, tiles, last)).max().unwrap_or(1);
-    let word_tiles = if hw.mac_cols < hw.mac_lanes { hw.mac_lanes.div_ceil(hw.mac_cols) } else { 1 };
+    let word_tiles =
+        if hw.mac_cols < hw.mac_lanes { hw.mac_lanes.div_ceil(hw.mac_cols) } else { 1 };
     let pitch = facts.pitch;
-    let mut grid = Grid { pitch, out, positions: pool.kernel, window_tiles: 0, tiles, last, span, word_tiles };
+    let mut grid =
+        Grid { pitch, out, positions: pool.kernel, window_tiles: 0, tiles, last, span, word_tiles };
     grid.window_tiles = grid.tiles_of(out, hw.mac_rows);
 
     let nowhere = Storage { resident: tiles, base: 0, slicing: Slicing::Word };
@@ -448,8 +482,14 @@ fn plan_layer(
     })
 }
 
-/// A map's layout, for a reader with these phases and this pitch; without one for STORE, pixel after pixel.
-fn map_place(network: &Network, map: usize, hw: &HardwarePoint, reader: Option<([u32; 2], u32)>) -> Place {
+/// A map's layout, for a reader with these phases and this pitch; without one for STORE, pixel
+/// after pixel.
+fn map_place(
+    network: &Network,
+    map: usize,
+    hw: &HardwarePoint,
+    reader: Option<([u32; 2], u32)>,
+) -> Place {
     let (shape, code) = network.map(MapId(map));
     let words = shape.channels.div_ceil(hw.mac_lanes);
     let (phases, pitch) = reader.unwrap_or(([1, 1], shape.width));
@@ -517,7 +557,14 @@ fn plan_term(
         let words = input.channels.div_ceil(hw.mac_lanes);
         (words, code.bits, input.channels - (words - 1) * hw.mac_lanes)
     };
-    let place = Place::new([y.input, x.input], words, planes, facts.phases[number], facts.pitch, hw.mac_rows);
+    let place = Place::new(
+        [y.input, x.input],
+        words,
+        planes,
+        facts.phases[number],
+        facts.pitch,
+        hw.mac_rows,
+    );
     let packed_input = from_dram.then(|| {
         inputs.push(PackedInput {
             layer: index,
@@ -554,11 +601,13 @@ fn fetch_cycles(hw: &HardwarePoint) -> u32 {
     16u32.div_ceil(hw.dram_width)
 }
 
-/// Stacks terms whose maps lie in memory alike, where that is faster than a step for each: the code of separate steps must be fetched.
+/// Stacks terms whose maps lie in memory alike, where that is faster than a step for each: the code
+/// of separate steps must be fetched.
 fn stack(terms: Vec<TermPlan>, hw: &HardwarePoint) -> Vec<TermPlan> {
     let mut stacked: Vec<TermPlan> = Vec::new();
     for term in terms {
-        // A step takes six words of code at the least: three groups of registers, two pairs of taps, MAC.
+        // A step takes six words of code at the least: three groups of registers, two pairs of
+        // taps, MAC.
         let alone = |t: &TermPlan| (t.k * t.w * t.a).max(6 * fetch_cycles(hw));
         let found = stacked.iter_mut().find_map(|below| {
             let both = below.stacked_on(&term, hw.mac_taps)?;
@@ -619,7 +668,8 @@ impl TermPlan {
             _ => (self.w.max(other.w).max(2), MachineKind::Signed),
         };
         let packing = self.members[0].packed || other.members[0].packed;
-        let positions = (self.members[0].y.positions - 1).checked_mul(self.taps()[0] + other.taps()[0])?;
+        let positions =
+            (self.members[0].y.positions - 1).checked_mul(self.taps()[0] + other.taps()[0])?;
         if packing
             || lanes(self) != lanes(other)
             || self.x != other.x
@@ -631,14 +681,15 @@ impl TermPlan {
         Some(TermPlan { members, w, kind, k: self.k + other.k, ..self.clone() })
     }
 
-    /// Chooses how the tap tables are used: all positions at once if they fit and the layer has no other term, else parts
-    /// of the kernel, for which the tables are written before each step.
+    /// Chooses how the tap tables are used: all positions at once if they fit and the layer has no
+    /// other term, else parts of the kernel, for which the tables are written before each step.
     fn split(&mut self, table: u32, alone: bool) {
         let taps = self.taps();
         let entries = |positions: u32, step: u32, taps: u32| (positions - 1) * step + taps;
         let fits = |axis: &Axis, taps: u32, single: bool| {
             // Neighbouring positions share entries where taps are as far apart as table entries.
-            let shared = (single && (axis.dilation == 1 || axis.taps == 1)).then_some(axis.position_stride);
+            let shared =
+                (single && (axis.dilation == 1 || axis.taps == 1)).then_some(axis.position_stride);
             let steps = [shared, Some(taps)].into_iter().flatten();
             let best = steps.min_by_key(|&step| entries(axis.positions, step, taps))?;
             (entries(axis.positions, best, taps) <= table && best <= 63).then_some(best)
@@ -668,8 +719,8 @@ impl Plan {
     /// The plan for a machine.
     ///
     /// # Errors
-    /// Every layer that the machine cannot run; every memory that is too small: in which layer, by how much; every
-    /// layer that the instruction set has no room for.
+    /// Every layer that the machine cannot run; every memory that is too small: in which layer, by
+    /// how much; every layer that the instruction set has no room for.
     pub fn new(facts: &Facts, hw: &HardwarePoint) -> Result<Plan, Vec<Diagnostic>> {
         let mut plan = Plan::in_any_memory(facts, hw)?;
         if plan.whole[0] > u64::from(hw.act_words) {
@@ -680,7 +731,8 @@ impl Plan {
         Ok(plan)
     }
 
-    /// The plan for a machine whose memories may be of any size, so that all weights and thresholds stay.
+    /// The plan for a machine whose memories may be of any size, so that all weights and thresholds
+    /// stay.
     ///
     /// # Errors
     /// Every layer that the machine cannot run.
@@ -698,7 +750,9 @@ impl Plan {
             return Err(errors);
         }
         if layers.is_empty() {
-            return Err(vec![Diagnostic::new("the network has no layer that the machine could run")]);
+            return Err(vec![Diagnostic::new(
+                "the network has no layer that the machine could run",
+            )]);
         }
         // A map is laid out for its readers; the last one is read by STORE, pixel after pixel.
         for (layer, reader) in network.layers.iter().zip(&facts.layers) {
@@ -710,9 +764,11 @@ impl Plan {
             }
         }
         let (hw, rings) = (hw.clone(), [Ring::default(); 2]);
-        let mut plan = Plan { hw, network, inputs, layers, used: [0; 3], whole: [0; 3], rings, scratch: 0 };
+        let mut plan =
+            Plan { hw, network, inputs, layers, used: [0; 3], whole: [0; 3], rings, scratch: 0 };
         let activations = plan.place_maps();
-        let [weights, entries] = [0, 1].map(|memory| plan.demands(memory).iter().map(Demand::words).sum());
+        let [weights, entries] =
+            [0, 1].map(|memory| plan.demands(memory).iter().map(Demand::words).sum());
         plan.whole = [activations, weights, entries];
         plan.used = plan.whole;
         for memory in 0..2 {
@@ -728,9 +784,11 @@ impl Plan {
         let of = |layer: &LayerPlan| {
             let (grid, thr) = (&layer.grid, &layer.thr);
             let (tile, bytes, part) = match memory {
-                0 => {
-                    (layer.tile_words(), hw.word_bytes() * grid.span, layer.terms.iter().map(|t| u64::from(t.w)).max())
-                }
+                0 => (
+                    layer.tile_words(),
+                    hw.word_bytes() * grid.span,
+                    layer.terms.iter().map(|t| u64::from(t.w)).max(),
+                ),
                 _ => (thr.tile, hw.threshold_bytes() * thr.span, None),
             };
             let positions = grid.positions.iter().map(|&p| u64::from(p)).product();
@@ -791,7 +849,12 @@ impl Plan {
         let lanes = u64::from(hw.mac_lanes);
         let (name, key, banks, bits) = match memory {
             0 => ("weight", "wgt.words", hw.mac_cols, lanes),
-            _ => ("threshold", "thr.words", hw.thr_cols, u64::from(qnnsim_isa::hardware::THRESHOLD_ENTRY_BITS)),
+            _ => (
+                "threshold",
+                "thr.words",
+                hw.thr_cols,
+                u64::from(qnnsim_isa::hardware::THRESHOLD_ENTRY_BITS),
+            ),
         };
         shortage(name, layer, key, need, have, banks, bits)
     }
@@ -805,7 +868,10 @@ impl Plan {
             true => encoding_limits(layer, self),
             false => {
                 let rows = self.hw.mac_rows;
-                layer.stripes.iter().find_map(|stripe| encoding_limits(&layer.stripe(stripe, rows), self))
+                layer
+                    .stripes
+                    .iter()
+                    .find_map(|stripe| encoding_limits(&layer.stripe(stripe, rows), self))
             }
         };
         let errors: Vec<Diagnostic> = self.layers.iter().filter_map(limits).collect();
@@ -820,9 +886,11 @@ impl Plan {
         layer..=self.network.layers.iter().rposition(reads).unwrap_or(never)
     }
 
-    /// Gives every map its address: first fit among those alive at the same time. Returns the words that are used.
+    /// Gives every map its address: first fit among those alive at the same time. Returns the words
+    /// that are used.
     fn place_maps(&mut self) -> u64 {
-        // A map is alive from the layer that writes it to the last one that reads it; an input from the first layer on.
+        // A map is alive from the layer that writes it to the last one that reads it; an input from
+        // the first layer on.
         let count = self.layers.len();
         let network = self.network.clone();
         let mut alive: Vec<(RangeInclusive<usize>, u64)> = Vec::new();
@@ -861,7 +929,9 @@ impl LayerPlan {
     pub fn window_tiles(&self, rows: u32) -> Vec<u64> {
         match self.stripes.is_empty() {
             true => vec![self.grid.window_tiles],
-            false => self.stripes.iter().map(|stripe| self.grid.tiles_of(stripe.size(), rows)).collect(),
+            false => {
+                self.stripes.iter().map(|stripe| self.grid.tiles_of(stripe.size(), rows)).collect()
+            }
         }
     }
 
@@ -870,7 +940,8 @@ impl LayerPlan {
         self.grid.positions.iter().map(|&p| u64::from(p)).product()
     }
 
-    /// The channel tiles of each pass over the maps: what stays, and then word by word what does not.
+    /// The channel tiles of each pass over the maps: what stays, and then word by word what does
+    /// not.
     pub fn passes(&self) -> Vec<Range<u32>> {
         let word_tiles = self.grid.word_tiles;
         let mut cuts = vec![0, self.grid.tiles];
@@ -885,17 +956,21 @@ impl LayerPlan {
     }
 }
 
-/// Addresses for what is alive in some layers and takes some words: first fit among what is alive at the same time. And the words that
-/// are used.
+/// Addresses for what is alive in some layers and takes some words: first fit among what is alive
+/// at the same time. And the words that are used.
 pub(super) fn allocate(alive: &[(RangeInclusive<usize>, u64)]) -> (Vec<u64>, u64) {
     let mut bases: Vec<u64> = Vec::new();
     let mut top = 0;
     for (i, (life, size)) in alive.iter().enumerate() {
         let others = alive[..i].iter().zip(&bases);
-        let overlapping = others.filter(|((other, _), _)| other.start() <= life.end() && life.start() <= other.end());
-        let mut taken: Vec<(u64, u64)> = overlapping.map(|((_, size), &base)| (base, base + size)).collect();
+        let overlapping = others
+            .filter(|((other, _), _)| other.start() <= life.end() && life.start() <= other.end());
+        let mut taken: Vec<(u64, u64)> =
+            overlapping.map(|((_, size), &base)| (base, base + size)).collect();
         taken.sort_unstable();
-        let base = taken.iter().fold(0, |base, &(from, to)| if base + size <= from { base } else { base.max(to) });
+        let base = taken
+            .iter()
+            .fold(0, |base, &(from, to)| if base + size <= from { base } else { base.max(to) });
         bases.push(base);
         top = top.max(base + size);
     }
@@ -927,7 +1002,8 @@ fn encoding_limits(layer: &LayerPlan, plan: &Plan) -> Option<Diagnostic> {
     let (grid, hw) = (&layer.grid, &plan.hw);
     let most = |of: &dyn Fn(&TermPlan) -> u64| layer.terms.iter().map(of).max().unwrap_or(0);
     let input = |of: &dyn Fn(&PackedInput) -> u32| {
-        let inputs = layer.terms.iter().flat_map(|term| &term.members).filter_map(|member| member.input);
+        let inputs =
+            layer.terms.iter().flat_map(|term| &term.members).filter_map(|member| member.input);
         u64::from(inputs.map(|i| of(&plan.inputs[i])).max().unwrap_or(0))
     };
     let rows = hw.mac_rows;
@@ -935,8 +1011,12 @@ fn encoding_limits(layer: &LayerPlan, plan: &Plan) -> Option<Diagnostic> {
         let taps = term.taps();
         let along = |axis: usize, positions: u32| {
             let ends = move |n: u32| [0, n.saturating_sub(1)];
-            let all = ends(positions).into_iter().flat_map(move |p| (0..taps[axis]).map(move |tap| (p, tap)));
-            all.map(|(p, tap)| u64::from(term.entry(axis, p, tap, rows).offset.unsigned_abs())).max().unwrap_or(0)
+            let all = ends(positions)
+                .into_iter()
+                .flat_map(move |p| (0..taps[axis]).map(move |tap| (p, tap)));
+            all.map(|(p, tap)| u64::from(term.entry(axis, p, tap, rows).offset.unsigned_abs()))
+                .max()
+                .unwrap_or(0)
         };
         along(0, term.members[0].y.positions).max(along(1, term.x.positions))
     };
@@ -951,7 +1031,11 @@ fn encoding_limits(layer: &LayerPlan, plan: &Plan) -> Option<Diagnostic> {
         ("words of a phase", most(&|t| t.place().phase), (1 << 20) - 1),
         ("pixels of a row", u64::from(grid.pitch), 4095),
         ("output rows", u64::from(layer.output.0.height), 4095),
-        ("input rows", most(&|t| t.members.iter().map(|m| u64::from(m.y.input)).max().unwrap_or(0)), 4095),
+        (
+            "input rows",
+            most(&|t| t.members.iter().map(|m| u64::from(m.y.input)).max().unwrap_or(0)),
+            4095,
+        ),
         ("kernel taps of a row", most(&|t| u64::from(t.taps()[1])), 127),
         ("kernel rows", most(&|t| u64::from(t.taps()[0])), 127),
         ("words from a map to a tap", most(&farthest), (1 << 19) - 1),
@@ -961,12 +1045,19 @@ fn encoding_limits(layer: &LayerPlan, plan: &Plan) -> Option<Diagnostic> {
         ("banks of an output pixel's store", u64::from(hw.mac_rows), 256),
     ];
     let (what, have, most) = limits.into_iter().find(|&(_, have, most)| have > most)?;
-    let message = format!("layer `{}`: {have} {what}, but the instruction set has room for {most}", layer.info.name);
-    Some(Diagnostic::new(message).help("use a hardware point with more lanes, columns or rows, or a smaller layer"))
+    let message = format!(
+        "layer `{}`: {have} {what}, but the instruction set has room for {most}",
+        layer.info.name
+    );
+    Some(
+        Diagnostic::new(message)
+            .help("use a hardware point with more lanes, columns or rows, or a smaller layer"),
+    )
 }
 
 impl LayerPlan {
-    /// Where its map can be seen when it is complete, if the scratch region and the output begin at these bytes of DRAM.
+    /// Where its map can be seen when it is complete, if the scratch region and the output begin at
+    /// these bytes of DRAM.
     pub(super) fn map(&self, scratch: u32, output: u32) -> MapPlace {
         let ((shape, code), t) = (self.output, &self.target);
         let (base, phase, dram) = match self.home {
@@ -975,22 +1066,38 @@ impl LayerPlan {
             Home::Output => (0, t.phase, Some(output)),
         };
         let (base, phase) = (base as u32, phase as u32);
-        MapPlace { shape, code, base, block: t.block(), plane: t.words, s: t.s, phase, pitch: t.pitch, dram }
+        MapPlace {
+            shape,
+            code,
+            base,
+            block: t.block(),
+            plane: t.words,
+            s: t.s,
+            phase,
+            pitch: t.pitch,
+            dram,
+        }
     }
 }
 
 impl fmt::Display for Plan {
     fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
         let [act, wgt, thr] = self.used;
-        writeln!(f, "plan for {} (fingerprint {:08x})", self.hw.short_name(), self.hw.fingerprint())?;
+        writeln!(
+            f,
+            "plan for {} (fingerprint {:08x})",
+            self.hw.short_name(),
+            self.hw.fingerprint()
+        )?;
         writeln!(
             f,
             "words in use: activations {act} of {}, weights {wgt} of {}, thresholds {thr} of {}",
             self.hw.act_words, self.hw.wgt_words, self.hw.thr_words
         )?;
-        for (what, ring, whole) in
-            [("weights", self.rings[0], self.whole[1]), ("thresholds", self.rings[1], self.whole[2])]
-        {
+        for (what, ring, whole) in [
+            ("weights", self.rings[0], self.whole[1]),
+            ("thresholds", self.rings[1], self.whole[2]),
+        ] {
             if ring.words > 0 {
                 writeln!(
                     f,
@@ -1045,14 +1152,20 @@ impl fmt::Display for Plan {
             )?;
             match layer.home {
                 Home::Memory => writeln!(f, "  writes   {}", layer.target)?,
-                Home::Scratch { offset, .. } => writeln!(f, "  writes   byte {offset} of the scratch region on")?,
+                Home::Scratch { offset, .. } => {
+                    writeln!(f, "  writes   byte {offset} of the scratch region on")?
+                }
                 Home::Output => writeln!(f, "  writes   the output in DRAM")?,
             }
             if let [first, ..] = &layer.stripes[..] {
                 let (count, [height, width]) = (layer.stripes.len(), first.size());
                 writeln!(f, "  stripes  {count} of at most {height} x {width} outputs")?;
                 for window in &first.windows {
-                    writeln!(f, "  loads    rows {}..{} first; {}", window.rows.start, window.rows.end, window.place)?;
+                    writeln!(
+                        f,
+                        "  loads    rows {}..{} first; {}",
+                        window.rows.start, window.rows.end, window.place
+                    )?;
                 }
             }
         }

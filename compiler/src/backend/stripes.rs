@@ -1,13 +1,15 @@
 //! Which maps stay in the activation memory, and which pass through it in stripes.
 //!
-//! If all maps fit, all stay, and nothing here changes a plan. If not, some have their *home* in DRAM, as few words as a simple
-//! search finds: a layer that writes such a map stores it, a layer that reads it loads it again. A layer that has not
-//! the room for what it reads and writes runs in *stripes*, ranges of its output rows, or of the columns of one row. Each loads the *windows* of its sources that it
-//! reads, the rows above and below that a kernel reaches among them, and packs only such rows of the image. What lies outside a map
-//! stays padding; what lies inside it comes from DRAM.
+//! If all maps fit, all stay, and nothing here changes a plan. If not, some have their *home* in
+//! DRAM, as few words as a simple search finds: a layer that writes such a map stores it, a layer
+//! that reads it loads it again. A layer that has not the room for what it reads and writes runs in
+//! *stripes*, ranges of its output rows, or of the columns of one row. Each loads the *windows* of
+//! its sources that it reads, the rows above and below that a kernel reaches among them, and packs
+//! only such rows of the image. What lies outside a map stays padding; what lies inside it comes
+//! from DRAM.
 //!
-//! In DRAM a map lies as in the memory, address by address and in an address bank by bank, so a window is one region for each phase,
-//! whole addresses of it, in the same banks.
+//! In DRAM a map lies as in the memory, address by address and in an address bank by bank, so a
+//! window is one region for each phase, whole addresses of it, in the same banks.
 
 use std::ops::{Range, RangeInclusive};
 
@@ -15,7 +17,9 @@ use num_integer::gcd;
 use qnnsim_isa::descriptor::MapShape;
 use qnnsim_isa::program::SCRATCH_WORDS_MAX;
 
-use super::plan::{Axis, Grid, LayerPlan, Member, Place, Plan, TermPlan, ThrPlan, allocate, shortage};
+use super::plan::{
+    Axis, Grid, LayerPlan, Member, Place, Plan, TermPlan, ThrPlan, allocate, shortage,
+};
 use crate::diagnostic::Diagnostic;
 
 /// Most stripes of a layer.
@@ -26,7 +30,8 @@ const STRIPES_MAX: u32 = 1 << 16;
 pub enum Home {
     /// In the activation memory.
     Memory,
-    /// In DRAM: its first byte in the scratch region, and words of a bank from one phase to the next.
+    /// In DRAM: its first byte in the scratch region, and words of a bank from one phase to the
+    /// next.
     Scratch {
         /// Bytes from the region's first.
         offset: u64,
@@ -97,7 +102,11 @@ impl LayerPlan {
             };
             masks.iter().map(local).collect()
         };
-        let masks = self.thr.masks.as_ref().map(|[y, x]| [local(y, &stripe.rows), local(x, &stripe.columns)]);
+        let masks = self
+            .thr
+            .masks
+            .as_ref()
+            .map(|[y, x]| [local(y, &stripe.rows), local(x, &stripe.columns)]);
         let mut output = self.output;
         (output.0.height, output.0.width) = (height, width);
         let out = [height, width];
@@ -131,23 +140,28 @@ fn parts(all: u32, unit: u32) -> Vec<u32> {
     sizes
 }
 
-/// What is chosen: of each layer whether its map is in DRAM, and its stripes, none where it needs none.
+/// What is chosen: of each layer whether its map is in DRAM, and its stripes, none where it needs
+/// none.
 struct Choice {
     in_dram: Vec<bool>,
     stripes: Vec<Vec<Stripe>>,
 }
 
 impl Plan {
-    /// Chooses homes and stripes for a plan whose maps do not fit, and gives everything its address.
+    /// Chooses homes and stripes for a plan whose maps do not fit, and gives everything its
+    /// address.
     ///
     /// # Errors
     /// Not even one row of a layer fits.
     pub(super) fn fit_maps(&mut self) -> Result<(), Diagnostic> {
         let capacity = u64::from(self.hw.act_words);
-        let alive: Vec<RangeInclusive<usize>> = (0..self.layers.len()).map(|layer| self.alive(layer)).collect();
+        let alive: Vec<RangeInclusive<usize>> =
+            (0..self.layers.len()).map(|layer| self.alive(layer)).collect();
         let (mut budget, mut top) = (capacity, 0);
         loop {
-            let choice = self.choose(&alive, budget).map_err(|(layer, need)| self.no_row(layer, need.max(top)))?;
+            let choice = self
+                .choose(&alive, budget)
+                .map_err(|(layer, need)| self.no_row(layer, need.max(top)))?;
             let (items, bases);
             (items, (bases, top)) = self.addresses(&alive, &choice);
             if top <= capacity {
@@ -201,21 +215,34 @@ impl Plan {
             in_dram[map] = true;
             layer = layer.min(*alive[map].start());
         }
-        let stripes = (0..self.layers.len()).map(|layer| schedule(layer, &in_dram).map_err(|need| (layer, need)));
+        let stripes = (0..self.layers.len())
+            .map(|layer| schedule(layer, &in_dram).map_err(|need| (layer, need)));
         Ok(Choice { stripes: stripes.collect::<Result<_, _>>()?, in_dram })
     }
 
-    /// The largest stripes of a layer that take no more than the room beside what stays; none if it can do without.
+    /// The largest stripes of a layer that take no more than the room beside what stays; none if it
+    /// can do without.
     ///
     /// # Errors
     /// What the least of them take.
-    fn schedule(&self, index: usize, in_dram: &[bool], room: Option<u64>) -> Result<Vec<Stripe>, u64> {
+    fn schedule(
+        &self,
+        index: usize,
+        in_dram: &[bool],
+        room: Option<u64>,
+    ) -> Result<Vec<Stripe>, u64> {
         let layer = &self.layers[index];
         let fits = |need: u64| room.is_some_and(|room| need <= room);
-        let sources = self.network.layers[index].terms.iter().filter_map(|term| term.source.0.checked_sub(1));
+        let sources =
+            self.network.layers[index].terms.iter().filter_map(|term| term.source.0.checked_sub(1));
         let mut least = u64::MAX;
         if !in_dram[index] && sources.clone().all(|map| !in_dram[map]) {
-            let packed: u64 = self.inputs.iter().filter(|input| input.layer == index).map(|i| i.place.size()).sum();
+            let packed: u64 = self
+                .inputs
+                .iter()
+                .filter(|input| input.layer == index)
+                .map(|i| i.place.size())
+                .sum();
             // LOAD begins with the image before anything else could be in its way.
             if packed == 0 || index == 0 {
                 if fits(packed) {
@@ -233,13 +260,16 @@ impl Plan {
         let banks = u64::from(self.hw.mac_rows);
         let unit = if in_dram[index] { s } else { s * (banks / gcd(banks, pitch.into())) as u32 };
         let columns = layer.output.0.width;
-        let mut sizes = parts(rows, unit).into_iter().map(|height| [height, columns]).collect::<Vec<_>>();
+        let mut sizes =
+            parts(rows, unit).into_iter().map(|height| [height, columns]).collect::<Vec<_>>();
         if unit.min(rows) == 1 && (in_dram[index] || rows == 1) {
             let unit = if in_dram[index] { s_x } else { s_x * self.hw.mac_rows };
             sizes.extend(parts(columns, unit).into_iter().skip(1).map(|width| [1, width]));
         }
         for [height, width] in sizes {
-            if u64::from(rows.div_ceil(height)) * u64::from(columns.div_ceil(width)) > STRIPES_MAX.into() {
+            if u64::from(rows.div_ceil(height)) * u64::from(columns.div_ceil(width))
+                > STRIPES_MAX.into()
+            {
                 continue;
             }
             let stripes = self.stripes(index, [height, width], in_dram);
@@ -255,13 +285,21 @@ impl Plan {
     /// A layer in stripes of so many rows and columns, everything at address 0.
     fn stripes(&self, index: usize, [height, width]: [u32; 2], in_dram: &[bool]) -> Vec<Stripe> {
         let MapShape { height: rows, width: columns, .. } = self.layers[index].output.0;
-        let cuts = |all: u32, size: u32| (0..all).step_by(size as usize).map(move |start| start..all.min(start + size));
-        let stripes =
-            cuts(rows, height).flat_map(|rows| cuts(columns, width).map(move |columns| (rows.clone(), columns)));
+        let cuts = |all: u32, size: u32| {
+            (0..all).step_by(size as usize).map(move |start| start..all.min(start + size))
+        };
+        let stripes = cuts(rows, height)
+            .flat_map(|rows| cuts(columns, width).map(move |columns| (rows.clone(), columns)));
         stripes.map(|(rows, columns)| self.stripe(index, rows, columns, in_dram)).collect()
     }
 
-    fn stripe(&self, index: usize, rows: Range<u32>, columns: Range<u32>, in_dram: &[bool]) -> Stripe {
+    fn stripe(
+        &self,
+        index: usize,
+        rows: Range<u32>,
+        columns: Range<u32>,
+        in_dram: &[bool],
+    ) -> Stripe {
         let layer = &self.layers[index];
         let mut windows = Vec::new();
         for (t, term) in layer.terms.iter().enumerate() {
@@ -272,7 +310,13 @@ impl Plan {
                 match source.checked_sub(1) {
                     Some(map) if !in_dram[map] => phase = phase.max(member.place.phase),
                     source => {
-                        windows.push(self.window((t, m), term, member, [&rows, &columns], source.is_none()));
+                        windows.push(self.window(
+                            (t, m),
+                            term,
+                            member,
+                            [&rows, &columns],
+                            source.is_none(),
+                        ));
                     }
                 }
             }
@@ -282,10 +326,21 @@ impl Plan {
         }
         let (Place { words, planes, s, pitch, .. }, banks) = (layer.target, self.hw.mac_rows);
         let target = if in_dram[index] {
-            Place::new([rows.end - rows.start, columns.end - columns.start], words, planes, s, pitch, banks)
+            Place::new(
+                [rows.end - rows.start, columns.end - columns.start],
+                words,
+                planes,
+                s,
+                pitch,
+                banks,
+            )
         } else {
-            let before = u64::from(rows.start / s[0]) * u64::from(pitch) + u64::from(columns.start / s[1]);
-            Place { base: before / u64::from(banks) * u64::from(layer.target.block()), ..layer.target }
+            let before =
+                u64::from(rows.start / s[0]) * u64::from(pitch) + u64::from(columns.start / s[1]);
+            Place {
+                base: before / u64::from(banks) * u64::from(layer.target.block()),
+                ..layer.target
+            }
         };
         Stripe { rows, columns, windows, target }
     }
@@ -304,7 +359,8 @@ impl Plan {
             let at = |output: u32| i64::from(output) * i64::from(axis.stride);
             let inside = |at: i64| at.clamp(0, axis.input.into()) as u32;
             let first = inside(axis.constant(0, 0) + at(outputs.start));
-            first..inside(axis.constant(axis.positions - 1, axis.taps - 1) + at(outputs.end - 1) + 1)
+            first
+                ..inside(axis.constant(axis.positions - 1, axis.taps - 1) + at(outputs.end - 1) + 1)
         };
         let (rows, columns) = (reads(&member.y, outputs[0]), reads(&term.x, outputs[1]));
         if rows.is_empty() || columns.is_empty() {
@@ -314,8 +370,9 @@ impl Plan {
         let [s, s_x] = whole.s;
         let index = |y: u32, x: u32| u64::from(y / s) * u64::from(whole.pitch) + u64::from(x / s_x);
         if from_input {
-            // The packer counts rows from the first one, and packed pixels as well, so these must be of the first phase. Of several rows it
-            // takes all pixels; and the first packed pixel must have something of the row.
+            // The packer counts rows from the first one, and packed pixels as well, so these must
+            // be of the first phase. Of several rows it takes all pixels; and the first
+            // packed pixel must have something of the row.
             let packed = member.input.map(|input| &self.inputs[input]);
             let last = packed.map_or(0, |p| (self.network.input.shape.width - 1 + p.left) / p.step);
             let first = columns.start.min(last);
@@ -325,16 +382,24 @@ impl Plan {
                 _ => 0..term.x.input,
             };
             let size = [rows.end - rows.start, columns.end - columns.start];
-            let place = Place::new(size, whole.words, whole.planes, whole.s, whole.pitch, self.hw.mac_rows);
+            let place =
+                Place::new(size, whole.words, whole.planes, whole.s, whole.pitch, self.hw.mac_rows);
             let place = Place { first: index(rows.start, columns.start), ..place };
             return Window { reader, rows, columns, place, words: 0 };
         }
-        let (before, behind) = (index(rows.start, columns.start), index(rows.end - 1, columns.end - 1) + 1);
+        let (before, behind) =
+            (index(rows.start, columns.start), index(rows.end - 1, columns.end - 1) + 1);
         let block = u64::from(whole.block());
         let skipped = before / banks * block;
         let skipped = skipped - skipped % self.beat_words();
         let words = behind.div_ceil(banks) * block - skipped;
-        Window { reader, rows, columns, place: Place { skipped, phase: words, base: 0, ..whole }, words }
+        Window {
+            reader,
+            rows,
+            columns,
+            place: Place { skipped, phase: words, base: 0, ..whole },
+            words,
+        }
     }
 
     /// Addresses from one that begins with a beat of DRAM to the next.
@@ -348,7 +413,8 @@ impl Plan {
         u64::from(self.hw.mac_rows) * u64::from(self.hw.word_bytes())
     }
 
-    /// What needs a place and when, layer after layer, and the places: a whole image or else windows, then the target.
+    /// What needs a place and when, layer after layer, and the places: a whole image or else
+    /// windows, then the target.
     #[expect(clippy::type_complexity, reason = "what `allocate` takes and gives")]
     fn addresses(
         &self,
@@ -361,7 +427,11 @@ impl Plan {
                 let inputs = self.inputs.iter().filter(|input| input.layer == layer);
                 items.extend(inputs.map(|input| (layer..=layer, input.place.size())));
             }
-            items.extend(room_of(stripes, choice.in_dram[layer]).into_iter().map(|size| (layer..=layer, size)));
+            items.extend(
+                room_of(stripes, choice.in_dram[layer])
+                    .into_iter()
+                    .map(|size| (layer..=layer, size)),
+            );
             if !choice.in_dram[layer] {
                 items.push((alive[layer].clone(), self.layers[layer].target.size()));
             }
@@ -390,7 +460,10 @@ impl Plan {
             let in_dram = choice.in_dram[index];
             let layer = &mut self.layers[index];
             if stripes.is_empty() {
-                self.inputs.iter_mut().filter(|input| input.layer == index).for_each(|input| input.place.base = next());
+                self.inputs
+                    .iter_mut()
+                    .filter(|input| input.layer == index)
+                    .for_each(|input| input.place.base = next());
             } else {
                 for window in 0..stripes[0].windows.len() {
                     let base = next();
@@ -427,8 +500,10 @@ impl Plan {
         let words = self.scratch / u64::from(self.hw.word_bytes());
         if words > SCRATCH_WORDS_MAX {
             let text = format!("the maps that do not fit the activation memory have {words} words");
-            return Err(Diagnostic::new(format!("{text}, but DRAM is given to at most {SCRATCH_WORDS_MAX}"))
-                .help("give the point more memory, --set act.words=N, or more lanes"));
+            return Err(Diagnostic::new(format!(
+                "{text}, but DRAM is given to at most {SCRATCH_WORDS_MAX}"
+            ))
+            .help("give the point more memory, --set act.words=N, or more lanes"));
         }
         Ok(())
     }
@@ -438,6 +513,7 @@ impl Plan {
 fn room_of(stripes: &[Stripe], in_dram: bool) -> Vec<u64> {
     let Some(first) = stripes.first() else { return Vec::new() };
     let most = |size: &dyn Fn(&Stripe) -> u64| stripes.iter().map(size).max().unwrap_or(0);
-    let windows = (0..first.windows.len()).map(|window| most(&|stripe| stripe.windows[window].place.size()));
+    let windows =
+        (0..first.windows.len()).map(|window| most(&|stripe| stripe.windows[window].place.size()));
     windows.chain(in_dram.then(|| most(&|stripe| stripe.target.size()))).collect()
 }

@@ -1,15 +1,15 @@
 //! From step functions to entries of the threshold memory.
 //!
 //! The linear mode is a division, `u = clip(floor((v * 2^f - A) / B))`, so that code u >= k exactly
-//! if `A + k * B <= v * 2^f`. A step function with thresholds T_k (u >= k exactly if v >= T_k) is one
-//! of these if integers A and B >= 1 exist with, for every k that the accumulators can reach,
+//! if `A + k * B <= v * 2^f`. A step function with thresholds T_k (u >= k exactly if v >= T_k) is
+//! one of these if integers A and B >= 1 exist with, for every k that the accumulators can reach,
 //!
 //! ```text
 //! (T_k - 1) * 2^f + 1  <=  A + k * B  <=  T_k * 2^f
 //! ```
 //!
-//! Each pair of these intervals bounds B; any B within all bounds leaves room for an A. If no fraction
-//! f works for all channels of a layer, its thresholds go into tables.
+//! Each pair of these intervals bounds B; any B within all bounds leaves room for an A. If no
+//! fraction f works for all channels of a layer, its thresholds go into tables.
 
 use qnnsim_isa::operand::ThresholdKind;
 
@@ -67,13 +67,18 @@ impl Channel {
             return Some(Entry { a: self.lowest, b: 0 });
         }
         let highest = self.lowest + self.thresholds.len() as i64;
-        // Intervals for A + k * B, by k; a code that is always met or never met bounds one side only.
+        // Intervals for A + k * B, by k; a code that is always met or never met bounds one side
+        // only.
         let mut intervals: Vec<(i64, Option<i64>, Option<i64>)> = Vec::new();
         if self.lowest > 0 {
             intervals.push((self.lowest, None, Some(self.range.0 << fraction)));
         }
         for (i, t) in self.thresholds.iter().enumerate() {
-            intervals.push((self.lowest + 1 + i as i64, Some(((t - 1) << fraction) + 1), Some(t << fraction)));
+            intervals.push((
+                self.lowest + 1 + i as i64,
+                Some(((t - 1) << fraction) + 1),
+                Some(t << fraction),
+            ));
         }
         if highest < (1 << bits) - 1 {
             intervals.push((highest + 1, Some((self.range.1 << fraction) + 1), None));
@@ -98,8 +103,8 @@ impl Channel {
         ((A_MIN..=A_MAX).contains(&a) && self.proves(a, b, fraction, bits)).then_some(entry)
     }
 
-    /// Whether the division gives the steps' code on both sides of every step and at both ends; both are monotone,
-    /// so they then agree everywhere.
+    /// Whether the division gives the steps' code on both sides of every step and at both ends;
+    /// both are monotone, so they then agree everywhere.
     fn proves(&self, a: i64, b: i64, fraction: u32, bits: u32) -> bool {
         let code = |v: i64| ((v << fraction) - a).div_euclid(b).clamp(0, (1 << bits) - 1);
         let want = |v: i64| self.lowest + self.thresholds.partition_point(|&t| t <= v) as i64;
@@ -128,12 +133,14 @@ impl Channel {
     }
 }
 
-/// Entries for a layer: `steps` and accumulator `bounds` by channel, codes of `bits` bits with `bias`
-/// added to make them unsigned.
+/// Entries for a layer: `steps` and accumulator `bounds` by channel, codes of `bits` bits with
+/// `bias` added to make them unsigned.
 pub fn encode(steps: &[Steps], bounds: &[(i64, i64)], bits: u32, bias: i64) -> Thresholds {
-    let channels: Vec<Channel> = steps.iter().zip(bounds).map(|(s, &b)| Channel::new(s, b, bias)).collect();
+    let channels: Vec<Channel> =
+        steps.iter().zip(bounds).map(|(s, &b)| Channel::new(s, b, bias)).collect();
     for fraction in 0..=FRACTION_MAX {
-        let entries: Option<Vec<_>> = channels.iter().map(|c| Some(vec![c.linear(fraction, bits)?])).collect();
+        let entries: Option<Vec<_>> =
+            channels.iter().map(|c| Some(vec![c.linear(fraction, bits)?])).collect();
         if let Some(channels) = entries {
             return Thresholds { kind: ThresholdKind::Linear, fraction, channels };
         }

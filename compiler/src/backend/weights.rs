@@ -21,7 +21,9 @@ impl Block {
     /// Words of weights in every bank.
     pub(super) fn weight_words(&self, layer: &LayerPlan) -> u64 {
         let tile = match self.part {
-            Some((term, part)) => u64::from(layer.terms[term].w) * u64::from(layer.terms[term].parts[part].k()),
+            Some((term, part)) => {
+                u64::from(layer.terms[term].w) * u64::from(layer.terms[term].parts[part].k())
+            }
             None => layer.tile_words(),
         };
         self.tiles.len() as u64 * tile
@@ -40,7 +42,8 @@ impl Block {
         let words = self.weight_words(layer) as usize * grid.span as usize;
         let mut bytes = Vec::with_capacity(words * word_bytes);
         for tile in self.tiles.clone() {
-            let (first, columns) = (hw.first_channel(tile), hw.columns_of_tile(tile, grid.tiles, grid.last));
+            let (first, columns) =
+                (hw.first_channel(tile), hw.columns_of_tile(tile, grid.tiles, grid.last));
             for (number, term) in layer.terms.iter().enumerate() {
                 let parts = match self.part {
                     Some((of, _)) if of != number => continue,
@@ -71,14 +74,17 @@ impl Block {
         let mut bytes = Vec::new();
         let Some(thresholds) = &thr.thresholds else { return bytes };
         for tile in self.tiles.clone() {
-            let (first, columns) = (hw.first_channel(tile), hw.columns_of_tile(tile, grid.tiles, grid.last));
+            let (first, columns) =
+                (hw.first_channel(tile), hw.columns_of_tile(tile, grid.tiles, grid.last));
             for group in 0..grid.span.div_ceil(hw.thr_cols) {
                 for e in 0..thr.column_entries() as usize {
                     for bank in 0..thr.span {
                         let column = group * hw.thr_cols + bank;
-                        let entry = (column < columns).then(|| thresholds.channels[(first + column) as usize][e]);
-                        let bits =
-                            entry.map_or(0, |e| (e.a as u64 & ((1 << 48) - 1)) as u128 | u128::from(e.b as u32) << 48);
+                        let entry = (column < columns)
+                            .then(|| thresholds.channels[(first + column) as usize][e]);
+                        let bits = entry.map_or(0, |e| {
+                            (e.a as u64 & ((1 << 48) - 1)) as u128 | u128::from(e.b as u32) << 48
+                        });
                         bytes.extend(bits.to_le_bytes());
                     }
                 }
@@ -112,7 +118,14 @@ impl<'a> WeightReader<'a> {
     }
 
     /// Sets the bits of one weight plane for an output channel, a tap and a word of channels.
-    fn fill(&self, channel: u32, tap: [u32; 2], word: u32, plane: u32, bits: &mut BitSlice<u8, Lsb0>) {
+    fn fill(
+        &self,
+        channel: u32,
+        tap: [u32; 2],
+        word: u32,
+        plane: u32,
+        bits: &mut BitSlice<u8, Lsb0>,
+    ) {
         let (member, y) = self.plan.member(tap[0]);
         let term = &self.terms[member.term];
         let in_channels = in_channels(term);
@@ -120,7 +133,11 @@ impl<'a> WeightReader<'a> {
             let index = word * self.lanes as u32 + lane as u32;
             // In byte mode a lane is a bit of a byte, and all eight bits have the byte's weight.
             let index = if self.plan.byte { index / 8 } else { index };
-            let (x, input) = if member.packed { (index / in_channels, index % in_channels) } else { (tap[1], index) };
+            let (x, input) = if member.packed {
+                (index / in_channels, index % in_channels)
+            } else {
+                (tap[1], index)
+            };
             let inside = if member.packed { x < self.taps_in_row } else { input < in_channels };
             if inside {
                 let code = self.code(term, channel, input, y, x);
@@ -132,7 +149,8 @@ impl<'a> WeightReader<'a> {
     /// The weight's bits; zero between groups.
     fn code(&self, term: &Term, output: u32, input: u32, y: u32, x: u32) -> u32 {
         let groups = term.conv.groups;
-        let (in_group, out_group) = (in_channels(term) / groups, term.weights.out_channels / groups);
+        let (in_group, out_group) =
+            (in_channels(term) / groups, term.weights.out_channels / groups);
         if input / in_group != output / out_group {
             return 0;
         }

@@ -28,8 +28,8 @@ const STEP: usize = 32;
 /// Most forms that one sum of real values has.
 const MAX_LEAVES: usize = 8;
 
-/// What quantized values are: their integers, the real size of one step, and the integer of real zero. The last two are
-/// `None` where the channels differ.
+/// What quantized values are: their integers, the real size of one step, and the integer of real
+/// zero. The last two are `None` where the channels differ.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Quantized {
     pub codes: Codes,
@@ -55,11 +55,13 @@ pub fn quantized(
         }),
         _ if op.quantizes() => {
             let codes = match (op, before) {
-                (Pointwise::DequantizeLinear { .. }, Some(Quantized { codes, scale: Some(1.0), zero: Some(0.0) })) => {
-                    codes
-                }
+                (
+                    Pointwise::DequantizeLinear { .. },
+                    Some(Quantized { codes, scale: Some(1.0), zero: Some(0.0) }),
+                ) => codes,
                 (Pointwise::DequantizeLinear { .. }, _) => {
-                    return Err(limits::LINEAR_INTEGERS.refuse("a `DequantizeLinear` of values that are no integers"));
+                    return Err(limits::LINEAR_INTEGERS
+                        .refuse("a `DequantizeLinear` of values that are no integers"));
                 }
                 _ => codes(graph, node, op),
             };
@@ -72,7 +74,8 @@ pub fn quantized(
 
 /// Scale and zero point of what a node makes, each `None` if it is not the same everywhere.
 fn uniform_grid(graph: &Graph, node: &Node, op: Pointwise) -> (Option<f64>, Option<f64>) {
-    let inputs: Vec<_> = node.inputs.iter().map(|id| id.and_then(|id| graph.value(id).constant.as_ref())).collect();
+    let inputs: Vec<_> =
+        node.inputs.iter().map(|id| id.and_then(|id| graph.value(id).constant.as_ref())).collect();
     let arguments = op.arguments(&inputs, 0, graph.value(node.output).dims.len());
     let arguments: Vec<Array> =
         arguments.into_iter().map(|array| array.unwrap_or_else(|| Array::scalar(0.0))).collect();
@@ -85,13 +88,19 @@ fn uniform_grid(graph: &Graph, node: &Node, op: Pointwise) -> (Option<f64>, Opti
 }
 
 impl Quantized {
-    /// What a map of it is, and the code of real zero: it holds the codes, and zero for the padding.
+    /// What a map of it is, and the code of real zero: it holds the codes, and zero for the
+    /// padding.
     pub fn map_code(&self) -> Result<(Code, i64), Diagnostic> {
         let per_channel = || limits::QUANT_PER_TENSOR.refuse("a zero point for each channel");
         let zero = self.zero.ok_or_else(per_channel)? as i64;
-        let code = Codes::Int { min: self.codes.min().min(zero), max: self.codes.max().max(zero) }.code();
+        let code =
+            Codes::Int { min: self.codes.min().min(zero), max: self.codes.max().max(zero) }.code();
         if code.bits > 8 {
-            let found = format!("activations from {} to {}, zero at {zero}", self.codes.min(), self.codes.max());
+            let found = format!(
+                "activations from {} to {}, zero at {zero}",
+                self.codes.min(),
+                self.codes.max()
+            );
             return Err(limits::QUANT_BITS.refuse(found));
         }
         Ok((code, zero))
@@ -156,11 +165,15 @@ impl Chain {
         }
         let step = match (self.steps.iter().rfind(|step| step.op.quantizes()), &self.start) {
             (Some(step), _) => step,
-            (None, Start::Form(form)) => return (0..form.channels()).map(|channel| form.scale(channel)).collect(),
+            (None, Start::Form(form)) => {
+                return (0..form.channels()).map(|channel| form.scale(channel)).collect();
+            }
             (None, Start::Join { .. }) => unreachable!("sums are quantized by an operator"),
         };
         let scale = |channel: usize| {
-            let argument = |c: &Vec<f64>| c.get(if c.len() == 1 { 0 } else { channel }).copied().unwrap_or(0.0);
+            let argument = |c: &Vec<f64>| {
+                c.get(if c.len() == 1 { 0 } else { channel }).copied().unwrap_or(0.0)
+            };
             step.op.grid_at(&step.constants.iter().map(argument).collect::<Vec<_>>()).0
         };
         (0..self.channels()).map(scale).collect()
@@ -227,7 +240,9 @@ impl Chain {
                 }
             }
         }
-        for constant in self.steps.iter_mut().flat_map(|step| &mut step.constants).filter(|c| c.len() > 1) {
+        for constant in
+            self.steps.iter_mut().flat_map(|step| &mut step.constants).filter(|c| c.len() > 1)
+        {
             budget.take_integers(channels.len())?;
             *constant = channels.iter().map(|&channel| constant[channel]).collect();
         }
@@ -246,7 +261,8 @@ impl Chain {
         };
         let leaves = chain.leaves();
         if leaves.len() > MAX_LEAVES {
-            return Err(limits::SUM_FORMS.refuse(format!("a sum of {} values that are not quantized", leaves.len())));
+            return Err(limits::SUM_FORMS
+                .refuse(format!("a sum of {} values that are not quantized", leaves.len())));
         }
         Ok(chain)
     }
@@ -267,31 +283,39 @@ impl Chain {
             zero: form.zero(),
             weight_scale: form.weight_scale.clone(),
             products: form.products,
-            sizes: form.composed.then(|| (0..form.channels()).map(|channel| form.size_of(channel)).collect()),
+            sizes: form
+                .composed
+                .then(|| (0..form.channels()).map(|channel| form.size_of(channel)).collect()),
             rounded: form.rounded,
             steps: self.steps.clone(),
         };
         Some((form.clone(), epilogue))
     }
 
-    /// The chain as one form and step functions. `bounds` gives the least and the greatest sum of each channel.
+    /// The chain as one form and step functions. `bounds` gives the least and the greatest sum of
+    /// each channel.
     pub fn close(
         &self,
         graph: &Graph,
         bounds: impl Fn(&Grid) -> Result<Vec<(i64, i64)>, Diagnostic>,
         budget: &mut Budget,
     ) -> Result<Closed, Diagnostic> {
-        let Some((form, epilogue)) = self.epilogue() else { return self.close_join(graph, bounds, budget) };
+        let Some((form, epilogue)) = self.epilogue() else {
+            return self.close_join(graph, bounds, budget);
+        };
         let mut channels = Vec::with_capacity(form.channels());
         for (channel, bounds) in bounds(&form)?.into_iter().enumerate() {
             let mut chain = epilogue.channel(channel);
-            // The chain is monotone in its parts, so if nothing overflows at the ends then nothing does between them.
+            // The chain is monotone in its parts, so if nothing overflows at the ends then nothing
+            // does between them.
             for end in [bounds.0, bounds.1] {
                 if chain.code(end).is_none() {
-                    return Err(limits::FINITE.refuse(format!("channel {channel} at the accumulator {end}")));
+                    return Err(limits::FINITE
+                        .refuse(format!("channel {channel} at the accumulator {end}")));
                 }
             }
-            let turns = || limits::MONOTONE.refuse(format!("channel {channel}, whose codes fall and rise"));
+            let turns =
+                || limits::MONOTONE.refuse(format!("channel {channel}, whose codes fall and rise"));
             let parts = chain.parts(bounds).ok_or_else(turns)?;
             let mut evaluations = 0;
             let shape = steps::search(&parts, |acc| {
@@ -308,13 +332,20 @@ impl Chain {
     }
 
     /// What must hold for the step function of a channel.
-    fn check(&self, graph: &Graph, chain: &Channel, channel: usize, shape: &Shape) -> Result<(), Diagnostic> {
-        // The maximum moves behind the steps that follow it, which keep order only if they rise: if all steps go in
-        // the direction of those before.
+    fn check(
+        &self,
+        graph: &Graph,
+        chain: &Channel,
+        channel: usize,
+        shape: &Shape,
+    ) -> Result<(), Diagnostic> {
+        // The maximum moves behind the steps that follow it, which keep order only if they rise: if
+        // all steps go in the direction of those before.
         if let Some(pool) = &self.pool {
             let falls = match (chain.turning(pool.after), shape) {
                 (Some(_), Shape::Monotone(steps)) => {
-                    !steps.thresholds.is_empty() && steps.rising != (chain.direction(..pool.after) >= 0)
+                    !steps.thresholds.is_empty()
+                        && steps.rising != (chain.direction(..pool.after) >= 0)
                 }
                 (Some(_), Shape::Turning { .. }) => true,
                 (None, _) => chain.direction(pool.after..) < 0,
@@ -332,8 +363,8 @@ impl Chain {
         Ok(())
     }
 
-    /// Several forms with real factors become one with integer factors, if some have the same codes at all sums that
-    /// the forms can have.
+    /// Several forms with real factors become one with integer factors, if some have the same codes
+    /// at all sums that the forms can have.
     fn close_join(
         &self,
         graph: &Graph,
@@ -356,9 +387,11 @@ impl Chain {
             let mut sum = Sum::of(&self.start, channel, &forms);
             let mut behind = epilogue.channel(channel);
             if behind.turning(0).is_some() {
-                return Err(limits::MONOTONE.refuse(format!("channel {channel} of a sum, whose codes fall and rise")));
+                return Err(limits::MONOTONE
+                    .refuse(format!("channel {channel} of a sum, whose codes fall and rise")));
             }
-            let refuse = || limits::SUM_AFFINE.refuse(format!("channel {channel} of a sum of such values"));
+            let refuse =
+                || limits::SUM_AFFINE.refuse(format!("channel {channel} of a sum of such values"));
             let mut slopes = vec![0.0; forms.len()];
             sum.slopes(1.0, &mut slopes).ok_or_else(refuse)?;
             let constant = sum.real(&vec![0; forms.len()]);
@@ -373,9 +406,12 @@ impl Chain {
             let shape = Shape::Monotone(found.steps);
             self.check(graph, &behind, channel, &shape)?;
             budget.take_integers(shape.thresholds())?;
-            sizes.push(sum.sizes(&forms.iter().map(|form| form.size_of(channel)).collect::<Vec<_>>()));
+            sizes.push(
+                sum.sizes(&forms.iter().map(|form| form.size_of(channel)).collect::<Vec<_>>()),
+            );
             scales.push(found.scale);
-            constants.push(constant.ok_or_else(|| limits::FINITE.refuse(format!("channel {channel}")))?);
+            constants
+                .push(constant.ok_or_else(|| limits::FINITE.refuse(format!("channel {channel}")))?);
             factors.push(found.factors);
             channels.push(shape);
         }
@@ -394,7 +430,8 @@ impl Chain {
             });
         }
         let mut form = form.expect("a sum has a form");
-        (form.offset, form.data_scale, form.weight_scale, form.divisor) = (Vec::new(), 1.0, scales, 1.0);
+        (form.offset, form.data_scale, form.weight_scale, form.divisor) =
+            (Vec::new(), 1.0, scales, 1.0);
         form.node = self.node;
         let mut steps = vec![Step::of_layer(Pointwise::Add, constants)];
         steps.extend(self.steps.iter().cloned());
@@ -415,7 +452,15 @@ impl Chain {
 /// Operators behind real values.
 fn behind(steps: Vec<Step>) -> Epilogue {
     let (zero, weight_scale) = (vec![0.0], vec![1.0]);
-    Epilogue { data_scale: 1.0, zero, weight_scale, products: 1, sizes: None, rounded: false, steps }
+    Epilogue {
+        data_scale: 1.0,
+        zero,
+        weight_scale,
+        products: 1,
+        sizes: None,
+        rounded: false,
+        steps,
+    }
 }
 
 /// The real sum of one channel, as the graph computes it.
@@ -437,7 +482,10 @@ impl Sum {
         let behind = behind(Vec::new()).channel(channel);
         match start {
             Start::Form(form) => Sum::Form {
-                index: forms.iter().position(|other| Rc::ptr_eq(other, form)).expect("a form of the sum"),
+                index: forms
+                    .iter()
+                    .position(|other| Rc::ptr_eq(other, form))
+                    .expect("a form of the sum"),
                 scale: form.scale(channel),
                 offset: form.offset(channel),
                 behind,
@@ -452,7 +500,9 @@ impl Sum {
     /// The real value at these sums of the forms, `None` if it overflows.
     fn real(&mut self, accs: &[i64]) -> Option<f64> {
         match self {
-            Sum::Form { index, scale, offset, behind } => behind.apply((accs[*index] + *offset) as f64 * *scale),
+            Sum::Form { index, scale, offset, behind } => {
+                behind.apply((accs[*index] + *offset) as f64 * *scale)
+            }
             Sum::Join { minus, of, behind } => {
                 let (a, b) = (of[0].real(accs)?, of[1].real(accs)?);
                 behind.apply(if *minus { a - b } else { a + b })
@@ -468,13 +518,14 @@ impl Sum {
         }
     }
 
-    /// Adds how the value changes with each form, times `factor`; `None` if an operator is not affine, or a form comes
-    /// with both signs.
+    /// Adds how the value changes with each form, times `factor`; `None` if an operator is not
+    /// affine, or a form comes with both signs.
     fn slopes(&self, factor: f64, slopes: &mut [f64]) -> Option<()> {
         match self {
             Sum::Form { index, scale, behind, .. } => {
                 let slope = factor * behind.slope()? * scale;
-                // Differences of almost equal values need not rise everywhere once they are rounded.
+                // Differences of almost equal values need not rise everywhere once they are
+                // rounded.
                 if slopes[*index] * slope < 0.0 {
                     return None;
                 }
@@ -514,8 +565,9 @@ struct Found {
 impl Search<'_> {
     /// The smallest factors that give, with some thresholds, the right code at all sums.
     ///
-    /// For each tuple of sums of all forms but the widest, the thresholds of the widest are found as those of any
-    /// layer. Factors are right if, for each code, all sums where it is reached lie above all where it is not.
+    /// For each tuple of sums of all forms but the widest, the thresholds of the widest are found
+    /// as those of any layer. Factors are right if, for each code, all sums where it is reached
+    /// lie above all where it is not.
     fn run(
         &self,
         channel: usize,
@@ -523,16 +575,24 @@ impl Search<'_> {
         mut code: impl FnMut(&[i64]) -> Option<f64>,
     ) -> Result<Found, Diagnostic> {
         let count = self.bounds.len();
-        let width = |i: &usize| if self.slopes[*i] == 0.0 { -1 } else { self.bounds[*i].1 - self.bounds[*i].0 };
+        let width = |i: &usize| {
+            if self.slopes[*i] == 0.0 { -1 } else { self.bounds[*i].1 - self.bounds[*i].0 }
+        };
         let main = (0..count).max_by_key(width).expect("a sum has a form");
-        let others: Vec<usize> = (0..count).filter(|&i| i != main && self.slopes[i] != 0.0).collect();
+        let others: Vec<usize> =
+            (0..count).filter(|&i| i != main && self.slopes[i] != 0.0).collect();
         let sizes = others.iter().map(|&i| (self.bounds[i].1 - self.bounds[i].0 + 1) as usize);
         let tuples = sizes.fold(1usize, usize::saturating_mul);
         if tuples > MAX_TUPLES {
-            return Err(limits::SUM_PAIRS.refuse(format!("a sum in which {tuples} values meet those of another map")));
+            return Err(limits::SUM_PAIRS
+                .refuse(format!("a sum in which {tuples} values meet those of another map")));
         }
         let sign = if self.slopes[main] * f64::from(self.direction) < 0.0 { -1 } else { 1 };
-        let direction = if self.slopes[main] == 0.0 { 0 } else { self.direction * self.slopes[main].signum() as i32 };
+        let direction = if self.slopes[main] == 0.0 {
+            0
+        } else {
+            self.direction * self.slopes[main].signum() as i32
+        };
         let (low, high) = self.bounds[main];
         let range = if sign > 0 { (low, high) } else { (-high, -low) };
         // Of each tuple, its steps over the widest form.
@@ -544,7 +604,8 @@ impl Search<'_> {
             for end in [low, high] {
                 accs[main] = end;
                 if code(&accs).is_none() {
-                    return Err(limits::FINITE.refuse(format!("channel {channel} at the accumulators {accs:?}")));
+                    return Err(limits::FINITE
+                        .refuse(format!("channel {channel} at the accumulators {accs:?}")));
                 }
             }
             let shape = steps::search(&[((low, high), direction)], |acc| {
@@ -554,11 +615,13 @@ impl Search<'_> {
             });
             budget.take_evaluations(evaluations * self.steps)?;
             let Some(Shape::Monotone(steps)) = shape else {
-                return Err(limits::MONOTONE.refuse(format!("channel {channel} of a sum, whose codes fall and rise")));
+                return Err(limits::MONOTONE
+                    .refuse(format!("channel {channel} of a sum, whose codes fall and rise")));
             };
             pairs += steps.thresholds.len();
             if pairs > MAX_PAIRS {
-                return Err(limits::SUM_PAIRS.refuse(format!("a sum with more than {MAX_PAIRS} thresholds")));
+                return Err(limits::SUM_PAIRS
+                    .refuse(format!("a sum with more than {MAX_PAIRS} thresholds")));
             }
             tables.push((others.iter().map(|&i| accs[i]).collect(), steps));
             let Some(&next) = others.iter().find(|&&i| accs[i] < self.bounds[i].1) else { break };
@@ -568,17 +631,21 @@ impl Search<'_> {
             }
         }
         let lowest = tables.iter().map(|(_, steps)| steps.lowest).min().expect("a tuple");
-        let highest = tables.iter().map(|(_, steps)| steps.lowest + steps.thresholds.len() as i64).max();
+        let highest =
+            tables.iter().map(|(_, steps)| steps.lowest + steps.thresholds.len() as i64).max();
         let codes = highest.expect("a tuple") - lowest;
         let most = |i: usize| super::form::MAX_LAYER_WEIGHT / self.largest[i].max(1);
         for factor in 1..=most(main).max(1) {
             let unit = self.slopes[main].abs() / factor as f64;
-            let factors: Vec<i64> =
-                (0..count).map(|i| if unit == 0.0 { 0 } else { (self.slopes[i] / unit).round() as i64 }).collect();
+            let factors: Vec<i64> = (0..count)
+                .map(|i| if unit == 0.0 { 0 } else { (self.slopes[i] / unit).round() as i64 })
+                .collect();
             if others.iter().any(|&i| factors[i].abs() > most(i)) {
                 break;
             }
-            let rest = |tuple: &[i64]| -> i64 { tuple.iter().zip(&others).map(|(&acc, &i)| factors[i] * acc).sum() };
+            let rest = |tuple: &[i64]| -> i64 {
+                tuple.iter().zip(&others).map(|(&acc, &i)| factors[i] * acc).sum()
+            };
             let turn = if self.direction < 0 { -1 } else { 1 };
             let rests: Vec<i64> = tables.iter().map(|(tuple, _)| turn * rest(tuple)).collect();
             budget.take_evaluations(tables.len() as u64)?;

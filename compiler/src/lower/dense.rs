@@ -27,10 +27,14 @@ impl Lowering<'_> {
         };
         let rank = self.constant(node, dense.weights).map_or(0, |weights| weights.array.dims.len());
         let axis = dense.outputs(rank);
-        let filter = self.filter(node, dense.weights, axis, |integers| Some(dense.matrix(integers)))?;
+        let filter =
+            self.filter(node, dense.weights, axis, |integers| Some(dense.matrix(integers)))?;
         let (form, view) = self.form(id, node)?;
         let over = dense.over(graph.value(id).dims.len());
-        let refuse = || limits::RELABEL.refuse(format!("a sum along dimension {over} of {:?}", graph.value(id).dims));
+        let refuse = || {
+            limits::RELABEL
+                .refuse(format!("a sum along dimension {over} of {:?}", graph.value(id).dims))
+        };
         let sums = view.contract(&[over], filter.outputs, form.shape).ok_or_else(refuse)?;
         let data = self.contract(&form, &sums, &filter, index)?;
         // Outputs are the last dimension of the result, or the last but one.
@@ -58,7 +62,12 @@ impl Lowering<'_> {
     }
 
     /// The mean along some dimensions.
-    pub(super) fn mean(&mut self, index: usize, axes: &[i64], id: ValueId) -> Result<Known, Diagnostic> {
+    pub(super) fn mean(
+        &mut self,
+        index: usize,
+        axes: &[i64],
+        id: ValueId,
+    ) -> Result<Known, Diagnostic> {
         let graph = self.graph;
         let node = &graph.nodes[index];
         let (form, view) = self.form(id, node)?;
@@ -67,13 +76,21 @@ impl Lowering<'_> {
         let sums = view.contract(&axes, 1, form.shape).ok_or_else(refuse)?;
         let count = sums.places.len();
         self.budget.take_integers(count)?;
-        let differs =
-            |first: &usize| sums.places.iter().any(|place| form.scale(first + place[0]) != form.scale(*first));
+        let differs = |first: &usize| {
+            sums.places.iter().any(|place| form.scale(first + place[0]) != form.scale(*first))
+        };
         if form.one_scale().is_none() && sums.first_channels.iter().any(differs) {
             return Err(refuse());
         }
-        let filter = Filter { kind: WeightKind::Unsigned1, scale: &[1.0], outputs: 1, data: vec![1; count].into() };
-        let Data::Form(mut form) = self.contract(&form, &sums, &filter, index)? else { return Err(refuse()) };
+        let filter = Filter {
+            kind: WeightKind::Unsigned1,
+            scale: &[1.0],
+            outputs: 1,
+            data: vec![1; count].into(),
+        };
+        let Data::Form(mut form) = self.contract(&form, &sums, &filter, index)? else {
+            return Err(refuse());
+        };
         Rc::make_mut(&mut form).divide(count as f64);
         let dims = &graph.value(node.output).dims;
         let view = sums.view.reshape(dims).ok_or_else(|| self.relabel(id, dims))?;
@@ -97,7 +114,8 @@ impl Lowering<'_> {
         let [height, width] = window.kernel.map(|size| size as usize);
         let count = 1 + sums.places.iter().map(|place| place[0]).max().unwrap_or(0);
         let length = count * height * width;
-        let places: Vec<usize> = sums.places.iter().map(|[c, y, x]| (c * height + y) * width + x).collect();
+        let places: Vec<usize> =
+            sums.places.iter().map(|[c, y, x]| (c * height + y) * width + x).collect();
         let mut data = filter.data.clone();
         if length != inputs || !places.iter().copied().eq(0..inputs) {
             self.budget.take_integers(length.saturating_mul(filter.outputs))?;
@@ -111,10 +129,20 @@ impl Lowering<'_> {
         if channels > MAX_CHANNELS {
             return Err(limits::MAP_SIZE.refuse(format!("a layer of {channels} outputs")));
         }
-        let row = |&first: &usize, o: usize| Row { first, count, factor: 1, at: o * length, data: data.clone() };
-        let rows = sums.first_channels.iter().flat_map(|first| (0..filter.outputs).map(move |o| row(first, o)));
+        let row = |&first: &usize, o: usize| Row {
+            first,
+            count,
+            factor: 1,
+            at: o * length,
+            data: data.clone(),
+        };
+        let rows = sums
+            .first_channels
+            .iter()
+            .flat_map(|first| (0..filter.outputs).map(move |o| row(first, o)));
         // Zeros between the weights are no bipolar ones.
-        let kind = Some(filter.kind).filter(|&kind| length == inputs || kind != WeightKind::Bipolar);
+        let kind =
+            Some(filter.kind).filter(|&kind| length == inputs || kind != WeightKind::Bipolar);
         let kernel = Kernel { window, size, rows: rows.collect(), kind };
         let scale = match filter.scale {
             [one] => vec![*one],

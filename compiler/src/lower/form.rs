@@ -1,7 +1,8 @@
-//! Exact values between quantizers: for every channel a sum of weights times values of maps, all integers, and a scale.
+//! Exact values between quantizers: for every channel a sum of weights times values of maps, all
+//! integers, and a scale.
 //!
-//! Convolutions, dense layers, sums, joins, averages, padding and slices only rewrite such forms. A form with one
-//! weight of 1 for each channel is a map itself.
+//! Convolutions, dense layers, sums, joins, averages, padding and slices only rewrite such forms. A
+//! form with one weight of 1 for each channel is a map itself.
 
 use std::rc::Rc;
 
@@ -32,8 +33,8 @@ const ROW: usize = 8;
 /// Maps that one form can sum.
 const MAX_TERMS: usize = 256;
 
-/// Positions that a kernel reads: coordinate `at` of the result reads `at * stride + tap * dilation - before`. Arrays
-/// are `[y, x]`; a negative padding cuts off.
+/// Positions that a kernel reads: coordinate `at` of the result reads `at * stride + tap * dilation
+/// - before`. Arrays are `[y, x]`; a negative padding cuts off.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Window {
     pub kernel: [i64; 2],
@@ -43,7 +44,8 @@ pub struct Window {
     pub after: [i64; 2],
 }
 
-/// Weights of one output channel: those of input channels `first..first + count`, each with a kernel.
+/// Weights of one output channel: those of input channels `first..first + count`, each with a
+/// kernel.
 #[derive(Debug, Clone)]
 pub struct Row {
     pub first: usize,
@@ -134,8 +136,9 @@ impl Window {
         (first, first + self.extent(axis) - 1)
     }
 
-    /// The window that reads through `inner` what `self` reads of the result of `inner`, whose own result has this
-    /// size and which reads a map of size `map`. `None` if its kernel would be too large.
+    /// The window that reads through `inner` what `self` reads of the result of `inner`, whose own
+    /// result has this size and which reads a map of size `map`. `None` if its kernel would be
+    /// too large.
     fn over(&self, inner: &Window, size: [u32; 2], map: [u32; 2]) -> Option<Window> {
         if *inner == Window::POINT {
             return Some(*self);
@@ -158,7 +161,8 @@ impl Window {
             if out.kernel[axis] > MAX_SIZE as i64 {
                 return None;
             }
-            out.stride[axis] = if size[axis] == 1 { 1 } else { self.stride[axis] * inner.stride[axis] };
+            out.stride[axis] =
+                if size[axis] == 1 { 1 } else { self.stride[axis] * inner.stride[axis] };
             out.before[axis] = self.before[axis] * inner.stride[axis] + inner.before[axis];
             let last = (i64::from(size[axis]) - 1) * out.stride[axis] + out.extent(axis);
             out.after[axis] = last - i64::from(map[axis]) - out.before[axis];
@@ -166,23 +170,28 @@ impl Window {
         Some(out)
     }
 
-    /// The same window without negative paddings, for a map and a result of these sizes, and the number of taps without
-    /// weight that it has in front. Window positions are counted by how often the window fits, so one that begins
-    /// late or ends early becomes longer.
+    /// The same window without negative paddings, for a map and a result of these sizes, and the
+    /// number of taps without weight that it has in front. Window positions are counted by how
+    /// often the window fits, so one that begins late or ends early becomes longer.
     fn canonical(&self, size: [u32; 2], map: [u32; 2]) -> (Window, [i64; 2]) {
         let (mut out, mut lead) = (*self, [0; 2]);
         for axis in 0..2 {
             let cut = (-self.before[axis]).max(0);
             let before = self.before[axis].max(0);
             let padded = i64::from(map[axis]) + before;
-            let missing = (i64::from(size[axis]) - 1) * self.stride[axis] + cut + self.extent(axis) - padded;
+            let missing =
+                (i64::from(size[axis]) - 1) * self.stride[axis] + cut + self.extent(axis) - padded;
             let tail = (-missing - self.stride[axis] + 1).max(0);
             if cut == 0 && tail == 0 {
-                out.after[axis] = if self.after[axis] < 0 { missing.max(0) } else { self.after[axis] };
+                out.after[axis] =
+                    if self.after[axis] < 0 { missing.max(0) } else { self.after[axis] };
                 continue;
             }
             // Taps between the weights, where the ends do not fall on taps.
-            if self.kernel[axis] == 1 || cut % self.dilation[axis] != 0 || tail % self.dilation[axis] != 0 {
+            if self.kernel[axis] == 1
+                || cut % self.dilation[axis] != 0
+                || tail % self.dilation[axis] != 0
+            {
                 (out.kernel[axis], out.dilation[axis]) = (self.extent(axis), 1);
             }
             lead[axis] = cut / out.dilation[axis];
@@ -254,12 +263,20 @@ impl Grid {
         Grid {
             shape: info.shape,
             terms: vec![term],
-            offset: if info.zero_point == 0 { Vec::new() } else { vec![-info.zero_point; channels] },
+            offset: if info.zero_point == 0 {
+                Vec::new()
+            } else {
+                vec![-info.zero_point; channels]
+            },
             data_scale,
             weight_scale,
             divisor: 1.0,
             products: 1,
-            reach: vec![(info.code.max() - info.zero_point).max(info.zero_point - info.code.min()) as f64; channels],
+            reach: vec![
+                (info.code.max() - info.zero_point).max(info.zero_point - info.code.min())
+                    as f64;
+                channels
+            ],
             composed: false,
             rounded: false,
             node,
@@ -269,7 +286,8 @@ impl Grid {
     /// The sums of so many neighbouring channels.
     pub fn folded(&self, count: usize, budget: &mut Budget) -> Result<Grid, Diagnostic> {
         let ones: Rc<[i32]> = vec![1; count].into();
-        let row = |channel| Row { first: count * channel, count, factor: 1, at: 0, data: ones.clone() };
+        let row =
+            |channel| Row { first: count * channel, count, factor: 1, at: 0, data: ones.clone() };
         let rows = (0..self.channels() / count).map(row).collect();
         let kind = Some(WeightKind::Unsigned1);
         self.apply(&Kernel { window: Window::POINT, size: self.size(), rows, kind }, budget)
@@ -339,8 +357,13 @@ impl Grid {
         self.set_scales(scales);
     }
 
-    /// Sums over windows as means over different numbers of values: each region counts so often, and nothing else does.
-    pub fn weighted(&self, regions: &[(Region, i64)], budget: &mut Budget) -> Result<Grid, Diagnostic> {
+    /// Sums over windows as means over different numbers of values: each region counts so often,
+    /// and nothing else does.
+    pub fn weighted(
+        &self,
+        regions: &[(Region, i64)],
+        budget: &mut Budget,
+    ) -> Result<Grid, Diagnostic> {
         let mut out = self.clone_without_rows();
         out.terms.clear();
         out.offset = vec![0; self.offset.len()];
@@ -351,8 +374,14 @@ impl Grid {
                 out.merge(Linear { region: Some(region), ..term }, budget)?;
             }
             // Outside of its region a term has the zero of the map in all places.
-            out.offset.iter_mut().zip(&scaled.offset).for_each(|(sum, offset)| *sum = sum.saturating_add(*offset));
-            out.reach.iter_mut().zip(&scaled.reach).for_each(|(most, reach)| *most = reach.max(*most));
+            out.offset
+                .iter_mut()
+                .zip(&scaled.offset)
+                .for_each(|(sum, offset)| *sum = sum.saturating_add(*offset));
+            out.reach
+                .iter_mut()
+                .zip(&scaled.reach)
+                .for_each(|(most, reach)| *most = reach.max(*most));
         }
         out.composed = true;
         Ok(out)
@@ -371,7 +400,8 @@ impl Grid {
         self.rounded |= self.divisor != 1.0;
     }
 
-    /// A linear operation on the form. The scale stays that of the form, for one channel or for all.
+    /// A linear operation on the form. The scale stays that of the form, for one channel or for
+    /// all.
     pub fn apply(&self, kernel: &Kernel, budget: &mut Budget) -> Result<Grid, Diagnostic> {
         budget.take_integers(ROW * self.terms.len() * kernel.rows.len())?;
         let terms = self.terms.iter().map(|term| term.under(kernel, self.size(), budget));
@@ -392,18 +422,25 @@ impl Grid {
             };
             row.factor.abs() as f64 * inputs.map(of).sum::<f64>()
         };
-        let scale_of = |row: &Row| self.weight_scale[if self.weight_scale.len() == 1 { 0 } else { row.first }];
+        let scale_of =
+            |row: &Row| self.weight_scale[if self.weight_scale.len() == 1 { 0 } else { row.first }];
         Ok(Grid {
             shape: MapShape { channels: kernel.rows.len() as u32, height, width },
             terms,
-            offset: if self.offset.is_empty() { Vec::new() } else { kernel.rows.iter().map(offset).collect() },
+            offset: if self.offset.is_empty() {
+                Vec::new()
+            } else {
+                kernel.rows.iter().map(offset).collect()
+            },
             weight_scale: match self.weight_scale.len() {
                 1 => self.weight_scale.clone(),
                 _ => kernel.rows.iter().map(scale_of).collect(),
             },
             data_scale: self.data_scale,
             divisor: self.divisor,
-            products: self.products.saturating_mul(kernel.rows.iter().map(|row| row.count * taps).max().unwrap_or(1)),
+            products: self
+                .products
+                .saturating_mul(kernel.rows.iter().map(|row| row.count * taps).max().unwrap_or(1)),
             reach: kernel.rows.iter().map(reach).collect(),
             composed: self.composed || self.products > 1,
             rounded: self.rounded,
@@ -440,7 +477,8 @@ impl Grid {
         }
     }
 
-    /// The form with one scale, of which those of the channels are multiples; `None` if there is none.
+    /// The form with one scale, of which those of the channels are multiples; `None` if there is
+    /// none.
     pub fn unified(&self, budget: &mut Budget) -> Result<Option<Grid>, Diagnostic> {
         let scales: Vec<f64> = (0..self.channels()).map(|channel| self.scale(channel)).collect();
         let Some((factors, step)) = common_steps(&scales) else { return Ok(None) };
@@ -463,7 +501,8 @@ impl Grid {
         Ok(out)
     }
 
-    /// Forms one behind the other along the channels, `None` if they are divided by different numbers.
+    /// Forms one behind the other along the channels, `None` if they are divided by different
+    /// numbers.
     pub fn concat(parts: &[Rc<Grid>], budget: &mut Budget) -> Result<Option<Grid>, Diagnostic> {
         let first = &parts[0];
         if parts.iter().any(|part| part.divisor != first.divisor) {
@@ -486,9 +525,14 @@ impl Grid {
             }
             at += part.channels();
         }
-        out.set_scales(parts.iter().flat_map(|part| (0..part.channels()).map(|c| part.scale(c))).collect());
+        out.set_scales(
+            parts.iter().flat_map(|part| (0..part.channels()).map(|c| part.scale(c))).collect(),
+        );
         if parts.iter().any(|part| !part.offset.is_empty()) {
-            out.offset = parts.iter().flat_map(|part| (0..part.channels()).map(|c| part.offset(c))).collect();
+            out.offset = parts
+                .iter()
+                .flat_map(|part| (0..part.channels()).map(|c| part.offset(c)))
+                .collect();
         }
         out.rounded = parts.iter().any(|part| part.rounded);
         out.composed = parts.iter().any(|part| part.composed);
@@ -497,12 +541,19 @@ impl Grid {
         Ok(Some(out))
     }
 
-    /// The sum of two forms of one shape, or their difference; `None` if their scales have no common step.
-    pub fn sum(a: &Grid, b: &Grid, minus: bool, budget: &mut Budget) -> Result<Option<Grid>, Diagnostic> {
+    /// The sum of two forms of one shape, or their difference; `None` if their scales have no
+    /// common step.
+    pub fn sum(
+        a: &Grid,
+        b: &Grid,
+        minus: bool,
+        budget: &mut Budget,
+    ) -> Result<Option<Grid>, Diagnostic> {
         if a.divisor != b.divisor {
             return Ok(None);
         }
-        let steps: Option<Vec<_>> = (0..a.channels()).map(|c| common_step(a.scale(c), b.scale(c))).collect();
+        let steps: Option<Vec<_>> =
+            (0..a.channels()).map(|c| common_step(a.scale(c), b.scale(c))).collect();
         let Some(steps) = steps else { return Ok(None) };
         let sign = if minus { -1 } else { 1 };
         let mut sum = a.scaled(|channel| steps[channel].0, budget)?;
@@ -512,7 +563,9 @@ impl Grid {
         }
         if !(sum.offset.is_empty() && b.offset.is_empty()) {
             let of = |offset: &Vec<i64>, c: usize| offset.get(c).copied().unwrap_or(0);
-            sum.offset = (0..sum.channels()).map(|c| of(&sum.offset, c).saturating_add(of(&b.offset, c))).collect();
+            sum.offset = (0..sum.channels())
+                .map(|c| of(&sum.offset, c).saturating_add(of(&b.offset, c)))
+                .collect();
         }
         sum.set_scales(steps.iter().map(|step| step.2).collect());
         sum.products = sum.products.saturating_add(b.products);
@@ -523,7 +576,11 @@ impl Grid {
     }
 
     /// The integers times a factor for each channel; the scale stays.
-    pub fn scaled(&self, factor: impl Fn(usize) -> i64, budget: &mut Budget) -> Result<Grid, Diagnostic> {
+    pub fn scaled(
+        &self,
+        factor: impl Fn(usize) -> i64,
+        budget: &mut Budget,
+    ) -> Result<Grid, Diagnostic> {
         budget.take_integers(self.rows())?;
         let mut out = self.clone();
         for term in &mut out.terms {
@@ -539,14 +596,18 @@ impl Grid {
             .iter_mut()
             .enumerate()
             .for_each(|(channel, offset)| *offset = offset.saturating_mul(factor(channel)));
-        out.reach.iter_mut().enumerate().for_each(|(channel, reach)| *reach *= factor(channel).abs() as f64);
+        out.reach
+            .iter_mut()
+            .enumerate()
+            .for_each(|(channel, reach)| *reach *= factor(channel).abs() as f64);
         Ok(out)
     }
 
     /// Adds a term, to one that reads the same map in the same way if there is one.
     pub fn merge(&mut self, term: Linear, budget: &mut Budget) -> Result<(), Diagnostic> {
-        let same =
-            |other: &&mut Linear| (other.source, other.window, other.region) == (term.source, term.window, term.region);
+        let same = |other: &&mut Linear| {
+            (other.source, other.window, other.region) == (term.source, term.window, term.region)
+        };
         let Some(other) = self.terms.iter_mut().find(same) else {
             if self.terms.len() == MAX_TERMS {
                 return Err(limits::TERMS.refuse(format!("a sum of {} terms", MAX_TERMS + 1)));
@@ -562,21 +623,25 @@ impl Grid {
                 continue;
             };
             kept = false;
-            *to = Some(if (a.first, a.count, a.at) == (b.first, b.count, b.at) && Rc::ptr_eq(&a.data, &b.data) {
-                Row { factor: checked(a.factor + b.factor)?, ..a.clone() }
-            } else {
-                let first = a.first.min(b.first);
-                let end = (a.first + a.count).max(b.first + b.count);
-                budget.take_integers((end - first) * taps)?;
-                let mut data = vec![0; (end - first) * taps];
-                for row in [&*a, b] {
-                    let at = (row.first - first) * taps;
-                    for (to, &weight) in data[at..].iter_mut().zip(row.weights(taps)) {
-                        *to += row.factor * i64::from(weight);
+            *to = Some(
+                if (a.first, a.count, a.at) == (b.first, b.count, b.at)
+                    && Rc::ptr_eq(&a.data, &b.data)
+                {
+                    Row { factor: checked(a.factor + b.factor)?, ..a.clone() }
+                } else {
+                    let first = a.first.min(b.first);
+                    let end = (a.first + a.count).max(b.first + b.count);
+                    budget.take_integers((end - first) * taps)?;
+                    let mut data = vec![0; (end - first) * taps];
+                    for row in [&*a, b] {
+                        let at = (row.first - first) * taps;
+                        for (to, &weight) in data[at..].iter_mut().zip(row.weights(taps)) {
+                            *to += row.factor * i64::from(weight);
+                        }
                     }
-                }
-                Row { first, count: end - first, factor: 1, at: 0, data: narrowed(&data)? }
-            });
+                    Row { first, count: end - first, factor: 1, at: 0, data: narrowed(&data)? }
+                },
+            );
         }
         other.kind = other.kind.filter(|_| kept);
         Ok(())
@@ -587,7 +652,8 @@ impl Grid {
         let mut bounds = vec![(0i64, 0i64); self.channels()];
         for term in &self.terms {
             let info = map(term.source);
-            let (min, max) = (info.code.min().min(info.zero_point), info.code.max().max(info.zero_point));
+            let (min, max) =
+                (info.code.min().min(info.zero_point), info.code.max().max(info.zero_point));
             let taps = term.window.taps();
             for ((low, high), row) in bounds.iter_mut().zip(&term.rows) {
                 let Some(row) = row else { continue };
@@ -595,10 +661,15 @@ impl Grid {
                 for &weight in row.weights(taps) {
                     signs[usize::from(weight < 0)] += i64::from(weight);
                 }
-                let (up, down) = if row.factor >= 0 { (signs[0], signs[1]) } else { (signs[1], signs[0]) };
+                let (up, down) =
+                    if row.factor >= 0 { (signs[0], signs[1]) } else { (signs[1], signs[0]) };
                 let (up, down) = (up.saturating_mul(row.factor), down.saturating_mul(row.factor));
-                *low = low.saturating_add(up.saturating_mul(min).saturating_add(down.saturating_mul(max)));
-                *high = high.saturating_add(up.saturating_mul(max).saturating_add(down.saturating_mul(min)));
+                *low = low.saturating_add(
+                    up.saturating_mul(min).saturating_add(down.saturating_mul(max)),
+                );
+                *high = high.saturating_add(
+                    up.saturating_mul(max).saturating_add(down.saturating_mul(min)),
+                );
             }
         }
         bounds
@@ -606,7 +677,10 @@ impl Grid {
 
     /// Largest weight of a channel.
     pub fn largest_weight(&self, channel: usize) -> i64 {
-        let rows = self.terms.iter().filter_map(|term| Some((term.rows[channel].as_ref()?, term.window.taps())));
+        let rows = self
+            .terms
+            .iter()
+            .filter_map(|term| Some((term.rows[channel].as_ref()?, term.window.taps())));
         let largest = rows.map(|(row, taps)| {
             let most = row.weights(taps).iter().map(|weight| i64::from(weight.abs())).max();
             row.factor.abs() * most.unwrap_or(0)
@@ -671,19 +745,29 @@ fn narrowed(data: &[i64]) -> Result<Rc<[i32]>, Diagnostic> {
 
 impl Linear {
     /// What a kernel over the form, which has this size, reads of the map.
-    fn under(&self, outer: &Kernel, form: [u32; 2], budget: &mut Budget) -> Result<Linear, Diagnostic> {
+    fn under(
+        &self,
+        outer: &Kernel,
+        form: [u32; 2],
+        budget: &mut Budget,
+    ) -> Result<Linear, Diagnostic> {
         let map = [self.map.height, self.map.width];
         if self.region.is_some() && (outer.window != Window::POINT || outer.size != form) {
-            return Err(limits::COMPOSED_PADDING.refuse("a layer of means that vary at the borders"));
+            return Err(
+                limits::COMPOSED_PADDING.refuse("a layer of means that vary at the borders")
+            );
         }
         // Padding is zero around the form; the map must have its own padding there.
         for axis in 0..2 {
             let (n, size) = (i64::from(form[axis]), i64::from(outer.size[axis]));
-            let (first, last) = (outer.window.reach(axis, 0).0, outer.window.reach(axis, size - 1).1);
+            let (first, last) =
+                (outer.window.reach(axis, 0).0, outer.window.reach(axis, size - 1).1);
             if first < 0 && self.window.reach(axis, -1).1 >= 0
                 || last >= n && self.window.reach(axis, n).0 < i64::from(map[axis])
             {
-                return Err(limits::COMPOSED_PADDING.refuse("padding around values that are not a map"));
+                return Err(
+                    limits::COMPOSED_PADDING.refuse("padding around values that are not a map")
+                );
             }
         }
         let window = outer.window.over(&self.window, outer.size, map);
@@ -717,7 +801,8 @@ impl Linear {
         let single = begin.single(taps);
         let run = |(inner, at): (&Option<Row>, usize)| {
             inner.as_ref().is_some_and(|inner| {
-                inner.single(taps) == single && inner.first == begin.first + (at - row.first - start)
+                inner.single(taps) == single
+                    && inner.first == begin.first + (at - row.first - start)
             })
         };
         if let Some(factor) = single
@@ -725,18 +810,21 @@ impl Linear {
         {
             let factor = checked(row.factor * factor)?;
             let at = row.at + start * outer_taps;
-            let under = Row { first: begin.first, count: end - start, factor, at, data: row.data.clone() };
+            let under =
+                Row { first: begin.first, count: end - start, factor, at, data: row.data.clone() };
             return Ok((Some(under), factor == 1));
         }
         let inner = || rows.iter().flatten();
         let first = inner().map(|inner| inner.first).min().expect("one at least");
         let last = inner().map(|inner| inner.first + inner.count).max().expect("one at least");
         let all_taps = window.taps();
-        let work = (last - first) * all_taps + inner().map(|r| r.count).sum::<usize>() * taps * outer_taps;
+        let work =
+            (last - first) * all_taps + inner().map(|r| r.count).sum::<usize>() * taps * outer_taps;
         budget.take_integers(work)?;
         let mut data = vec![0i64; (last - first) * all_taps];
         let place = |axis: usize, k: i64, inner: i64| {
-            let offset = k * outer.dilation[axis] * self.window.stride[axis] + inner * self.window.dilation[axis];
+            let offset = k * outer.dilation[axis] * self.window.stride[axis]
+                + inner * self.window.dilation[axis];
             offset / window.dilation[axis]
         };
         let mut places = Vec::with_capacity(outer_taps * taps);
@@ -750,14 +838,19 @@ impl Linear {
             for (plane, weights) in inner.weights(taps).chunks(taps).enumerate() {
                 let to = &mut data[(inner.first - first + plane) * all_taps..][..all_taps];
                 for (&outer_weight, places) in outer_weights.iter().zip(places.chunks(taps)) {
-                    let factor = (row.factor * inner.factor).saturating_mul(i64::from(outer_weight));
+                    let factor =
+                        (row.factor * inner.factor).saturating_mul(i64::from(outer_weight));
                     for (&weight, &place) in weights.iter().zip(places) {
-                        to[place] = to[place].saturating_add(factor.saturating_mul(i64::from(weight)));
+                        to[place] =
+                            to[place].saturating_add(factor.saturating_mul(i64::from(weight)));
                     }
                 }
             }
         }
-        Ok((Some(Row { first, count: last - first, factor: 1, at: 0, data: narrowed(&data)? }), false))
+        Ok((
+            Some(Row { first, count: last - first, factor: 1, at: 0, data: narrowed(&data)? }),
+            false,
+        ))
     }
 
     /// The terms of a layer whose result has this size: one, or several whose weights add up.
@@ -768,7 +861,8 @@ impl Linear {
         let (group_inputs, group_outputs) = (inputs / groups, outputs / groups);
         let (taps, own_taps) = (window.taps(), self.window.taps());
         let fits = |size: i64| u32::try_from(size).ok().filter(|&size| size as usize <= MAX_SIZE);
-        let sizes = |sizes: [i64; 2]| -> Option<[u32; 2]> { Some([fits(sizes[0])?, fits(sizes[1])?]) };
+        let sizes =
+            |sizes: [i64; 2]| -> Option<[u32; 2]> { Some([fits(sizes[0])?, fits(sizes[1])?]) };
         let conv = || -> Option<ir::Conv> {
             let ([top, left], [bottom, right]) = (sizes(window.before)?, sizes(window.after)?);
             Some(ir::Conv {
@@ -780,7 +874,9 @@ impl Linear {
             })
         };
         let Some(conv) = conv() else {
-            return Err(limits::CONV_SIZES.refuse(format!("a kernel of {:?} with padding", window.kernel)));
+            return Err(
+                limits::CONV_SIZES.refuse(format!("a kernel of {:?} with padding", window.kernel))
+            );
         };
         let count = outputs.saturating_mul(group_inputs).saturating_mul(taps);
         if count > super::MAX_INTEGERS {
@@ -790,17 +886,23 @@ impl Linear {
         // Where the taps of the window are among those of the canonical one.
         let spread = [0, 1].map(|axis| self.window.dilation[axis] / window.dilation[axis]);
         let places: Vec<usize> = pairs(self.window.kernel)
-            .map(|(y, x)| ((y * spread[0] + lead[0]) * window.kernel[1] + x * spread[1] + lead[1]) as usize)
+            .map(|(y, x)| {
+                ((y * spread[0] + lead[0]) * window.kernel[1] + x * spread[1] + lead[1]) as usize
+            })
             .collect();
         let mut holes = false;
-        for (o, (row, to)) in self.rows.iter().zip(data.chunks_mut((group_inputs * taps).max(1))).enumerate() {
+        for (o, (row, to)) in
+            self.rows.iter().zip(data.chunks_mut((group_inputs * taps).max(1))).enumerate()
+        {
             let Some(row) = row else {
                 holes = true;
                 continue;
             };
             holes |= row.count < group_inputs || taps != own_taps;
             let first = row.first - o / group_outputs * group_inputs;
-            for (weights, to) in row.weights(own_taps).chunks(own_taps).zip(to[first * taps..].chunks_mut(taps)) {
+            for (weights, to) in
+                row.weights(own_taps).chunks(own_taps).zip(to[first * taps..].chunks_mut(taps))
+            {
                 for (&weight, &place) in weights.iter().zip(&places) {
                     to[place] = row.factor * i64::from(weight);
                 }
@@ -819,7 +921,13 @@ impl Linear {
                 out_channels: outputs as u32,
                 data: part.iter().map(|&weight| weight as i8).collect(),
             };
-            terms.push(ir::Term { source: self.source, conv, weights, pad_value: zero_point, region: self.region });
+            terms.push(ir::Term {
+                source: self.source,
+                conv,
+                weights,
+                pad_value: zero_point,
+                region: self.region,
+            });
         }
         Ok(terms)
     }
@@ -832,13 +940,15 @@ impl Linear {
             self.rows.iter().enumerate().all(|(o, row)| {
                 let start = o / group_outputs * group_inputs;
                 row.as_ref().is_none_or(|row| {
-                    (start..=start + group_inputs - row.count.min(group_inputs)).contains(&row.first)
+                    (start..=start + group_inputs - row.count.min(group_inputs))
+                        .contains(&row.first)
                         && row.count <= group_inputs
                 })
             })
         };
         let most = gcd(inputs as i64, outputs as i64) as usize;
-        let mut divisors = (1..=most).filter(|groups| most.is_multiple_of(*groups)).collect::<Vec<_>>();
+        let mut divisors =
+            (1..=most).filter(|groups| most.is_multiple_of(*groups)).collect::<Vec<_>>();
         divisors.reverse();
         divisors.into_iter().find(|&groups| inside(groups)).unwrap_or(1)
     }

@@ -1,12 +1,13 @@
 //! From the graph to the integer network.
 //!
-//! Between quantizers every value of the graph is a [form](form): sums over maps, exact, for each channel with a scale.
-//! What is no form any more, since a constant was added or a function applied, is a [chain](chain) of operators behind
-//! a form. A quantizer ends in such a chain; what reads it makes a layer of it, whose map is a form again. [Views](view)
-//! say how tensors that were reshaped or transposed name the values of a map.
+//! Between quantizers every value of the graph is a [form](form): sums over maps, exact, for each
+//! channel with a scale. What is no form any more, since a constant was added or a function
+//! applied, is a [chain](chain) of operators behind a form. A quantizer ends in such a chain; what
+//! reads it makes a layer of it, whose map is a form again. [Views](view) say how tensors that were
+//! reshaped or transposed name the values of a map.
 //!
-//! A quantizer that one operator reads stays in the chain: what follows, up to what sums over it, is part of one step
-//! function. What several read becomes a map, so that they share it.
+//! A quantizer that one operator reads stays in the chain: what follows, up to what sums over it,
+//! is part of one step function. What several read becomes a map, so that they share it.
 
 mod chain;
 mod dense;
@@ -19,7 +20,9 @@ mod view;
 use std::borrow::Cow;
 use std::rc::Rc;
 
-use qnnsim_isa::descriptor::{Code, HostOp, InputDescriptor, MapShape, OutputDescriptor, Quantizer, Rounding};
+use qnnsim_isa::descriptor::{
+    Code, HostOp, InputDescriptor, MapShape, OutputDescriptor, Quantizer, Rounding,
+};
 
 use crate::build::MAX_CHANNELS;
 use crate::diagnostic::Diagnostic;
@@ -66,16 +69,18 @@ pub struct Lowered {
 /// What a map of the network is in the graph: a value, or some channels of it.
 #[derive(Debug, Clone, PartialEq)]
 pub struct MapValue {
-    /// The value; `None` if the map is none of the graph, but parts of integers, or sums on the way.
+    /// The value; `None` if the map is none of the graph, but parts of integers, or sums on the
+    /// way.
     pub value: Option<ValueId>,
     /// Channels of the value that stand in maps before this one.
     pub first_channel: usize,
-    /// Real size of one step of the map's integers; for the network's output, of each channel or of all.
+    /// Real size of one step of the map's integers; for the network's output, of each channel or
+    /// of all.
     pub scale: Vec<f64>,
     /// The integer that stands for 0.
     pub zero_point: i64,
-    /// Whether the map's layer does nothing but add up the two parts of each channel that the map before it has: what
-    /// that one's accumulators decided.
+    /// Whether the map's layer does nothing but add up the two parts of each channel that the map
+    /// before it has: what that one's accumulators decided.
     pub merged: bool,
     /// How the value names the places of its maps.
     view: View,
@@ -86,7 +91,14 @@ impl MapValue {
     fn none(shape: MapShape) -> Self {
         let dims = [1, shape.channels, shape.height, shape.width].map(|size| size as usize);
         let view = View::of_map(shape, &dims).expect("its own shape");
-        MapValue { value: None, first_channel: 0, scale: vec![1.0], zero_point: 0, merged: false, view }
+        MapValue {
+            value: None,
+            first_channel: 0,
+            scale: vec![1.0],
+            zero_point: 0,
+            merged: false,
+            view,
+        }
     }
 
     /// Real size of one step of a channel.
@@ -94,7 +106,8 @@ impl MapValue {
         self.scale[if self.scale.len() == 1 { 0 } else { channel }]
     }
 
-    /// Where in the value each integer of the map stands that has this shape, in the order channel, row, column.
+    /// Where in the value each integer of the map stands that has this shape, in the order channel,
+    /// row, column.
     pub fn places(&self, shape: MapShape) -> Vec<usize> {
         let size = shape.height as usize * shape.width as usize;
         let channels = (self.view.dims().iter().product::<usize>() / size) as u32;
@@ -126,7 +139,9 @@ pub fn lower(graph: &Graph, options: &ImportOptions) -> Result<Lowered, Vec<Diag
     let input = lowering.input(options).map_err(|error| lowering.errors.push(error)).ok();
     let output = match refused {
         true => None,
-        false => lowering.output(&options.classes).map_err(|error| lowering.errors.push(error)).ok(),
+        false => {
+            lowering.output(&options.classes).map_err(|error| lowering.errors.push(error)).ok()
+        }
     };
     let (Some(output), Some(input), true) = (output, input, lowering.errors.is_empty()) else {
         return Err(lowering.errors);
@@ -235,7 +250,8 @@ impl<'g> Lowering<'g> {
             return Err(limits::MAP_SIZE.refuse(format!("an input of shape {dims:?}")));
         }
         let mut readers = vec![(0, 0); graph.values.len()];
-        let read = graph.nodes.iter().flat_map(|node| node.inputs.iter().flatten()).chain([&graph.output]);
+        let read =
+            graph.nodes.iter().flat_map(|node| node.inputs.iter().flatten()).chain([&graph.output]);
         for id in read {
             readers[id.0].0 += 1;
             readers[id.0].1 += 1;
@@ -273,7 +289,8 @@ impl<'g> Lowering<'g> {
         }
     }
 
-    /// Looks at a node. What reads a value that was refused is left alone, for one mistake gives one message.
+    /// Looks at a node. What reads a value that was refused is left alone, for one mistake gives
+    /// one message.
     fn node(&mut self, index: usize) {
         let node = &self.graph.nodes[index];
         if self.graph.data_inputs(node).any(|(_, id)| self.known[id.0].is_none()) {
@@ -297,7 +314,8 @@ impl<'g> Lowering<'g> {
                 .renamed(id, |view| view.reshape(dims))
                 .and_then(|known| known.ok_or_else(|| self.relabel(id, dims))),
             Op::Transpose { perm } => {
-                let perm = crate::ops::layout::permutation(graph.value(id).dims.len(), perm.as_deref())?;
+                let perm =
+                    crate::ops::layout::permutation(graph.value(id).dims.len(), perm.as_deref())?;
                 let known = self.renamed(id, |view| Some(view.transpose(&perm)))?;
                 Ok(known.expect("each order of axes is a view"))
             }
@@ -320,7 +338,8 @@ impl<'g> Lowering<'g> {
                     [_, _, columns] => [0, columns],
                     _ => [0, 0],
                 };
-                let window = Window { before: spatial(before), after: spatial(after), ..Window::POINT };
+                let window =
+                    Window { before: spatial(before), after: spatial(after), ..Window::POINT };
                 self.windows(index, pixels, window)
             }
             Op::AveragePool(average) => {
@@ -341,7 +360,9 @@ impl<'g> Lowering<'g> {
                 }
                 let mut known = self.windows(index, pixels, window)?;
                 let Data::Form(sums) = &mut known.data else {
-                    return Err(limits::UPSAMPLE_MIXED.refuse("a mean of pixels with several scales"));
+                    return Err(
+                        limits::UPSAMPLE_MIXED.refuse("a mean of pixels with several scales")
+                    );
                 };
                 if means.regions.len() > 1 {
                     *sums = Rc::new(sums.weighted(&means.regions, &mut self.budget)?);
@@ -350,13 +371,19 @@ impl<'g> Lowering<'g> {
                 Ok(known)
             }
             Op::Mean { axes, .. } => self.mean(index, axes.as_deref().unwrap_or_default(), id),
-            Op::Slice { .. } | Op::Split { .. } | Op::Pad { .. } | Op::Resize(_) => unreachable!("resolved before"),
+            Op::Slice { .. } | Op::Split { .. } | Op::Pad { .. } | Op::Resize(_) => {
+                unreachable!("resolved before")
+            }
         }
     }
 
-    /// A value under another view. Quantized values become a map before their places change, so that the map is in the
-    /// order of a tensor.
-    fn renamed(&mut self, id: ValueId, rename: impl Fn(&View) -> Option<View>) -> Result<Option<Known>, Diagnostic> {
+    /// A value under another view. Quantized values become a map before their places change, so
+    /// that the map is in the order of a tensor.
+    fn renamed(
+        &mut self,
+        id: ValueId,
+        rename: impl Fn(&View) -> Option<View>,
+    ) -> Result<Option<Known>, Diagnostic> {
         let mut known = self.read(id)?;
         if rename(&known.view).is_none() {
             // It may cut across channels in another order, but not once they are sorted.
@@ -383,8 +410,12 @@ impl<'g> Lowering<'g> {
     fn sum(&mut self, index: usize, minus: bool, ids: [ValueId; 2]) -> Result<Known, Diagnostic> {
         let (mut a, mut b) = (self.operand(ids[0])?, self.operand(ids[1])?);
         if a.view != b.view || self.shape(&a.data) != self.shape(&b.data) {
-            let refuse = || limits::UPSAMPLE_MIXED.refuse("a sum of values of several resolutions or layouts");
-            let both = self.with_equal_phases(vec![a, b])?.and_then(|both| <[Known; 2]>::try_from(both).ok());
+            let refuse = || {
+                limits::UPSAMPLE_MIXED.refuse("a sum of values of several resolutions or layouts")
+            };
+            let both = self
+                .with_equal_phases(vec![a, b])?
+                .and_then(|both| <[Known; 2]>::try_from(both).ok());
             [a, b] = both.filter(|[a, b]| a.view == b.view).ok_or_else(refuse)?;
         }
         if let (Data::Form(a_form), Data::Form(b_form)) = (&a.data, &b.data)
@@ -397,10 +428,10 @@ impl<'g> Lowering<'g> {
             let mut chains = self.chains(data)?;
             match (chains.pop(), chains.is_empty()) {
                 (Some(chain), true) if chain.pool.is_none() => Ok(chain),
-                (Some(chain), _) if chain.pool.is_some() => {
-                    Err(limits::POOL_PLACE.refuse("a sum of values that were pooled before they are quantized"))
-                }
-                _ => Err(limits::SUM_PARTS.refuse("a sum of values that were joined before they are quantized")),
+                (Some(chain), _) if chain.pool.is_some() => Err(limits::POOL_PLACE
+                    .refuse("a sum of values that were pooled before they are quantized")),
+                _ => Err(limits::SUM_PARTS
+                    .refuse("a sum of values that were joined before they are quantized")),
             }
         };
         let (a_chain, b_chain) = (single(a.data)?, single(b.data)?);
@@ -419,12 +450,21 @@ impl<'g> Lowering<'g> {
             return Err(limits::CONCAT_CHANNELS.refuse(format!("axis {axis}")));
         }
         let operands = ids.iter().map(|&id| self.operand(id)).collect::<Result<Vec<_>, _>>()?;
-        let refuse = || limits::UPSAMPLE_MIXED.refuse("values of several resolutions or layouts that are joined");
+        let refuse = || {
+            limits::UPSAMPLE_MIXED
+                .refuse("values of several resolutions or layouts that are joined")
+        };
         let operands = self.with_equal_phases(operands)?.ok_or_else(refuse)?;
-        let phases = operands[0].view.as_pixels(self.shape(&operands[0].data)).expect("all are pixels").phases;
+        let phases = operands[0]
+            .view
+            .as_pixels(self.shape(&operands[0].data))
+            .expect("all are pixels")
+            .phases;
         let all: Vec<Data> = operands.into_iter().map(|known| known.data).collect();
-        let forms: Vec<Rc<Grid>> =
-            all.iter().filter_map(|data| if let Data::Form(form) = data { Some(form.clone()) } else { None }).collect();
+        let forms: Vec<Rc<Grid>> = all
+            .iter()
+            .filter_map(|data| if let Data::Form(form) = data { Some(form.clone()) } else { None })
+            .collect();
         if forms.len() == all.len()
             && let Some(mut form) = Grid::concat(&forms, &mut self.budget)?
         {
@@ -436,7 +476,10 @@ impl<'g> Lowering<'g> {
             parts.extend(self.chains(data)?);
         }
         let shape = chain_shape(&parts[0]);
-        if parts.iter().any(|part| MapShape { channels: shape.channels, ..chain_shape(part) } != shape) {
+        if parts
+            .iter()
+            .any(|part| MapShape { channels: shape.channels, ..chain_shape(part) } != shape)
+        {
             return Err(limits::CONCAT_SHAPES.refuse("maps of several sizes"));
         }
         self.result(index, Data::Chains(Rc::new(parts)), phases)
@@ -444,14 +487,19 @@ impl<'g> Lowering<'g> {
 
     fn part(&mut self, index: usize, ranges: &[Range], id: ValueId) -> Result<Known, Diagnostic> {
         let node = &self.graph.nodes[index];
-        let places =
-            |range: &Range| -> Vec<usize> { (0..range.length).map(|i| range.start + i * range.step).collect() };
+        let places = |range: &Range| -> Vec<usize> {
+            (0..range.length).map(|i| range.start + i * range.step).collect()
+        };
         let from = &self.graph.value(id).dims;
-        let whole = |(range, &size): (&Range, &usize)| *range == Range { start: 0, step: 1, length: size };
+        let whole =
+            |(range, &size): (&Range, &usize)| *range == Range { start: 0, step: 1, length: size };
         let channels_only = ranges.iter().zip(from).skip(2).all(whole);
         let channels_of = |phases: [usize; 2]| -> Vec<usize> {
             let each = phases[0] * phases[1];
-            places(&ranges[1]).into_iter().flat_map(|channel| channel * each..(channel + 1) * each).collect()
+            places(&ranges[1])
+                .into_iter()
+                .flat_map(|channel| channel * each..(channel + 1) * each)
+                .collect()
         };
         // Real values can be chosen by channel.
         if channels_only
@@ -466,8 +514,11 @@ impl<'g> Lowering<'g> {
             let mut first = 0;
             for chain in &mut chains {
                 let end = first + chain.channels();
-                let own: Vec<usize> =
-                    channels.iter().filter(|c| (first..end).contains(*c)).map(|c| c - first).collect();
+                let own: Vec<usize> = channels
+                    .iter()
+                    .filter(|c| (first..end).contains(*c))
+                    .map(|c| c - first)
+                    .collect();
                 chain.select(&own, &mut self.budget)?;
                 first = end;
             }
@@ -477,7 +528,9 @@ impl<'g> Lowering<'g> {
         let (mut form, phases) = self.form_as_pixels(id, node)?;
         let (&channels, spatial) = match ranges {
             [_, channels, rows, columns] => (channels, [*rows, *columns]),
-            [_, channels, columns] => (channels, [Range { start: 0, step: 1, length: 1 }, *columns]),
+            [_, channels, columns] => {
+                (channels, [Range { start: 0, step: 1, length: 1 }, *columns])
+            }
             [_, channels] => (channels, [Range { start: 0, step: 1, length: 1 }; 2]),
             _ => return Err(self.relabel(id, from)),
         };
@@ -522,17 +575,24 @@ impl<'g> Lowering<'g> {
         let BlockSteps { split, perm, result } = blocks.steps(dims)?;
         let mut known = self.operand(id)?;
         if blocks.order == BlockOrder::ToDepth {
-            let refuse = || limits::UPSAMPLE_MIXED.refuse("blocks of values that are not quantized");
+            let refuse =
+                || limits::UPSAMPLE_MIXED.refuse("blocks of values that are not quantized");
             known = self.with_phases_of(known, [blocks.size; 2])?.ok_or_else(refuse)?;
         }
-        let view = known.view.reshape(&split).map(|view| view.transpose(&perm)).and_then(|view| view.reshape(&result));
+        let view = known
+            .view
+            .reshape(&split)
+            .map(|view| view.transpose(&perm))
+            .and_then(|view| view.reshape(&result));
         Ok(Known { view: view.ok_or_else(|| self.relabel(id, &result))?, ..known })
     }
 
     fn relabel(&self, id: ValueId, dims: &[usize]) -> Diagnostic {
         let own = &self.graph.value(id).dims;
         limits::RELABEL.refuse(match dims == own {
-            true => format!("values of shape {own:?} that are no channels, rows and columns in this order"),
+            true => format!(
+                "values of shape {own:?} that are no channels, rows and columns in this order"
+            ),
             false => format!("shape {dims:?} for {own:?}"),
         })
     }
@@ -541,7 +601,8 @@ impl<'g> Lowering<'g> {
     fn read(&mut self, id: ValueId) -> Result<Known, Diagnostic> {
         let mut known = self.read_coded(id)?;
         if let Data::Coded { ops, node, quantized, value } = known.data {
-            known.data = Data::Form(Rc::new(self.input_map(ops, node, quantized, value, &known.view)?));
+            known.data =
+                Data::Form(Rc::new(self.input_map(ops, node, quantized, value, &known.view)?));
         }
         Ok(known)
     }
@@ -571,15 +632,18 @@ impl<'g> Lowering<'g> {
             Data::Input(_) | Data::Coded { .. } => {
                 Err(limits::FIRST_QUANT.refuse(format!("`{}` in this place", node.op_type)))
             }
-            Data::Chains(_) => {
-                Err(limits::LAYER_INPUT.refuse(format!("`{}` of values that are not quantized", node.op_type)))
-            }
+            Data::Chains(_) => Err(limits::LAYER_INPUT
+                .refuse(format!("`{}` of values that are not quantized", node.op_type))),
         }
     }
 
-    /// The same with the channels in the order of the tensor, and for how many rows and columns of it a pixel of the
-    /// form stands.
-    fn form_as_pixels(&mut self, id: ValueId, node: &Node) -> Result<(Rc<Grid>, [usize; 2]), Diagnostic> {
+    /// The same with the channels in the order of the tensor, and for how many rows and columns of
+    /// it a pixel of the form stands.
+    fn form_as_pixels(
+        &mut self,
+        id: ValueId,
+        node: &Node,
+    ) -> Result<(Rc<Grid>, [usize; 2]), Diagnostic> {
         let (form, view) = self.form(id, node)?;
         let Some(pixels) = view.as_pixels(form.shape) else {
             return Err(self.relabel(id, &self.graph.value(id).dims));
@@ -601,7 +665,10 @@ impl<'g> Lowering<'g> {
     fn result(&self, node: usize, data: Data, phases: [usize; 2]) -> Result<Known, Diagnostic> {
         let dims = &self.graph.value(self.graph.nodes[node].output).dims;
         let view = View::of_pixels(self.shape(&data), phases, dims);
-        Ok(Known { data, view: view.ok_or_else(|| limits::RELABEL.refuse(format!("shape {dims:?}")))? })
+        Ok(Known {
+            data,
+            view: view.ok_or_else(|| limits::RELABEL.refuse(format!("shape {dims:?}")))?,
+        })
     }
 
     /// Real values as chains, to which operators can be added.
@@ -637,18 +704,32 @@ impl<'g> Lowering<'g> {
         });
         let codes = Codes::Int { min, max };
         (-128..=255).contains(&min).then_some(())?;
-        (max <= 255 && codes.code().bits <= 8).then_some(Quantized { codes, scale, zero: Some(0.0) })
+        (max <= 255 && codes.code().bits <= 8).then_some(Quantized {
+            codes,
+            scale,
+            zero: Some(0.0),
+        })
     }
 
-    /// A value with its channels in the order of the tensor, so that constants for each channel fit.
+    /// A value with its channels in the order of the tensor, so that constants for each channel
+    /// fit.
     fn with_channels_in_order(&mut self, known: Known) -> Result<Known, Diagnostic> {
         let shape = self.shape(&known.data);
-        let Some(pixels) = known.view.as_pixels(shape).filter(|pixels| !pixels.in_order()) else { return Ok(known) };
-        let view = View::of_pixels(shape, pixels.phases, &known.view.dims()).expect("the same pixels");
+        let Some(pixels) = known.view.as_pixels(shape).filter(|pixels| !pixels.in_order()) else {
+            return Ok(known);
+        };
+        let view =
+            View::of_pixels(shape, pixels.phases, &known.view.dims()).expect("the same pixels");
         Ok(Known { data: self.select(known.data, &pixels.order)?, view })
     }
 
-    fn pointwise(&mut self, index: usize, op: Pointwise, data: usize, id: ValueId) -> Result<Known, Diagnostic> {
+    fn pointwise(
+        &mut self,
+        index: usize,
+        op: Pointwise,
+        data: usize,
+        id: ValueId,
+    ) -> Result<Known, Diagnostic> {
         let graph = self.graph;
         let node = &graph.nodes[index];
         let mut known = self.read_coded(id)?;
@@ -661,7 +742,8 @@ impl<'g> Lowering<'g> {
                     let data = Data::Coded { ops, node: first, quantized, value: node.output };
                     return Ok(Known { data, view: known.view });
                 }
-                known.data = Data::Form(Rc::new(self.input_map(ops, first, before, value, &known.view)?));
+                known.data =
+                    Data::Form(Rc::new(self.input_map(ops, first, before, value, &known.view)?));
             }
             _ => {}
         }
@@ -675,7 +757,8 @@ impl<'g> Lowering<'g> {
             let range = first..first + chain.channels();
             first = range.end;
             let constants = step.constants.iter();
-            let part = |c: &Vec<f64>| if c.len() > 1 { c[range.clone()].to_vec() } else { c.clone() };
+            let part =
+                |c: &Vec<f64>| if c.len() > 1 { c[range.clone()].to_vec() } else { c.clone() };
             chain.push(graph, index, Step { constants: constants.map(part).collect(), ..step })?;
         }
         Ok(Known { data: Data::Chains(Rc::new(chains)), view: known.view })
@@ -697,10 +780,12 @@ impl<'g> Lowering<'g> {
             }
             Some(quantized) => Data::Coded { ops, node: index, quantized, value: node.output },
             None => {
-                let step = step(self.graph, node, op, data, &view, self.input_shape.channels as usize)?;
+                let step =
+                    step(self.graph, node, op, data, &view, self.input_shape.channels as usize)?;
                 self.budget.take_integers(step.size())?;
-                let more = host_ops(&step, node)
-                    .map_err(|_| limits::FIRST_QUANT.refuse(format!("`{}` in this place", node.op_type)))?;
+                let more = host_ops(&step, node).map_err(|_| {
+                    limits::FIRST_QUANT.refuse(format!("`{}` in this place", node.op_type))
+                })?;
                 let mut ops = Rc::unwrap_or_clone(ops);
                 ops.extend(more);
                 Data::Input(Rc::new(ops))
@@ -720,13 +805,21 @@ impl<'g> Lowering<'g> {
     ) -> Result<Grid, Diagnostic> {
         let graph = self.graph;
         let (code, zero_point) = quantized.map_code()?;
-        let per_channel = || limits::QUANT_PER_TENSOR.refuse("an input with a scale for each channel");
+        let per_channel =
+            || limits::QUANT_PER_TENSOR.refuse("an input with a scale for each channel");
         let scale = vec![quantized.scale.ok_or_else(per_channel)?];
         match &self.quantizer {
             None => {
                 self.quantizer = Some((ops, index, quantized));
                 let (value, view) = (Some(value), view.clone());
-                self.values.push(MapValue { value, first_channel: 0, scale, zero_point, merged: false, view });
+                self.values.push(MapValue {
+                    value,
+                    first_channel: 0,
+                    scale,
+                    zero_point,
+                    merged: false,
+                    view,
+                });
                 self.maps.push(MapInfo { shape: self.input_shape, code, zero_point });
             }
             Some((before, first, other)) => {
@@ -734,8 +827,13 @@ impl<'g> Lowering<'g> {
                     node.inputs[1..].iter().flatten().map(|id| &graph.value(*id).constant).collect()
                 };
                 let [a, b] = [*first, index].map(|index| &graph.nodes[index]);
-                if a.op != b.op || parameters(a) != parameters(b) || *other != quantized || *before != ops {
-                    return Err(limits::FIRST_QUANT.refuse("a second quantizer of the input, unlike the first"));
+                if a.op != b.op
+                    || parameters(a) != parameters(b)
+                    || *other != quantized
+                    || *before != ops
+                {
+                    return Err(limits::FIRST_QUANT
+                        .refuse("a second quantizer of the input, unlike the first"));
                 }
             }
         }
@@ -749,7 +847,9 @@ impl<'g> Lowering<'g> {
         let shape = self.shape(&known.data);
         match known.view.as_pixels(shape) {
             None => return Err(self.relabel(id, &self.graph.value(id).dims)),
-            Some(pixels) if !pixels.is_map() => return Err(limits::UPSAMPLE_POOL.refuse("a `MaxPool` in this place")),
+            Some(pixels) if !pixels.is_map() => {
+                return Err(limits::UPSAMPLE_POOL.refuse("a `MaxPool` in this place"));
+            }
             Some(_) => {}
         }
         // A second pooling begins a new layer.
@@ -777,11 +877,19 @@ impl<'g> Lowering<'g> {
         let known = match &node.op {
             Op::ConvTranspose(conv) => {
                 let axis = 1;
-                let mut filter = self.filter(node, 1, axis, |integers| Some(conv.by_output(integers)))?;
+                let mut filter =
+                    self.filter(node, 1, axis, |integers| Some(conv.by_output(integers)))?;
                 // Scales are those of one group.
-                let scale = filter.scale.repeat(if filter.scale.len() == 1 { 1 } else { conv.groups as usize });
+                let scale = filter.scale.repeat(if filter.scale.len() == 1 {
+                    1
+                } else {
+                    conv.groups as usize
+                });
                 filter.outputs *= conv.groups as usize;
-                let taps = Taps { filter: Filter { scale: &scale, ..filter }, groups: conv.groups as usize };
+                let taps = Taps {
+                    filter: Filter { scale: &scale, ..filter },
+                    groups: conv.groups as usize,
+                };
                 let (form, phases) = self.form_as_pixels(id, node)?;
                 self.over_pixels(index, (&form, phases), Way::Writes, &Window::from(conv), &taps)?
             }
@@ -833,7 +941,8 @@ impl<'g> Lowering<'g> {
         node.inputs.get(i).copied().flatten().and_then(|id| self.graph.value(id).constant.as_ref())
     }
 
-    /// The weights of a layer, whose outputs are dimension `axis`. `outputs_first` puts the integers in that order.
+    /// The weights of a layer, whose outputs are dimension `axis`. `outputs_first` puts the
+    /// integers in that order.
     fn filter(
         &mut self,
         node: &Node,
@@ -852,7 +961,12 @@ impl<'g> Lowering<'g> {
         }
         let integers = weights.centered();
         let integers = outputs_first(&integers).map_or(integers, Cow::Owned);
-        Ok(Filter { kind, scale, outputs, data: integers.data.iter().map(|&weight| weight as i32).collect() })
+        Ok(Filter {
+            kind,
+            scale,
+            outputs,
+            data: integers.data.iter().map(|&weight| weight as i32).collect(),
+        })
     }
 
     /// Sums with what a layer does to them.
@@ -869,7 +983,13 @@ impl<'g> Lowering<'g> {
     }
 
     /// A layer's weights, with their scale for each output or for all, over a form as it is.
-    fn apply_directly(&mut self, form: &Grid, kernel: &Kernel, scale: &[f64], node: usize) -> Result<Data, Diagnostic> {
+    fn apply_directly(
+        &mut self,
+        form: &Grid,
+        kernel: &Kernel,
+        scale: &[f64],
+        node: usize,
+    ) -> Result<Data, Diagnostic> {
         let uniform = |row: &Row| {
             let first = form.scale(row.first);
             (row.first..row.first + row.count).all(|channel| form.scale(channel) == first)
@@ -882,7 +1002,8 @@ impl<'g> Lowering<'g> {
             out.scale_by(scale);
             return Ok(Data::Form(Rc::new(out)));
         }
-        // Channels of one scale make one sum; these are added as real values, the scales in the order of the channels.
+        // Channels of one scale make one sum; these are added as real values, the scales in the
+        // order of the channels.
         let mut scales: Vec<f64> = Vec::new();
         for channel in 0..form.channels() {
             if !scales.contains(&form.scale(channel)) {
@@ -914,13 +1035,16 @@ impl<'g> Lowering<'g> {
         let mut first_channel = 0;
         for chain in chains {
             let node = self.graph.nodes[chain.node].place();
-            let form = self.make_layer(&chain, id, view, first_channel).map_err(|error| error.at(node))?;
+            let form =
+                self.make_layer(&chain, id, view, first_channel).map_err(|error| error.at(node))?;
             forms.push(Rc::new(form));
             first_channel += chain.channels();
         }
         match &forms[..] {
             [form] => Ok(form.clone()),
-            _ => Ok(Rc::new(Grid::concat(&forms, &mut self.budget)?.expect("maps have no divisor"))),
+            _ => {
+                Ok(Rc::new(Grid::concat(&forms, &mut self.budget)?.expect("maps have no divisor")))
+            }
         }
     }
 
@@ -950,7 +1074,8 @@ impl<'g> Lowering<'g> {
         let info = MapInfo { shape: chain_shape(chain), code, zero_point };
         let scale = chain.scales();
         let view = view.clone();
-        let value = MapValue { value: Some(value), first_channel, scale, zero_point, merged: turns, view };
+        let value =
+            MapValue { value: Some(value), first_channel, scale, zero_point, merged: turns, view };
         self.push_layer(layer, closed.epilogue, info, value, chain.node)
     }
 
@@ -976,7 +1101,8 @@ impl<'g> Lowering<'g> {
         accumulators(form.bounds(|id| self.map(id)))?;
         let terms = form.to_terms(|id| self.map(id))?;
         let weights: usize = terms.iter().map(|term| term.weights.data.len()).sum();
-        let products = (weights as u64).saturating_mul(u64::from(form.shape.height) * u64::from(form.shape.width));
+        let products = (weights as u64)
+            .saturating_mul(u64::from(form.shape.height) * u64::from(form.shape.width));
         if products > crate::ops::linear::MAX_PRODUCTS {
             return Err(limits::PRODUCTS.refuse(format!("a layer of {products} products")));
         }
@@ -985,16 +1111,21 @@ impl<'g> Lowering<'g> {
     }
 
     fn input(&self, options: &ImportOptions) -> Result<InputDescriptor, Diagnostic> {
-        for (flag, value) in [("--pixel-scale", options.pixel_scale), ("--pixel-offset", options.pixel_offset)] {
+        for (flag, value) in
+            [("--pixel-scale", options.pixel_scale), ("--pixel-offset", options.pixel_offset)]
+        {
             if !value.is_finite() {
-                return Err(Diagnostic::new(format!("{flag} is {value}")).help("give a finite number"));
+                return Err(
+                    Diagnostic::new(format!("{flag} is {value}")).help("give a finite number")
+                );
             }
         }
         let Some((ops, index, quantized)) = &self.quantizer else {
             return Err(limits::FIRST_QUANT.refuse("a model without layers"));
         };
         let node = &self.graph.nodes[*index];
-        let (scale, zero) = quantized.scale.zip(quantized.zero).expect("checked when it became a map");
+        let (scale, zero) =
+            quantized.scale.zip(quantized.zero).expect("checked when it became a map");
         let rounding = match node.op {
             Op::Pointwise(Pointwise::Quant { rounding, .. }) => rounding,
             Op::Pointwise(Pointwise::QuantizeLinear { .. }) => Rounding::HalfEvenFirst,
@@ -1026,7 +1157,8 @@ impl<'g> Lowering<'g> {
         Ok(input)
     }
 
-    /// Makes the last layer, whose accumulators are the output, and says what the host does with them.
+    /// Makes the last layer, whose accumulators are the output, and says what the host does with
+    /// them.
     fn output(&mut self, classes: &[String]) -> Result<OutputDescriptor, Diagnostic> {
         let graph = self.graph;
         let output = graph.value(graph.output);
@@ -1042,7 +1174,9 @@ impl<'g> Lowering<'g> {
         let node = &graph.nodes[chain.node];
         let at = |error: Diagnostic| error.at(node.place());
         if let Some(pool) = &chain.pool {
-            return Err(limits::OUTPUT.refuse("`MaxPool` in this place").at(graph.nodes[pool.node].place()));
+            return Err(limits::OUTPUT
+                .refuse("`MaxPool` in this place")
+                .at(graph.nodes[pool.node].place()));
         }
         let Some((form, epilogue)) = chain.epilogue() else {
             return Err(at(limits::OUTPUT_SUM.refuse("a sum of values with different scales")));
@@ -1065,7 +1199,8 @@ impl<'g> Lowering<'g> {
             .expect("accumulators fit 32 bits");
         let mut result = shape;
         if !view.as_pixels(shape).is_some_and(|pixels| pixels.is_map() && pixels.in_order()) {
-            let refuse = || limits::OUTPUT_SHAPE.refuse(format!("an output of shape {:?}", output.dims));
+            let refuse =
+                || limits::OUTPUT_SHAPE.refuse(format!("an output of shape {:?}", output.dims));
             let arrangement = view.arrangement(shape).ok_or_else(refuse)?;
             result = arrangement.shape;
             ops.push(HostOp::Arrange(arrangement));
@@ -1076,7 +1211,14 @@ impl<'g> Lowering<'g> {
                 .help("give one name for each output, or none"));
         }
         let (value, scale) = (Some(graph.output), epilogue.scale());
-        self.values.push(MapValue { value, first_channel: 0, scale, zero_point: 0, merged: false, view });
+        self.values.push(MapValue {
+            value,
+            first_channel: 0,
+            scale,
+            zero_point: 0,
+            merged: false,
+            view,
+        });
         self.made.push(Made { layer, node: chain.node, epilogue });
         let name = output.name.clone();
         Ok(OutputDescriptor { name, shape, code, ops, classes: classes.to_vec(), dram: 0 })
@@ -1106,7 +1248,9 @@ fn chain_shape(chain: &Chain) -> MapShape {
 fn accumulators(bounds: Vec<(i64, i64)>) -> Result<Vec<(i64, i64)>, Diagnostic> {
     let fits = |&acc: &i64| i32::try_from(acc).is_ok();
     match bounds.iter().find(|(low, high)| !fits(low) || !fits(high)) {
-        Some((low, high)) => Err(limits::ACCUMULATOR.refuse(format!("an accumulator from {low} to {high}"))),
+        Some((low, high)) => {
+            Err(limits::ACCUMULATOR.refuse(format!("an accumulator from {low} to {high}")))
+        }
         None => Ok(bounds),
     }
 }
@@ -1121,7 +1265,8 @@ fn step(
     channels: usize,
 ) -> Result<Step, Diagnostic> {
     let rank = graph.value(node.output).dims.len();
-    let inputs: Vec<_> = node.inputs.iter().map(|id| id.and_then(|id| graph.value(id).constant.as_ref())).collect();
+    let inputs: Vec<_> =
+        node.inputs.iter().map(|id| id.and_then(|id| graph.value(id).constant.as_ref())).collect();
     let mut constants = Vec::new();
     for argument in op.arguments(&inputs, data, rank) {
         constants.push(match argument {
@@ -1142,7 +1287,9 @@ fn per_channel(array: &Array, view: &View, channels: usize) -> Result<Vec<f64>, 
 
 /// A step as the host evaluates it.
 fn host_ops(step: &Step, node: &Node) -> Result<Vec<HostOp>, Diagnostic> {
-    let map = |i: usize, f: &dyn Fn(f64) -> f64| -> Vec<f64> { step.constants[i].iter().map(|&c| f(c)).collect() };
+    let map = |i: usize, f: &dyn Fn(f64) -> f64| -> Vec<f64> {
+        step.constants[i].iter().map(|&c| f(c)).collect()
+    };
     let constant = 1 - step.data.min(1);
     Ok(match step.op {
         Pointwise::Add => vec![HostOp::Add(map(constant, &|c| c))],
@@ -1158,7 +1305,8 @@ fn host_ops(step: &Step, node: &Node) -> Result<Vec<HostOp>, Diagnostic> {
         ],
         Pointwise::Relu => vec![HostOp::Clip(Some(0.0), None)],
         Pointwise::Clip { .. } => {
-            let [min, max] = [1, 2].map(|i| Some(step.constants[i][0]).filter(|end| end.is_finite()));
+            let [min, max] =
+                [1, 2].map(|i| Some(step.constants[i][0]).filter(|end| end.is_finite()));
             vec![HostOp::Clip(min, max)]
         }
         Pointwise::BipolarQuant => vec![HostOp::Sign, HostOp::Mul(map(1, &|scale| scale))],
@@ -1167,7 +1315,13 @@ fn host_ops(step: &Step, node: &Node) -> Result<Vec<HostOp>, Diagnostic> {
         }
         Pointwise::QuantizeLinear { min, max, .. } => {
             let (scale, zero_point) = (map(1, &|scale| scale), map(2, &|zero| zero));
-            vec![HostOp::Quantize { scale, zero_point, min, max, rounding: Rounding::HalfEvenFirst }]
+            vec![HostOp::Quantize {
+                scale,
+                zero_point,
+                min,
+                max,
+                rounding: Rounding::HalfEvenFirst,
+            }]
         }
         Pointwise::Quant { signed, rounding, .. } if !signed || step.constants[3][0] != 1.0 => {
             let codes = step.op.codes(&[0.0, 1.0, 0.0, step.constants[3][0]]);

@@ -4,8 +4,8 @@ use std::collections::{HashMap, HashSet};
 
 use crate::graph::Node;
 
-/// Short names for layers: the shortest tails of the nodes' paths that are unique, without the operator:
-/// `/conv1/Conv` is `conv1`.
+/// Short names for layers: the shortest tails of the nodes' paths that are unique, without the
+/// operator: `/conv1/Conv` is `conv1`.
 pub fn layer_names(nodes: &[&Node]) -> Vec<String> {
     const LENGTH_MAX: usize = 40;
     const PARTS_MAX: usize = 6;

@@ -1,9 +1,9 @@
 //! Values at a multiple of a map's resolution.
 //!
-//! A pixel of the map stands for several pixels of the tensor, its phases, which are among its channels: channel by
-//! channel, then row by row of the block. What reads neighbouring pixels then works on the map's own: with kernels that
-//! reach less far, over more channels. So transposed convolutions and repeated values are convolutions as all others, and
-//! padding is that of the map.
+//! A pixel of the map stands for several pixels of the tensor, its phases, which are among its
+//! channels: channel by channel, then row by row of the block. What reads neighbouring pixels then
+//! works on the map's own: with kernels that reach less far, over more channels. So transposed
+//! convolutions and repeated values are convolutions as all others, and padding is that of the map.
 
 use std::rc::Rc;
 
@@ -28,7 +28,8 @@ struct Reads {
     from: usize,
     /// Phases of the result.
     to: usize,
-    /// By phase of the result, and by tap: pixel of the map, relative to `stride` times that of the result, and phase.
+    /// By phase of the result, and by tap: pixel of the map, relative to `stride` times that of
+    /// the result, and phase.
     taps: Vec<Vec<Option<(i64, usize)>>>,
     stride: i64,
 }
@@ -41,9 +42,15 @@ struct Extent {
 }
 
 impl Reads {
-    /// Through a window: a pixel q of a result of this size reads q x stride + tap x dilation - before. The result has a
-    /// multiple of `multiple` phases.
-    fn window(window: &Window, axis: usize, from: usize, size: usize, multiple: usize) -> Result<Reads, Diagnostic> {
+    /// Through a window: a pixel q of a result of this size reads q x stride + tap x dilation -
+    /// before. The result has a multiple of `multiple` phases.
+    fn window(
+        window: &Window,
+        axis: usize,
+        from: usize,
+        size: usize,
+        multiple: usize,
+    ) -> Result<Reads, Diagnostic> {
         // Where there is one pixel only, strides do not matter.
         let stride = if size == 1 { from as i64 } else { window.stride[axis] };
         let to = lcm(from / gcd(from, stride as usize), multiple);
@@ -52,7 +59,8 @@ impl Reads {
             let at = phase as i64 * stride + tap * window.dilation[axis] - window.before[axis];
             Some((at.div_euclid(from as i64), at.rem_euclid(from as i64) as usize))
         };
-        let taps = (0..to).map(|phase| (0..window.kernel[axis]).map(|tap| read(phase, tap)).collect());
+        let taps =
+            (0..to).map(|phase| (0..window.kernel[axis]).map(|tap| read(phase, tap)).collect());
         Ok(Reads { from, to, taps: taps.collect(), stride: to as i64 * stride / from as i64 })
     }
 
@@ -66,7 +74,8 @@ impl Reads {
             let pixel = (at % stride == 0).then_some(at / stride)?;
             Some((pixel.div_euclid(from as i64), pixel.rem_euclid(from as i64) as usize))
         };
-        let taps = (0..to).map(|phase| (0..window.kernel[axis]).map(|tap| read(phase, tap)).collect());
+        let taps =
+            (0..to).map(|phase| (0..window.kernel[axis]).map(|tap| read(phase, tap)).collect());
         Ok(Reads { from, to, taps: taps.collect(), stride: 1 })
     }
 
@@ -82,7 +91,10 @@ impl Reads {
 fn fits(phases: usize, kernel: i64) -> Result<(), Diagnostic> {
     match phases.saturating_mul(kernel as usize) {
         ..=MAX_READS => Ok(()),
-        reads => Err(limits::UPSAMPLE_READS.refuse(format!("{phases} phases of {} taps", reads / phases))),
+        reads => {
+            Err(limits::UPSAMPLE_READS
+                .refuse(format!("{phases} phases of {} taps", reads / phases)))
+        }
     }
 }
 
@@ -100,7 +112,8 @@ pub(super) enum Way {
     Writes,
 }
 
-/// Weights of a layer as those of its taps: of outputs, by the inputs of their group, rows and columns.
+/// Weights of a layer as those of its taps: of outputs, by the inputs of their group, rows and
+/// columns.
 pub(super) struct Taps<'f> {
     pub filter: Filter<'f>,
     pub groups: usize,
@@ -125,7 +138,10 @@ impl Lowering<'_> {
         let reads = [reads(0)?, reads(1)?];
         let phases = [reads[0].to, reads[1].to];
         if (0..2).any(|axis| !size[axis].is_multiple_of(phases[axis])) {
-            let found = format!("{} x {} pixels in blocks of {} x {}", size[0], size[1], phases[0], phases[1]);
+            let found = format!(
+                "{} x {} pixels in blocks of {} x {}",
+                size[0], size[1], phases[0], phases[1]
+            );
             return Err(limits::UPSAMPLE_SIZE.refuse(found));
         }
         let size = [0, 1].map(|axis| (size[axis] / phases[axis]) as u32);
@@ -134,10 +150,13 @@ impl Lowering<'_> {
         let repeat = phases[0] * phases[1];
         let scale: Vec<f64> = match filter.scale {
             [one] => vec![*one],
-            _ => filter.scale.iter().flat_map(|&scale| std::iter::repeat_n(scale, repeat)).collect(),
+            _ => {
+                filter.scale.iter().flat_map(|&scale| std::iter::repeat_n(scale, repeat)).collect()
+            }
         };
         let data = self.apply(form, &kernel, &scale, index)?;
-        let view = View::of_pixels(self.shape(&data), phases, dims).expect("as many pixels as were computed");
+        let view = View::of_pixels(self.shape(&data), phases, dims)
+            .expect("as many pixels as were computed");
         Ok(Known { data, view })
     }
 
@@ -160,26 +179,34 @@ impl Lowering<'_> {
         let length = (inputs * of_input).saturating_mul(height).saturating_mul(width);
         let count = outputs.saturating_mul(rows.to * columns.to);
         if count > MAX_CHANNELS {
-            return Err(limits::MAP_SIZE.refuse(format!("a map of {count} channels, which stand for pixels")));
+            return Err(limits::MAP_SIZE
+                .refuse(format!("a map of {count} channels, which stand for pixels")));
         }
         self.budget.take_integers(length.saturating_mul(count))?;
         let mut data = vec![0; length * count];
         let mut written = 0;
         let [kernel_height, kernel_width] = window.kernel.map(|size| size as usize);
         let weights_of = |o: usize| &filter.data[o * inputs * kernel_height * kernel_width..];
-        let place = |axis: usize, at: i64| ((at - extents[axis].first) / extents[axis].dilation) as usize;
-        let phases = || rows.taps.iter().flat_map(|row| columns.taps.iter().map(move |column| (row, column)));
+        let place =
+            |axis: usize, at: i64| ((at - extents[axis].first) / extents[axis].dilation) as usize;
+        let phases = || {
+            rows.taps.iter().flat_map(|row| columns.taps.iter().map(move |column| (row, column)))
+        };
         for (at, to) in data.chunks_mut(length).enumerate() {
-            let (row, column) = phases().nth(at % (rows.to * columns.to)).expect("a phase of the result");
-            for (i, weights) in
-                weights_of(at / (rows.to * columns.to)).chunks(kernel_height * kernel_width).take(inputs).enumerate()
+            let (row, column) =
+                phases().nth(at % (rows.to * columns.to)).expect("a phase of the result");
+            for (i, weights) in weights_of(at / (rows.to * columns.to))
+                .chunks(kernel_height * kernel_width)
+                .take(inputs)
+                .enumerate()
             {
                 for (ky, row) in row.iter().enumerate() {
                     let Some((y, row_phase)) = *row else { continue };
                     for (kx, column) in column.iter().enumerate() {
                         let Some((x, column_phase)) = *column else { continue };
                         let channel = (i * rows.from + row_phase) * columns.from + column_phase;
-                        to[(channel * height + place(0, y)) * width + place(1, x)] = weights[ky * kernel_width + kx];
+                        to[(channel * height + place(0, y)) * width + place(1, x)] =
+                            weights[ky * kernel_width + kx];
                         written += 1;
                     }
                 }
@@ -200,11 +227,13 @@ impl Lowering<'_> {
             let Extent { first, dilation, kernel } = extents[axis];
             (low.kernel[axis], low.dilation[axis], low.before[axis]) = (kernel, dilation, -first);
             low.stride[axis] = reads[axis].stride;
-            let last = (i64::from(size[axis]) - 1) * low.stride[axis] + first + (kernel - 1) * dilation;
+            let last =
+                (i64::from(size[axis]) - 1) * low.stride[axis] + first + (kernel - 1) * dilation;
             low.after[axis] = last + 1 - i64::from(map[axis]);
         }
         // Zeros between the weights are no bipolar ones.
-        let kind = Some(filter.kind).filter(|&kind| written == data.len() || kind != WeightKind::Bipolar);
+        let kind =
+            Some(filter.kind).filter(|&kind| written == data.len() || kind != WeightKind::Bipolar);
         Ok(Kernel { window: low, size, rows: rows_of.collect(), kind })
     }
 
@@ -223,7 +252,8 @@ impl Lowering<'_> {
             return Ok(None);
         }
         let size = [0, 1].map(|axis| (pixels[axis] / to[axis]) as u32);
-        let reads = |axis: usize| Reads::window(&Window::POINT, axis, from[axis], pixels[axis], to[axis]);
+        let reads =
+            |axis: usize| Reads::window(&Window::POINT, axis, from[axis], pixels[axis], to[axis]);
         let channels = form.channels() / (from[0] * from[1]);
         let taps = Taps::of_channels(channels, 1);
         let kernel = self.kernel(form, &[reads(0)?, reads(1)?], &Window::POINT, &taps, size)?;
@@ -231,7 +261,11 @@ impl Lowering<'_> {
     }
 
     /// A value with phases that are a multiple of these; `None` if they cannot be.
-    pub(super) fn with_phases_of(&mut self, known: Known, multiple: [usize; 2]) -> Result<Option<Known>, Diagnostic> {
+    pub(super) fn with_phases_of(
+        &mut self,
+        known: Known,
+        multiple: [usize; 2],
+    ) -> Result<Option<Known>, Diagnostic> {
         let Some(pixels) = known.view.as_pixels(self.shape(&known.data)) else { return Ok(None) };
         let to = [0, 1].map(|axis| lcm(pixels.phases[axis], multiple[axis]));
         if to == pixels.phases {
@@ -244,10 +278,15 @@ impl Lowering<'_> {
     }
 
     /// Values of the same size with pixels of the same phases: `None` if no map has them.
-    pub(super) fn with_equal_phases(&mut self, all: Vec<Known>) -> Result<Option<Vec<Known>>, Diagnostic> {
+    pub(super) fn with_equal_phases(
+        &mut self,
+        all: Vec<Known>,
+    ) -> Result<Option<Vec<Known>>, Diagnostic> {
         let mut phases = Vec::new();
         for known in &all {
-            let Some(pixels) = known.view.as_pixels(self.shape(&known.data)) else { return Ok(None) };
+            let Some(pixels) = known.view.as_pixels(self.shape(&known.data)) else {
+                return Ok(None);
+            };
             phases.push(pixels.phases);
         }
         let to = phases.iter().fold([1, 1], |to, of| [lcm(to[0], of[0]), lcm(to[1], of[1])]);
@@ -256,7 +295,12 @@ impl Lowering<'_> {
     }
 
     /// Each value several times, in rows and columns.
-    pub(super) fn repeat(&mut self, index: usize, factors: &[usize], id: ValueId) -> Result<Known, Diagnostic> {
+    pub(super) fn repeat(
+        &mut self,
+        index: usize,
+        factors: &[usize],
+        id: ValueId,
+    ) -> Result<Known, Diagnostic> {
         let dims = &self.graph.value(self.graph.nodes[index].output).dims;
         let known = self.operand(id)?;
         let shape = self.shape(&known.data);
@@ -270,22 +314,28 @@ impl Lowering<'_> {
         let channels = shape.channels as usize / (rows * columns);
         let count = (channels * rows * factors[0]).saturating_mul(columns * factors[1]);
         if count > MAX_CHANNELS {
-            return Err(limits::MAP_SIZE.refuse(format!("a map of {count} channels, which stand for pixels")));
+            return Err(limits::MAP_SIZE
+                .refuse(format!("a map of {count} channels, which stand for pixels")));
         }
         let mut order = Vec::with_capacity(count);
         for row in (0..channels * rows).flat_map(|row| std::iter::repeat_n(row, factors[0])) {
-            order.extend((0..columns * factors[1]).map(|column| row * columns + column / factors[1]));
+            order.extend(
+                (0..columns * factors[1]).map(|column| row * columns + column / factors[1]),
+            );
         }
         let data = self.select(known.data, &order)?;
         let phases = [rows * factors[0], columns * factors[1]];
-        let view = View::of_pixels(self.shape(&data), phases, dims).expect("as many pixels as the result has");
+        let view = View::of_pixels(self.shape(&data), phases, dims)
+            .expect("as many pixels as the result has");
         Ok(Known { data, view })
     }
 
     /// The channels of a value in this order.
     pub(super) fn select(&mut self, data: Data, order: &[usize]) -> Result<Data, Diagnostic> {
         match data {
-            Data::Input(_) | Data::Coded { .. } => Err(limits::FIRST_QUANT.refuse("channels in another order")),
+            Data::Input(_) | Data::Coded { .. } => {
+                Err(limits::FIRST_QUANT.refuse("channels in another order"))
+            }
             Data::Form(form) => Ok(Data::Form(Rc::new(form.select(order, &mut self.budget)?))),
             data => {
                 let mut chains = self.chains(data)?;
@@ -299,7 +349,12 @@ impl Lowering<'_> {
     }
 
     /// Sums with a bias for each channel of the tensor.
-    pub(super) fn with_bias(&mut self, known: Known, bias: Option<&[f64]>, index: usize) -> Result<Known, Diagnostic> {
+    pub(super) fn with_bias(
+        &mut self,
+        known: Known,
+        bias: Option<&[f64]>,
+        index: usize,
+    ) -> Result<Known, Diagnostic> {
         let Some(bias) = bias else { return Ok(known) };
         let mut dims = vec![bias.len()];
         dims.resize(known.view.dims().len() - 1, 1);

@@ -1,4 +1,5 @@
-//! How a tensor of the graph names the values of a map: by which of the map's axes, or parts of them, its dimensions run.
+//! How a tensor of the graph names the values of a map: by which of the map's axes, or parts of
+//! them, its dimensions run.
 //!
 //! `Reshape`, `Flatten`, `Squeeze`, `Unsqueeze` and `Transpose` change nothing but this.
 
@@ -26,7 +27,8 @@ pub struct View(Vec<Vec<Atom>>);
 pub struct Pixels {
     /// How many rows and columns of the tensor one of the map stands for.
     pub phases: [usize; 2],
-    /// Channel of the map for each channel of the tensor, and in it for each row and column of a pixel of the map.
+    /// Channel of the map for each channel of the tensor, and in it for each row and column of a
+    /// pixel of the map.
     pub order: Vec<usize>,
 }
 
@@ -43,16 +45,24 @@ impl Pixels {
 }
 
 impl View {
-    /// A map as a tensor of these dimensions, in row-major order. `None` if they do not hold the map's values, or cut
-    /// across its axes.
+    /// A map as a tensor of these dimensions, in row-major order. `None` if they do not hold the
+    /// map's values, or cut across its axes.
     pub fn of_map(shape: MapShape, dims: &[usize]) -> Option<View> {
         let sizes = [shape.channels, shape.height, shape.width].map(|size| size as usize);
-        View(vec![(0..3).map(|axis| Atom { axis, size: sizes[axis], stride: 1 }).collect()]).reshape(dims)
+        View(vec![(0..3).map(|axis| Atom { axis, size: sizes[axis], stride: 1 }).collect()])
+            .reshape(dims)
     }
 
     /// The view as a tensor of other dimensions.
     pub fn reshape(&self, dims: &[usize]) -> Option<View> {
-        let mut atoms = self.0.iter().flatten().copied().filter(|atom| atom.size != 1).rev().collect::<Vec<_>>();
+        let mut atoms = self
+            .0
+            .iter()
+            .flatten()
+            .copied()
+            .filter(|atom| atom.size != 1)
+            .rev()
+            .collect::<Vec<_>>();
         let mut out = Vec::with_capacity(dims.len());
         for &dim in dims {
             let mut left = dim;
@@ -79,21 +89,27 @@ impl View {
         View(perm.iter().map(|&axis| self.0[axis].clone()).collect())
     }
 
-    /// The tensor as channels, rows and columns of pixels, where a pixel of the map may stand for several of the tensor,
-    /// which are among its channels. `None` if it is nothing like that.
+    /// The tensor as channels, rows and columns of pixels, where a pixel of the map may stand for
+    /// several of the tensor, which are among its channels. `None` if it is nothing like that.
     pub fn as_pixels(&self, shape: MapShape) -> Option<Pixels> {
         let none: &[Atom] = &[];
         let (channels, spatial) = match &self.0[..] {
             [batch, channels] if batch.is_empty() => (channels, [none, none]),
             [batch, channels, columns] if batch.is_empty() => (channels, [none, columns]),
-            [batch, channels, rows, columns] if batch.is_empty() => (channels, [rows.as_slice(), columns]),
+            [batch, channels, rows, columns] if batch.is_empty() => {
+                (channels, [rows.as_slice(), columns])
+            }
             _ => return None,
         };
         let sizes = [shape.height, shape.width].map(|size| size as usize);
         let mut orders = [0, 1].map(|_| vec![0]);
         for axis in 0..2 {
             let inner = match spatial[axis] {
-                [atom, inner @ ..] if *atom == (Atom { axis: axis + 1, size: sizes[axis], stride: 1 }) => inner,
+                [atom, inner @ ..]
+                    if *atom == (Atom { axis: axis + 1, size: sizes[axis], stride: 1 }) =>
+                {
+                    inner
+                }
                 inner if sizes[axis] == 1 => inner,
                 _ => return None,
             };
@@ -102,12 +118,17 @@ impl View {
         let [rows, columns] = &orders;
         let mut order = Vec::with_capacity(shape.channels as usize);
         for channel in channels_of(channels)? {
-            order.extend(rows.iter().flat_map(|row| columns.iter().map(move |column| channel + row + column)));
+            order.extend(
+                rows.iter()
+                    .flat_map(|row| columns.iter().map(move |column| channel + row + column)),
+            );
         }
-        (order.len() == shape.channels as usize).then_some(Pixels { phases: [rows.len(), columns.len()], order })
+        (order.len() == shape.channels as usize)
+            .then_some(Pixels { phases: [rows.len(), columns.len()], order })
     }
 
-    /// The view that has these phases, with the channels of the map in its order, as a tensor of these dimensions.
+    /// The view that has these phases, with the channels of the map in its order, as a tensor of
+    /// these dimensions.
     pub fn of_pixels(shape: MapShape, phases: [usize; 2], dims: &[usize]) -> Option<View> {
         let [y, x] = phases;
         let channels = shape.channels as usize / (y * x);
@@ -121,12 +142,16 @@ impl View {
         View(vec![atoms.to_vec()]).reshape(dims)
     }
 
-    /// Where a map of this shape has the values of the tensor as channels, rows and columns: those behind a first
-    /// dimension of 1. `None` if there are too many.
+    /// Where a map of this shape has the values of the tensor as channels, rows and columns: those
+    /// behind a first dimension of 1. `None` if there are too many.
     pub fn arrangement(&self, map: MapShape) -> Option<Arrangement> {
         let distances = [1, (map.width * map.channels) as usize, map.channels as usize];
         let step = |atom: &Atom| (atom.size as u32, (atom.stride * distances[atom.axis]) as u32);
-        let mut dimensions = self.0.iter().map(|atoms| atoms.iter().map(step).collect::<Vec<_>>()).collect::<Vec<_>>();
+        let mut dimensions = self
+            .0
+            .iter()
+            .map(|atoms| atoms.iter().map(step).collect::<Vec<_>>())
+            .collect::<Vec<_>>();
         while dimensions.len() > 1
             && dimensions[0].is_empty()
             && (dimensions.len() == self.0.len() || dimensions.len() > 3)
@@ -139,7 +164,8 @@ impl View {
             [channels, rows, columns] => [take(channels), take(rows), take(columns)],
             _ => return None,
         };
-        let [channels, height, width] = [0, 1, 2].map(|axis| steps[axis].iter().map(|step| step.0).product());
+        let [channels, height, width] =
+            [0, 1, 2].map(|axis| steps[axis].iter().map(|step| step.0).product());
         Some(Arrangement { shape: MapShape { channels, height, width }, steps })
     }
 
@@ -158,8 +184,8 @@ impl View {
         order(&self.0.concat())
     }
 
-    /// The values of a constant, which broadcasts against the tensor, for each channel: one if they are all the same.
-    /// `None` if it varies along anything else.
+    /// The values of a constant, which broadcasts against the tensor, for each channel: one if they
+    /// are all the same. `None` if it varies along anything else.
     pub fn by_channel(&self, array: &Array, channels: usize) -> Option<Vec<f64>> {
         if let [value] = array.data[..] {
             return Some(vec![value]);
@@ -192,11 +218,12 @@ impl View {
         Some(values.into_iter().map(|at| array.data[at]).collect())
     }
 
-    /// What remains if values are summed along these dimensions, weighted in `outputs` ways. `None` if they run through
-    /// a part of the map's rows or columns.
+    /// What remains if values are summed along these dimensions, weighted in `outputs` ways. `None`
+    /// if they run through a part of the map's rows or columns.
     pub fn contract(&self, over: &[usize], outputs: usize, shape: MapShape) -> Option<Contraction> {
         let sizes = [shape.channels, shape.height, shape.width].map(|size| size as usize);
-        let summed: Vec<Atom> = over.iter().flat_map(|&dimension| &self.0[dimension]).copied().collect();
+        let summed: Vec<Atom> =
+            over.iter().flat_map(|&dimension| &self.0[dimension]).copied().collect();
         let mut spatial = [false; 2];
         for atom in summed.iter().filter(|atom| atom.axis != 0) {
             if atom.size != sizes[atom.axis] {
@@ -204,14 +231,22 @@ impl View {
             }
             spatial[atom.axis - 1] = true;
         }
-        let kept = |dimension: usize| -> &[Atom] { if over.contains(&dimension) { &[] } else { &self.0[dimension] } };
-        let mut channels: Vec<Atom> = (0..self.0.len()).flat_map(kept).filter(|atom| atom.axis == 0).copied().collect();
+        let kept = |dimension: usize| -> &[Atom] {
+            if over.contains(&dimension) { &[] } else { &self.0[dimension] }
+        };
+        let mut channels: Vec<Atom> =
+            (0..self.0.len()).flat_map(kept).filter(|atom| atom.axis == 0).copied().collect();
         channels.sort_by_key(|atom| std::cmp::Reverse(atom.stride));
         // The outputs of each sum stand together.
         let of = |atom: &Atom| -> Atom {
-            let finer = channels.iter().filter(|other| other.axis == atom.axis && other.stride < atom.stride);
+            let finer = channels
+                .iter()
+                .filter(|other| other.axis == atom.axis && other.stride < atom.stride);
             match atom.axis {
-                0 => Atom { stride: finer.map(|other| other.size).product::<usize>() * outputs, ..*atom },
+                0 => Atom {
+                    stride: finer.map(|other| other.size).product::<usize>() * outputs,
+                    ..*atom
+                },
                 _ => *atom,
             }
         };
@@ -225,20 +260,27 @@ impl View {
             dimensions.push(to);
         }
         let first_channels = order(&channels).into_iter().map(|place| place[0]).collect();
-        Some(Contraction { places: order(&summed), first_channels, spatial, view: View(dimensions) })
+        Some(Contraction {
+            places: order(&summed),
+            first_channels,
+            spatial,
+            view: View(dimensions),
+        })
     }
 }
 
 /// A sum along some dimensions of a view.
 #[derive(Debug)]
 pub struct Contraction {
-    /// Of each value that a sum adds up, its channel beyond the sum's first, its row and its column.
+    /// Of each value that a sum adds up, its channel beyond the sum's first, its row and its
+    /// column.
     pub places: Vec<[usize; 3]>,
     /// First channel of each sum.
     pub first_channels: Vec<usize>,
     /// Whether rows and columns are summed over.
     pub spatial: [bool; 2],
-    /// The view of the result: its channels are the outputs of the first sum, then those of the next.
+    /// The view of the result: its channels are the outputs of the first sum, then those of the
+    /// next.
     pub view: View,
 }
 
@@ -341,7 +383,8 @@ mod tests {
     #[test]
     fn constants_by_channel() {
         let tokens = View::of_map(SHAPE, &[1, 6, 6]).unwrap().transpose(&[0, 2, 1]);
-        let constant = |dims: &[usize]| Array { dims: dims.to_vec(), data: (0..6).map(f64::from).collect() };
+        let constant =
+            |dims: &[usize]| Array { dims: dims.to_vec(), data: (0..6).map(f64::from).collect() };
         let values = Some((0..6).map(f64::from).collect());
         assert_eq!(tokens.by_channel(&constant(&[6]), 6), values);
         assert_eq!(tokens.by_channel(&constant(&[1, 6, 1]), 6), None);

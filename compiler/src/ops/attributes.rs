@@ -40,9 +40,10 @@ impl<'a> Attributes<'a> {
     pub fn required_int(&mut self, name: &str) -> Result<i64, Diagnostic> {
         match self.take(name, attribute_type::INT)? {
             Some(attribute) => Ok(attribute.i),
-            None => {
-                Err(limits::ATTRIBUTE_GIVEN.refuse(format!("a node without `{name}`")).at(self.place()).attribute(name))
-            }
+            None => Err(limits::ATTRIBUTE_GIVEN
+                .refuse(format!("a node without `{name}`"))
+                .at(self.place())
+                .attribute(name)),
         }
     }
 
@@ -81,9 +82,10 @@ impl<'a> Attributes<'a> {
     /// Refuses what nobody has read.
     pub fn finish(self) -> Result<(), Diagnostic> {
         match self.left.first() {
-            Some(a) => {
-                Err(limits::ATTRIBUTE.refuse(format!("attribute `{}`", a.name)).at(self.place()).attribute(&a.name))
-            }
+            Some(a) => Err(limits::ATTRIBUTE
+                .refuse(format!("attribute `{}`", a.name))
+                .at(self.place())
+                .attribute(&a.name)),
             None => Ok(()),
         }
     }

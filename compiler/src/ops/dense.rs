@@ -67,7 +67,10 @@ impl Dense {
     /// Checks the inputs and gives the shape of the output.
     pub fn infer(self, inputs: &Operands) -> Result<Vec<usize>, Diagnostic> {
         let (a, b) = (inputs[0].expect("required"), inputs[1].expect("required"));
-        let refuse = || limits::DENSE_SHAPES.refuse(format!("a product of shapes {:?} and {:?}", a.dims, b.dims));
+        let refuse = || {
+            limits::DENSE_SHAPES
+                .refuse(format!("a product of shapes {:?} and {:?}", a.dims, b.dims))
+        };
         let matrix = |operand: Operand, transposed: bool| match *operand.dims {
             [.., rows, columns] if !operand.dims.contains(&0) => {
                 Some(if transposed { [columns, rows] } else { [rows, columns] })
@@ -77,7 +80,8 @@ impl Dense {
         let [rows, inner] = matrix(a, self.transposed[0]).ok_or_else(refuse)?;
         let [b_inner, columns] = matrix(b, self.transposed[1]).ok_or_else(refuse)?;
         let (data, weights) = if self.weights == 1 { (a, b) } else { (b, a) };
-        let [outer, outer_of_weights] = [data, weights].map(|operand| &operand.dims[..operand.dims.len() - 2]);
+        let [outer, outer_of_weights] =
+            [data, weights].map(|operand| &operand.dims[..operand.dims.len() - 2]);
         if inner != b_inner || outer_of_weights.iter().any(|&size| size != 1) {
             return Err(refuse());
         }
@@ -94,15 +98,19 @@ impl Dense {
 
     /// The integers or values of weights as a matrix of outputs by inputs.
     pub fn matrix(self, weights: &Array) -> Array {
-        let [.., rows, columns] = weights.dims[..] else { unreachable!("checked when the shape was inferred") };
+        let [.., rows, columns] = weights.dims[..] else {
+            unreachable!("checked when the shape was inferred")
+        };
         let matrix = Array { dims: vec![rows, columns], data: weights.data.clone() };
         if self.outputs(2) == 0 { matrix } else { matrix.transpose(&[1, 0]) }
     }
 
-    /// The whole output: sums over integers where both operands are on a grid. Where the scale of the data varies along
-    /// what is summed over, integers of one scale are summed up, and the sums added as real values.
+    /// The whole output: sums over integers where both operands are on a grid. Where the scale of
+    /// the data varies along what is summed over, integers of one scale are summed up, and the
+    /// sums added as real values.
     pub fn eval(self, inputs: &[Option<&Tensor>], dims: &[usize], precision: Precision) -> Tensor {
-        let (data, weights) = (inputs[self.data()].expect("required"), inputs[self.weights].expect("required"));
+        let (data, weights) =
+            (inputs[self.data()].expect("required"), inputs[self.weights].expect("required"));
         let (rank, rank_of_weights) = (data.array.dims.len(), weights.array.dims.len());
         let over = self.over(rank);
         // Sums of a matrix of values by outputs, as they stand in the result.
@@ -113,17 +121,23 @@ impl Dense {
             let (step, next) = if over + 1 == rank { (1, inputs) } else { (count, 1) };
             let mut sums = vec![0.0; dims.iter().product()];
             let mut row = vec![0.0; inputs];
-            for (values, sums) in values.data.chunks(count * inputs).zip(sums.chunks_mut(count * outputs)) {
+            for (values, sums) in
+                values.data.chunks(count * inputs).zip(sums.chunks_mut(count * outputs))
+            {
                 for at in 0..count {
                     row.iter_mut().enumerate().for_each(|(i, x)| *x = values[at * next + i * step]);
                     for (o, weights) in matrix.data.chunks(inputs).enumerate() {
                         let products = weights.iter().zip(&row);
-                        sums[if self.outputs_last() { at * outputs + o } else { o * count + at }] = match precision {
-                            Precision::Double => products.map(|(weight, value)| weight * value).sum(),
-                            Precision::Single => {
-                                products.fold(0.0, |sum, (&weight, &value)| add_product(sum, weight, value))
-                            }
-                        };
+                        sums[if self.outputs_last() { at * outputs + o } else { o * count + at }] =
+                            match precision {
+                                Precision::Double => {
+                                    products.map(|(weight, value)| weight * value).sum()
+                                }
+                                Precision::Single => products
+                                    .fold(0.0, |sum, (&weight, &value)| {
+                                        add_product(sum, weight, value)
+                                    }),
+                            };
                     }
                 }
             }
@@ -132,13 +146,21 @@ impl Dense {
         let (Some(of_data), Some(of_weights)) = (&data.grid, &weights.grid) else {
             return Tensor::real(sum(&data.to_real(), &self.matrix(&weights.to_real())));
         };
-        let scale = of_weights.scale.along(self.outputs(rank_of_weights), rank_of_weights).expect("checked");
+        let scale = of_weights
+            .scale
+            .along(self.outputs(rank_of_weights), rank_of_weights)
+            .expect("checked");
         let scale = match self.outputs_last() {
             true => Array { dims: vec![scale.len()], data: scale.to_vec() },
             false => Array { dims: vec![scale.len(), 1], data: scale.to_vec() },
         };
         let grid = |scale: Array| {
-            Some(Grid { codes: Codes::Accumulator, scale, zero: Array::scalar(0.0), divisor: of_data.divisor })
+            Some(Grid {
+                codes: Codes::Accumulator,
+                scale,
+                zero: Array::scalar(0.0),
+                divisor: of_data.divisor,
+            })
         };
         let (values, integers) = (data.centered(), self.matrix(&weights.centered()));
         let mut of_data = of_data.scale.clone();
@@ -151,12 +173,15 @@ impl Dense {
             if (over + 1 == rank) != self.outputs_last() {
                 of_data.dims.swap(rank - 1, rank - 2);
             }
-            let sizes = broadcast([&of_data.dims[..], &scale.dims[..]]).expect("one along rows, one along columns");
+            let sizes = broadcast([&of_data.dims[..], &scale.dims[..]])
+                .expect("one along rows, one along columns");
             let scale = zip(&sizes, &[&of_data, &scale], |v| v[0] * v[1]);
             return Tensor { array: sum(&values, &integers), grid: grid(scale) };
         }
-        let of_scale =
-            |values: &Array, step: f64| Tensor { array: sum(values, &integers), grid: grid(scale.map(|s| step * s)) };
+        let of_scale = |values: &Array, step: f64| Tensor {
+            array: sum(values, &integers),
+            grid: grid(scale.map(|s| step * s)),
+        };
         sum_of_scales(&values, &of_data, of_scale)
     }
 
@@ -171,7 +196,8 @@ impl Gemm {
     pub fn infer(&self, inputs: &Operands) -> Result<Vec<usize>, Diagnostic> {
         let dims = self.dense.infer(inputs)?;
         if let Some(bias) = inputs.get(2).copied().flatten()
-            && (bias.constant.is_none() || broadcast([&dims[..], bias.dims]).as_ref() != Some(&dims))
+            && (bias.constant.is_none()
+                || broadcast([&dims[..], bias.dims]).as_ref() != Some(&dims))
         {
             return Err(limits::GEMM_BIAS.refuse(format!("bias of shape {:?}", bias.dims)));
         }
@@ -187,11 +213,15 @@ impl Gemm {
     pub fn eval(&self, inputs: &[Option<&Tensor>], dims: &[usize], precision: Precision) -> Tensor {
         let mut out = self.dense.eval(inputs, dims, precision);
         if self.alpha != 1.0 {
-            out = Tensor::real(out.to_real().map(|x| Pointwise::Mul.apply_in(&[x, self.alpha], precision)));
+            out = Tensor::real(
+                out.to_real().map(|x| Pointwise::Mul.apply_in(&[x, self.alpha], precision)),
+            );
         }
         if let Some(bias) = inputs.get(2).copied().flatten() {
             let bias = self.scaled_bias(bias).map(|c| precision.round(c));
-            out = Tensor::real(zip(dims, &[&out.to_real(), &bias], |v| Pointwise::Add.apply_in(v, precision)));
+            out = Tensor::real(zip(dims, &[&out.to_real(), &bias], |v| {
+                Pointwise::Add.apply_in(v, precision)
+            }));
         }
         out
     }

@@ -60,7 +60,10 @@ impl Fold {
                 let array = value.array()?;
                 let [one] = array.data[..] else {
                     let found = format!("a value of shape {:?}", array.dims);
-                    return Err(limits::FOLD_ARGUMENTS.refuse(found).at(at.place()).attribute("value"));
+                    return Err(limits::FOLD_ARGUMENTS
+                        .refuse(found)
+                        .at(at.place())
+                        .attribute("value"));
                 };
                 Fold::ConstantOfShape { value: one, data_type: value.data_type }
             }
@@ -73,7 +76,9 @@ impl Fold {
                 at.ignore(&["noop_with_empty_axes"]);
                 let keep = at.int("keepdims", 1)?;
                 if keep != 0 || at.ints("axes")?.is_some_and(|axes| axes != [0]) {
-                    return Err(limits::FOLD_ARGUMENTS.refuse("a product along some axes").at(at.place()));
+                    return Err(limits::FOLD_ARGUMENTS
+                        .refuse("a product along some axes")
+                        .at(at.place()));
                 }
                 Fold::ReduceProd
             }
@@ -106,13 +111,17 @@ impl Fold {
         match self {
             Fold::Shape { start, end } => {
                 let rank = first.dims.len() as i64;
-                let axis = |at: i64| if at < 0 { at.saturating_add(rank) } else { at }.clamp(0, rank) as usize;
+                let axis = |at: i64| {
+                    if at < 0 { at.saturating_add(rank) } else { at }.clamp(0, rank) as usize
+                };
                 let axes = axis(*start)..axis(*end).max(axis(*start));
                 let sizes: Vec<f64> = first.dims[axes].iter().map(|&size| size as f64).collect();
                 let dims = vec![sizes.len()];
                 return Ok(integers(sizes, dims));
             }
-            Fold::Size => return Ok(integers(vec![first.dims.iter().product::<usize>() as f64], vec![])),
+            Fold::Size => {
+                return Ok(integers(vec![first.dims.iter().product::<usize>() as f64], vec![]));
+            }
             _ => {}
         }
         let mut constants = Vec::new();
@@ -134,7 +143,10 @@ impl Fold {
                     .collect();
                 match dims.as_ref().and_then(|dims| checked_len(dims)) {
                     Some(count) => {
-                        let array = Array { dims: dims.expect("it has a length"), data: vec![*value; count] };
+                        let array = Array {
+                            dims: dims.expect("it has a length"),
+                            data: vec![*value; count],
+                        };
                         Ok(Tensor::of_type(array, data_type::range(*kind)))
                     }
                     None => refuse(format!("a constant of shape {:?}", sizes.data)),
@@ -148,12 +160,19 @@ impl Fold {
                     data_type::BOOL => real.map(|x| f64::from(x != 0.0)),
                     to => match data_type::range(to) {
                         Some((min, max))
-                            if real.data.iter().all(|&x| x.trunc() >= min as f64 && x.trunc() <= max as f64) =>
+                            if real
+                                .data
+                                .iter()
+                                .all(|&x| x.trunc() >= min as f64 && x.trunc() <= max as f64) =>
                         {
                             real.map(f64::trunc)
                         }
                         Some(_) => return refuse(format!("a number beyond the type {to}")),
-                        None => return Err(limits::CONSTANT_TYPE.refuse(format!("a `Cast` to type {to}"))),
+                        None => {
+                            return Err(
+                                limits::CONSTANT_TYPE.refuse(format!("a `Cast` to type {to}"))
+                            );
+                        }
                     },
                 };
                 Ok(Tensor::of_type(array, data_type::range(*to)))
@@ -183,7 +202,12 @@ impl Fold {
     }
 }
 
-fn gather(data: Operand, tensor: &Tensor, indices: &Tensor, axis: i64) -> Result<Tensor, Diagnostic> {
+fn gather(
+    data: Operand,
+    tensor: &Tensor,
+    indices: &Tensor,
+    axis: i64,
+) -> Result<Tensor, Diagnostic> {
     let rank = data.dims.len() as i64;
     let refuse = |found: String| limits::FOLD_ARGUMENTS.refuse(found);
     let axis = if axis < 0 { axis.saturating_add(rank) } else { axis };
@@ -206,9 +230,15 @@ fn gather(data: Operand, tensor: &Tensor, indices: &Tensor, axis: i64) -> Result
     if checked_len(&dims).is_none() {
         return Err(refuse(format!("a result of shape {dims:?}")));
     }
-    let single = tensor.grid.as_ref().is_none_or(|grid| grid.scale.data.len() == 1 && grid.zero.data.len() == 1);
-    let (values, grid) =
-        if single { (tensor.array.clone(), tensor.grid.clone()) } else { (tensor.to_real().into_owned(), None) };
+    let single = tensor
+        .grid
+        .as_ref()
+        .is_none_or(|grid| grid.scale.data.len() == 1 && grid.zero.data.len() == 1);
+    let (values, grid) = if single {
+        (tensor.array.clone(), tensor.grid.clone())
+    } else {
+        (tensor.to_real().into_owned(), None)
+    };
     let inner: usize = data.dims[axis + 1..].iter().product();
     let mut out = Vec::with_capacity(dims.iter().product());
     for block in values.data.chunks((size * inner).max(1)) {

@@ -45,7 +45,8 @@ pub enum Function {
     Erf,
     /// -x
     Neg,
-    /// x/2 (1 + erf(inner x)): x times the normal distribution function, if the factor is 1 / sqrt(2).
+    /// x/2 (1 + erf(inner x)): x times the normal distribution function, if the factor is 1 /
+    /// sqrt(2).
     Gelu {
         /// Factor inside the error function, greater than 0.
         inner: f64,
@@ -77,8 +78,10 @@ impl Function {
     /// Gelu.
     pub const GELU: Function = Function::Gelu { inner: std::f64::consts::FRAC_1_SQRT_2 };
     /// Its approximation: the square root of 2 / pi, and 0.044715 times that.
-    pub const GELU_TANH: Function =
-        Function::GeluTanh { linear: 0.797_884_560_802_865_4, cubic: 0.797_884_560_802_865_4 * 0.044715 };
+    pub const GELU_TANH: Function = Function::GeluTanh {
+        linear: 0.797_884_560_802_865_4,
+        cubic: 0.797_884_560_802_865_4 * 0.044715,
+    };
     /// Hard swish.
     pub const HARD_SWISH: Function = Function::HardSwish { alpha: 1.0 / 6.0, beta: 0.5 };
 
@@ -89,11 +92,15 @@ impl Function {
             "Elu" => Function::Elu { alpha: at.float("alpha", 1.0)? },
             "Selu" => {
                 // The defaults are floats in the standard, with these digits.
-                let (alpha, gamma) = (at.float("alpha", 1.673_263_2)?, at.float("gamma", 1.050_701)?);
+                let (alpha, gamma) =
+                    (at.float("alpha", 1.673_263_2)?, at.float("gamma", 1.050_701)?);
                 Function::Selu { alpha, gamma }
             }
             "Sigmoid" => Function::Sigmoid,
-            "HardSigmoid" => Function::HardSigmoid { alpha: at.float("alpha", 0.2)?, beta: at.float("beta", 0.5)? },
+            "HardSigmoid" => Function::HardSigmoid {
+                alpha: at.float("alpha", 0.2)?,
+                beta: at.float("beta", 0.5)?,
+            },
             "Tanh" => Function::Tanh,
             "Softplus" => Function::Softplus,
             "Softsign" => Function::Softsign,
@@ -116,17 +123,23 @@ impl Function {
             _ => return Ok(None),
         };
         let parameters = match function {
-            Function::LeakyRelu { alpha } | Function::Elu { alpha } | Function::Swish { alpha } => [alpha, 1.0],
+            Function::LeakyRelu { alpha } | Function::Elu { alpha } | Function::Swish { alpha } => {
+                [alpha, 1.0]
+            }
             Function::Selu { alpha, gamma } => [alpha, gamma],
             Function::HardSigmoid { alpha, beta } => [alpha, beta],
             _ => [1.0, 1.0],
         };
         if let Some(x) = parameters.iter().find(|x| !x.is_finite()) {
-            return Err(limits::CONSTANT_FINITE.refuse(format!("the parameter {x}")).at(at.place()));
+            return Err(limits::CONSTANT_FINITE
+                .refuse(format!("the parameter {x}"))
+                .at(at.place()));
         }
         match function {
             Function::Swish { alpha } | Function::Selu { gamma: alpha, .. } if alpha <= 0.0 => {
-                Err(limits::FUNCTION_PARAMETER.refuse(format!("a factor of {alpha}")).at(at.place()))
+                Err(limits::FUNCTION_PARAMETER
+                    .refuse(format!("a factor of {alpha}"))
+                    .at(at.place()))
             }
             _ => Ok(Some(function)),
         }
@@ -170,19 +183,28 @@ impl Function {
                 times(x, Function::Sigmoid.apply(2.0 * x * (linear + cubic * x * x)))
             }
             Function::Swish { alpha } => times(x, Function::Sigmoid.apply(alpha * x)),
-            Function::HardSwish { alpha, beta } => times(x, Function::HardSigmoid { alpha, beta }.apply(x)),
+            Function::HardSwish { alpha, beta } => {
+                times(x, Function::HardSigmoid { alpha, beta }.apply(x))
+            }
             Function::Mish => times(x, libm::tanh(Function::Softplus.apply(x))),
         }
     }
 
-    /// Where the function turns: it falls below this value and rises above it. `None` if it is monotone.
+    /// Where the function turns: it falls below this value and rises above it. `None` if it is
+    /// monotone.
     pub fn turning_point(self) -> Option<f64> {
         // Zeros of the derivatives, by bisection in decimal arithmetic of 40 digits.
         match self {
-            Function::LeakyRelu { alpha } | Function::Elu { alpha } | Function::Selu { alpha, .. } if alpha < 0.0 => {
+            Function::LeakyRelu { alpha }
+            | Function::Elu { alpha }
+            | Function::Selu { alpha, .. }
+                if alpha < 0.0 =>
+            {
                 Some(0.0)
             }
-            Function::Gelu { inner } => Some(-0.751_791_524_693_564_5 * std::f64::consts::FRAC_1_SQRT_2 / inner),
+            Function::Gelu { inner } => {
+                Some(-0.751_791_524_693_564_5 * std::f64::consts::FRAC_1_SQRT_2 / inner)
+            }
             Function::GeluTanh { .. } => Some(-0.752_461_422_071_016_3),
             Function::Swish { alpha } => Some(-1.278_464_542_761_074 / alpha),
             Function::HardSwish { alpha, beta } => Some(-beta / (2.0 * alpha)),
@@ -191,7 +213,8 @@ impl Function {
         }
     }
 
-    /// Whether the function rises (1), falls (-1) or stays (0), above its turning point if it has one.
+    /// Whether the function rises (1), falls (-1) or stays (0), above its turning point if it has
+    /// one.
     pub fn direction(self) -> i32 {
         match self {
             Function::HardSigmoid { alpha: 0.0, .. } => 0,
@@ -201,9 +224,9 @@ impl Function {
         }
     }
 
-    /// Bound on the error of evaluations in arithmetic whose roundings are at most `rounding`, beyond the rounding of
-    /// the result: frameworks use forms and approximations whose error is a few roundings of the largest number in
-    /// them.
+    /// Bound on the error of evaluations in arithmetic whose roundings are at most `rounding`,
+    /// beyond the rounding of the result: frameworks use forms and approximations whose error
+    /// is a few roundings of the largest number in them.
     pub fn error(self, x: f64, rounding: f64) -> f64 {
         const ROUNDINGS: f64 = 8.0;
         let size = match self {
@@ -214,9 +237,10 @@ impl Function {
             Function::Sigmoid | Function::Tanh | Function::Erf | Function::Softsign => 1.0,
             Function::Softplus => 1.0 + x.abs(),
             Function::HardSwish { alpha, beta } => x.abs() * (1.0 + (alpha * x).abs() + beta),
-            Function::Gelu { .. } | Function::GeluTanh { .. } | Function::Swish { .. } | Function::Mish => {
-                1.0 + x.abs()
-            }
+            Function::Gelu { .. }
+            | Function::GeluTanh { .. }
+            | Function::Swish { .. }
+            | Function::Mish => 1.0 + x.abs(),
         };
         ROUNDINGS * rounding * size
     }
@@ -233,9 +257,11 @@ mod tests {
 
     #[test]
     fn values_from_tables() {
-        // Abramowitz and Stegun, Handbook of Mathematical Functions: erf 1 (table 7.1), tanh 1 (table 4.15), and
-        // e^-1 (table 4.4); the rest by hand from these.
-        let near = |f: Function, x: f64, y: f64| assert!((f.apply(x) - y).abs() < 1e-9, "{f:?}({x}) = {}", f.apply(x));
+        // Abramowitz and Stegun, Handbook of Mathematical Functions: erf 1 (table 7.1), tanh 1
+        // (table 4.15), and e^-1 (table 4.4); the rest by hand from these.
+        let near = |f: Function, x: f64, y: f64| {
+            assert!((f.apply(x) - y).abs() < 1e-9, "{f:?}({x}) = {}", f.apply(x))
+        };
         let e = 0.367_879_441_171_442_3;
         near(Function::Erf, 1.0, 0.842_700_792_9);
         near(Function::Tanh, 1.0, 0.761_594_155_9);
@@ -271,7 +297,11 @@ mod tests {
                 let (nearer, further) = (distance, distance * 1.01);
                 for side in [-1.0, 1.0] {
                     let values = [nearer, further].map(|d| f.apply(turn + side * d));
-                    assert!(values[0] <= values[1], "{f:?} at {}: {values:?}", turn + side * nearer);
+                    assert!(
+                        values[0] <= values[1],
+                        "{f:?} at {}: {values:?}",
+                        turn + side * nearer
+                    );
                 }
                 distance = further;
             }
@@ -281,7 +311,11 @@ mod tests {
     #[test]
     fn limits_at_infinity_are_numbers() {
         let zero = [Function::GELU, Function::GELU_TANH, Function::HARD_SWISH, Function::Mish];
-        assert!(zero.iter().all(|f| f.apply(f64::NEG_INFINITY) == 0.0 && f.apply(f64::INFINITY) == f64::INFINITY));
+        assert!(
+            zero.iter()
+                .all(|f| f.apply(f64::NEG_INFINITY) == 0.0
+                    && f.apply(f64::INFINITY) == f64::INFINITY)
+        );
         assert_eq!(Function::Swish { alpha: 1.0 }.apply(f64::NEG_INFINITY), 0.0);
         assert_eq!([-1.0, 1.0].map(|s| Function::Softsign.apply(s * f64::INFINITY)), [-1.0, 1.0]);
         assert_eq!(Function::Softplus.apply(f64::NEG_INFINITY), 0.0);

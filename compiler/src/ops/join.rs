@@ -19,7 +19,11 @@ pub struct Range {
 /// Shape of the sum of two maps.
 pub fn infer_sum(inputs: &Operands) -> Result<Vec<usize>, Diagnostic> {
     let (a, b) = (inputs[0].expect("required").dims, inputs[1].expect("required").dims);
-    if a == b { Ok(a.to_vec()) } else { Err(limits::SUM_SHAPES.refuse(format!("a sum of shapes {a:?} and {b:?}"))) }
+    if a == b {
+        Ok(a.to_vec())
+    } else {
+        Err(limits::SUM_SHAPES.refuse(format!("a sum of shapes {a:?} and {b:?}")))
+    }
 }
 
 /// The values along the channels, which are the second dimension, one for each.
@@ -52,7 +56,12 @@ pub fn by_channel_if_possible(full: Array) -> Array {
 }
 
 /// The sum of two maps, or their difference: of integers if their scales have a common step.
-pub fn sum(inputs: &[Option<&Tensor>], dims: &[usize], minus: bool, precision: Precision) -> Tensor {
+pub fn sum(
+    inputs: &[Option<&Tensor>],
+    dims: &[usize],
+    minus: bool,
+    precision: Precision,
+) -> Tensor {
     let [a, b] = [0, 1].map(|i| inputs[i].expect("required").about_zero());
     if let Some(sum) = exact_sum(&a, &b, dims, minus) {
         return sum;
@@ -68,14 +77,23 @@ fn exact_sum(a: &Tensor, b: &Tensor, dims: &[usize], minus: bool) -> Option<Tens
     }
     let scales = by_channel(&of_a.scale, dims)?.into_iter().zip(by_channel(&of_b.scale, dims)?);
     let steps: Vec<_> = scales.map(|(a, b)| common_step(a, b)).collect::<Option<_>>()?;
-    let factors = |of: fn(&(i64, i64, f64)) -> i64| scale_of(steps.iter().map(|s| of(s) as f64).collect(), dims.len());
+    let factors = |of: fn(&(i64, i64, f64)) -> i64| {
+        scale_of(steps.iter().map(|s| of(s) as f64).collect(), dims.len())
+    };
     let (factor_a, factor_b) = (factors(|step| step.0), factors(|step| step.1));
     let sign = if minus { -1.0 } else { 1.0 };
-    let array = zip(dims, &[&a.array, &factor_a, &b.array, &factor_b], |v| v[0] * v[1] + sign * v[2] * v[3]);
+    let array = zip(dims, &[&a.array, &factor_a, &b.array, &factor_b], |v| {
+        v[0] * v[1] + sign * v[2] * v[3]
+    });
     let scale = scale_of(steps.iter().map(|step| step.2).collect(), dims.len());
     Some(Tensor {
         array,
-        grid: Some(Grid { codes: Codes::Accumulator, scale, zero: Array::scalar(0.0), divisor: of_a.divisor }),
+        grid: Some(Grid {
+            codes: Codes::Accumulator,
+            scale,
+            zero: Array::scalar(0.0),
+            divisor: of_a.divisor,
+        }),
     })
 }
 
@@ -94,10 +112,13 @@ pub fn infer_concat(inputs: &Operands, at: i64) -> Result<Vec<usize>, Diagnostic
     let at = axis(at, first.len())?;
     let mut dims = first.to_vec();
     for input in inputs[1..].iter().map(|input| input.map(|input| input.dims)) {
-        let fits = |d: &[usize]| d.len() == dims.len() && (0..d.len()).all(|i| i == at || d[i] == dims[i]);
+        let fits =
+            |d: &[usize]| d.len() == dims.len() && (0..d.len()).all(|i| i == at || d[i] == dims[i]);
         match input {
             Some(input) if fits(input) => dims[at] = dims[at].saturating_add(input[at]),
-            _ => return Err(limits::CONCAT_SHAPES.refuse(format!("shapes {first:?} and {input:?}"))),
+            _ => {
+                return Err(limits::CONCAT_SHAPES.refuse(format!("shapes {first:?} and {input:?}")));
+            }
         }
     }
     Ok(dims)
@@ -126,12 +147,17 @@ pub fn concat(inputs: &[Option<&Tensor>], at: i64, dims: &[usize]) -> Tensor {
 }
 
 fn concat_grids(tensors: &[&Tensor], at: usize, dims: &[usize]) -> Option<Grid> {
-    let grids: Vec<&Grid> = tensors.iter().map(|tensor| tensor.grid.as_ref()).collect::<Option<_>>()?;
+    let grids: Vec<&Grid> =
+        tensors.iter().map(|tensor| tensor.grid.as_ref()).collect::<Option<_>>()?;
     let first = grids[0];
     if grids.iter().any(|grid| grid.divisor != first.divisor) {
         return None;
     }
-    let codes = if grids.iter().all(|grid| grid.codes == first.codes) { first.codes } else { Codes::Accumulator };
+    let codes = if grids.iter().all(|grid| grid.codes == first.codes) {
+        first.codes
+    } else {
+        Codes::Accumulator
+    };
     if grids.iter().all(|grid| grid.scale.data.len() == 1 && grid.scale.data == first.scale.data) {
         let scale = Array::scalar(first.scale.data[0]);
         return Some(Grid { codes, scale, zero: Array::scalar(0.0), divisor: first.divisor });
@@ -153,10 +179,14 @@ pub fn ranges(
     axes: Option<&[i64]>,
     steps: Option<&[i64]>,
 ) -> Result<Vec<Range>, Diagnostic> {
-    let mut ranges: Vec<Range> = dims.iter().map(|&length| Range { start: 0, step: 1, length }).collect();
+    let mut ranges: Vec<Range> =
+        dims.iter().map(|&length| Range { start: 0, step: 1, length }).collect();
     let axes: Vec<i64> = axes.map_or_else(|| (0..starts.len() as i64).collect(), <[i64]>::to_vec);
     let steps: Vec<i64> = steps.map_or_else(|| vec![1; starts.len()], <[i64]>::to_vec);
-    let refuse = || limits::SLICE.refuse(format!("starts {starts:?}, ends {ends:?}, axes {axes:?}, steps {steps:?}"));
+    let refuse = || {
+        limits::SLICE
+            .refuse(format!("starts {starts:?}, ends {ends:?}, axes {axes:?}, steps {steps:?}"))
+    };
     if [ends.len(), axes.len(), steps.len()].iter().any(|&length| length != starts.len()) {
         return Err(refuse());
     }
@@ -178,14 +208,15 @@ pub fn ranges(
 pub fn part(tensor: &Tensor, ranges: &[Range]) -> Tensor {
     let tensor = tensor.about_zero();
     let dims: Vec<usize> = ranges.iter().map(|range| range.length).collect();
-    let scale = tensor.grid.as_ref().map(|grid| match by_channel(&grid.scale, &tensor.array.dims) {
-        _ if grid.scale.data.len() == 1 => Some(Array::scalar(grid.scale.data[0])),
-        Some(values) => {
-            let Range { start, step, length } = ranges[1];
-            Some(scale_of((0..length).map(|i| values[start + i * step]).collect(), dims.len()))
-        }
-        None => None,
-    });
+    let scale =
+        tensor.grid.as_ref().map(|grid| match by_channel(&grid.scale, &tensor.array.dims) {
+            _ if grid.scale.data.len() == 1 => Some(Array::scalar(grid.scale.data[0])),
+            Some(values) => {
+                let Range { start, step, length } = ranges[1];
+                Some(scale_of((0..length).map(|i| values[start + i * step]).collect(), dims.len()))
+            }
+            None => None,
+        });
     let (array, grid) = match (scale, &tensor.grid) {
         (Some(Some(scale)), Some(grid)) => {
             (std::borrow::Cow::Borrowed(&tensor.array), Some(Grid { scale, ..grid.clone() }))
@@ -207,10 +238,12 @@ pub fn pad(tensor: &Tensor, before: &[i64], dims: &[usize]) -> Tensor {
     let (array, grid) = (&tensor.array, tensor.grid.clone());
     let mut data = Vec::with_capacity(dims.iter().product());
     for_each(dims, |index| {
-        let place = index.iter().zip(before).zip(&array.dims).try_fold(0, |at, ((&i, &before), &size)| {
-            let place = usize::try_from(i as i64 - before).ok().filter(|&place| place < size)?;
-            Some(at * size + place)
-        });
+        let place =
+            index.iter().zip(before).zip(&array.dims).try_fold(0, |at, ((&i, &before), &size)| {
+                let place =
+                    usize::try_from(i as i64 - before).ok().filter(|&place| place < size)?;
+                Some(at * size + place)
+            });
         data.push(place.map_or(0.0, |place| array.data[place]));
     });
     Tensor { array: Array { dims: dims.to_vec(), data }, grid }
@@ -226,20 +259,28 @@ pub fn infer_pad(data: Operand, before: &[i64], after: &[i64]) -> Result<Vec<usi
     let dims: Option<Vec<usize>> = (0..data.dims.len()).map(size).collect();
     match dims {
         Some(dims) if spatial || data.constant.is_some() => Ok(dims),
-        _ => Err(limits::PAD.refuse(format!("pads {before:?} and {after:?} for shape {:?}", data.dims))),
+        _ => {
+            Err(limits::PAD
+                .refuse(format!("pads {before:?} and {after:?} for shape {:?}", data.dims)))
+        }
     }
 }
 
-/// The mean along some dimensions: a sum of integers, divided, if there is one scale for what is summed.
+/// The mean along some dimensions: a sum of integers, divided, if there is one scale for what is
+/// summed.
 pub fn mean(tensor: &Tensor, axes: &[usize], dims: &[usize], precision: Precision) -> Tensor {
     let tensor = tensor.about_zero();
     let from = &tensor.array.dims;
     let count: usize = axes.iter().map(|&axis| from[axis]).product();
-    let separate =
-        |grid: &&Grid| grid.scale.data.len() == 1 || !axes.contains(&1) && grid.scale.along(1, from.len()).is_some();
+    let separate = |grid: &&Grid| {
+        grid.scale.data.len() == 1
+            || !axes.contains(&1) && grid.scale.along(1, from.len()).is_some()
+    };
     let grid = tensor.grid.as_ref().filter(separate);
-    let array = if grid.is_some() { std::borrow::Cow::Borrowed(&tensor.array) } else { tensor.to_real() };
-    let kept: Vec<usize> = (0..from.len()).map(|axis| if axes.contains(&axis) { 1 } else { from[axis] }).collect();
+    let array =
+        if grid.is_some() { std::borrow::Cow::Borrowed(&tensor.array) } else { tensor.to_real() };
+    let kept: Vec<usize> =
+        (0..from.len()).map(|axis| if axes.contains(&axis) { 1 } else { from[axis] }).collect();
     let mut sums = Array { dims: kept.clone(), data: vec![0.0; kept.iter().product()] };
     let mut values = array.data.iter();
     for_each(from, |index| {
@@ -262,7 +303,9 @@ pub fn for_each(dims: &[usize], mut visit: impl FnMut(&[usize])) {
     let mut index = vec![0; dims.len()];
     loop {
         visit(&index);
-        let Some(axis) = (0..dims.len()).rev().find(|&axis| index[axis] + 1 < dims[axis]) else { return };
+        let Some(axis) = (0..dims.len()).rev().find(|&axis| index[axis] + 1 < dims[axis]) else {
+            return;
+        };
         index[axis] += 1;
         index[axis + 1..].fill(0);
     }

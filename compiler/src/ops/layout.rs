@@ -5,7 +5,11 @@ use crate::limits;
 use crate::tensor::{Array, Grid, MAX_RANK, Tensor, checked_len, zip};
 
 /// Shape after `Reshape`.
-pub fn reshape(dims: &[usize], shape: Option<&Tensor>, allow_zero: bool) -> Result<Vec<usize>, Diagnostic> {
+pub fn reshape(
+    dims: &[usize],
+    shape: Option<&Tensor>,
+    allow_zero: bool,
+) -> Result<Vec<usize>, Diagnostic> {
     let Some(shape) = shape else {
         return Err(limits::RESHAPE_SHAPE.refuse("a computed shape"));
     };
@@ -39,7 +43,9 @@ pub fn reshape(dims: &[usize], shape: Option<&Tensor>, allow_zero: bool) -> Resu
 pub fn flatten(dims: &[usize], axis: i64) -> Result<Vec<usize>, Diagnostic> {
     let from_end = if axis < 0 { dims.len() as i64 } else { 0 };
     match axis.checked_add(from_end).and_then(|axis| usize::try_from(axis).ok()) {
-        Some(axis) if axis <= dims.len() => Ok(vec![dims[..axis].iter().product(), dims[axis..].iter().product()]),
+        Some(axis) if axis <= dims.len() => {
+            Ok(vec![dims[..axis].iter().product(), dims[axis..].iter().product()])
+        }
         _ => Err(limits::RELABEL.refuse(format!("axis {axis} of shape {dims:?}"))),
     }
 }
@@ -58,7 +64,9 @@ pub fn with_axes(dims: &[usize], axes: &[i64]) -> Result<Vec<usize>, Diagnostic>
     }
     let axes = super::axes_of(axes, rank)?;
     let mut old = dims.iter();
-    Ok((0..rank).map(|axis| if axes.contains(&axis) { 1 } else { *old.next().expect("as many as before") }).collect())
+    Ok((0..rank)
+        .map(|axis| if axes.contains(&axis) { 1 } else { *old.next().expect("as many as before") })
+        .collect())
 }
 
 /// The order of the axes, checked.

@@ -1,8 +1,8 @@
 //! Convolutions: sums of products of values and weights.
 //!
-//! Where values and weights are integers times a scale, sums are formed over the integers, exactly, and
-//! the scale of the result is the product of the scales. The product of two single-precision scales is
-//! exact in double precision, so the real value of an accumulator is rounded once only.
+//! Where values and weights are integers times a scale, sums are formed over the integers, exactly,
+//! and the scale of the result is the product of the scales. The product of two single-precision
+//! scales is exact in double precision, so the real value of an accumulator is rounded once only.
 
 use super::attributes::Attributes;
 use super::{Operand, Operands};
@@ -12,8 +12,8 @@ use crate::limits;
 use crate::ops::pointwise::Pointwise;
 use crate::tensor::{Array, Codes, Grid, Precision, Tensor, common_steps, zip};
 
-/// Largest kernel, stride, dilation and padding, and largest height and width of a map: addresses on
-/// the machine are that wide.
+/// Largest kernel, stride, dilation and padding, and largest height and width of a map: addresses
+/// on the machine are that wide.
 pub const MAX_SIZE: usize = 4095;
 
 /// Most products of one layer.
@@ -62,8 +62,8 @@ impl Same {
         for axis in 0..2 {
             let size = size[axis] as u64;
             let out = size.div_ceil(u64::from(stride[axis]));
-            let total =
-                ((out.max(1) - 1) * u64::from(stride[axis]) + u64::from(extent[axis])).saturating_sub(size) as u32;
+            let total = ((out.max(1) - 1) * u64::from(stride[axis]) + u64::from(extent[axis]))
+                .saturating_sub(size) as u32;
             let before = if self == Same::Upper { total / 2 } else { total.div_ceil(2) };
             (pads[axis], pads[axis + 2]) = (before, total - before);
         }
@@ -119,8 +119,9 @@ pub fn parse_conv(at: &mut Attributes) -> Result<Conv, Diagnostic> {
         let list = at.ints(name)?;
         *spatial = spatial.or(list.as_ref().map(|list| list.len() * 2 / N));
         let list = list.unwrap_or(vec![least; N]);
-        sizes(&for_two::<N>(list.clone(), least), least)
-            .ok_or_else(|| limits::CONV_SIZES.refuse(format!("{name} {list:?}")).at(at.place()).attribute(name))
+        sizes(&for_two::<N>(list.clone(), least), least).ok_or_else(|| {
+            limits::CONV_SIZES.refuse(format!("{name} {list:?}")).at(at.place()).attribute(name)
+        })
     }
     let kernel_given = kernel.is_some();
     let geometry = ir::Conv {
@@ -147,16 +148,24 @@ pub fn weight_kind(weights: &Tensor, axis: usize) -> Result<WeightKind, Diagnost
     if grid.scale.along(axis, weights.array.dims.len()).is_none() {
         return Err(limits::WEIGHT_SCALE.refuse(format!("scale of shape {:?}", grid.scale.dims)));
     }
-    let zeros = grid.zero.data.iter().fold((f64::INFINITY, f64::NEG_INFINITY), |(a, b), &z| (a.min(z), b.max(z)));
+    let zeros = grid
+        .zero
+        .data
+        .iter()
+        .fold((f64::INFINITY, f64::NEG_INFINITY), |(a, b), &z| (a.min(z), b.max(z)));
     match grid.codes {
         Codes::Bipolar if zeros == (0.0, 0.0) => return Ok(WeightKind::Bipolar),
-        Codes::Accumulator => return Err(limits::WEIGHTS.refuse("a layer whose weights are computed")),
+        Codes::Accumulator => {
+            return Err(limits::WEIGHTS.refuse("a layer whose weights are computed"));
+        }
         Codes::Bipolar | Codes::Int { .. } => {}
     }
     let kind = |min: f64, max: f64| match (min, max) {
         (0.0, 0.0 | 1.0) => Some(WeightKind::Unsigned1),
         _ => (2..=8)
-            .find(|&bits| -f64::exp2(bits as f64 - 1.0) <= min && max < f64::exp2(bits as f64 - 1.0))
+            .find(|&bits| {
+                -f64::exp2(bits as f64 - 1.0) <= min && max < f64::exp2(bits as f64 - 1.0)
+            })
             .map(WeightKind::Signed),
     };
     // By what the quantizer can give; if that is too much, by what there is.
@@ -166,7 +175,9 @@ pub fn weight_kind(weights: &Tensor, axis: usize) -> Result<WeightKind, Diagnost
         let of = |f: fn(f64, f64) -> f64| integers.data.iter().copied().reduce(f).unwrap_or(0.0);
         kind(of(f64::min), of(f64::max))
     };
-    kind(min, max).or_else(there_is).ok_or_else(|| limits::WEIGHT_BITS.refuse(format!("weights from {min} to {max}")))
+    kind(min, max)
+        .or_else(there_is)
+        .ok_or_else(|| limits::WEIGHT_BITS.refuse(format!("weights from {min} to {max}")))
 }
 
 impl Conv {
@@ -181,16 +192,19 @@ impl Conv {
             return None;
         }
         let kernel = sizes(&[i64::try_from(height).ok()?, i64::try_from(width).ok()?], 1)?;
-        (!self.kernel_given || kernel == self.geometry.kernel).then_some(ir::Conv { kernel, ..self.geometry })
+        (!self.kernel_given || kernel == self.geometry.kernel)
+            .then_some(ir::Conv { kernel, ..self.geometry })
     }
 
     /// With the paddings that `auto_pad` asks for.
     pub fn padded(mut self, inputs: &Operands) -> Result<Self, Diagnostic> {
         let (data, weights) = (inputs[0].expect("required"), inputs[1].expect("required"));
         if let Some(same) = self.same
-            && let (Some(size), Some(geometry)) = (map_size(data.dims), self.with_kernel(weights.dims))
+            && let (Some(size), Some(geometry)) =
+                (map_size(data.dims), self.with_kernel(weights.dims))
         {
-            let extent = [0, 1].map(|axis| (geometry.kernel[axis] - 1) * geometry.dilation[axis] + 1);
+            let extent =
+                [0, 1].map(|axis| (geometry.kernel[axis] - 1) * geometry.dilation[axis] + 1);
             self.geometry.pads = same.pads(size, extent, geometry.stride);
             if self.geometry.pads.iter().any(|&pad| pad as usize > MAX_SIZE) {
                 return Err(limits::CONV_SIZES.refuse(format!("pads {:?}", self.geometry.pads)));
@@ -224,7 +238,8 @@ impl Conv {
         let geometry = self.with_kernel(weights.dims).ok_or_else(shapes)?;
         let outputs = weights.dims[0];
         let groups = geometry.groups as usize;
-        let fits = weights.dims.len() == data.dims.len() && weights.dims[1].checked_mul(groups) == Some(channels);
+        let fits = weights.dims.len() == data.dims.len()
+            && weights.dims[1].checked_mul(groups) == Some(channels);
         if outputs == 0 || !fits || !outputs.is_multiple_of(groups) {
             return Err(shapes());
         }
@@ -235,8 +250,11 @@ impl Conv {
             let found = format!("bias of shape {:?} for {outputs} outputs", bias.dims);
             return Err(limits::CONV_SHAPES.refuse(found));
         }
-        let shape =
-            qnnsim_isa::descriptor::MapShape { channels: channels as u32, height: height as u32, width: width as u32 };
+        let shape = qnnsim_isa::descriptor::MapShape {
+            channels: channels as u32,
+            height: height as u32,
+            width: width as u32,
+        };
         let [out_height, out_width] = geometry.output_size(shape);
         if out_height == 0 || out_width == 0 {
             let found = format!("a window of {:?} on shape {:?}", geometry.kernel, data.dims);
@@ -248,7 +266,11 @@ impl Conv {
             return Err(limits::PRODUCTS.refuse(format!("a layer of {products} products")));
         }
         let (height, width) = (out_height as usize, out_width as usize);
-        Ok(if data.dims.len() == 3 { vec![1, outputs, width] } else { vec![1, outputs, height, width] })
+        Ok(if data.dims.len() == 3 {
+            vec![1, outputs, width]
+        } else {
+            vec![1, outputs, height, width]
+        })
     }
 
     /// The whole output.
@@ -261,10 +283,13 @@ impl Conv {
             let count = weights.array.dims[1];
             o / outputs_of_group * count..(o / outputs_of_group + 1) * count
         };
-        let product = multiply(data, weights, 0, &spatial, inputs_of, |values, weights| match precision {
-            Precision::Double => convolve(&conv, values, weights, dims, |sum, a, b| sum + a * b),
-            Precision::Single => convolve(&conv, values, weights, dims, add_product),
-        });
+        let product =
+            multiply(data, weights, 0, &spatial, inputs_of, |values, weights| match precision {
+                Precision::Double => {
+                    convolve(&conv, values, weights, dims, |sum, a, b| sum + a * b)
+                }
+                Precision::Single => convolve(&conv, values, weights, dims, add_product),
+            });
         biased(product, inputs.get(2).copied().flatten(), dims, precision)
     }
 }
@@ -281,16 +306,22 @@ pub fn check_layer(data: Operand, weights: Operand, axis: usize) -> Result<(), D
 }
 
 /// Sums with a bias for each channel, if there is one.
-pub fn biased(product: Tensor, bias: Option<&Tensor>, dims: &[usize], precision: Precision) -> Tensor {
+pub fn biased(
+    product: Tensor,
+    bias: Option<&Tensor>,
+    dims: &[usize],
+    precision: Precision,
+) -> Tensor {
     let Some(bias) = bias else { return product };
     let mut bias = bias.to_real().into_owned();
     bias.dims.resize(dims.len() - 1, 1);
     Tensor::real(zip(dims, &[&product.to_real(), &bias], |v| Pointwise::Add.apply_in(v, precision)))
 }
 
-/// Sums of products, over integers if both operands are on a grid. The scale of the result has the weights' values
-/// along `axis`, and the dimensions `tail` behind them. Where an output reads data of several scales, they become
-/// multiples of one; if that cannot be, integers of one scale are summed up, and the sums added as real values.
+/// Sums of products, over integers if both operands are on a grid. The scale of the result has the
+/// weights' values along `axis`, and the dimensions `tail` behind them. Where an output reads data
+/// of several scales, they become multiples of one; if that cannot be, integers of one scale are
+/// summed up, and the sums added as real values.
 pub fn multiply(
     data: &Tensor,
     weights: &Tensor,
@@ -307,7 +338,12 @@ pub fn multiply(
         let mut dims = vec![scales.len()];
         dims.extend(tail);
         let scale = Array { dims, data: scales };
-        Some(Grid { codes: Codes::Accumulator, scale, zero: Array::scalar(0.0), divisor: of_data.divisor })
+        Some(Grid {
+            codes: Codes::Accumulator,
+            scale,
+            zero: Array::scalar(0.0),
+            divisor: of_data.divisor,
+        })
     };
     let (values, integers) = (data.centered(), weights.centered());
     if let [data_scale, rest @ ..] = data_scale
@@ -335,9 +371,14 @@ pub fn multiply(
     sum_of_scales(&values, &Array { dims, data: data_scale.to_vec() }, of_scale)
 }
 
-/// Sums over values of several scales, which broadcast against them: the values become multiples of one scale, or else
-/// those of each are summed up apart and the sums added as real values. `of_scale` sums values of one scale.
-pub fn sum_of_scales(values: &Array, scales: &Array, of_scale: impl Fn(&Array, f64) -> Tensor) -> Tensor {
+/// Sums over values of several scales, which broadcast against them: the values become multiples of
+/// one scale, or else those of each are summed up apart and the sums added as real values.
+/// `of_scale` sums values of one scale.
+pub fn sum_of_scales(
+    values: &Array,
+    scales: &Array,
+    of_scale: impl Fn(&Array, f64) -> Tensor,
+) -> Tensor {
     if let Some((factors, step)) = common_steps(&scales.data) {
         let data = factors.iter().map(|&factor| factor as f64).collect();
         let factors = Array { dims: scales.dims.clone(), data };
@@ -384,7 +425,9 @@ fn convolve(
     for (o, sums) in sums.data.chunks_mut(out_height * out_width).enumerate() {
         let first = o / outputs_of_group * channels;
         for values in values.data.chunks(height * width).skip(first).take(channels) {
-            for (ky, kx) in (0..kernel_height).flat_map(|ky| (0..kernel_width).map(move |kx| (ky, kx))) {
+            for (ky, kx) in
+                (0..kernel_height).flat_map(|ky| (0..kernel_width).map(move |kx| (ky, kx)))
+            {
                 let weight = weight.next().expect("one for each output, channel and tap");
                 for (y, row) in sums.chunks_mut(out_width).enumerate() {
                     let Some(in_y) = tap(0, y, ky, height) else { continue };

@@ -154,14 +154,20 @@ fn integers(inputs: &Operands, i: usize, name: &str) -> Result<Option<Vec<i64>>,
 
 /// Dimensions that may be counted from the end, each once.
 pub fn axes_of(axes: &[i64], rank: usize) -> Result<Vec<usize>, Diagnostic> {
-    let mut found = axes.iter().map(|&axis| join::axis(axis, rank)).collect::<Result<Vec<_>, _>>()?;
+    let mut found =
+        axes.iter().map(|&axis| join::axis(axis, rank)).collect::<Result<Vec<_>, _>>()?;
     found.sort_unstable();
     found.dedup();
-    if found.len() == axes.len() { Ok(found) } else { Err(limits::AXIS.refuse(format!("axes {axes:?} of {rank}"))) }
+    if found.len() == axes.len() {
+        Ok(found)
+    } else {
+        Err(limits::AXIS.refuse(format!("axes {axes:?} of {rank}")))
+    }
 }
 
 /// Domains of the QONNX operators: today's and those of earlier exporters.
-const QONNX_DOMAINS: [&str; 3] = ["qonnx.custom_op.general", "onnx.brevitas", "finn.custom_op.general"];
+const QONNX_DOMAINS: [&str; 3] =
+    ["qonnx.custom_op.general", "onnx.brevitas", "finn.custom_op.general"];
 
 impl Op {
     /// Reads the operator and the attributes of a node.
@@ -181,7 +187,9 @@ impl Op {
             "DequantizeLinear" if linear => Op::Pointwise(quantizer::parse_dequantize(at)?),
             "Conv" if standard => Op::Conv(linear::parse_conv(at)?),
             "ConvTranspose" if standard => Op::ConvTranspose(transposed::parse(at)?),
-            "Resize" | "Upsample" if standard => Op::Resize(resize::parse(at, node.op_type == "Upsample")?),
+            "Resize" | "Upsample" if standard => {
+                Op::Resize(resize::parse(at, node.op_type == "Upsample")?)
+            }
             "DepthToSpace" | "SpaceToDepth" if standard => {
                 Op::Blocks(resize::parse_blocks(at, node.op_type == "SpaceToDepth")?)
             }
@@ -223,7 +231,11 @@ impl Op {
             "GlobalAveragePool" if standard => Op::Mean { axes: None, keep: true, global: true },
             "ReduceMean" if standard => {
                 at.ignore(&["noop_with_empty_axes"]);
-                Op::Mean { axes: at.ints("axes")?, keep: at.int("keepdims", 1)? != 0, global: false }
+                Op::Mean {
+                    axes: at.ints("axes")?,
+                    keep: at.int("keepdims", 1)? != 0,
+                    global: false,
+                }
             }
             "Squeeze" if standard => Op::Unit { axes: at.ints("axes")?, insert: false },
             "Unsqueeze" if standard => Op::Unit { axes: at.ints("axes")?, insert: true },
@@ -277,18 +289,25 @@ impl Op {
     pub fn check_arity(&self, inputs: &Operands) -> Result<(), Diagnostic> {
         let given = inputs.iter().flatten().count();
         let arity = self.arity();
-        if inputs.len() > *arity.end() || inputs.iter().take(*arity.start()).flatten().count() < *arity.start() {
-            return Err(Diagnostic::new(format!("the node has {given} inputs in place of {arity:?}"))
-                .help("the file contradicts itself: export the model again"));
+        if inputs.len() > *arity.end()
+            || inputs.iter().take(*arity.start()).flatten().count() < *arity.start()
+        {
+            return Err(Diagnostic::new(format!(
+                "the node has {given} inputs in place of {arity:?}"
+            ))
+            .help("the file contradicts itself: export the model again"));
         }
         Ok(())
     }
 
-    /// The operator with what its inputs say: newer files give parameters as inputs that older ones have as attributes.
+    /// The operator with what its inputs say: newer files give parameters as inputs that older ones
+    /// have as attributes.
     pub fn resolve(self, inputs: &Operands) -> Result<Op, Diagnostic> {
         self.check_arity(inputs)?;
         let first = inputs[0].expect("every operator has a first input").dims;
-        let computed = |i: usize| inputs.get(i).copied().flatten().is_some_and(|input| input.constant.is_none());
+        let computed = |i: usize| {
+            inputs.get(i).copied().flatten().is_some_and(|input| input.constant.is_none())
+        };
         Ok(match self {
             Op::Pointwise(Pointwise::Add) if computed(0) && computed(1) => Op::Sum { minus: false },
             Op::Pointwise(Pointwise::Sub) if computed(0) && computed(1) => Op::Sum { minus: true },
@@ -304,18 +323,26 @@ impl Op {
                 Op::Part(join::ranges(first, &starts, &ends, axes.as_deref(), steps.as_deref())?)
             }
             Op::Pad { given } => {
-                let pads = given.map_or_else(|| integers(inputs, 1, "pads"), |pads| Ok(Some(pads)))?;
+                let pads =
+                    given.map_or_else(|| integers(inputs, 1, "pads"), |pads| Ok(Some(pads)))?;
                 let value = inputs.get(2).copied().flatten().map(|value| value.constant);
-                if value.is_some_and(|value| value.is_none_or(|value| value.to_real().data.iter().any(|&x| x != 0.0))) {
+                if value.is_some_and(|value| {
+                    value.is_none_or(|value| value.to_real().data.iter().any(|&x| x != 0.0))
+                }) {
                     return Err(limits::PAD_ZERO.refuse("padding with another value"));
                 }
                 let rank = first.len();
                 let axes = match integers(inputs, 3, "axes")? {
                     None => (0..rank).collect(),
-                    Some(axes) => axes.iter().map(|&axis| join::axis(axis, rank)).collect::<Result<Vec<_>, _>>()?,
+                    Some(axes) => axes
+                        .iter()
+                        .map(|&axis| join::axis(axis, rank))
+                        .collect::<Result<Vec<_>, _>>()?,
                 };
                 let Some(pads) = pads.filter(|pads| pads.len() == 2 * axes.len()) else {
-                    return Err(limits::PAD.refuse("a `Pad` without two numbers for each dimension"));
+                    return Err(
+                        limits::PAD.refuse("a `Pad` without two numbers for each dimension")
+                    );
                 };
                 let (mut before, mut after) = (vec![0; rank], vec![0; rank]);
                 for (i, &axis) in axes.iter().enumerate() {
@@ -324,13 +351,18 @@ impl Op {
                 Op::Zeros { before, after }
             }
             Op::Mean { axes: None, keep, global: false } => {
-                let axes = integers(inputs, 1, "axes")?.unwrap_or_else(|| (0..first.len() as i64).collect());
+                let axes = integers(inputs, 1, "axes")?
+                    .unwrap_or_else(|| (0..first.len() as i64).collect());
                 Op::Mean { axes: Some(axes), keep, global: false }
             }
-            Op::Mean { global: true, .. } => {
-                Op::Mean { axes: Some((2..first.len() as i64).collect()), keep: true, global: false }
+            Op::Mean { global: true, .. } => Op::Mean {
+                axes: Some((2..first.len() as i64).collect()),
+                keep: true,
+                global: false,
+            },
+            Op::Unit { axes: None, insert } => {
+                Op::Unit { axes: integers(inputs, 1, "axes")?, insert }
             }
-            Op::Unit { axes: None, insert } => Op::Unit { axes: integers(inputs, 1, "axes")?, insert },
             Op::Conv(conv) => Op::Conv(conv.padded(inputs)?),
             Op::ConvTranspose(conv) => Op::ConvTranspose(conv.settled(inputs)?),
             Op::Resize(resize) => Op::Repeat(resize.factors(inputs)?),
@@ -371,7 +403,9 @@ impl Op {
             Op::Mean { axes, keep, .. } => {
                 let axes = axes_of(axes.as_deref().unwrap_or_default(), first.dims.len())?;
                 if first.dims.contains(&0) {
-                    return Err(limits::MEAN_SPATIAL.refuse(format!("a mean of shape {:?}", first.dims)));
+                    return Err(
+                        limits::MEAN_SPATIAL.refuse(format!("a mean of shape {:?}", first.dims))
+                    );
                 }
                 Ok(layout::without_axes(first.dims, &axes, *keep))
             }
@@ -381,12 +415,17 @@ impl Op {
                     None => (0..first.dims.len()).filter(|&axis| first.dims[axis] == 1).collect(),
                 };
                 if axes.iter().any(|&axis| first.dims[axis] != 1) {
-                    return Err(limits::UNIT.refuse(format!("axes {axes:?} of shape {:?} taken away", first.dims)));
+                    return Err(limits::UNIT
+                        .refuse(format!("axes {axes:?} of shape {:?} taken away", first.dims)));
                 }
                 Ok(layout::without_axes(first.dims, &axes, false))
             }
-            Op::Unit { axes, insert: true } => layout::with_axes(first.dims, axes.as_deref().unwrap_or_default()),
-            Op::Slice { .. } | Op::Split { .. } | Op::Pad { .. } | Op::Resize(_) => unreachable!("resolved before"),
+            Op::Unit { axes, insert: true } => {
+                layout::with_axes(first.dims, axes.as_deref().unwrap_or_default())
+            }
+            Op::Slice { .. } | Op::Split { .. } | Op::Pad { .. } | Op::Resize(_) => {
+                unreachable!("resolved before")
+            }
             // What it makes of constants is made elsewhere.
             Op::Fold(_) | Op::Identity => Ok(first.dims.to_vec()),
         }
@@ -400,17 +439,22 @@ impl Op {
         }
     }
 
-    /// Whether a node whose inputs are all constants becomes a constant itself. Layers do not: their
-    /// work is not bounded by their size.
+    /// Whether a node whose inputs are all constants becomes a constant itself. Layers do not:
+    /// their work is not bounded by their size.
     pub fn folds(&self) -> bool {
         !matches!(
             self,
-            Op::Conv(_) | Op::ConvTranspose(_) | Op::MatMul(_) | Op::Gemm(_) | Op::MaxPool(_) | Op::AveragePool(_)
+            Op::Conv(_)
+                | Op::ConvTranspose(_)
+                | Op::MatMul(_)
+                | Op::Gemm(_)
+                | Op::MaxPool(_)
+                | Op::AveragePool(_)
         )
     }
 
-    /// The output, of shape `dims`, as ONNX and QONNX define it, with each operation on real values rounded to a
-    /// precision. The inputs have passed [`Op::infer`].
+    /// The output, of shape `dims`, as ONNX and QONNX define it, with each operation on real values
+    /// rounded to a precision. The inputs have passed [`Op::infer`].
     pub fn eval(&self, inputs: &[Option<&Tensor>], dims: &[usize], precision: Precision) -> Tensor {
         let input = |i: usize| inputs[i].expect("checked when the shape was inferred");
         match self {
@@ -428,11 +472,16 @@ impl Op {
             Op::Zeros { before, .. } => join::pad(input(0), before, dims),
             Op::AveragePool(pool) => pool.eval(input(0), dims, precision),
             Op::Mean { axes, .. } => {
-                let axes = axes_of(axes.as_deref().unwrap_or_default(), input(0).array.dims.len()).expect("checked");
+                let axes = axes_of(axes.as_deref().unwrap_or_default(), input(0).array.dims.len())
+                    .expect("checked");
                 join::mean(input(0), &axes, dims, precision)
             }
-            Op::Slice { .. } | Op::Split { .. } | Op::Pad { .. } | Op::Resize(_) => unreachable!("resolved before"),
-            Op::Reshape { .. } | Op::Flatten { .. } | Op::Unit { .. } => layout::relabel(input(0), dims),
+            Op::Slice { .. } | Op::Split { .. } | Op::Pad { .. } | Op::Resize(_) => {
+                unreachable!("resolved before")
+            }
+            Op::Reshape { .. } | Op::Flatten { .. } | Op::Unit { .. } => {
+                layout::relabel(input(0), dims)
+            }
             Op::Transpose { perm } => layout::transpose(input(0), perm.as_deref()),
             Op::Fold(_) | Op::Identity => input(0).clone(),
         }

@@ -1,7 +1,7 @@
 //! Operators whose output at one place depends on the inputs at that place only.
 //!
-//! [`Pointwise::apply`] is their one definition: the evaluator of graphs applies it to whole tensors,
-//! and the search for thresholds to single accumulators.
+//! [`Pointwise::apply`] is their one definition: the evaluator of graphs applies it to whole
+//! tensors, and the search for thresholds to single accumulators.
 
 use qnnsim_isa::descriptor::Rounding;
 
@@ -78,8 +78,8 @@ pub enum Pointwise {
         /// The integer below all thresholds.
         lowest: f64,
     },
-    /// Right shift of x, by scale, zero point, bit width, then output bit width (version 1), or output scale and
-    /// output bit width (version 2).
+    /// Right shift of x, by scale, zero point, bit width, then output bit width (version 1), or
+    /// output scale and output bit width (version 2).
     Trunc(Trunc),
 }
 
@@ -107,7 +107,9 @@ impl Pointwise {
     pub fn arity(self) -> std::ops::RangeInclusive<usize> {
         match self {
             Pointwise::Relu | Pointwise::Function(_) => 1..=1,
-            Pointwise::Add | Pointwise::Sub | Pointwise::Mul | Pointwise::Div | Pointwise::Pow => 2..=2,
+            Pointwise::Add | Pointwise::Sub | Pointwise::Mul | Pointwise::Div | Pointwise::Pow => {
+                2..=2
+            }
             Pointwise::PRelu | Pointwise::BipolarQuant | Pointwise::MultiThreshold { .. } => 2..=2,
             Pointwise::Clip { .. } => 1..=3,
             Pointwise::QuantizeLinear { .. } | Pointwise::DequantizeLinear { .. } => 2..=3,
@@ -156,12 +158,16 @@ impl Pointwise {
     }
 
     /// Whether the output rises (1), falls (-1) or stays (0) with input `data`, the others being as
-    /// in `v`. Rounding to doubles keeps each of these directions. What has a turning point has this direction above
-    /// it, and the opposite one below.
+    /// in `v`. Rounding to doubles keeps each of these directions. What has a turning point has
+    /// this direction above it, and the opposite one below.
     pub fn direction(self, data: usize, v: &[f64]) -> i32 {
         let sign = |x: f64| if x == 0.0 { 0 } else { x.signum() as i32 };
         match self {
-            Pointwise::Add | Pointwise::Relu | Pointwise::Clip { .. } | Pointwise::PRelu | Pointwise::Pow => 1,
+            Pointwise::Add
+            | Pointwise::Relu
+            | Pointwise::Clip { .. }
+            | Pointwise::PRelu
+            | Pointwise::Pow => 1,
             Pointwise::Function(function) => function.direction(),
             Pointwise::Sub => 1 - 2 * data as i32,
             Pointwise::Mul | Pointwise::Div => sign(v[1 - data]),
@@ -175,7 +181,8 @@ impl Pointwise {
         }
     }
 
-    /// How the output changes with input `data`, the others being as in `v`; `None` if it is no affine function.
+    /// How the output changes with input `data`, the others being as in `v`; `None` if it is no
+    /// affine function.
     pub fn slope(self, data: usize, v: &[f64]) -> Option<f64> {
         match self {
             Pointwise::Add => Some(1.0),
@@ -187,7 +194,8 @@ impl Pointwise {
         }
     }
 
-    /// The value of the data where the output turns from falling to rising; `None` if it is monotone.
+    /// The value of the data where the output turns from falling to rising; `None` if it is
+    /// monotone.
     pub fn turning_point(self, v: &[f64]) -> Option<f64> {
         match self {
             Pointwise::Function(function) => function.turning_point(),
@@ -208,8 +216,14 @@ impl Pointwise {
             Pointwise::Normalize { epsilon } => infer_normalize(inputs, epsilon),
             Pointwise::Clip { .. } => {
                 let ends = [1, 2].map(|i| inputs.get(i).copied().flatten());
-                match ends.iter().flatten().find(|end| end.constant.is_none_or(|c| c.array.data.len() != 1)) {
-                    Some(end) => Err(limits::CLIP_ENDS.refuse(format!("an end of shape {:?}", end.dims))),
+                match ends
+                    .iter()
+                    .flatten()
+                    .find(|end| end.constant.is_none_or(|c| c.array.data.len() != 1))
+                {
+                    Some(end) => {
+                        Err(limits::CLIP_ENDS.refuse(format!("an end of shape {:?}", end.dims)))
+                    }
                     None => Ok(input(0).dims.to_vec()),
                 }
             }
@@ -223,7 +237,10 @@ impl Pointwise {
                     Some(_) if broadcast([data.dims, slope.dims]).as_deref() == Some(data.dims) => {
                         Ok(data.dims.to_vec())
                     }
-                    _ => Err(limits::PRELU_SLOPE.refuse(format!("a slope of shape {:?}", slope.dims))),
+                    _ => {
+                        Err(limits::PRELU_SLOPE
+                            .refuse(format!("a slope of shape {:?}", slope.dims)))
+                    }
                 }
             }
             Pointwise::Quant { .. }
@@ -240,7 +257,9 @@ impl Pointwise {
             let found = format!("this operation on shapes {:?} and {:?}", a.dims, b.dims);
             limits::ONE_CONSTANT.refuse(found)
         };
-        let dims = broadcast([a.dims, b.dims]).filter(|dims| checked_len(dims).is_some()).ok_or_else(refuse)?;
+        let dims = broadcast([a.dims, b.dims])
+            .filter(|dims| checked_len(dims).is_some())
+            .ok_or_else(refuse)?;
         match (a.constant, b.constant) {
             // Whether there is a function of one map behind it is seen when the graph is known.
             (None, None) if a.dims == b.dims && self != Pointwise::Div => {}
@@ -253,7 +272,9 @@ impl Pointwise {
             let zero = |t: &Tensor| t.array.data.contains(&0.0);
             match b.constant {
                 None => return Err(limits::DIV_ZERO.refuse("division by a map")),
-                Some(divisor) if zero(divisor) => return Err(limits::DIV_ZERO.refuse("division by 0")),
+                Some(divisor) if zero(divisor) => {
+                    return Err(limits::DIV_ZERO.refuse("division by 0"));
+                }
                 Some(_) => {}
             }
         }
@@ -266,7 +287,9 @@ impl Pointwise {
         match self {
             // One value a channel, and channels are the second axis.
             Pointwise::Normalize { .. } if i > 0 => array.dims.resize(rank - 1, 1),
-            Pointwise::QuantizeLinear { axis, .. } | Pointwise::DequantizeLinear { axis } if i > 0 => {
+            Pointwise::QuantizeLinear { axis, .. } | Pointwise::DequantizeLinear { axis }
+                if i > 0 =>
+            {
                 array = quantizer::along_axis(array, axis, rank);
             }
             _ => {}
@@ -274,9 +297,15 @@ impl Pointwise {
         array
     }
 
-    /// All arguments, as values whose shapes broadcast against data of this rank: `None` for what is not a constant,
-    /// defaults for what is left out. The thresholds of a channel are an argument each.
-    pub fn arguments(self, inputs: &[Option<&Tensor>], data: usize, rank: usize) -> Vec<Option<Array>> {
+    /// All arguments, as values whose shapes broadcast against data of this rank: `None` for what
+    /// is not a constant, defaults for what is left out. The thresholds of a channel are an
+    /// argument each.
+    pub fn arguments(
+        self,
+        inputs: &[Option<&Tensor>],
+        data: usize,
+        rank: usize,
+    ) -> Vec<Option<Array>> {
         let given = |i: usize| inputs.get(i).copied().flatten();
         let default = |i: usize| match (self, i) {
             (Pointwise::Clip { min, .. }, 1) => min,
@@ -308,7 +337,9 @@ impl Pointwise {
         if !matches!(self, Pointwise::Add | Pointwise::Sub | Pointwise::Mul | Pointwise::Div) {
             return None;
         }
-        let own = |grid: &&Grid| grid.scale.data == [1.0] && grid.zero.data == [0.0] && grid.codes.min() < -128;
+        let own = |grid: &&Grid| {
+            grid.scale.data == [1.0] && grid.zero.data == [0.0] && grid.codes.min() < -128
+        };
         let mut grids = inputs.iter().flatten().map(|tensor| tensor.grid.as_ref().filter(own));
         let first = grids.next()??;
         grids.all(|grid| grid.is_some_and(|grid| grid.codes == first.codes)).then(|| first.clone())
@@ -322,8 +353,10 @@ impl Pointwise {
             let array = zip(dims, &[&first.array, &grid.zero], |v| v[0].max(v[1]));
             return Tensor { array, grid: Some(grid.clone()) };
         }
-        let arguments: Vec<Array> = self.arguments(inputs, usize::MAX, dims.len()).into_iter().flatten().collect();
-        let mut array = zip(dims, &arguments.iter().collect::<Vec<_>>(), |v| self.apply_in(v, precision));
+        let arguments: Vec<Array> =
+            self.arguments(inputs, usize::MAX, dims.len()).into_iter().flatten().collect();
+        let mut array =
+            zip(dims, &arguments.iter().collect::<Vec<_>>(), |v| self.apply_in(v, precision));
         if let Some(grid) = self.integer_grid(inputs) {
             // Division of integers leaves the rest away.
             array.data.iter_mut().for_each(|x| *x = x.trunc());
@@ -336,7 +369,8 @@ impl Pointwise {
             }
             (Pointwise::Clip { .. }, Some(grid)) => {
                 let (scale, zero) = (&grid.scale.data[..], &grid.zero.data[..]);
-                let codes = clipped(grid.codes, scale, zero, [arguments[1].data[0], arguments[2].data[0]]);
+                let codes =
+                    clipped(grid.codes, scale, zero, [arguments[1].data[0], arguments[2].data[0]]);
                 codes.map(|codes| Grid { codes, ..grid.clone() })
             }
             _ => self.quantizes().then(|| self.grid(&arguments, None)),
@@ -345,7 +379,8 @@ impl Pointwise {
     }
 }
 
-/// What remains of integers between two ends; `None` if they are not their own values, or the ends are no integers.
+/// What remains of integers between two ends; `None` if they are not their own values, or the ends
+/// are no integers.
 pub fn clipped(codes: Codes, scale: &[f64], zero: &[f64], ends: [f64; 2]) -> Option<Codes> {
     let whole = |end: f64| end.is_infinite() || end.fract() == 0.0;
     let own = matches!((scale, zero), (&[1.0], &[0.0])) && codes != Codes::Bipolar;

@@ -74,12 +74,16 @@ fn parse_windows(at: &mut Attributes) -> Result<(ir::Pool, Option<Same>), Diagno
     }
     let strides = at.ints("strides")?.unwrap_or(vec![1; spatial]);
     let pads = at.ints("pads")?.unwrap_or(vec![0; 2 * spatial]);
-    let two = |list: &Vec<i64>| if list.len() == spatial { for_two::<2>(list.clone(), 1) } else { Vec::new() };
+    let two = |list: &Vec<i64>| {
+        if list.len() == spatial { for_two::<2>(list.clone(), 1) } else { Vec::new() }
+    };
     let four = if pads.len() == 2 * spatial { for_two::<4>(pads.clone(), 0) } else { Vec::new() };
     let kernel_sizes = sizes(&two(&kernel), 1);
     let pool = ir::Pool {
-        kernel: kernel_sizes.ok_or_else(|| refuse(format!("kernel_shape {kernel:?}"), "kernel_shape", at))?,
-        stride: sizes(&two(&strides), 1).ok_or_else(|| refuse(format!("strides {strides:?}"), "strides", at))?,
+        kernel: kernel_sizes
+            .ok_or_else(|| refuse(format!("kernel_shape {kernel:?}"), "kernel_shape", at))?,
+        stride: sizes(&two(&strides), 1)
+            .ok_or_else(|| refuse(format!("strides {strides:?}"), "strides", at))?,
         pads: sizes(&four, 0).ok_or_else(|| refuse(format!("pads {pads:?}"), "pads", at))?,
         ceil_mode,
     };
@@ -99,7 +103,11 @@ fn infer(pool: &ir::Pool, data: Operand) -> Result<Vec<usize>, Diagnostic> {
     if height == 0 || width == 0 || data.dims.len() == 3 && pool.kernel[0] != 1 {
         return Err(limits::POOL_SIZES.refuse(format!("a window for shape {:?}", data.dims)));
     }
-    Ok(if data.dims.len() == 3 { vec![1, data.dims[1], width] } else { vec![1, data.dims[1], height, width] })
+    Ok(if data.dims.len() == 3 {
+        vec![1, data.dims[1], width]
+    } else {
+        vec![1, data.dims[1], height, width]
+    })
 }
 
 /// With the paddings that `auto_pad` asks for.
@@ -107,7 +115,8 @@ fn padded(mut pool: ir::Pool, same: Option<Same>, dims: &[usize]) -> Result<ir::
     if let (Some(same), Some(size)) = (same, map_size(dims)) {
         pool.pads = same.pads(size, pool.kernel, pool.stride);
         if (0..4).any(|side| pool.pads[side] >= pool.kernel[side % 2]) {
-            return Err(limits::POOL_SIZES.refuse(format!("pads {:?} for kernel {:?}", pool.pads, pool.kernel)));
+            return Err(limits::POOL_SIZES
+                .refuse(format!("pads {:?} for kernel {:?}", pool.pads, pool.kernel)));
         }
     }
     Ok(pool)
@@ -132,12 +141,13 @@ impl AveragePool {
         let size = |dims: &[usize]| map_size(dims).expect("a map");
         match self.means(size(data.dims), size(&dims)) {
             Some(_) => Ok(dims),
-            None => Err(limits::POOL_DIVISOR.refuse(format!("means over windows of {:?}", self.pool.kernel))),
+            None => Err(limits::POOL_DIVISOR
+                .refuse(format!("means over windows of {:?}", self.pool.kernel))),
         }
     }
 
-    /// What the mean at a place is divided by, along one axis. Padding counts, if it does, but not what a window reaches
-    /// beyond it.
+    /// What the mean at a place is divided by, along one axis. Padding counts, if it does, but not
+    /// what a window reaches beyond it.
     fn counted(&self, axis: usize, out: usize, size: usize) -> usize {
         let pool = &self.pool;
         if !self.include_padding {
@@ -148,8 +158,8 @@ impl AveragePool {
         (start + pool.kernel[axis] as usize).min(end) - start
     }
 
-    /// By what the sums are divided, as one number and how often each region of the result then counts; `None` if that
-    /// number or these regions are too many.
+    /// By what the sums are divided, as one number and how often each region of the result then
+    /// counts; `None` if that number or these regions are too many.
     pub fn means(&self, from: [usize; 2], to: [usize; 2]) -> Option<Means> {
         // Outputs beside each other that count as many.
         let runs = |axis: usize| {
@@ -176,7 +186,10 @@ impl AveragePool {
         let region = |(rows, in_rows): ([u32; 2], i64), (columns, in_columns): ([u32; 2], i64)| {
             (ir::Region { rows, columns }, divisor / (in_rows * in_columns))
         };
-        let regions = rows.iter().flat_map(|&row| columns.iter().map(move |&column| region(row, column))).collect();
+        let regions = rows
+            .iter()
+            .flat_map(|&row| columns.iter().map(move |&column| region(row, column)))
+            .collect();
         Some(Means { divisor, regions })
     }
 
@@ -187,7 +200,8 @@ impl AveragePool {
         let means = self.means([height, width], [out_height, out_width]);
         let Means { divisor, .. } = means.expect("checked when the shape was inferred");
         let data = data.about_zero();
-        let grid = data.grid.as_ref().filter(|grid| grid.scale.along(1, data.array.dims.len()).is_some());
+        let grid =
+            data.grid.as_ref().filter(|grid| grid.scale.along(1, data.array.dims.len()).is_some());
         let array = match grid {
             Some(_) => std::borrow::Cow::Borrowed(&data.array),
             None => data.to_real(),
@@ -202,7 +216,11 @@ impl AveragePool {
                     let count = self.counted(0, y, height) * self.counted(1, x, width);
                     // Integers of one divisor for all.
                     let factor = divisor / count as i64;
-                    means.push(if grid.is_some() { sum * factor as f64 } else { precision.round(sum / count as f64) });
+                    means.push(if grid.is_some() {
+                        sum * factor as f64
+                    } else {
+                        precision.round(sum / count as f64)
+                    });
                 }
             }
         }
@@ -238,7 +256,8 @@ impl MaxPool {
                 }
             }
         }
-        // The largest integer is the largest value: a scale is positive, and one for all of a channel.
+        // The largest integer is the largest value: a scale is positive, and one for all of a
+        // channel.
         Tensor { array: Array { dims: dims.to_vec(), data: maxima }, grid: data.grid.clone() }
     }
 }

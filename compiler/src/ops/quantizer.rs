@@ -11,13 +11,15 @@ use crate::diagnostic::Diagnostic;
 use crate::limits;
 use crate::tensor::{Array, Codes, Grid, Tensor, broadcast, zip};
 
-/// Largest zero point, and largest code of no real value: integers around it are far from overflowing.
+/// Largest zero point, and largest code of no real value: integers around it are far from
+/// overflowing.
 const MAX_ZERO: f64 = (1u32 << 31) as f64;
 
 /// Right shift of integers.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Trunc {
-    /// 1: by the difference of two bit widths, and the scale stays. 2: by the ratio of two scales, then clipped.
+    /// 1: by the difference of two bit widths, and the scale stays. 2: by the ratio of two scales,
+    /// then clipped.
     pub version: u32,
     /// Two's complement.
     pub signed: bool,
@@ -69,12 +71,17 @@ pub fn parse_multi_threshold(at: &mut Attributes) -> Result<Pointwise, Diagnosti
         return Err(refusal.at(at.place()).attribute("data_layout"));
     }
     at.ignore(&["out_dtype"]);
-    // Counts k stand for scale k + bias. On a grid without zero point that is an integer, of steps of half the scale
-    // if the bias is no multiple of the whole one: INT4 has the bias -8, BIPOLAR the scale 2 and the bias -1.
+    // Counts k stand for scale k + bias. On a grid without zero point that is an integer, of steps
+    // of half the scale if the bias is no multiple of the whole one: INT4 has the bias -8,
+    // BIPOLAR the scale 2 and the bias -1.
     let found = [1.0, 2.0].into_iter().find(|parts| (bias / scale * parts).fract() == 0.0);
     match found {
         Some(parts) if scale > 0.0 && scale.is_finite() && (bias / scale).abs() <= MAX_ZERO => {
-            Ok(Pointwise::MultiThreshold { scale: scale / parts, step: parts, lowest: bias / scale * parts })
+            Ok(Pointwise::MultiThreshold {
+                scale: scale / parts,
+                step: parts,
+                lowest: bias / scale * parts,
+            })
         }
         _ => {
             let found = format!("out_scale {scale} and out_bias {bias}");
@@ -83,7 +90,8 @@ pub fn parse_multi_threshold(at: &mut Attributes) -> Result<Pointwise, Diagnosti
     }
 }
 
-/// Reads the attributes of a `QuantizeLinear`. Its integers are those of its zero point, or of `output_dtype`.
+/// Reads the attributes of a `QuantizeLinear`. Its integers are those of its zero point, or of
+/// `output_dtype`.
 pub fn parse_quantize(at: &mut Attributes) -> Result<Pointwise, Diagnostic> {
     let axis = parse_axis(at)?;
     let data_type = at.int("output_dtype", 0)?;
@@ -134,12 +142,14 @@ impl Pointwise {
         )
     }
 
-    /// The integers that a quantizer can give, by its arguments at any place. Those of a `DequantizeLinear` are what
-    /// it reads.
+    /// The integers that a quantizer can give, by its arguments at any place. Those of a
+    /// `DequantizeLinear` are what it reads.
     pub fn codes(self, v: &[f64]) -> Codes {
         match self {
             Pointwise::Quant { signed: true, .. } if v[3] == 1.0 => Codes::Bipolar,
-            Pointwise::Quant { signed, narrow, .. } => Codes::of_type(Code { bits: v[3] as u32, signed }, narrow),
+            Pointwise::Quant { signed, narrow, .. } => {
+                Codes::of_type(Code { bits: v[3] as u32, signed }, narrow)
+            }
             Pointwise::QuantizeLinear { min, max, .. } => Codes::Int { min, max },
             Pointwise::MultiThreshold { step, lowest, .. } => {
                 let (min, count) = (lowest as i64, v.len() as i64 - 1);
@@ -179,7 +189,8 @@ impl Pointwise {
 
     /// The grid of a quantizer's output; `codes` are the integers that a `DequantizeLinear` reads.
     pub(crate) fn grid(self, arguments: &[Array], codes: Option<Codes>) -> Grid {
-        let first: Vec<f64> = arguments.iter().map(|a| a.data.first().copied().unwrap_or(0.0)).collect();
+        let first: Vec<f64> =
+            arguments.iter().map(|a| a.data.first().copied().unwrap_or(0.0)).collect();
         let parameters: Vec<&Array> = arguments[1..].iter().collect();
         let dims = broadcast(parameters.iter().map(|a| a.dims.as_slice())).unwrap_or_default();
         let per_place = |part: fn((f64, f64)) -> f64| {
@@ -232,25 +243,32 @@ impl Pointwise {
         }
     }
 
-    /// How far the value that a quantizer rounds is from where the code would be another, in steps of its scale;
-    /// infinite if it has one code only. The inputs are as in [`Pointwise::apply`].
+    /// How far the value that a quantizer rounds is from where the code would be another, in steps
+    /// of its scale; infinite if it has one code only. The inputs are as in
+    /// [`Pointwise::apply`].
     pub fn boundary_distance(self, v: &[f64]) -> f64 {
         let codes = self.codes(v);
         let (first, last) = (codes.min() as f64 + 1.0, codes.max() as f64);
-        // Boundary k lies between the codes k - 1 and k; the nearest is one of the few around the value.
+        // Boundary k lies between the codes k - 1 and k; the nearest is one of the few around the
+        // value.
         let nearest = |x: f64, boundary: &dyn Fn(f64) -> f64| {
             let near = x.floor().clamp(first, last.max(first));
-            let around = [near - 1.0, near, near + 1.0, near + 2.0].into_iter().filter(|k| (first..=last).contains(k));
+            let around = [near - 1.0, near, near + 1.0, near + 2.0]
+                .into_iter()
+                .filter(|k| (first..=last).contains(k));
             around.map(|k| (x - boundary(k)).abs()).fold(f64::INFINITY, f64::min)
         };
         match self {
             Pointwise::Quant { .. } | Pointwise::BipolarQuant if codes == Codes::Bipolar => {
                 (v[0] / v[1] + if v.len() > 2 { v[2] } else { 0.0 }).abs()
             }
-            Pointwise::Quant { rounding, .. } => nearest(v[0] / v[1] + v[2], &|k| rounding.boundary(k)),
+            Pointwise::Quant { rounding, .. } => {
+                nearest(v[0] / v[1] + v[2], &|k| rounding.boundary(k))
+            }
             Pointwise::QuantizeLinear { .. } => nearest(v[0] / v[1] + v[2], &|k| k - 0.5),
             Pointwise::MultiThreshold { scale, step, .. } => {
-                let distances = v[1..].iter().map(|threshold| (v[0] - threshold).abs() / (scale * step));
+                let distances =
+                    v[1..].iter().map(|threshold| (v[0] - threshold).abs() / (scale * step));
                 distances.fold(f64::INFINITY, f64::min)
             }
             Pointwise::Trunc(trunc) => {
@@ -293,7 +311,8 @@ impl Pointwise {
         if let Pointwise::MultiThreshold { .. } = self {
             return infer_thresholds(data, inputs[1].expect("as many as the arity"));
         }
-        if let Pointwise::QuantizeLinear { axis, .. } | Pointwise::DequantizeLinear { axis } = self {
+        if let Pointwise::QuantizeLinear { axis, .. } | Pointwise::DequantizeLinear { axis } = self
+        {
             check_axis(data, &parameters, axis)?;
         }
         if let Pointwise::DequantizeLinear { .. } = self
@@ -311,9 +330,14 @@ impl Pointwise {
             self.check_parameter(i, &array, data)?;
         }
         if let Pointwise::Trunc(trunc) = self {
-            let v: Vec<f64> = std::iter::once(0.0).chain(parameters.iter().map(|(_, t)| t.to_real().data[0])).collect();
+            let v: Vec<f64> = std::iter::once(0.0)
+                .chain(parameters.iter().map(|(_, t)| t.to_real().data[0]))
+                .collect();
             let (divisor, (_, zero)) = (trunc.divisor(&v), self.grid_at(&v));
-            if parameters.iter().any(|(_, t)| t.array.data.len() != 1) || zero.fract() != 0.0 || divisor < 1.0 {
+            if parameters.iter().any(|(_, t)| t.array.data.len() != 1)
+                || zero.fract() != 0.0
+                || divisor < 1.0
+            {
                 let found = format!("a shift by the factor {divisor}, with zero point {}", v[2]);
                 return Err(limits::TRUNC_SHIFT.refuse(found));
             }
@@ -337,8 +361,11 @@ impl Pointwise {
         }
         if is_bits {
             // What goes into a shift is an accumulator.
-            let most =
-                if data.constant.is_some() || matches!(self, Pointwise::Trunc(_)) && i == 3 { 32.0 } else { 8.0 };
+            let most = if data.constant.is_some() || matches!(self, Pointwise::Trunc(_)) && i == 3 {
+                32.0
+            } else {
+                8.0
+            };
             return match array.data[..] {
                 [b] if b.fract() == 0.0 && (1.0..=most).contains(&b) => Ok(()),
                 [b] => Err(limits::QUANT_BITS.refuse(format!("bit width {b}"))),
@@ -385,11 +412,16 @@ fn sign(x: f64) -> f64 {
 fn infer_thresholds(data: Operand, thresholds: Operand) -> Result<Vec<usize>, Diagnostic> {
     let channels = data.dims.get(1).copied().unwrap_or(0);
     match *thresholds.dims {
-        [rows, count] if (rows == 1 || rows == channels) && (1..=255).contains(&count) && data.dims.len() >= 2 => {
+        [rows, count]
+            if (rows == 1 || rows == channels)
+                && (1..=255).contains(&count)
+                && data.dims.len() >= 2 =>
+        {
             Ok(data.dims.to_vec())
         }
         _ => {
-            let found = format!("thresholds of shape {:?} for data {:?}", thresholds.dims, data.dims);
+            let found =
+                format!("thresholds of shape {:?} for data {:?}", thresholds.dims, data.dims);
             Err(limits::THRESHOLD_SHAPE.refuse(found))
         }
     }
@@ -405,7 +437,10 @@ fn check_axis(data: Operand, parameters: &[(usize, &Tensor)], axis: i64) -> Resu
             _ => false,
         };
         if !fits {
-            let found = format!("parameters of shape {:?} along axis {axis} of {:?}", tensor.array.dims, data.dims);
+            let found = format!(
+                "parameters of shape {:?} along axis {axis} of {:?}",
+                tensor.array.dims, data.dims
+            );
             return Err(limits::LINEAR_AXIS.refuse(found));
         }
     }

@@ -23,7 +23,9 @@ pub fn parse(at: &mut Attributes, upsample: bool) -> Result<Resize, Diagnostic> 
     at.ignore(&["antialias", "cubic_coeff_a", "exclude_outside", "extrapolation_value"]);
     let mode = at.string("mode", "nearest")?;
     let ratio = at.string("keep_aspect_ratio_policy", "stretch")?;
-    for (name, value, expected) in [("mode", mode, "nearest"), ("keep_aspect_ratio_policy", ratio, "stretch")] {
+    for (name, value, expected) in
+        [("mode", mode, "nearest"), ("keep_aspect_ratio_policy", ratio, "stretch")]
+    {
         if value != expected {
             let refusal = limits::RESIZE_NEAREST.refuse(format!("{name} `{value}`"));
             return Err(refusal.at(at.place()).attribute(name));
@@ -45,7 +47,9 @@ impl Resize {
             match inputs.get(i).copied().flatten() {
                 None => Ok(None),
                 Some(input) => match input.constant {
-                    Some(constant) => Ok(Some(constant.to_real().data.clone()).filter(|list| !list.is_empty())),
+                    Some(constant) => {
+                        Ok(Some(constant.to_real().data.clone()).filter(|list| !list.is_empty()))
+                    }
                     None => Err(limits::INTEGER_INPUT.refuse(format!("`{name}` that is computed"))),
                 },
             }
@@ -56,19 +60,27 @@ impl Resize {
         };
         let sizes = if old { None } else { list(3, "sizes")? };
         let axes = match &self.axes {
-            Some(axes) => axes.iter().map(|&axis| join::axis(axis, dims.len())).collect::<Result<Vec<_>, _>>()?,
+            Some(axes) => axes
+                .iter()
+                .map(|&axis| join::axis(axis, dims.len()))
+                .collect::<Result<Vec<_>, _>>()?,
             None => (0..dims.len()).collect(),
         };
         let given = scales.as_ref().or(sizes.as_ref());
         let Some(given) = given.filter(|given| given.len() == axes.len()) else {
-            return Err(limits::RESIZE_NEAREST.refuse("a `Resize` without a factor or a size for each dimension"));
+            return Err(limits::RESIZE_NEAREST
+                .refuse("a `Resize` without a factor or a size for each dimension"));
         };
         let mut factors = vec![1; dims.len()];
         for (&value, &axis) in given.iter().zip(&axes) {
             let factor = if scales.is_some() { value } else { value / dims[axis] as f64 };
-            let whole = factor.fract() == 0.0 && factor >= 1.0 && dims[axis] as f64 * factor <= MAX_VALUES as f64;
+            let whole = factor.fract() == 0.0
+                && factor >= 1.0
+                && dims[axis] as f64 * factor <= MAX_VALUES as f64;
             if !whole || axis < 2 && factor != 1.0 {
-                return Err(limits::RESIZE_NEAREST.refuse(format!("dimension {axis} times {factor}")));
+                return Err(
+                    limits::RESIZE_NEAREST.refuse(format!("dimension {axis} times {factor}"))
+                );
             }
             factors[axis] = factor as usize;
             if !self.repeats(factor, dims[axis], old) {
@@ -82,7 +94,9 @@ impl Resize {
 
     /// Whether each value comes `factor` times, one beside the other.
     fn repeats(&self, factor: f64, size: usize, old: bool) -> bool {
-        let Some((coordinates, nearest)) = self.coordinates.as_ref().filter(|_| !old) else { return true };
+        let Some((coordinates, nearest)) = self.coordinates.as_ref().filter(|_| !old) else {
+            return true;
+        };
         let length = size as f64 * factor;
         let source = |x: f64| -> Option<f64> {
             Some(match coordinates.as_str() {
@@ -105,7 +119,8 @@ impl Resize {
             })
         };
         (0..length as usize).all(|x| {
-            let place = source(x as f64).and_then(round).map(|place| place.clamp(0.0, size as f64 - 1.0));
+            let place =
+                source(x as f64).and_then(round).map(|place| place.clamp(0.0, size as f64 - 1.0));
             place == Some((x as f64 / factor).floor())
         })
     }
@@ -113,7 +128,8 @@ impl Resize {
 
 /// Shape with each dimension so many times as large.
 pub fn infer(dims: &[usize], factors: &[usize]) -> Result<Vec<usize>, Diagnostic> {
-    let out: Vec<usize> = dims.iter().zip(factors).map(|(&size, &factor)| size.saturating_mul(factor)).collect();
+    let out: Vec<usize> =
+        dims.iter().zip(factors).map(|(&size, &factor)| size.saturating_mul(factor)).collect();
     match checked_len(&out) {
         Some(_) => Ok(out),
         None => Err(limits::MAP_SIZE.refuse(format!("a value of shape {out:?}"))),
@@ -129,9 +145,14 @@ pub fn repeat(tensor: &Tensor, factors: &[usize], dims: &[usize]) -> Tensor {
     let mut data = Vec::with_capacity(dims.iter().product());
     join::for_each(dims, |index| {
         let places = index.iter().zip(factors).map(|(at, factor)| at / factor);
-        data.push(array.data[places.zip(&array.dims).fold(0, |at, (place, size)| at * size + place)]);
+        data.push(
+            array.data[places.zip(&array.dims).fold(0, |at, (place, size)| at * size + place)],
+        );
     });
-    Tensor { array: Array { dims: dims.to_vec(), data }, grid: tensor.grid.clone().filter(|_| separate) }
+    Tensor {
+        array: Array { dims: dims.to_vec(), data },
+        grid: tensor.grid.clone().filter(|_| separate),
+    }
 }
 
 /// Blocks of pixels that become channels, or the other way round.
@@ -181,14 +202,18 @@ pub fn parse_blocks(at: &mut Attributes, to_depth: bool) -> Result<Blocks, Diagn
     };
     match usize::try_from(size).ok().filter(|size| (1..=4095).contains(size)) {
         Some(size) => Ok(Blocks { size, order }),
-        None => Err(limits::BLOCKS.refuse(format!("blocksize {size}")).at(at.place()).attribute("blocksize")),
+        None => Err(limits::BLOCKS
+            .refuse(format!("blocksize {size}"))
+            .at(at.place())
+            .attribute("blocksize")),
     }
 }
 
 impl Blocks {
     /// The three steps for values of this shape.
     pub fn steps(self, dims: &[usize]) -> Result<BlockSteps, Diagnostic> {
-        let refuse = || limits::BLOCKS.refuse(format!("blocks of {} for shape {dims:?}", self.size));
+        let refuse =
+            || limits::BLOCKS.refuse(format!("blocks of {} for shape {dims:?}", self.size));
         let &[batch, channels, height, width] = dims else { return Err(refuse()) };
         let (block, pixels) = (self.size, self.size * self.size);
         let fits = match self.order {
@@ -200,9 +225,15 @@ impl Blocks {
         }
         let inner = channels / pixels;
         let (split, perm) = match self.order {
-            BlockOrder::PixelsFirst => ([batch, block, block, inner, height, width], [0, 3, 4, 1, 5, 2]),
-            BlockOrder::ChannelsFirst => ([batch, inner, block, block, height, width], [0, 1, 4, 2, 5, 3]),
-            BlockOrder::ToDepth => ([batch, channels, height / block, block, width / block, block], [0, 3, 5, 1, 2, 4]),
+            BlockOrder::PixelsFirst => {
+                ([batch, block, block, inner, height, width], [0, 3, 4, 1, 5, 2])
+            }
+            BlockOrder::ChannelsFirst => {
+                ([batch, inner, block, block, height, width], [0, 1, 4, 2, 5, 3])
+            }
+            BlockOrder::ToDepth => {
+                ([batch, channels, height / block, block, width / block, block], [0, 3, 5, 1, 2, 4])
+            }
         };
         let result = match self.order {
             BlockOrder::ToDepth => [batch, channels * pixels, height / block, width / block],

@@ -1,13 +1,16 @@
 //! `ConvTranspose`: each value is spread over a window of the result.
 
 use super::attributes::Attributes;
-use super::linear::{MAX_PRODUCTS, MAX_SIZE, add_product, biased, check_layer, for_two, map_size, multiply, sizes};
+use super::linear::{
+    MAX_PRODUCTS, MAX_SIZE, add_product, biased, check_layer, for_two, map_size, multiply, sizes,
+};
 use super::{Operands, linear};
 use crate::diagnostic::Diagnostic;
 use crate::limits;
 use crate::tensor::{Array, Grid, Precision, Tensor};
 
-/// Transposed convolution, of one or two dimensions; one dimension is that of the columns. Arrays are `[y, x]`.
+/// Transposed convolution, of one or two dimensions; one dimension is that of the columns. Arrays
+/// are `[y, x]`.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct ConvTranspose {
     /// Kernel size; that of the weights.
@@ -47,7 +50,8 @@ pub fn parse(at: &mut Attributes) -> Result<ConvTranspose, Diagnostic> {
         spatial: &mut Option<usize>,
     ) -> Result<Option<[u32; N]>, Diagnostic> {
         let Some(list) = at.ints(name)? else { return Ok(None) };
-        let refuse = || limits::CONV_SIZES.refuse(format!("{name} {list:?}")).at(at.place()).attribute(name);
+        let refuse =
+            || limits::CONV_SIZES.refuse(format!("{name} {list:?}")).at(at.place()).attribute(name);
         let dimensions = list.len() * 2 / N;
         if list.len() * 2 % N != 0 || spatial.is_some_and(|spatial| spatial != dimensions) {
             return Err(refuse());
@@ -82,13 +86,18 @@ impl ConvTranspose {
 
     /// Rows or columns of which some are cut off.
     fn full(&self, axis: usize, size: usize) -> u64 {
-        (size as u64 - 1) * u64::from(self.stride[axis]) + self.extent(axis) + u64::from(self.output_padding[axis])
+        (size as u64 - 1) * u64::from(self.stride[axis])
+            + self.extent(axis)
+            + u64::from(self.output_padding[axis])
     }
 
-    /// With the kernel of the weights, and the paddings that `auto_pad` and the size of the result ask for.
+    /// With the kernel of the weights, and the paddings that `auto_pad` and the size of the result
+    /// ask for.
     pub fn settled(mut self, inputs: &Operands) -> Result<Self, Diagnostic> {
-        let (data, weights) = (inputs[0].expect("required").dims, inputs[1].expect("required").dims);
-        let shapes = || limits::CONV_SHAPES.refuse(format!("weights {weights:?} for data {data:?}"));
+        let (data, weights) =
+            (inputs[0].expect("required").dims, inputs[1].expect("required").dims);
+        let shapes =
+            || limits::CONV_SHAPES.refuse(format!("weights {weights:?} for data {data:?}"));
         let kernel = match *weights {
             [_, _, height, width] => [height as i64, width as i64],
             [_, _, width] => [1, width as i64],
@@ -104,11 +113,16 @@ impl ConvTranspose {
         let wanted = match (self.size, self.same) {
             (None, None) => return Ok(self),
             (Some(size), _) => size,
-            (None, Some(_)) => [0, 1].map(|axis| (size[axis] as u32).saturating_mul(self.stride[axis])),
+            (None, Some(_)) => {
+                [0, 1].map(|axis| (size[axis] as u32).saturating_mul(self.stride[axis]))
+            }
         };
         for axis in 0..2 {
             let total = self.full(axis, size[axis]).saturating_sub(u64::from(wanted[axis]));
-            let total = u32::try_from(total).ok().filter(|&total| total as usize <= 2 * MAX_SIZE).ok_or_else(shapes)?;
+            let total = u32::try_from(total)
+                .ok()
+                .filter(|&total| total as usize <= 2 * MAX_SIZE)
+                .ok_or_else(shapes)?;
             let half = total / 2;
             let before = if self.same == Some(linear::Same::Upper) { half } else { total - half };
             (self.pads[axis], self.pads[axis + 2]) = (before, total - before);
@@ -137,7 +151,8 @@ impl ConvTranspose {
         let groups = self.groups as usize;
         let (channels, outputs) = (weights.dims[0], weights.dims[1].saturating_mul(groups));
         if channels != data.dims[1] || outputs == 0 || !channels.is_multiple_of(groups) {
-            return Err(limits::CONV_SHAPES.refuse(format!("weights {:?} for data {:?}", weights.dims, data.dims)));
+            return Err(limits::CONV_SHAPES
+                .refuse(format!("weights {:?} for data {:?}", weights.dims, data.dims)));
         }
         check_layer(data, weights, 1)?;
         if let Some(bias) = inputs.get(2).copied().flatten()
@@ -146,13 +161,20 @@ impl ConvTranspose {
             let found = format!("bias of shape {:?} for {outputs} outputs", bias.dims);
             return Err(limits::CONV_SHAPES.refuse(found));
         }
-        let refuse = || limits::CONV_SIZES.refuse(format!("a transposed convolution of shape {:?}", data.dims));
+        let refuse = || {
+            limits::CONV_SIZES.refuse(format!("a transposed convolution of shape {:?}", data.dims))
+        };
         let [height, width] = self.output_size(size).ok_or_else(refuse)?;
-        let products = (weights.dims.iter().product::<usize>() as u64).saturating_mul((size[0] * size[1]) as u64);
+        let products = (weights.dims.iter().product::<usize>() as u64)
+            .saturating_mul((size[0] * size[1]) as u64);
         if products > MAX_PRODUCTS {
             return Err(limits::PRODUCTS.refuse(format!("a layer of {products} products")));
         }
-        Ok(if data.dims.len() == 3 { vec![1, outputs, width] } else { vec![1, outputs, height, width] })
+        Ok(if data.dims.len() == 3 {
+            vec![1, outputs, width]
+        } else {
+            vec![1, outputs, height, width]
+        })
     }
 
     /// Weights as those of a convolution: by output, and by input of its group.
@@ -161,7 +183,9 @@ impl ConvTranspose {
         let (inputs, outputs) = (weights.dims[0] / groups, weights.dims[1]);
         let taps: usize = weights.dims[2..].iter().product();
         let mut data = Vec::with_capacity(weights.data.len());
-        for (group, output) in (0..groups).flat_map(|group| (0..outputs).map(move |output| (group, output))) {
+        for (group, output) in
+            (0..groups).flat_map(|group| (0..outputs).map(move |output| (group, output)))
+        {
             for input in group * inputs..(group + 1) * inputs {
                 data.extend_from_slice(&weights.data[(input * outputs + output) * taps..][..taps]);
             }
@@ -188,16 +212,24 @@ impl ConvTranspose {
         });
         let weights = Tensor { array: self.by_output(&weights.centered()), grid: of_weights };
         let spatial = vec![1; dims.len() - 2];
-        let (count, outputs) = (weights.array.dims[1], weights.array.dims[0] / self.groups as usize);
+        let (count, outputs) =
+            (weights.array.dims[1], weights.array.dims[0] / self.groups as usize);
         let inputs_of = |o: usize| o / outputs * count..(o / outputs + 1) * count;
-        let product = multiply(data, &weights, 0, &spatial, inputs_of, |values, weights| match precision {
-            Precision::Double => self.spread(values, weights, dims, |sum, a, b| sum + a * b),
-            Precision::Single => self.spread(values, weights, dims, add_product),
-        });
+        let product =
+            multiply(data, &weights, 0, &spatial, inputs_of, |values, weights| match precision {
+                Precision::Double => self.spread(values, weights, dims, |sum, a, b| sum + a * b),
+                Precision::Single => self.spread(values, weights, dims, add_product),
+            });
         biased(product, inputs.get(2).copied().flatten(), dims, precision)
     }
 
-    fn spread(&self, values: &Array, weights: &Array, dims: &[usize], add: impl Fn(f64, f64, f64) -> f64) -> Array {
+    fn spread(
+        &self,
+        values: &Array,
+        weights: &Array,
+        dims: &[usize],
+        add: impl Fn(f64, f64, f64) -> f64,
+    ) -> Array {
         let ([height, width], [to_height, to_width]) =
             (map_size(&values.dims).expect("a map"), map_size(dims).expect("a map"));
         let (inputs, outputs) = (weights.dims[1], dims[1] / self.groups as usize);
@@ -206,11 +238,15 @@ impl ConvTranspose {
             let place = at * self.stride[axis] as usize + tap * self.dilation[axis] as usize;
             place.checked_sub(self.pads[axis] as usize).filter(|&place| place < size)
         };
-        let mut sums = Array { dims: dims.to_vec(), data: vec![0.0; dims[1] * to_height * to_width] };
+        let mut sums =
+            Array { dims: dims.to_vec(), data: vec![0.0; dims[1] * to_height * to_width] };
         let mut weight = weights.data.iter();
         for (o, sums) in sums.data.chunks_mut(to_height * to_width).enumerate() {
-            for values in values.data.chunks(height * width).skip(o / outputs * inputs).take(inputs) {
-                for (ky, kx) in (0..kernel_height).flat_map(|ky| (0..kernel_width).map(move |kx| (ky, kx))) {
+            for values in values.data.chunks(height * width).skip(o / outputs * inputs).take(inputs)
+            {
+                for (ky, kx) in
+                    (0..kernel_height).flat_map(|ky| (0..kernel_width).map(move |kx| (ky, kx)))
+                {
                     let weight = weight.next().expect("one for each output, input and tap");
                     for (y, row) in values.chunks(width).enumerate() {
                         let Some(to_y) = place(0, y, ky, to_height) else { continue };

@@ -1,9 +1,10 @@
 //! From jobs to instructions: order, semaphores, chunks.
 //!
-//! The emitter remembers for every word of every memory who touched it last, and for every unit what it can know of
-//! the others. A job whose words another unit has touched waits for that unit; the tokens for it are posted by a SYNC,
-//! or have been by the work itself. Apart from hand-overs every wait is met by posts that stand before it in the code, so
-//! that the oldest unfinished instruction can always go on.
+//! The emitter remembers for every word of every memory who touched it last, and for every unit
+//! what it can know of the others. A job whose words another unit has touched waits for that unit;
+//! the tokens for it are posted by a SYNC, or have been by the work itself. Apart from hand-overs
+//! every wait is met by posts that stand before it in the code, so that the oldest unfinished
+//! instruction can always go on.
 
 use std::collections::VecDeque;
 
@@ -52,7 +53,13 @@ fn memory_words(hw: &HardwarePoint) -> usize {
 }
 
 /// Step n of a unit: what it touches, or none if it is not legal.
-pub fn touch(hw: &HardwarePoint, unit: Unit, registers: &Registers, n: u64, done: u64) -> Option<Touch> {
+pub fn touch(
+    hw: &HardwarePoint,
+    unit: Unit,
+    registers: &Registers,
+    n: u64,
+    done: u64,
+) -> Option<Touch> {
     let mut touch = Touch::default();
     let mut inside = true;
     let mut add = |list: &mut Vec<u32>, memory, place| match index(hw, memory, place) {
@@ -66,10 +73,12 @@ pub fn touch(hw: &HardwarePoint, unit: Unit, registers: &Registers, n: u64, done
             if step.memory == Memory::Pack {
                 let words = registers.packed_pixel_words(hw) as i64;
                 registers.packed_windows(hw, &step, |place, _| {
-                    (0..words).for_each(|word| add(&mut touch.writes, Memory::Act, at(place, word)));
+                    (0..words)
+                        .for_each(|word| add(&mut touch.writes, Memory::Act, at(place, word)));
                 });
             } else {
-                registers.plain_places(&step, |_, place| add(&mut touch.writes, step.memory, place));
+                registers
+                    .plain_places(&step, |_, place| add(&mut touch.writes, step.memory, place));
             }
         }
         Unit::Mac => {
@@ -86,7 +95,9 @@ pub fn touch(hw: &HardwarePoint, unit: Unit, registers: &Registers, n: u64, done
             for plane in 0..shape.w {
                 for k in 0..step.k {
                     let address = base + i64::from(plane * wgt.plane + k);
-                    (0..step.columns).for_each(|bank| add(&mut touch.reads, Memory::Wgt, Place { bank, address }));
+                    (0..step.columns).for_each(|bank| {
+                        add(&mut touch.reads, Memory::Wgt, Place { bank, address })
+                    });
                 }
             }
         }
@@ -97,14 +108,19 @@ pub fn touch(hw: &HardwarePoint, unit: Unit, registers: &Registers, n: u64, done
             if entries > 0 {
                 for column in 0..step.columns {
                     let place = registers.threshold_place(hw, &step, column);
-                    (0..entries).for_each(|e| add(&mut touch.reads, Memory::Thr, at(place, i64::from(e))));
+                    (0..entries)
+                        .for_each(|e| add(&mut touch.reads, Memory::Thr, at(place, i64::from(e))));
                 }
             }
             if step.words > 0 {
                 registers.thr_places(hw, &step, |_, _, place| {
                     for plane in 0..mode.bits {
                         for word in 0..step.words {
-                            add(&mut touch.writes, Memory::Act, at(place, i64::from(plane * dst.plane + word)));
+                            add(
+                                &mut touch.writes,
+                                Memory::Act,
+                                at(place, i64::from(plane * dst.plane + word)),
+                            );
                         }
                     }
                 });
@@ -112,7 +128,9 @@ pub fn touch(hw: &HardwarePoint, unit: Unit, registers: &Registers, n: u64, done
         }
         Unit::Store => {
             let step = registers.store_step(hw, n).ok()?;
-            (0..step.words).for_each(|word| add(&mut touch.reads, Memory::Act, at(step.from, i64::from(word))));
+            (0..step.words).for_each(|word| {
+                add(&mut touch.reads, Memory::Act, at(step.from, i64::from(word)))
+            });
         }
     }
     inside.then_some(touch)
@@ -295,7 +313,10 @@ impl<'a> Emitter<'a> {
     fn channel(&mut self, from: Unit, to: Unit) -> Option<usize> {
         let pair = Role::Pair(from, to);
         let shared = self.number(Role::Shared(to));
-        if from != to && self.may_post(from, shared) && (self.dice.one_in(3) || !ROLES.contains(&pair)) {
+        if from != to
+            && self.may_post(from, shared)
+            && (self.dice.one_in(3) || !ROLES.contains(&pair))
+        {
             return Some(shared);
         }
         ROLES.contains(&pair).then(|| self.number(pair))
@@ -309,20 +330,24 @@ impl<'a> Emitter<'a> {
         self.semaphores[number].tokens.push_back(Token { poster: own, know });
     }
 
-    /// Takes the first tokens. What they tell is certain if one unit posted them all, or if all are taken.
+    /// Takes the first tokens. What they tell is certain if one unit posted them all, or if all are
+    /// taken.
     fn take(&mut self, unit: Unit, number: usize, count: usize) {
         let semaphore = &mut self.semaphores[number];
         let poster = semaphore.tokens[0].poster;
-        let certain = count == semaphore.tokens.len() || semaphore.tokens.iter().all(|t| t.poster == poster);
+        let certain =
+            count == semaphore.tokens.len() || semaphore.tokens.iter().all(|t| t.poster == poster);
         for token in semaphore.tokens.drain(..count) {
-            semaphore.taken[token.poster] = semaphore.taken[token.poster].max(token.know[token.poster]);
+            semaphore.taken[token.poster] =
+                semaphore.taken[token.poster].max(token.know[token.poster]);
             if certain {
                 self.know[unit as usize] = most(self.know[unit as usize], token.know);
             }
         }
     }
 
-    /// A semaphore of the unit whose tokens tell that `other` has done what is needed, and how many to take.
+    /// A semaphore of the unit whose tokens tell that `other` has done what is needed, and how many
+    /// to take.
     fn told(&self, unit: Unit, other: usize, need: u64) -> Option<(usize, usize)> {
         (0..16).find_map(|number| {
             let mine = match self.role(number) {
@@ -352,8 +377,8 @@ impl<'a> Emitter<'a> {
         self.push(Sync { unit: poster, repeat, wait: 0, post });
     }
 
-    /// Makes the unit wait until the others have done what is needed. With `steps`, the waits may be
-    /// on an instruction of so many steps: returns these.
+    /// Makes the unit wait until the others have done what is needed. With `steps`, the waits may
+    /// be on an instruction of so many steps: returns these.
     fn require(&mut self, unit: Unit, need: [u64; 4], steps: Option<u32>) -> u16 {
         let mut waits: Vec<(usize, u32)> = Vec::new();
         let mut on_work = 0;
@@ -367,9 +392,12 @@ impl<'a> Emitter<'a> {
                 waits.push((number, count as u32));
                 continue;
             }
-            let number = self.channel(other, unit).expect("there is a semaphore for every dependency");
-            // Steps that each take a token know as much from the first one on only if all tokens are of one unit.
-            let own = matches!(self.role(number), Role::Pair(..)) && self.semaphores[number].tokens.is_empty();
+            let number =
+                self.channel(other, unit).expect("there is a semaphore for every dependency");
+            // Steps that each take a token know as much from the first one on only if all tokens
+            // are of one unit.
+            let own = matches!(self.role(number), Role::Pair(..))
+                && self.semaphores[number].tokens.is_empty();
             let steps = steps.filter(|&n| own && n <= 6 && self.dice.one_in(2));
             let count = steps.unwrap_or_else(|| 1 + self.dice.roll(3) * self.dice.roll(2));
             self.announce(other, number, count);
@@ -399,14 +427,20 @@ impl<'a> Emitter<'a> {
                 need = most(need, self.memory[i as usize].written);
             }
             for &i in &touch.writes {
-                need = most(need, most(self.memory[i as usize].written, self.memory[i as usize].read));
+                need =
+                    most(need, most(self.memory[i as usize].written, self.memory[i as usize].read));
             }
         }
         need
     }
 
     /// The steps of an instruction happen; each posts to the semaphore, if there is one.
-    fn happen<'t>(&mut self, unit: Unit, touches: impl IntoIterator<Item = &'t Touch>, number: Option<usize>) {
+    fn happen<'t>(
+        &mut self,
+        unit: Unit,
+        touches: impl IntoIterator<Item = &'t Touch>,
+        number: Option<usize>,
+    ) {
         for touch in touches {
             self.clock[unit as usize] += 1;
             let event = self.clock[unit as usize];
@@ -463,13 +497,26 @@ impl<'a> Emitter<'a> {
     }
 
     /// MAC's steps from..to.
-    fn mac(&mut self, job: &Compute, from: usize, to: usize, first_wait: u16, wait: u16, post: u16) {
+    fn mac(
+        &mut self,
+        job: &Compute,
+        from: usize,
+        to: usize,
+        first_wait: u16,
+        wait: u16,
+        post: u16,
+    ) {
         let number = job.announce.and_then(|unit| self.channel(Unit::Mac, unit));
         let extra = number.map_or(0, |n| 1 << n);
         if let [(words, _)] = job.parts.as_slice() {
             self.configure(Unit::Mac, words);
             let repeat = (to - from) as u32;
-            self.push(Mac { repeat, wait: first_wait | wait, post: post | extra, resume: from > 0 });
+            self.push(Mac {
+                repeat,
+                wait: first_wait | wait,
+                post: post | extra,
+                resume: from > 0,
+            });
             self.happen(Unit::Mac, job.mac[from..to].iter().flatten(), number);
             return;
         }
@@ -503,7 +550,8 @@ impl<'a> Emitter<'a> {
     /// Step by step, with FULL and FREE.
     fn hand_over(&mut self, job: &Compute, credits: u32) {
         let (full, free) = (self.mask(Role::Full), self.mask(Role::Free));
-        // All waits on other units come first: behind the first step, a SYNC could wait for what waits for it.
+        // All waits on other units come first: behind the first step, a SYNC could wait for what
+        // waits for it.
         let mut need = self.need(job.mac.iter().flatten());
         need[THR] = need[THR].max(self.untold);
         if job.late {
@@ -516,14 +564,20 @@ impl<'a> Emitter<'a> {
             let repeat = credits - self.credits;
             self.push(Sync { unit: Unit::Thr, repeat, wait: 0, post: free });
         } else if self.credits > credits {
-            self.push(Sync { unit: Unit::Mac, repeat: self.credits - credits, wait: free, post: 0 });
+            self.push(Sync {
+                unit: Unit::Mac,
+                repeat: self.credits - credits,
+                wait: free,
+                post: 0,
+            });
         }
         self.credits = credits;
         let (steps, credits) = (job.mac.len(), credits as usize);
         let split = job.parts.len() > 1;
         let (mut m, mut t) = (0, 0);
         while m < steps || t < steps {
-            // An instruction may wait for one that stands behind it only if none of its own unit stands between.
+            // An instruction may wait for one that stands behind it only if none of its own unit
+            // stands between.
             let mac = m < steps && m + usize::from(split) <= t + credits;
             let thr = t < steps && t <= m;
             if mac && !(thr && self.dice.one_in(2)) {

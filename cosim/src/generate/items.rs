@@ -144,7 +144,8 @@ pub struct Layer {
     pub out: [u32; 2],
     pub pool: [u32; 2],
     pub step: [u32; 2],
-    /// Distance of neighbouring entries of the tap tables, of the first from the map's edge, and what is added to some.
+    /// Distance of neighbouring entries of the tap tables, of the first from the map's edge, and
+    /// what is added to some.
     pub dilation: u32,
     pub pad: [u32; 2],
     pub jitter: [i32; 4],
@@ -265,15 +266,30 @@ fn transmission() -> impl Strategy<Value = Transmission> {
 fn geometry() -> impl Strategy<Value = Geometry> {
     let s = prop_oneof![4 => Just([1, 1]), 3 => pair(1u32..=2), 1 => pair(1u32..=3)];
     let slack = prop_oneof![4 => Just(0u32), 1 => 1u32..=3];
-    (1u32..=7, 1u32..=7, s, prop_oneof![2 => Just(0u32), 1 => 1u32..=2], slack, 0u32..256)
-        .prop_map(|(height, width, s, margin, slack, place)| Geometry { height, width, s, margin, slack, place })
+    (1u32..=7, 1u32..=7, s, prop_oneof![2 => Just(0u32), 1 => 1u32..=2], slack, 0u32..256).prop_map(
+        |(height, width, s, margin, slack, place)| Geometry {
+            height,
+            width,
+            s,
+            margin,
+            slack,
+            place,
+        },
+    )
 }
 
 fn map() -> impl Strategy<Value = Map> {
     let words = prop_oneof![3 => Just(1u32), 1 => 2u32..=3];
     let planes = prop_oneof![2 => 1u32..=3, 3 => 1u32..=8, 1 => Just(8u32)];
     (geometry(), planes, words, prop::bool::weighted(0.3), transmission(), dice()).prop_map(
-        |(geometry, planes, words, from_input, plain, dice)| Map { geometry, planes, words, from_input, plain, dice },
+        |(geometry, planes, words, from_input, plain, dice)| Map {
+            geometry,
+            planes,
+            words,
+            from_input,
+            plain,
+            dice,
+        },
     )
 }
 
@@ -283,7 +299,15 @@ fn pack() -> impl Strategy<Value = Pack> {
     let bytes = (prop_oneof![Just(0u32), Just(0x80u32), 0u32..256], 0u32..256);
     let gap = prop_oneof![4 => Just(0u32), 1 => 1u32..=2];
     (geometry(), row, windows, bytes, gap, transmission(), dice()).prop_map(
-        |(geometry, (natural, width, channels, first), (step, taps, left), (xor, pad), gap, plain, dice)| Pack {
+        |(
+            geometry,
+            (natural, width, channels, first),
+            (step, taps, left),
+            (xor, pad),
+            gap,
+            plain,
+            dice,
+        )| Pack {
             geometry,
             natural,
             width,
@@ -326,20 +350,8 @@ fn part() -> impl Strategy<Value = Part> {
     let pad = prop_oneof![Just(0u32), 0u32..256];
     let less = prop_oneof![5 => Just([0, 0]), 1 => pair(0u32..=2)];
     (bits(), bits(), flags, words, 1u32..=72, k, pad, 1u32..=3, less).prop_map(
-        |(a, w, (bipolar, signed, byte), (words, offset, source), tail, k, pad, times, less)| Part {
-            a,
-            w,
-            bipolar,
-            signed,
-            byte,
-            words,
-            source,
-            offset,
-            tail,
-            k,
-            pad,
-            times,
-            less,
+        |(a, w, (bipolar, signed, byte), (words, offset, source), tail, k, pad, times, less)| {
+            Part { a, w, bipolar, signed, byte, words, source, offset, tail, k, pad, times, less }
         },
     )
 }
@@ -369,14 +381,34 @@ fn layer() -> impl Strategy<Value = Layer> {
     let mode = (kind, spare, fraction, any::<bool>(), any::<bool>());
     let masks = (prop::bool::weighted(0.4), prop::array::uniform4(pair(0u32..=4)));
     let target = (geometry(), prop_oneof![3 => Just(0u32), 1 => Just(1u32)]);
-    let places =
-        (prop_oneof![2 => Just(0u32), 1 => 1u32..3], prop_oneof![4 => Just(0u32), 1 => 1u32..4], 0u32..256, 0u32..256);
-    let loads = (prop::bool::weighted(0.3), prop::bool::weighted(0.8), transmission(), transmission());
-    let order =
-        (0u32..=4, [prop_oneof![1u32..=2, 1u32..=40], prop_oneof![1u32..=2, 1u32..=40]], any::<bool>(), 0u32..4);
+    let places = (
+        prop_oneof![2 => Just(0u32), 1 => 1u32..3],
+        prop_oneof![4 => Just(0u32), 1 => 1u32..4],
+        0u32..256,
+        0u32..256,
+    );
+    let loads =
+        (prop::bool::weighted(0.3), prop::bool::weighted(0.8), transmission(), transmission());
+    let order = (
+        0u32..=4,
+        [prop_oneof![1u32..=2, 1u32..=40], prop_oneof![1u32..=2, 1u32..=40]],
+        any::<bool>(),
+        0u32..4,
+    );
     let small = (prop::bool::weighted(0.15), dice());
     (shape, taps, channels, mode, masks, target, places, loads, order, small).prop_map(
-        |(shape, taps, (tiles, last), mode, (masked, masks), target, places, loads, order, (extreme, dice))| {
+        |(
+            shape,
+            taps,
+            (tiles, last),
+            mode,
+            (masked, masks),
+            target,
+            places,
+            loads,
+            order,
+            (extreme, dice),
+        )| {
             let (source, parts, (fold, upright), out, pool, step) = shape;
             let (dilation, pad, jitter, narrow) = taps;
             let ((kind, bits), spare, fraction, bipolar, signed) = mode;
@@ -431,8 +463,18 @@ fn store() -> impl Strategy<Value = Store> {
     let source = prop_oneof![2 => Just(0u32), 1 => 1u32..4];
     let first = prop_oneof![2 => Just(0u32), 1 => 1u32..12];
     let turn = prop_oneof![2 => Just([0, 0]), 1 => pair(0u32..=2)];
-    (source, first, 1u32..=30, 0u32..4, 1u32..=8, prop::bool::weighted(0.15), turn, transmission(), dice()).prop_map(
-        |(source, pixel, pixels, word, words, again, turn, plain, dice)| Store {
+    (
+        source,
+        first,
+        1u32..=30,
+        0u32..4,
+        1u32..=8,
+        prop::bool::weighted(0.15),
+        turn,
+        transmission(),
+        dice(),
+    )
+        .prop_map(|(source, pixel, pixels, word, words, again, turn, plain, dice)| Store {
             source,
             pixel,
             pixels,
@@ -442,17 +484,11 @@ fn store() -> impl Strategy<Value = Store> {
             turn,
             plain,
             dice,
-        },
-    )
+        })
 }
 
 fn sync() -> impl Strategy<Value = SyncItem> {
     let repeat = prop_oneof![Just(1u32), 1u32..=4];
-    (0u32..4, 0u32..4, repeat, any::<bool>(), dice()).prop_map(|(unit, to, repeat, take, dice)| SyncItem {
-        unit,
-        to,
-        repeat,
-        take,
-        dice,
-    })
+    (0u32..4, 0u32..4, repeat, any::<bool>(), dice())
+        .prop_map(|(unit, to, repeat, take, dice)| SyncItem { unit, to, repeat, take, dice })
 }

@@ -101,7 +101,8 @@ impl Mutation {
     }
 
     fn change(&self, stream: &mut Stream, hw: &HardwarePoint, input: u32, output: u32) {
-        let decoded: Vec<Option<Instruction>> = stream.words.iter().map(|&w| Instruction::decode(w).ok()).collect();
+        let decoded: Vec<Option<Instruction>> =
+            stream.words.iter().map(|&w| Instruction::decode(w).ok()).collect();
         let all = 0..stream.words.len();
         // The words that something can be done to, and one of them.
         let pick = |candidates: Vec<usize>| match candidates.len() {
@@ -128,7 +129,8 @@ impl Mutation {
                 }
             }
             Kind::BadOperand => {
-                let bounded = |i: &Instruction| i.row().fields.iter().any(|f| f.kind.limits(0).0 > 0);
+                let bounded =
+                    |i: &Instruction| i.row().fields.iter().any(|f| f.kind.limits(0).0 > 0);
                 let Some(i) = which(&bounded) else { return };
                 let row = decoded[i].expect("decoded").row();
                 if let Some(f) = row.fields.iter().find(|f| f.kind.limits(0).0 > 0) {
@@ -164,19 +166,20 @@ impl Mutation {
                 }
             }
             Kind::DropWait => {
-                let waits =
-                    |i: &Instruction| matches!(action(i), Action::Work(_, s) | Action::Sync(_, s) if s.wait != 0);
+                let waits = |i: &Instruction| matches!(action(i), Action::Work(_, s) | Action::Sync(_, s) if s.wait != 0);
                 let Some(i) = which(&waits) else { return };
                 edit(&mut stream.words[i], "wait", |_| 0);
             }
             Kind::DropPost => {
-                let posts =
-                    |i: &Instruction| matches!(action(i), Action::Work(_, s) | Action::Sync(_, s) if s.post != 0);
+                let posts = |i: &Instruction| matches!(action(i), Action::Work(_, s) | Action::Sync(_, s) if s.post != 0);
                 let Some(i) = which(&posts) else { return };
                 edit(&mut stream.words[i], "post", |_| 0);
             }
             Kind::AddWait => {
-                let Some(i) = which(&|i| matches!(action(i), Action::Work(..) | Action::Sync(..))) else { return };
+                let Some(i) = which(&|i| matches!(action(i), Action::Work(..) | Action::Sync(..)))
+                else {
+                    return;
+                };
                 let steps = |i: &Instruction| match action(i) {
                     Action::Work(unit, steps) | Action::Sync(unit, steps) => Some((unit, steps)),
                     Action::Halt | Action::Configure(_) => None,
@@ -188,7 +191,10 @@ impl Mutation {
                 edit(&mut stream.words[i], "wait", |wait| wait | i64::from(own));
             }
             Kind::Repeat { up } => {
-                let Some(i) = which(&|i| matches!(action(i), Action::Work(..) | Action::Sync(..))) else { return };
+                let Some(i) = which(&|i| matches!(action(i), Action::Work(..) | Action::Sync(..)))
+                else {
+                    return;
+                };
                 edit(&mut stream.words[i], "repeat", |n| if up { n + 1 } else { (n - 1).max(1) });
             }
             Kind::Overflow => {
@@ -209,8 +215,9 @@ impl Mutation {
                 }
             }
             Kind::Illegal(rule) => {
-                let candidates: Vec<(usize, Instruction)> =
-                    all.filter_map(|i| Some((i, illegal(decoded[i].as_ref()?, rule, hw, input)?))).collect();
+                let candidates: Vec<(usize, Instruction)> = all
+                    .filter_map(|i| Some((i, illegal(decoded[i].as_ref()?, rule, hw, input)?)))
+                    .collect();
                 if !candidates.is_empty() {
                     let (i, changed) = candidates[self.at as usize % candidates.len()];
                     stream.words[i] = changed.encode();
@@ -232,8 +239,11 @@ impl Mutation {
                 }
             }
             Kind::Beyond(way) => {
-                let candidates: Vec<(usize, Instruction)> =
-                    all.filter_map(|i| Some((i, beyond(decoded[i].as_ref()?, way, hw, output, self.at)?))).collect();
+                let candidates: Vec<(usize, Instruction)> = all
+                    .filter_map(|i| {
+                        Some((i, beyond(decoded[i].as_ref()?, way, hw, output, self.at)?))
+                    })
+                    .collect();
                 if !candidates.is_empty() {
                     let (i, changed) = candidates[self.at as usize % candidates.len()];
                     stream.words[i] = changed.encode();
@@ -283,7 +293,12 @@ fn edit(word: &mut u128, name: &str, change: impl Fn(i64) -> i64) {
 }
 
 /// An instruction made to break one rule, if it can.
-fn illegal(instruction: &Instruction, rule: u32, hw: &HardwarePoint, input: u32) -> Option<Instruction> {
+fn illegal(
+    instruction: &Instruction,
+    rule: u32,
+    hw: &HardwarePoint,
+    input: u32,
+) -> Option<Instruction> {
     let word = hw.word_bytes();
     Some(match (rule, *instruction) {
         (0, Instruction::MacShape(x)) => MacShapeWith { byte: true, a: 7, tail: 8 }.of(x).into(),
@@ -398,7 +413,11 @@ fn other_loops(group: &Instruction, work: &Instruction, which: u32) -> Option<In
     }
     Some(match *group {
         Instruction::LdDst(mut x) => {
-            x.span = if x.memory == Memory::Pack { x.span } else { x.span.max(2) - 1 + u32::from(x.span == 1) * 2 };
+            x.span = if x.memory == Memory::Pack {
+                x.span
+            } else {
+                x.span.max(2) - 1 + u32::from(x.span == 1) * 2
+            };
             x.into()
         }
         Instruction::LdMap(mut x) => {
@@ -450,7 +469,13 @@ impl MacShapeWith {
 }
 
 /// An instruction made to leave its memory, if it can.
-fn beyond(instruction: &Instruction, way: u32, hw: &HardwarePoint, output: u32, at: u32) -> Option<Instruction> {
+fn beyond(
+    instruction: &Instruction,
+    way: u32,
+    hw: &HardwarePoint,
+    output: u32,
+    at: u32,
+) -> Option<Instruction> {
     let far = |words: u32| words - 1 + at % 3 * 7;
     Some(match (way, *instruction) {
         (0, Instruction::LdDst(mut x)) => {
@@ -499,7 +524,11 @@ fn beyond(instruction: &Instruction, way: u32, hw: &HardwarePoint, output: u32, 
             x.into()
         }
         (9, Instruction::StMap(mut x)) => {
-            x.dram = if at.is_multiple_of(2) { x.dram + 0x1_0000 } else { output.saturating_sub(hw.word_bytes()) };
+            x.dram = if at.is_multiple_of(2) {
+                x.dram + 0x1_0000
+            } else {
+                output.saturating_sub(hw.word_bytes())
+            };
             x.into()
         }
         (10, Instruction::LdMap(mut x)) => {

@@ -1,4 +1,5 @@
-//! From items to jobs: plain numbers made legal for a hardware point and for what the memories hold.
+//! From items to jobs: plain numbers made legal for a hardware point and for what the memories
+//! hold.
 
 use std::collections::HashSet;
 
@@ -6,8 +7,8 @@ use qnnsim_isa::hardware::HardwarePoint;
 use qnnsim_isa::operand::{Kind, Memory, Tap, ThresholdKind, WeightKind};
 use qnnsim_isa::program::Segment;
 use qnnsim_isa::table::{
-    LdDst, LdMap, LdRow, LdSrc, MacAct, MacShape, MacWgt, MacXtap, MacYtap, PoolDst, PoolX, PoolY, StMap, ThrMode,
-    ThrTable,
+    LdDst, LdMap, LdRow, LdSrc, MacAct, MacShape, MacWgt, MacXtap, MacYtap, PoolDst, PoolX, PoolY,
+    StMap, ThrMode, ThrTable,
 };
 use qnnsim_isa::{Instruction, Unit};
 use qnnsim_simulator::steps::{Place, Registers};
@@ -43,7 +44,14 @@ struct Source {
 
 impl Source {
     /// The layout of a map; base is still open.
-    fn new(hw: &HardwarePoint, geometry: &Geometry, planes: u32, plane: u32, words: u32, block: u32) -> Self {
+    fn new(
+        hw: &HardwarePoint,
+        geometry: &Geometry,
+        planes: u32,
+        plane: u32,
+        words: u32,
+        block: u32,
+    ) -> Self {
         let Geometry { height, width, s, margin, slack, .. } = *geometry;
         let pitch = width.div_ceil(s[1]) + margin;
         let last = (height.div_ceil(s[0]) - 1) * pitch + width.div_ceil(s[1]);
@@ -96,7 +104,15 @@ pub struct Input {
 
 impl<'a> Planner<'a> {
     /// Nothing planned yet; DRAM is free from `top` on.
-    pub fn new(hw: &'a HardwarePoint, shift: u32, mode: Warm, seed: u64, input: Input, output: u32, top: u32) -> Self {
+    pub fn new(
+        hw: &'a HardwarePoint,
+        shift: u32,
+        mode: Warm,
+        seed: u64,
+        input: Input,
+        output: u32,
+        top: u32,
+    ) -> Self {
         let (cold, warm) = (Emitter::new(hw, shift), Emitter::new(hw, shift));
         let (maps, data) = (Vec::new(), Vec::new());
         Planner { hw, cold, warm, mode, seed, maps, data, top, input, output, stored: 0 }
@@ -123,7 +139,9 @@ impl<'a> Planner<'a> {
             }
             Item::Configure(x) => {
                 let words = any_groups(self.hw, x.groups, x.dice);
-                self.both(|e| words.iter().for_each(|w| e.configure(w.row().unit.expect("a group"), &[*w])));
+                self.both(|e| {
+                    words.iter().for_each(|w| e.configure(w.row().unit.expect("a group"), &[*w]))
+                });
             }
         }
     }
@@ -131,9 +149,17 @@ impl<'a> Planner<'a> {
     /// Stores something if nothing has been stored.
     pub fn finish(&mut self) {
         if self.stored == 0 {
-            let geometry = Geometry { height: 1, width: 1, s: [1, 1], margin: 0, slack: 0, place: 0 };
+            let geometry =
+                Geometry { height: 1, width: 1, s: [1, 1], margin: 0, slack: 0, place: 0 };
             let plain = Transmission { step: 1, chunk: 1, announce: 0 };
-            self.map(&Map { geometry, planes: 1, words: 1, from_input: false, plain: plain.clone(), dice: 0 });
+            self.map(&Map {
+                geometry,
+                planes: 1,
+                words: 1,
+                from_input: false,
+                plain: plain.clone(),
+                dice: 0,
+            });
             self.store(&Store {
                 source: 0,
                 pixel: 0,
@@ -181,7 +207,8 @@ impl<'a> Planner<'a> {
     /// A place for so many words in every bank of the activation memory, apart from some maps.
     fn place(&self, wish: u32, size: u32, apart: &[&Source]) -> Option<u32> {
         let room = (self.hw.act_words + 1).checked_sub(size)?;
-        let free: Vec<u32> = (0..room).filter(|&base| !apart.iter().any(|map| map.overlaps(base, size))).collect();
+        let free: Vec<u32> =
+            (0..room).filter(|&base| !apart.iter().any(|map| map.overlaps(base, size))).collect();
         (!free.is_empty()).then(|| free[(wish as usize) % free.len()])
     }
 
@@ -190,7 +217,9 @@ impl<'a> Planner<'a> {
     /// Most words of a step: it must fit the load buffers wherever it begins within a beat.
     fn step_words(&self, size: u32) -> u32 {
         let room = u64::from(self.hw.load_buffers) * u64::from(self.hw.dram_burst);
-        let fits = |words: u32| u64::from(words * size + self.hw.dram_width - 2) / u64::from(self.hw.dram_width) < room;
+        let fits = |words: u32| {
+            u64::from(words * size + self.hw.dram_width - 2) / u64::from(self.hw.dram_width) < room
+        };
         (1..=512).rev().find(|&words| fits(words)).unwrap_or(1)
     }
 
@@ -238,7 +267,9 @@ impl<'a> Planner<'a> {
         let to = match dst.memory {
             Memory::Wgt => Unit::Mac,
             Memory::Thr => Unit::Thr,
-            Memory::Act | Memory::Pack => [Unit::Mac, Unit::Store, Unit::Thr][how.announce as usize % 3],
+            Memory::Act | Memory::Pack => {
+                [Unit::Mac, Unit::Store, Unit::Thr][how.announce as usize % 3]
+            }
         };
         let announce = (how.announce > 0).then_some(to);
         let chunk = how.chunk.max(n as u32 / 5);
@@ -266,15 +297,22 @@ impl<'a> Planner<'a> {
         let (most_words, most_size) = (self.load_budget(hw.word_bytes()), hw.act_words * 2 / 3);
         let source = loop {
             let source = Source::new(hw, &geometry, planes, words, words, planes * words);
-            if source.size <= most_size && source.size * hw.mac_rows <= most_words.max(hw.mac_rows) {
+            if source.size <= most_size && source.size * hw.mac_rows <= most_words.max(hw.mac_rows)
+            {
                 break source;
             }
             let Geometry { height, width, margin, slack, s: [sy, sx], .. } = &mut geometry;
             if *height * *width > 4 && reduce(&mut [(height, 1), (width, 1)]) {
                 continue;
             }
-            if !reduce(&mut [(height, 1), (width, 1), (&mut planes, 1), (&mut words, 1), (sy, 1), (sx, 1)])
-                && !reduce(&mut [(margin, 0), (slack, 0)])
+            if !reduce(&mut [
+                (height, 1),
+                (width, 1),
+                (&mut planes, 1),
+                (&mut words, 1),
+                (sy, 1),
+                (sx, 1),
+            ]) && !reduce(&mut [(margin, 0), (slack, 0)])
             {
                 return;
             }
@@ -340,10 +378,11 @@ impl<'a> Planner<'a> {
         let mut geometry = item.geometry.clone();
         // A row must fit the load buffers, wherever it begins within a beat.
         let room = u64::from(hw.load_buffers) * u64::from(hw.dram_burst);
-        let fits = |bytes: u32| u64::from(bytes + hw.dram_width - 2) / u64::from(hw.dram_width) < room;
-        while (width * channels > all || !fits(width * channels)) && reduce(&mut [(&mut width, 1), (&mut channels, 1)])
-        {
-        }
+        let fits =
+            |bytes: u32| u64::from(bytes + hw.dram_width - 2) / u64::from(hw.dram_width) < room;
+        while (width * channels > all || !fits(width * channels))
+            && reduce(&mut [(&mut width, 1), (&mut channels, 1)])
+        {}
         let first = item.first % (all / (width * channels));
         geometry.height = geometry.height.min(all / (width * channels) - first);
         let source = loop {
@@ -375,14 +414,23 @@ impl<'a> Planner<'a> {
                 pad: item.pad,
             }
             .into(),
-            LdMap { s: source.s, phase: source.phase, pitch: source.pitch, block: source.block }.into(),
+            LdMap { s: source.s, phase: source.phase, pitch: source.pitch, block: source.block }
+                .into(),
         ];
         let Some(registers) = apply(hw, &words) else { return };
         let bytes = u64::from(width * channels);
         let step = |n: u32| touch(hw, Unit::Load, &registers, n.into(), u64::from(n) * bytes);
-        let Some(touches) = (0..geometry.height).map(step).collect::<Option<Vec<Touch>>>() else { return };
-        let announce = (item.plain.announce > 0).then_some([Unit::Mac, Unit::Store][item.plain.announce as usize % 2]);
-        let job = Transfer { unit: Unit::Load, pieces: vec![(words, touches)], chunk: item.plain.chunk, announce };
+        let Some(touches) = (0..geometry.height).map(step).collect::<Option<Vec<Touch>>>() else {
+            return;
+        };
+        let announce = (item.plain.announce > 0)
+            .then_some([Unit::Mac, Unit::Store][item.plain.announce as usize % 2]);
+        let job = Transfer {
+            unit: Unit::Load,
+            pieces: vec![(words, touches)],
+            chunk: item.plain.chunk,
+            announce,
+        };
         self.both(|e| e.transfer(&job));
         self.overwrite(base, source.size);
         self.maps.push(Source { base, ..source });
@@ -401,7 +449,8 @@ impl<'a> Planner<'a> {
         let words = item.words.clamp(1, map.block - word);
         // A step must fit a burst wherever its first word lies within a beat.
         let size = hw.word_bytes();
-        let room = (hw.dram_width * hw.dram_burst + size).saturating_sub(hw.dram_width.max(size)) / size;
+        let room =
+            (hw.dram_width * hw.dram_burst + size).saturating_sub(hw.dram_width.max(size)) / size;
         let group = room.min(item.plain.step.max(1)).max(1);
         let phases = map.s[0] * map.s[1];
         let base = map.base + item.pixel % phases * map.phase;
@@ -415,7 +464,8 @@ impl<'a> Planner<'a> {
                     .is_some_and(|i| self.cold.memory[i as usize].valid)
             })
         };
-        let pixels = (pixel..last).take(item.pixels as usize).take_while(|&q| valid(q)).count() as u32;
+        let pixels =
+            (pixel..last).take(item.pixels as usize).take_while(|&q| valid(q)).count() as u32;
         let pixels = pixels.min((OUTPUT_WORDS - self.stored) / words);
         if pixels == 0 {
             return;
@@ -437,7 +487,10 @@ impl<'a> Planner<'a> {
                 let registers = apply(hw, &cfg)?;
                 let step = |n: u32| touch(hw, Unit::Store, &registers, n.into(), 0);
                 let touches = steps.map(step).collect::<Option<Vec<Touch>>>()?;
-                let valid = touches.iter().flat_map(|t| &t.reads).all(|&i| self.cold.memory[i as usize].valid);
+                let valid = touches
+                    .iter()
+                    .flat_map(|t| &t.reads)
+                    .all(|&i| self.cold.memory[i as usize].valid);
                 valid.then_some((cfg, touches))
             };
             let turned = StMap { bank: map.bank + item.turn[1], ..map };
@@ -446,9 +499,14 @@ impl<'a> Planner<'a> {
                 (Some(first), Some(second)) => vec![first, second],
                 _ => piece(map, 0..pixels).into_iter().collect(),
             };
-            let announce =
-                (item.plain.announce > 0).then_some([Unit::Load, Unit::Thr][item.plain.announce as usize % 2]);
-            jobs.push(Transfer { unit: Unit::Store, pieces, chunk: item.plain.chunk.max(pixels / 4), announce });
+            let announce = (item.plain.announce > 0)
+                .then_some([Unit::Load, Unit::Thr][item.plain.announce as usize % 2]);
+            jobs.push(Transfer {
+                unit: Unit::Store,
+                pieces,
+                chunk: item.plain.chunk.max(pixels / 4),
+                announce,
+            });
         }
         let times = if item.again { 2 } else { 1 };
         self.both(|e| (0..times).for_each(|_| jobs.iter().for_each(|job| e.transfer(job))));
@@ -516,14 +574,17 @@ impl<'a> Planner<'a> {
         let mut configured = Vec::new();
         for part in parts {
             let last = (last - 1).saturating_sub(part.less[0]) + 1;
-            let wgt = MacWgt { base: wgt_base + offset, tile, plane: stride, tiles: item.tiles, last };
+            let wgt =
+                MacWgt { base: wgt_base + offset, tile, plane: stride, tiles: item.tiles, last };
             offset += part.shape.k[0] * part.shape.k[1] * part.shape.words;
             let mut words: Vec<Instruction> = vec![part.shape.into(), act(part).into(), wgt.into()];
             for axis in 0..2 {
                 let entries = (item.pool[axis] - 1) * part.shape.step[axis] + part.shape.k[axis];
-                let taps: Vec<Tap> = (0..entries).map(|e| tap(hw, &part.source, &item, axis, e)).collect();
+                let taps: Vec<Tap> =
+                    (0..entries).map(|e| tap(hw, &part.source, &item, axis, e)).collect();
                 for (index, pair) in taps.chunks(2).enumerate() {
-                    let (index, t0, t1) = (index as u32, pair[0], pair.get(1).copied().unwrap_or_default());
+                    let (index, t0, t1) =
+                        (index as u32, pair[0], pair.get(1).copied().unwrap_or_default());
                     words.push(match axis {
                         0 => MacYtap { index, t0, t1 }.into(),
                         _ => MacXtap { index, t0, t1 }.into(),
@@ -534,8 +595,15 @@ impl<'a> Planner<'a> {
         }
         let mut thr_words: Vec<Instruction> = vec![
             plan.mode.into(),
-            ThrTable { base: thr_base, tile: thr_tile, tiles: item.tiles, last, pitch: map.pitch, out: item.out }
-                .into(),
+            ThrTable {
+                base: thr_base,
+                tile: thr_tile,
+                tiles: item.tiles,
+                last,
+                pitch: map.pitch,
+                out: item.out,
+            }
+            .into(),
             PoolDst {
                 base: target.base,
                 block: target.block,
@@ -573,13 +641,17 @@ impl<'a> Planner<'a> {
             }
         }
         let registers = apply(hw, &thr_words)?;
-        let thr =
-            (0..u64::from(steps)).map(|n| touch(hw, Unit::Thr, &registers, n, 0)).collect::<Option<Vec<Touch>>>()?;
+        let thr = (0..u64::from(steps))
+            .map(|n| touch(hw, Unit::Thr, &registers, n, 0))
+            .collect::<Option<Vec<Touch>>>()?;
 
         // Only activations must be there already: the rest is loaded.
         let acts = hw.mac_rows * hw.act_words;
-        let readable =
-            mac.iter().flatten().flat_map(|t| &t.reads).all(|&i| i >= acts || self.cold.memory[i as usize].valid);
+        let readable = mac
+            .iter()
+            .flatten()
+            .flat_map(|t| &t.reads)
+            .all(|&i| i >= acts || self.cold.memory[i as usize].valid);
         if !readable {
             return None;
         }
@@ -611,7 +683,8 @@ impl<'a> Planner<'a> {
             credits: (item.credits > 0).then_some(item.credits),
             chunk: item.chunk,
             late: item.late,
-            announce: (item.announce > 0).then_some([Unit::Load, Unit::Thr][item.announce as usize % 2]),
+            announce: (item.announce > 0)
+                .then_some([Unit::Load, Unit::Thr][item.announce as usize % 2]),
         };
         self.both(|e| e.compute(&job));
         self.overwrite(target.base, target.size);
@@ -634,8 +707,11 @@ impl<'a> Planner<'a> {
         // Parts that are added may read another map, if it lies in the same grid.
         let others: Vec<&Source> = self.maps.iter().filter(|m| m.pitch == map.pitch).collect();
         for part in &item.parts {
-            let map =
-                if parts.is_empty() || part.source == 0 { map } else { others[part.source as usize % others.len()] };
+            let map = if parts.is_empty() || part.source == 0 {
+                map
+            } else {
+                others[part.source as usize % others.len()]
+            };
             let words = (part.words - 1) % map.words + 1;
             let byte = part.byte;
             // More planes than there are: all of them the same.
@@ -655,7 +731,11 @@ impl<'a> Planner<'a> {
                 step[axis] = step[axis].min((hw.mac_taps - k[axis]) / (item.pool[axis] - 1).max(1));
             }
             let lanes = hw.mac_lanes;
-            let tail = if byte { (part.tail - 1) % (lanes / 8) * 8 + 8 } else { (part.tail - 1) % lanes + 1 };
+            let tail = if byte {
+                (part.tail - 1) % (lanes / 8) * 8 + 8
+            } else {
+                (part.tail - 1) % lanes + 1
+            };
             let kind = match (part.w, part.bipolar) {
                 (1, false) => WeightKind::Unsigned,
                 (1, true) => WeightKind::Bipolar,
@@ -675,7 +755,14 @@ impl<'a> Planner<'a> {
                 tail,
                 pad: part.pad,
             };
-            parts.push(PartPlan { shape, source: *map, offset, plane, times: part.times, less: part.less });
+            parts.push(PartPlan {
+                shape,
+                source: *map,
+                offset,
+                plane,
+                times: part.times,
+                less: part.less,
+            });
         }
         let tiles = item.tiles;
         let room = hw.columns_of_tile(tiles - 1, tiles + 1, 0);
@@ -688,23 +775,31 @@ impl<'a> Planner<'a> {
             let s = part.shape;
             let lanes = (s.words - 1) * hw.mac_lanes + s.tail;
             let times = if i == 0 || i + 1 == parts.len() { 1 } else { part.times };
-            let values =
-                i64::from(s.k[0] * s.k[1]) * i64::from(times) * i64::from(if s.byte { lanes / 8 } else { lanes });
+            let values = i64::from(s.k[0] * s.k[1])
+                * i64::from(times)
+                * i64::from(if s.byte { lanes / 8 } else { lanes });
             bound += values * ((1 << s.a) - 1) * (2 * (1i64 << (s.w - 1)) + 1);
             // Of uniform bits.
             let a = if s.signed { -0.5 } else { f64::from((1 << s.a) - 1) / 2.0 };
             let w = if s.w == 1 { 0.5 } else { -0.5 };
             let (w, times) = (if item.bipolar { 2.0 * w - 1.0 } else { w }, f64::from(times));
-            let (a2, w2) =
-                (f64::from(1 << (2 * s.a)) / 3.0, if s.w == 1 { 0.5 } else { f64::from(1 << (2 * s.w)) / 12.0 });
+            let (a2, w2) = (
+                f64::from(1 << (2 * s.a)) / 3.0,
+                if s.w == 1 { 0.5 } else { f64::from(1 << (2 * s.w)) / 12.0 },
+            );
             let lanes = f64::from(s.k[0] * s.k[1] * lanes) / if s.byte { 8.0 } else { 1.0 };
             mean += times * lanes * a * w;
-            square +=
-                times * times * lanes * (a2 * w2 - a * a * w * w).max(0.25) * if item.bipolar { 3.0 } else { 1.0 };
+            square += times
+                * times
+                * lanes
+                * (a2 * w2 - a * a * w * w).max(0.25)
+                * if item.bipolar { 3.0 } else { 1.0 };
         }
-        let kind = [ThresholdKind::Linear, ThresholdKind::Raw, ThresholdKind::Table][item.kind as usize % 3];
+        let kind = [ThresholdKind::Linear, ThresholdKind::Raw, ThresholdKind::Table]
+            [item.kind as usize % 3];
         let least = 65 - bound.leading_zeros();
-        let bits = if kind == ThresholdKind::Raw { (least + item.spare).min(32) } else { item.bits };
+        let bits =
+            if kind == ThresholdKind::Raw { (least + item.spare).min(32) } else { item.bits };
         let entries = match kind {
             ThresholdKind::Raw => 0,
             ThresholdKind::Linear => 1,
@@ -724,7 +819,18 @@ impl<'a> Planner<'a> {
         let geometry = Geometry { height: item.out[0], width: item.out[1], ..item.target.clone() };
         let target = Source::new(hw, &geometry, bits, plane, words, (bits - 1) * plane + words);
         let stride = parts.iter().map(|p| p.shape.k[0] * p.shape.k[1] * p.shape.words).sum();
-        LayerPlan { parts, stride, last, target, entries, mode, bound, mean, spread: square.sqrt(), pitch: map.pitch }
+        LayerPlan {
+            parts,
+            stride,
+            last,
+            target,
+            entries,
+            mode,
+            bound,
+            mean,
+            spread: square.sqrt(),
+            pitch: map.pitch,
+        }
     }
 
     /// The first thing of which a layer asks too much.
@@ -745,7 +851,8 @@ impl<'a> Planner<'a> {
         let entries = (plan.entries * groups + item.gap) * item.tiles;
         let budget = (4 * self.load_budget(16)).max(span.min(hw.thr_cols));
         if plan.entries > 0
-            && (entries > hw.thr_words || plan.entries * groups * item.tiles * span.min(hw.thr_cols) > budget)
+            && (entries > hw.thr_words
+                || plan.entries * groups * item.tiles * span.min(hw.thr_cols) > budget)
         {
             return Some(Cost::Thresholds);
         }
@@ -807,7 +914,8 @@ impl<'a> Planner<'a> {
                 let a = ((sign * center - 2 * spread) << fraction) + noise(spread.max(3));
                 if odd == 7 || odd == 8 { (noise(2 << bits), 0) } else { (a, sign * unit.max(1)) }
             };
-            let (a, b) = if extreme { (noise(1 << 47), noise(i64::from(i32::MAX))) } else { (a, b) };
+            let (a, b) =
+                if extreme { (noise(1 << 47), noise(i64::from(i32::MAX))) } else { (a, b) };
             let entry = (a as u64 & ((1 << 48) - 1)) as u128 | u128::from(b as i32 as u32) << 48;
             bytes.extend(entry.to_le_bytes());
         }
@@ -864,8 +972,14 @@ fn relieve(item: &mut Layer, cost: Cost, last: u32) -> bool {
             return true;
         }
         let [ky, kx] = &mut part.k;
-        reduce(&mut [(&mut part.w, 1), (&mut part.a, 1), (&mut part.words, 1), (&mut part.times, 1), (ky, 1), (kx, 1)])
-            || parts.len() > 1 && parts.pop().is_some()
+        reduce(&mut [
+            (&mut part.w, 1),
+            (&mut part.a, 1),
+            (&mut part.words, 1),
+            (&mut part.times, 1),
+            (ky, 1),
+            (kx, 1),
+        ]) || parts.len() > 1 && parts.pop().is_some()
     };
     match cost {
         Cost::Kernel => kernel(&mut item.parts),
@@ -887,11 +1001,17 @@ fn relieve(item: &mut Layer, cost: Cost, last: u32) -> bool {
                 || reduce(&mut [(&mut item.bits, 1)])
                 || reduce(&mut [(&mut item.last, 1)])
         }
-        Cost::Steps => reduce(&mut [(pool_y, 1), (pool_x, 1), (out_y, 1), (out_x, 1), (&mut item.tiles, 1)]),
+        Cost::Steps => {
+            reduce(&mut [(pool_y, 1), (pool_x, 1), (out_y, 1), (out_x, 1), (&mut item.tiles, 1)])
+        }
         Cost::Target => {
             let [sy, sx] = &mut item.target.s;
             reduce(&mut [(out_y, 1), (out_x, 1), (sy, 1), (sx, 1)])
-                || reduce(&mut [(&mut item.target.margin, 0), (&mut item.target.slack, 0), (&mut item.plane_gap, 0)])
+                || reduce(&mut [
+                    (&mut item.target.margin, 0),
+                    (&mut item.target.slack, 0),
+                    (&mut item.plane_gap, 0),
+                ])
                 || reduce(&mut [(&mut item.tiles, 1), (&mut item.spare, 0), (&mut item.bits, 1)])
                 || kernel(&mut item.parts)
         }
@@ -935,7 +1055,8 @@ fn tap(hw: &HardwarePoint, map: &Source, item: &Layer, axis: usize, entry: u32) 
     };
     let rows = i64::from(hw.mac_rows);
     Tap {
-        offset: (delta.div_euclid(rows) * i64::from(map.block) + phases * i64::from(map.phase)) as i32,
+        offset: (delta.div_euclid(rows) * i64::from(map.block) + phases * i64::from(map.phase))
+            as i32,
         remainder: delta.rem_euclid(rows) as u32,
         first: first as u32,
         last: last as u32,

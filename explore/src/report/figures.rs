@@ -62,9 +62,15 @@ fn introduced(view: &View<'_>, letter: char, roles: &[String], row: usize) -> St
 }
 
 /// One quantity against another: all points, the front, the chosen.
-pub fn scatter(view: &View<'_>, model: &Model<'_>, (x, y): (&Measure, &Measure), inner: (u32, u32)) -> Option<Figure> {
+pub fn scatter(
+    view: &View<'_>,
+    model: &Model<'_>,
+    (x, y): (&Measure, &Measure),
+    inner: (u32, u32),
+) -> Option<Figure> {
     let at = |row: usize| Some((x.of(view.row(row))?, y.of(view.row(row))?));
-    let points: Vec<(usize, (f64, f64))> = model.ok.iter().filter_map(|&row| Some((row, at(row)?))).collect();
+    let points: Vec<(usize, (f64, f64))> =
+        model.ok.iter().filter_map(|&row| Some((row, at(row)?))).collect();
     let x_scale = Scale::over(x, extent(points.iter().map(|p| p.1.0))?, inner.0 as usize / 70);
     let y_scale = Scale::over(y, extent(points.iter().map(|p| p.1.1))?, inner.1 as usize / 36);
     let front: HashSet<usize> = model.front.iter().copied().collect();
@@ -142,7 +148,9 @@ fn picks(
     for chosen in model.chosen.iter().rev() {
         let Some(at) = at(chosen.row) else { continue };
         let (mut x, y) = plot.pixels(at.0, at.1);
-        while aside != 0 && taken.iter().any(|t| (t.0 - x).abs() < aside.abs() && (t.1 - y).abs() < 16) {
+        while aside != 0
+            && taken.iter().any(|t| (t.0 - x).abs() < aside.abs() && (t.1 - y).abs() < 16)
+        {
             x += aside;
         }
         taken.push((x, y));
@@ -187,16 +195,23 @@ struct Group {
 }
 
 impl Group {
-    /// The value below which a part of all lies, on a straight line between the two values next to it.
+    /// The value below which a part of all lies, on a straight line between the two values next to
+    /// it.
     fn quantile(&self, part: f64) -> f64 {
         let place = (self.values.len() - 1) as f64 * part;
-        let (below, above) = (self.values[place.floor() as usize], self.values[place.ceil() as usize]);
+        let (below, above) =
+            (self.values[place.floor() as usize], self.values[place.ceil() as usize]);
         below + (above - below) * place.fract()
     }
 }
 
 /// A quantity against an axis: how its values spread at each setting.
-pub fn by_axis(view: &View<'_>, model: &Model<'_>, (axis, column): (&str, usize), y: &Measure) -> Option<Figure> {
+pub fn by_axis(
+    view: &View<'_>,
+    model: &Model<'_>,
+    (axis, column): (&str, usize),
+    y: &Measure,
+) -> Option<Figure> {
     const INNER: (u32, u32) = (410, 160);
     let mut names: BTreeMap<&str, f64> = BTreeMap::new();
     for &row in &model.ok {
@@ -240,7 +255,14 @@ pub fn by_axis(view: &View<'_>, model: &Model<'_>, (axis, column): (&str, usize)
     } else {
         Scale::of_names(title, names.keys().map(|&n| n.to_owned()).collect(), false)
     };
-    let frame = Frame { inner: INNER, x: x_scale, y: y_scale, right: 16, grid: (false, true), legend: vec![] };
+    let frame = Frame {
+        inner: INNER,
+        x: x_scale,
+        y: y_scale,
+        right: 16,
+        grid: (false, true),
+        legend: vec![],
+    };
     let drawing = frame.draw(|plot| {
         let places: Vec<i32> = groups.iter().map(|g| plot.pixels(g.at, g.values[0]).0).collect();
         let gap = places.windows(2).map(|w| w[1] - w[0]).min().unwrap_or(60);
@@ -273,8 +295,11 @@ pub fn by_axis(view: &View<'_>, model: &Model<'_>, (axis, column): (&str, usize)
         picks(plot, view, model, |row| Some((place(row)?, y.of(view.row(row))?)), -17);
     });
     let name = &view.sweep.table.columns[y.column].name;
-    let note =
-        if grouped_settings { format!("Settings in {GROUPS} groups of equally many points.") } else { String::new() };
+    let note = if grouped_settings {
+        format!("Settings in {GROUPS} groups of equally many points.")
+    } else {
+        String::new()
+    };
     Some(Figure {
         name: format!("{name}_by_{axis}"),
         title: capital(&format!("{} by {axis}", y.label)),
@@ -355,7 +380,8 @@ const BREAKDOWNS: [Breakdown; 4] = [
         parts: |r| {
             let array = r.units.iter().find(|u| u.name == "mac");
             array.map_or_else(Vec::new, |u| {
-                let waits = u.stalls.iter().map(|(cause, n)| (format!("waits: {cause}"), *n as f64));
+                let waits =
+                    u.stalls.iter().map(|(cause, n)| (format!("waits: {cause}"), *n as f64));
                 let busy = std::iter::once(("works".to_owned(), u.busy as f64));
                 busy.chain(waits).chain([("idle".to_owned(), u.idle as f64)]).collect()
             })
@@ -386,7 +412,12 @@ const BREAKDOWNS: [Breakdown; 4] = [
 ];
 
 /// Cycles and energy of the detailed points, by layer and by unit.
-pub fn breakdowns(view: &View<'_>, model: &Model<'_>, details: &[&Detail], layers: &Classes) -> Vec<Figure> {
+pub fn breakdowns(
+    view: &View<'_>,
+    model: &Model<'_>,
+    details: &[&Detail],
+    layers: &Classes,
+) -> Vec<Figure> {
     let figure = |what: &Breakdown| {
         let mut order: Vec<String> = Vec::new();
         let mut sums: BTreeMap<String, f64> = BTreeMap::new();
@@ -411,13 +442,18 @@ pub fn breakdowns(view: &View<'_>, model: &Model<'_>, details: &[&Detail], layer
         let class = if what.of_layers {
             layers.clone()
         } else {
-            let work: Vec<String> = order.iter().filter(|name| !REST.contains(&name.as_str())).cloned().collect();
+            let work: Vec<String> =
+                order.iter().filter(|name| !REST.contains(&name.as_str())).cloned().collect();
             classes(&work, &sums)
         };
-        let square = |class: &str| format!(r#"<rect class="{class}" x="-5" y="-5" width="10" height="10" rx="2"/>"#);
-        let coloured = order.iter().filter_map(|name| Some((square(class.get(name)?), name.clone())));
+        let square = |class: &str| {
+            format!(r#"<rect class="{class}" x="-5" y="-5" width="10" height="10" rx="2"/>"#)
+        };
+        let coloured =
+            order.iter().filter_map(|name| Some((square(class.get(name)?), name.clone())));
         let mut legend: Legend = coloured.collect();
-        let grey: Vec<&str> = order.iter().filter(|name| !class.contains_key(*name)).map(String::as_str).collect();
+        let grey: Vec<&str> =
+            order.iter().filter(|name| !class.contains_key(*name)).map(String::as_str).collect();
         match grey.len() {
             0 => {}
             1 | 2 => legend.push((square("rest"), grey.join(", "))),
@@ -462,7 +498,13 @@ pub fn breakdowns(view: &View<'_>, model: &Model<'_>, details: &[&Detail], layer
                 });
             }
         });
-        Figure { name: what.name.into(), title: what.title.into(), note: what.note.into(), drawing, cloud: vec![] }
+        Figure {
+            name: what.name.into(),
+            title: what.title.into(),
+            note: what.note.into(),
+            drawing,
+            cloud: vec![],
+        }
     };
     if details.is_empty() { Vec::new() } else { BREAKDOWNS.iter().map(figure).collect() }
 }
@@ -490,7 +532,12 @@ fn placed(operations: f64, bytes: f64, cycles: f64) -> Option<(f64, f64)> {
 }
 
 /// Layers below the roofs of array and DRAM.
-pub fn roofline(view: &View<'_>, model: &Model<'_>, detail: &Detail, layers: &Classes) -> Option<Figure> {
+pub fn roofline(
+    view: &View<'_>,
+    model: &Model<'_>,
+    detail: &Detail,
+    layers: &Classes,
+) -> Option<Figure> {
     const INNER: (u32, u32) = (410, 260);
     let report = &detail.report;
     let number = |key: &str| report.hw.get(key)?.as_f64().filter(|v| *v >= 1.0);
@@ -503,7 +550,8 @@ pub fn roofline(view: &View<'_>, model: &Model<'_>, detail: &Detail, layers: &Cl
         cold: placed(l.lane_operations as f64, l.dram_bytes_cold as f64, l.cycles_cold as f64),
         warm: placed(l.lane_operations as f64, l.dram_bytes as f64, l.cycles as f64),
     };
-    let mut works: Vec<Work> = report.layers.iter().filter(|l| l.lane_operations > 0).map(layer).collect();
+    let mut works: Vec<Work> =
+        report.layers.iter().filter(|l| l.lane_operations > 0).map(layer).collect();
     let sum = |of: fn(&LayerReport) -> u64| report.layers.iter().map(|l| of(l) as f64).sum::<f64>();
     let all = sum(|l| l.lane_operations);
     works.push(Work {
@@ -535,7 +583,12 @@ pub fn roofline(view: &View<'_>, model: &Model<'_>, detail: &Detail, layers: &Cl
     ];
     let frame = Frame {
         inner: INNER,
-        x: Scale::exactly("lane operations per byte of DRAM traffic".into(), (x_low, x_end), true, x_marks),
+        x: Scale::exactly(
+            "lane operations per byte of DRAM traffic".into(),
+            (x_low, x_end),
+            true,
+            x_marks,
+        ),
         y: Scale::exactly(
             "useful lane operations a cycle".into(),
             (y_low, y_high),
@@ -656,10 +709,12 @@ mod tests {
     fn the_edge_is_what_nothing_is_better_than() {
         let measure = |name: &str| {
             let column = Column { name: name.into(), unit: String::new(), doc: String::new() };
-            Measure::find(&Table { columns: vec![column], rows: vec![] }, name).expect("the column is there")
+            Measure::find(&Table { columns: vec![column], rows: vec![] }, name)
+                .expect("the column is there")
         };
         let (less, more) = (measure("cycles"), measure("images_per_s"));
-        let mut points = vec![(3.0, 1.0), (1.0, 3.0), (2.0, 2.0), (2.0, 2.5), (3.0, 3.0), (4.0, 1.0)];
+        let mut points =
+            vec![(3.0, 1.0), (1.0, 3.0), (2.0, 2.0), (2.0, 2.5), (3.0, 3.0), (4.0, 1.0)];
         let mut other = points.clone();
         staircase(&mut points, (&less, &less));
         assert_eq!(points, [(1.0, 3.0), (2.0, 2.0), (3.0, 1.0)]);

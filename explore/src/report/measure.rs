@@ -63,7 +63,8 @@ impl Measure {
             "1/s" if name == "images_per_s" => Kind::Plain(String::new()),
             unit => Kind::Plain(unit.to_owned()),
         };
-        let known = LABELS.iter().find(|(known, _)| known == name).map(|(_, label)| (*label).to_owned());
+        let known =
+            LABELS.iter().find(|(known, _)| known == name).map(|(_, label)| (*label).to_owned());
         let label = known.unwrap_or_else(|| name.replace('_', " "));
         let most = MOST.contains(&name.as_str());
         Some(Measure { column, label, doc: doc.clone(), most, kind })
@@ -124,7 +125,9 @@ impl Measure {
                 let tenths = (10.0 * value / size).round() as u64;
                 format!("{}.{}", grouped(tenths / 10), tenths % 10)
             }
-            Kind::Plain(_) if value.fract() == 0.0 && (0.0..1e15).contains(&value) => grouped(value as u64),
+            Kind::Plain(_) if value.fract() == 0.0 && (0.0..1e15).contains(&value) => {
+                grouped(value as u64)
+            }
             _ => plain(value / size),
         }
     }
@@ -142,8 +145,11 @@ impl Measure {
                 (size * first, unit.to_owned())
             }
             Kind::Bits => {
-                let step =
-                    if value < 8.0 * 1024.0 * 1024.0 { (8.0 * 1024.0, "KiB") } else { (8.0 * 1024.0 * 1024.0, "MiB") };
+                let step = if value < 8.0 * 1024.0 * 1024.0 {
+                    (8.0 * 1024.0, "KiB")
+                } else {
+                    (8.0 * 1024.0 * 1024.0, "MiB")
+                };
                 (step.0, step.1.to_owned())
             }
             Kind::Plain(unit) if self.says(unit) => (1.0, String::new()),
@@ -152,7 +158,8 @@ impl Measure {
     }
 }
 
-/// Beyond this, and below its inverse, nothing is measured: scales need not fear for the range of doubles.
+/// Beyond this, and below its inverse, nothing is measured: scales need not fear for the range of
+/// doubles.
 const LARGEST: f64 = 1e30;
 
 /// A number that can be drawn.
@@ -182,7 +189,8 @@ mod tests {
 
     fn measure(name: &str, unit: &str) -> Measure {
         let column = Column { name: name.into(), unit: unit.into(), doc: String::new() };
-        Measure::find(&Table { columns: vec![column], rows: vec![] }, name).expect("the column is there")
+        Measure::find(&Table { columns: vec![column], rows: vec![] }, name)
+            .expect("the column is there")
     }
 
     #[test]

@@ -1,6 +1,7 @@
 //! The report of a sweep: one self-contained HTML page, and its plots as SVG files.
 //!
-//! A function from data to text. The same sweep gives the same bytes. Whatever stands in names and reasons is text in the result.
+//! A function from data to text. The same sweep gives the same bytes. Whatever stands in names and
+//! reasons is text in the result.
 //!
 //! - `view`: what the table says: models, the front, the points to choose from
 //! - `measure`, `scale`: columns as quantities, axes
@@ -33,8 +34,9 @@ const SCATTER_SMALL: (u32, u32) = (410, 250);
 
 /// What a report is about.
 ///
-/// Columns that are used if the table has them: `index`, `source` (or `model`), `status` (`ok` or anything else), `reason`, `pareto` (a flag), hardware parameters
-/// by their keys, `technology`, `cycles`, `energy_pj`, `lut`, `ff`, `bram36`, `mm2`, `memory_bits`. Fronts are per model.
+/// Columns that are used if the table has them: `index`, `source` (or `model`), `status` (`ok` or
+/// anything else), `reason`, `pareto` (a flag), hardware parameters by their keys, `technology`,
+/// `cycles`, `energy_pj`, `lut`, `ff`, `bram36`, `mm2`, `memory_bits`. Fronts are per model.
 #[derive(Debug, Clone, Copy)]
 pub struct Sweep<'a> {
     /// Title of the page.
@@ -43,11 +45,13 @@ pub struct Sweep<'a> {
     pub table: &'a Table,
     /// Columns that vary from point to point.
     pub axes: &'a [String],
-    /// Columns that are to be small (`images_per_s` and `utilization`: large); if empty, the usual ones.
+    /// Columns that are to be small (`images_per_s` and `utilization`: large); if empty, the usual
+    /// ones.
     pub objectives: &'a [String],
     /// Points in detail, in any order; [`rows_to_detail`] says which are of use.
     pub points: &'a [Detail],
-    /// For a model of the table, the command that compiles it; `--set` and settings are appended to it.
+    /// For a model of the table, the command that compiles it; `--set` and settings are appended
+    /// to it.
     pub commands: &'a [(String, String)],
     /// What a reader needs to reproduce the sweep: names and texts for the end of the page.
     pub facts: &'a [(String, String)],
@@ -62,7 +66,8 @@ pub struct Detail {
     pub report: Report,
 }
 
-/// Rows of which the report wants details: those that it names, and some others of the front; at most 16 a model.
+/// Rows of which the report wants details: those that it names, and some others of the front; at
+/// most 16 a model.
 pub fn rows_to_detail(sweep: &Sweep<'_>) -> Vec<usize> {
     let view = View::new(sweep);
     view.models.iter().flat_map(|model| view.detailed(model)).collect()
@@ -84,12 +89,12 @@ impl Figures {
         let scatter = pairs.iter().enumerate().filter_map(|(i, &(x, y))| {
             figures::scatter(view, model, (x, y), if i == 0 { SCATTER } else { SCATTER_SMALL })
         });
-        let by_axis = view
-            .axes
-            .iter()
-            .flat_map(|&axis| usual.iter().flatten().filter_map(move |m| figures::by_axis(view, model, axis, m)));
+        let by_axis = view.axes.iter().flat_map(|&axis| {
+            usual.iter().flatten().filter_map(move |m| figures::by_axis(view, model, axis, m))
+        });
         let ok: BTreeSet<usize> = model.ok.iter().copied().collect();
-        let mut details: Vec<&Detail> = view.sweep.points.iter().filter(|d| ok.contains(&d.row)).collect();
+        let mut details: Vec<&Detail> =
+            view.sweep.points.iter().filter(|d| ok.contains(&d.row)).collect();
         let order = view.detailed(model);
         details.retain(|d| order.contains(&d.row));
         details.sort_by_key(|d| order.iter().position(|&row| row == d.row));
@@ -108,8 +113,12 @@ impl Figures {
     }
 }
 
-/// Pairs of quantities to draw against each other: cycles and energy first, then the objectives two by two.
-fn pairs<'a>(view: &'a View<'_>, usual: &'a [Option<Measure>; 2]) -> Vec<(&'a Measure, &'a Measure)> {
+/// Pairs of quantities to draw against each other: cycles and energy first, then the objectives two
+/// by two.
+fn pairs<'a>(
+    view: &'a View<'_>,
+    usual: &'a [Option<Measure>; 2],
+) -> Vec<(&'a Measure, &'a Measure)> {
     let all = &view.objectives;
     let has = |m: &Measure| all.iter().any(|o| o.column == m.column);
     let mut pairs = Vec::new();
@@ -121,7 +130,8 @@ fn pairs<'a>(view: &'a View<'_>, usual: &'a [Option<Measure>; 2]) -> Vec<(&'a Me
     for (i, x) in all.iter().enumerate() {
         for y in &all[i + 1..] {
             let is = |p: &(&Measure, &Measure)| {
-                [p.0.column, p.1.column] == [x.column, y.column] || [p.0.column, p.1.column] == [y.column, x.column]
+                [p.0.column, p.1.column] == [x.column, y.column]
+                    || [p.0.column, p.1.column] == [y.column, x.column]
             };
             if !pairs.iter().any(is) {
                 pairs.push((x, y));
@@ -138,7 +148,8 @@ fn pairs<'a>(view: &'a View<'_>, usual: &'a [Option<Measure>; 2]) -> Vec<(&'a Me
 /// The page: one HTML file that needs no other and no network, light and dark.
 pub fn html(sweep: &Sweep<'_>) -> String {
     let view = View::new(sweep);
-    let figures: Vec<Figures> = view.models.iter().map(|model| Figures::new(&view, model)).collect();
+    let figures: Vec<Figures> =
+        view.models.iter().map(|model| Figures::new(&view, model)).collect();
     page::page(&view, &figures)
 }
 
@@ -155,10 +166,16 @@ pub fn plots(sweep: &Sweep<'_>) -> Vec<(String, String)> {
                 format!("{}_{}", model.name, figure.name)
             });
             let alike = (2..).map(|i| format!("{stem}_{i}"));
-            let name = std::iter::once(stem.clone()).chain(alike).find(|name| !names.contains(name)).unwrap_or(stem);
+            let name = std::iter::once(stem.clone())
+                .chain(alike)
+                .find(|name| !names.contains(name))
+                .unwrap_or(stem);
             names.insert(name.clone());
-            let title =
-                [model.name, &figure.title].into_iter().filter(|t| !t.is_empty()).collect::<Vec<_>>().join(": ");
+            let title = [model.name, &figure.title]
+                .into_iter()
+                .filter(|t| !t.is_empty())
+                .collect::<Vec<_>>()
+                .join(": ");
             files.push((format!("{name}.svg"), standalone(figure, &title)));
         }
     }
@@ -175,7 +192,8 @@ fn file_name(name: &str) -> String {
 fn standalone(figure: &Figure, title: &str) -> String {
     const MARGIN: u32 = 16;
     const HEADING: u32 = 34;
-    let (width, height) = (figure.drawing.size.0 + 2 * MARGIN, figure.drawing.size.1 + MARGIN + MARGIN / 2 + HEADING);
+    let (width, height) =
+        (figure.drawing.size.0 + 2 * MARGIN, figure.drawing.size.1 + MARGIN + MARGIN / 2 + HEADING);
     let (style, title) = (style::standalone(), svg::escape(title));
     format!(
         "<svg xmlns=\"http://www.w3.org/2000/svg\" class=\"plot\" viewBox=\"0 0 {width} {height}\" width=\"{width}\" height=\"{height}\">\n\

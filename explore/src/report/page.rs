@@ -45,7 +45,8 @@ pub fn page(view: &View<'_>, figures: &[Figures]) -> String {
 
 fn header(view: &View<'_>) -> String {
     let count = |of: fn(&Model<'_>) -> usize| view.models.iter().map(of).sum::<usize>();
-    let (points, ok, front) = (count(|m| m.points), count(|m| m.ok.len()), count(|m| m.front.len()));
+    let (points, ok, front) =
+        (count(|m| m.points), count(|m| m.ok.len()), count(|m| m.front.len()));
     let mut lede = counted(points);
     if view.models.len() > 1 {
         let _ = write!(lede, " of {} models", view.models.len());
@@ -73,7 +74,11 @@ fn header(view: &View<'_>) -> String {
             listed(&names)
         );
     }
-    let mut out = format!("<header>\n<h1>{}</h1>\n<p class=\"lede\">{}</p>\n", escape(view.sweep.title), escape(&lede));
+    let mut out = format!(
+        "<header>\n<h1>{}</h1>\n<p class=\"lede\">{}</p>\n",
+        escape(view.sweep.title),
+        escape(&lede)
+    );
     if !second.is_empty() {
         let _ = writeln!(out, "<p>{}</p>", escape(&second));
     }
@@ -124,7 +129,8 @@ fn section(view: &View<'_>, model: &Model<'_>, figures: &Figures, number: usize)
     if model.ok.is_empty() {
         out += "<p>No point of this model was simulated, so there is nothing to choose from.</p>\n";
     }
-    let details: Vec<&Detail> = view.sweep.points.iter().filter(|d| model.ok.contains(&d.row)).collect();
+    let details: Vec<&Detail> =
+        view.sweep.points.iter().filter(|d| model.ok.contains(&d.row)).collect();
     if !model.chosen.is_empty() {
         out += "<h3>Which point to choose</h3>\n";
         if model.front.is_empty() {
@@ -132,7 +138,8 @@ fn section(view: &View<'_>, model: &Model<'_>, figures: &Figures, number: usize)
         }
         out += "<div class=\"cards\">\n";
         for chosen in &model.chosen {
-            out += &card(view, model, chosen, details.iter().find(|d| d.row == chosen.row).copied());
+            out +=
+                &card(view, model, chosen, details.iter().find(|d| d.row == chosen.row).copied());
         }
         out += "</div>\n";
     }
@@ -193,7 +200,8 @@ fn card(view: &View<'_>, model: &Model<'_>, chosen: &Chosen, detail: Option<&Det
         escape(&capital(&chosen.roles.join(", "))),
         escape(&view.name(chosen.row))
     );
-    let axes: Vec<String> = view.settings_of_axes(chosen.row).iter().map(|(k, v)| format!("{k} {v}")).collect();
+    let axes: Vec<String> =
+        view.settings_of_axes(chosen.row).iter().map(|(k, v)| format!("{k} {v}")).collect();
     if !axes.is_empty() {
         let _ = writeln!(out, "<p class=\"axes\">{}</p>", escape(&axes.join(" \u{b7} ")));
     }
@@ -225,8 +233,11 @@ fn card(view: &View<'_>, model: &Model<'_>, chosen: &Chosen, detail: Option<&Det
     if let Some(sentence) = detail.and_then(|d| bound(&d.report)) {
         let _ = writeln!(out, "<p class=\"bound\">{}</p>", escape(&sentence));
     }
-    let _ =
-        writeln!(out, "<details><summary>Command</summary>{}</details></article>", command(view, model, chosen.row));
+    let _ = writeln!(
+        out,
+        "<details><summary>Command</summary>{}</details></article>",
+        command(view, model, chosen.row)
+    );
     out
 }
 
@@ -251,7 +262,8 @@ fn bound(report: &Report) -> Option<String> {
     let mut sentence = format!("The array works {} of the time", part(array.busy));
     let mut stalls: Vec<_> = array.stalls.iter().filter(|(_, n)| matters(**n)).collect();
     stalls.sort_by_key(|&(cause, n)| (std::cmp::Reverse(*n), cause));
-    let waits: Vec<String> = stalls.iter().take(2).map(|(cause, n)| format!("{cause} {}", part(**n))).collect();
+    let waits: Vec<String> =
+        stalls.iter().take(2).map(|(cause, n)| format!("{cause} {}", part(**n))).collect();
     if !waits.is_empty() {
         let _ = write!(sentence, "; it waits for {}", waits.join(", "));
     }
@@ -267,10 +279,17 @@ fn command(view: &View<'_>, model: &Model<'_>, row: usize) -> String {
 
 /// A plot with its caption; `bare` ones say all that in their axes.
 fn figure(figure: &Figure, section: usize, class: &str) -> String {
-    let note = if figure.note.is_empty() { String::new() } else { format!("<p>{}</p>", escape(&figure.note)) };
+    let note = if figure.note.is_empty() {
+        String::new()
+    } else {
+        format!("<p>{}</p>", escape(&figure.note))
+    };
     let (title, (width, height)) = (escape(&figure.title), figure.drawing.size);
-    let cloud =
-        if figure.cloud.is_empty() { String::new() } else { format!(" data-cloud=\"{}\"", cloud_id(figure, section)) };
+    let cloud = if figure.cloud.is_empty() {
+        String::new()
+    } else {
+        format!(" data-cloud=\"{}\"", cloud_id(figure, section))
+    };
     let caption = match (class, note.as_str()) {
         ("bare", "") => String::new(),
         ("bare", note) => format!("<figcaption>{note}</figcaption>"),
@@ -287,7 +306,10 @@ fn grid(figures: &[Figure], section: usize, class: &str) -> String {
     if figures.is_empty() {
         return String::new();
     }
-    format!("<div class=\"grid2\">\n{}</div>\n", figures.iter().map(|f| figure(f, section, class)).collect::<String>())
+    format!(
+        "<div class=\"grid2\">\n{}</div>\n",
+        figures.iter().map(|f| figure(f, section, class)).collect::<String>()
+    )
 }
 
 /// All points of the front, to sort.
@@ -295,7 +317,8 @@ fn front(view: &View<'_>, model: &Model<'_>) -> String {
     let table = view.sweep.table;
     let size = ["mac.rows", "mac.cols", "mac.lanes"];
     let sized = view.axes.iter().any(|(name, _)| size.contains(name));
-    let axes: Vec<_> = view.axes.iter().filter(|(name, _)| !sized || !size.contains(name)).collect();
+    let axes: Vec<_> =
+        view.axes.iter().filter(|(name, _)| !sized || !size.contains(name)).collect();
     let mut out = String::from("<h3>The front</h3>\n");
     if model.front.len() > FRONT_MAX {
         let (shown, all) = (grouped(FRONT_MAX as u64), grouped(model.front.len() as u64));
@@ -314,8 +337,11 @@ fn front(view: &View<'_>, model: &Model<'_>) -> String {
         let _ = write!(out, "<th data-sort=\"\" title=\"{doc}\">{}</th>", escape(name));
     }
     // All values of a column have one unit, so that they compare at a glance.
-    let least = |cost: &Measure| extent(model.front.iter().filter_map(|&r| cost.of(view.row(r)))).map_or(1.0, |e| e.0);
-    let costs: Vec<(&Measure, (f64, String))> = view.costs.iter().map(|cost| (cost, cost.unit(least(cost)))).collect();
+    let least = |cost: &Measure| {
+        extent(model.front.iter().filter_map(|&r| cost.of(view.row(r)))).map_or(1.0, |e| e.0)
+    };
+    let costs: Vec<(&Measure, (f64, String))> =
+        view.costs.iter().map(|cost| (cost, cost.unit(least(cost)))).collect();
     for (cost, (_, unit)) in &costs {
         let unit = if unit.is_empty() { String::new() } else { format!(", {unit}") };
         let _ = write!(
@@ -330,13 +356,17 @@ fn front(view: &View<'_>, model: &Model<'_>) -> String {
     for &row in model.front.iter().take(FRONT_MAX) {
         let chosen = model.chosen.iter().find(|c| c.row == row);
         let index = escape(&view.index(row));
-        let letter = chosen.map_or_else(String::new, |c| format!("<span class=\"letter\">{}</span>", c.letter));
+        let letter = chosen
+            .map_or_else(String::new, |c| format!("<span class=\"letter\">{}</span>", c.letter));
         let _ = write!(
             out,
             "<tr data-p=\"{row}\"><td class=\"l\">{letter}</td><td class=\"l\" data-v=\"{index}\">#{index}</td>"
         );
         if sized {
-            let elements: f64 = size.iter().filter_map(|name| Measure::find(table, name)?.of(view.row(row))).product();
+            let elements: f64 = size
+                .iter()
+                .filter_map(|name| Measure::find(table, name)?.of(view.row(row)))
+                .product();
             let _ = write!(out, "<td data-v=\"{elements}\">{}</td>", escape(&view.name(row)));
         }
         for (_, column) in &axes {
@@ -346,7 +376,11 @@ fn front(view: &View<'_>, model: &Model<'_>) -> String {
         for (cost, (size, _)) in &costs {
             let value = cost.of(view.row(row));
             let text = value.map_or_else(String::new, |v| cost.in_unit(v, *size));
-            let _ = write!(out, "<td data-v=\"{}\">{text}</td>", value.map_or_else(String::new, |v| v.to_string()));
+            let _ = write!(
+                out,
+                "<td data-v=\"{}\">{text}</td>",
+                value.map_or_else(String::new, |v| v.to_string())
+            );
         }
         let _ = writeln!(
             out,
@@ -368,7 +402,8 @@ fn layers(view: &View<'_>, model: &Model<'_>, detail: &Detail) -> String {
         let works = layer.lane_operations > 0;
         let mut stalls: Vec<_> = layer.stalls.iter().filter(|(_, n)| **n > 0).collect();
         stalls.sort_by_key(|&(cause, n)| (std::cmp::Reverse(*n), cause));
-        let stalls: Vec<String> = stalls.iter().map(|(cause, n)| format!("{cause} {}", grouped(**n))).collect();
+        let stalls: Vec<String> =
+            stalls.iter().map(|(cause, n)| format!("{cause} {}", grouped(**n))).collect();
         let intensity = layer.lane_operations as f64 / layer.dram_bytes_cold as f64;
         let cells = [
             grouped(layer.cycles),
@@ -381,7 +416,12 @@ fn layers(view: &View<'_>, model: &Model<'_>, detail: &Detail) -> String {
             grouped(layer.dram_bytes_cold),
             if works && intensity.is_finite() { plain(intensity) } else { String::new() },
         ];
-        let _ = write!(out, "<tr><td class=\"l\" title=\"{}\">{}</td>", escape(&layer.summary), escape(&layer.name));
+        let _ = write!(
+            out,
+            "<tr><td class=\"l\" title=\"{}\">{}</td>",
+            escape(&layer.summary),
+            escape(&layer.name)
+        );
         for cell in cells {
             let _ = write!(out, "<td>{cell}</td>");
         }
@@ -451,11 +491,20 @@ fn cloud_id(figure: &Figure, section: usize) -> String {
 fn clouds(view: &View<'_>, figures: &[Figures]) -> String {
     let mut rows: BTreeSet<usize> = BTreeSet::new();
     let mut out = String::from("{\"figures\":{");
-    let all = figures.iter().enumerate().flat_map(|(section, f)| f.scatter.iter().map(move |f| (section, f)));
+    let all = figures
+        .iter()
+        .enumerate()
+        .flat_map(|(section, f)| f.scatter.iter().map(move |f| (section, f)));
     for (i, (section, figure)) in all.filter(|(_, f)| !f.cloud.is_empty()).enumerate() {
-        let points: Vec<String> = figure.cloud.iter().map(|(x, y, row)| format!("{x},{y},{row}")).collect();
+        let points: Vec<String> =
+            figure.cloud.iter().map(|(x, y, row)| format!("{x},{y},{row}")).collect();
         let comma = if i > 0 { "," } else { "" };
-        let _ = write!(out, "{comma}{}:[{}]", json(&format!("{section} {}", figure.name)), points.join(","));
+        let _ = write!(
+            out,
+            "{comma}{}:[{}]",
+            json(&format!("{section} {}", figure.name)),
+            points.join(",")
+        );
         rows.extend(figure.cloud.iter().map(|p| p.2));
     }
     out += "},\"rows\":{";

@@ -28,7 +28,8 @@ pub fn extent(values: impl IntoIterator<Item = f64>) -> Option<(f64, f64)> {
     })
 }
 
-/// Places 1, 2 and 5 of every power of ten from `low` to `high`, or fewer if that is more than `most`.
+/// Places 1, 2 and 5 of every power of ten from `low` to `high`, or fewer if that is more than
+/// `most`.
 fn decades(low: f64, high: f64, most: usize) -> Vec<f64> {
     let exponents = low.log10().floor() as i32..=high.log10().ceil() as i32;
     let inside = |digits: &[f64], each: i32| -> Vec<f64> {
@@ -53,7 +54,11 @@ fn decades(low: f64, high: f64, most: usize) -> Vec<f64> {
 fn multiples(low: f64, high: f64, most: usize) -> Vec<f64> {
     let least = (high - low) / most.max(1) as f64;
     let power = 10f64.powf(least.log10().floor());
-    let pitch = [1.0, 2.0, 2.5, 5.0, 10.0].into_iter().map(|d| d * power).find(|&p| p >= least).unwrap_or(10.0 * power);
+    let pitch = [1.0, 2.0, 2.5, 5.0, 10.0]
+        .into_iter()
+        .map(|d| d * power)
+        .find(|&p| p >= least)
+        .unwrap_or(10.0 * power);
     let (first, last) = ((low / pitch - 1e-9).ceil() as i64, (high / pitch + 1e-9).floor() as i64);
     (first..=last).take(most + 1).map(|i| i as f64 * pitch).collect()
 }
@@ -70,23 +75,37 @@ impl Scale {
             (if low >= 0.0 { (low - room).max(0.0) } else { low - room }, high + room)
         };
         let (size, unit) = measure.unit(if logarithmic { low * 3.0 } else { high });
-        let at =
-            if logarithmic { decades(low / size, high / size, most) } else { multiples(low / size, high / size, most) };
+        let at = if logarithmic {
+            decades(low / size, high / size, most)
+        } else {
+            multiples(low / size, high / size, most)
+        };
         let marks = if logarithmic {
             at.into_iter().map(|v| (v * size, plain(v))).collect()
         } else {
             let texts = aligned(&at);
             at.into_iter().map(|v| v * size).zip(texts).collect()
         };
-        let title = if unit.is_empty() { measure.label.clone() } else { format!("{}, {unit}", measure.label) };
+        let title = if unit.is_empty() {
+            measure.label.clone()
+        } else {
+            format!("{}, {unit}", measure.label)
+        };
         // The better end is on the left or below.
         if measure.most {
-            return Scale { title: format!("{title} (more is better)"), low: high, high: low, logarithmic, marks };
+            return Scale {
+                title: format!("{title} (more is better)"),
+                low: high,
+                high: low,
+                logarithmic,
+                marks,
+            };
         }
         Scale { title, low, high, logarithmic, marks }
     }
 
-    /// An axis over few values, each with a mark: settings of a hardware parameter. Their labels are thinned to at most `most`.
+    /// An axis over few values, each with a mark: settings of a hardware parameter. Their labels
+    /// are thinned to at most `most`.
     pub fn of_values(title: String, values: &[f64], most: usize) -> Scale {
         let (low, high) = extent(values.iter().copied()).unwrap_or((0.0, 1.0));
         let logarithmic = low > 0.0 && high / low >= 4.0;
@@ -109,7 +128,12 @@ impl Scale {
     }
 
     /// A logarithmic or linear axis from `low` to `high` exactly, with these marks.
-    pub fn exactly(title: String, (low, high): (f64, f64), logarithmic: bool, marks: Vec<(f64, String)>) -> Scale {
+    pub fn exactly(
+        title: String,
+        (low, high): (f64, f64),
+        logarithmic: bool,
+        marks: Vec<(f64, String)>,
+    ) -> Scale {
         Scale { title, low, high, logarithmic, marks }
     }
 
@@ -128,11 +152,22 @@ impl Scale {
 pub fn plain(value: f64) -> String {
     if value.abs() >= 1000.0 && value.abs() < 1e15 {
         let sign = if value < 0.0 { "-" } else { "" };
-        return format!("{sign}{}", qnnsim_simulator::quantity::grouped(value.abs().round() as u64));
+        return format!(
+            "{sign}{}",
+            qnnsim_simulator::quantity::grouped(value.abs().round() as u64)
+        );
     }
-    let digits = if value == 0.0 { 0 } else { (3 - value.abs().log10().floor() as i32).clamp(0, 12) as usize };
+    let digits = if value == 0.0 {
+        0
+    } else {
+        (3 - value.abs().log10().floor() as i32).clamp(0, 12) as usize
+    };
     let text = format!("{value:.digits$}");
-    if text.contains('.') { text.trim_end_matches('0').trim_end_matches('.').to_owned() } else { text }
+    if text.contains('.') {
+        text.trim_end_matches('0').trim_end_matches('.').to_owned()
+    } else {
+        text
+    }
 }
 
 /// Numbers with as many digits after the point as the one that needs most.
@@ -142,7 +177,9 @@ fn aligned(values: &[f64]) -> Vec<String> {
     let most = texts.iter().map(digits).max().unwrap_or(0);
     let pad = |text: String| match most - digits(&text) {
         0 => text,
-        missing => format!("{text}{}{}", if digits(&text) == 0 { "." } else { "" }, "0".repeat(missing)),
+        missing => {
+            format!("{text}{}{}", if digits(&text) == 0 { "." } else { "" }, "0".repeat(missing))
+        }
     };
     texts.into_iter().map(pad).collect()
 }
@@ -158,8 +195,13 @@ impl Ranged for Scale {
     }
 
     fn key_points<Hint: KeyPointHint>(&self, hint: Hint) -> Vec<f64> {
-        // The crate asks twice: for fine lines, of which there are none, and for those with a label.
-        if hint.weight().allow_light_points() { Vec::new() } else { self.marks.iter().map(|m| m.0).collect() }
+        // The crate asks twice: for fine lines, of which there are none, and for those with a
+        // label.
+        if hint.weight().allow_light_points() {
+            Vec::new()
+        } else {
+            self.marks.iter().map(|m| m.0).collect()
+        }
     }
 
     fn range(&self) -> Range<f64> {
@@ -201,7 +243,10 @@ mod tests {
     #[test]
     fn a_logarithmic_axis_puts_equal_ratios_equally_far_apart() {
         let scale = Scale::exactly(String::new(), (1.0, 10_000.0), true, vec![]);
-        assert_eq!([1.0, 10.0, 100.0, 10_000.0].map(|v| scale.map(&v, (0, 400))), [0, 100, 200, 400]);
+        assert_eq!(
+            [1.0, 10.0, 100.0, 10_000.0].map(|v| scale.map(&v, (0, 400))),
+            [0, 100, 200, 400]
+        );
         // Upwards on the screen is towards lesser pixels.
         assert_eq!(scale.map(&100.0, (400, 0)), 200);
         // What cannot be shown stays at a border instead of overflowing.

@@ -1,7 +1,8 @@
 //! Colours: one table, light and dark, for the page and for plots that stand alone.
 
-/// Name, value in light, value in dark. Parts of a bar (`s1` to `s7`) are told apart by people with any colour vision by their
-/// lightness, their order and their labels; text on them has the colour of the paper, at a contrast of at least 4.5.
+/// Name, value in light, value in dark. Parts of a bar (`s1` to `s7`) are told apart by people with
+/// any colour vision by their lightness, their order and their labels; text on them has the colour
+/// of the paper, at a contrast of at least 4.5.
 const COLOURS: &[(&str, &str, &str)] = &[
     ("paper", "#ffffff", "#14171a"),
     ("raised", "#f5f6f8", "#1d2125"),
@@ -35,13 +36,20 @@ pub fn variables() -> String {
     )
 }
 
-/// The style of a plot that stands alone. Its light colours are plain ones, for renderers that know no custom properties or media.
+/// The style of a plot that stands alone. Its light colours are plain ones, for renderers that know
+/// no custom properties or media.
 pub fn standalone() -> String {
     let plot = include_str!("plot.css");
     let resolved = |value: fn(&(&str, &'static str, &'static str)) -> &'static str| {
-        COLOURS.iter().fold(plot.to_owned(), |css, c| css.replace(&format!("var(--{})", c.0), value(c)))
+        COLOURS
+            .iter()
+            .fold(plot.to_owned(), |css, c| css.replace(&format!("var(--{})", c.0), value(c)))
     };
-    format!("{}@media screen and (prefers-color-scheme: dark) {{\n{}}}\n", resolved(|c| c.1), resolved(|c| c.2))
+    format!(
+        "{}@media screen and (prefers-color-scheme: dark) {{\n{}}}\n",
+        resolved(|c| c.1),
+        resolved(|c| c.2)
+    )
 }
 
 #[cfg(test)]
@@ -51,7 +59,9 @@ mod tests {
     /// Relative luminance of a colour (WCAG 2.2).
     fn luminance(colour: &str) -> f64 {
         let part = |at: usize| {
-            let v = f64::from(u8::from_str_radix(&colour[at..at + 2], 16).expect("two hexadecimal digits")) / 255.0;
+            let v = f64::from(
+                u8::from_str_radix(&colour[at..at + 2], 16).expect("two hexadecimal digits"),
+            ) / 255.0;
             if v <= 0.040_45 { v / 12.92 } else { ((v + 0.055) / 1.055).powf(2.4) }
         };
         0.2126 * part(1) + 0.7152 * part(3) + 0.0722 * part(5)
@@ -70,7 +80,9 @@ mod tests {
                 if dark { night } else { light }
             };
             // 4.5 is what WCAG asks of text, 3 of graphics.
-            for text in ["ink", "soft", "front", "pick", "s1", "s2", "s3", "s4", "s5", "s6", "s7", "rest"] {
+            for text in
+                ["ink", "soft", "front", "pick", "s1", "s2", "s3", "s4", "s5", "s6", "s7", "rest"]
+            {
                 assert!(
                     contrast(colour(text), colour("paper")) >= 4.5,
                     "{text}: {}",

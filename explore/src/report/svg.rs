@@ -1,17 +1,22 @@
-//! SVG from the plotting crate: a backend that writes classes instead of colours, so that one style sheet serves light and dark,
-//! and keeps text as text.
+//! SVG from the plotting crate: a backend that writes classes instead of colours, so that one style
+//! sheet serves light and dark, and keeps text as text.
 
 use std::convert::Infallible;
 use std::fmt::Write;
 
 use plotters::element::{Drawable, PointCollection};
-use plotters::prelude::{Cartesian2d, ChartBuilder, ChartContext, Color, IntoDrawingArea, TextStyle};
+use plotters::prelude::{
+    Cartesian2d, ChartBuilder, ChartContext, Color, IntoDrawingArea, TextStyle,
+};
 use plotters_backend::text_anchor::{HPos, VPos};
-use plotters_backend::{BackendColor, BackendCoord, BackendStyle, BackendTextStyle, DrawingBackend, DrawingErrorKind};
+use plotters_backend::{
+    BackendColor, BackendCoord, BackendStyle, BackendTextStyle, DrawingBackend, DrawingErrorKind,
+};
 
 use super::scale::Scale;
 
-/// Text that may stand in markup, as content and as an attribute in double quotes. Characters that XML has no place for are replaced.
+/// Text that may stand in markup, as content and as an attribute in double quotes. Characters that
+/// XML has no place for are replaced.
 pub fn escape(text: &str) -> String {
     let mut out = String::with_capacity(text.len());
     for c in text.chars() {
@@ -29,9 +34,11 @@ pub fn escape(text: &str) -> String {
     out
 }
 
-/// Estimated width of a text in pixels at the plots' font size; no font is at hand, and none is needed.
+/// Estimated width of a text in pixels at the plots' font size; no font is at hand, and none is
+/// needed.
 pub fn text_width(text: &str) -> i32 {
-    (text.chars().map(|c| if "il.,:' |1".contains(c) { 4.6 } else { 6.9 }).sum::<f64>()).ceil() as i32
+    (text.chars().map(|c| if "il.,:' |1".contains(c) { 4.6 } else { 6.9 }).sum::<f64>()).ceil()
+        as i32
 }
 
 /// What the plotting crate draws itself; the discriminant stands where a colour would.
@@ -105,23 +112,47 @@ impl DrawingBackend for Svg<'_> {
         Ok(())
     }
 
-    fn draw_line<S: BackendStyle>(&mut self, from: BackendCoord, to: BackendCoord, style: &S) -> Drawn {
+    fn draw_line<S: BackendStyle>(
+        &mut self,
+        from: BackendCoord,
+        to: BackendCoord,
+        style: &S,
+    ) -> Drawn {
         self.path([from, to], style, false)
     }
 
-    fn draw_rect<S: BackendStyle>(&mut self, from: BackendCoord, to: BackendCoord, style: &S, fill: bool) -> Drawn {
+    fn draw_rect<S: BackendStyle>(
+        &mut self,
+        from: BackendCoord,
+        to: BackendCoord,
+        style: &S,
+        fill: bool,
+    ) -> Drawn {
         self.path([from, (to.0, from.1), to, (from.0, to.1), from], style, fill)
     }
 
-    fn draw_path<S: BackendStyle, I: IntoIterator<Item = BackendCoord>>(&mut self, path: I, style: &S) -> Drawn {
+    fn draw_path<S: BackendStyle, I: IntoIterator<Item = BackendCoord>>(
+        &mut self,
+        path: I,
+        style: &S,
+    ) -> Drawn {
         self.path(path, style, false)
     }
 
-    fn fill_polygon<S: BackendStyle, I: IntoIterator<Item = BackendCoord>>(&mut self, vert: I, style: &S) -> Drawn {
+    fn fill_polygon<S: BackendStyle, I: IntoIterator<Item = BackendCoord>>(
+        &mut self,
+        vert: I,
+        style: &S,
+    ) -> Drawn {
         self.path(vert, style, true)
     }
 
-    fn draw_text<T: BackendTextStyle>(&mut self, text: &str, style: &T, (x, y): BackendCoord) -> Drawn {
+    fn draw_text<T: BackendTextStyle>(
+        &mut self,
+        text: &str,
+        style: &T,
+        (x, y): BackendCoord,
+    ) -> Drawn {
         let anchor = match style.anchor().h_pos {
             HPos::Left => "start",
             HPos::Center => "middle",
@@ -134,8 +165,10 @@ impl DrawingBackend for Svg<'_> {
         };
         let class = Role::class(style.color());
         let text = escape(text);
-        let _ =
-            write!(self.out, r#"<text class="{class}" x="{x}" y="{y}" dy="{dy}" text-anchor="{anchor}">{text}</text>"#);
+        let _ = write!(
+            self.out,
+            r#"<text class="{class}" x="{x}" y="{y}" dy="{dy}" text-anchor="{anchor}">{text}</text>"#
+        );
         Ok(())
     }
 }
@@ -156,7 +189,12 @@ impl<'a, F> PointCollection<'a, (f64, f64)> for &'a Element<F> {
 }
 
 impl<F: Fn(&[BackendCoord], &mut String)> Drawable<Svg<'_>> for Element<F> {
-    fn draw<I: Iterator<Item = BackendCoord>>(&self, pos: I, backend: &mut Svg<'_>, _: (u32, u32)) -> Drawn {
+    fn draw<I: Iterator<Item = BackendCoord>>(
+        &self,
+        pos: I,
+        backend: &mut Svg<'_>,
+        _: (u32, u32),
+    ) -> Drawn {
         (self.write)(&pos.collect::<Vec<_>>(), backend.out);
         Ok(())
     }
@@ -233,7 +271,10 @@ impl Frame {
         let top = if self.y.title.is_empty() { title_y - 6 } else { title_y + 14 };
         if !self.y.title.is_empty() {
             let title = escape(&self.y.title);
-            let _ = write!(markup, r#"<text class="axis-title" x="{left}" y="{title_y}">{title}</text>"#);
+            let _ = write!(
+                markup,
+                r#"<text class="axis-title" x="{left}" y="{title_y}">{title}</text>"#
+            );
         }
         let below = if self.x.title.is_empty() { 24 } else { 44 };
         let size = (width, top as u32 + self.inner.1 + below);
@@ -248,7 +289,10 @@ impl Frame {
                 .build_cartesian_2d(self.x.clone(), self.y.clone())
                 .expect(INFALLIBLE);
             let mut mesh = chart.configure_mesh();
-            mesh.axis_style(Role::Axis).bold_line_style(Role::Grid).label_style(tick).axis_desc_style(title);
+            mesh.axis_style(Role::Axis)
+                .bold_line_style(Role::Grid)
+                .label_style(tick)
+                .axis_desc_style(title);
             mesh.set_all_tick_mark_size(4).x_desc(self.x.title.clone());
             if !self.grid.0 {
                 mesh.disable_x_mesh();

@@ -1,4 +1,5 @@
-//! What a sweep's table says: models, points that work, the front, and the few points to choose from.
+//! What a sweep's table says: models, points that work, the front, and the few points to choose
+//! from.
 
 use std::collections::BTreeMap;
 
@@ -110,9 +111,13 @@ impl<'a> View<'a> {
         let objectives = objectives(table, sweep.objectives);
         let mut costs = objectives.clone();
         for name in ["cycles", "energy_pj", "lut", "ff", "bram36", "mm2", "memory_bits"] {
-            costs.extend(Measure::find(table, name).filter(|m| objectives.iter().all(|o| o.column != m.column)));
+            costs.extend(
+                Measure::find(table, name)
+                    .filter(|m| objectives.iter().all(|o| o.column != m.column)),
+            );
         }
-        let axes = sweep.axes.iter().filter_map(|name| Some((name.as_str(), find(name)?))).collect();
+        let axes =
+            sweep.axes.iter().filter_map(|name| Some((name.as_str(), find(name)?))).collect();
         let array = || Some([find("mac.rows")?, find("mac.cols")?, find("mac.lanes")?]);
         let mut view = View {
             sweep,
@@ -125,8 +130,12 @@ impl<'a> View<'a> {
             parameters: PARAMETERS.iter().map(|p| find(p.key)).collect(),
             technology: find("technology"),
         };
-        view.models =
-            view.read_models(find("source").or_else(|| find("model")), find("status"), find("reason"), find("pareto"));
+        view.models = view.read_models(
+            find("source").or_else(|| find("model")),
+            find("status"),
+            find("reason"),
+            find("pareto"),
+        );
         view
     }
 
@@ -144,14 +153,22 @@ impl<'a> View<'a> {
             let name = word(row, model).unwrap_or_default();
             let place = *places.entry(name).or_insert(models.len());
             if place == models.len() {
-                let new = Model { name, points: 0, ok: vec![], others: vec![], front: vec![], chosen: vec![] };
+                let new = Model {
+                    name,
+                    points: 0,
+                    ok: vec![],
+                    others: vec![],
+                    front: vec![],
+                    chosen: vec![],
+                };
                 models.push(new);
                 others.push(BTreeMap::new());
             }
             let model = &mut models[place];
             model.points += 1;
             let measured = self.objectives.iter().all(|m| m.of(row).is_some());
-            let status = word(row, status).unwrap_or(if measured { "ok" } else { "without figures" });
+            let status =
+                word(row, status).unwrap_or(if measured { "ok" } else { "without figures" });
             if status == "ok" && measured {
                 model.ok.push(at);
                 if pareto.is_some_and(|p| row.get(p) == Some(&Value::Flag(true))) {
@@ -163,7 +180,11 @@ impl<'a> View<'a> {
                 let kind = (status.to_owned(), kind_of(reason));
                 let of = *known.entry(kind).or_insert(model.others.len());
                 if of == model.others.len() {
-                    model.others.push(Others { status: status.into(), reason: reason.into(), count: 0 });
+                    model.others.push(Others {
+                        status: status.into(),
+                        reason: reason.into(),
+                        count: 0,
+                    });
                 }
                 model.others[of].count += 1;
             }
@@ -171,7 +192,8 @@ impl<'a> View<'a> {
         for model in &mut models {
             model.front.sort_by(|&a, &b| self.compare(a, b, 0));
             model.others.sort_by_key(|o| std::cmp::Reverse(o.count));
-            model.chosen = self.choose(if model.front.is_empty() { &model.ok } else { &model.front });
+            model.chosen =
+                self.choose(if model.front.is_empty() { &model.ok } else { &model.front });
         }
         models
     }
@@ -217,15 +239,19 @@ impl<'a> View<'a> {
         chosen
     }
 
-    /// The point nearest to what no point reaches, the best of every objective; distances on logarithmic scales from the best to the
-    /// worst value among the rows.
+    /// The point nearest to what no point reaches, the best of every objective; distances on
+    /// logarithmic scales from the best to the worst value among the rows.
     fn knee(&self, rows: &[usize]) -> Option<usize> {
         if self.objectives.len() < 2 {
             return None;
         }
         let on = |v: f64| v.max(f64::MIN_POSITIVE).ln();
-        let values =
-            |m: &Measure| rows.iter().filter_map(|&row| m.of(self.row(row))).map(|v| m.cost(on(v))).collect::<Vec<_>>();
+        let values = |m: &Measure| {
+            rows.iter()
+                .filter_map(|&row| m.of(self.row(row)))
+                .map(|v| m.cost(on(v)))
+                .collect::<Vec<_>>()
+        };
         let ranges: Vec<(f64, f64)> = self
             .objectives
             .iter()
@@ -240,13 +266,19 @@ impl<'a> View<'a> {
                 })
                 .sum()
         };
-        rows.iter().copied().map(|row| (distance(row), row)).min_by(|a, b| a.0.total_cmp(&b.0)).map(|(_, row)| row)
+        rows.iter()
+            .copied()
+            .map(|row| (distance(row), row))
+            .min_by(|a, b| a.0.total_cmp(&b.0))
+            .map(|(_, row)| row)
     }
 
-    /// Rows of a model of which details are worth drawing: the chosen ones, and some of the front at equal distances.
+    /// Rows of a model of which details are worth drawing: the chosen ones, and some of the front
+    /// at equal distances.
     pub fn detailed(&self, model: &Model<'_>) -> Vec<usize> {
         let mut rows: Vec<usize> = model.chosen.iter().map(|c| c.row).collect();
-        let others: Vec<usize> = model.front.iter().copied().filter(|row| !rows.contains(row)).collect();
+        let others: Vec<usize> =
+            model.front.iter().copied().filter(|row| !rows.contains(row)).collect();
         let room = DETAILS_MAX.saturating_sub(rows.len()).min(others.len());
         rows.extend((0..room).map(|i| others[i * others.len() / room]));
         rows.sort_by(|&a, &b| self.compare(a, b, 0));
@@ -260,8 +292,10 @@ impl<'a> View<'a> {
 
     /// Size of the point's array, or its number.
     pub fn name(&self, row: usize) -> String {
-        let value = |column: usize| self.row(row).get(column).map(measure::text).filter(|t| !t.is_empty());
-        let size = self.array.and_then(|a| Some([value(a[0])?, value(a[1])?, value(a[2])?].join("x")));
+        let value =
+            |column: usize| self.row(row).get(column).map(measure::text).filter(|t| !t.is_empty());
+        let size =
+            self.array.and_then(|a| Some([value(a[0])?, value(a[1])?, value(a[2])?].join("x")));
         size.unwrap_or_else(|| format!("point {}", self.index(row)))
     }
 
@@ -269,13 +303,15 @@ impl<'a> View<'a> {
     pub fn settings_of_axes(&self, row: usize) -> Vec<(&'a str, String)> {
         let named = |column: &usize| self.array.is_some_and(|a| a.contains(column));
         let axes = self.axes.iter().filter(|(_, column)| !named(column));
-        axes.filter_map(|(name, column)| Some((*name, measure::text(self.row(row).get(*column)?)))).collect()
+        axes.filter_map(|(name, column)| Some((*name, measure::text(self.row(row).get(*column)?))))
+            .collect()
     }
 
     /// What a point is and costs, in lines.
     pub fn describe(&self, row: usize) -> String {
         let mut lines = vec![self.name(row)];
-        let settings: Vec<String> = self.settings_of_axes(row).into_iter().map(|(k, v)| format!("{k} {v}")).collect();
+        let settings: Vec<String> =
+            self.settings_of_axes(row).into_iter().map(|(k, v)| format!("{k} {v}")).collect();
         if !settings.is_empty() {
             lines.push(settings.join(", "));
         }
@@ -289,7 +325,9 @@ impl<'a> View<'a> {
         let values = self.row(row);
         let (mut point, mut all) = (Overrides::default(), Vec::new());
         for (i, parameter) in PARAMETERS.iter().enumerate() {
-            let Some(Value::Integer(value)) = self.parameters[i].and_then(|c| values.get(c)) else { continue };
+            let Some(Value::Integer(value)) = self.parameters[i].and_then(|c| values.get(c)) else {
+                continue;
+            };
             let setting = format!("{}={value}", parameter.key);
             if u64::from(point.resolve().values()[i]) != *value && point.set(&setting).is_ok() {
                 all.push(setting);
@@ -306,7 +344,8 @@ impl<'a> View<'a> {
     /// The command that compiles a model for a point.
     pub fn command(&self, model: &Model<'_>, row: usize) -> String {
         let known = self.sweep.commands.iter().find(|(name, _)| name == model.name);
-        let mut command = known.map_or_else(|| format!("qnnsim compile {}", quoted(model.name)), |(_, c)| c.clone());
+        let mut command = known
+            .map_or_else(|| format!("qnnsim compile {}", quoted(model.name)), |(_, c)| c.clone());
         for setting in self.settings(row) {
             command += " --set ";
             command += &quoted(&setting);
@@ -331,7 +370,10 @@ mod tests {
 
     #[test]
     fn reasons_that_differ_in_numbers_are_of_one_kind() {
-        assert_eq!(kind_of("needs 3,136 words, wgt.words = 2048"), kind_of("needs 12 words, wgt.words = 1"));
+        assert_eq!(
+            kind_of("needs 3,136 words, wgt.words = 2048"),
+            kind_of("needs 12 words, wgt.words = 1")
+        );
         assert_ne!(kind_of("needs 12 words"), kind_of("needs 12 banks"));
     }
 

@@ -1,8 +1,9 @@
 //! Values: what the machine computes, step by step, on packed words.
 //!
-//! Addresses do not depend on data, so a [`Plan`] resolves them once from the issues of an image; an
-//! [`Executor`] then runs the plan on one input after the other. The order of issue is an order in which values can be
-//! computed, because the checker has shown that no two steps in flight meet at a word.
+//! Addresses do not depend on data, so a [`Plan`] resolves them once from the issues of an image;
+//! an [`Executor`] then runs the plan on one input after the other. The order of issue is an order
+//! in which values can be computed, because the checker has shown that no two steps in flight meet
+//! at a word.
 
 mod plan;
 mod range;
@@ -22,8 +23,8 @@ use crate::kernels::COLUMNS;
 use plan::Effect;
 use state::{Bank, Entries, PLANES, State};
 
-/// Products of lane words that an image may take, or what takes as long: beyond, the program is refused rather than
-/// worked through.
+/// Products of lane words that an image may take, or what takes as long: beyond, the program is
+/// refused rather than worked through.
 pub const LANE_WORDS_MAX: u64 = 1 << 34;
 
 /// Largest plan of an image, for the same reason.
@@ -53,9 +54,11 @@ pub struct Executor<'a> {
     state: State,
 }
 
-/// What lies in the memories, word by word, in an order that says nothing of how the simulator keeps it.
+/// What lies in the memories, word by word, in an order that says nothing of how the simulator
+/// keeps it.
 ///
-/// Words that nothing has written are 0. A word of `mac.lanes` bits is `mac.lanes / 8` bytes, little endian.
+/// Words that nothing has written are 0. A word of `mac.lanes` bits is `mac.lanes / 8` bytes,
+/// little endian.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Memories {
     /// Activation memory: word `bank * act.words + address`.
@@ -87,8 +90,12 @@ impl<'a> Executor<'a> {
         let hw = &program.hardware;
         let mut executor = Self::empty(program, plan);
         executor.state.weights =
-            Arc::new(vec![[0; COLUMNS]; hw.wgt_words as usize * lane_words(hw) * column_blocks(hw)]);
-        executor.state.entries = Entries(Arc::new(vec![(0, 0); hw.thr_words as usize * hw.thr_cols as usize]));
+            Arc::new(vec![
+                [0; COLUMNS];
+                hw.wgt_words as usize * lane_words(hw) * column_blocks(hw)
+            ]);
+        executor.state.entries =
+            Entries(Arc::new(vec![(0, 0); hw.thr_words as usize * hw.thr_cols as usize]));
         executor
     }
 
@@ -119,7 +126,8 @@ impl<'a> Executor<'a> {
     /// Weights and thresholds resident, all other memories zero.
     pub fn resident(program: &'a Program, plan: &'a Plan, resident: &Resident) -> Self {
         let mut executor = Self::empty(program, plan);
-        (executor.state.weights, executor.state.entries) = (resident.weights.clone(), resident.entries.clone());
+        (executor.state.weights, executor.state.entries) =
+            (resident.weights.clone(), resident.entries.clone());
         executor
     }
 
@@ -127,7 +135,9 @@ impl<'a> Executor<'a> {
     pub fn load(program: &'a Program, plan: &'a Plan) -> Resident {
         let mut state = Self::new(program, plan).state;
         for effect in &plan.effects {
-            if let Effect::Load { memory: memory @ (Memory::Wgt | Memory::Thr), dram, words } = effect {
+            if let Effect::Load { memory: memory @ (Memory::Wgt | Memory::Thr), dram, words } =
+                effect
+            {
                 // They come from the program's data, never from its input.
                 state.load(program, *memory, *dram, words, &[]);
             }
@@ -135,7 +145,8 @@ impl<'a> Executor<'a> {
         Resident { weights: state.weights, entries: state.entries }
     }
 
-    /// The same machine at the start of its next image: this plan instead of the last one, every memory as it was left.
+    /// The same machine at the start of its next image: this plan instead of the last one, every
+    /// memory as it was left.
     pub fn next(self, plan: &'a Plan) -> Self {
         Executor { plan, ..self }
     }
@@ -145,18 +156,23 @@ impl<'a> Executor<'a> {
         let (hw, state) = (&self.program.hardware, &self.state);
         let (rows, cols) = (hw.mac_rows as usize, hw.mac_cols as usize);
         let (wl, blocks, bytes) = (lane_words(hw), column_blocks(hw), hw.mac_lanes as usize / 8);
-        let words = |banks: usize, words: u32, lane_word: &dyn Fn(usize, usize, usize) -> u64| -> Vec<u8> {
-            let places = (0..banks).flat_map(|bank| (0..words as usize).map(move |address| (bank, address)));
-            let bytes_of = |(bank, address)| {
-                (0..bytes).map(move |byte| (lane_word(bank, address, byte / 8) >> (byte % 8 * 8)) as u8)
+        let words =
+            |banks: usize, words: u32, lane_word: &dyn Fn(usize, usize, usize) -> u64| -> Vec<u8> {
+                let places = (0..banks)
+                    .flat_map(|bank| (0..words as usize).map(move |address| (bank, address)));
+                let bytes_of = |(bank, address)| {
+                    (0..bytes).map(move |byte| {
+                        (lane_word(bank, address, byte / 8) >> (byte % 8 * 8)) as u8
+                    })
+                };
+                places.flat_map(bytes_of).collect()
             };
-            places.flat_map(bytes_of).collect()
-        };
         let entry = |bank: usize, address: usize| {
             let (a, b) = state.entries.0[address * hw.thr_cols as usize + bank];
             (a, b as i32)
         };
-        let entries_of = |bank: usize| (0..hw.thr_words as usize).map(move |address| entry(bank, address));
+        let entries_of =
+            |bank: usize| (0..hw.thr_words as usize).map(move |address| entry(bank, address));
         let row_of = |bank: &Bank, row: usize| -> Vec<i32> {
             (0..cols).map(|c| bank.acc[c / COLUMNS * rows + row][c % COLUMNS]).collect()
         };
@@ -178,20 +194,25 @@ impl<'a> Executor<'a> {
         }
     }
 
-    /// Computes one image. `input` are its bytes in DRAM; `output` receives the output integers, pixel
-    /// after pixel, channels innermost.
+    /// Computes one image. `input` are its bytes in DRAM; `output` receives the output integers,
+    /// pixel after pixel, channels innermost.
     ///
     /// # Panics
     /// If `input` does not have the size of the program's input.
     pub fn run(&mut self, input: &[u8], output: &mut Vec<i64>) {
-        assert_eq!(input.len(), self.program.input.shape.values(), "the input has the program's shape");
+        assert_eq!(
+            input.len(),
+            self.program.input.shape.values(),
+            "the input has the program's shape"
+        );
         for effect in &self.plan.effects {
             self.state.apply(self.program, self.plan, effect, input);
         }
         self.output(output);
     }
 
-    /// Computes one image and returns the map of every layer, read when its last word has been written.
+    /// Computes one image and returns the map of every layer, read when its last word has been
+    /// written.
     pub fn run_with_maps(&mut self, input: &[u8], output: &mut Vec<i64>) -> Vec<LayerMap> {
         let mut maps = Vec::new();
         let mut due = self.plan.maps.iter().peekable();
@@ -217,7 +238,8 @@ impl<'a> Executor<'a> {
         output.clear();
         for pixel in self.state.output.chunks_exact(bits * words * word_bytes) {
             for channel in 0..channels {
-                let (word, lane) = (channel / hw.mac_lanes as usize, channel % hw.mac_lanes as usize);
+                let (word, lane) =
+                    (channel / hw.mac_lanes as usize, channel % hw.mac_lanes as usize);
                 let value = (0..bits).fold(0, |value: i64, plane| {
                     let byte = pixel[(plane * words + word) * word_bytes + lane / 8];
                     value << 1 | i64::from(byte >> (lane % 8) & 1)
@@ -231,21 +253,28 @@ impl<'a> Executor<'a> {
     fn map(&self, place: &qnnsim_isa::program::MapPlace) -> Vec<i64> {
         let hw = &self.program.hardware;
         let (rows, wl) = (u64::from(hw.mac_rows), lane_words(hw));
-        if place.dram == Some(self.program.output.dram) && place.shape == self.program.output.shape {
+        if place.dram == Some(self.program.output.dram) && place.shape == self.program.output.shape
+        {
             let (mut output, channels) = (Vec::new(), place.shape.channels as usize);
             self.output(&mut output);
-            return (0..channels).flat_map(|c| output.iter().copied().skip(c).step_by(channels)).collect();
+            return (0..channels)
+                .flat_map(|c| output.iter().copied().skip(c).step_by(channels))
+                .collect();
         }
         // A lane word of a bank.
-        let activation = |address: u64, bank: u64, i: usize| match address < u64::from(hw.act_words) {
-            true => self.state.activations[(address as usize * wl + i) * rows as usize + bank as usize],
+        let activation = |address: u64, bank: u64, i: usize| match address < u64::from(hw.act_words)
+        {
+            true => {
+                self.state.activations[(address as usize * wl + i) * rows as usize + bank as usize]
+            }
             false => 0,
         };
         let first = place.dram.map(|dram| dram.wrapping_sub(self.program.scratch.dram));
         let stored = |first: u32, address: u64, bank: u64, i: usize| {
             let at = u64::from(first) + (address * rows + bank) * u64::from(hw.word_bytes());
-            let word =
-                usize::try_from(at).ok().and_then(|at| self.state.scratch.get(at..at + hw.word_bytes() as usize));
+            let word = usize::try_from(at)
+                .ok()
+                .and_then(|at| self.state.scratch.get(at..at + hw.word_bytes() as usize));
             word.map_or(0, |word| lane_word(word, i))
         };
         let [sy, sx] = place.s;
@@ -289,16 +318,25 @@ fn extend(value: i64, bits: usize, signed: bool) -> i64 {
 }
 
 /// The bytes of DRAM at an address, which the checker has shown to lie in one region.
-fn dram<'b>(program: &'b Program, input: &'b [u8], address: u64, bytes: usize, code: &'b mut Vec<u8>) -> &'b [u8] {
-    let within = |start: u32, length: u64| (u64::from(start)..u64::from(start) + length).contains(&address);
-    let from = |start: u32, region: &'b [u8]| &region[(address - u64::from(start)) as usize..][..bytes];
+fn dram<'b>(
+    program: &'b Program,
+    input: &'b [u8],
+    address: u64,
+    bytes: usize,
+    code: &'b mut Vec<u8>,
+) -> &'b [u8] {
+    let within =
+        |start: u32, length: u64| (u64::from(start)..u64::from(start) + length).contains(&address);
+    let from =
+        |start: u32, region: &'b [u8]| &region[(address - u64::from(start)) as usize..][..bytes];
     if within(program.input.dram, input.len() as u64) {
         return from(program.input.dram, input);
     }
     if let Some(s) = program.data.iter().find(|s| within(s.dram, s.bytes.len() as u64)) {
         return from(s.dram, &s.bytes);
     }
-    let stream = [&program.cold, &program.warm].into_iter().find(|s| within(s.dram, s.dram_bytes()));
+    let stream =
+        [&program.cold, &program.warm].into_iter().find(|s| within(s.dram, s.dram_bytes()));
     let stream = stream.expect("the checker has seen the address in a region");
     let first = (address - u64::from(stream.dram)) as usize;
     code.clear();
@@ -308,5 +346,10 @@ fn dram<'b>(program: &'b Program, input: &'b [u8], address: u64, bytes: usize, c
 
 /// Little-endian lane word number `i` of the bytes of a word.
 fn lane_word(bytes: &[u8], i: usize) -> u64 {
-    bytes.iter().skip(8 * i).take(8).enumerate().fold(0, |word, (b, &byte)| word | u64::from(byte) << (8 * b))
+    bytes
+        .iter()
+        .skip(8 * i)
+        .take(8)
+        .enumerate()
+        .fold(0, |word, (b, &byte)| word | u64::from(byte) << (8 * b))
 }

@@ -30,7 +30,8 @@ pub struct Plan {
     pub(super) macs: Vec<MacSetup>,
     pub(super) thrs: Vec<ThrSetup>,
     pub(super) packs: Vec<Pack>,
-    /// Activations are loaded as they are in the program's part of DRAM, so that unused lanes may hold anything.
+    /// Activations are loaded as they are in the program's part of DRAM, so that unused lanes may
+    /// hold anything.
     pub(super) loads_activations: bool,
 }
 
@@ -77,7 +78,8 @@ pub(super) enum Effect {
     },
 }
 
-/// Where the activation words of a MAC step come from, plane 0: rows in use lie side by side, and mostly so do their sources.
+/// Where the activation words of a MAC step come from, plane 0: rows in use lie side by side, and
+/// mostly so do their sources.
 #[derive(Debug)]
 pub(super) struct Gather {
     /// Array rows in use.
@@ -85,7 +87,8 @@ pub(super) struct Gather {
     pub(super) runs: Vec<Run>,
 }
 
-/// Neighbouring rows whose words of one tap lie side by side in the activation memory, or all outside the map.
+/// Neighbouring rows whose words of one tap lie side by side in the activation memory, or all
+/// outside the map.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Run {
     /// Word of the kernel.
@@ -132,7 +135,8 @@ pub(super) struct MacSetup {
     pub(super) count: Count,
     /// Words of the kernel for one plane.
     pub(super) k: usize,
-    /// Planes as the kernels see them: activations (one in byte mode) and weights, with their signed weights.
+    /// Planes as the kernels see them: activations (one in byte mode) and weights, with their
+    /// signed weights.
     pub(super) a_factors: Vec<i32>,
     pub(super) w_factors: Vec<i32>,
     /// Lane words between planes.
@@ -212,12 +216,12 @@ impl<'a> Planner<'a> {
 
     /// The plan of the whole image.
     pub fn finish(mut self) -> Plan {
-        self.plan.maps = self.last_write.into_iter().map(|(layer, effect)| (effect, layer)).collect();
+        self.plan.maps =
+            self.last_write.into_iter().map(|(layer, effect)| (effect, layer)).collect();
         self.plan.maps.sort_unstable();
         // What comes from the scratch region was in the memory before.
         let scratch = self.program.scratch;
-        let loads =
-            |e: &Effect| matches!(e, Effect::Load { memory: Memory::Act, dram, .. } if !scratch.contains(*dram));
+        let loads = |e: &Effect| matches!(e, Effect::Load { memory: Memory::Act, dram, .. } if !scratch.contains(*dram));
         self.plan.loads_activations = self.plan.effects.iter().any(loads);
         self.plan
     }
@@ -226,17 +230,22 @@ impl<'a> Planner<'a> {
         &self.program.hardware
     }
 
-    /// First lane word of an activation word. A place that no step accesses, and none has checked, may give anything.
+    /// First lane word of an activation word. A place that no step accesses, and none has checked,
+    /// may give anything.
     fn act_index(&self, place: Place) -> u32 {
         let hw = self.hw();
-        (place.address as u32).wrapping_mul(lane_words(hw) as u32 * hw.mac_rows).wrapping_add(place.bank)
+        (place.address as u32)
+            .wrapping_mul(lane_words(hw) as u32 * hw.mac_rows)
+            .wrapping_add(place.bank)
     }
 
     /// Takes work from the image's budget.
     fn charge(&mut self, lane_words: u64) -> Result<(), Fault> {
         self.lane_words += lane_words;
         if self.lane_words > LANE_WORDS_MAX {
-            return Err(Fault::TooLong(format!("more than {LANE_WORDS_MAX} products of lane words an image")));
+            return Err(Fault::TooLong(format!(
+                "more than {LANE_WORDS_MAX} products of lane words an image"
+            )));
         }
         Ok(())
     }
@@ -245,7 +254,9 @@ impl<'a> Planner<'a> {
     fn reserve<T>(&mut self, count: u64) -> Result<(), Fault> {
         self.bytes += count * size_of::<T>() as u64;
         if self.bytes > PLAN_BYTES_MAX {
-            return Err(Fault::TooLong(format!("its addresses take more than {PLAN_BYTES_MAX} bytes an image")));
+            return Err(Fault::TooLong(format!(
+                "its addresses take more than {PLAN_BYTES_MAX} bytes an image"
+            )));
         }
         Ok(())
     }
@@ -256,7 +267,8 @@ impl<'a> Planner<'a> {
         self.reserve::<Option<Tap>>(2 * u64::from(self.hw().mac_taps))
     }
 
-    /// So far a layer's map is complete with the effect that follows, if it lies where the step writes.
+    /// So far a layer's map is complete with the effect that follows, if it lies where the step
+    /// writes.
     fn complete(&mut self, issue: &Issue) {
         let Some(layer) = issue.word.and_then(|w| self.layers[w as usize]) else { return };
         let in_dram = self.program.layers[layer as usize].map.is_some_and(|map| map.dram.is_some());
@@ -288,13 +300,17 @@ impl<'a> Planner<'a> {
         self.reserve::<u64>((k * wl) as u64)?;
         self.kept.push(registers.clone());
         let signed_factors = |bits: u32, signed: bool| -> Vec<i32> {
-            let factor = |plane: u32| if signed && plane == 0 { -1 } else { 1 } << (bits - 1 - plane);
+            let factor =
+                |plane: u32| if signed && plane == 0 { -1 } else { 1 } << (bits - 1 - plane);
             (0..bits).map(factor).collect()
         };
-        let lanes_in =
-            |word: usize| if word as u32 % shape.words == shape.words - 1 { shape.tail } else { hw.mac_lanes };
+        let lanes_in = |word: usize| {
+            if word as u32 % shape.words == shape.words - 1 { shape.tail } else { hw.mac_lanes }
+        };
         let low = |lanes: u32| if lanes >= 64 { u64::MAX } else { (1 << lanes) - 1 };
-        let mask = (0..k * wl).map(|i| low(lanes_in(i / wl).saturating_sub(i as u32 % wl as u32 * 64))).collect();
+        let mask = (0..k * wl)
+            .map(|i| low(lanes_in(i / wl).saturating_sub(i as u32 % wl as u32 * 64)))
+            .collect();
         let (a_factors, pad) = if shape.byte {
             (vec![1], vec![u64::from(shape.pad) * 0x0101_0101_0101_0101])
         } else {
@@ -341,30 +357,44 @@ impl<'a> Planner<'a> {
     }
 
     /// A row of a scatter has no room for a word number, so places are of word 0 of the pixel.
-    fn scatter(&mut self, registers: &Arc<Registers>, step: &crate::steps::ThrStep) -> Result<u32, Fault> {
+    fn scatter(
+        &mut self,
+        registers: &Arc<Registers>,
+        step: &crate::steps::ThrStep,
+    ) -> Result<u32, Fault> {
         let key = (Arc::as_ptr(registers) as usize, step.tile[0]);
         if let Some(&found) = self.scatters.get(&key) {
             return Ok(found);
         }
         self.reserve::<(u32, [u32; 2], u32)>(u64::from(self.hw().mac_rows))?;
         let mut rows = Vec::new();
-        registers.thr_places(self.hw(), &crate::steps::ThrStep { first_word: 0, ..*step }, |r, output, place| {
-            rows.push((r, output, self.act_index(place)));
-        });
+        registers.thr_places(
+            self.hw(),
+            &crate::steps::ThrStep { first_word: 0, ..*step },
+            |r, output, place| {
+                rows.push((r, output, self.act_index(place)));
+            },
+        );
         self.plan.scatters.push(Scatter { rows });
         let index = self.plan.scatters.len() as u32 - 1;
         self.scatters.insert(key, index);
         Ok(index)
     }
 
-    fn gather(&mut self, registers: &Arc<Registers>, step: &crate::steps::MacStep) -> Result<u32, Fault> {
+    fn gather(
+        &mut self,
+        registers: &Arc<Registers>,
+        step: &crate::steps::MacStep,
+    ) -> Result<u32, Fault> {
         let key = (Arc::as_ptr(registers) as usize, step.tile[0], step.position);
         if let Some(&found) = self.gathers.get(&key) {
             return Ok(found);
         }
         let (hw, k) = (self.hw(), step.k as usize);
         if u64::from(hw.mac_rows) * u64::from(step.k) * lane_words(hw) as u64 > GATHER_WORDS_MAX {
-            return Err(Fault::TooLong(format!("a MAC step reads more than {GATHER_WORDS_MAX} lane words")));
+            return Err(Fault::TooLong(format!(
+                "a MAC step reads more than {GATHER_WORDS_MAX} lane words"
+            )));
         }
         let mut slots: Vec<Option<Vec<u32>>> = vec![None; hw.mac_rows as usize];
         registers.mac_reads(hw, step, |r, word, place| {
@@ -391,7 +421,9 @@ impl Observer for Planner<'_> {
         let registers = &issue.registers;
         self.reserve::<Effect>(1)?;
         let effect = match &issue.work {
-            Work::Sync | Work::Fetch { .. } | Work::LoadBurst { .. } | Work::StoreBurst { .. } => return Ok(()),
+            Work::Sync | Work::Fetch { .. } | Work::LoadBurst { .. } | Work::StoreBurst { .. } => {
+                return Ok(());
+            }
             Work::LoadWrite(step) if step.memory == Memory::Pack => {
                 let (xor, pad) = registers.packer_codes();
                 let wl = lane_words(hw) as u32;
@@ -431,8 +463,11 @@ impl Observer for Planner<'_> {
                 if !self.plan.macs[setup as usize].add {
                     self.fills += 1;
                 }
-                // The kernels take whole blocks of rows and columns; the bank is cleared and added to as a whole.
-                let rows = self.plan.gathers[gather as usize].rows.len().max(1).next_multiple_of(ROWS) as u64;
+                // The kernels take whole blocks of rows and columns; the bank is cleared and added
+                // to as a whole.
+                let rows =
+                    self.plan.gathers[gather as usize].rows.len().max(1).next_multiple_of(ROWS)
+                        as u64;
                 let products = rows * step.cycles * lane_words(hw) as u64 + u64::from(hw.mac_rows);
                 self.charge(products * self.columns())?;
                 let bank = self.fills.wrapping_sub(1) % hw.acc_banks;
@@ -466,11 +501,18 @@ impl Observer for Planner<'_> {
                 let buffer = self.written % self.buffers();
                 self.written += 1;
                 self.complete(issue);
-                Effect::Write { setup, scatter, buffer, words: step.words, first_word: step.first_word }
+                Effect::Write {
+                    setup,
+                    scatter,
+                    buffer,
+                    words: step.words,
+                    first_word: step.first_word,
+                }
             }
             Work::StoreRead(step) => {
                 let scratch = self.program.scratch.contains(step.dram);
-                let region = if scratch { self.program.scratch.dram } else { self.program.output.dram };
+                let region =
+                    if scratch { self.program.scratch.dram } else { self.program.output.dram };
                 self.complete(issue);
                 Effect::Store {
                     from: self.act_index(step.from),

@@ -13,15 +13,17 @@ use crate::kernels::{COLUMNS, Count, Drained};
 use crate::trap::Fault;
 
 /// Proves that every value that reaches the threshold unit fits 32 bits, and every raw code its
-/// planes, whatever the input: from the weights in memory, those that the image loads among them, and the widths of the
-/// activations' codes. The executor is about to compute an image; afterwards its weights are those at the end of it.
+/// planes, whatever the input: from the weights in memory, those that the image loads among them,
+/// and the widths of the activations' codes. The executor is about to compute an image; afterwards
+/// its weights are those at the end of it.
 ///
 /// # Errors
 /// The first drain whose values may not fit: index of its effect, and why.
 pub fn prove_ranges(executor: &mut Executor) -> Result<(), Fault> {
     let (program, plan) = (executor.program, executor.plan);
     let hw = &program.hardware;
-    // Bounds of the columns by setup, first weight and columns in use, and of a bank: (least, greatest) of v.
+    // Bounds of the columns by setup, first weight and columns in use, and of a bank: (least,
+    // greatest) of v.
     let mut known: HashMap<(u32, u32, u32), Arc<[Bounds]>> = HashMap::new();
     let mut banks: Vec<Arc<[Bounds]>> = vec![Arc::from(Vec::new()); hw.acc_banks as usize];
     let mut bits_seen = 0;
@@ -30,7 +32,8 @@ pub fn prove_ranges(executor: &mut Executor) -> Result<(), Fault> {
             Effect::Load { memory: Memory::Wgt, dram, ref words } => {
                 // What is known of weights that are overwritten is forgotten.
                 let addresses = || words.iter().map(|at| at >> 10);
-                let (first, last) = (addresses().min().unwrap_or(0), addresses().max().unwrap_or(0));
+                let (first, last) =
+                    (addresses().min().unwrap_or(0), addresses().max().unwrap_or(0));
                 known.retain(|&(setup, weights, _), _| {
                     let mac = &plan.macs[setup as usize];
                     let planes = (mac.w_factors.len() - 1) * (mac.w_stride / lane_words(hw));
@@ -47,11 +50,19 @@ pub fn prove_ranges(executor: &mut Executor) -> Result<(), Fault> {
                         let words = (mac.k * lane_words(hw) * mac.w_factors.len()) as u64 + 4;
                         bits_seen += 64 * words * u64::from(hw.mac_cols);
                         if bits_seen > PROOF_BITS_MAX {
-                            let why = format!("more than {PROOF_BITS_MAX} bits of weights to prove ranges from");
+                            let why = format!(
+                                "more than {PROOF_BITS_MAX} bits of weights to prove ranges from"
+                            );
                             return Err(Fault::TooLong(why));
                         }
                         let range = executor.byte_range(mac);
-                        let step = executor.state.column_bounds(hw, mac, weights as usize, columns as usize, range);
+                        let step = executor.state.column_bounds(
+                            hw,
+                            mac,
+                            weights as usize,
+                            columns as usize,
+                            range,
+                        );
                         known.entry((setup, weights, columns)).or_insert(step).clone()
                     }
                 };
@@ -75,7 +86,8 @@ pub fn prove_ranges(executor: &mut Executor) -> Result<(), Fault> {
                     }
                 }
             }
-            Effect::Load { .. } | Effect::Pack(_) | Effect::Write { .. } | Effect::Store { .. } => {}
+            Effect::Load { .. } | Effect::Pack(_) | Effect::Write { .. } | Effect::Store { .. } => {
+            }
         }
     }
     Ok(())
@@ -104,8 +116,8 @@ impl Bounds {
 }
 
 impl State {
-    /// Bounds of every column over all codes that the activations can have; `byte` is the range of a byte of the
-    /// packed input. Columns not in use count as with weights of 0.
+    /// Bounds of every column over all codes that the activations can have; `byte` is the range of
+    /// a byte of the packed input. Columns not in use count as with weights of 0.
     fn column_bounds(
         &self,
         hw: &HardwarePoint,
@@ -115,8 +127,9 @@ impl State {
         byte: (i64, i64),
     ) -> Arc<[Bounds]> {
         let (wl, blocks) = (lane_words(hw), column_blocks(hw));
-        let part =
-            |positive: bool| setup.a_factors.iter().filter(|&&f| (f > 0) == positive).map(|&f| i64::from(f)).sum();
+        let part = |positive: bool| {
+            setup.a_factors.iter().filter(|&&f| (f > 0) == positive).map(|&f| i64::from(f)).sum()
+        };
         let (lanes_of_value, value) = match setup.count {
             Count::Bits => (1, (part(false), part(true))),
             Count::Bytes { .. } => (8, byte),
@@ -127,21 +140,29 @@ impl State {
             Count::Bytes { signed: true } if lane % 8 == 7 => (-128, 0),
             Count::Bytes { .. } => (0, 1 << (lane % 8)),
         };
-        let scaled = |w: i64, (low, high): (i64, i64)| if w >= 0 { (w * low, w * high) } else { (w * high, w * low) };
+        let scaled = |w: i64, (low, high): (i64, i64)| {
+            if w >= 0 { (w * low, w * high) } else { (w * high, w * low) }
+        };
         let bounds = |column: usize| {
             let mut bounds = Bounds { plain: (0, 0), bipolar: (0, 0) };
             for i in 0..setup.k * wl {
                 let planes: Vec<u64> = (0..setup.w_factors.len())
                     .map(|j| {
-                        let at = (weights * wl + j * setup.w_stride + i) * blocks + column / COLUMNS;
+                        let at =
+                            (weights * wl + j * setup.w_stride + i) * blocks + column / COLUMNS;
                         if column < columns { self.weights[at][column % COLUMNS] } else { 0 }
                     })
                     .collect();
                 let weight = |lane: usize| -> i64 {
-                    planes.iter().zip(&setup.w_factors).map(|(w, &f)| i64::from(f) * (w >> lane & 1) as i64).sum()
+                    planes
+                        .iter()
+                        .zip(&setup.w_factors)
+                        .map(|(w, &f)| i64::from(f) * (w >> lane & 1) as i64)
+                        .sum()
                 };
                 let mut add = |w: i64, range| {
-                    bounds = bounds.plus(Bounds { plain: scaled(w, range), bipolar: scaled(2 * w - 1, range) })
+                    bounds = bounds
+                        .plus(Bounds { plain: scaled(w, range), bipolar: scaled(2 * w - 1, range) })
                 };
                 for first in (0..64).step_by(lanes_of_value) {
                     if setup.mask[i] >> first & 1 == 0 {
@@ -162,8 +183,8 @@ impl State {
 }
 
 impl Executor<'_> {
-    /// Values that a byte of the packed input can have: the codes that the host writes, and the pad code;
-    /// all of them if activations come from elsewhere in DRAM as well.
+    /// Values that a byte of the packed input can have: the codes that the host writes, and the pad
+    /// code; all of them if activations come from elsewhere in DRAM as well.
     fn byte_range(&self, setup: &MacSetup) -> (i64, i64) {
         let signed = setup.count == Count::Bytes { signed: true };
         let (low, high) = if signed { (-128, 127) } else { (0, 255) };

@@ -20,9 +20,11 @@ pub struct Resident {
 /// The contents of all memories, and the buffers of the loops.
 #[derive(Debug, Clone)]
 pub(super) struct State {
-    /// Index `(address * lane words + lane word) * rows + bank`: what neighbouring rows read lies side by side.
+    /// Index `(address * lane words + lane word) * rows + bank`: what neighbouring rows read lies
+    /// side by side.
     pub(super) activations: Vec<u64>,
-    /// Column blocks of every lane word of every address: index `(address * lane words + lane word) * blocks + block`.
+    /// Column blocks of every lane word of every address: index `(address * lane words + lane
+    /// word) * blocks + block`.
     pub(super) weights: Arc<Vec<ColumnBlock>>,
     pub(super) entries: Entries,
     pub(super) banks: Vec<Bank>,
@@ -58,15 +60,29 @@ impl State {
         let hw = &program.hardware;
         match *effect {
             Effect::Pack(i) => self.pack(&plan.packs[i as usize], input),
-            Effect::Load { memory, dram, ref words } => self.load(program, memory, dram, words, input),
+            Effect::Load { memory, dram, ref words } => {
+                self.load(program, memory, dram, words, input)
+            }
             Effect::Mac { setup, gather, weights, columns, bank } => {
                 let (setup, gather) = (&plan.macs[setup as usize], &plan.gathers[gather as usize]);
                 let operands = Operands { weights: weights as usize, columns };
                 self.mac(hw, setup, gather, &operands, bank as usize);
             }
-            Effect::Drain { setup, thresholds, columns, first_lane, scatter, begins, bank, buffer, position } => {
-                let (setup, scatter) = (&plan.thrs[setup as usize], &plan.scatters[scatter as usize]);
-                let (thresholds, columns, first_lane) = (thresholds as usize, columns as usize, first_lane as usize);
+            Effect::Drain {
+                setup,
+                thresholds,
+                columns,
+                first_lane,
+                scatter,
+                begins,
+                bank,
+                buffer,
+                position,
+            } => {
+                let (setup, scatter) =
+                    (&plan.thrs[setup as usize], &plan.scatters[scatter as usize]);
+                let (thresholds, columns, first_lane) =
+                    (thresholds as usize, columns as usize, first_lane as usize);
                 let tile = Tile { thresholds, columns, first_lane, position, begins };
                 self.drain(hw, setup, scatter, &tile, bank as usize, buffer as usize);
             }
@@ -77,7 +93,8 @@ impl State {
                 for plane in 0..setup.bits {
                     for word in 0..words as usize * wl {
                         let from = &buffer[(word * PLANES + plane) * rows..][..rows];
-                        let offset = (first_word as usize * wl + word) * rows + plane * setup.stride;
+                        let offset =
+                            (first_word as usize * wl + word) * rows + plane * setup.stride;
                         for &(row, _, to) in &plan.scatters[scatter as usize].rows {
                             self.activations[to as usize + offset] = from[row as usize];
                         }
@@ -85,7 +102,8 @@ impl State {
                 }
             }
             Effect::Store { from, words, scratch, to } => {
-                let (wl, bytes, rows) = (lane_words(hw), hw.word_bytes() as usize, hw.mac_rows as usize);
+                let (wl, bytes, rows) =
+                    (lane_words(hw), hw.word_bytes() as usize, hw.mac_rows as usize);
                 let region = if scratch { &mut self.scratch } else { &mut self.output };
                 for word in 0..words as usize {
                     let target = &mut region[to as usize + word * bytes..][..bytes];
@@ -108,13 +126,24 @@ impl State {
         }
     }
 
-    pub(super) fn load(&mut self, program: &Program, memory: Memory, address: u64, words: &[u32], input: &[u8]) {
+    pub(super) fn load(
+        &mut self,
+        program: &Program,
+        memory: Memory,
+        address: u64,
+        words: &[u32],
+        input: &[u8],
+    ) {
         let hw = &program.hardware;
         let (wl, blocks) = (lane_words(hw), column_blocks(hw));
-        let size = if memory == Memory::Thr { hw.threshold_bytes() } else { hw.word_bytes() } as usize;
+        let size =
+            if memory == Memory::Thr { hw.threshold_bytes() } else { hw.word_bytes() } as usize;
         let mut code = Vec::new();
         let source = match program.scratch.contains(address) {
-            true => &self.scratch[(address - u64::from(program.scratch.dram)) as usize..][..size * words.len()],
+            true => {
+                &self.scratch[(address - u64::from(program.scratch.dram)) as usize..]
+                    [..size * words.len()]
+            }
             false => dram(program, input, address, size * words.len(), &mut code),
         };
         for (&at, bytes) in words.iter().zip(source.chunks_exact(size)) {
@@ -122,7 +151,8 @@ impl State {
             match memory {
                 Memory::Thr => {
                     let a = (lane_word(bytes, 0) << 16) as i64 >> 16;
-                    let b = (lane_word(bytes, 0) >> 48 | (lane_word(bytes, 1) & 0xffff) << 16) as u32 as i32;
+                    let b = (lane_word(bytes, 0) >> 48 | (lane_word(bytes, 1) & 0xffff) << 16)
+                        as u32 as i32;
                     Arc::make_mut(&mut self.entries.0)[at] = (a, i64::from(b));
                 }
                 Memory::Wgt => {
@@ -135,14 +165,22 @@ impl State {
                 }
                 Memory::Act | Memory::Pack => {
                     for i in 0..wl {
-                        self.activations[at + i * hw.mac_rows as usize] = lane_word(bytes, i) & lanes_of(hw, i);
+                        self.activations[at + i * hw.mac_rows as usize] =
+                            lane_word(bytes, i) & lanes_of(hw, i);
                     }
                 }
             }
         }
     }
 
-    fn mac(&mut self, hw: &HardwarePoint, setup: &MacSetup, gather: &Gather, operands: &Operands, bank: usize) {
+    fn mac(
+        &mut self,
+        hw: &HardwarePoint,
+        setup: &MacSetup,
+        gather: &Gather,
+        operands: &Operands,
+        bank: usize,
+    ) {
         let Operands { weights, columns } = *operands;
         let (wl, blocks) = (lane_words(hw), column_blocks(hw));
         // A tile with every row masked still takes the array's time.
@@ -163,7 +201,15 @@ impl State {
                 let first = (weights * wl + j * setup.w_stride) * blocks;
                 let w = &self.weights[first..first + kw * blocks];
                 let factor = a_factor.wrapping_mul(w_factor);
-                kernels::accumulate(setup.count, &self.rows, rows, columns, w, factor, &mut self.sums);
+                kernels::accumulate(
+                    setup.count,
+                    &self.rows,
+                    rows,
+                    columns,
+                    w,
+                    factor,
+                    &mut self.sums,
+                );
             }
         }
         if columns < hw.mac_cols {
@@ -182,7 +228,14 @@ impl State {
     }
 
     /// Puts the activation words of one plane side by side.
-    fn gather(&mut self, setup: &MacSetup, gather: &Gather, plane: usize, rows: usize, hw: &HardwarePoint) {
+    fn gather(
+        &mut self,
+        setup: &MacSetup,
+        gather: &Gather,
+        plane: usize,
+        rows: usize,
+        hw: &HardwarePoint,
+    ) {
         let (wl, all_rows) = (lane_words(hw), hw.mac_rows as usize);
         for run in &gather.runs {
             let (k, length) = (run.k as usize, run.length as usize);
@@ -193,7 +246,8 @@ impl State {
                 } else {
                     let from = run.from as usize + plane * setup.a_stride + i * all_rows;
                     to.copy_from_slice(&self.activations[from..from + length]);
-                    // Lanes behind the tail may hold anything: a map may have more channels than the step takes.
+                    // Lanes behind the tail may hold anything: a map may have more channels than
+                    // the step takes.
                     let used = setup.mask[k * wl + i];
                     if used != u64::MAX {
                         to.iter_mut().for_each(|word| *word &= used);
@@ -227,13 +281,20 @@ impl State {
                 ThresholdKind::Raw => {
                     for (i, byte) in codes.iter_mut().enumerate() {
                         let (plane, row) = (i / rows, i % rows);
-                        let bit = |c: usize| ((value(row, c) >> (setup.bits - 1 - plane) & 1) as u8) << c;
+                        let bit =
+                            |c: usize| ((value(row, c) >> (setup.bits - 1 - plane) & 1) as u8) << c;
                         *byte = (0..COLUMNS).map(bit).sum();
                     }
                 }
                 ThresholdKind::Linear => {
-                    let division =
-                        self.entries.division(hw, setup.fraction, setup.bits, tile.thresholds, block, columns);
+                    let division = self.entries.division(
+                        hw,
+                        setup.fraction,
+                        setup.bits,
+                        tile.thresholds,
+                        block,
+                        columns,
+                    );
                     kernels::divide(setup.drained, acc, &bank.row_sums, &division, codes);
                 }
                 ThresholdKind::Table => {
@@ -241,9 +302,16 @@ impl State {
                     for row in 0..rows {
                         for c in 0..columns {
                             let (v, column) = (i64::from(value(row, c)), block * COLUMNS + c);
-                            self.entries.search(hw, setup.bits, tile.thresholds, column, v, |plane, bit| {
-                                codes[plane * rows + row] |= u8::from(bit) << c;
-                            });
+                            self.entries.search(
+                                hw,
+                                setup.bits,
+                                tile.thresholds,
+                                column,
+                                v,
+                                |plane, bit| {
+                                    codes[plane * rows + row] |= u8::from(bit) << c;
+                                },
+                            );
                         }
                     }
                 }
@@ -255,13 +323,18 @@ impl State {
                 for &(row, output, _) in &scatter.rows {
                     if !setup.registers.position_counts(tile.position, output) {
                         // The least code.
-                        codes.iter_mut().skip(row as usize).step_by(rows).for_each(|byte| *byte = 0);
+                        codes
+                            .iter_mut()
+                            .skip(row as usize)
+                            .step_by(rows)
+                            .for_each(|byte| *byte = 0);
                         codes[row as usize] = if setup.signed { 0xff } else { 0 };
                     }
                 }
             }
             let lane = tile.first_lane + block * COLUMNS;
-            let (word, shift) = (lane / lanes * lane_words(hw) + lane % lanes / 64, lane % lanes % 64);
+            let (word, shift) =
+                (lane / lanes * lane_words(hw) + lane % lanes / 64, lane % lanes % 64);
             let used = 0xff_u8 >> (COLUMNS - columns);
             // The columns in use may reach into the next lane word.
             let reaches = shift > 56 && u64::from(used) >> (64 - shift) != 0;
@@ -277,7 +350,13 @@ impl State {
             for (plane, codes) in codes.chunks_exact(rows).enumerate() {
                 let (low, high) = buffer.split_at_mut((word + 1) * PLANES * rows);
                 let next = reaches.then(|| &mut high[plane * rows..][..rows]);
-                kernels::put(&mut low[(word * PLANES + plane) * rows..][..rows], next, shift, used, codes);
+                kernels::put(
+                    &mut low[(word * PLANES + plane) * rows..][..rows],
+                    next,
+                    shift,
+                    used,
+                    codes,
+                );
             }
         }
     }
@@ -315,7 +394,8 @@ impl Entries {
         block: usize,
         columns: usize,
     ) -> Division {
-        let mut division = Division { gain: [0; COLUMNS], offset: [0; COLUMNS], unit: [1; COLUMNS] };
+        let mut division =
+            Division { gain: [0; COLUMNS], offset: [0; COLUMNS], unit: [1; COLUMNS] };
         let cols = hw.thr_cols as usize;
         let (mut group, mut bank) = (block * COLUMNS / cols, block * COLUMNS % cols);
         for c in 0..columns {

@@ -1,0 +1,6 @@
+//! All tests of the crate in one binary: a module a subject.
+
+mod language;
+mod mistakes;
+mod robust;
+mod round_trip;

@@ -1,0 +1,10 @@
+//! All tests of the crate in one binary: a module a subject.
+
+mod common;
+mod compile;
+mod explain;
+mod misuse;
+mod points;
+mod programs;
+mod sweep;
+mod verify;

@@ -1,0 +1,232 @@
+//! asm, disasm, inspect, run and eval on small hand-written programs.
+
+use crate::common;
+
+use common::{Bench, MAP, idx, npy, vector};
+use serde_json::json;
+
+#[test]
+fn disassembled_text_assembles_to_the_same_file() {
+    let bench = Bench::new();
+    bench.program("a.bin", &vector());
+    let text = bench.ok("disasm a.bin");
+    bench.write("again.asm", text);
+    let summary = bench.ok("asm again.asm -o b.bin");
+    assert!(summary.starts_with("b.bin: products for 4x4x8 (fingerprint "), "{summary}");
+    assert!(bench.read("a.bin") == bench.read("b.bin"));
+}
+
+#[test]
+fn inspect_shows_every_part() {
+    let bench = Bench::new();
+    bench.program("p.bin", &vector());
+    let text = bench.ok("inspect p.bin");
+    for part in [
+        "program products",
+        "4x4x8",
+        "rows weights free full map",
+        "real = 1 x pixel + 0; raw bytes go in unchanged",
+        "4 x 1 x 1 (channels x height x width)",
+        "accumulator x 0.5 + one of 4 by channel",
+        "a, b, c, d",
+        "1x1 convolution, 1 -> 4 channels",
+        "cold code",
+        "weights",
+    ] {
+        assert!(text.contains(part), "{part} is not in:\n{text}");
+    }
+    let json = bench.json("inspect p.bin --format json");
+    assert_eq!(
+        (&json["name"], &json["version"], &json["sample"]),
+        (&json!("products"), &json!(1), &json!(true))
+    );
+    assert_eq!(json["hw"]["mac.rows"], 4);
+    assert_eq!(json["layers"][0]["products"], 16);
+    assert_eq!(
+        json["memories"][0],
+        json!({"name": "activations", "banks": 4, "words": 512, "word_bits": 8, "bytes": 2048})
+    );
+}
+
+#[test]
+fn run_without_input_takes_the_sample() {
+    let bench = Bench::new();
+    bench.program("p.bin", &vector());
+    let json = bench.json("run p.bin --format json");
+    assert_eq!(json["output_int"], json!([6, -6, -12, 0]));
+    assert_eq!(json["output"], json!([3.0, -3.0, -6.0, 10.0]));
+    assert_eq!(
+        (&json["class"], &json["class_name"], &json["output_shape"]),
+        (&json!(3), &json!("d"), &json!([4]))
+    );
+    assert_eq!(
+        json["input"],
+        json!({"source": "sample", "index": 0, "pixels_unchanged": true, "clipped": 0})
+    );
+    let text = bench.ok("run p.bin");
+    assert!(text.contains("sample of the program file") && text.contains("class d"), "{text}");
+}
+
+#[test]
+fn run_reads_each_kind_of_image() {
+    let bench = Bench::new();
+    bench.program("p.bin", &vector());
+    bench.write("images.idx", idx(&[3, 1, 1], &[4, 20, 200]));
+    let of = |words: &str| bench.json(&format!("run p.bin --format json --input {words}"));
+    let json = of("images.idx --index 2");
+    assert_eq!((&json["output_int"], &json["class"]), (&json!([200, -200, -400, 0]), &json!(0)));
+    assert_eq!(
+        json["input"],
+        json!({"source": "images.idx", "index": 2, "pixels_unchanged": true, "clipped": 0})
+    );
+
+    // A float is the real input: 300.0 is beyond the quantizer, 2.5 goes to the even 2.
+    let header = "{'descr': '>f4', 'fortran_order': False, 'shape': (2, 1, 1, 1)}";
+    let numbers = [300f32, 2.5].map(f32::to_be_bytes).concat();
+    bench.write("real.npy", npy(header, &numbers));
+    let outcome = bench.run("run p.bin --format json --input real.npy --index 0");
+    assert!(
+        outcome.err.contains(
+            "warning: the input quantizer clips 1 of the 1 values of image 0 of `real.npy`"
+        ),
+        "{}",
+        outcome.err
+    );
+    assert!(outcome.out.contains("\"clipped\": 1"));
+    let json = of("real.npy --index 1");
+    assert_eq!(json["output_int"], json!([2, -2, -4, 0]));
+    assert_eq!(json["input"]["pixels_unchanged"], json!(null));
+}
+
+#[test]
+fn a_map_has_no_class_and_is_written_channels_first() {
+    let bench = Bench::new();
+    bench.program("p.bin", MAP);
+    bench.write("image.idx", idx(&[1, 4], &[1, 2, 3, 4]));
+    let json = bench.json("run p.bin --format json --input image.idx");
+    assert_eq!(json["class"], json!(null));
+    assert_eq!(json["output_shape"], json!([4, 1, 4]));
+    assert_eq!(json["output_int"], json!([1, 2, 3, 4, -1, -2, -3, -4, -2, -4, -6, -8, 0, 0, 0, 0]));
+    let outcome = bench.run("run p.bin");
+    assert_eq!(outcome.code, 2);
+    assert!(
+        outcome.err.contains("carries no sample to run") && outcome.err.contains("--input FILE"),
+        "{}",
+        outcome.err
+    );
+}
+
+#[test]
+fn eval_counts_one_cold_image_and_then_warm_ones() {
+    let bench = Bench::new();
+    bench.program("p.bin", &vector());
+    // p / 2 against 10: class 3, a tie that goes to the lower index, class 0.
+    bench.write("images.idx", idx(&[3, 1, 1], &[4, 20, 200]));
+    bench.write("labels.idx", idx(&[3], &[3, 0, 1]));
+    let json = bench.json(
+        "eval p.bin --images images.idx --labels labels.idx --output real.npy --output-int int.npy --format json",
+    );
+    let run = bench.json("run p.bin --format json");
+    let [cold, warm] = ["cold", "warm"].map(|image| run["cycles"][image].as_u64().expect("cycles"));
+    assert_eq!(json["cycles"], json!({"cold": cold, "warm": warm, "total": cold + 2 * warm}));
+    assert_eq!((&json["images"], &json["correct"]), (&json!(3), &json!(2)));
+    assert!((json["accuracy"].as_f64().expect("a number") - 2.0 / 3.0).abs() < 1e-12);
+    assert!(json.get("output").is_none());
+
+    let real: Vec<f64> = npyz::NpyFile::new(&bench.read("real.npy")[..])
+        .and_then(|f| f.into_vec())
+        .expect("float64");
+    assert_eq!(
+        real,
+        [2.0, -2.0, -4.0, 10.0, 10.0, -10.0, -20.0, 10.0, 100.0, -100.0, -200.0, 10.0]
+    );
+    let bytes = bench.read("int.npy");
+    let file = npyz::NpyFile::new(&bytes[..]).expect("npy");
+    assert_eq!(file.shape(), [3, 4]);
+    assert_eq!(
+        file.into_vec::<i32>().expect("int32"),
+        [4, -4, -8, 0, 20, -20, -40, 0, 200, -200, -400, 0]
+    );
+
+    let json = bench.json("eval p.bin --images images.idx --limit 1 --format json");
+    assert_eq!((&json["images"], &json["accuracy"]), (&json!(1), &json!(null)));
+    let json =
+        bench.json("eval p.bin --images images.idx --labels labels.idx --limit 18446744073709551615 --format json");
+    assert_eq!(json["images"], 3);
+    let text = bench.ok("eval p.bin --images images.idx --labels labels.idx");
+    assert!(text.contains("66.67 % (2 of 3)"), "{text}");
+}
+
+#[test]
+fn many_images_come_out_in_order() {
+    let bench = Bench::new();
+    bench.program("p.bin", &vector());
+    let pixels: Vec<u8> = (0..10_000u32).map(|i| (i * i % 251) as u8).collect();
+    bench.write("images.idx", idx(&[10_000, 1, 1], &pixels));
+    bench.ok("eval p.bin --images images.idx --output-int int.npy");
+    let int: Vec<i32> =
+        npyz::NpyFile::new(&bench.read("int.npy")[..]).and_then(|f| f.into_vec()).expect("int32");
+    assert!(int.chunks(4).map(|image| image[0]).eq(pixels.iter().map(|&p| i32::from(p))));
+}
+
+#[test]
+fn the_clock_and_the_technology_change_time_and_energy_only() {
+    let bench = Bench::new();
+    bench.program("p.bin", &vector());
+    let slow = bench.json("run p.bin --format json");
+    let fast = bench.json("run p.bin --format json --clock 400");
+    assert_eq!(slow["cycles"], fast["cycles"]);
+    let latency = |json: &serde_json::Value| json["latency_us"]["warm"].as_f64().expect("a number");
+    assert!((latency(&slow) / latency(&fast) - 2.0).abs() < 1e-9);
+    let other = bench.json("run p.bin --format json --tech 22nm");
+    assert_eq!(slow["cycles"], other["cycles"]);
+    assert_ne!(slow["energy_pj"], other["energy_pj"]);
+    assert!(bench.misuse("run p.bin --tech 3nm").contains("there is no technology `3nm`"));
+    bench.write("t.ron", "(name: 5)");
+    assert!(bench.misuse("run p.bin --tech t.ron").contains("t.ron"));
+}
+
+#[test]
+fn the_trace_is_printed_or_written() {
+    let bench = Bench::new();
+    bench.program("p.bin", &vector());
+    let text = bench.ok("run p.bin --trace");
+    let (_, timeline) = text.split_once("timeline, warm image\n").expect("a timeline");
+    assert!(timeline.lines().any(|line| line.contains("mac wait=free post=full")), "{timeline}");
+    assert!(bench.ok("run p.bin --trace --cold").contains("timeline, cold image\n"));
+    bench.json("run p.bin --trace=t.json --format json");
+    let trace: serde_json::Value = serde_json::from_slice(&bench.read("t.json")).expect("JSON");
+    let events = trace["traceEvents"].as_array().expect("events");
+    let tracks: Vec<_> = events
+        .iter()
+        .filter(|e| e["name"] == "thread_name")
+        .map(|e| e["args"]["name"].as_str())
+        .collect();
+    for track in ["ld", "mac", "thr", "st", "fetch"] {
+        assert!(tracks.contains(&Some(track)), "{tracks:?}");
+    }
+}
+
+#[test]
+fn a_trap_is_exit_code_1_with_its_place() {
+    let bench = Bench::new();
+    bench.program("deadlock.bin", &MAP.replace("sync thr post=map", "sync thr"));
+    let outcome = bench.run("eval deadlock.bin --images image.idx --output o.npy");
+    assert_eq!(outcome.code, 2, "the missing images come first: {}", outcome.err);
+    bench.write("image.idx", idx(&[1, 4], &[1, 2, 3, 4]));
+    for words in [
+        "run deadlock.bin --input image.idx --trace=t.json",
+        "eval deadlock.bin --images image.idx --output o.npy",
+    ] {
+        let outcome = bench.run(words);
+        assert_eq!((outcome.code, &outcome.out[..]), (1, ""));
+        for part in ["error: `deadlock.bin`: trap in the cold image", "deadlock", "map"] {
+            assert!(outcome.err.contains(part), "{part} is not in:\n{}", outcome.err);
+        }
+    }
+    assert_eq!(
+        bench.files(),
+        ["deadlock.bin", "image.idx", "source.asm"],
+        "nothing half written is left"
+    );
+}

@@ -1,0 +1,368 @@
+//! `qnnsim sweep` through the command line: rows against `compile` and `run`, interruption, parts,
+//! mistakes.
+
+use crate::common;
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::process::Stdio;
+use std::time::Instant;
+
+use common::{Bench, project};
+use serde_json::Value;
+
+/// 4 x 3 x 2 = 24 simulations, some of which take a while, of three points each.
+const SPACE: &str = r#"(
+    models: [(file: "tcv.onnx", pixel_offset: -128)],
+    base: (acc: (banks: 3), technology: "22nm"),
+    axes: {
+        "mac.rows": Powers(from: 1, to: 8),
+        "mac.cols": List([5, 8, 16]),
+        "dram.latency": Range(from: 20, to: 50, step: 30),
+        "wgt.words": List([2048, 4096, 8192]),
+    },
+    tied: { "thr.cols": "mac.cols / 2", "act.words": "8192 / mac.rows" },
+)"#;
+
+const RESULTS: [&str; 3] = ["points.csv", "points.jsonl", "manifest.json"];
+
+fn bench() -> Bench {
+    let bench = Bench::new();
+    bench.write("tcv.onnx", fs::read(project("programs/tcv_w1a1.onnx")).expect("the model"));
+    bench.write("space.ron", SPACE);
+    bench
+}
+
+fn rows(bench: &Bench, directory: &str) -> Vec<Value> {
+    let text = String::from_utf8(bench.read(&format!("{directory}/points.jsonl"))).expect("UTF-8");
+    text.lines().map(|line| serde_json::from_str(line).expect("JSON")).collect()
+}
+
+fn results(bench: &Bench, directory: &str) -> [Vec<u8>; 3] {
+    RESULTS.map(|file| bench.read(&format!("{directory}/{file}")))
+}
+
+/// The page and the plots, by their names.
+fn pictures(bench: &Bench, directory: &str) -> BTreeMap<String, Vec<u8>> {
+    let plots = fs::read_dir(bench.path(&format!("{directory}/plots"))).expect("plots");
+    let plots =
+        plots.map(|entry| format!("plots/{}", entry.expect("a file").file_name().display()));
+    let names: Vec<String> = plots.chain(["report.html".to_owned()]).collect();
+    names
+        .into_iter()
+        .map(|name| (name.clone(), bench.read(&format!("{directory}/{name}"))))
+        .collect()
+}
+
+#[test]
+fn rows_are_what_compile_and_run_say() {
+    let bench = bench();
+    let summary = bench.json("sweep space.ron -o out --exhaustive --date 2026-11-25 --format json");
+    assert_eq!(summary["points"], 72);
+    let rows = rows(&bench, "out");
+    assert_eq!(rows.len(), 72);
+    // An image that says nothing: cycles and energy are the same for all.
+    bench.write("grey.idx", common::idx(&[28, 28], &[100; 784]));
+    for row in rows.iter().step_by(11) {
+        let set: Vec<String> = [
+            "mac.rows",
+            "mac.cols",
+            "dram.latency",
+            "wgt.words",
+            "thr.cols",
+            "act.words",
+            "acc.banks",
+        ]
+        .iter()
+        .map(|key| format!("--set {key}={}", row[key]))
+        .collect();
+        let compile = format!(
+            "compile tcv.onnx -o p.bin --pixel-offset -128 --set technology=22nm {}",
+            set.join(" ")
+        );
+        if row["status"] == "unfit" {
+            let why = bench.misuse(&compile);
+            assert!(why.contains(row["reason"].as_str().unwrap()), "{why}");
+            continue;
+        }
+        bench.ok(&compile);
+        let report = bench.json("run p.bin --input grey.idx --format json");
+        let figures = [
+            ("cycles", &report["cycles"]["warm"]),
+            ("cycles_cold", &report["cycles"]["cold"]),
+            ("latency_us", &report["latency_us"]["warm"]),
+            ("images_per_s", &report["images_per_s"]),
+            ("energy_pj", &report["energy_pj"]["warm"]),
+            ("energy_pj_cold", &report["energy_pj"]["cold"]),
+            ("power_mw", &report["power_mw"]["warm"]),
+            ("energy_pj_leakage", &report["leakage_pj"]["warm"]),
+            ("technology", &report["hw"]["technology"]),
+        ];
+        for (name, figure) in figures {
+            assert_eq!(&row[name], figure, "{name} of {compile}");
+        }
+        for key in report["hw"].as_object().unwrap().keys().filter(|key| key.contains('.')) {
+            assert_eq!(row[key], report["hw"][key], "{key}");
+        }
+    }
+    // The CSV says the same.
+    let csv = String::from_utf8(bench.read("out/points.csv")).unwrap();
+    let names: Vec<&str> = csv.lines().next().unwrap().split(',').collect();
+    let at = names.iter().position(|name| *name == "cycles").unwrap();
+    assert_eq!(csv.lines().count(), 73);
+    for (line, row) in csv.lines().skip(1).zip(&rows).filter(|(_, row)| row["status"] == "ok") {
+        assert_eq!(line.split(',').nth(at).unwrap(), row["cycles"].to_string());
+    }
+    let manifest: Value = serde_json::from_slice(&bench.read("out/manifest.json")).unwrap();
+    assert_eq!((&manifest["date"], &manifest["points"]), (&"2026-11-25".into(), &72.into()));
+    // sha256sum programs/tcv_w1a1.onnx
+    assert_eq!(
+        manifest["inputs"]["files"][0]["sha256"],
+        "fdb697837681a580f3218e2b0e3ff3307b30a5bf9868eb73e2efd1e2f04dcf9a"
+    );
+    let documented: Vec<&str> = manifest["columns"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|column| column["name"].as_str().unwrap())
+        .collect();
+    assert_eq!(documented, names);
+}
+
+/// Killed at any moment and started again, it ends with the bytes of a sweep that nobody
+/// interrupted; so it does from any beginning of a journal, as a write leaves it that was cut
+/// short, and with any number of threads. QNNSIM_KILLS is how often.
+#[test]
+fn an_interrupted_sweep_loses_nothing() {
+    let bench = bench();
+    let words = "sweep space.ron -o";
+    let begun = Instant::now();
+    bench.ok(&format!("{words} whole --jobs 2"));
+    let whole = begun.elapsed();
+    let (expected, drawn) = (results(&bench, "whole"), pictures(&bench, "whole"));
+    assert!(drawn.len() > 5 && drawn.values().all(|picture| picture.len() > 1000));
+
+    let mut kills = 0;
+    let tries = std::env::var("QNNSIM_KILLS").map_or(8, |n| n.parse::<u32>().expect("a number"));
+    for i in 0..tries {
+        // Anywhere from the start of the work to its end, whatever the machine's speed: multiples
+        // of the golden section.
+        let moment = whole.mul_f64((0.618_034 * f64::from(i + 1)).fract());
+        let jobs = 1 + i % 3;
+        let mut command = bench.command(&format!("{words} killed --jobs {jobs}"));
+        let mut child =
+            command.stdout(Stdio::null()).stderr(Stdio::null()).spawn().expect("the binary starts");
+        std::thread::sleep(moment);
+        kills += u32::from(child.try_wait().expect("a child").is_none());
+        child.kill().expect("a child");
+        child.wait().expect("a child");
+        if i % 4 == 3 || i + 1 == tries {
+            bench.ok(&format!("{words} killed --jobs {jobs}"));
+            assert!(results(&bench, "killed") == expected, "after kill {i}");
+            assert!(pictures(&bench, "killed") == drawn, "after kill {i}");
+            fs::remove_dir_all(bench.path("killed")).expect("a folder");
+        }
+    }
+    assert!(kills > 0, "every sweep had ended before it was killed");
+
+    let journal = bench.read("whole/journal");
+    for cut in [0, 1, 20, journal.len() / 3, journal.len() / 2, journal.len() - 1] {
+        fs::create_dir(bench.path("cut")).expect("a folder");
+        bench.write("cut/journal", &journal[..cut]);
+        bench.ok(&format!("{words} cut"));
+        assert!(results(&bench, "cut") == expected, "cut at {cut}");
+        fs::remove_dir_all(bench.path("cut")).expect("a folder");
+    }
+    // A whole journal is not simulated again, with other objectives neither.
+    let again = bench
+        .json(&format!("{words} whole --pareto cycles,energy_pj_cold --exhaustive --format json"));
+    assert!(again["resumed_simulations"].as_u64().unwrap() > 0);
+    let leftovers = fs::read_dir(bench.path("whole")).unwrap().count();
+    assert_eq!(leftovers, 6, "three results, a page, plots and a journal");
+    let again = pictures(&bench, "whole");
+    assert!(
+        again.len() > 5 && !again.keys().eq(drawn.keys()),
+        "plots of other objectives, and none of those before"
+    );
+}
+
+#[test]
+fn parts_make_a_whole() {
+    let bench = bench();
+    bench.ok("sweep space.ron -o whole --exhaustive");
+    for i in 1..=3 {
+        bench.ok(&format!("sweep space.ron -o part{i} --exhaustive --shard {i}/3"));
+    }
+    let message = bench.misuse("sweep merge part1 part3 -o joined");
+    assert!(message.contains("part 2/3 is missing"), "{message}");
+    assert!(!bench.path("joined").exists());
+    bench.ok("sweep merge part3 part1 part2 -o joined");
+    assert!(results(&bench, "joined") == results(&bench, "whole"));
+    bench.ok("sweep space.ron -o other --exhaustive --shard 2/3 --pareto cycles");
+    let message = bench.misuse("sweep merge part1 other part3 -o joined");
+    assert!(
+        message.contains("`other` was run with another --pareto or --exhaustive than `part1`"),
+        "{message}"
+    );
+    let message = bench.misuse("sweep merge part1 nowhere -o joined");
+    assert!(message.contains("`nowhere` holds no complete part of a sweep"), "{message}");
+}
+
+#[test]
+fn a_folder_holds_one_sweep() {
+    let bench = bench();
+    bench.ok("sweep space.ron -o out --shard 1/8");
+    let before = results(&bench, "out");
+    let message = bench.misuse("sweep space.ron -o out --shard 2/8");
+    assert!(message.contains("`out` holds the results of another sweep"), "{message}");
+    bench.write("space.ron", SPACE.replace("banks: 3", "banks: 2"));
+    let message = bench.misuse("sweep space.ron -o out --shard 1/8");
+    assert!(message.contains("`out` holds the results of another sweep"), "{message}");
+    assert!(results(&bench, "out") == before);
+    // What the results do not depend on may change: comments, and the date.
+    bench.write("space.ron", format!("// the same\n{SPACE}"));
+    bench.ok("sweep space.ron -o out --shard 1/8 --date today");
+}
+
+/// A text is assembled for every point; what it says itself is below the space's base point.
+#[test]
+fn programs_are_swept_as_well() {
+    let bench = Bench::new();
+    bench.write("hello.qasm", fs::read(project("programs/hello.qasm")).expect("the program"));
+    bench.write(
+        "space.ron",
+        r#"(programs: ["hello.qasm"], axes: { "dram.latency": List([10, 50]), "mac.lanes": List([8, 32]), "mac.rows": List([1, 4]) })"#,
+    );
+    bench.ok("sweep space.ron -o out");
+    let rows = rows(&bench, "out");
+    let status: Vec<&str> = rows.iter().map(|row| row["status"].as_str().unwrap()).collect();
+    // The text's words have 32 bits, and its addresses are for four rows.
+    assert_eq!(status, ["unfit", "unfit", "trap", "ok", "unfit", "unfit", "trap", "ok"]);
+    assert!(rows[0]["reason"].as_str().unwrap().starts_with("line "), "{}", rows[0]["reason"]);
+    let text = fs::read_to_string(project("programs/hello.qasm")).unwrap();
+    for row in [&rows[3], &rows[7]] {
+        let with = format!("fetch: (words: 64), dram: (latency: {})", row["dram.latency"]);
+        bench.program("p.bin", &text.replace("fetch: (words: 64)", &with));
+        let report = bench.json("run p.bin --format json");
+        assert_eq!(row["cycles"], report["cycles"]["warm"]);
+        assert_eq!(row["energy_pj_cold"], report["energy_pj"]["cold"]);
+    }
+}
+
+#[test]
+fn mistakes_in_a_space_have_a_place() {
+    let bench = bench();
+    let model = r#"models: [(file: "tcv.onnx", pixel_offset: -128)]"#;
+    for (rest, message) in [
+        ("axis: {}", "space.ron:2:2: unknown field `axis`; did you mean `axes`?"),
+        (
+            r#"axes: {"mac.rowz": List([1])}"#,
+            "space.ron:2:10: unknown hardware parameter `mac.rowz`; did you mean `mac.rows`?",
+        ),
+        (
+            r#"axes: {"mac.rows": List([0])}"#,
+            "mac.rows=0 is out of range: mac.rows is 1 to 256 elements",
+        ),
+        (r#"axes: {"mac.rows": List([2, 2])}"#, "2 is there twice"),
+        (r#"axes: {"mac.rows": List([])}"#, "an axis needs at least one value"),
+        (
+            r#"axes: {"mac.rows": Power(from: 1, to: 2)}"#,
+            "`Power` is none of List, Range, Powers; did you mean `Powers`?",
+        ),
+        (
+            r#"axes: {"mac.rows": Range(from: 1, to: 2, step: 0)}"#,
+            "a range needs a step of at least 1",
+        ),
+        (
+            r#"axes: {"act.words": Range(from: 1, to: 1000000)}"#,
+            "1000000 values are more than 65536",
+        ),
+        (r#"axes: {"mac.rows": List([1]), "mac.rows": List([2])}"#, "`mac.rows` is there twice"),
+        (
+            r#"axes: {"mac.rows": List([1])}, tied: {"mac.rows": "2"}"#,
+            "`mac.rows` is an axis and tied as well",
+        ),
+        (r#"axes: {"technology": List(["7nm"])}"#, "there is no technology `7nm`"),
+        (r#"axes: {"mac.rows": List(["7nm"])}"#, "\"7nm\" is not a number, as mac.rows needs"),
+        (r#"base: (mac: (row: 1))"#, "unknown field `row`; did you mean `rows`?"),
+        (r#"constraints: ["mac.rows +"]"#, "`mac.rows +` is not an expression: at 1:11"),
+        (
+            r#"constraints: ["rows > 1"]"#,
+            "unknown hardware parameter `rows`; did you mean `mac.rows`?",
+        ),
+        (
+            r#"constraints: ["[1, 2].all(x, x > 1)"]"#,
+            "only operators over numbers, texts, lists and parameters can be used",
+        ),
+        (
+            r#"constraints: ["mac.rows"]"#,
+            "`mac.rows` with mac.rows=16: a constraint must be true or false",
+        ),
+        (
+            r#"constraints: ["mac.rows / (mac.cols - 16) > 0"]"#,
+            "with mac.rows=16, mac.cols=16: Division by zero",
+        ),
+        (
+            r#"constraints: ["mac.rows > 16"]"#,
+            "none of the 1 points of the grid meets the constraints",
+        ),
+        (r#"tied: {"thr.cols": "mac.cols - 17"}"#, "a parameter must lie between 0 and 4294967295"),
+        (r#"sample: (points: 0)"#, "a sample has 1 to 1048576 points"),
+        (r#"models: []"#, "duplicate field"),
+        (r#"programs: ["tcv.qasm"]"#, "two models or programs are called `tcv`"),
+        (r#"programs: ["nowhere.qasm"]"#, "cannot read `nowhere.qasm`"),
+        (r#"base_file: "nowhere.ron""#, "cannot read `nowhere.ron`"),
+    ] {
+        bench.write("space.ron", format!("({model},\n {rest})"));
+        let found = bench.misuse("sweep space.ron -o out");
+        assert!(found.contains(message), "{rest}: {message} is not in:\n{found}");
+    }
+    let parameters =
+        ["mac.rows", "mac.cols", "act.words", "wgt.words", "thr.words", "dram.latency"];
+    let axes: Vec<String> =
+        parameters.iter().map(|key| format!("\"{key}\": Range(from: 1, to: 256)")).collect();
+    bench.write("space.ron", format!("({model}, axes: {{{}}})", axes.join(", ")));
+    let found = bench.misuse("sweep space.ron -o out");
+    assert!(
+        found.contains("the grid has 281474976710656 points, more than 16777216; draw some"),
+        "{found}"
+    );
+    for (words, part) in [
+        ("sweep space.ron", "--output <DIR>"),
+        ("sweep -o out", "<SPACE.ron>"),
+        (
+            "sweep space.ron -o out --pareto cycle",
+            "`cycle` is not an objective; did you mean `cycles`?",
+        ),
+        ("sweep space.ron -o out --shard 0/2", "must be I/N"),
+        ("sweep space.ron -o out --shard 3/2", "must be I/N"),
+        ("sweep merge -o out", "<DIR>"),
+        ("sweep nowhere.ron -o out", "cannot read `nowhere.ron`"),
+        ("sweep tcv.onnx -o out", "`tcv.onnx` is not text"),
+    ] {
+        let found = bench.misuse(words);
+        assert!(found.contains(part), "{words}: {part} is not in:\n{found}");
+    }
+    assert!(!bench.path("out").exists());
+}
+
+/// The same seed draws the same points, another others; each is one of the grid, and none comes
+/// twice.
+#[test]
+fn a_sample_is_reproducible() {
+    let bench = bench();
+    let draw = |seed: u64| {
+        bench.write(
+            "space.ron",
+            SPACE.replace("tied:", &format!("sample: (points: 20, seed: {seed}), tied:")),
+        );
+        bench.ok(&format!("sweep space.ron -o out{seed}"));
+        rows(&bench, &format!("out{seed}"))
+            .iter()
+            .map(|row| row["index"].as_u64().unwrap())
+            .collect::<Vec<_>>()
+    };
+    let (first, second) = (draw(1), draw(2));
+    assert!(first.len() == 20 && first.is_sorted_by(|a, b| a < b) && first[19] < 72, "{first:?}");
+    assert_ne!(first, second);
+}

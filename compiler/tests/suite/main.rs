@@ -1,0 +1,9 @@
+//! All tests of the crate in one binary: a module a subject.
+
+mod exactness;
+mod import;
+mod layers;
+mod models;
+mod quantizers;
+mod refusals;
+mod robust;

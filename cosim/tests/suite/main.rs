@@ -1,0 +1,10 @@
+//! All tests of the crate in one binary: a module a subject.
+
+mod common;
+mod faults;
+mod generator;
+mod netlist;
+mod networks;
+mod random;
+mod sources;
+mod traps;

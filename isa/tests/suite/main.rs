@@ -1,0 +1,4 @@
+//! All tests of the crate in one binary: a module a subject.
+
+mod encoding;
+mod generated;

@@ -1,0 +1,7 @@
+//! All tests of the crate in one binary: a module a subject.
+
+mod agreement;
+mod area;
+mod energy;
+mod instructions;
+mod twin;

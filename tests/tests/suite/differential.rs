@@ -1,0 +1,229 @@
+//! Random networks on random hardware points: the simulator, reading nothing but the program file,
+//! and the plain evaluator of the integer network agree in every map, in memories that hold all
+//! maps and weights and in such that do not.
+
+use proptest::prelude::*;
+use proptest::strategy::ValueTree;
+use proptest::test_runner::TestCaseError;
+use qnnsim_compiler::backend::plan::plan;
+use qnnsim_compiler::backend::stripes::{Home, Window};
+use qnnsim_compiler::ir::Network;
+use qnnsim_isa::{HardwarePoint, Program};
+use qnnsim_simulator::values::Executor;
+use qnnsim_simulator::{Fault, Simulation, Start, Technology};
+use qnnsim_tests::{NetworkSeed, cramped, dram_bytes, fitted, hardware_point, network_seed};
+
+/// None if the program would be too long.
+fn simulation(network: &Network, hw: &HardwarePoint) -> Result<Option<Simulation>, TestCaseError> {
+    prop_assert!(hw.validate().is_ok(), "{:?}", hw.validate());
+    let program = match qnnsim_compiler::lower_to(network, hw) {
+        Ok((_, program)) => program,
+        Err(errors) if errors[0].message.contains("instructions, more than") => return Ok(None),
+        Err(errors) => return Err(TestCaseError::fail(format!("{}", errors[0]))),
+    };
+    // Through the file, as a user would.
+    let program =
+        Program::from_bytes(&program.to_bytes()).map_err(|e| TestCaseError::fail(e.to_string()))?;
+    let described = program.clone();
+    match Simulation::new(program) {
+        Ok(simulation) => Ok(Some(simulation)),
+        // A kernel in parts is many steps.
+        Err(trap) if matches!(trap.fault, Fault::TooLong(_)) => Ok(None),
+        Err(trap) => Err(TestCaseError::fail(trap.describe(&described))),
+    }
+}
+
+/// Computes an image and compares every map.
+fn compare(
+    network: &Network,
+    simulation: &Simulation,
+    executor: &mut Executor,
+    codes: &[i64],
+) -> Result<(), TestCaseError> {
+    let input = dram_bytes(&simulation.program().input, codes);
+    let maps = qnnsim_reference::evaluate(network, codes);
+    let mut output = Vec::new();
+    let got = executor.run_with_maps(&input, &mut output);
+    prop_assert_eq!(got.len(), network.layers.len());
+    for map in &got {
+        prop_assert_eq!(
+            &map.values,
+            &maps[map.layer as usize + 1].values,
+            "the map of layer {}",
+            map.layer
+        );
+    }
+    prop_assert_eq!(
+        channels_last(&output, network),
+        maps[maps.len() - 1].values.clone(),
+        "the output"
+    );
+    Ok(())
+}
+
+/// Cold, warm after cold, warm after warm, and warm from what is resident, each with another image.
+fn agree(
+    network: &Network,
+    simulation: &Simulation,
+    seed: &NetworkSeed,
+) -> Result<(), TestCaseError> {
+    let mut executor = simulation.cold_executor();
+    for image in 0..3 {
+        compare(network, simulation, &mut executor, &seed.image_codes(image))?;
+        executor = simulation.next_executor(executor);
+    }
+    let mut executor = simulation.executor();
+    compare(network, simulation, &mut executor, &seed.image_codes(3))?;
+    compare(network, simulation, &mut executor, &seed.image_codes(4))?;
+    accounts_add_up(simulation)
+}
+
+/// The output map in the reference's order.
+fn channels_last(output: &[i64], network: &Network) -> Vec<i64> {
+    let shape = network.output.shape;
+    let pixels = (shape.height * shape.width) as usize;
+    let channels = shape.channels as usize;
+    (0..channels).flat_map(|c| (0..pixels).map(move |p| output[p * channels + c])).collect()
+}
+
+fn accounts_add_up(simulation: &Simulation) -> Result<(), TestCaseError> {
+    for start in [Start::Cold, Start::Warm] {
+        let timing = simulation.timing(start);
+        for unit in &timing.units {
+            let stalls: u64 = unit.stalls.iter().map(|s| s.1).sum();
+            prop_assert_eq!(unit.busy + stalls + unit.idle, timing.cycles);
+        }
+    }
+    for start in [Start::Cold, Start::Warm] {
+        let timing = simulation.timing(start);
+        let front = timing.front_end;
+        prop_assert_eq!(front.busy + front.queue + front.halt + front.idle, timing.cycles);
+    }
+    let report = simulation.report(&Technology::builtin("45nm").unwrap(), 200);
+    prop_assert_eq!(report.layers.iter().map(|l| l.cycles).sum::<u64>(), report.cycles.warm);
+    prop_assert_eq!(report.layers.iter().map(|l| l.cycles_cold).sum::<u64>(), report.cycles.cold);
+    let near = |a: f64, b: f64| (a - b).abs() <= 1e-9 * b.abs();
+    prop_assert!(near(report.layers.iter().map(|l| l.energy_pj).sum(), report.energy_pj.warm));
+    prop_assert!(near(report.layers.iter().map(|l| l.energy_pj_cold).sum(), report.energy_pj.cold));
+    let units: f64 = report.units.iter().map(|u| u.energy_pj).sum();
+    prop_assert!(near(units + report.leakage_pj.warm, report.energy_pj.warm));
+    let dram = report.memories.iter().find(|m| m.name == "dram").expect("a row of the DRAM");
+    prop_assert_eq!(
+        report.layers.iter().map(|l| l.dram_bytes).sum::<u64>(),
+        dram.reads + dram.writes
+    );
+    Ok(())
+}
+
+proptest! {
+    // At least 2,000; the environment variable PROPTEST_CASES asks for more.
+    #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::with_cases(ProptestConfig::default().cases.max(2000)) })]
+
+    #[test]
+    fn simulator_and_reference_agree_in_every_map(seed in network_seed(), hw in hardware_point()) {
+        let network = seed.build();
+        // No word to spare: what lies at the end of a memory is used.
+        let simulation = simulation(&network, &fitted(&network, &hw))?;
+        agree(&network, &simulation.expect("a program of some length"), &seed)?;
+    }
+}
+
+proptest! {
+    // At least 400, for a program in slices is long; the environment variable PROPTEST_CASES asks for more.
+    #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::with_cases(ProptestConfig::default().cases.max(400)) })]
+
+    /// Weights and thresholds of which a part, or all, pass through their memories in every image.
+    #[test]
+    fn they_agree_where_memories_are_too_small(
+        seed in network_seed(),
+        hw in hardware_point(),
+        shares in prop_oneof![any::<[u8; 2]>(), any::<u8>().prop_map(|share| [share, 255]), Just([0, 255]), Just([0, 0])],
+    ) {
+        let [weights, thresholds] = shares;
+        let shares = [255, weights, thresholds];
+        let network = seed.build();
+        if let Some(simulation) = simulation(&network, &cramped(&network, &hw, shares))? {
+            agree(&network, &simulation, &seed)?;
+        }
+    }
+}
+
+proptest! {
+    // At least 1,000; the environment variable PROPTEST_CASES asks for more.
+    #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::with_cases(ProptestConfig::default().cases.max(1000)) })]
+
+    /// Maps of which some, or all, pass through the activation memory in stripes.
+    #[test]
+    fn they_agree_where_maps_do_not_fit(
+        seed in network_seed(),
+        hw in hardware_point(),
+        shares in prop_oneof![any::<u8>().prop_map(|share| [share, 255, 255]), Just([0, 255, 255]), any::<[u8; 3]>()],
+    ) {
+        let network = seed.build();
+        if let Some(simulation) = simulation(&network, &cramped(&network, &hw, shares))? {
+            agree(&network, &simulation, &seed)?;
+        }
+    }
+}
+
+/// What the test above draws: every way a map can take, often.
+#[test]
+fn the_networks_in_small_memories_take_every_way() {
+    let mut runner = proptest::test_runner::TestRunner::deterministic();
+    let mut seen = std::collections::BTreeMap::new();
+    for _ in 0..1000 {
+        let seed = network_seed().new_tree(&mut runner).expect("a seed").current();
+        let hw = hardware_point().new_tree(&mut runner).expect("a point").current();
+        let network = seed.build();
+        let plan = plan(&network, &cramped(&network, &hw, [0, 255, 255]))
+            .unwrap_or_else(|e| panic!("{}", e[0]));
+        let mut see =
+            |what: &'static str, is: bool| *seen.entry(what).or_insert(0) += u32::from(is);
+        see("no map in DRAM", plan.layers.iter().all(|layer| layer.stripes.is_empty()));
+        for layer in &plan.layers {
+            let windows = || layer.stripes.iter().flat_map(|stripe| &stripe.windows);
+            let members = |window: &Window| &layer.terms[window.reader.0].members;
+            let rows = |at: usize| layer.stripes.get(at).map_or(0..0, |stripe| stripe.rows.clone());
+            see("a map in DRAM", matches!(layer.home, Home::Scratch { .. }));
+            see(
+                "a map in DRAM in phases",
+                matches!(layer.home, Home::Scratch { .. }) && layer.target.s != [1, 1],
+            );
+            see(
+                "a map in DRAM in words and planes",
+                matches!(layer.home, Home::Scratch { .. }) && layer.target.block() > 1,
+            );
+            see("an output in stripes", layer.home == Home::Output && layer.stripes.len() > 1);
+            see(
+                "a map in memory from stripes",
+                layer.home == Home::Memory && layer.stripes.len() > 1,
+            );
+            see("one stripe", layer.stripes.len() == 1);
+            see("three stripes or more", layer.stripes.len() > 2);
+            see("stripes of one row", rows(0).len() == 1 && rows(1).len() == 1);
+            see("stripes of several rows", rows(0).len() > 1 && rows(1).len() > 1);
+            see("stripes of columns", layer.stripes.iter().any(|s| s.columns.start > 0));
+            see(
+                "part of an image row",
+                windows().any(|w| w.columns.start > 0 && w.place.first > 0),
+            );
+            see("a window in the middle of a map", windows().any(|w| w.place.skipped > 0));
+            see("a window in the middle of the image", windows().any(|w| w.place.first > 0));
+            see("a window of nothing but padding", windows().any(|w| w.rows.is_empty()));
+            see("windows of stacked terms", windows().any(|w| members(w).len() > 1));
+            see("a window beside a whole map", {
+                let maps: usize = layer.terms.iter().map(|term| term.members.len()).sum();
+                layer
+                    .stripes
+                    .first()
+                    .is_some_and(|s| !s.windows.is_empty() && s.windows.len() < maps)
+            });
+            see(
+                "pooling with padding in stripes",
+                layer.thr.masks.is_some() && layer.stripes.len() > 1,
+            );
+        }
+    }
+    println!("{seen:#?}");
+    assert!(seen.values().all(|&count| count >= 5), "{seen:#?}");
+}

@@ -1,0 +1,15 @@
+//! All tests of the crate in one binary: a module a subject.
+
+mod browser;
+mod damage;
+mod differential;
+mod explain;
+mod fault_order;
+mod graphs;
+mod hardware_points;
+mod hello;
+mod larger;
+mod precisions;
+mod sweep;
+mod tcv;
+mod traps;
