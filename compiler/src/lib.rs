@@ -13,6 +13,7 @@ pub mod epilogue;
 pub mod exactness;
 mod fuse;
 pub mod graph;
+pub mod host;
 pub mod import;
 pub mod ir;
 pub mod limits;

@@ -140,7 +140,7 @@ fn bipolar_activations_are_two_bits_and_take_zero_as_plus() {
     let Activation::Steps { code, channels } = &network.layers[0].activation else { panic!() };
     assert_eq!(*code, Code { bits: 2, signed: true });
     assert_eq!(channels[0], rising(-1, &[0, 0]));
-    assert_eq!(network.output.ops, [HostOp::Mul(vec![0.5])]);
+    assert_eq!(network.output.values[0].ops, [HostOp::Mul(vec![0.5])]);
 }
 
 #[test]
@@ -306,7 +306,7 @@ fn what_follows_the_last_layer_is_for_the_host() {
     let output = model.node("Sub", &[&one, &scaled], &[]);
     let network = model.import(&output).unwrap().network;
     assert_eq!(
-        network.output.ops,
+        network.output.values[0].ops,
         [
             HostOp::Mul(vec![0.5]),
             HostOp::Add(vec![10.0, 20.0]),
@@ -450,7 +450,7 @@ fn shapes_are_computed() {
     let output = model.node("Gemm", &[&same, &weights, &bias], &[]);
     let network = model.import(&output).unwrap().network;
     assert_eq!(network.layers[0].terms[0].conv.kernel, [2, 2]);
-    assert_eq!(network.output.ops, [HostOp::Mul(vec![1.0]), HostOp::Add(vec![8.0])]);
+    assert_eq!(network.output.values[0].ops, [HostOp::Mul(vec![1.0]), HostOp::Add(vec![8.0])]);
 }
 
 #[test]
@@ -551,7 +551,8 @@ fn every_operator_set_says_the_same() {
         let mut network =
             import.unwrap_or_else(|errors| panic!("opset {opset}: {}", errors[0])).network;
         network.layers.iter_mut().for_each(|layer| layer.name.clear());
-        network.output.name.clear();
+        network.output.values.iter_mut().for_each(|value| value.name.clear());
+        network.output.outputs.iter_mut().for_each(|output| output.name.clear());
         network
     };
     let first = network(9);

@@ -357,8 +357,11 @@ which is what the trained model computes
 #[test]
 fn a_flag_that_does_nothing_is_said() {
     let (model, acc) = dense_model();
-    let options =
-        ImportOptions { unsigned_1bit_relu: true, pixel_scale: 0.25, ..ImportOptions::default() };
+    let options = ImportOptions {
+        unsigned_1bit_relu: true,
+        pixel_scale: vec![0.25],
+        ..ImportOptions::default()
+    };
     let warnings = import(&model.bytes(&acc), &options).unwrap().warnings;
     let text: Vec<String> = warnings.iter().map(ToString::to_string).collect();
     assert_eq!(
@@ -372,7 +375,7 @@ fn a_flag_that_does_nothing_is_said() {
 fn options_that_do_not_fit() {
     let (model, acc) = dense_model();
     let options = ImportOptions {
-        pixel_scale: f64::NAN,
+        pixel_scale: vec![f64::NAN],
         classes: vec!["a".to_owned(), "b".to_owned()],
         ..ImportOptions::default()
     };
