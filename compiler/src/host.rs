@@ -11,7 +11,7 @@ use prost::Message;
 use qnnsim_isa::descriptor::{HostModel, InputDescriptor};
 
 use crate::build;
-use crate::diagnostic::Diagnostic;
+use crate::diagnostic::{Diagnostic, Diagnostics};
 use crate::epilogue::Step;
 use crate::graph::{Graph, Node, Value, ValueId};
 use crate::limits;
@@ -38,8 +38,8 @@ impl HostGraph {
     ///
     /// # Errors
     /// It is no model, or has something that the host does not compute.
-    pub fn read(model: &HostModel) -> Result<HostGraph, Vec<Diagnostic>> {
-        build::build_host(&onnx::read(&model.0).map_err(|error| vec![error])?)
+    pub fn read(model: &HostModel) -> Result<HostGraph, Diagnostics> {
+        Ok(build::build_host(&onnx::read(&model.0)?)?)
     }
 
     /// A part of a model whose nodes are sorted by what they read.

@@ -3,14 +3,14 @@
 use qnnsim_isa::descriptor::InputDescriptor;
 
 use crate::build::Built;
-use crate::diagnostic::Diagnostic;
+use crate::diagnostic::{Diagnostic, Diagnostics};
 use crate::epilogue::Epilogue;
 use crate::graph::{Graph, ValueId};
 use crate::host::{self, Front};
 use crate::ir::Network;
 use crate::lower::{self, Lowered};
 pub use crate::lower::{Head, MapValue};
-use crate::{build, fuse, onnx, sign};
+use crate::{build, fuse, limits, onnx, sign};
 
 /// What the file does not say.
 #[derive(Debug, Clone, PartialEq)]
@@ -58,8 +58,8 @@ pub struct Import {
 }
 
 /// Imports a model, or says all that stands against it.
-pub fn import(bytes: &[u8], options: &ImportOptions) -> Result<Import, Vec<Diagnostic>> {
-    let model = onnx::read(bytes).map_err(|error| vec![error])?;
+pub fn import(bytes: &[u8], options: &ImportOptions) -> Result<Import, Diagnostics> {
+    let model = onnx::read(bytes)?;
     let Built { mut graph, mut warnings } = build::build(&model)?;
     fuse::fuse(&mut graph);
     fuse::check(&graph)?;
@@ -69,8 +69,9 @@ pub fn import(bytes: &[u8], options: &ImportOptions) -> Result<Import, Vec<Diagn
         lower::lower(&graph, options, &extract)?;
     if options.unsigned_1bit_relu && repaired == 0 {
         warnings.push(
-            Diagnostic::new("--unsigned-1bit-relu changes nothing here")
-                .note("the model has no BipolarQuant whose input cannot be negative"),
+            limits::OPTION_UNUSED
+                .warn("--unsigned-1bit-relu changes nothing here")
+                .cause("the model has no BipolarQuant whose input cannot be negative"),
         );
     }
     warnings.extend(clipped_pixels(&network.input, &front));
@@ -96,12 +97,8 @@ fn clipped_pixels(input: &InputDescriptor, front: &Front) -> Option<Diagnostic> 
     };
     let (scale, offset) = (numbers(&input.pixel_scale), numbers(&input.pixel_offset));
     let quantizer = &input.quantizer;
-    Some(
-        Diagnostic::new(format!("the input quantizer clips {which}"))
-            .note(format!(
-                "a pixel p becomes the real input {scale} x p + {offset}, and the quantizer holds {} to {} times {}",
-                quantizer.min, quantizer.max, quantizer.scale
-            ))
-            .help("give the transform of the training with --pixel-scale and --pixel-offset"),
-    )
+    Some(limits::PIXELS_CLIPPED.warn(format!("the input quantizer clips {which}")).cause(format!(
+        "a pixel p becomes the real input {scale} x p + {offset}, and the quantizer holds {} to {} times {}",
+        quantizer.min, quantizer.max, quantizer.scale
+    )))
 }

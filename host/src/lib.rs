@@ -24,7 +24,7 @@ mod encoder;
 pub use decoder::{Decoder, argmax};
 pub use encoder::{Batch, Codes, Encoder, Order};
 
-use qnnsim_compiler::diagnostic::Diagnostic;
+use qnnsim_compiler::diagnostic::Diagnostics;
 
 /// Why a program's part for the host cannot be computed.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -37,9 +37,8 @@ pub enum HostError {
     Shape(&'static str),
 }
 
-impl From<Vec<Diagnostic>> for HostError {
-    fn from(all: Vec<Diagnostic>) -> Self {
-        let texts: Vec<String> = all.iter().map(ToString::to_string).collect();
-        HostError::Model(texts.join("\n"))
+impl From<Diagnostics> for HostError {
+    fn from(all: Diagnostics) -> Self {
+        HostError::Model(all.to_string())
     }
 }

@@ -223,8 +223,15 @@ impl TensorLayout {
 
 /// What the host computes besides quantizing and scaling, as an ONNX model: nothing if empty. Its
 /// inputs and outputs are named as the tensors of the descriptor that holds it.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[derive(Clone, Default, PartialEq, Eq)]
 pub struct HostModel(pub Vec<u8>);
+
+/// Its size, for it may be long.
+impl fmt::Debug for HostModel {
+    fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
+        write!(f, "HostModel({} bytes)", self.0.len())
+    }
+}
 
 impl HostModel {
     /// Longest model.

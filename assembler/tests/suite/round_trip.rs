@@ -101,7 +101,8 @@ fn input() -> impl Strategy<Value = InputDescriptor> {
     shape().prop_flat_map(move |shape| {
         let rounding = select(Rounding::ALL.to_vec());
         let reals = (finite(), finite());
-        let pixels = move || vec(finite(), prop_oneof![Just(1), Just(shape.channels as usize)]);
+        let channels = shape.channels as usize;
+        let pixels = move || prop_oneof![vec(finite(), 1), vec(finite(), channels)];
         let model = (layout(shape), vec(any::<u8>(), 0..9))
             .prop_map(|(layout, model)| InputModel { model: HostModel(model), layout });
         let all = (layout(shape), option::of(model), pixels(), pixels());
@@ -141,12 +142,12 @@ fn op(channels: usize) -> impl Strategy<Value = HostOp> {
 fn output() -> impl Strategy<Value = OutputDescriptor> {
     shape().prop_flat_map(|shape| {
         let channels = shape.channels as usize;
-        let classes = prop_oneof![Just(Vec::new()), vec(name(), channels)];
-        let whole = (name(), code(32), vec(op(channels), 0..3), classes.clone()).prop_map(
-            move |(name, code, ops, classes)| {
+        let whole = (name(), code(32), vec(op(channels), 0..3), any::<bool>()).prop_map(
+            move |(name, code, ops, named)| {
                 let output = OutputDescriptor::of_map(&name, shape, code, ops);
-                let vector = output.class_count().is_some();
-                OutputDescriptor { classes: if vector { classes } else { Vec::new() }, ..output }
+                let count = output.class_count().filter(|_| named).unwrap_or(0);
+                let classes = (0..count).map(|class| format!("{name}{class}")).collect();
+                OutputDescriptor { classes, ..output }
             },
         );
         let parts = (name(), code(32), layout(shape), vec(any::<u8>(), 1..9), 1..9u32).prop_map(

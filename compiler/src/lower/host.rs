@@ -18,7 +18,7 @@ use super::form::{Grid, MapInfo};
 use super::view::View;
 use super::{Data, Known, Lowering, Made, MapValue, step};
 use crate::build::is_map;
-use crate::diagnostic::Diagnostic;
+use crate::diagnostic::{Diagnostic, Kind};
 use crate::epilogue::{Epilogue, Step};
 use crate::graph::{Graph, Node, ValueId};
 use crate::host::Front;
@@ -116,7 +116,7 @@ impl HostPart {
                 continue;
             }
             let Some(index) = self.makers[id.0] else {
-                return Err(limits::FIRST_QUANT.refuse("an output that no layer leads to"));
+                return Err(limits::FIRST_QUANT.refuse("a model without layers"));
             };
             let node = &graph.nodes[index];
             if !self.behind[index] {
@@ -195,7 +195,7 @@ pub fn input_map(graph: &Graph) -> (MapShape, View) {
     let default = || (own, View::of_map(own, &input.dims).expect("the input is a map"));
     // The first readers, up to one that takes more than a value.
     let mut way: Vec<&Node> = Vec::new();
-    let mut id = graph.input;
+    let (mut id, mut reader) = (graph.input, None);
     for node in &graph.nodes {
         if !graph.data_inputs(node).any(|(_, input)| input == id) {
             continue;
@@ -203,15 +203,37 @@ pub fn input_map(graph: &Graph) -> (MapShape, View) {
         match node.op {
             Op::Transpose { .. } | Op::Reshape { .. } | Op::Flatten { .. } | Op::Unit { .. } => {}
             Op::Pointwise(_) | Op::Identity => {}
-            _ => break,
+            _ => {
+                reader = Some(&node.op);
+                break;
+            }
         }
         way.push(node);
         id = node.output;
     }
+    // What moves over rows and columns takes them, and the channels, as they are.
+    let spatial = matches!(
+        reader,
+        Some(
+            Op::Conv(_)
+                | Op::ConvTranspose(_)
+                | Op::MaxPool(_)
+                | Op::AveragePool(_)
+                | Op::Zeros { .. }
+                | Op::Repeat(_)
+                | Op::Blocks(_)
+        )
+    );
+    // What moves over rows and columns takes them, and the channels, as they are.
+    let spatial = match reader {
+        Some(Op::Conv(_) | Op::ConvTranspose(_) | Op::MaxPool(_) | Op::AveragePool(_)) => true,
+        Some(Op::Zeros { .. } | Op::Repeat(_) | Op::Blocks(_)) => true,
+        _ => false,
+    };
     let turned = way.iter().any(|node| matches!(node.op, Op::Transpose { .. }));
     let dims = &graph.value(id).dims;
     let unfolded = input.dims.len() < 3 && dims.len() >= 3;
-    if !(turned || unfolded)
+    if !(spatial && (turned || unfolded))
         || dims.first() != Some(&1)
         || !matches!(dims.len(), 2..=4)
         || !is_map(dims)
@@ -357,16 +379,16 @@ impl Lowering<'_> {
             [("--pixel-scale", &options.pixel_scale), ("--pixel-offset", &options.pixel_offset)]
         {
             if let Some(value) = list.iter().find(|value| !value.is_finite()) {
-                return Err(
-                    Diagnostic::new(format!("{flag} is {value}")).help("give a finite number")
-                );
+                return Err(Diagnostic::new(Kind::Option, format!("{flag} is {value}"))
+                    .help("give a finite number"));
             }
             if list.len() != 1 && list.len() != channels {
                 let found = format!(
                     "{flag} has {} numbers for the {channels} channels of the input",
                     list.len()
                 );
-                return Err(Diagnostic::new(found).help("give one number, or one for each channel"));
+                return Err(Diagnostic::new(Kind::Option, found)
+                    .help("give one number, or one for each channel"));
             }
         }
         let Some((real, index, quantized)) = &self.quantizer else {
@@ -506,7 +528,9 @@ impl Lowering<'_> {
                 Some(count) => format!("{given} class names for {count} outputs"),
                 None => format!("{given} class names for outputs that are no vector"),
             };
-            return Err(Diagnostic::new(found).help("give one name for each output, or none"));
+            return Err(
+                Diagnostic::new(Kind::Option, found).help("give one name for each output, or none")
+            );
         }
         let (form, epilogue) = Chain::of(form, None).epilogue().expect("a form");
         let map = match &heads[..] {

@@ -631,8 +631,9 @@ impl<'g> Lowering<'g> {
     fn read(&mut self, id: ValueId) -> Result<Known, Diagnostic> {
         let mut known = self.read_coded(id)?;
         if let Data::Coded { real, node, quantized, value } = known.data {
-            known.data =
-                Data::Form(Rc::new(self.input_map(&real, node, quantized, value, &known.view)?));
+            let form = Rc::new(self.input_map(&real, node, quantized, value, &known.view)?);
+            self.host.made_map(id, &form, &known.view);
+            known.data = Data::Form(form);
         }
         Ok(known)
     }

@@ -3,6 +3,7 @@
 use prost::Message;
 use qnnsim_compiler::import::{ImportOptions, import};
 use qnnsim_compiler::ir::{Activation, Layer, Steps, WeightKind};
+use qnnsim_compiler::limits;
 use qnnsim_compiler::onnx::{OperatorSetIdProto, TensorProto, ValueInfoProto};
 use qnnsim_isa::descriptor::{Code, HostOp, MapShape};
 use qnnsim_tests::models::{Model, float, int, ints};
@@ -327,7 +328,7 @@ fn raw_pixels_where_the_code_is_the_pixel_minus_128() {
         let output = model.last(&x, 1);
         model.bytes(&output)
     };
-    let options = ImportOptions { pixel_offset: -128.0, ..ImportOptions::default() };
+    let options = ImportOptions { pixel_offset: vec![-128.0], ..ImportOptions::default() };
     let shifted = import(&model(), &options).unwrap();
     assert_eq!((shifted.network.input.xor, shifted.warnings.len()), (0x80, 0));
     let plain = import(&model(), &ImportOptions::default()).unwrap();
@@ -418,7 +419,9 @@ layer matmul7: map 1 -> map 2
   sums    1 products, 0..=7
   raw
   makes   1x1x1 of s4
-output v7: 1x1x1, s4 x 1
+output: 1x1x1, s4
+  value v7: 1 channels from 0 x 1
+  output v7 [1]
 "
     );
     assert!(format!("{:#}", import.network).contains(">= 1 2 3 4 5 6 7\n"));
@@ -468,8 +471,12 @@ fn outputs_that_are_constants_come_along() {
     };
     assert!(build(|m, _| m.scalar(0.5)).is_ok());
     assert!(build(|m, _| m.node("Constant", &[], &[float("value_float", 0.5)])).is_ok());
-    let errors = build(|m, x| m.node("Relu", &[x], &[])).unwrap_err();
-    assert_eq!(errors[0].message, "not supported: a model with 2 outputs");
+    // What depends on the input is an output of its own, here of the input's map.
+    let network = build(|m, x| m.node("Relu", &[x], &[])).unwrap().network;
+    let decoder = qnnsim_host::Decoder::new(&network.output).unwrap();
+    let values: Vec<usize> = network.output.values.iter().map(|v| v.channels as usize).collect();
+    assert_eq!((&values[..], decoder.outputs().len()), (&[1, 1][..], 2));
+    assert_eq!(decoder.decode(&[-3, -3]), [[-3.0], [0.0]]);
 }
 
 /// A network whose operators have attributes that later versions of the standard made inputs.

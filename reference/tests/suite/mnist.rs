@@ -28,7 +28,7 @@ fn shared() -> Option<PathBuf> {
 
 fn imported(shared: &Path, model: &str) -> Import {
     let bytes = fs::read(shared.join(format!("models/{model}.onnx"))).expect("the model");
-    let options = ImportOptions { pixel_offset: -128.0, ..ImportOptions::default() };
+    let options = ImportOptions { pixel_offset: vec![-128.0], ..ImportOptions::default() };
     import(&bytes, &options).expect("the model is supported")
 }
 
