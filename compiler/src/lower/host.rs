@@ -212,19 +212,6 @@ pub fn input_map(graph: &Graph) -> (MapShape, View) {
         id = node.output;
     }
     // What moves over rows and columns takes them, and the channels, as they are.
-    let spatial = matches!(
-        reader,
-        Some(
-            Op::Conv(_)
-                | Op::ConvTranspose(_)
-                | Op::MaxPool(_)
-                | Op::AveragePool(_)
-                | Op::Zeros { .. }
-                | Op::Repeat(_)
-                | Op::Blocks(_)
-        )
-    );
-    // What moves over rows and columns takes them, and the channels, as they are.
     let spatial = match reader {
         Some(Op::Conv(_) | Op::ConvTranspose(_) | Op::MaxPool(_) | Op::AveragePool(_)) => true,
         Some(Op::Zeros { .. } | Op::Repeat(_) | Op::Blocks(_)) => true,

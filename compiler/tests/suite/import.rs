@@ -3,7 +3,6 @@
 use prost::Message;
 use qnnsim_compiler::import::{ImportOptions, import};
 use qnnsim_compiler::ir::{Activation, Layer, Steps, WeightKind};
-use qnnsim_compiler::limits;
 use qnnsim_compiler::onnx::{OperatorSetIdProto, TensorProto, ValueInfoProto};
 use qnnsim_isa::descriptor::{Code, HostOp, MapShape};
 use qnnsim_tests::models::{Model, float, int, ints};
