@@ -26,7 +26,7 @@ pub mod tensor;
 
 use qnnsim_isa::{HardwarePoint, Program};
 
-use backend::plan::Plan;
+use backend::Plan;
 use diagnostic::Diagnostic;
 use import::{Import, ImportOptions};
 
@@ -35,7 +35,7 @@ use import::{Import, ImportOptions};
 pub struct Compiled {
     /// Graph, integer network and warnings.
     pub import: Import,
-    /// Loops, tables and places.
+    /// What the back end has decided, stage by stage.
     pub plan: Plan,
     /// The program, without a sample.
     pub program: Program,
@@ -64,7 +64,7 @@ pub fn lower_to(
     network: &ir::Network,
     hw: &HardwarePoint,
 ) -> Result<(Plan, Program), Vec<Diagnostic>> {
-    let plan = backend::plan::plan(network, hw)?;
-    let program = backend::emit::emit(network, &plan)?;
+    let plan = Plan::of(network, hw)?;
+    let program = backend::emit::emit(&plan)?;
     Ok((plan, program))
 }

@@ -103,12 +103,12 @@ fn each_stage_can_be_printed() {
         let text = bench.ok(&format!("compile tcv.onnx --pixel-offset -128 --emit {stage}"));
         assert!(text.contains(part), "{stage}: {part} is not in:\n{text}");
     }
-    let asm = bench.ok("compile tcv.onnx --pixel-offset -128 --emit asm -o tcv.bin");
+    let asm = bench.ok("compile tcv.onnx --pixel-offset -128 --emit code -o tcv.bin");
     bench.write("tcv.asm", &asm);
     bench.ok("asm tcv.asm -o again.bin");
     assert!(bench.read("tcv.bin") == bench.read("again.bin"));
     // What comes before the hardware point can be seen even if the point has no room.
-    bench.ok("compile tcv.onnx --emit ir --set wgt.words=1");
+    bench.ok("compile tcv.onnx --emit network --set wgt.words=1");
 }
 
 #[test]
