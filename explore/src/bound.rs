@@ -24,13 +24,8 @@ use qnnsim_simulator::report::{ColdWarm, Cost};
 /// What both images of a plan take at the least.
 pub fn of(plan: &Plan) -> Cost {
     let layers: Vec<Bound> = (0..plan.tilings.len()).map(|layer| Bound::new(plan, layer)).collect();
-    let inputs: Vec<Input> = plan
-        .layouts
-        .inputs
-        .iter()
-        .enumerate()
-        .map(|packed| Input::new(plan, packed))
-        .collect();
+    let inputs: Vec<Input> =
+        plan.layouts.inputs.iter().enumerate().map(|packed| Input::new(plan, packed)).collect();
     let image = |cold| (cycles(plan, &layers, &inputs, cold), events(plan, &layers, &inputs, cold));
     let ((cold_cycles, cold_events), (warm_cycles, warm_events)) = (image(true), image(false));
     Cost {
@@ -51,9 +46,8 @@ impl Input {
     fn new(plan: &Plan, (number, packed): (usize, &PackedInput)) -> Self {
         let (hw, shape) = (&plan.hw, plan.facts.network.input.shape);
         let tiling = &plan.tilings[packed.layer];
-        let reads = |(t, m): (usize, usize)| {
-            tiling.terms[t].members[m].source == Source::Input(number)
-        };
+        let reads =
+            |(t, m): (usize, usize)| tiling.terms[t].members[m].source == Source::Input(number);
         let runs = &plan.placement.maps.layers[packed.layer].runs;
         let windows = runs.iter().flat_map(|run| &run.windows);
         let windows = windows.filter(|window| reads(window.reader) && !window.rows.is_empty());
@@ -187,9 +181,8 @@ impl<'a> Bound<'a> {
 
     /// Words of maps that come from DRAM for its stripes.
     fn window_words(&self, hw: &HardwarePoint) -> u64 {
-        let of = |window: &Window| {
-            window.words * window.place.layout.phases() * u64::from(hw.mac_rows)
-        };
+        let of =
+            |window: &Window| window.words * window.place.layout.phases() * u64::from(hw.mac_rows);
         self.maps.runs.iter().flat_map(|run| &run.windows).map(of).sum()
     }
 
@@ -256,7 +249,8 @@ fn events(plan: &Plan, layers: &[Bound], inputs: &[Input], cold: bool) -> Events
         let passes = 2 * bound.parts - 1;
         e.accumulator_writes += pixels * positions * (channels + bipolar * tiles) * passes;
         e.accumulator_reads += pixels * positions * (channels + bipolar * tiles);
-        e.threshold_reads += window_tiles * positions * channels * u64::from(codes.column_entries());
+        e.threshold_reads +=
+            window_tiles * positions * channels * u64::from(codes.column_entries());
         match codes.kind() {
             ThresholdKind::Raw => {}
             ThresholdKind::Linear if codes.bits == 1 => e.comparisons += bits,

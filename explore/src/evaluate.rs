@@ -151,15 +151,13 @@ impl Source {
     /// Simulates a group.
     pub fn evaluate(&self, hw: &HardwarePoint) -> Outcome {
         match &self.kind {
-            Kind::Model { facts, .. } => {
-                match plan(facts, hw).and_then(|plan| emit_code(&plan)) {
-                    Ok(program) => match qnnsim_simulator::cost(&program) {
-                        Ok(cost) => Outcome::Exact(cost),
-                        Err(trap) => Outcome::Trap(told(&trap, &program)),
-                    },
-                    Err(errors) => Outcome::Unfit(sentence(&errors)),
-                }
-            }
+            Kind::Model { facts, .. } => match plan(facts, hw).and_then(|plan| emit_code(&plan)) {
+                Ok(program) => match qnnsim_simulator::cost(&program) {
+                    Ok(cost) => Outcome::Exact(cost),
+                    Err(trap) => Outcome::Trap(told(&trap, &program)),
+                },
+                Err(errors) => Outcome::Unfit(sentence(&errors)),
+            },
             Kind::Program { text, .. } => {
                 let program = match qnnsim_assembler::assemble_for(&self.name, text, hw) {
                     Ok(program) => program,
@@ -209,8 +207,7 @@ fn sentence(errors: &[Diagnostic]) -> String {
 pub fn groups(sources: &[Source], points: &[Point]) -> Vec<Group> {
     let mut groups: Vec<Group> = Vec::new();
     let mut numbers: HashMap<(usize, HardwarePoint), usize> = HashMap::new();
-    let mut takes: Vec<HashMap<HardwarePoint, Option<Words>>> =
-        vec![HashMap::new(); sources.len()];
+    let mut takes: Vec<HashMap<HardwarePoint, Option<Words>>> = vec![HashMap::new(); sources.len()];
     for (i, point) in points.iter().enumerate().filter(|(_, point)| point.contradiction.is_none()) {
         let hw = sources[point.source].key(&point.hw, &mut takes[point.source]);
         let number = *numbers.entry((point.source, hw)).or_insert_with_key(|(source, hw)| {

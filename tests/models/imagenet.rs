@@ -99,8 +99,7 @@ pub fn resnet18(bits: u32) -> Vec<u8> {
     let x = net.input();
     let x = net.conv(&x, 64, Window { kernel: 7, stride: 2, groups: 1 });
     let x = net.relu(&x);
-    let pool =
-        [ints("kernel_shape", &[3; 2]), ints("strides", &[2; 2]), ints("pads", &[1; 4])];
+    let pool = [ints("kernel_shape", &[3; 2]), ints("strides", &[2; 2]), ints("pads", &[1; 4])];
     let mut x = Map { name: net.model.node("MaxPool", &[&x.name], &pool), ..x };
     for (stage, channels) in [64, 128, 256, 512].into_iter().enumerate() {
         for block in 0..2 {

@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 
 use qnnsim_compiler::backend::schedule::schedule;
 use qnnsim_compiler::backend::{Plan, Words as Used};
+use qnnsim_compiler::diagnostic::Diagnostics;
 use qnnsim_compiler::exactness::{self, LayerExactness};
 use qnnsim_compiler::import::Import;
 use qnnsim_compiler::lower_to;
@@ -82,9 +83,7 @@ pub fn run(args: &CompileArgs) -> Result<(), Failure> {
     match args.emit {
         Some(Stage::Graph) => print(&imported.graph.to_string())?,
         Some(Stage::Network) => print(&imported.network.to_string())?,
-        Some(
-            Stage::Layout | Stage::Tiling | Stage::Placement | Stage::Schedule | Stage::Code,
-        )
+        Some(Stage::Layout | Stage::Tiling | Stage::Placement | Stage::Schedule | Stage::Code)
         | None => {}
     }
     if args.output.is_none()
@@ -106,8 +105,8 @@ pub fn run(args: &CompileArgs) -> Result<(), Failure> {
         (Some(Stage::Tiling), _) => print(&plan.print_tiling()),
         (Some(Stage::Placement), _) => print(&plan.print_placement()),
         (Some(Stage::Schedule), _) => {
-            let schedule =
-                schedule(&plan).map_err(|error| refuse(&args.model, &vec![error].into()))?;
+            let schedule = schedule(&plan)
+                .map_err(|error| refuse(&args.model, &Diagnostics::from(error).into()))?;
             print(&plan.print_schedule(&schedule))
         }
         (Some(Stage::Code), _) => print(&qnnsim_assembler::disassemble(&program)),

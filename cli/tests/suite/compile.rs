@@ -96,9 +96,12 @@ fn each_stage_can_be_printed() {
     let bench = bench();
     for (stage, part) in [
         ("graph", "BatchNormalization"),
-        ("ir", "layer conv2: map 1 -> map 2"),
-        ("plan", "conv2"),
-        ("asm", "mac wait=free post=full"),
+        ("network", "layer conv2: map 1 -> map 2"),
+        ("layout", "conv1: words 0.."),
+        ("tiling", "conv 3x3 64 -> 64"),
+        ("placement", "weights    at 0"),
+        ("schedule", "thr waits - posts free x2"),
+        ("code", "mac wait=free post=full"),
     ] {
         let text = bench.ok(&format!("compile tcv.onnx --pixel-offset -128 --emit {stage}"));
         assert!(text.contains(part), "{stage}: {part} is not in:\n{text}");

@@ -6,7 +6,7 @@ use std::ops::Range;
 use qnnsim_isa::descriptor::{InputDescriptor, MapShape};
 use qnnsim_isa::hardware::CODE_WORD_BYTES;
 use qnnsim_isa::operand::{Memory, Tap, ThresholdKind, WeightKind as MachineKind, saturated};
-use qnnsim_isa::program::{LayerInfo, MapPlace, Program, Scratch, Segment, Stream};
+use qnnsim_isa::program::{LayerInfo, MapPlace, Program, Scratch, Segment, Stream, WORDS_MAX};
 use qnnsim_isa::table::{
     Halt, Instruction, Ld, LdDst, LdMap, LdRow, LdSrc, Mac, MacAct, MacShape, MacWgt, MacXtap,
     MacYtap, PoolDst, PoolX, PoolY, St, StMap, Thr, ThrMode, ThrTable,
@@ -17,12 +17,12 @@ use super::Plan;
 use super::layout::Source;
 use super::residency::{Constant, PerConstant};
 use super::schedule::{
-    Action, Entry, MAC_STEP, ROWS, RunId, Schedule, THR_STEP, WORDS_MAX, schedule, too_long,
+    Action, Entry, MAC_STEP, ROWS, RunId, Schedule, THR_STEP, schedule, too_long,
 };
 use super::stripes::{Home, LayerMaps, Place, Run, address_bytes, dram_alignment};
 use super::tiling::{self, Axis, CodeTiling, Kernel, Part, TermTiling, Tiling};
 use super::weights::Block;
-use crate::diagnostic::Diagnostic;
+use crate::diagnostic::{Diagnostic, Kind};
 
 /// Turns a plan into a program, without a sample.
 ///
@@ -145,7 +145,9 @@ fn program(plan: &Plan, schedule: &Schedule, with_bytes: bool) -> Result<Program
     }
     (program.cold, program.warm, program.data) = (cold, warm, data);
     // What no reader would take must not be written.
-    program.check().map_err(|e| Diagnostic::new(format!("the program cannot be stored: {e}")))?;
+    program.check().map_err(|e| {
+        Diagnostic::new(Kind::Encoding, format!("the program cannot be stored: {e}"))
+    })?;
     Ok(program)
 }
 
@@ -178,6 +180,7 @@ impl Dram {
         self.top = start + bytes;
         if self.top > 1 << 32 {
             return Err(Diagnostic::new(
+                Kind::Capacity,
                 "the program needs more than the 4 GiB that the DRAM can have",
             ));
         }
@@ -325,11 +328,9 @@ impl Emitter<'_> {
                 }
                 Ok(())
             }
-            Action::Mac { steps, resume, post } => {
-                self.work(resume, steps, |repeat, resume| {
-                    Mac { repeat, resume, wait: MAC_STEP.0, post }.into()
-                })
-            }
+            Action::Mac { steps, resume, post } => self.work(resume, steps, |repeat, resume| {
+                Mac { repeat, resume, wait: MAC_STEP.0, post }.into()
+            }),
             Action::PartShape { part, add, .. } => {
                 let (term, of) = (part.0 as usize, job().part(part));
                 // Tables that are written anew for each position begin with entry 0.
@@ -358,7 +359,13 @@ impl Emitter<'_> {
 
     /// Adds an instruction to both streams, or to the cold one only.
     fn emit(&mut self, instruction: impl Into<Instruction>) -> Result {
-        let word = instruction.into().encode();
+        let instruction = instruction.into();
+        instruction.row().instruction(&instruction.operands()).map_err(|error| {
+            let layer = self.layer.map_or("", |origin| given_name(self.plan, origin));
+            Diagnostic::new(Kind::Encoding, format!("layer `{layer}`: {error}"))
+                .help("use a hardware point with more lanes, columns or rows, or a smaller layer")
+        })?;
+        let word = instruction.encode();
         let streams = [Some(&mut self.cold), (!self.cold_only).then_some(&mut self.warm)];
         for stream in streams.into_iter().flatten() {
             stream.words.push(word);
@@ -534,14 +541,7 @@ impl Emitter<'_> {
         }
     }
 
-    fn mac_shape(
-        &self,
-        job: &Job,
-        term: usize,
-        part: Part,
-        add: bool,
-        step: [u32; 2],
-    ) -> MacShape {
+    fn mac_shape(&self, job: &Job, term: usize, part: Part, add: bool, step: [u32; 2]) -> MacShape {
         let term = &job.tiling.terms[term];
         let lasts = part.word + part.words == term.layout.plane;
         MacShape {
@@ -734,6 +734,15 @@ impl Emitter<'_> {
         }
         Ok(())
     }
+}
+
+/// Name of a layer of the given network.
+fn given_name(plan: &Plan, origin: u32) -> &str {
+    let given = |layer: &usize| {
+        let facts = &plan.facts.layers[*layer];
+        !facts.copy && facts.origin == origin as usize
+    };
+    (0..plan.tilings.len()).find(given).map_or("", |layer| &plan.facts.network.layers[layer].name)
 }
 
 fn mac_act(job: &Job, term: usize, word: u32) -> MacAct {

@@ -14,7 +14,7 @@ use qnnsim_isa::operand::{ThresholdKind, WeightKind as MachineKind};
 use qnnsim_isa::program::LayerInfo;
 
 use super::thresholds::{Thresholds, encode};
-use crate::diagnostic::Diagnostic;
+use crate::diagnostic::{Diagnostic, Kind};
 use crate::ir::{Activation, Conv, Layer, MapId, Network, Steps, Term, WeightKind, Weights};
 
 /// What a network's layers are on every hardware point. Found once for any number of plans, and
@@ -82,10 +82,13 @@ impl Facts {
         let bounds: Vec<Vec<(i64, i64)>> =
             network.layers.iter().map(|layer| network.accumulator_bounds(layer)).collect();
         let mut errors: Vec<Diagnostic> = (0..network.layers.len())
-            .filter_map(|index| refusal(&network, index, &of_layer(index), &bounds[index]))
+            .filter_map(|index| refusal(&network, index, &bounds[index]))
             .collect();
         if network.layers.is_empty() {
-            errors.push(Diagnostic::new("the network has no layer that the machine could run"));
+            errors.push(Diagnostic::new(
+                Kind::Encoding,
+                "the network has no layer that the machine could run",
+            ));
         }
         if !errors.is_empty() {
             return Err(errors);
@@ -136,7 +139,8 @@ impl Facts {
 
     /// What reports say about the given network's layers, without a place for their maps.
     pub fn layer_infos(&self) -> Vec<LayerInfo> {
-        let given = self.network.layers.iter().zip(self.layers.iter()).filter(|(_, facts)| !facts.copy);
+        let given =
+            self.network.layers.iter().zip(self.layers.iter()).filter(|(_, facts)| !facts.copy);
         given.map(|(layer, facts)| facts.info(layer)).collect()
     }
 }
@@ -159,17 +163,12 @@ impl LayerFacts {
     }
 }
 
-/// Why no machine can run a layer, of which the terms' maps lie in these phases and the
-/// accumulators have these bounds.
-fn refusal(
-    network: &Network,
-    index: usize,
-    phases: &[[u32; 2]],
-    bounds: &[(i64, i64)],
-) -> Option<Diagnostic> {
+/// Why no machine can run a layer whose accumulators have these bounds.
+fn refusal(network: &Network, index: usize, bounds: &[(i64, i64)]) -> Option<Diagnostic> {
     let layer = &network.layers[index];
-    let refuse =
-        |message: String| Some(Diagnostic::new(format!("layer `{}`: {message}", layer.name)));
+    let refuse = |message: String| {
+        Some(Diagnostic::new(Kind::Encoding, format!("layer `{}`: {message}", layer.name)))
+    };
     let (shape, code) = network.map(MapId(index + 1));
     if shape.height == 0 || shape.width == 0 || shape.channels == 0 {
         return refuse("its output is empty".into());
@@ -192,7 +191,7 @@ fn refusal(
         ));
     }
     let pool = layer.pool.map_or([1, 1], |pool| pool.kernel);
-    for (term, phases) in layer.terms.iter().zip(phases) {
+    for term in &layer.terms {
         let stride = stride(layer, term);
         if stride.iter().any(|&s| s > 15) {
             return refuse(format!(
@@ -210,7 +209,6 @@ fn refusal(
         if bits > 8 {
             return refuse(format!("its input has {bits} bits; the array takes at most 8"));
         }
-        debug_assert!(phases.iter().all(|&s| s > 0));
     }
     let beyond = |b: &&(i64, i64)| b.0 < i64::from(i32::MIN) || b.1 > i64::from(i32::MAX);
     let (low, high) = bounds.iter().find(beyond)?;

@@ -25,7 +25,7 @@ mod weights;
 
 use qnnsim_isa::HardwarePoint;
 
-use crate::diagnostic::Diagnostic;
+use crate::diagnostic::{Diagnostic, Kind};
 use crate::ir::Network;
 use facts::Facts;
 use layout::Layouts;
@@ -105,8 +105,9 @@ fn shortage(
 ) -> Diagnostic {
     let bytes = |words: u64| (words * u64::from(banks) * word_bits).div_ceil(8);
     let lack = bytes(need) - bytes(u64::from(have));
-    Diagnostic::new(format!("the {memory} memory lacks {lack} bytes; it is full in layer `{layer}`"))
-        .note(format!(
+    let message = format!("the {memory} memory lacks {lack} bytes; it is full in layer `{layer}`");
+    Diagnostic::new(Kind::Capacity, message)
+        .cause(format!(
             "the network needs {need} words a bank and has {have}; with {banks} bank(s) that is {} and {} bytes",
             bytes(need),
             bytes(u64::from(have))

@@ -51,7 +51,8 @@ impl Placement {
                 .iter()
                 .zip(&maps.layers)
                 .map(|(tiling, maps)| {
-                    let tiles = maps.runs.iter().map(|run| tiling.window_tiles(run.size(), hw.mac_rows));
+                    let tiles =
+                        maps.runs.iter().map(|run| tiling.window_tiles(run.size(), hw.mac_rows));
                     demand(of, tiling, maps.runs.len() as u64, tiles.sum(), hw)
                 })
                 .collect();
@@ -130,9 +131,7 @@ fn demand(
             hw.word_bytes() * tiling.span,
             tiling.terms.iter().map(|t| u64::from(t.w)).max(),
         ),
-        Constant::Thresholds => {
-            (tiling.codes.tile, hw.threshold_bytes() * tiling.codes.span, None)
-        }
+        Constant::Thresholds => (tiling.codes.tile, hw.threshold_bytes() * tiling.codes.span, None),
     };
     let (tiles, word_tiles) = (tiling.tiles, tiling.word_tiles);
     let (positions, bytes) = (tiling.position_count(), u64::from(bytes));

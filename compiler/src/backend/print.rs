@@ -254,5 +254,7 @@ fn stored(Storage { resident, base, sliced }: Storage, tiles: u32) -> String {
 fn layout(layout: &MapLayout) -> String {
     let MapLayout { base, block, plane, s: [s_y, s_x], pitch, .. } = *layout;
     let (end, planes) = (base + layout.words(), block / plane.max(1));
-    format!("words {base}..{end}, {planes} planes x {plane} words, phases {s_y}x{s_x}, pitch {pitch}")
+    format!(
+        "words {base}..{end}, {planes} planes x {plane} words, phases {s_y}x{s_x}, pitch {pitch}"
+    )
 }

@@ -272,7 +272,10 @@ mod tests {
     fn nothing_is_too_large_but_a_part() {
         // One part is one word: two of them are a ring.
         let (storages, ring) = fit(&[demand(100, 4, 3)], 2).unwrap();
-        assert_eq!((storages[0].resident, storages[0].sliced, ring.words), (0, Some(Slicing::Part), 2));
+        assert_eq!(
+            (storages[0].resident, storages[0].sliced, ring.words),
+            (0, Some(Slicing::Part), 2)
+        );
         assert!(fit(&[Demand { part: None, ..demand(100, 4, 3) }], 99).is_none());
     }
 }

@@ -17,6 +17,7 @@
 use std::collections::VecDeque;
 use std::ops::Range;
 
+use qnnsim_isa::program::WORDS_MAX;
 use qnnsim_isa::table::{Sync, Unit};
 
 use super::Plan;
@@ -25,7 +26,7 @@ use super::residency::{Constant, PerConstant, Ring, Slicing};
 use super::stripes::{Home, Run, Window};
 use super::tiling::{Kernel, Member, Tiling};
 use super::weights::Block;
-use crate::diagnostic::Diagnostic;
+use crate::diagnostic::{Diagnostic, Kind};
 
 /// Semaphores: a name and the one unit that takes from it.
 const FULL: u16 = 1 << 0;
@@ -49,9 +50,6 @@ const STRIPE_SEMAPHORES: [&str; 3] = ["space", "stored", "taken"];
 /// Pieces that the first layer is cut into, so that computing starts before the whole image is
 /// there.
 const PIECES_MAX: usize = 8;
-
-/// Most instruction words that a program may have.
-pub(super) const WORDS_MAX: usize = 1 << 20;
 
 /// What is done, one thing after the other.
 #[derive(Debug, Clone)]
@@ -456,7 +454,7 @@ impl<'a> Scheduler<'a> {
         let bursts = (bytes.div_ceil(hw.dram_width) + 1).div_ceil(hw.dram_burst);
         if bursts > hw.load_buffers {
             let have = hw.load_buffers;
-            return Err(Diagnostic::new(format!(
+            return Err(Diagnostic::new(Kind::Capacity, format!(
                 "an image row of {bytes} bytes takes {bursts} bursts, but there are {have} load buffers"
             ))
             .help(format!("give the point more: --set load.buffers={bursts}")));
@@ -642,8 +640,11 @@ impl<'a> Scheduler<'a> {
                 let steps = step(group.start)..step(group.end);
                 if tables_by_tile {
                     let sliced = group.start >= entries.resident;
-                    let (base, tile) =
-                        if sliced { (self.slice(Thresholds), 0) } else { (table, tiling.codes.tile) };
+                    let (base, tile) = if sliced {
+                        (self.slice(Thresholds), 0)
+                    } else {
+                        (table, tiling.codes.tile)
+                    };
                     if sliced {
                         self.sync(Unit::Thr, 1, SLICE.thresholds, 0);
                     }
@@ -884,9 +885,8 @@ fn slices(plan: &Plan, of: Constant) -> Result<Vec<Block>, Diagnostic> {
 
 /// A program that would take so many instructions, or more.
 pub(super) fn too_long(words: usize) -> Diagnostic {
-    Diagnostic::new(format!(
-        "the program has {words} instructions, more than {WORDS_MAX}"
-    ))
-    .note("a kernel that does not fit the tap tables or the weight memory, and a sum of maps, take instructions for every step")
+    let message = format!("the program has {words} instructions, more than {WORDS_MAX}");
+    Diagnostic::new(Kind::ProgramLength, message)
+    .cause("a kernel that does not fit the tap tables or the weight memory, and a sum of maps, take instructions for every step")
     .help("give the point longer tap tables, --set mac.taps=64, or more memory for weights, --set wgt.words=N")
 }

@@ -21,7 +21,7 @@ use super::facts::Facts;
 use super::layout::{Layouts, Source};
 use super::shortage;
 use super::tiling::{Member, TermTiling, Tiling};
-use crate::diagnostic::Diagnostic;
+use crate::diagnostic::{Diagnostic, Kind};
 
 /// Most stripes of a layer.
 const STRIPES_MAX: u32 = 1 << 16;
@@ -245,8 +245,9 @@ impl Placing<'_> {
         let (hw, layer) = (self.hw, &self.facts.network.layers[layer].name);
         let (have, lanes) = (hw.act_words, u64::from(hw.mac_lanes));
         let error = shortage("activation", layer, "act.words", need, have, hw.mac_rows, lanes);
-        let note = error.note.clone().unwrap_or_default();
-        error.note(format!("{note}; this is for the smallest stripe, with all other maps in DRAM"))
+        let cause = error.cause.clone().unwrap_or_default();
+        error
+            .cause(format!("{cause}; this is for the smallest stripe, with all other maps in DRAM"))
     }
 
     /// Homes and stripes with which no layer needs more than so many words.
@@ -262,7 +263,8 @@ impl Placing<'_> {
         };
         let stripes_of = |layer: usize, in_dram: &[bool]| {
             let stays: u64 = staying(layer, in_dram).into_iter().map(size).sum();
-            self.stripes_of(layer, in_dram, budget.checked_sub(stays)).map_err(|least| least + stays)
+            self.stripes_of(layer, in_dram, budget.checked_sub(stays))
+                .map_err(|least| least + stays)
         };
         let mut layer = 0;
         while layer < count {
@@ -282,8 +284,8 @@ impl Placing<'_> {
             in_dram[map] = true;
             layer = layer.min(*alive[map].start());
         }
-        let stripes = (0..count)
-            .map(|layer| stripes_of(layer, &in_dram).map_err(|need| (layer, need)));
+        let stripes =
+            (0..count).map(|layer| stripes_of(layer, &in_dram).map_err(|need| (layer, need)));
         Ok(Choice { stripes: stripes.collect::<Result<_, _>>()?, in_dram })
     }
 
@@ -355,13 +357,7 @@ impl Placing<'_> {
         stripes.map(|(rows, columns)| self.stripe(index, rows, columns, in_dram)).collect()
     }
 
-    fn stripe(
-        self,
-        index: usize,
-        rows: Range<u32>,
-        columns: Range<u32>,
-        in_dram: &[bool],
-    ) -> Run {
+    fn stripe(self, index: usize, rows: Range<u32>, columns: Range<u32>, in_dram: &[bool]) -> Run {
         let mut windows = Vec::new();
         for (t, term) in self.tilings[index].terms.iter().enumerate() {
             let first = windows.len();
@@ -418,8 +414,7 @@ impl Placing<'_> {
             };
             let size = [rows.end - rows.start, columns.end - columns.start];
             let planes = [whole.block / whole.plane, whole.plane];
-            let layout =
-                MapLayout::dense(size, planes, whole.s, whole.pitch, self.hw.mac_rows);
+            let layout = MapLayout::dense(size, planes, whole.s, whole.pitch, self.hw.mac_rows);
             let first = whole.index([rows.start, columns.start]);
             let place = Place { layout, first, skipped: 0 };
             return Window { reader, rows, columns, place, words: 0 };
@@ -505,9 +500,10 @@ impl Placing<'_> {
         let words = scratch / u64::from(self.hw.word_bytes());
         if words > SCRATCH_WORDS_MAX {
             let text = format!("the maps that do not fit the activation memory have {words} words");
-            return Err(Diagnostic::new(format!(
-                "{text}, but DRAM is given to at most {SCRATCH_WORDS_MAX}"
-            ))
+            return Err(Diagnostic::new(
+                Kind::Capacity,
+                format!("{text}, but DRAM is given to at most {SCRATCH_WORDS_MAX}"),
+            )
             .help("give the point more memory, --set act.words=N, or more lanes"));
         }
         Ok(Maps { layers, used, scratch })

@@ -86,7 +86,8 @@ impl Block {
                         let first = at + (i * span + column as usize) * word_bytes;
                         for (byte, eight) in lanes.as_chunks::<8>().0.iter().enumerate() {
                             let planes = transposed(u64::from_le_bytes(*eight)).to_le_bytes();
-                            for (plane, bits) in planes[..term.w as usize].iter().rev().enumerate() {
+                            for (plane, bits) in planes[..term.w as usize].iter().rev().enumerate()
+                            {
                                 bytes[first + plane * plane_bytes + byte] = *bits;
                             }
                         }
@@ -166,7 +167,8 @@ impl<'a> WeightReader<'a> {
         let in_group = term.weights.data.len() / outputs / (ky * kx);
         let group = channel / (outputs / groups) * in_group;
         let weight = |input: usize, x: usize| {
-            let weight = term.weights.data[((channel * in_group + input - group) * ky + y) * kx + x];
+            let weight =
+                term.weights.data[((channel * in_group + input - group) * ky + y) * kx + x];
             match self.tiling.kind {
                 MachineKind::Bipolar => u8::from(weight > 0),
                 MachineKind::Unsigned | MachineKind::Signed => weight as u8,
