@@ -10,6 +10,12 @@ use annotate_snippets::{Annotation, AnnotationKind, Level, Origin, Renderer, Sni
 /// Mistakes that are kept and shown; the rest is only counted.
 const SHOWN_MAX: usize = 20;
 
+/// Most characters of a message or of the text beside a mark; what it quotes may be of any length.
+const MESSAGE_CHARS_MAX: usize = 500;
+
+/// Most bytes of a line that are shown on either side of where a mark begins.
+const SHOWN_BYTES_MAX: usize = 120;
+
 /// A part of the source, in bytes.
 pub(crate) type Span = Range<usize>;
 
@@ -36,7 +42,7 @@ impl Diagnostic {
     pub fn at(span: Span, message: impl Into<String>) -> Self {
         Diagnostic(Box::new(Mistake {
             span: Some(span),
-            message: message.into(),
+            message: brief(message.into()),
             label: String::new(),
             related: None,
             notes: Vec::new(),
@@ -52,19 +58,19 @@ impl Diagnostic {
 
     /// With words beside the mark.
     pub fn label(mut self, label: impl Into<String>) -> Self {
-        self.0.label = label.into();
+        self.0.label = brief(label.into());
         self
     }
 
     /// With a line below the snippet.
     pub fn note(mut self, note: impl Into<String>) -> Self {
-        self.0.notes.push(note.into());
+        self.0.notes.push(brief(note.into()));
         self
     }
 
     /// With a second place.
     pub fn related(mut self, span: Span, label: impl Into<String>) -> Self {
-        self.0.related = Some((span, label.into()));
+        self.0.related = Some((span, brief(label.into())));
         self
     }
 
@@ -179,6 +185,19 @@ impl Diagnostics {
         start..start + source[start..end].trim_end_matches('\r').len()
     }
 
+    /// The part of a place's line that is shown: all of it, unless it is so long that nobody would
+    /// read it; then what stands around the mark.
+    fn shown(&self, span: &Span) -> Span {
+        let line = self.line(span);
+        if line.len() <= 2 * SHOWN_BYTES_MAX {
+            return line;
+        }
+        let at = span.start.clamp(line.start, line.end);
+        let start = at.saturating_sub(SHOWN_BYTES_MAX).max(line.start);
+        let end = (at + SHOWN_BYTES_MAX).min(line.end);
+        boundary(&self.source, start)..boundary(&self.source, end)
+    }
+
     /// Marks in the line of the first one. The renderer gets this line alone, so that a mistake
     /// costs no walk over the whole text.
     fn snippet<'a>(
@@ -186,7 +205,7 @@ impl Diagnostics {
         marks: Vec<(&Span, AnnotationKind, &'a str)>,
     ) -> Snippet<'a, Annotation<'a>> {
         let source = self.source.as_str();
-        let line = self.line(marks[0].0);
+        let line = self.shown(marks[0].0);
         let number = 1 + source[..line.start].bytes().filter(|&b| b == b'\n').count();
         let annotations = marks.into_iter().map(|(span, kind, label)| {
             let inside = |at| boundary(source, at).clamp(line.start, line.end) - line.start;
@@ -209,6 +228,15 @@ impl fmt::Display for Diagnostics {
 }
 
 impl std::error::Error for Diagnostics {}
+
+/// A text without what nobody would read on to.
+fn brief(mut text: String) -> String {
+    if let Some((end, _)) = text.char_indices().nth(MESSAGE_CHARS_MAX) {
+        text.truncate(end);
+        text.push_str(" ...");
+    }
+    text
+}
 
 /// The place of the next whole character.
 fn boundary(source: &str, at: usize) -> usize {

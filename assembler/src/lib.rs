@@ -19,4 +19,4 @@ mod text;
 pub use diagnostics::Diagnostics;
 pub use disassembler::disassemble;
 pub use layout::ALIGNMENT_BYTES;
-pub use parser::{DATA_BYTES_MAX, assemble, assemble_for};
+pub use parser::{DATA_BYTES_MAX, LINE_BYTES_MAX, assemble, assemble_for};
