@@ -3,6 +3,7 @@
 //! The normative text is `isa/MANUAL.md`. This crate does no I/O and knows no timing.
 pub mod descriptor;
 pub mod hardware;
+pub mod layout;
 pub mod manual;
 pub mod nearest;
 pub mod operand;
@@ -11,5 +12,6 @@ pub mod systemverilog;
 pub mod table;
 
 pub use hardware::HardwarePoint;
+pub use layout::MapLayout;
 pub use program::Program;
 pub use table::{Action, Instruction, Unit};
