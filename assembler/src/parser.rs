@@ -208,7 +208,7 @@ impl<'s> Assembler<'s> {
         let mut cursor = Cursor::new(self.source, start);
         if let Some((number, span)) = long_line(self.source) {
             let message = format!("line {number} is longer than {} MiB", LINE_BYTES_MAX >> 20);
-            self.problems.report(Diagnostic::at(span, message));
+            self.problems.report(Diagnostic::in_text(span, message));
             return;
         }
         while !cursor.at_end_of_source() {
