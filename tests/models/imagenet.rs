@@ -1,8 +1,7 @@
 //! Networks of ImageNet's size with random weights, as a training framework exports them:
 //! convolution, batch normalization, Relu and a quantizer, each an operator of its own.
 
-use super::graphs::Noise;
-use super::{Model, float, int, ints};
+use super::{Model, Noise, float, int, ints};
 
 /// A network under construction. Values are named, and known by their channels.
 struct Builder {
