@@ -4,11 +4,12 @@
 use std::fmt::Write;
 
 use crate::diagnostic::Diagnostic;
+use crate::sizes::{self, MAX_SIZE};
 
 /// One limit of the importer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Limit {
-    /// What holds, as a sentence without a full stop.
+    /// What holds, as a sentence without a full stop; `{size}` stands for [`MAX_SIZE`].
     pub sentence: &'static str,
     /// What the user can do.
     pub help: &'static str,
@@ -17,12 +18,17 @@ pub struct Limit {
 impl Limit {
     /// The refusal of `found`, which is a noun phrase.
     pub fn refuse(&self, found: impl std::fmt::Display) -> Diagnostic {
-        Diagnostic::new(format!("not supported: {found}")).note(self.sentence).help(self.help)
+        Diagnostic::new(format!("not supported: {found}")).note(self.text()).help(self.help)
+    }
+
+    /// What holds, with its numbers.
+    fn text(&self) -> String {
+        self.sentence.replace("{size}", &MAX_SIZE.to_string())
     }
 
     /// Whether a message is a refusal by this limit.
     pub fn refused(&self, error: &Diagnostic) -> bool {
-        error.note.as_deref() == Some(self.sentence)
+        error.note.as_deref() == Some(&self.text())
     }
 }
 
@@ -64,7 +70,7 @@ limits! {
             "remove what reads the other outputs";
         INPUT_SHAPE: "the input has the shape [1, channels, height, width], [1, channels, length] or [1, channels], where the batch may be a symbol",
             "export the model with a fixed shape and a batch of 1";
-        MAP_SIZE: "a map has 1 to 4095 rows, 1 to 4095 columns, 1 to 65535 channels and at most 2^24 values",
+        MAP_SIZE: "a map has 1 to {size} rows, 1 to {size} columns, 1 to 65535 channels and at most 2^24 values",
             "make the map smaller";
         BATCH: "layers work on one image: their first dimension is 1",
             "export the model with a batch of 1";
@@ -184,7 +190,7 @@ limits! {
             "the file contradicts itself: export the model again";
         CONV_AUTO_PAD: "`auto_pad` is NOTSET, VALID, SAME_UPPER or SAME_LOWER",
             "export with explicit padding";
-        CONV_SIZES: "kernel, stride and dilation are 1 to 4095, paddings 0 to 4095, and the window fits the padded map",
+        CONV_SIZES: "kernel, stride and dilation are 1 to {size}, paddings 0 to {size}, all as far as the sizes below allow, and the window fits the padded map",
             "check the attributes of the convolution";
         CONV_SHAPES: "the weights have the shape [outputs, channels of a group, kernel height, kernel width], and the bias one value an output",
             "the file contradicts itself: export the model again";
@@ -235,7 +241,7 @@ limits! {
             "use pooling of one or two dimensions";
         POOL_DILATION: "dilations are 1",
             "use pooling without dilation";
-        POOL_SIZES: "kernel and stride are 1 to 4095, paddings are smaller than the kernel, and the window fits the padded map",
+        POOL_SIZES: "kernel and stride are 1 to {size}, as far as the sizes below allow, paddings are smaller than the kernel, and the window fits the padded map",
             "check the attributes of the pooling";
         POOL_PLACE: "a layer has one `MaxPool`, after its convolution, and what stands between it and the quantizer behind it does not fall in any channel",
             "put the pooling behind the quantizer, one for each layer";
@@ -349,9 +355,10 @@ pub fn supported() -> String {
             .expect("strings take everything");
         for (i, limit) in group.limits.iter().enumerate() {
             let gap = if i == 0 { "\n" } else { "" };
-            writeln!(text, "{gap}- {}", limit.sentence).expect("strings take everything");
+            writeln!(text, "{gap}- {}", limit.text()).expect("strings take everything");
         }
     }
+    text.push_str(&sizes::section());
     text.push_str(EXPORTERS);
     text
 }

@@ -34,7 +34,7 @@ fn instruction() -> impl Strategy<Value = u128> {
                     parts
                 })
                 .collect();
-            row.instruction(&operands).unwrap().encode()
+            row.instruction(&operands).and_then(|i| i.encode()).unwrap()
         },
     )
 }

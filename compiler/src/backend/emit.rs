@@ -20,11 +20,11 @@ use std::ops::Range;
 use qnnsim_isa::HardwarePoint;
 use qnnsim_isa::descriptor::{InputDescriptor, MapShape};
 use qnnsim_isa::hardware::CODE_WORD_BYTES;
-use qnnsim_isa::operand::{Memory, Tap, ThresholdKind, WeightKind as MachineKind};
-use qnnsim_isa::program::{LayerInfo, Program, Scratch, Segment, Stream};
+use qnnsim_isa::operand::{Memory, Tap, ThresholdKind, Unit, WeightKind as MachineKind, saturated};
+use qnnsim_isa::program::{LayerInfo, Program, Scratch, Segment, Stream, WORDS_MAX};
 use qnnsim_isa::table::{
     Halt, Instruction, Ld, LdDst, LdMap, LdRow, LdSrc, Mac, MacAct, MacShape, MacWgt, MacXtap,
-    MacYtap, PoolDst, PoolX, PoolY, St, StMap, Sync, Thr, ThrMode, ThrTable, Unit,
+    MacYtap, PoolDst, PoolX, PoolY, St, StMap, Sync, Thr, ThrMode, ThrTable,
 };
 
 use super::memory::{Ring, Slicing};
@@ -33,6 +33,7 @@ use super::stripes::{Home, Stripe};
 use super::weights::Block;
 use crate::diagnostic::Diagnostic;
 use crate::ir::Network;
+use crate::sizes::unencodable;
 
 /// Semaphores: a name and the one unit that takes from it.
 const FULL: u16 = 1 << 0;
@@ -61,9 +62,6 @@ const TBL: usize = 1;
 /// Pieces that the first layer is cut into, so that computing starts before the whole image is
 /// there.
 const PIECES_MAX: usize = 8;
-
-/// Most instruction words that a program may have.
-const WORDS_MAX: usize = 1 << 20;
 
 struct Item {
     instruction: Instruction,
@@ -288,7 +286,12 @@ impl<'a> Emitter<'a> {
         if items.len() > WORDS_MAX {
             return Err(too_long(items.len()));
         }
-        let words = items.iter().map(|i| i.instruction.encode()).collect();
+        let encode = |item: &&Item| {
+            let name = |layer: u32| &self.plan.layers[layer as usize].info.name[..];
+            let layer = item.layer.map_or("", name);
+            item.instruction.encode().map_err(|error| unencodable(layer, &error))
+        };
+        let words = items.iter().map(encode).collect::<Result<_, _>>()?;
         let layers: Vec<Option<u32>> = items.iter().map(|i| i.layer).collect();
         let dram = self.place(layers.len() as u64 * u64::from(CODE_WORD_BYTES))?;
         Ok(Stream { dram, words, layers })
@@ -354,12 +357,12 @@ impl<'a> Emitter<'a> {
             let address_bytes = u64::from(rows) * u64::from(word_bytes);
             let phases = u64::from(place.s[0]) * u64::from(place.s[1]);
             for number in 0..phases {
-                let base = (place.base + number * place.phase) as u32;
+                let base = saturated(place.base + number * place.phase);
                 let from = offset + (number * phase + place.skipped) * address_bytes;
                 let dst = LdDst { memory: Memory::Act, base, bank: 0, span: rows };
                 // Writes are made in order.
                 let post = if number + 1 == phases { ROWS } else { 0 };
-                let bytes = (window.words * address_bytes) as u32;
+                let bytes = saturated(window.words * address_bytes);
                 self.load(program.scratch.dram + from as u32, bytes, dst, word_bytes, post);
             }
         }
@@ -436,7 +439,8 @@ impl<'a> Emitter<'a> {
             for word in (0..block).step_by(at_once as usize) {
                 let address = target / rows * u64::from(block) + u64::from(word);
                 self.emit(StMap {
-                    base: (from.base + pixel / rows * u64::from(block)) as u32 + word,
+                    base: saturated(from.base + pixel / rows * u64::from(block))
+                        .saturating_add(word),
                     bank: (pixel % rows) as u32,
                     words: at_once.min(block - word),
                     block,
@@ -476,7 +480,7 @@ impl<'a> Emitter<'a> {
     /// Work of any number of steps, as instructions of at most 65535.
     fn work(&mut self, mut resume: bool, mut steps: u64, make: impl Fn(u32, bool) -> Instruction) {
         while steps > 0 {
-            let repeat = steps.min(0xffff);
+            let repeat = steps.min(Mac::ROW.max("repeat").into());
             self.emit(make(repeat as u32, resume));
             resume = true;
             steps -= repeat;
@@ -529,8 +533,8 @@ impl<'a> Emitter<'a> {
                 dram
             }
         };
-        let dst = LdDst { memory: kind, base: base as u32, bank: 0, span };
-        self.load(dram, total as u32, dst, word_bytes, post);
+        let dst = LdDst { memory: kind, base: saturated(base), bank: 0, span };
+        self.load(dram, saturated(total), dst, word_bytes, post);
         Ok(())
     }
 
@@ -625,7 +629,7 @@ impl<'a> Emitter<'a> {
         }
         let first = (rows.start * input.shape.width + pixels.start) * input.shape.channels;
         self.emit(LdSrc { dram: input.dram + first, bytes });
-        self.emit(LdDst { memory: Memory::Pack, base: place.base as u32, ..LdDst::default() });
+        self.emit(LdDst { memory: Memory::Pack, base: saturated(place.base), ..LdDst::default() });
         self.emit(LdRow {
             width: pixels.len() as u32,
             channels: input.shape.channels,
@@ -638,7 +642,7 @@ impl<'a> Emitter<'a> {
         });
         self.emit(LdMap {
             s: place.s,
-            phase: place.phase as u32,
+            phase: saturated(place.phase),
             pitch: place.pitch,
             block: place.block(),
         });
@@ -677,7 +681,7 @@ impl<'a> Emitter<'a> {
             self.emit(Sync { unit: Unit::Thr, repeat: 1, wait: SLICE[TBL], post: 0 });
         }
 
-        let (stride, last) = (layer.tile_words() as u32, last_columns(self.hw(), layer, &pass));
+        let (stride, last) = (saturated(layer.tile_words()), last_columns(self.hw(), layer, &pass));
         let mut pass = Pass { layer, tiles: pass, weights, stride, last, free: 0 };
         if layer.is_whole() {
             let term = &layer.terms[0];
@@ -960,11 +964,11 @@ impl<'a> Emitter<'a> {
         self.thr_table(layer, pass, table, thr.tile);
         let word = self.hw().first_channel(pass.start) / self.hw().mac_lanes;
         self.emit(PoolDst {
-            base: target.base as u32 + word,
+            base: saturated(target.base).saturating_add(word),
             block: target.block(),
             plane: target.words,
             s: target.s,
-            phase: target.phase as u32,
+            phase: saturated(target.phase),
             pitch: target.pitch,
         });
         let Some(masks) = thr.masks.as_ref().filter(|_| first) else { return };
@@ -984,8 +988,8 @@ impl<'a> Emitter<'a> {
     fn thr_table(&mut self, layer: &LayerPlan, pass: &Range<u32>, base: u64, tile: u64) {
         let grid = &layer.grid;
         self.emit(ThrTable {
-            base: base as u32,
-            tile: tile as u32,
+            base: saturated(base),
+            tile: saturated(tile),
             tiles: pass.len() as u32,
             last: last_columns(self.hw(), layer, pass),
             pitch: grid.pitch,
@@ -1063,7 +1067,7 @@ impl<'a> Emitter<'a> {
         let words_max = self.store_words(pixel_words);
         for first in (0..pixel_words).step_by(words_max as usize) {
             self.emit(StMap {
-                base: target.base as u32 + first,
+                base: saturated(target.base).saturating_add(first),
                 bank: 0,
                 words: words_max.min(pixel_words - first),
                 block: pixel_words,
@@ -1171,7 +1175,7 @@ fn mac_shape(term: &TermPlan, part: &Part, add: bool, step: Option<[u32; 2]>) ->
 fn mac_act(layer: &LayerPlan, term: &TermPlan, word: u32) -> MacAct {
     let place = term.place();
     MacAct {
-        base: place.base as u32 + word,
+        base: saturated(place.base).saturating_add(word),
         block: place.block(),
         plane: place.words,
         pitch: place.pitch,
@@ -1181,5 +1185,11 @@ fn mac_act(layer: &LayerPlan, term: &TermPlan, word: u32) -> MacAct {
 
 fn mac_wgt(pass: &Pass, offset: u32, plane: u32) -> MacWgt {
     let tiles = pass.tiles.len() as u32;
-    MacWgt { base: pass.weights as u32 + offset, tile: pass.stride, plane, tiles, last: pass.last }
+    MacWgt {
+        base: saturated(pass.weights).saturating_add(offset),
+        tile: pass.stride,
+        plane,
+        tiles,
+        last: pass.last,
+    }
 }

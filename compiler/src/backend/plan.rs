@@ -11,6 +11,7 @@ use qnnsim_isa::HardwarePoint;
 use qnnsim_isa::descriptor::{Code, MapShape};
 use qnnsim_isa::operand::{Tap, ThresholdKind, WeightKind as MachineKind};
 use qnnsim_isa::program::{LayerInfo, MapPlace};
+use qnnsim_isa::table::{MacShape, PoolDst};
 
 use super::facts::{Facts, LayerFacts, activation_bits, is_packed, kind_of, stride};
 use super::memory::{Demand, Ring, Slicing, Storage, fit};
@@ -18,6 +19,7 @@ use super::stripes::{Home, Stripe};
 use super::thresholds::Thresholds;
 use crate::diagnostic::Diagnostic;
 use crate::ir::{Activation, Layer, MapId, Network, Pool};
+use crate::sizes::unencodable;
 
 /// A whole network, planned.
 #[derive(Debug, Clone)]
@@ -333,13 +335,20 @@ impl Axis {
         let blocks = distance.div_euclid(i64::from(rows));
         let [first, last] = self.inside(position, tap);
         Tap {
-            offset: (blocks * i64::from(place.block()) + phases * place.phase as i64
-                - skipped as i64) as i32,
+            offset: saturated_offset(
+                blocks * i64::from(place.block()) + phases * place.phase as i64 - skipped as i64,
+            ),
             remainder: distance.rem_euclid(i64::from(rows)) as u32,
             first,
             last,
         }
     }
+}
+
+/// A word offset as an operand; what is beyond 32 bits stays beyond what the operand holds, so that
+/// encoding refuses it.
+fn saturated_offset(offset: i64) -> i32 {
+    offset.clamp(i32::MIN.into(), i32::MAX.into()) as i32
 }
 
 /// The outputs for which each position of a pooling window lies inside the convolution's output.
@@ -430,7 +439,7 @@ fn plan_layer(
     let out = [shape.height, shape.width];
     let mut terms: Vec<TermPlan> = Vec::new();
     for number in 0..layer.terms.len() {
-        terms.push(plan_term(network, (index, number), facts, hw, &pool, inputs).map_err(refuse)?);
+        terms.push(plan_term(network, (index, number), facts, hw, &pool, inputs)?);
     }
     let mut terms = stack(terms, hw);
     let whole = terms.len() == 1;
@@ -504,8 +513,9 @@ fn plan_term(
     hw: &HardwarePoint,
     pool: &Pool,
     inputs: &mut Vec<PackedInput>,
-) -> Result<TermPlan, String> {
+) -> Result<TermPlan, Diagnostic> {
     let layer = &network.layers[index];
+    let refuse = |message: String| Diagnostic::new(format!("layer `{}`: {message}", layer.name));
     let (term, (input, code)) = (&layer.terms[number], facts.inputs[number]);
     let conv = term.output_shape(input);
     let (from_dram, packed) = (term.source == MapId(0), is_packed(term));
@@ -533,21 +543,19 @@ fn plan_term(
         }
     };
     let (y, x) = (axis(0), axis(1));
-    if stride.iter().any(|&s| s > 15) {
-        return Err(format!(
-            "stride of convolution and pooling together is {}x{}; at most 15 is supported",
-            stride[0], stride[1]
-        ));
+    for (row, operand, sizes) in
+        [(PoolDst::ROW, "s", facts.phases[number]), (MacShape::ROW, "pool", pool.kernel)]
+    {
+        for size in sizes {
+            row.holds(operand, size.into()).map_err(|error| unencodable(&layer.name, &error))?;
+        }
     }
     if term.region.is_some() && layer.pool.is_some() {
-        return Err("it pools sums of which some terms have a region of their own".into());
-    }
-    if [&y, &x].iter().any(|axis| axis.positions > 15) {
-        return Err("a pooling window larger than 15 is not supported".into());
+        return Err(refuse("it pools sums of which some terms have a region of their own".into()));
     }
     let a = activation_bits(term, code);
     if a > 8 {
-        return Err(format!("its input has {a} bits; the array takes at most 8"));
+        return Err(refuse(format!("its input has {a} bits; the array takes at most 8")));
     }
     let (words, planes, tail) = if from_dram {
         let lanes = 8 * input.channels * if packed { term.conv.kernel[1] } else { 1 };
@@ -570,7 +578,7 @@ fn plan_term(
             layer: index,
             taps: if packed { term.conv.kernel[1] } else { 1 },
             left: if packed { term.conv.pads[1] } else { 0 },
-            step: if packed { term.conv.stride[1] } else { 1 },
+            step: if packed && conv.width > 1 { term.conv.stride[1] } else { 1 },
             windows: if packed { conv.width } else { input.width },
             pad: term.pad_value as u8,
             place,
@@ -652,7 +660,7 @@ impl TermPlan {
         let (member, tap) = self.member(tap);
         let entry = member.y.entry(0, position, tap, &member.place, rows);
         let offset = member.place.base as i64 - self.place().base as i64;
-        Tap { offset: entry.offset + offset as i32, ..entry }
+        Tap { offset: saturated_offset(i64::from(entry.offset) + offset), ..entry }
     }
 
     /// Both terms as one, if that is possible.
@@ -692,7 +700,8 @@ impl TermPlan {
                 (single && (axis.dilation == 1 || axis.taps == 1)).then_some(axis.position_stride);
             let steps = [shared, Some(taps)].into_iter().flatten();
             let best = steps.min_by_key(|&step| entries(axis.positions, step, taps))?;
-            (entries(axis.positions, best, taps) <= table && best <= 63).then_some(best)
+            (entries(axis.positions, best, taps) <= table && best <= MacShape::ROW.max("step"))
+                .then_some(best)
         };
         let words = self.place().words;
         let y = fits(&self.members[0].y, taps[0], self.members.len() == 1);
@@ -720,14 +729,13 @@ impl Plan {
     ///
     /// # Errors
     /// Every layer that the machine cannot run; every memory that is too small: in which layer, by
-    /// how much; every layer that the instruction set has no room for.
+    /// how much. What instructions have no room for is found when they are encoded.
     pub fn new(facts: &Facts, hw: &HardwarePoint) -> Result<Plan, Vec<Diagnostic>> {
         let mut plan = Plan::in_any_memory(facts, hw)?;
         if plan.whole[0] > u64::from(hw.act_words) {
             plan.fit_maps().map_err(|error| vec![error])?;
         }
         plan.fit_into_memories()?;
-        plan.encodes()?;
         Ok(plan)
     }
 
@@ -859,25 +867,6 @@ impl Plan {
         shortage(name, layer, key, need, have, banks, bits)
     }
 
-    /// Whether instructions have the room.
-    ///
-    /// # Errors
-    /// Every layer that the instruction set has no room for.
-    fn encodes(&self) -> Result<(), Vec<Diagnostic>> {
-        let limits = |layer: &LayerPlan| match layer.stripes.is_empty() {
-            true => encoding_limits(layer, self),
-            false => {
-                let rows = self.hw.mac_rows;
-                layer
-                    .stripes
-                    .iter()
-                    .find_map(|stripe| encoding_limits(&layer.stripe(stripe, rows), self))
-            }
-        };
-        let errors: Vec<Diagnostic> = self.layers.iter().filter_map(limits).collect();
-        if errors.is_empty() { Ok(()) } else { Err(errors) }
-    }
-
     /// The layers from the one that writes a map to the last one that reads it.
     pub(super) fn alive(&self, layer: usize) -> RangeInclusive<usize> {
         let reads = |other: &Layer| other.terms.iter().any(|t| t.source == MapId(layer + 1));
@@ -995,64 +984,6 @@ pub(super) fn shortage(
             bytes(u64::from(have))
         ))
         .help(format!("give the point more memory: --set {key}={need}"))
-}
-
-/// What does not fit the fields of instructions or the buffers, after everything has its place.
-fn encoding_limits(layer: &LayerPlan, plan: &Plan) -> Option<Diagnostic> {
-    let (grid, hw) = (&layer.grid, &plan.hw);
-    let most = |of: &dyn Fn(&TermPlan) -> u64| layer.terms.iter().map(of).max().unwrap_or(0);
-    let input = |of: &dyn Fn(&PackedInput) -> u32| {
-        let inputs =
-            layer.terms.iter().flat_map(|term| &term.members).filter_map(|member| member.input);
-        u64::from(inputs.map(|i| of(&plan.inputs[i])).max().unwrap_or(0))
-    };
-    let rows = hw.mac_rows;
-    let farthest = |term: &TermPlan| {
-        let taps = term.taps();
-        let along = |axis: usize, positions: u32| {
-            let ends = move |n: u32| [0, n.saturating_sub(1)];
-            let all = ends(positions)
-                .into_iter()
-                .flat_map(move |p| (0..taps[axis]).map(move |tap| (p, tap)));
-            all.map(|(p, tap)| u64::from(term.entry(axis, p, tap, rows).offset.unsigned_abs()))
-                .max()
-                .unwrap_or(0)
-        };
-        along(0, term.members[0].y.positions).max(along(1, term.x.positions))
-    };
-    let limits = [
-        ("words of a pixel and plane", most(&|t| u64::from(t.place().words)), 1023),
-        ("words of a pixel", most(&|t| u64::from(t.place().block())), (1 << 14) - 1),
-        ("words of an output pixel", u64::from(layer.target.block()), (1 << 14) - 1),
-        ("words of a kernel plane", most(&|t| u64::from(t.k)), (1 << 16) - 1),
-        ("words of a channel tile", layer.tile_words(), (1 << 20) - 1),
-        ("channel tiles", u64::from(grid.tiles), 1023),
-        ("entries of a channel tile", layer.thr.tile, (1 << 20) - 1),
-        ("words of a phase", most(&|t| t.place().phase), (1 << 20) - 1),
-        ("pixels of a row", u64::from(grid.pitch), 4095),
-        ("output rows", u64::from(layer.output.0.height), 4095),
-        (
-            "input rows",
-            most(&|t| t.members.iter().map(|m| u64::from(m.y.input)).max().unwrap_or(0)),
-            4095,
-        ),
-        ("kernel taps of a row", most(&|t| u64::from(t.taps()[1])), 127),
-        ("kernel rows", most(&|t| u64::from(t.taps()[0])), 127),
-        ("words from a map to a tap", most(&farthest), (1 << 19) - 1),
-        ("lanes of packed taps", input(&|i| i.taps), 4095),
-        ("pixels of padding before an image row", input(&|i| i.left), 63),
-        ("pixels between packed windows", input(&|i| i.step), 15),
-        ("banks of an output pixel's store", u64::from(hw.mac_rows), 256),
-    ];
-    let (what, have, most) = limits.into_iter().find(|&(_, have, most)| have > most)?;
-    let message = format!(
-        "layer `{}`: {have} {what}, but the instruction set has room for {most}",
-        layer.info.name
-    );
-    Some(
-        Diagnostic::new(message)
-            .help("use a hardware point with more lanes, columns or rows, or a smaller layer"),
-    )
 }
 
 impl LayerPlan {

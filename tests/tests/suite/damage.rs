@@ -207,7 +207,7 @@ fn instruction() -> impl Strategy<Value = u128> {
                     parts
                 })
                 .collect();
-            row.instruction(&operands).expect("operands in range").encode()
+            row.instruction(&operands).and_then(|i| i.encode()).expect("operands in range")
         },
     )
 }
@@ -364,7 +364,7 @@ fn change_operand(word: &mut [u8], field: &Index, part: &Index, value: Extreme) 
     let kind = row.fields[field].kind;
     let part = part.index(kind.parts().len());
     operands[field][part] = value.within(kind, part);
-    let changed = row.instruction(&operands).expect("an operand in range").encode();
+    let changed = row.instruction(&operands).and_then(|i| i.encode()).expect("an operand in range");
     word.copy_from_slice(&changed.to_le_bytes());
 }
 

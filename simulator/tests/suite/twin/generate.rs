@@ -606,7 +606,7 @@ impl Case {
 pub fn program(hardware: HardwarePoint, cold: &[Instruction], warm: &[Instruction]) -> Program {
     let stream = |dram, words: &[Instruction]| Stream {
         dram,
-        words: words.iter().map(Instruction::encode).collect(),
+        words: words.iter().map(|i| i.encode().expect("operands in range")).collect(),
         layers: vec![None; words.len()],
     };
     let shape = MapShape { channels: 1, height: 1, width: 1 };
