@@ -187,7 +187,7 @@ pub fn hardware_point() -> impl Strategy<Value = HardwarePoint> {
             o.dram.outstanding = Some(outstanding);
             (o.act.words, o.wgt.words, o.thr.words) =
                 (Some(1 << 16), Some((1 << 19) / cols.next_power_of_two()), Some(1 << 17));
-            o.resolve()
+            o.resolve().expect("a valid point")
         },
     )
 }
@@ -197,11 +197,9 @@ pub fn hardware_point() -> impl Strategy<Value = HardwarePoint> {
 /// # Panics
 /// If the network does not fit any memory.
 pub fn fitted(network: &Network, hw: &HardwarePoint) -> HardwarePoint {
-    let roomy =
-        HardwarePoint { act_words: 1 << 20, wgt_words: 1 << 20, thr_words: 1 << 20, ..hw.clone() };
-    let plan = plan(network, &roomy).unwrap_or_else(|e| panic!("{}", e[0]));
-    let [act_words, wgt_words, thr_words] = plan.used.map(|words| words.max(1) as u32);
-    HardwarePoint { act_words, wgt_words, thr_words, ..roomy }
+    let plan = Plan::in_any_memory(&Facts::new(network), hw).unwrap_or_else(|e| panic!("{}", e[0]));
+    let words = plan.whole.map(|words| words.max(1) as u32);
+    hw.with(|p| [p.act_words, p.wgt_words, p.thr_words] = words).expect("a valid point")
 }
 
 /// The point with memories for activations, weights and thresholds that hold a share of 0 to 255 of
@@ -218,19 +216,18 @@ pub fn cramped(network: &Network, hw: &HardwarePoint, shares: [u8; 3]) -> Hardwa
     let entries = whole.layers.iter().map(|layer| layer.thr.tile as u32).max().unwrap_or(1).max(1);
     let part = |whole: u32, share: u8| (u64::from(whole) * u64::from(share) / 255) as u32;
     let facts = Facts::new(network);
-    let fits =
-        |&act_words: &u32| Plan::new(&facts, &HardwarePoint { act_words, ..hw.clone() }).is_ok();
+    let fits = |&words: &u32| {
+        let point = hw.with(|p| p.act_words = words).expect("a smaller memory");
+        Plan::new(&facts, &point).is_ok()
+    };
     let first = part(hw.act_words, shares[0]).max(1);
     let mut sizes = std::iter::successors(Some(first), |words| Some(words + 1 + words / 16));
-    HardwarePoint {
-        act_words: sizes
-            .find(|words| *words >= hw.act_words || fits(words))
-            .unwrap_or(first)
-            .min(hw.act_words),
-        wgt_words: part(hw.wgt_words, shares[1]).max(planes),
-        thr_words: part(hw.thr_words, shares[2]).max(entries),
-        ..hw
-    }
+    let least = sizes.find(|words| *words >= hw.act_words || fits(words));
+    let act_words = least.unwrap_or(first).min(hw.act_words);
+    let (wgt_words, thr_words) =
+        (part(hw.wgt_words, shares[1]).max(planes), part(hw.thr_words, shares[2]).max(entries));
+    hw.with(|p| (p.act_words, p.wgt_words, p.thr_words) = (act_words, wgt_words, thr_words))
+        .expect("no larger memory than is needed")
 }
 
 impl NetworkSeed {

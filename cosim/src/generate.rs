@@ -223,9 +223,9 @@ fn any_case(
                 layout,
                 mutations,
             )| {
-                let mut hardware = point.clone();
-                hardware.dram_latency = latency;
-                hardware.dram_outstanding = outstanding;
+                let hardware = point
+                    .with(|p| (p.dram_latency, p.dram_outstanding) = (latency, outstanding))
+                    .expect("drawn in range");
                 Case { hardware, items, warm, seed, shift, input, signed, layout, mutations }
             },
         )

@@ -25,7 +25,9 @@ use std::fmt;
 use std::marker::PhantomData;
 
 use cel::common::ast::{Expr, IdedExpr};
-use qnnsim_isa::hardware::{HardwareError, HardwarePoint, Overrides, PARAMETERS, Parameter};
+use qnnsim_isa::hardware::{
+    HardwareError, HardwarePoint, Overrides, PARAMETERS, Parameter, Parameters,
+};
 use rand_chacha::ChaCha8Rng;
 use rand_chacha::rand_core::{Rng, SeedableRng};
 use rayon::prelude::*;
@@ -146,10 +148,17 @@ pub struct Point {
     pub index: u64,
     /// Which source: models, then programs.
     pub source: usize,
-    /// The hardware.
-    pub hw: HardwarePoint,
-    /// Why there is no such machine, if it contradicts itself.
-    pub contradiction: Option<String>,
+    /// A value for every parameter.
+    pub parameters: Parameters,
+    /// The machine that has them, or why there is none.
+    pub hw: Result<HardwarePoint, HardwareError>,
+}
+
+impl Point {
+    /// A point with these parameters.
+    pub fn new(index: u64, source: usize, parameters: Parameters) -> Self {
+        Point { index, source, hw: parameters.clone().try_into(), parameters }
+    }
 }
 
 /// What is wrong with a space.
@@ -421,7 +430,7 @@ impl Expression {
         }
     }
 
-    fn value(&self, hw: &HardwarePoint, source: &str) -> Result<cel::Value, SpaceError> {
+    fn value(&self, hw: &Parameters, source: &str) -> Result<cel::Value, SpaceError> {
         let values = hw.values();
         let mut context = cel::Context::empty();
         for (group, keys) in &self.groups {
@@ -437,7 +446,7 @@ impl Expression {
         self.program.execute(&context).map_err(|error| self.refuse(hw, &error.to_string()))
     }
 
-    fn refuse(&self, hw: &HardwarePoint, why: &str) -> SpaceError {
+    fn refuse(&self, hw: &Parameters, why: &str) -> SpaceError {
         let values = hw.values();
         let rows = self.groups.values().flatten();
         let values: Vec<String> =
@@ -447,14 +456,14 @@ impl Expression {
         SpaceError::Other(format!("`{}`{at}: {why}", self.text))
     }
 
-    fn holds(&self, hw: &HardwarePoint, source: &str) -> Result<bool, SpaceError> {
+    fn holds(&self, hw: &Parameters, source: &str) -> Result<bool, SpaceError> {
         match self.value(hw, source)? {
             cel::Value::Bool(holds) => Ok(holds),
             _ => Err(self.refuse(hw, "a constraint must be true or false")),
         }
     }
 
-    fn number(&self, hw: &HardwarePoint, source: &str) -> Result<u32, SpaceError> {
+    fn number(&self, hw: &Parameters, source: &str) -> Result<u32, SpaceError> {
         let number = match self.value(hw, source)? {
             cel::Value::Int(n) => u32::try_from(n).ok(),
             cel::Value::UInt(n) => u32::try_from(n).ok(),
@@ -683,17 +692,16 @@ impl Space {
         mut overrides: Overrides,
     ) -> Result<Result<Point, &Expression>, SpaceError> {
         for (key, expression) in &self.tied.0 {
-            let number = expression.number(&overrides.resolve(), name)?;
+            let number = expression.number(&overrides.parameters(), name)?;
             overrides.set_number(key, number).expect("checked when it was read");
         }
-        let hw = overrides.resolve();
+        let parameters = overrides.parameters();
         for constraint in &self.constraints {
-            if !constraint.holds(&hw, name)? {
+            if !constraint.holds(&parameters, name)? {
                 return Ok(Err(constraint));
             }
         }
-        let contradiction = hw.validate().err().map(|error| error.to_string());
-        Ok(Ok(Point { index, source, hw, contradiction }))
+        Ok(Ok(Point::new(index, source, parameters)))
     }
 }
 

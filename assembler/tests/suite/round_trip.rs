@@ -72,7 +72,7 @@ fn hardware() -> impl Strategy<Value = HardwarePoint> {
             overrides.mac.cols = cols;
             overrides.mac.lanes = lanes.map(|l| 8 * l);
             overrides.queue.depth = queue;
-            overrides.resolve()
+            overrides.resolve().expect("a valid point")
         },
     )
 }

@@ -87,7 +87,11 @@ static FILES: LazyLock<Vec<Vec<u8>>> = LazyLock::new(|| {
     files.push(compile(&model, &HardwarePoint::default()).to_bytes());
     // With maps in stripes, by way of scratch.
     files.push(
-        compile(&model, &HardwarePoint { act_words: 24, ..HardwarePoint::default() }).to_bytes(),
+        compile(
+            &model,
+            &HardwarePoint::default().with(|p| p.act_words = 24).expect("a valid point"),
+        )
+        .to_bytes(),
     );
     files
 });
@@ -389,7 +393,7 @@ fn leaves_of<'v>(value: &'v mut serde_json::Value, leaves: &mut Vec<&'v mut serd
 /// A changed point is told by its fingerprint; here the rest shall be tested.
 fn renew_fingerprint(meta: &mut serde_json::Value) {
     if let Ok(overrides) = serde_json::from_value::<Overrides>(meta["hardware"].clone()) {
-        meta["fingerprint"] = overrides.resolve().fingerprint().into();
+        meta["fingerprint"] = overrides.parameters().fingerprint().into();
     }
 }
 

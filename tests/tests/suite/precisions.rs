@@ -135,7 +135,7 @@ fn every_precision_is_exact() {
         .iter()
         .try_for_each(|setting| odd.set(setting))
         .expect("settings");
-    let odd = odd.resolve();
+    let odd = odd.resolve().expect("a valid point");
     precisions.into_par_iter().for_each(|(weight_bits, activation_bits)| {
         let import = import(&model(weight_bits, activation_bits), &ImportOptions::default());
         let import =

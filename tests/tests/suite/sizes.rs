@@ -10,7 +10,7 @@ use qnnsim_isa::hardware::Overrides;
 use qnnsim_isa::table::{LdRow, MacAct, MacShape, MacWgt, MacYtap, PoolDst, Row};
 use qnnsim_simulator::Simulation;
 use qnnsim_tests::models::{Model, ints};
-use qnnsim_tests::{Sequence, channels_last, dram_bytes};
+use qnnsim_tests::{Sequence, channels_first, dram_bytes};
 
 /// What becomes of a model on a point: nothing if it computes exactly, else the refusal.
 fn outcome(bytes: &[u8], settings: &[&str]) -> Result<(), String> {
@@ -19,7 +19,7 @@ fn outcome(bytes: &[u8], settings: &[&str]) -> Result<(), String> {
     };
     let mut overrides = Overrides::default();
     settings.iter().for_each(|setting| overrides.set(setting).expect("a setting"));
-    let hw = overrides.resolve();
+    let hw = overrides.resolve().expect("a valid point");
     let network = import(bytes, &ImportOptions::default()).map_err(said)?.network;
     let (_, program) = lower_to(&network, &hw).map_err(said)?;
     let program = Program::from_bytes(&program.to_bytes()).expect("a program file");
@@ -34,7 +34,7 @@ fn outcome(bytes: &[u8], settings: &[&str]) -> Result<(), String> {
     let maps = qnnsim_reference::evaluate(&network, &codes);
     let mut output = Vec::new();
     simulation.executor().run(&dram_bytes(&simulation.program().input, &codes), &mut output);
-    assert_eq!(channels_last(&output, &network), maps[maps.len() - 1].values, "{settings:?}");
+    assert_eq!(channels_first(&output, &network), maps[maps.len() - 1].values, "{settings:?}");
     Ok(())
 }
 
