@@ -230,6 +230,14 @@ pub fn cramped(network: &Network, hw: &HardwarePoint, shares: [u8; 3]) -> Hardwa
         .expect("no larger memory than is needed")
 }
 
+/// A machine's output, pixel after pixel, in the reference's order: channel after channel.
+pub fn channels_first(output: &[i64], network: &Network) -> Vec<i64> {
+    let shape = network.output.shape;
+    let pixels = (shape.height * shape.width) as usize;
+    let channels = shape.channels as usize;
+    (0..channels).flat_map(|c| (0..pixels).map(move |p| output[p * channels + c])).collect()
+}
+
 impl NetworkSeed {
     /// The network.
     pub fn build(&self) -> Network {

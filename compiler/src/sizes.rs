@@ -6,10 +6,56 @@ use std::fmt::Write;
 use qnnsim_isa::operand::OperandError;
 use qnnsim_isa::table::{LdRow, MacAct, MacShape, MacWgt, PoolDst, Row};
 
-use crate::diagnostic::Diagnostic;
+use crate::diagnostic::{Diagnostic, Kind};
 
 /// Largest height and width of a map, and so largest kernel, stride, dilation and padding.
 pub const MAX_SIZE: usize = MacAct::ROW.max("out") as usize;
+
+/// Stands for [`MAX_SIZE`] in the sentences of limits.
+const SIZE: &[u8] = b"{size}";
+
+/// Digits of [`MAX_SIZE`].
+const DIGITS: usize = MAX_SIZE.ilog10() as usize + 1;
+
+/// Whether `{size}` stands at a place of a text.
+const fn stands_at(text: &[u8], at: usize) -> bool {
+    let mut i = 0;
+    while i < SIZE.len() && at + i < text.len() && text[at + i] == SIZE[i] {
+        i += 1;
+    }
+    i == SIZE.len()
+}
+
+/// Bytes of a sentence with its numbers.
+pub const fn length(text: &str) -> usize {
+    let (text, mut at, mut length) = (text.as_bytes(), 0, 0);
+    while at < text.len() {
+        let size = stands_at(text, at);
+        at += if size { SIZE.len() } else { 1 };
+        length += if size { DIGITS } else { 1 };
+    }
+    length
+}
+
+/// A sentence with its numbers, `N` bytes.
+pub const fn with_size<const N: usize>(text: &str) -> [u8; N] {
+    let (text, mut at, mut out, mut end) = (text.as_bytes(), 0, [0; N], 0);
+    while at < text.len() {
+        if stands_at(text, at) {
+            let (mut rest, mut digit) = (MAX_SIZE, DIGITS);
+            while digit > 0 {
+                digit -= 1;
+                out[end + digit] = b'0' + (rest % 10) as u8;
+                rest /= 10;
+            }
+            (at, end) = (at + SIZE.len(), end + DIGITS);
+        } else {
+            out[end] = text[at];
+            (at, end) = (at + 1, end + 1);
+        }
+    }
+    out
+}
 
 /// What sizes of a model become, with the operand that holds it.
 const SIZES: &[(&str, &Row, &str)] = &[
@@ -68,5 +114,5 @@ pub fn unencodable(layer: &str, error: &OperandError) -> Diagnostic {
         }
         _ => "change the layer: this does not depend on the hardware point",
     };
-    Diagnostic::new(message).note(format!("`{name}`: {what}")).help(help)
+    Diagnostic::new(Kind::Encoding, message).cause(format!("`{name}`: {what}")).help(help)
 }

@@ -14,9 +14,7 @@ use qnnsim_tests::{Sequence, channels_first, dram_bytes};
 
 /// What becomes of a model on a point: nothing if it computes exactly, else the refusal.
 fn outcome(bytes: &[u8], settings: &[&str]) -> Result<(), String> {
-    let said = |errors: Vec<qnnsim_compiler::diagnostic::Diagnostic>| {
-        errors.iter().map(|error| format!("{error}\n")).collect::<String>()
-    };
+    let said = |errors: qnnsim_compiler::diagnostic::Diagnostics| errors.to_string();
     let mut overrides = Overrides::default();
     settings.iter().for_each(|setting| overrides.set(setting).expect("a setting"));
     let hw = overrides.resolve().expect("a valid point");
