@@ -11,6 +11,7 @@ use std::sync::Arc;
 use qnnsim_isa::descriptor::{Code, MapShape};
 use qnnsim_isa::operand::{ThresholdKind, WeightKind as MachineKind};
 use qnnsim_isa::program::LayerInfo;
+use qnnsim_isa::table::PoolDst;
 
 use super::thresholds::{Thresholds, encode};
 use crate::ir::{Activation, Conv, Layer, MapId, Network, Steps, Term, WeightKind, Weights};
@@ -233,8 +234,12 @@ fn phases(network: &Network) -> HashMap<PlaceId, [u32; 2]> {
             strides.entry(id).or_insert(stride(layer, term));
         }
     }
-    // Where nobody cares, the stride of the first reader is as good as any.
-    found.into_iter().map(|(id, s)| (id, [0, 1].map(|a| s[a].unwrap_or(strides[&id][a])))).collect()
+    // Where nobody cares, the stride of the first reader is as good as any that can be said.
+    let most = PoolDst::ROW.max("s");
+    let settled = |id: PlaceId, s: [Option<u32>; 2]| {
+        [0, 1].map(|a| s[a].unwrap_or(strides[&id][a].min(most)))
+    };
+    found.into_iter().map(|(id, s)| (id, settled(id, s))).collect()
 }
 
 /// The pitch of every layer. A layer's maps all have its pitch and a map has that of all its
