@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 
 use proptest::prelude::*;
 use qnnsim_compiler::backend::facts::Facts;
-use qnnsim_compiler::backend::plan::{Plan, plan};
+use qnnsim_compiler::backend::{Plan, Words};
 use qnnsim_compiler::import::{ImportOptions, import};
 use qnnsim_compiler::ir::{
     Activation, Conv, Layer, MapId, Network, Pool, Region, Steps, Term, WeightKind, Weights,
@@ -200,8 +200,9 @@ pub fn hardware_point() -> impl Strategy<Value = HardwarePoint> {
 /// # Panics
 /// If the network does not fit any memory.
 pub fn fitted(network: &Network, hw: &HardwarePoint) -> HardwarePoint {
-    let plan = Plan::in_any_memory(&Facts::new(network), hw).unwrap_or_else(|e| panic!("{}", e[0]));
-    let words = plan.whole.map(|words| words.max(1) as u32);
+    let facts = Facts::new(network).unwrap_or_else(|e| panic!("{}", e[0]));
+    let Words { activations, weights, thresholds } = Plan::words_to_keep_all(&facts, hw);
+    let words = [activations, weights, thresholds].map(|words| words.max(1) as u32);
     hw.with(|p| [p.act_words, p.wgt_words, p.thr_words] = words).expect("a valid point")
 }
 
@@ -213,12 +214,12 @@ pub fn fitted(network: &Network, hw: &HardwarePoint) -> HardwarePoint {
 /// If the network does not fit any memory.
 pub fn cramped(network: &Network, hw: &HardwarePoint, shares: [u8; 3]) -> HardwarePoint {
     let hw = fitted(network, hw);
-    let whole = plan(network, &hw).unwrap_or_else(|e| panic!("{}", e[0]));
+    let whole = Plan::of(network, &hw).unwrap_or_else(|e| panic!("{}", e[0]));
     let planes =
-        whole.layers.iter().flat_map(|layer| &layer.terms).map(|term| term.w).max().unwrap_or(1);
-    let entries = whole.layers.iter().map(|layer| layer.thr.tile as u32).max().unwrap_or(1).max(1);
+        whole.tilings.iter().flat_map(|tiling| &tiling.terms).map(|term| term.w).max().unwrap_or(1);
+    let entries = whole.tilings.iter().map(|t| t.codes.tile as u32).max().unwrap_or(1).max(1);
     let part = |whole: u32, share: u8| (u64::from(whole) * u64::from(share) / 255) as u32;
-    let facts = Facts::new(network);
+    let facts = whole.facts.clone();
     let fits = |&words: &u32| {
         let point = hw.with(|p| p.act_words = words).expect("a smaller memory");
         Plan::new(&facts, &point).is_ok()
