@@ -58,8 +58,7 @@ fn overrides(args: &PointArgs) -> Result<Overrides, Failure> {
 /// The hardware point of --hw and --set, and what they say.
 fn point(args: &PointArgs) -> Result<(HardwarePoint, Overrides), Failure> {
     let overrides = overrides(args)?;
-    let point = overrides.resolve();
-    point.validate().map_err(|error| {
+    let point = overrides.resolve().map_err(|error| {
         Failure::misuse(&error).help("`qnnsim hw` lists the parameters and their ranges")
     })?;
     Ok((point, overrides))

@@ -21,6 +21,7 @@ pub mod onnx;
 pub mod ops;
 mod print;
 mod sign;
+pub mod sizes;
 mod steps;
 pub mod tensor;
 

@@ -4,6 +4,7 @@
 use std::fmt::Write;
 
 use crate::diagnostic::Rule;
+use crate::sizes;
 
 /// A group of limits in the list: an operator, or what holds for every model.
 struct Group {
@@ -12,13 +13,24 @@ struct Group {
     limits: &'static [&'static Rule],
 }
 
-/// Writes each limit once, as a static and as a member of its group.
+/// Writes each limit once, as a static and as a member of its group; in a sentence, `{size}` stands
+/// for [`sizes::MAX_SIZE`].
 macro_rules! limits {
     ($($title:literal: $meaning:literal { $($name:ident: $sentence:literal, $help:literal;)* })*) => {
         $($(
             #[doc = concat!($title, ": ", $sentence, ".")]
-            pub static $name: Rule =
-                Rule { name: stringify!($name), sentence: $sentence, help: $help };
+            pub static $name: Rule = Rule {
+                name: stringify!($name),
+                sentence: {
+                    const TEXT: &str = $sentence;
+                    const SIZED: [u8; sizes::length(TEXT)] = sizes::with_size(TEXT);
+                    match str::from_utf8(&SIZED) {
+                        Ok(sentence) => sentence,
+                        Err(_) => panic!("sentences are text"),
+                    }
+                },
+                help: $help,
+            };
         )*)*
         static GROUPS: &[Group] = &[$(
             Group { title: $title, meaning: $meaning, limits: &[$(&$name),*] },
@@ -46,7 +58,7 @@ limits! {
             "remove what reads the other outputs";
         INPUT_SHAPE: "the input has the shape [1, channels, height, width], [1, channels, length] or [1, channels], where the batch may be a symbol",
             "export the model with a fixed shape and a batch of 1";
-        MAP_SIZE: "a map has 1 to 4095 rows, 1 to 4095 columns, 1 to 65535 channels and at most 2^24 values",
+        MAP_SIZE: "a map has 1 to {size} rows, 1 to {size} columns, 1 to 65535 channels and at most 2^24 values",
             "make the map smaller";
         BATCH: "layers work on one image: their first dimension is 1",
             "export the model with a batch of 1";
@@ -170,7 +182,7 @@ limits! {
             "the file contradicts itself: export the model again";
         CONV_AUTO_PAD: "`auto_pad` is NOTSET, VALID, SAME_UPPER or SAME_LOWER",
             "export with explicit padding";
-        CONV_SIZES: "kernel, stride and dilation are 1 to 4095, paddings 0 to 4095, and the window fits the padded map",
+        CONV_SIZES: "kernel, stride and dilation are 1 to {size}, paddings 0 to {size}, all as far as the sizes below allow, and the window fits the padded map",
             "check the attributes of the convolution";
         CONV_SHAPES: "the weights have the shape [outputs, channels of a group, kernel height, kernel width], and the bias one value an output",
             "the file contradicts itself: export the model again";
@@ -221,7 +233,7 @@ limits! {
             "use pooling of one or two dimensions";
         POOL_DILATION: "dilations are 1",
             "use pooling without dilation";
-        POOL_SIZES: "kernel and stride are 1 to 4095, paddings are smaller than the kernel, and the window fits the padded map",
+        POOL_SIZES: "kernel and stride are 1 to {size}, as far as the sizes below allow, paddings are smaller than the kernel, and the window fits the padded map",
             "check the attributes of the pooling";
         POOL_PLACE: "a layer has one `MaxPool`, after its convolution, and what stands between it and the quantizer behind it does not fall in any channel",
             "put the pooling behind the quantizer, one for each layer";
@@ -346,6 +358,7 @@ pub fn supported() -> String {
             writeln!(text, "{gap}- {}", limit.sentence).expect("strings take everything");
         }
     }
+    text.push_str(&sizes::section());
     text.push_str(EXPORTERS);
     text
 }

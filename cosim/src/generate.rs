@@ -112,8 +112,8 @@ impl Case {
         for emitter in [&mut cold, &mut warm] {
             emitter.push(Halt::default());
         }
-        let encode =
-            |words: &[Instruction]| words.iter().map(Instruction::encode).collect::<Vec<u128>>();
+        let word = |i: &Instruction| i.encode().expect("operands in range by construction");
+        let encode = |words: &[Instruction]| words.iter().map(word).collect::<Vec<u128>>();
         let cold_dram = top.next_multiple_of(64) + self.layout.offset[0];
         // Mutations may make it longer.
         let warm_dram = (cold_dram + 16 * (cold.words.len() as u32 + 16)).next_multiple_of(64)
@@ -219,9 +219,9 @@ fn any_case(
                 layout,
                 mutations,
             )| {
-                let mut hardware = point.clone();
-                hardware.dram_latency = latency;
-                hardware.dram_outstanding = outstanding;
+                let hardware = point
+                    .with(|p| (p.dram_latency, p.dram_outstanding) = (latency, outstanding))
+                    .expect("drawn in range");
                 Case { hardware, items, warm, seed, shift, input, signed, layout, mutations }
             },
         )

@@ -369,8 +369,7 @@ impl Program {
         let mut bytes = section(DATA, "data")?;
         let sample = if rest.is_empty() { None } else { Some(section_last(rest)?) };
 
-        let hardware = meta.hardware.resolve();
-        hardware.validate()?;
+        let hardware = meta.hardware.resolve()?;
         if hardware.fingerprint() != meta.fingerprint {
             return Err(damaged(
                 "the hardware point does not have the fingerprint that the code was made for",
@@ -438,7 +437,6 @@ impl Program {
     /// The first invariant that does not hold.
     pub fn check(&self) -> Result<(), ProgramError> {
         let require = |holds: bool, why: &str| if holds { Ok(()) } else { Err(damaged(why)) };
-        self.hardware.validate()?;
         for (name, stream) in [("cold", &self.cold), ("warm", &self.warm)] {
             let words = stream.words.len();
             require(words > 0, &format!("the {name} code is empty"))?;

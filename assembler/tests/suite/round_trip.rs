@@ -35,7 +35,7 @@ fn instruction() -> impl Strategy<Value = u128> {
                     parts
                 })
                 .collect();
-            row.instruction(&operands).unwrap().encode()
+            row.instruction(&operands).and_then(|i| i.encode()).unwrap()
         },
     )
 }
@@ -73,7 +73,7 @@ fn hardware() -> impl Strategy<Value = HardwarePoint> {
             overrides.mac.cols = cols;
             overrides.mac.lanes = lanes.map(|l| 8 * l);
             overrides.queue.depth = queue;
-            overrides.resolve()
+            overrides.resolve().expect("a valid point")
         },
     )
 }

@@ -154,8 +154,7 @@ fn run_points(args: &CompileArgs, points: &Path) -> Result<(), Failure> {
     let network = read_model(&args.model, &args.import)?.network;
     let sample = sample(args, &network.input)?;
     points::answer(points, |index, point| {
-        let point = point.over(&base).resolve();
-        point.validate().map_err(Refusal::from)?;
+        let point = point.over(&base).resolve().map_err(Refusal::from)?;
         let (plan, mut program) = lower_to(&network, &point).map_err(Refusal::from)?;
         program.sample.clone_from(&sample);
         let path =
