@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum, builder::RangedU64ValueParser, value_parser};
+use qnnsim_compiler::input::InputType;
 use qnnsim_explore::sweep::Shard;
 
 /// Bit-exact, cycle-accurate simulation of quantized neural networks on a small accelerator.
@@ -95,6 +96,20 @@ pub struct ImportArgs {
     #[arg(long, value_name = "O,...", value_parser = finite, value_delimiter = ',',
         allow_hyphen_values = true)]
     pub pixel_offset: Vec<f64>,
+
+    /// What an input holds that the model does not quantize: uint8, int4, ... (1 to 8 bits),
+    /// bipolar or ternary. Without it, what the file says in other ways is taken.
+    #[arg(long, value_name = "TYPE", value_parser = input_type)]
+    pub input_type: Option<InputType>,
+
+    /// Real size of one step of these integers; by default 1.
+    #[arg(long, value_name = "S", value_parser = positive, requires = "input_type")]
+    pub input_scale: Option<f64>,
+
+    /// The integer that stands for 0; by default 0.
+    #[arg(long, value_name = "Z", value_parser = finite, requires = "input_type",
+        allow_negative_numbers = true)]
+    pub input_zero_point: Option<f64>,
 
     /// Names of the classes, one an output.
     #[arg(long, value_name = "A,B,...", value_delimiter = ',')]
@@ -648,6 +663,19 @@ fn finite(text: &str) -> Result<f64, String> {
         Ok(number) if number.is_finite() => Ok(number),
         _ => Err("not a finite number".to_owned()),
     }
+}
+
+fn positive(text: &str) -> Result<f64, String> {
+    match finite(text)? {
+        number if number > 0.0 => Ok(number),
+        _ => Err("a scale is greater than 0".to_owned()),
+    }
+}
+
+fn input_type(text: &str) -> Result<InputType, String> {
+    InputType::parse(text).ok_or_else(|| {
+        "no type of 1 to 8 bits: give uint1 to uint8, int2 to int8, bipolar or ternary".to_owned()
+    })
 }
 
 fn scale(text: &str) -> Result<f64, String> {

@@ -17,7 +17,7 @@ use std::path::Path;
 
 use indicatif::{ProgressBar, ProgressStyle};
 use qnnsim_explore::subject::{Refusal, RefusalKind};
-use qnnsim_host::{Decoder, Encoder, HostError};
+use qnnsim_host::{Codes, Decoder, Encoder, HostError};
 use qnnsim_isa::Program;
 use qnnsim_isa::descriptor::{InputDescriptor, OutputDescriptor};
 use qnnsim_isa::hardware::{HardwareError, HardwarePoint, Overrides};
@@ -27,7 +27,7 @@ use serde::Serialize;
 use serde_json::Value;
 
 use crate::args::{PointArgs, ReportFormat, TechnologyArgs};
-use crate::failure::{Failure, print};
+use crate::failure::{Failure, print, warn};
 use crate::files;
 use crate::images::Images;
 use crate::points::print_line;
@@ -218,6 +218,29 @@ fn progress(images: usize) -> ProgressBar {
     let style =
         ProgressStyle::with_template("{bar:40} {human_pos} of {human_len} images, {eta} left");
     ProgressBar::new(images as u64).with_style(style.expect("a legal template"))
+}
+
+/// Warns of real inputs that cannot be meant: the quantizer clips them, or they use a small part of
+/// its codes.
+fn warn_of_codes(codes: Codes, input: &InputDescriptor, what: &str) {
+    let q = &input.quantizer;
+    if codes.clipped > 0 {
+        warn(format_args!("the input quantizer clips {} values of {what}", grouped(codes.clipped)));
+    }
+    // Images of one colour use few codes, and quantizers of few codes are used by halves.
+    let (all, used) = (q.max - q.min + 1, codes.max - codes.min + 1);
+    if all < 16 || used * 16 > all || codes.min >= codes.max {
+        return;
+    }
+    let real = |code: i64| (code as f64 - q.zero_point) * q.scale;
+    warn(format_args!(
+        "{what} use {used} of the {all} codes of the input quantizer\n  why:  all inputs lie in {} .. {}; the quantizer holds {} .. {} in steps of {}\n  help: give inputs as the model was trained on them, or pixels with --pixel-scale and --pixel-offset when compiling",
+        real(codes.min),
+        real(codes.max),
+        real(q.min),
+        real(q.max),
+        q.scale
+    ));
 }
 
 /// An encoder for the input of what runs.

@@ -4,6 +4,7 @@ use std::path::Path;
 
 use qnnsim_compiler::diagnostic::Diagnostic;
 use qnnsim_compiler::import::{Import, ImportOptions, import};
+use qnnsim_compiler::input::InputFormat;
 use qnnsim_explore::subject::Subject;
 use qnnsim_isa::hardware::Overrides;
 
@@ -23,6 +24,7 @@ pub fn read(path: &Path, args: &ImportArgs, point: &Overrides) -> Result<Subject
     let given = [
         ("--pixel-scale", !args.pixel_scale.is_empty()),
         ("--pixel-offset", !args.pixel_offset.is_empty()),
+        ("--input-type", args.input_type.is_some()),
         ("--classes", !args.classes.is_empty()),
         ("--unsigned-1bit-relu", args.unsigned_1bit_relu),
     ];
@@ -48,6 +50,11 @@ pub fn read_model(path: &Path, args: &ImportArgs) -> Result<Import, Failure> {
         unsigned_1bit_relu: args.unsigned_1bit_relu,
         pixel_scale: or_one(&args.pixel_scale, 1.0),
         pixel_offset: or_one(&args.pixel_offset, 0.0),
+        input: args.input_type.map(|integers| InputFormat {
+            integers,
+            scale: args.input_scale.unwrap_or(1.0),
+            zero_point: args.input_zero_point.unwrap_or(0.0),
+        }),
         classes: args.classes.clone(),
     };
     let mut imported = import(&model, &options).map_err(|all| refuse(path, &all))?;

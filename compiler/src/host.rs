@@ -162,6 +162,7 @@ pub(crate) fn extract(
         initializer,
         input: inputs.iter().map(info).collect(),
         output: outputs.iter().map(info).collect(),
+        quantization_annotation: Vec::new(),
     };
     let part = ModelProto { graph: Some(part), producer_name: String::new(), ..model.clone() };
     HostModel(part.encode_to_vec())

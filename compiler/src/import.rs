@@ -7,6 +7,7 @@ use crate::diagnostic::{Diagnostic, Diagnostics};
 use crate::epilogue::Epilogue;
 use crate::graph::{Graph, ValueId};
 use crate::host::{self, Front};
+use crate::input::{self, Declared, InputFormat, InputType};
 use crate::ir::Network;
 use crate::lower::{self, Lowered};
 pub use crate::lower::{Head, MapValue};
@@ -22,6 +23,8 @@ pub struct ImportOptions {
     pub pixel_scale: Vec<f64>,
     /// See `pixel_scale`.
     pub pixel_offset: Vec<f64>,
+    /// What the input holds, if the file does not quantize it.
+    pub input: Option<InputFormat>,
     /// Names of the classes, one for each output channel; empty if unknown.
     pub classes: Vec<String>,
 }
@@ -32,6 +35,7 @@ impl Default for ImportOptions {
             unsigned_1bit_relu: false,
             pixel_scale: vec![1.0],
             pixel_offset: vec![0.0],
+            input: None,
             classes: Vec::new(),
         }
     }
@@ -64,9 +68,33 @@ pub fn import(bytes: &[u8], options: &ImportOptions) -> Result<Import, Diagnosti
     fuse::fuse(&mut graph);
     fuse::check(&graph)?;
     let repaired = sign::repair(&mut graph, options.unsigned_1bit_relu)?;
+    let input_name = graph.value(graph.input).name.clone();
+    let declared = input::declare(&model, &mut graph, options.input);
     let extract = |from: &[ValueId], to: &[ValueId]| host::extract(&model, &graph, from, to);
-    let Lowered { network, maps, epilogues, heads, front } =
+    let Lowered { mut network, maps, epilogues, heads, front } =
         lower::lower(&graph, options, &extract)?;
+    network.input.name = input_name;
+    match declared {
+        Declared::Quantized if options.input.is_some() => warnings.push(
+            limits::OPTION_UNUSED
+                .warn("--input-type changes nothing here")
+                .cause("the model quantizes its input itself"),
+        ),
+        Declared::Found(format, place) => {
+            let text = match format.integers {
+                InputType::Bipolar => "bipolar".to_owned(),
+                InputType::Int { bits, signed, .. } => {
+                    format!("{}int{bits}", if signed { "" } else { "u" })
+                }
+            };
+            warnings.push(
+                limits::INPUT_TYPE_FOUND
+                    .warn(format!("the input has no quantizer: it is read as {text}"))
+                    .cause(format!("that is the type of {place}")),
+            );
+        }
+        _ => {}
+    }
     if options.unsigned_1bit_relu && repaired == 0 {
         warnings.push(
             limits::OPTION_UNUSED

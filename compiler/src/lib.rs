@@ -14,6 +14,7 @@ mod fuse;
 pub mod graph;
 pub mod host;
 pub mod import;
+pub mod input;
 pub mod ir;
 pub mod limits;
 mod lower;

@@ -81,7 +81,7 @@ limits! {
         SUM_PARTS: "values that were joined along the channels before they are quantized stay in their order, and are not added",
             "put the quantizer before the concatenation";
         FIRST_QUANT: "between the input and its first quantizer stand operators on single values and operators that move values alone, which the host evaluates; all that reads the input reads it through the same ones",
-            "quantize the input, as a `QuantIdentity` in front of the first layer does";
+            "quantize the input, as a `QuantIdentity` in front of the first layer does, or say which integers it holds: --input-type uint8, --input-scale S";
         PER_CHANNEL: "a constant operand is one number or has one number for each channel",
             "use constants of shape [1, channels, 1, 1]";
         HOST: "the host computes what stands behind the last layer with weights, whatever it is; `Softmax`, `LogSoftmax`, `ArgMax`, `ArgMin` and `TopK` can only stand there",
@@ -337,6 +337,8 @@ limits! {
     "Warnings": "What is read as it is written, with a word to the user." {
         OPTION_UNUSED: "an option changes something in the model",
             "leave the option away";
+        INPUT_TYPE_FOUND: "an input without a quantizer has a type that the options say",
+            "say what the input holds with --input-type, --input-scale and --input-zero-point";
         PIXELS_CLIPPED: "what 8-bit pixels become lies within the range of the input quantizer",
             "give the transform of the training with --pixel-scale and --pixel-offset";
         CLIP_OPSET: "the standard defines `Clip` of integers from opset 12 on; in older sets it is read as meant, but other tools may refuse it",

@@ -56,6 +56,31 @@ pub struct GraphProto {
     /// Outputs.
     #[prost(message, repeated, tag = "12")]
     pub output: Vec<ValueInfoProto>,
+    /// What quantizing tools say of tensors.
+    #[prost(message, repeated, tag = "14")]
+    pub quantization_annotation: Vec<TensorAnnotation>,
+}
+
+/// Notes on one tensor.
+#[derive(Clone, PartialEq, Message)]
+pub struct TensorAnnotation {
+    /// Its name.
+    #[prost(string, tag = "1")]
+    pub tensor_name: String,
+    /// The notes; qonnx and FINN write a data type under `finn_datatype`.
+    #[prost(message, repeated, tag = "2")]
+    pub quant_parameter_tensor_names: Vec<StringStringEntryProto>,
+}
+
+/// A text under a key.
+#[derive(Clone, PartialEq, Message)]
+pub struct StringStringEntryProto {
+    /// The key.
+    #[prost(string, tag = "1")]
+    pub key: String,
+    /// The text.
+    #[prost(string, tag = "2")]
+    pub value: String,
 }
 
 /// One operation.
@@ -279,8 +304,13 @@ pub fn read(bytes: &[u8]) -> Result<ModelProto, Diagnostic> {
 struct Nested(u64, &'static [Nested]);
 
 const MODEL: &[Nested] = &[Nested(7, GRAPH)];
-const GRAPH: &[Nested] =
-    &[Nested(1, NODE), Nested(5, &[]), Nested(11, VALUE_INFO), Nested(12, VALUE_INFO)];
+const GRAPH: &[Nested] = &[
+    Nested(1, NODE),
+    Nested(5, &[]),
+    Nested(11, VALUE_INFO),
+    Nested(12, VALUE_INFO),
+    Nested(14, &[Nested(2, &[])]),
+];
 const NODE: &[Nested] = &[Nested(5, &[Nested(5, &[])])];
 const VALUE_INFO: &[Nested] = &[Nested(2, &[Nested(1, &[Nested(2, &[])])])];
 

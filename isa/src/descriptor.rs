@@ -69,11 +69,13 @@ pub enum Rounding {
     HalfTowardsZero,
     /// To nearest, ties to even, before the zero point is added (ONNX `QuantizeLinear`).
     HalfEvenFirst,
+    /// To 1 from 0 on, else to -1 (`BipolarQuant`).
+    Sign,
 }
 
 impl Rounding {
     /// All of them.
-    pub const ALL: [Rounding; 8] = [
+    pub const ALL: [Rounding; 9] = [
         Rounding::HalfEven,
         Rounding::Floor,
         Rounding::Ceil,
@@ -82,6 +84,7 @@ impl Rounding {
         Rounding::HalfAway,
         Rounding::HalfTowardsZero,
         Rounding::HalfEvenFirst,
+        Rounding::Sign,
     ];
 
     /// Rounds a double to an integer-valued double.
@@ -93,6 +96,8 @@ impl Rounding {
             Rounding::TowardsZero => x.trunc(),
             Rounding::AwayFromZero => x.abs().ceil().copysign(x),
             Rounding::HalfAway => x.round(),
+            Rounding::Sign if x >= 0.0 => 1.0,
+            Rounding::Sign => -1.0,
             Rounding::HalfTowardsZero => {
                 let (near, tie) = (x.round(), (x - x.trunc()).abs() == 0.5);
                 if tie { x.trunc() } else { near }
@@ -105,6 +110,7 @@ impl Rounding {
     pub fn boundary(self, k: f64) -> f64 {
         match self {
             Rounding::Floor => k,
+            Rounding::Sign => 0.0,
             Rounding::Ceil => k - 1.0,
             Rounding::TowardsZero if k > 0.0 => k,
             Rounding::AwayFromZero if k <= 0.0 => k,
@@ -138,6 +144,10 @@ pub struct Quantizer {
 impl Quantizer {
     /// The integer of a real value, and whether it had to be clipped. NaN gives `min`, clipped.
     pub fn quantize(&self, real: f64) -> (i64, bool) {
+        if self.rounding == Rounding::Sign {
+            // NaN is not at least 0, and told as clipped like elsewhere.
+            return (self.rounding.round(real) as i64, real.is_nan());
+        }
         let rounded = match self.rounding {
             Rounding::HalfEvenFirst => (real / self.scale).round_ties_even() + self.zero_point,
             rounding => rounding.round(real / self.scale + self.zero_point),
@@ -574,7 +584,7 @@ mod tests {
 
     #[test]
     fn boundaries_part_the_integers() {
-        for rounding in Rounding::ALL {
+        for rounding in Rounding::ALL.into_iter().filter(|&rounding| rounding != Rounding::Sign) {
             for k in -3..=3 {
                 let boundary = rounding.boundary(f64::from(k));
                 let beside = [-1e-9, 1e-9].map(|d| rounding.round(boundary + d));

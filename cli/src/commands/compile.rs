@@ -16,9 +16,11 @@ use qnnsim_simulator::report::ColdWarm;
 use serde::Serialize;
 use serde_json::Value;
 
-use super::{choose, encoder, overrides, point, point_values, print_report, refuse, summary};
+use super::{
+    choose, encoder, overrides, point, point_values, print_report, refuse, summary, warn_of_codes,
+};
 use crate::args::{CompileArgs, ReportFormat, Stage};
-use crate::failure::{Failure, print, warn};
+use crate::failure::{Failure, print};
 use crate::images::Images;
 use crate::source::read_model;
 use crate::{files, points, render};
@@ -184,12 +186,7 @@ fn sample(args: &CompileArgs, input: &InputDescriptor) -> Result<Option<Vec<u8>>
     let images = Images::read(path, &encoder)?;
     let index = choose(path, &images, args.index)?;
     let mut bytes = vec![0; input.shape.values()];
-    let clipped = images.encode(index, &encoder, &mut bytes).clipped;
-    if clipped > 0 {
-        warn(format_args!(
-            "the input quantizer clips {clipped} of the {} values of the sample",
-            bytes.len()
-        ));
-    }
+    let codes = images.encode(index, &encoder, &mut bytes);
+    warn_of_codes(codes, input, &format!("the sample, image {index} of `{}`,", path.display()));
     Ok(Some(bytes))
 }

@@ -16,7 +16,9 @@ use rayon::prelude::*;
 use serde::Serialize;
 use serde_json::Value;
 
-use super::{TechnologyChoice, decoder, encoder, overrides, print_report, progress, refuse};
+use super::{
+    TechnologyChoice, decoder, encoder, overrides, print_report, progress, refuse, warn_of_codes,
+};
 use crate::args::{EvalArgs, ReportFormat};
 use crate::failure::{Failure, print, warn};
 use crate::images::{Images, read_labels};
@@ -149,11 +151,9 @@ pub fn run(args: &EvalArgs) -> Result<(), Failure> {
         Ok(())
     })?;
     real.into_iter().chain(integer).try_for_each(Results::finish)?;
-    if counts.codes.clipped > 0 {
-        warn(format_args!(
-            "the input quantizer clips {} values of the images",
-            grouped(counts.codes.clipped)
-        ));
+    warn_of_codes(counts.codes, subject.input(), "the images");
+    if let (Some(classes), true) = (subject.output().class_count(), labels.is_some()) {
+        warn_of_chance(counts.correct, count as u64, classes as u64);
     }
 
     let report = simulation.report(&technology, clock_mhz);
@@ -162,6 +162,20 @@ pub fn run(args: &EvalArgs) -> Result<(), Failure> {
             print(&text(&report, &evaluation.json(report.clone(), count, &counts)))
         }
         format => print_report(&evaluation.json(report, count, &counts), format),
+    }
+}
+
+/// Warns of an accuracy that guessing reaches, too: within three standard deviations of it.
+fn warn_of_chance(correct: u64, images: u64, classes: u64) {
+    if classes < 2 || images < 20 {
+        return;
+    }
+    let (n, p) = (images as f64, 1.0 / classes as f64);
+    if correct as f64 <= n * p + 3.0 * (n * p * (1.0 - p)).sqrt() {
+        warn(format_args!(
+            "{correct} of {images} images right is what guessing one of {classes} classes gives\n  help: see that images and labels are in one order, and that inputs are what the model was trained on: \
+             --pixel-scale and --pixel-offset when compiling"
+        ));
     }
 }
 

@@ -10,9 +10,11 @@ use qnnsim_simulator::report::Report;
 use qnnsim_simulator::{Simulation, Start, Technology};
 use serde::Serialize;
 
-use super::{TechnologyChoice, choose, decoder, encoder, overrides, print_report, refuse};
+use super::{
+    TechnologyChoice, choose, decoder, encoder, overrides, print_report, refuse, warn_of_codes,
+};
 use crate::args::{ReportFormat, RunArgs};
-use crate::failure::{Failure, print, warn};
+use crate::failure::{Failure, print};
 use crate::files::Output;
 use crate::images::Images;
 use crate::{points, render, source};
@@ -200,14 +202,9 @@ pub fn input(
     let images = Images::read(path, &encoder)?;
     let index = choose(path, &images, index)?;
     let mut bytes = vec![0; descriptor.shape.values()];
-    let clipped = images.encode(index, &encoder, &mut bytes).clipped;
-    if clipped > 0 {
-        warn(format_args!(
-            "the input quantizer clips {clipped} of the {} values of image {index} of `{}`",
-            bytes.len(),
-            path.display()
-        ));
-    }
+    let codes = images.encode(index, &encoder, &mut bytes);
+    warn_of_codes(codes, descriptor, &format!("image {index} of `{}`", path.display()));
+    let clipped = codes.clipped;
     let pixels_unchanged = images.are_pixels().then_some(unchanged);
     Ok(Input { source: path.display().to_string(), index, pixels_unchanged, clipped, bytes })
 }

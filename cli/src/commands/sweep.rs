@@ -200,6 +200,7 @@ impl Loaded {
                 unsigned_1bit_relu: model.unsigned_1bit_relu,
                 pixel_scale: vec![model.pixel_scale],
                 pixel_offset: vec![model.pixel_offset],
+                input: None,
                 classes: Vec::new(),
             };
             let imported = import(&bytes, &options).map_err(|all| {

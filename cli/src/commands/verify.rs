@@ -4,6 +4,7 @@ use std::fmt::Write;
 use std::path::Path;
 
 use qnnsim_compiler::import::{Import, ImportOptions, import};
+use qnnsim_compiler::input::InputFormat;
 use qnnsim_compiler::ir::MapId;
 use qnnsim_compiler::tensor::Precision;
 use qnnsim_host::Encoder;
@@ -46,6 +47,7 @@ pub fn run(args: &VerifyArgs) -> Result<(), Failure> {
         unsigned_1bit_relu: args.unsigned_1bit_relu,
         pixel_scale: program.input.pixel_scale.clone(),
         pixel_offset: program.input.pixel_offset.clone(),
+        input: Some(InputFormat::of_program(&program.input)),
         classes: Vec::new(),
     };
     let import = import(&model, &options).map_err(|all| {

@@ -28,7 +28,6 @@ use crate::limits;
 use crate::ops::pointwise::Pointwise;
 use crate::ops::{Op, join, layout};
 use crate::sign::first_arguments;
-use crate::tensor::Codes;
 
 /// The model's input behind some operators.
 #[derive(Debug, Clone)]
@@ -288,8 +287,11 @@ impl Lowering<'_> {
     ) -> Result<Known, Diagnostic> {
         let node = &self.graph.nodes[index];
         let found = quantized(self.graph, node, op, None)?;
-        // The two that a program file says in figures.
-        let plain = matches!(op, Pointwise::Quant { .. } | Pointwise::QuantizeLinear { .. });
+        // Those that a program file says in figures.
+        let plain = matches!(
+            op,
+            Pointwise::Quant { .. } | Pointwise::QuantizeLinear { .. } | Pointwise::BipolarQuant
+        );
         if let (Some(quantized), true) = (found, plain) {
             let data = Data::Coded { real, node: index, quantized, value: node.output };
             return Ok(Known { data, view });
@@ -386,19 +388,17 @@ impl Lowering<'_> {
         let rounding = match node.op {
             Op::Pointwise(Pointwise::Quant { rounding, .. }) => Some(rounding),
             Op::Pointwise(Pointwise::QuantizeLinear { .. }) => Some(Rounding::HalfEvenFirst),
+            Op::Pointwise(Pointwise::BipolarQuant) => Some(Rounding::Sign),
             _ => None,
         };
-        let (mut min, mut max) = (quantized.codes.min(), quantized.codes.max());
-        if rounding.is_some() {
+        let (min, max) = (quantized.codes.min(), quantized.codes.max());
+        if rounding.is_some() && rounding != Some(Rounding::Sign) {
             let quantizer = first_arguments(graph, node, node.op.pointwise().expect("one"));
             if [scale, zero] != quantizer[1..3] {
                 let found =
                     "an input whose quantizer and dequantizer differ in scale or zero point";
                 return Err(limits::QUANT_INPUT.refuse(found).at(node.place()));
             }
-        } else if quantized.codes == Codes::Bipolar {
-            // The integers of the map.
-            (min, max) = (-1, 1);
         }
         let name = graph.value(graph.input).name.clone();
         let model = (!real.front.steps.is_empty()).then(|| InputModel {
