@@ -217,7 +217,7 @@ pub struct CompileArgs {
     #[command(flatten)]
     pub import: ImportArgs,
 
-    /// Image that the program file carries, for `run` without --input: PNG, IDX or npy.
+    /// Image that the program file carries, for `run` without --input: PNG, JPEG, IDX, npy or npz.
     #[arg(long, value_name = "FILE")]
     pub sample: Option<PathBuf>,
 
@@ -268,7 +268,7 @@ pub struct RunArgs {
     #[command(flatten)]
     pub import: ImportArgs,
 
-    /// Image: grey PNG, IDX, IDX.gz, or npy; without it, the sample in the program file.
+    /// Image: PNG, JPEG, IDX, IDX.gz, npy or npz, or a folder of pictures; without it, the sample in the program file.
     ///
     /// Pixels (uint8) become the model's real input as scale x pixel + offset, which the program
     /// file remembers; a float npy of the model's input shape is the real input itself.
@@ -324,7 +324,7 @@ pub struct EvalArgs {
     #[command(flatten)]
     pub import: ImportArgs,
 
-    /// The images: IDX, IDX.gz, npy, or one PNG.
+    /// The images: IDX, IDX.gz, npy, npz, a picture (PNG, JPEG) or a folder of pictures.
     #[arg(long, value_name = "FILE")]
     pub images: PathBuf,
 
@@ -583,7 +583,7 @@ pub struct VerifyArgs {
     #[arg(value_name = "PROG.bin")]
     pub program: PathBuf,
 
-    /// The images: IDX, IDX.gz, npy, or one PNG.
+    /// The images: IDX, IDX.gz, npy, npz, a picture (PNG, JPEG) or a folder of pictures.
     #[arg(long, value_name = "FILE")]
     pub images: PathBuf,
 
@@ -621,7 +621,7 @@ pub struct CosimArgs {
     #[arg(value_name = "PROG.bin", required_unless_present = "random")]
     pub program: Option<PathBuf>,
 
-    /// Image: grey PNG, IDX, IDX.gz, or npy; without it, the sample in the program file.
+    /// Image: PNG, JPEG, IDX, IDX.gz, npy or npz, or a folder of pictures; without it, the sample in the program file.
     #[arg(long, value_name = "FILE", conflicts_with = "random")]
     pub input: Option<PathBuf>,
 

@@ -7,7 +7,8 @@
 mod array;
 mod idx;
 mod npy;
-mod png;
+mod npz;
+mod picture;
 
 use std::path::Path;
 
@@ -29,12 +30,12 @@ pub struct Images {
 }
 
 impl Images {
-    /// Reads a file: PNG, IDX, IDX.gz or npy.
+    /// Reads a file, PNG, JPEG, IDX, IDX.gz, npy or npz, or a folder of pictures.
     ///
     /// # Errors
     /// It cannot be read, is damaged, or holds no images of the program's input shape.
     pub fn read(path: &Path, encoder: &Encoder) -> Result<Self, Failure> {
-        let array = read_array(path)?;
+        let array = read_array(path, Some(encoder.name()))?;
         let file = path.display();
         if !matches!(array.element, Element::U8 | Element::F32 | Element::F64) {
             let failure =
@@ -49,6 +50,7 @@ impl Images {
             let list = dims.iter().map(|size| format!(", {size}")).collect::<String>();
             let picture = match *dims {
                 [1, height, width] => format!(", or images of {height} x {width}"),
+                [3, height, width] => format!(", or colour pictures of {height} x {width}"),
                 [channels, height, width] => format!(", or [N, {height}, {width}, {channels}]"),
                 _ => String::new(),
             };
@@ -110,7 +112,7 @@ impl Images {
 /// # Errors
 /// The file cannot be read, is damaged, or holds something else.
 pub fn read_labels(path: &Path) -> Result<Vec<i64>, Failure> {
-    let array = read_array(path)?;
+    let array = read_array(path, None)?;
     let no_labels = || {
         Failure::misuse(format_args!("`{}` holds {array}, which are no labels", path.display()))
             .help("give one integer an image: [N]")
@@ -119,20 +121,66 @@ pub fn read_labels(path: &Path) -> Result<Vec<i64>, Failure> {
     (0..count).map(|at| array.integer(at).ok_or_else(no_labels)).collect()
 }
 
-fn read_array(path: &Path) -> Result<Array, Failure> {
+fn read_array(path: &Path, name: Option<&str>) -> Result<Array, Failure> {
+    if path.is_dir() {
+        return read_folder(path);
+    }
     let bytes = files::read(path, files::INPUT_BYTES_MAX)?;
-    parse(bytes).map_err(|why| Failure::misuse(format_args!("`{}`: {why}", path.display())))
+    parse(bytes, name).map_err(|why| Failure::misuse(format_args!("`{}`: {why}", path.display())))
 }
 
-/// Takes a file apart by what it begins with.
-fn parse(bytes: Vec<u8>) -> Result<Array, String> {
+/// The pictures of a folder, in the order of their names, as one array.
+fn read_folder(path: &Path) -> Result<Array, Failure> {
+    let refuse = |why: &dyn std::fmt::Display| {
+        Failure::misuse(format_args!("cannot read `{}`: {why}", path.display()))
+    };
+    let is_picture = |path: &Path| {
+        let extension = path.extension().and_then(|extension| extension.to_str());
+        extension.is_some_and(|extension| {
+            ["png", "jpg", "jpeg"].iter().any(|known| known.eq_ignore_ascii_case(extension))
+        })
+    };
+    let entries = std::fs::read_dir(path).map_err(|error| refuse(&error))?;
+    let mut pictures = Vec::new();
+    for entry in entries {
+        let file = entry.map_err(|error| refuse(&error))?.path();
+        if is_picture(&file) {
+            pictures.push(file);
+        }
+    }
+    pictures.sort();
+    let mut all: Option<(Vec<usize>, Vec<u8>)> = None;
+    for file in &pictures {
+        let array = read_array(file, None)?;
+        let (dims, bytes) = all.get_or_insert_with(|| (array.dims.clone(), Vec::new()));
+        if *dims != array.dims {
+            let failure = Failure::misuse(format_args!(
+                "`{}` is of shape {:?}, but the pictures before it in the folder are of {dims:?}",
+                file.display(),
+                array.dims
+            ));
+            return Err(failure.help("give pictures of one size, all grey or all in colour"));
+        }
+        bytes.extend_from_slice(array.bytes());
+        if bytes.len() as u64 > files::INPUT_BYTES_MAX {
+            return Err(refuse(&"its pictures have more than 1024 MiB of pixels"));
+        }
+    }
+    let Some((dims, bytes)) = all else { return Err(refuse(&"it holds no PNG or JPEG picture")) };
+    let dims = [pictures.len()].into_iter().chain(dims).collect();
+    Array::new(Element::U8, false, dims, bytes, 0).map_err(|why| refuse(&why))
+}
+
+/// Takes a file apart by what it begins with; of several arrays the one with this name.
+fn parse(bytes: Vec<u8>, name: Option<&str>) -> Result<Array, String> {
     match bytes[..] {
         [] => Err("the file is empty".into()),
-        [0x89, b'P', b'N', b'G', ..] => png::parse(&bytes),
+        [0x89, b'P', b'N', b'G', ..] | [0xff, 0xd8, 0xff, ..] => picture::parse(&bytes),
         [0x93, b'N', b'U', b'M', b'P', b'Y', ..] => npy::parse(bytes),
+        [b'P', b'K', 3 | 5, 4 | 6, ..] => npz::parse(bytes, name),
         [0x1f, 0x8b, ..] => idx::parse(idx::unzip(&bytes)?),
         [0, 0, ..] => idx::parse(bytes),
-        _ => Err("the file is none of PNG, IDX, IDX.gz and npy".into()),
+        _ => Err("the file is none of PNG, JPEG, IDX, IDX.gz, npy and npz".into()),
     }
 }
 

@@ -116,6 +116,11 @@ impl Encoder {
         Ok(Encoder { input, dims, orders, front, pixels: OnceLock::new() })
     }
 
+    /// Name of the model's input.
+    pub fn name(&self) -> &str {
+        &self.input.name
+    }
+
     /// Shape of one image as the model has it, without the batch.
     pub fn dims(&self) -> &[usize] {
         &self.dims

@@ -54,19 +54,24 @@ fn npy_of_header(header: &str, numbers: &[u8]) -> Vec<u8> {
     [b"\x93NUMPY\x01\x00", &length[..], header.as_bytes(), numbers].concat()
 }
 
+/// An array of a file that needs no name.
+fn parse_one(bytes: Vec<u8>) -> Result<Array, String> {
+    parse(bytes, None)
+}
+
 fn reals(array: &Array) -> Vec<f64> {
     (0..array.dims.iter().product()).map(|i| array.real(i)).collect()
 }
 
 fn refusal(file: Vec<u8>) -> String {
-    parse(file).expect_err("a refusal")
+    parse_one(file).expect_err("a refusal")
 }
 
 #[test]
 fn idx_is_read_plain_and_zipped() {
     let file = idx(&[2, 1, 3], &[1, 2, 3, 4, 5, 6]);
     for file in [file.clone(), gzip(&file)] {
-        let array = parse(file).expect("a legal file");
+        let array = parse_one(file).expect("a legal file");
         assert_eq!((&array.dims[..], array.bytes()), (&[2, 1, 3][..], &[1, 2, 3, 4, 5, 6][..]));
     }
 }
@@ -74,7 +79,10 @@ fn idx_is_read_plain_and_zipped() {
 #[test]
 fn idx_refusals_say_what_is_wrong() {
     assert_eq!(refusal(vec![]), "the file is empty");
-    assert_eq!(refusal(b"hello".to_vec()), "the file is none of PNG, IDX, IDX.gz and npy");
+    assert_eq!(
+        refusal(b"hello".to_vec()),
+        "the file is none of PNG, JPEG, IDX, IDX.gz, npy and npz"
+    );
     assert_eq!(
         refusal(vec![0, 0, 13, 1, 0, 0, 0, 0]),
         "an IDX file of type 0x0d, but only unsigned bytes (0x08) are read"
@@ -109,60 +117,82 @@ fn a_zipped_file_is_not_unpacked_beyond_what_its_header_says() {
 }
 
 #[test]
-fn png_is_read_if_it_is_8_bit_grey() {
+fn pictures_are_read_in_grey_and_in_colour() {
     use ::png::{BitDepth, ColorType};
     let file = grey_png(3, 2, (ColorType::Grayscale, BitDepth::Eight), &[1, 2, 3, 4, 5, 6]);
-    let array = parse(file.clone()).expect("a legal file");
+    let array = parse_one(file.clone()).expect("a legal file");
     assert_eq!((&array.dims[..], array.bytes()), (&[2, 3][..], &[1, 2, 3, 4, 5, 6][..]));
-
-    let rgb = refusal(grey_png(1, 1, (ColorType::Rgb, BitDepth::Eight), &[1, 2, 3]));
-    assert!(
-        rgb.starts_with("a PNG image of kind 8-bit RGB, but only 8-bit grey without alpha is read"),
-        "{rgb}"
-    );
+    let rgb = grey_png(2, 1, (ColorType::Rgb, BitDepth::Eight), &[1, 2, 3, 4, 5, 6]);
+    let array = parse_one(rgb).expect("a legal file");
+    assert_eq!((&array.dims[..], array.bytes()), (&[1, 2, 3][..], &[1, 2, 3, 4, 5, 6][..]));
+    // An alpha channel that hides nothing is none.
+    let alpha =
+        |last| grey_png(2, 1, (ColorType::GrayscaleAlpha, BitDepth::Eight), &[7, 255, 8, last]);
+    let array = parse_one(alpha(255)).expect("a legal file");
+    assert_eq!((&array.dims[..], array.bytes()), (&[1, 2][..], &[7, 8][..]));
+    assert!(refusal(alpha(254)).starts_with("a picture with transparent pixels"));
     let deep = refusal(grey_png(1, 1, (ColorType::Grayscale, BitDepth::Sixteen), &[1, 2]));
-    assert!(deep.starts_with("a PNG image of kind 16-bit grey,"), "{deep}");
+    assert!(deep.starts_with("a picture of kind L16,"), "{deep}");
     let cut = refusal(file[..file.len() - 20].to_vec());
-    assert!(cut.starts_with("damaged PNG file: "), "{cut}");
+    assert!(cut.starts_with("damaged picture: "), "{cut}");
+    // A header that says 65,535 x 65,535, with its checksum.
     let mut huge = file;
     huge[16..24].copy_from_slice(&[0, 0, 0xff, 0xff, 0, 0, 0xff, 0xff]);
-    let crc = {
-        let mut crc = flate2::Crc::new();
-        crc.update(&huge[12..29]);
-        crc.sum()
-    };
+    let crc = crc32fast::hash(&huge[12..29]);
     huge[29..33].copy_from_slice(&crc.to_be_bytes());
     assert_eq!(
         refusal(huge),
-        "a PNG image of 65535 x 65535, more than the 67108864 pixels that are read"
+        "a picture of 65535 x 65535, more than the 67108864 pixels that are read"
     );
+}
+
+#[test]
+fn an_npz_gives_the_array_of_the_inputs_name() {
+    let pack = |arrays: &[(&str, Vec<f32>)]| {
+        let mut zip = zip::ZipWriter::new(std::io::Cursor::new(Vec::new()));
+        for (name, numbers) in arrays {
+            let options = zip::write::SimpleFileOptions::default()
+                .compression_method(zip::CompressionMethod::Deflated);
+            zip.start_file(format!("{name}.npy"), options).expect("a Vec takes any bytes");
+            let file = npy(&[numbers.len() as u64], "<f4", numbers.clone());
+            zip.write_all(&file).expect("a Vec takes any bytes");
+        }
+        zip.finish().expect("a Vec takes any bytes").into_inner()
+    };
+    let one = pack(&[("a", vec![1.0, 2.0])]);
+    assert_eq!(reals(&parse(one, Some("x")).expect("the only one")), [1.0, 2.0]);
+    let two = pack(&[("a", vec![1.0]), ("x", vec![3.0, 4.0])]);
+    assert_eq!(reals(&parse(two.clone(), Some("x")).expect("by name")), [3.0, 4.0]);
+    let why = parse(two, Some("y")).expect_err("which one");
+    assert!(why.starts_with("the npz file holds 2 arrays: a, x\n  help: "), "{why}");
+    assert!(refusal(b"PK\x03\x04 is no zip".to_vec()).starts_with("damaged npz file: "));
 }
 
 #[test]
 fn npy_is_read_in_both_byte_orders() {
     let numbers = [0.0, -1.5, 3.25e10, f64::INFINITY];
     for descr in ["<f8", ">f8"] {
-        let array = parse(npy(&[2, 2], descr, numbers.to_vec())).expect("a legal file");
+        let array = parse_one(npy(&[2, 2], descr, numbers.to_vec())).expect("a legal file");
         assert_eq!((array.to_string(), reals(&array)), ("float64 [2, 2]".into(), numbers.to_vec()));
     }
     for descr in ["<f4", ">f4"] {
-        let array = parse(npy(&[3], descr, vec![1.0f32, 0.1, -7.0])).expect("a legal file");
+        let array = parse_one(npy(&[3], descr, vec![1.0f32, 0.1, -7.0])).expect("a legal file");
         assert_eq!(reals(&array), [1.0, f64::from(0.1f32), -7.0]);
     }
-    let array = parse(npy(&[2], ">i2", vec![-2i16, 258])).expect("a legal file");
+    let array = parse_one(npy(&[2], ">i2", vec![-2i16, 258])).expect("a legal file");
     assert_eq!([array.integer(0), array.integer(1)], [Some(-2), Some(258)]);
-    let array = parse(npy(&[2], "<u8", vec![7u64, u64::MAX])).expect("a legal file");
+    let array = parse_one(npy(&[2], "<u8", vec![7u64, u64::MAX])).expect("a legal file");
     assert_eq!([array.integer(0), array.integer(1)], [Some(7), None]);
-    let array = parse(npy(&[1, 2], "|u1", vec![1u8, 255])).expect("a legal file");
+    let array = parse_one(npy(&[1, 2], "|u1", vec![1u8, 255])).expect("a legal file");
     assert_eq!((array.to_string(), array.bytes()), ("uint8 [1, 2]".into(), &[1, 255][..]));
 }
 
 #[test]
 fn the_npy_header_may_be_in_any_order_and_spacing() {
     let header = " { \"shape\":(2L,) ,'descr':'|u1','fortran_order' : False}\n";
-    assert_eq!(parse(npy_of_header(header, &[5, 6])).expect("a legal file").dims, [2]);
+    assert_eq!(parse_one(npy_of_header(header, &[5, 6])).expect("a legal file").dims, [2]);
     let header = "{'descr': '<f4', 'fortran_order': False, 'shape': (), }";
-    assert!(parse(npy_of_header(header, &[0; 4])).expect("a legal file").dims.is_empty());
+    assert!(parse_one(npy_of_header(header, &[0; 4])).expect("a legal file").dims.is_empty());
 }
 
 #[test]
@@ -219,8 +249,10 @@ fn written_npy_headers_are_legal_and_aligned() {
 
 proptest! {
     #[test]
-    fn no_bytes_make_a_reader_panic(head in 0..8usize, tail in prop::collection::vec(any::<u8>(), 0..300)) {
-        let heads: [&[u8]; 8] = [
+    fn no_bytes_make_a_reader_panic(head in 0..10usize, tail in prop::collection::vec(any::<u8>(), 0..300)) {
+        let heads: [&[u8]; 10] = [
+            b"\xff\xd8\xff\xe0\0\x10JFIF\0",
+            b"PK\x03\x04\x14\0\0\0",
             b"",
             b"\x89PNG\r\n\x1a\n\0\0\0\x0dIHDR",
             b"\x93NUMPY\x01\x00",
@@ -230,7 +262,7 @@ proptest! {
             b"\0\0\x08\x01\0\0\0",
             b"\x93NUMPY\x01\x00\x76\x00{'descr': '<f4', 'fortran_order': False, 'shape': (",
         ];
-        let _ = parse([heads[head], &tail].concat());
+        let _ = parse_one([heads[head], &tail].concat());
     }
 
     #[test]
@@ -254,7 +286,7 @@ proptest! {
         if cuts {
             file.truncate(cut.index(file.len()));
         }
-        if let Ok(array) = parse(file) {
+        if let Ok(array) = parse_one(file) {
             prop_assert_eq!(array.bytes().len(), array.dims.iter().product::<usize>() * array.element.bytes());
             reals(&array);
         }
@@ -266,7 +298,7 @@ proptest! {
         let numbers: Vec<f64> = (0..count).map(|i| seed + i as f64).collect();
         let mut file = npy_header("<f8", &shape);
         numbers.iter().for_each(|x| file.extend(x.to_le_bytes()));
-        let array = parse(file).expect("a legal file");
+        let array = parse_one(file).expect("a legal file");
         prop_assert!(array.dims.iter().map(|&size| size as u64).eq(shape));
         prop_assert_eq!(
             reals(&array).iter().map(|x| x.to_bits()).collect::<Vec<_>>(),
