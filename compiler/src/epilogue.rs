@@ -4,7 +4,7 @@
 //! change, and the question what codes other arithmetic could give.
 
 use crate::ops::pointwise::Pointwise;
-use crate::steps::Part;
+use crate::steps::{self, Part, Shape};
 use crate::tensor::Precision;
 
 /// The operators behind a layer, with their constants.
@@ -25,17 +25,19 @@ pub struct Epilogue {
     pub(crate) sizes: Option<Vec<f64>>,
     /// Whether values on the way are rounded, means or what constants were added to.
     pub(crate) rounded: bool,
-    /// Operators in order.
-    pub(crate) steps: Vec<Step>,
+    /// The operators behind the accumulators, in order.
+    pub(crate) ops: Vec<PostOp>,
 }
 
-/// A pointwise operator with its constants.
+/// A pointwise operator behind a sum. Its values are numbered: 0 is the sum, `i` what operator
+/// `i - 1` makes.
 #[derive(Debug, Clone, PartialEq)]
-pub(crate) struct Step {
+pub(crate) struct PostOp {
     pub op: Pointwise,
-    /// Which argument comes from the step before.
-    pub data: usize,
-    /// The others, one value for each channel or one for all; empty for `data`.
+    /// Which of its arguments are values before it, each with the number of the value. Most
+    /// operators have one, the last value; one with two makes a function of what both come from.
+    pub reads: Vec<(usize, usize)>,
+    /// The others, one value for each channel or one for all; empty for those that are read.
     pub constants: Vec<Vec<f64>>,
 }
 
@@ -48,11 +50,40 @@ pub struct Channel {
     products: usize,
     size: Option<f64>,
     rounded: bool,
-    steps: Vec<ChannelStep>,
+    ops: Vec<ChannelOp>,
+    /// Of an evaluation, the values so far.
+    values: Vec<Value>,
 }
 
-/// An operator, which of its arguments comes from the step before, and the others.
-pub type ChannelStep = (Pointwise, usize, Vec<f64>);
+/// A [`PostOp`] of one channel.
+#[derive(Debug, Clone)]
+pub struct ChannelOp {
+    op: Pointwise,
+    reads: Vec<(usize, usize)>,
+    /// All arguments; those that are read are overwritten.
+    arguments: Vec<f64>,
+}
+
+/// A value `(x - zero) * unit`, where `x` is an integer or `unit` is 1.
+#[derive(Debug, Clone, Copy)]
+struct Value {
+    x: f64,
+    unit: f64,
+    zero: f64,
+}
+
+impl Value {
+    fn real(self) -> f64 {
+        (self.x - self.zero) * self.unit
+    }
+}
+
+impl ChannelOp {
+    /// The argument that is read, of an operator that reads one.
+    fn data(&self) -> usize {
+        self.reads[0].0
+    }
+}
 
 /// All values that an evaluation in other arithmetic can give.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -67,16 +98,37 @@ pub struct Outcomes {
     pub error: f64,
 }
 
-impl Step {
-    /// A step that adds or multiplies by a constant that is part of a layer's node.
-    pub fn of_layer(op: Pointwise, constant: Vec<f64>) -> Self {
-        Step { op, data: 0, constants: vec![Vec::new(), constant] }
+impl PostOp {
+    /// An operator whose argument `data` is value `from`.
+    pub fn of_one(op: Pointwise, data: usize, from: usize, constants: Vec<Vec<f64>>) -> Self {
+        PostOp { op, reads: vec![(data, from)], constants }
+    }
+
+    /// An operator that adds value `from` and a constant, or multiplies them, as a part of a layer.
+    pub fn of_layer(op: Pointwise, from: usize, constant: Vec<f64>) -> Self {
+        PostOp::of_one(op, 0, from, vec![Vec::new(), constant])
+    }
+
+    /// The argument that is read, of an operator that reads one.
+    pub fn data(&self) -> usize {
+        self.reads[0].0
     }
 
     /// Number of its constants.
     pub fn size(&self) -> usize {
         self.constants.iter().map(Vec::len).sum()
     }
+
+    /// The operator where the values before it have other numbers.
+    pub fn renumbered(mut self, number: impl Fn(usize) -> usize) -> Self {
+        self.reads.iter_mut().for_each(|(_, from)| *from = number(*from));
+        self
+    }
+}
+
+/// Whether each operator reads the value before it and nothing else.
+pub(crate) fn is_line(ops: &[PostOp]) -> bool {
+    ops.iter().enumerate().all(|(i, op)| matches!(op.reads[..], [(_, from)] if from == i))
 }
 
 /// The value of a channel where there is one for each channel or one for all.
@@ -94,7 +146,7 @@ impl Epilogue {
             products,
             sizes: None,
             rounded: false,
-            steps: Vec::new(),
+            ops: Vec::new(),
         }
     }
 
@@ -104,13 +156,16 @@ impl Epilogue {
             0 | 1 => values.clone(),
             _ => channels.iter().map(|&channel| values[channel]).collect(),
         };
-        let step =
-            |step: &Step| Step { constants: step.constants.iter().map(select).collect(), ..*step };
+        let op = |op: &PostOp| PostOp {
+            op: op.op,
+            reads: op.reads.clone(),
+            constants: op.constants.iter().map(select).collect(),
+        };
         Epilogue {
             zero: select(&self.zero),
             weight_scale: select(&self.weight_scale),
             sizes: self.sizes.as_ref().map(select),
-            steps: self.steps.iter().map(step).collect(),
+            ops: self.ops.iter().map(op).collect(),
             ..*self
         }
     }
@@ -124,8 +179,11 @@ impl Epilogue {
     pub fn channel(&self, channel: usize) -> Channel {
         let argument =
             |values: &Vec<f64>| if values.is_empty() { 0.0 } else { pick(values, channel) };
-        let step =
-            |step: &Step| (step.op, step.data, step.constants.iter().map(argument).collect());
+        let op = |op: &PostOp| ChannelOp {
+            op: op.op,
+            reads: op.reads.clone(),
+            arguments: op.constants.iter().map(argument).collect(),
+        };
         Channel {
             data_scale: self.data_scale,
             weight_scale: pick(&self.weight_scale, channel),
@@ -133,46 +191,72 @@ impl Epilogue {
             products: self.products,
             size: self.sizes.as_ref().map(|sizes| pick(sizes, channel)),
             rounded: self.rounded,
-            steps: self.steps.iter().map(step).collect(),
+            ops: self.ops.iter().map(op).collect(),
+            values: Vec::with_capacity(self.ops.len() + 1),
         }
     }
 }
 
+/// Why no step functions are found.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(crate) enum Shapeless {
+    /// A value overflows at this accumulator.
+    NotFinite(i64),
+    /// The codes fall and rise, over too many accumulators to try them all.
+    Turns,
+}
+
+/// Most accumulators at which a function is tried that is not known to be monotone.
+pub(crate) const MAX_TABLE: i64 = 1 << 16;
+
 impl Channel {
-    /// Direction of some steps: they rise (1), fall (-1) or are constant (0), above their turning
-    /// points.
+    /// Whether each operator reads the value before it and nothing else.
+    fn is_line(&self) -> bool {
+        let line = |(i, op): (usize, &ChannelOp)| matches!(op.reads[..], [(_, from)] if from == i);
+        self.ops.iter().enumerate().all(line)
+    }
+
+    /// Direction of some operators that stand in a line: they rise (1), fall (-1) or are constant
+    /// (0), above their turning points.
     pub fn direction(
         &self,
-        steps: impl std::slice::SliceIndex<[ChannelStep], Output = [ChannelStep]>,
+        ops: impl std::slice::SliceIndex<[ChannelOp], Output = [ChannelOp]>,
     ) -> i32 {
-        self.steps[steps]
-            .iter()
-            .map(|(op, data, arguments)| op.direction(*data, arguments))
-            .product()
+        self.ops[ops].iter().map(|op| op.op.direction(op.data(), &op.arguments)).product()
     }
 
-    /// The first of the steps from number `first` on that turns.
+    /// The first of the operators from number `first` on that turns.
     pub fn turning(&self, first: usize) -> Option<usize> {
-        let turns = |(op, _, arguments): &ChannelStep| op.turning_point(arguments).is_some();
-        self.steps[first..].iter().position(turns).map(|at| first + at)
+        let turns = |op: &ChannelOp| op.op.turning_point(&op.arguments).is_some();
+        self.ops[first..].iter().position(turns).map(|at| first + at)
     }
 
-    /// Cuts a range of accumulators where the steps turn, so that they are monotone in each part.
-    /// `None` if they turn twice, or a value overflows.
-    pub fn parts(&mut self, (low, high): (i64, i64)) -> Option<Vec<Part>> {
+    /// Cuts a range of accumulators so that the operators are monotone in each part; where that is
+    /// not known, a range of few accumulators into each of them. `None` if there are too many, or a
+    /// value overflows.
+    pub fn parts(&mut self, range: (i64, i64)) -> Option<Vec<Part>> {
+        self.monotone_parts(range).or_else(|| {
+            let (low, high) = range;
+            (high - low < MAX_TABLE).then(|| (low..=high).map(|acc| ((acc, acc), 0)).collect())
+        })
+    }
+
+    /// The parts where the operators stand in a line and turn once at most.
+    fn monotone_parts(&mut self, (low, high): (i64, i64)) -> Option<Vec<Part>> {
+        let divides = |op: &ChannelOp| op.op == Pointwise::Div && op.data() == 1;
+        if !self.is_line() || self.ops.iter().any(divides) {
+            return None;
+        }
         let Some(at) = self.turning(0) else {
             return Some(vec![((low, high), self.direction(..))]);
         };
         if self.turning(at + 1).is_some() {
             return None;
         }
-        let (op, _, arguments) = &self.steps[at];
-        let turn = op.turning_point(arguments).expect("it turns");
+        let op = &self.ops[at];
+        let turn = op.op.turning_point(&op.arguments).expect("it turns");
         let (before, behind) = (self.direction(..at), self.direction(at..));
-        let mut above = |acc: i64| {
-            let (x, unit, zero) = self.walk(acc, at, |_, _| {})?;
-            Some((x - zero) * unit > turn)
-        };
+        let mut above = |acc: i64| Some(self.walk(acc, at, |_, _| {})?.real() > turn);
         let ends = (above(low)?, above(high)?);
         let direction = before * behind;
         if ends.0 == ends.1 {
@@ -191,7 +275,29 @@ impl Channel {
 
     /// The code of an accumulator, node by node in double precision; `None` if a value overflows.
     pub fn code(&mut self, acc: i64) -> Option<f64> {
-        Some(self.walk(acc, usize::MAX, |_, _| {})?.0)
+        Some(self.walk(acc, usize::MAX, |_, _| {})?.x)
+    }
+
+    /// The step functions of the codes of a range, and how many evaluations that took.
+    pub(crate) fn shape(&mut self, range: (i64, i64)) -> Result<(Shape, u64), Shapeless> {
+        // What is monotone between two ends is finite there if it is at the ends.
+        for end in [range.0, range.1] {
+            self.code(end).ok_or(Shapeless::NotFinite(end))?;
+        }
+        let parts = self.parts(range).ok_or(Shapeless::Turns)?;
+        let (mut evaluations, mut overflow) = (0, None);
+        let shape = steps::search(&parts, |acc| {
+            evaluations += 1;
+            let code = self.code(acc);
+            if code.is_none() {
+                overflow = Some(acc);
+            }
+            code.unwrap_or(0.0) as i64
+        });
+        match overflow {
+            Some(acc) => Err(Shapeless::NotFinite(acc)),
+            None => shape.map(|shape| (shape, evaluations)).ok_or(Shapeless::Turns),
+        }
     }
 
     /// Distance of an accumulator from where its code would be another, in steps of the quantizer:
@@ -210,19 +316,23 @@ impl Channel {
     /// What the operators make of a real value: a code if the last of them quantizes. `None` if a
     /// value overflows.
     pub fn apply(&mut self, real: f64) -> Option<f64> {
-        self.run(real, 1.0, usize::MAX, |_, _| {}).map(|(x, _, _)| x).filter(|x| x.is_finite())
+        let start = Value { x: real, unit: 1.0, zero: 0.0 };
+        self.run(start, usize::MAX, |_, _| {}).map(|value| value.x).filter(|x| x.is_finite())
     }
 
     /// How the result changes with the value, `None` if the operators are not affine.
     pub fn slope(&self) -> Option<f64> {
-        let slope = |(op, data, arguments): &ChannelStep| op.slope(*data, arguments);
-        self.steps.iter().map(slope).product()
+        if !self.is_line() {
+            return None;
+        }
+        self.ops.iter().map(|op| op.op.slope(op.data(), &op.arguments)).product()
     }
 
     /// Largest size of what affine operators add up, from values of this size on.
     pub fn sizes(&self, size: f64) -> f64 {
-        self.steps.iter().fold(size, |size, (op, data, arguments)| {
-            let slope = op.slope(*data, arguments).unwrap_or(1.0).abs();
+        self.ops.iter().fold(size, |size, ChannelOp { op, reads, arguments }| {
+            let data = reads[0].0;
+            let slope = op.slope(data, arguments).unwrap_or(1.0).abs();
             let added = match op {
                 Pointwise::Add | Pointwise::Sub => arguments[1 - data].abs(),
                 Pointwise::Normalize { .. } => (arguments[3] * slope).abs() + arguments[2].abs(),
@@ -232,40 +342,49 @@ impl Channel {
         })
     }
 
-    /// What the first `count` steps make of an accumulator, and its unit and zero: the value is `(x
-    /// - zero) * unit`.
+    /// What the first `count` operators make of an accumulator.
     fn walk(
         &mut self,
         acc: i64,
         count: usize,
         visit: impl FnMut(Pointwise, &[f64]),
-    ) -> Option<(f64, f64, f64)> {
-        self.run((acc - self.zero) as f64, self.data_scale * self.weight_scale, count, visit)
+    ) -> Option<Value> {
+        let unit = self.data_scale * self.weight_scale;
+        self.run(Value { x: (acc - self.zero) as f64, unit, zero: 0.0 }, count, visit)
     }
 
-    /// The same of a value `x * unit`, where `x` is an integer unless `unit` is 1.
+    /// What the first `count` operators make of a value.
     fn run(
         &mut self,
-        mut x: f64,
-        mut unit: f64,
+        start: Value,
         count: usize,
         mut visit: impl FnMut(Pointwise, &[f64]),
-    ) -> Option<(f64, f64, f64)> {
-        let mut zero = 0.0;
-        for (op, data, arguments) in self.steps.iter_mut().take(count) {
+    ) -> Option<Value> {
+        let values = &mut self.values;
+        values.clear();
+        values.push(start);
+        for ChannelOp { op, reads, arguments } in self.ops.iter_mut().take(count) {
+            // Integers stay integers.
             if *op == Pointwise::Relu {
-                x = x.max(zero);
+                let value = values[reads[0].1];
+                values.push(Value { x: value.x.max(value.zero), ..value });
                 continue;
             }
-            arguments[*data] = (x - zero) * unit;
+            for &(at, from) in reads.iter() {
+                arguments[at] = values[from].real();
+                if !arguments[at].is_finite() {
+                    return None;
+                }
+            }
             visit(*op, arguments);
-            x = op.apply(arguments);
-            (unit, zero) = op.grid_at(arguments);
-            if !arguments[*data].is_finite() || !x.is_finite() {
+            let x = op.apply(arguments);
+            if !x.is_finite() {
                 return None;
             }
+            let (unit, zero) = op.grid_at(arguments);
+            values.push(Value { x, unit, zero });
         }
-        Some((x, unit, zero))
+        values.last().copied()
     }
 
     /// What an accumulator can become in floating-point arithmetic, where `bounds` are the least
@@ -278,49 +397,68 @@ impl Channel {
     pub fn outcomes(&mut self, acc: i64, bounds: (i64, i64), precision: Precision) -> Outcomes {
         let (acc, bounds) = (acc - self.zero, (bounds.0 - self.zero, bounds.1 - self.zero));
         let error = self.sum_error(acc, bounds, precision);
-        let exact = acc as f64 * (self.data_scale * self.weight_scale);
-        let (mut ends, mut unit, mut zero) = ([exact - error, exact + error], 1.0, 0.0);
-        // The exact value, beside which the error is measured.
-        let mut x = exact;
+        let unit = self.data_scale * self.weight_scale;
+        let exact = acc as f64 * unit;
+        let start = Value { x: exact, unit: 1.0, zero: 0.0 };
+        let mut ranges = vec![Range { ends: [exact - error, exact + error], exact: start }];
         let mut worst: f64 = 0.0;
-        for (op, data, arguments) in &mut self.steps {
+        for ChannelOp { op, reads, arguments } in &mut self.ops {
             if *op == Pointwise::Relu {
-                ends = ends.map(|end| end.max(zero));
-                x = x.max(zero);
+                let Range { ends, exact } = ranges[reads[0].1];
+                let ends = ends.map(|end| end.max(exact.zero));
+                let exact = Value { x: exact.x.max(exact.zero), ..exact };
+                ranges.push(Range { ends, exact });
                 continue;
             }
-            let exact: Vec<f64> = arguments.clone();
+            let constants: Vec<f64> = arguments.clone();
             arguments.iter_mut().for_each(|constant| *constant = precision.round(*constant));
-            let reals = ends.map(|end| precision.round((end - zero) * unit));
-            let (least, greatest) = (reals[0].min(reals[1]), reals[0].max(reals[1]));
-            // What turns has its least value there.
-            let turn = op.turning_point(arguments).filter(|turn| least < *turn && *turn < greatest);
+            // The least and the greatest of each value that is read, and where the operator turns:
+            // what turns has its least value there.
+            let mut corners: Vec<Vec<f64>> = Vec::with_capacity(reads.len());
+            for &(_, from) in reads.iter() {
+                let reals = ranges[from].reals().map(|real| precision.round(real));
+                let (least, greatest) = (reals[0].min(reals[1]), reals[0].max(reals[1]));
+                let turn = op
+                    .turning_point(arguments)
+                    .filter(|turn| least < *turn && *turn < greatest);
+                corners.push([Some(least), Some(greatest), turn].into_iter().flatten().collect());
+            }
             let mut range = (f64::INFINITY, f64::NEG_INFINITY);
-            for real in [Some(least), Some(greatest), turn].into_iter().flatten() {
-                arguments[*data] = real;
+            let combinations: usize = corners.iter().map(Vec::len).product();
+            for mut number in 0..combinations {
+                for (&(at, _), corners) in reads.iter().zip(&corners) {
+                    arguments[at] = corners[number % corners.len()];
+                    number /= corners.len();
+                }
                 if op.rounds() {
-                    let steps = precision.round(real / op.step_size(arguments));
-                    worst = worst.max((steps - (x - zero) * unit / op.step_size(&exact)).abs());
+                    let (at, from) = reads[0];
+                    let steps = precision.round(arguments[at] / op.step_size(arguments));
+                    let exact = ranges[from].exact.real() / op.step_size(&constants);
+                    worst = worst.max((steps - exact).abs());
                 }
                 let (low, high) = results(*op, arguments, precision);
                 range = (range.0.min(low), range.1.max(high));
             }
-            arguments.copy_from_slice(&exact);
-            arguments[*data] = (x - zero) * unit;
-            x = op.apply(arguments);
-            (unit, zero) = op.grid_at(arguments);
-            ends = [range.0, range.1];
-            if !ends.iter().all(|end| end.is_finite()) {
+            // A quotient by what can be 0 is anything.
+            if *op == Pointwise::Div && reads.iter().zip(&corners).any(|(&(at, _), corners)| {
+                at == 1 && corners[0] <= 0.0 && 0.0 <= corners[1]
+            }) {
+                range = (f64::NEG_INFINITY, f64::INFINITY);
+            }
+            arguments.copy_from_slice(&constants);
+            for &(at, from) in reads.iter() {
+                arguments[at] = ranges[from].exact.real();
+            }
+            let x = op.apply(arguments);
+            let (unit, zero) = op.grid_at(arguments);
+            if !(range.0.is_finite() && range.1.is_finite()) {
                 let all = [f64::NEG_INFINITY, f64::INFINITY];
                 return Outcomes { low: all[0], high: all[1], real: all, error: f64::INFINITY };
             }
+            ranges.push(Range { ends: [range.0, range.1], exact: Value { x, unit, zero } });
         }
-        Outcomes {
-            low: ends[0],
-            high: ends[1],
-            real: ends.map(|end| (end - zero) * unit),
-            error: worst,
-        }
+        let last = ranges.last().expect("the sum itself");
+        Outcomes { low: last.ends[0], high: last.ends[1], real: last.reals(), error: worst }
     }
 
     /// Bound of the error of an accumulator's real value: 0 if all sums are exact.
@@ -342,6 +480,20 @@ impl Channel {
         // here.
         let roundings = self.products as f64 + 5.0;
         roundings * precision.rounding() * sizes
+    }
+}
+
+/// What a value can become: the least and the greatest, beside the exact one.
+#[derive(Debug, Clone, Copy)]
+struct Range {
+    /// In the unit of the exact one.
+    ends: [f64; 2],
+    exact: Value,
+}
+
+impl Range {
+    fn reals(self) -> [f64; 2] {
+        self.ends.map(|x| Value { x, ..self.exact }.real())
     }
 }
 
@@ -388,9 +540,9 @@ mod tests {
     /// this scale.
     fn channel(scale: f64, products: usize, quantizer: f64) -> Channel {
         let constants = [vec![], vec![quantizer], vec![0.0], vec![2.0]].to_vec();
-        let steps = vec![Step { op: QUANT, data: 0, constants }];
+        let ops = vec![PostOp::of_one(QUANT, 0, 0, constants)];
         let (zero, weight_scale, sizes, rounded) = (vec![0.0], vec![1.0], None, false);
-        Epilogue { data_scale: scale, zero, weight_scale, products, sizes, rounded, steps }
+        Epilogue { data_scale: scale, zero, weight_scale, products, sizes, rounded, ops }
             .channel(0)
     }
 

@@ -56,7 +56,6 @@ pub fn import(bytes: &[u8], options: &ImportOptions) -> Result<Import, Vec<Diagn
     let Built { mut graph, softmax, mut warnings } = build::build(&model)?;
     drop(model);
     fuse::fuse(&mut graph);
-    fuse::check(&graph)?;
     let repaired = sign::repair(&mut graph, options.unsigned_1bit_relu)?;
     let Lowered { mut network, maps, epilogues } = lower::lower(&graph, options)?;
     if softmax {

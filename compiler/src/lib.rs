@@ -12,6 +12,7 @@ pub mod diagnostic;
 pub mod epilogue;
 pub mod exactness;
 mod fuse;
+pub mod geometry;
 pub mod graph;
 pub mod import;
 pub mod ir;

@@ -145,7 +145,7 @@ impl<'i> Verifier<'i> {
             let integers: Vec<f64> = values.iter().enumerate().map(integer).collect();
             // Needed only where something differs.
             let sums = LazyCell::new(|| {
-                accumulate(&network.layers[index - 1 - usize::from(at.merged)], &reference)
+                accumulate(&network.layers[index - 1 - usize::from(at.merged > 0)], &reference)
             });
             to.compare_graph(image, map, &integers, |channel| match index.checked_sub(1) {
                 None => {
@@ -155,7 +155,7 @@ impl<'i> Verifier<'i> {
                     };
                     (end(-1.0), end(1.0))
                 }
-                Some(layer) => self.outcomes(layer, at.merged, &sums, channel),
+                Some(layer) => self.outcomes(layer, at, &sums, channel),
             });
         }
     }
@@ -195,20 +195,22 @@ impl<'i> Verifier<'i> {
     fn outcomes(
         &self,
         index: usize,
-        merged: bool,
+        at: &MapValue,
         sums: &Map,
         channel: usize,
     ) -> (Vec<f64>, Vec<f64>) {
         let layer = &self.import.network.layers[index];
-        // Both parts of a channel have the same accumulators.
-        let (index, channel) = if merged { (index - 1, 2 * channel) } else { (index, channel) };
+        // All parts of a channel have the same accumulators.
+        let (index, channel) =
+            if at.merged > 0 { (index - 1, at.merged * channel) } else { (index, channel) };
         let shape = MapShape { channels: 1, ..sums.shape };
         let mut chain = self.import.epilogues[index].channel(channel);
         let bounds = self.bounds[index][channel];
         let outcome = |&acc: &i64| chain.outcomes(acc, bounds, self.precision);
         let outcomes: Vec<_> = sums.channel(channel).iter().map(outcome).collect();
         let pooled = |end: fn(&Outcomes) -> f64| -> Vec<f64> {
-            let values = outcomes.iter().map(|outcome| end(outcome) as i64).collect();
+            let code = |outcome: &Outcomes| end(outcome) as i64 + at.code_offset;
+            let values = outcomes.iter().map(code).collect();
             pool(layer, Map { shape, values }).values.iter().map(|&code| code as f64).collect()
         };
         (pooled(|outcome| outcome.low), pooled(|outcome| outcome.high))

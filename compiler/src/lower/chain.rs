@@ -5,7 +5,7 @@ use std::rc::Rc;
 use super::Budget;
 use super::form::Grid;
 use crate::diagnostic::Diagnostic;
-use crate::epilogue::{Channel, Epilogue, Step};
+use crate::epilogue::{Channel, Epilogue, PostOp, Shapeless, is_line};
 use crate::graph::{Graph, Node};
 use crate::ir::{Pool, Steps};
 use crate::limits;
@@ -88,11 +88,15 @@ fn uniform_grid(graph: &Graph, node: &Node, op: Pointwise) -> (Option<f64>, Opti
 }
 
 impl Quantized {
-    /// What a map of it is, and the code of real zero: it holds the codes, and zero for the
-    /// padding.
-    pub fn map_code(&self) -> Result<(Code, i64), Diagnostic> {
+    /// The integer of real zero, which is one for all channels, since padding has it.
+    pub fn zero_point(&self) -> Result<i64, Diagnostic> {
         let per_channel = || limits::QUANT_PER_TENSOR.refuse("a zero point for each channel");
-        let zero = self.zero.ok_or_else(per_channel)? as i64;
+        Ok(self.zero.ok_or_else(per_channel)? as i64)
+    }
+
+    /// The integers that hold its codes and its zero point.
+    pub fn map_code(&self) -> Result<(Code, i64), Diagnostic> {
+        let zero = self.zero_point()?;
         let code =
             Codes::Int { min: self.codes.min().min(zero), max: self.codes.max().max(zero) }.code();
         if code.bits > 8 {
@@ -113,8 +117,9 @@ pub struct Chain {
     pub start: Start,
     /// The node that names the layer.
     pub node: usize,
-    pub steps: Vec<Step>,
-    /// The node of each step.
+    /// The operators behind it.
+    pub ops: Vec<PostOp>,
+    /// The node of each.
     pub nodes: Vec<usize>,
     pub pool: Option<PoolAt>,
     /// What the values are, if they are quantized.
@@ -132,30 +137,45 @@ pub enum Start {
     },
 }
 
-/// A pooling, and how many steps of the chain stand before it.
-#[derive(Debug, Clone, Copy)]
+/// A pooling, how many operators of the chain stand before it, and what it reads if that is
+/// quantized.
+#[derive(Debug, Clone, Copy, PartialEq)]
 pub struct PoolAt {
     pub node: usize,
     pub pool: Pool,
     pub after: usize,
+    pub quantized: Option<Quantized>,
 }
 
-/// A chain as a layer sees it: one form, whose sums a step function takes to codes.
+/// A chain as a layer sees it: one form, whose sums step functions take to codes.
 pub struct Closed {
     pub form: Rc<Grid>,
     pub epilogue: Epilogue,
     pub channels: Vec<Shape>,
+    /// By channel, how the codes go with what is pooled.
+    pub behind_pool: Vec<BehindPool>,
+}
+
+/// How codes go with values that are pooled before.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum BehindPool {
+    /// The code of a maximum is the maximum of the codes.
+    Rises,
+    /// It is their minimum.
+    Falls,
+    /// It is neither.
+    Turns,
 }
 
 impl Chain {
     /// A form without operators behind it.
     pub fn of(form: Rc<Grid>, quantized: Option<Quantized>) -> Chain {
-        let (mut steps, mut nodes) = (Vec::new(), Vec::new());
+        let (mut ops, mut nodes) = (Vec::new(), Vec::new());
         if form.divisor != 1.0 {
-            steps.push(Step::of_layer(Pointwise::Div, vec![form.divisor]));
+            ops.push(PostOp::of_layer(Pointwise::Div, 0, vec![form.divisor]));
             nodes.push(form.node);
         }
-        Chain { node: form.node, start: Start::Form(form), steps, nodes, pool: None, quantized }
+        Chain { node: form.node, start: Start::Form(form), ops, nodes, pool: None, quantized }
     }
 
     /// Real size of a step of what is quantized, of all channels or of each.
@@ -163,8 +183,8 @@ impl Chain {
         if let Some(one) = self.quantized.expect("what becomes a map is quantized").scale {
             return vec![one];
         }
-        let step = match (self.steps.iter().rfind(|step| step.op.quantizes()), &self.start) {
-            (Some(step), _) => step,
+        let op = match (self.ops.iter().rfind(|op| op.op.quantizes()), &self.start) {
+            (Some(op), _) => op,
             (None, Start::Form(form)) => {
                 return (0..form.channels()).map(|channel| form.scale(channel)).collect();
             }
@@ -174,7 +194,7 @@ impl Chain {
             let argument = |c: &Vec<f64>| {
                 c.get(if c.len() == 1 { 0 } else { channel }).copied().unwrap_or(0.0)
             };
-            step.op.grid_at(&step.constants.iter().map(argument).collect::<Vec<_>>()).0
+            op.op.grid_at(&op.constants.iter().map(argument).collect::<Vec<_>>()).0
         };
         (0..self.channels()).map(scale).collect()
     }
@@ -184,8 +204,8 @@ impl Chain {
         let Start::Form(form) = &self.start else { return None };
         // A divisor is part of the form.
         let first = usize::from(form.divisor != 1.0);
-        let only = self.steps[first..].iter().all(|step| step.op == Pointwise::Relu);
-        only.then(|| (form, self.steps.len() > first, self.pool.map(|at| at.pool)))
+        let only = self.ops[first..].iter().all(|op| op.op == Pointwise::Relu);
+        only.then(|| (form, self.ops.len() > first, self.pool.map(|at| at.pool)))
     }
 
     /// Number of channels.
@@ -198,12 +218,26 @@ impl Chain {
 
     /// Integers that a copy counts for.
     pub fn size(&self) -> usize {
-        let of_steps: usize = self.steps.iter().map(|step| step.size() + STEP).sum();
-        of_steps
+        let of_ops: usize = self.ops.iter().map(|op| op.size() + STEP).sum();
+        of_ops
             + match &self.start {
                 Start::Form(_) => 1,
                 Start::Join { of, .. } => of[0].size() + of[1].size(),
             }
+    }
+
+    /// Whether it is an affine function of its sums.
+    pub fn is_affine(&self) -> bool {
+        let affine = |op: &PostOp| {
+            let of = |values: &Vec<f64>| values.first().copied().unwrap_or(0.0);
+            let arguments: Vec<f64> = op.constants.iter().map(of).collect();
+            op.op.slope(op.data(), &arguments).is_some()
+        };
+        let start = match &self.start {
+            Start::Form(_) => true,
+            Start::Join { of, .. } => of.iter().all(Chain::is_affine),
+        };
+        start && self.pool.is_none() && is_line(&self.ops) && self.ops.iter().all(affine)
     }
 
     /// Number of operators in it.
@@ -212,22 +246,82 @@ impl Chain {
             Start::Form(_) => 0,
             Start::Join { of, .. } => 1 + of[0].operators() + of[1].operators(),
         };
-        self.steps.len() + of_start
+        self.ops.len() + of_start
     }
 
-    /// Adds an operator of the graph.
-    pub fn push(&mut self, graph: &Graph, node: usize, step: Step) -> Result<(), Diagnostic> {
-        self.quantized = quantized(graph, &graph.nodes[node], step.op, self.quantized)?;
-        self.steps.push(step);
+    /// Adds an operator of the graph whose argument `data` is the value so far.
+    pub fn push(
+        &mut self,
+        graph: &Graph,
+        node: usize,
+        (op, data, constants): (Pointwise, usize, Vec<Vec<f64>>),
+    ) -> Result<(), Diagnostic> {
+        self.quantized = quantized(graph, &graph.nodes[node], op, self.quantized)?;
+        self.ops.push(PostOp::of_one(op, data, self.ops.len(), constants));
         self.nodes.push(node);
         Ok(())
     }
 
     /// Adds a constant or multiplies by one, which is part of a layer's node.
-    pub fn push_constant(&mut self, node: usize, step: Step) {
+    pub fn push_constant(&mut self, node: usize, op: Pointwise, constant: Vec<f64>) {
         self.quantized = None;
-        self.steps.push(step);
+        self.ops.push(PostOp::of_layer(op, self.ops.len(), constant));
         self.nodes.push(node);
+    }
+
+    /// An operator of two chains that come from the same sums: a function of these. `None` if they
+    /// come from different ones, or are pooled apart.
+    pub fn function_of_both(
+        a: &Chain,
+        b: &Chain,
+        (op, arguments): (Pointwise, [usize; 2]),
+        constants: Vec<Vec<f64>>,
+        node: usize,
+    ) -> Option<Chain> {
+        let (Start::Form(of_a), Start::Form(of_b)) = (&a.start, &b.start) else { return None };
+        if !of_a.is_same(of_b) {
+            return None;
+        }
+        // What both have is there once.
+        let common = a.ops.iter().zip(&b.ops).take_while(|(a, b)| a == b).count();
+        let pooled_within = |chain: &Chain| chain.pool.is_none_or(|pool| pool.after <= common);
+        if a.pool != b.pool || !pooled_within(a) || !pooled_within(b) {
+            return None;
+        }
+        let own = a.ops.len() - common;
+        let number = |value: usize| if value <= common { value } else { value + own };
+        let mut out = a.clone();
+        out.ops.extend(b.ops[common..].iter().map(|op| op.clone().renumbered(number)));
+        out.nodes.extend(&b.nodes[common..]);
+        let reads = vec![(arguments[0], a.ops.len()), (arguments[1], number(b.ops.len()))];
+        out.ops.push(PostOp { op, reads, constants });
+        out.nodes.push(node);
+        (out.node, out.quantized) = (a.node, None);
+        Some(out)
+    }
+
+    /// The chain as two: up to its pooling, if what is pooled is quantized, and the operators
+    /// behind.
+    pub fn before_pool(&self) -> Option<Chain> {
+        let pool = self.pool.filter(|pool| pool.quantized.is_some())?;
+        (self.ops.len() > pool.after).then(|| Chain {
+            ops: self.ops[..pool.after].to_vec(),
+            nodes: self.nodes[..pool.after].to_vec(),
+            quantized: pool.quantized,
+            ..self.clone()
+        })
+    }
+
+    /// The operators behind the pooling, as a chain behind the map that is pooled.
+    pub fn behind_pool(&self, map: Rc<Grid>) -> Chain {
+        let after = self.pool.map_or(0, |pool| pool.after);
+        let mut out = Chain::of(map, None);
+        out.ops = self.ops[after..]
+            .iter()
+            .map(|op| op.clone().renumbered(|value| value - after))
+            .collect();
+        (out.nodes, out.quantized) = (self.nodes[after..].to_vec(), self.quantized);
+        out
     }
 
     /// The channels in this order.
@@ -241,7 +335,7 @@ impl Chain {
             }
         }
         for constant in
-            self.steps.iter_mut().flat_map(|step| &mut step.constants).filter(|c| c.len() > 1)
+            self.ops.iter_mut().flat_map(|op| &mut op.constants).filter(|c| c.len() > 1)
         {
             budget.take_integers(channels.len())?;
             *constant = channels.iter().map(|&channel| constant[channel]).collect();
@@ -254,7 +348,7 @@ impl Chain {
         let chain = Chain {
             start: Start::Join { minus, of: Box::new([a, b]) },
             node,
-            steps: Vec::new(),
+            ops: Vec::new(),
             nodes: Vec::new(),
             pool: None,
             quantized: None,
@@ -287,7 +381,7 @@ impl Chain {
                 .composed
                 .then(|| (0..form.channels()).map(|channel| form.size_of(channel)).collect()),
             rounded: form.rounded,
-            steps: self.steps.clone(),
+            ops: self.ops.clone(),
         };
         Some((form.clone(), epilogue))
     }
@@ -296,78 +390,71 @@ impl Chain {
     /// each channel.
     pub fn close(
         &self,
-        graph: &Graph,
         bounds: impl Fn(&Grid) -> Result<Vec<(i64, i64)>, Diagnostic>,
         budget: &mut Budget,
     ) -> Result<Closed, Diagnostic> {
         let Some((form, epilogue)) = self.epilogue() else {
-            return self.close_join(graph, bounds, budget);
+            return self.close_join(bounds, budget);
         };
         let mut channels = Vec::with_capacity(form.channels());
+        let mut behind_pool = Vec::with_capacity(form.channels());
         for (channel, bounds) in bounds(&form)?.into_iter().enumerate() {
             let mut chain = epilogue.channel(channel);
-            // The chain is monotone in its parts, so if nothing overflows at the ends then nothing
-            // does between them.
-            for end in [bounds.0, bounds.1] {
-                if chain.code(end).is_none() {
-                    return Err(limits::FINITE
-                        .refuse(format!("channel {channel} at the accumulator {end}")));
-                }
-            }
-            let turns =
-                || limits::MONOTONE.refuse(format!("channel {channel}, whose codes fall and rise"));
-            let parts = chain.parts(bounds).ok_or_else(turns)?;
-            let mut evaluations = 0;
-            let shape = steps::search(&parts, |acc| {
-                evaluations += 1;
-                chain.code(acc).expect("finite between finite ends") as i64
-            });
-            budget.take_evaluations(evaluations * (1 + self.steps.len() as u64))?;
-            let shape = shape.ok_or_else(turns)?;
-            self.check(graph, &chain, channel, &shape)?;
+            let (shape, evaluations) = chain.shape(bounds).map_err(|why| match why {
+                Shapeless::NotFinite(acc) => limits::FINITE
+                    .refuse(format!("channel {channel} at the accumulator {acc}")),
+                Shapeless::Turns => limits::MONOTONE
+                    .refuse(format!("channel {channel}, whose codes fall and rise")),
+            })?;
+            budget.take_evaluations(evaluations * (1 + self.ops.len() as u64))?;
+            self.check(channel, &shape)?;
+            behind_pool.push(self.direction_behind_pool(&chain, &shape));
             budget.take_integers(shape.thresholds())?;
             channels.push(shape);
         }
-        Ok(Closed { form, epilogue, channels })
+        Ok(Closed { form, epilogue, channels, behind_pool })
     }
 
-    /// What must hold for the step function of a channel.
-    fn check(
-        &self,
-        graph: &Graph,
-        chain: &Channel,
-        channel: usize,
-        shape: &Shape,
-    ) -> Result<(), Diagnostic> {
-        // The maximum moves behind the steps that follow it, which keep order only if they rise: if
-        // all steps go in the direction of those before.
-        if let Some(pool) = &self.pool {
-            let falls = match (chain.turning(pool.after), shape) {
-                (Some(_), Shape::Monotone(steps)) => {
-                    !steps.thresholds.is_empty()
-                        && steps.rising != (chain.direction(..pool.after) >= 0)
-                }
-                (Some(_), Shape::Turning { .. }) => true,
-                (None, _) => chain.direction(pool.after..) < 0,
-            };
-            if falls {
-                let found = format!("channel {channel}, which falls after the pooling");
-                return Err(limits::POOL_PLACE.refuse(found).at(graph.nodes[pool.node].place()));
-            }
-        }
+    /// What must hold for the step functions of a channel.
+    fn check(&self, channel: usize, shape: &Shape) -> Result<(), Diagnostic> {
         let codes = self.quantized.expect("what is closed is quantized").codes;
         let (low, high) = shape.codes();
         if low < codes.min() || high > codes.max() {
-            return Err(limits::TRUNC_RANGE.refuse(format!("integers from {low} to {high}")));
+            return Err(limits::TRUNC_RANGE
+                .refuse(format!("integers from {low} to {high} in channel {channel}")));
         }
         Ok(())
+    }
+
+    /// How the code of a channel goes with what is pooled: the maximum moves behind the operators
+    /// that follow it, which must keep order.
+    fn direction_behind_pool(&self, chain: &Channel, shape: &Shape) -> BehindPool {
+        let Some(pool) = &self.pool else { return BehindPool::Rises };
+        let line = |ops: std::ops::Range<usize>| {
+            let alone = |i: usize| matches!(self.ops[i].reads[..], [(_, from)] if from == i);
+            ops.into_iter().all(alone)
+        };
+        let rises = match (chain.turning(pool.after), shape) {
+            (_, Shape::Monotone(steps)) if steps.thresholds.is_empty() => true,
+            _ if !line(pool.after..self.ops.len()) => return BehindPool::Turns,
+            (None, _) => chain.direction(pool.after..) >= 0,
+            // Where one side of the turn is not reached, what is reached says how the rest goes.
+            (Some(at), Shape::Monotone(steps))
+                if line(0..pool.after)
+                    && chain.turning(0) == Some(at)
+                    && chain.turning(at + 1).is_none() =>
+            {
+                steps.rising == (chain.direction(..pool.after) >= 0)
+            }
+            (Some(_), _) => return BehindPool::Turns,
+        };
+        if rises { BehindPool::Rises } else { BehindPool::Falls }
     }
 
     /// Several forms with real factors become one with integer factors, if some have the same codes
     /// at all sums that the forms can have.
     fn close_join(
         &self,
-        graph: &Graph,
         bounds: impl Fn(&Grid) -> Result<Vec<(i64, i64)>, Diagnostic>,
         budget: &mut Budget,
     ) -> Result<Closed, Diagnostic> {
@@ -378,15 +465,15 @@ impl Chain {
             }
         }
         let of_forms = forms.iter().map(|form| bounds(form)).collect::<Result<Vec<_>, _>>()?;
-        let epilogue = behind(self.steps.clone());
+        let epilogue = behind(self.ops.clone());
         let Start::Join { .. } = &self.start else { unreachable!("a chain with several forms") };
-        let (mut factors, mut channels) = (Vec::new(), Vec::new());
+        let (mut factors, mut channels, mut behind_pool) = (Vec::new(), Vec::new(), Vec::new());
         let (mut scales, mut constants, mut sizes) = (Vec::new(), Vec::new(), Vec::new());
         for channel in 0..self.channels() {
             let bounds: Vec<(i64, i64)> = of_forms.iter().map(|bounds| bounds[channel]).collect();
             let mut sum = Sum::of(&self.start, channel, &forms);
             let mut behind = epilogue.channel(channel);
-            if behind.turning(0).is_some() {
+            if behind.turning(0).is_some() || !is_line(&self.ops) {
                 return Err(limits::MONOTONE
                     .refuse(format!("channel {channel} of a sum, whose codes fall and rise")));
             }
@@ -404,7 +491,8 @@ impl Chain {
             };
             let found = search.run(channel, budget, |accs| behind.apply(sum.real(accs)?))?;
             let shape = Shape::Monotone(found.steps);
-            self.check(graph, &behind, channel, &shape)?;
+            self.check(channel, &shape)?;
+            behind_pool.push(self.direction_behind_pool(&behind, &shape));
             budget.take_integers(shape.thresholds())?;
             sizes.push(
                 sum.sizes(&forms.iter().map(|form| form.size_of(channel)).collect::<Vec<_>>()),
@@ -433,8 +521,8 @@ impl Chain {
         (form.offset, form.data_scale, form.weight_scale, form.divisor) =
             (Vec::new(), 1.0, scales, 1.0);
         form.node = self.node;
-        let mut steps = vec![Step::of_layer(Pointwise::Add, constants)];
-        steps.extend(self.steps.iter().cloned());
+        let mut ops = vec![PostOp::of_layer(Pointwise::Add, 0, constants)];
+        ops.extend(self.ops.iter().map(|op| op.clone().renumbered(|value| value + 1)));
         let epilogue = Epilogue {
             data_scale: 1.0,
             zero: vec![0.0],
@@ -443,14 +531,14 @@ impl Chain {
             products: form.products + 8 * self.operators(),
             sizes: Some(sizes),
             rounded: true,
-            steps,
+            ops,
         };
-        Ok(Closed { form: Rc::new(form), epilogue, channels })
+        Ok(Closed { form: Rc::new(form), epilogue, channels, behind_pool })
     }
 }
 
 /// Operators behind real values.
-fn behind(steps: Vec<Step>) -> Epilogue {
+fn behind(ops: Vec<PostOp>) -> Epilogue {
     let (zero, weight_scale) = (vec![0.0], vec![1.0]);
     Epilogue {
         data_scale: 1.0,
@@ -459,7 +547,7 @@ fn behind(steps: Vec<Step>) -> Epilogue {
         products: 1,
         sizes: None,
         rounded: false,
-        steps,
+        ops,
     }
 }
 
@@ -471,7 +559,7 @@ enum Sum {
 
 impl Sum {
     fn of_chain(chain: &Chain, channel: usize, forms: &[Rc<Grid>]) -> Sum {
-        let epilogue = behind(chain.steps.clone());
+        let epilogue = behind(chain.ops.clone());
         let mut sum = Sum::of(&chain.start, channel, forms);
         let (Sum::Form { behind, .. } | Sum::Join { behind, .. }) = &mut sum;
         *behind = epilogue.channel(channel);
@@ -634,7 +722,7 @@ impl Search<'_> {
         let highest =
             tables.iter().map(|(_, steps)| steps.lowest + steps.thresholds.len() as i64).max();
         let codes = highest.expect("a tuple") - lowest;
-        let most = |i: usize| super::form::MAX_LAYER_WEIGHT / self.largest[i].max(1);
+        let most = |i: usize| super::form::MOST_LAYER_WEIGHT / self.largest[i].max(1);
         for factor in 1..=most(main).max(1) {
             let unit = self.slopes[main].abs() / factor as f64;
             let factors: Vec<i64> = (0..count)

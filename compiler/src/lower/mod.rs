@@ -26,10 +26,11 @@ use qnnsim_isa::descriptor::{
 
 use crate::build::MAX_CHANNELS;
 use crate::diagnostic::Diagnostic;
-use crate::epilogue::{Epilogue, Step};
+use crate::epilogue::{Epilogue, PostOp};
+use crate::geometry::Windows;
 use crate::graph::{Graph, Node, ValueId};
 use crate::import::ImportOptions;
-use crate::ir::{Activation, Layer, MapId, Network, WeightKind};
+use crate::ir::{Activation, Layer, MapId, Network, Steps, WeightKind};
 use crate::limits;
 use crate::ops::Op;
 use crate::ops::join::Range;
@@ -40,7 +41,7 @@ use crate::ops::resize::{BlockOrder, BlockSteps, Blocks};
 use crate::sign::first_arguments;
 use crate::steps::Shape;
 use crate::tensor::{Array, Codes, Tensor};
-use chain::{Chain, PoolAt, Quantized, Start, quantized};
+use chain::{BehindPool, Chain, PoolAt, Quantized, Start, quantized};
 use form::{Grid, Kernel, MapInfo, Row, Window};
 use names::layer_names;
 use parts::MapOf;
@@ -79,9 +80,11 @@ pub struct MapValue {
     pub scale: Vec<f64>,
     /// The integer that stands for 0.
     pub zero_point: i64,
-    /// Whether the map's layer does nothing but add up the two parts of each channel that the map
-    /// before it has: what that one's accumulators decided.
-    pub merged: bool,
+    /// Of how many channels of the map before it the map's layer adds up each of its own, if it
+    /// does nothing else: what that one's accumulators decided. Else 0.
+    pub merged: usize,
+    /// By how much the map's integers exceed the codes that its quantizer gives.
+    pub code_offset: i64,
     /// How the value names the places of its maps.
     view: View,
 }
@@ -96,7 +99,8 @@ impl MapValue {
             first_channel: 0,
             scale: vec![1.0],
             zero_point: 0,
-            merged: false,
+            merged: 0,
+            code_offset: 0,
             view,
         }
     }
@@ -212,7 +216,8 @@ struct Made {
 
 /// The weights of a layer.
 struct Filter<'g> {
-    kind: WeightKind,
+    /// `None` if they have more than 8 bits.
+    kind: Option<WeightKind>,
     /// For each output, or for all.
     scale: &'g [f64],
     outputs: usize,
@@ -296,9 +301,18 @@ impl<'g> Lowering<'g> {
         if self.graph.data_inputs(node).any(|(_, id)| self.known[id.0].is_none()) {
             return;
         }
-        match self.try_node(index) {
+        match self.try_node(index).and_then(|known| self.held(node.output, known)) {
             Ok(known) => self.known[node.output.0] = Some(known),
             Err(error) => self.errors.push(error.at(node.place())),
+        }
+    }
+
+    /// A value, held against the shape that the graph says it has.
+    fn held(&self, id: ValueId, known: Known) -> Result<Known, Diagnostic> {
+        let (dims, own) = (&self.graph.value(id).dims, known.view.dims());
+        match own == *dims && self.shape(&known.data).values() == dims.iter().product::<usize>() {
+            true => Ok(known),
+            false => Err(fault(format!("values of shape {own:?} stand for {dims:?}"))),
         }
     }
 
@@ -319,6 +333,9 @@ impl<'g> Lowering<'g> {
                 let known = self.renamed(id, |view| Some(view.transpose(&perm)))?;
                 Ok(known.expect("each order of axes is a view"))
             }
+            Op::Pointwise(op) if inputs.len() == 2 => {
+                self.pointwise_of_two(index, *op, [inputs[0], inputs[1]])
+            }
             Op::Pointwise(op) => self.pointwise(index, *op, position, id),
             Op::MaxPool(pool) => self.max_pool(index, pool, id),
             Op::Conv(_) | Op::ConvTranspose(_) => self.layer(index, id),
@@ -331,26 +348,24 @@ impl<'g> Lowering<'g> {
                 self.concat(index, *axis, &ids)
             }
             Op::Part(ranges) => self.part(index, ranges, id),
-            Op::Zeros { before, after } => {
+            Op::Zeros { before, .. } => {
                 let pixels = self.form_as_pixels(id, node)?;
                 let spatial = |list: &[i64]| match *list {
                     [_, _, rows, columns] => [rows, columns],
                     [_, _, columns] => [0, columns],
                     _ => [0, 0],
                 };
-                let window =
-                    Window { before: spatial(before), after: spatial(after), ..Window::POINT };
+                let window = Window { before: spatial(before), ..Window::POINT };
                 self.windows(index, pixels, window)
             }
             Op::AveragePool(average) => {
                 let pixels = self.form_as_pixels(id, node)?;
-                let [top, left, bottom, right] = average.pool.pads.map(i64::from);
+                let of = |f: fn(&Windows) -> u32| average.windows.each_ref().map(f).map(i64::from);
                 let window = Window {
-                    kernel: average.pool.kernel.map(i64::from),
-                    stride: average.pool.stride.map(i64::from),
-                    before: [top, left],
-                    after: [bottom, right],
-                    ..Window::POINT
+                    kernel: of(|windows| windows.kernel),
+                    stride: of(|windows| windows.stride),
+                    dilation: of(|windows| windows.dilation),
+                    before: of(|windows| windows.before),
                 };
                 let size = map_size(dims).expect("a map");
                 let from = map_size(&graph.value(id).dims).expect("a map");
@@ -423,6 +438,15 @@ impl<'g> Lowering<'g> {
         {
             form.node = index;
             return Ok(Known { data: Data::Form(Rc::new(form)), view: a.view });
+        }
+        // A sum of functions of the same sums, of which one at least is not affine.
+        if !(is_affine(&a.data) && is_affine(&b.data)) {
+            let op = if minus { Pointwise::Sub } else { Pointwise::Add };
+            let (data_a, data_b) = (a.data.clone(), b.data.clone());
+            let none = [Vec::new(), Vec::new()];
+            if let Some(data) = self.function_of_both(data_a, data_b, (op, [0, 1]), &none, index)? {
+                return Ok(Known { data, view: a.view });
+            }
         }
         let mut single = |data: Data| -> Result<Chain, Diagnostic> {
             let mut chains = self.chains(data)?;
@@ -541,11 +565,9 @@ impl<'g> Lowering<'g> {
             return self.result(index, Data::Form(form), phases);
         }
         let mut window = Window::POINT;
-        for (axis, &Range { start, step, length }) in spatial.iter().enumerate() {
+        for (axis, &Range { start, step, .. }) in spatial.iter().enumerate() {
             window.stride[axis] = step as i64;
             window.before[axis] = -(start as i64);
-            let end = start + (length - 1) * step + 1;
-            window.after[axis] = end as i64 - i64::from(form.size()[axis]);
         }
         self.windows(index, (form, phases), window)
     }
@@ -749,19 +771,67 @@ impl<'g> Lowering<'g> {
         }
         let known = self.with_channels_in_order(known)?;
         let shape = self.shape(&known.data);
-        let step = step(graph, node, op, data, &known.view, shape.channels as usize)?;
+        let constants = constants(graph, node, op, data, &known.view, shape.channels as usize)?;
         let mut chains = self.chains(known.data)?;
-        self.budget.take_integers(step.size())?;
+        self.budget.take_integers(constants.iter().map(Vec::len).sum())?;
         let mut first = 0;
         for chain in &mut chains {
             let range = first..first + chain.channels();
             first = range.end;
-            let constants = step.constants.iter();
-            let part =
-                |c: &Vec<f64>| if c.len() > 1 { c[range.clone()].to_vec() } else { c.clone() };
-            chain.push(graph, index, Step { constants: constants.map(part).collect(), ..step })?;
+            chain.push(graph, index, (op, data, of_range(&constants, range)))?;
         }
         Ok(Known { data: Data::Chains(Rc::new(chains)), view: known.view })
+    }
+
+    /// An operator of two values, which are functions of the same sums.
+    fn pointwise_of_two(
+        &mut self,
+        index: usize,
+        op: Pointwise,
+        [(at, a), (other, b)]: [(usize, ValueId); 2],
+    ) -> Result<Known, Diagnostic> {
+        let graph = self.graph;
+        let node = &graph.nodes[index];
+        let (a, b) = (self.read(a)?, self.read(b)?);
+        let (a, b) = (self.with_channels_in_order(a)?, self.with_channels_in_order(b)?);
+        let refuse = || limits::ONE_CONSTANT.refuse("an operation on two maps");
+        let shape = self.shape(&a.data);
+        if a.view != b.view || shape != self.shape(&b.data) {
+            return Err(refuse());
+        }
+        let constants = constants(graph, node, op, at, &a.view, shape.channels as usize)?;
+        let function = (op, [at, other]);
+        let data = self.function_of_both(a.data, b.data, function, &constants, index)?;
+        Ok(Known { data: data.ok_or_else(refuse)?, view: a.view })
+    }
+
+    /// An operator of two values that are functions of the same sums; `None` if they are not.
+    fn function_of_both(
+        &mut self,
+        a: Data,
+        b: Data,
+        function: (Pointwise, [usize; 2]),
+        constants: &[Vec<f64>],
+        node: usize,
+    ) -> Result<Option<Data>, Diagnostic> {
+        let (a, b) = (self.chains(a)?, self.chains(b)?);
+        if !a.iter().map(Chain::channels).eq(b.iter().map(Chain::channels)) {
+            return Ok(None);
+        }
+        let mut first = 0;
+        let mut both = Vec::with_capacity(a.len());
+        for (a, b) in a.iter().zip(&b) {
+            let constants = of_range(constants, first..first + a.channels());
+            first += a.channels();
+            match Chain::function_of_both(a, b, function, constants, node) {
+                None => return Ok(None),
+                Some(chain) => {
+                    self.budget.take_integers(chain.size())?;
+                    both.push(chain);
+                }
+            }
+        }
+        Ok(Some(Data::Chains(Rc::new(both))))
     }
 
     /// The quantizer of the input, which the host evaluates, or an operator in front of it.
@@ -780,8 +850,9 @@ impl<'g> Lowering<'g> {
             }
             Some(quantized) => Data::Coded { ops, node: index, quantized, value: node.output },
             None => {
-                let step =
-                    step(self.graph, node, op, data, &view, self.input_shape.channels as usize)?;
+                let channels = self.input_shape.channels as usize;
+                let constants = constants(self.graph, node, op, data, &view, channels)?;
+                let step = PostOp::of_one(op, data, 0, constants);
                 self.budget.take_integers(step.size())?;
                 let more = host_ops(&step, node).map_err(|_| {
                     limits::FIRST_QUANT.refuse(format!("`{}` in this place", node.op_type))
@@ -817,7 +888,8 @@ impl<'g> Lowering<'g> {
                     first_channel: 0,
                     scale,
                     zero_point,
-                    merged: false,
+                    merged: 0,
+                    code_offset: 0,
                     view,
                 });
                 self.maps.push(MapInfo { shape: self.input_shape, code, zero_point });
@@ -864,7 +936,8 @@ impl<'g> Lowering<'g> {
         known.data = self.without_regions(known.data, &known.view, id)?;
         let mut chains = self.chains(known.data)?;
         for chain in &mut chains {
-            chain.pool = Some(PoolAt { node: index, pool: pool.0, after: chain.steps.len() });
+            let (after, quantized) = (chain.ops.len(), chain.quantized);
+            chain.pool = Some(PoolAt { node: index, pool: pool.0, after, quantized });
         }
         self.result(index, Data::Chains(Rc::new(chains)), [1, 1])
     }
@@ -932,7 +1005,7 @@ impl<'g> Lowering<'g> {
         });
         let dims = &self.graph.value(self.graph.nodes[index].output).dims;
         let size = map_size(dims).expect("a map").map(|size| size as u32);
-        let kernel = Kernel { window, size, rows: rows.collect(), kind: Some(kind) };
+        let kernel = Kernel { window, size, rows: rows.collect(), kind };
         let data = self.apply(form, &kernel, scale, index)?;
         self.result(index, data, [1, 1])
     }
@@ -970,14 +1043,19 @@ impl<'g> Lowering<'g> {
     }
 
     /// Sums with what a layer does to them.
-    fn biased(&mut self, data: Data, steps: Vec<Step>, index: usize) -> Result<Data, Diagnostic> {
+    fn biased(
+        &mut self,
+        data: Data,
+        steps: Vec<(Pointwise, Vec<f64>)>,
+        index: usize,
+    ) -> Result<Data, Diagnostic> {
         if steps.is_empty() {
             return Ok(data);
         }
         let mut chains = self.chains(data)?;
-        for step in steps {
-            self.budget.take_integers(step.size())?;
-            chains[0].push_constant(index, step);
+        for (op, constant) in steps {
+            self.budget.take_integers(constant.len())?;
+            chains[0].push_constant(index, op, constant);
         }
         Ok(Data::Chains(Rc::new(chains)))
     }
@@ -1056,27 +1134,128 @@ impl<'g> Lowering<'g> {
         first_channel: usize,
     ) -> Result<Grid, Diagnostic> {
         let quantized = chain.quantized.expect("what becomes a map is quantized");
-        let (code, zero_point) = quantized.map_code()?;
+        let zero = quantized.zero_point()?;
         let maps = std::mem::take(&mut self.maps);
         let bounds = |form: &Grid| accumulators(form.bounds(|id: MapId| maps[id.0]));
-        let closed = chain.close(self.graph, bounds, &mut self.budget);
+        let closed = chain.close(bounds, &mut self.budget);
         self.maps = maps;
         let closed = closed?;
-        let turns = closed.channels.iter().any(|shape| matches!(shape, Shape::Turning { .. }));
-        let closed = if turns { self.merge_parts(closed, chain.node)? } else { closed };
+        let some_fall = closed.behind_pool.contains(&BehindPool::Falls);
+        let falls = |channel: &usize| {
+            let constant = closed.channels[*channel].thresholds() == 0;
+            closed.behind_pool[*channel] == BehindPool::Falls || some_fall && constant
+        };
+        let (falling, rising): (Vec<usize>, Vec<usize>) = (0..chain.channels()).partition(falls);
+        if closed.behind_pool.contains(&BehindPool::Turns) {
+            return self.make_pool_apart(chain, value, view, first_channel);
+        }
+        if !(falling.is_empty() || rising.is_empty()) {
+            return self.make_layers_apart(chain, &[rising, falling]);
+        }
+        let turns = closed.channels.iter().any(|shape| matches!(shape, Shape::Sum { .. }));
+        let (closed, merged) =
+            if turns { self.merge_parts(closed, chain.node)? } else { (closed, 0) };
         let monotone = |shape| match shape {
             Shape::Monotone(steps) => steps,
-            Shape::Turning { .. } => unreachable!("parts were merged"),
+            Shape::Sum { .. } => unreachable!("parts were merged"),
         };
-        let channels = closed.channels.into_iter().map(monotone).collect();
+        let mut channels: Vec<Steps> = closed.channels.into_iter().map(monotone).collect();
+        let ends = |steps: &Steps| [steps.lowest, steps.lowest + steps.thresholds.len() as i64];
+        let (low, high) = channels
+            .iter()
+            .flat_map(ends)
+            .fold((zero, zero), |(low, high), code| (low.min(code), high.max(code)));
+        // Codes that no accumulator reaches cost nothing. Where that takes fewer bits, the map's
+        // integers count from the zero point. The minimum of a pooling is the maximum of integers
+        // that count from the other end.
+        let mirrored = !falling.is_empty();
+        let own = Codes::Int { min: low, max: high }.code();
+        let counted = Codes::Int { min: low - zero, max: high - zero }.code();
+        let (code, shift) = match mirrored {
+            true => (Codes::Int { min: 0, max: high - low }.code(), high),
+            false if counted.bits < own.bits => (counted, -zero),
+            false => (own, 0),
+        };
+        if code.bits > 8 {
+            let found = format!("activations from {low} to {high}, zero at {zero}");
+            return Err(limits::QUANT_BITS.refuse(found));
+        }
+        for steps in &mut channels {
+            if mirrored {
+                *steps = steps.negated();
+            }
+            steps.lowest += shift;
+        }
         let mut layer = self.bare(&closed.form, Activation::Steps { code, channels })?;
         layer.pool = chain.pool.as_ref().map(|at| at.pool);
+        let zero_point = if mirrored { shift - zero } else { zero + shift };
         let info = MapInfo { shape: chain_shape(chain), code, zero_point };
         let scale = chain.scales();
+        if mirrored {
+            let none = MapValue { scale, zero_point, ..MapValue::none(info.shape) };
+            let map = MapId(self.maps.len());
+            let plain = self.push_layer(layer, closed.epilogue, info, none, chain.node)?;
+            let scales: Vec<f64> = (0..plain.channels()).map(|c| plain.scale(c)).collect();
+            return Ok(Grid::of_mirrored_map(map, &info, &scales, chain.node));
+        }
         let view = view.clone();
-        let value =
-            MapValue { value: Some(value), first_channel, scale, zero_point, merged: turns, view };
+        let value = MapValue {
+            value: Some(value),
+            first_channel,
+            scale,
+            zero_point,
+            merged,
+            code_offset: shift,
+            view,
+        };
         self.push_layer(layer, closed.epilogue, info, value, chain.node)
+    }
+
+    /// What is pooled as a map, and the operators behind the pooling as a layer that reads it.
+    fn make_pool_apart(
+        &mut self,
+        chain: &Chain,
+        value: ValueId,
+        view: &View,
+        first_channel: usize,
+    ) -> Result<Grid, Diagnostic> {
+        let pool = chain.pool.expect("there is a pooling to be put apart");
+        let Some(before) = chain.before_pool() else {
+            let refusal = limits::POOL_PLACE.refuse("a pooling whose maxima then fall and rise");
+            return Err(refusal.at(self.graph.nodes[pool.node].place()));
+        };
+        let pooled = self.graph.nodes[pool.node].output;
+        let map = self.make_layer(&before, pooled, view, first_channel)?;
+        self.make_layer(&chain.behind_pool(Rc::new(map)), value, view, first_channel)
+    }
+
+    /// Some channels of a chain as a map, the others as another; maps of which the graph knows
+    /// nothing.
+    fn make_layers_apart(
+        &mut self,
+        chain: &Chain,
+        apart: &[Vec<usize>],
+    ) -> Result<Grid, Diagnostic> {
+        let (mut forms, mut order) = (Vec::new(), vec![0; chain.channels()]);
+        let mut first = 0;
+        for channels in apart {
+            let mut some = chain.clone();
+            some.select(channels, &mut self.budget)?;
+            let shape = chain_shape(&some);
+            let at = self.values.len();
+            let view = MapValue::none(shape).view;
+            let form = self.make_layer(&some, self.graph.input, &view, 0)?;
+            for value in &mut self.values[at..] {
+                value.value = None;
+            }
+            forms.push(Rc::new(form));
+            for (i, &channel) in channels.iter().enumerate() {
+                order[channel] = first + i;
+            }
+            first += channels.len();
+        }
+        let all = Grid::concat(&forms, &mut self.budget)?.expect("maps have no divisor");
+        all.select(&order, &mut self.budget)
     }
 
     /// Adds a layer; its map as a form.
@@ -1088,6 +1267,11 @@ impl<'g> Lowering<'g> {
         value: MapValue,
         node: usize,
     ) -> Result<Grid, Diagnostic> {
+        let sums = layer.terms[0].output_shape(self.map(layer.terms[0].source).shape);
+        let shape = layer.output_shape(sums);
+        if shape != info.shape {
+            return Err(fault(format!("a layer of shape {shape:?} stands for {:?}", info.shape)));
+        }
         let form = Grid::of_map(MapId(self.maps.len()), &info, &value.scale, node);
         self.budget.take_integers(form.rows())?;
         self.maps.push(info);
@@ -1100,6 +1284,12 @@ impl<'g> Lowering<'g> {
     fn bare(&mut self, form: &Grid, activation: Activation) -> Result<Layer, Diagnostic> {
         accumulators(form.bounds(|id| self.map(id)))?;
         let terms = form.to_terms(|id| self.map(id))?;
+        for term in &terms {
+            let shape = term.output_shape(self.map(term.source).shape);
+            if shape != form.shape {
+                return Err(fault(format!("sums of shape {shape:?} stand for {:?}", form.shape)));
+            }
+        }
         let weights: usize = terms.iter().map(|term| term.weights.data.len()).sum();
         let products = (weights as u64)
             .saturating_mul(u64::from(form.shape.height) * u64::from(form.shape.width));
@@ -1187,7 +1377,7 @@ impl<'g> Lowering<'g> {
             ops.push(HostOp::Add(epilogue.zero.iter().map(|zero| -zero).collect()));
         }
         ops.push(HostOp::Mul(epilogue.scale()));
-        for (step, &node) in epilogue.steps.iter().zip(&chain.nodes) {
+        for (step, &node) in epilogue.ops.iter().zip(&chain.nodes) {
             ops.extend(host_ops(step, &graph.nodes[node])?);
         }
         let bounds = form.bounds(|id| self.map(id));
@@ -1216,12 +1406,28 @@ impl<'g> Lowering<'g> {
             first_channel: 0,
             scale,
             zero_point: 0,
-            merged: false,
+            merged: 0,
+            code_offset: 0,
             view,
         });
         self.made.push(Made { layer, node: chain.node, epilogue });
         let name = output.name.clone();
         Ok(OutputDescriptor { name, shape, code, ops, classes: classes.to_vec(), dram: 0 })
+    }
+}
+
+/// What must not happen, whatever the model: said in place of a program that computes something
+/// else.
+fn fault(found: String) -> Diagnostic {
+    Diagnostic::new(format!("this is a fault of qnnsim: {found}"))
+        .help("report it, with the model if you can; another form of this node may do until then")
+}
+
+/// Whether values are affine functions of exact sums.
+fn is_affine(data: &Data) -> bool {
+    match data {
+        Data::Input(_) | Data::Coded { .. } | Data::Form(_) => true,
+        Data::Chains(chains) => chains.iter().all(Chain::is_affine),
     }
 }
 
@@ -1255,26 +1461,29 @@ fn accumulators(bounds: Vec<(i64, i64)>) -> Result<Vec<(i64, i64)>, Diagnostic> 
     }
 }
 
-/// A pointwise node as a step behind values of so many channels.
-fn step(
+/// The constants of a pointwise node that reads argument `data`, for values of so many channels.
+fn constants(
     graph: &Graph,
     node: &Node,
     op: Pointwise,
     data: usize,
     view: &View,
     channels: usize,
-) -> Result<Step, Diagnostic> {
+) -> Result<Vec<Vec<f64>>, Diagnostic> {
     let rank = graph.value(node.output).dims.len();
     let inputs: Vec<_> =
         node.inputs.iter().map(|id| id.and_then(|id| graph.value(id).constant.as_ref())).collect();
-    let mut constants = Vec::new();
-    for argument in op.arguments(&inputs, data, rank) {
-        constants.push(match argument {
-            None => Vec::new(),
-            Some(array) => per_channel(&array, view, channels)?,
-        });
-    }
-    Ok(Step { op, data, constants })
+    let of_argument = |argument: Option<Array>| match argument {
+        None => Ok(Vec::new()),
+        Some(array) => per_channel(&array, view, channels),
+    };
+    op.arguments(&inputs, data, rank).into_iter().map(of_argument).collect()
+}
+
+/// Constants of some channels, where there is one for each.
+fn of_range(constants: &[Vec<f64>], range: std::ops::Range<usize>) -> Vec<Vec<f64>> {
+    let part = |c: &Vec<f64>| if c.len() > 1 { c[range.clone()].to_vec() } else { c.clone() };
+    constants.iter().map(part).collect()
 }
 
 /// The values of a constant that varies along the channels at most.
@@ -1286,14 +1495,19 @@ fn per_channel(array: &Array, view: &View, channels: usize) -> Result<Vec<f64>, 
 }
 
 /// A step as the host evaluates it.
-fn host_ops(step: &Step, node: &Node) -> Result<Vec<HostOp>, Diagnostic> {
+fn host_ops(step: &PostOp, node: &Node) -> Result<Vec<HostOp>, Diagnostic> {
     let map = |i: usize, f: &dyn Fn(f64) -> f64| -> Vec<f64> {
         step.constants[i].iter().map(|&c| f(c)).collect()
     };
-    let constant = 1 - step.data.min(1);
+    if step.reads.len() > 1 {
+        let found = format!("`{}` of two values in this place", node.op_type);
+        return Err(limits::OUTPUT.refuse(found).at(node.place()));
+    }
+    let data = step.data();
+    let constant = 1 - data.min(1);
     Ok(match step.op {
         Pointwise::Add => vec![HostOp::Add(map(constant, &|c| c))],
-        Pointwise::Sub if step.data == 0 => vec![HostOp::Add(map(1, &|c| -c))],
+        Pointwise::Sub if data == 0 => vec![HostOp::Add(map(1, &|c| -c))],
         Pointwise::Sub => vec![HostOp::Mul(vec![-1.0]), HostOp::Add(map(0, &|c| c))],
         Pointwise::Mul => vec![HostOp::Mul(map(constant, &|c| c))],
         Pointwise::Div => vec![HostOp::Div(map(1, &|c| c))],
