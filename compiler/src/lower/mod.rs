@@ -25,7 +25,7 @@ use qnnsim_isa::descriptor::{
 };
 
 use crate::build::MAX_CHANNELS;
-use crate::diagnostic::Diagnostic;
+use crate::diagnostic::{Diagnostic, Kind};
 use crate::epilogue::{Epilogue, PostOp};
 use crate::geometry::Windows;
 use crate::graph::{Graph, Node, ValueId};
@@ -1305,9 +1305,8 @@ impl<'g> Lowering<'g> {
             [("--pixel-scale", options.pixel_scale), ("--pixel-offset", options.pixel_offset)]
         {
             if !value.is_finite() {
-                return Err(
-                    Diagnostic::new(format!("{flag} is {value}")).help("give a finite number")
-                );
+                return Err(Diagnostic::new(Kind::Option, format!("{flag} is {value}"))
+                    .help("give a finite number"));
             }
         }
         let Some((ops, index, quantized)) = &self.quantizer else {
@@ -1397,8 +1396,11 @@ impl<'g> Lowering<'g> {
         }
         if !classes.is_empty() && classes.len() != result.channels as usize {
             let (given, outputs) = (classes.len(), result.channels);
-            return Err(Diagnostic::new(format!("{given} class names for {outputs} outputs"))
-                .help("give one name for each output, or none"));
+            return Err(Diagnostic::new(
+                Kind::Option,
+                format!("{given} class names for {outputs} outputs"),
+            )
+            .help("give one name for each output, or none"));
         }
         let (value, scale) = (Some(graph.output), epilogue.scale());
         self.values.push(MapValue {
@@ -1419,7 +1421,7 @@ impl<'g> Lowering<'g> {
 /// What must not happen, whatever the model: said in place of a program that computes something
 /// else.
 fn fault(found: String) -> Diagnostic {
-    Diagnostic::new(format!("this is a fault of qnnsim: {found}"))
+    Diagnostic::new(Kind::Fault, format!("this is a fault of qnnsim: {found}"))
         .help("report it, with the model if you can; another form of this node may do until then")
 }
 

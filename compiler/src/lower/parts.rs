@@ -114,9 +114,7 @@ impl Lowering<'_> {
         let direct = self.apply_directly(form, kernel, scale, node);
         let goes_on = match &direct {
             Err(error) => {
-                let needs_map =
-                    limits::COMPOSED_PADDING.refused(error) || limits::COMPOSED_WEIGHTS.refused(error);
-                if !needs_map {
+                if !(error.is(&limits::COMPOSED_PADDING) || error.is(&limits::COMPOSED_WEIGHTS)) {
                     return direct;
                 }
                 false

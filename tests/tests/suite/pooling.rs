@@ -4,9 +4,9 @@
 
 use proptest::prelude::*;
 use proptest::test_runner::{Config, RngAlgorithm, TestRng, TestRunner};
-use qnnsim_compiler::diagnostic::Diagnostic;
+use qnnsim_compiler::diagnostic::{Diagnostic, Diagnostics, Rule};
 use qnnsim_compiler::import::Import;
-use qnnsim_compiler::limits::{self, Limit};
+use qnnsim_compiler::limits;
 use qnnsim_tests::hardware_point;
 use qnnsim_tests::models::graphs::Noise;
 use qnnsim_tests::models::{Model, int, ints};
@@ -17,13 +17,13 @@ const DRAWN: u32 = 400;
 
 /// What may stand against a pooling: its own sizes, a window without values, means over numbers
 /// without a small common multiple, and what does not fit between two quantizers.
-const REFUSALS: [Limit; 6] = [
-    limits::POOL_SIZES,
-    limits::POOL_DILATION,
-    limits::POOL_DIVISOR,
-    limits::COMPOSED_PADDING,
-    limits::COMPOSED_WEIGHTS,
-    limits::UPSAMPLE_MIXED,
+static REFUSALS: [&Rule; 6] = [
+    &limits::POOL_SIZES,
+    &limits::POOL_DILATION,
+    &limits::POOL_DIVISOR,
+    &limits::COMPOSED_PADDING,
+    &limits::COMPOSED_WEIGHTS,
+    &limits::UPSAMPLE_MIXED,
 ];
 
 /// What reads the pooling.
@@ -72,7 +72,7 @@ fn pooling() -> impl Strategy<Value = Pooling> {
     )
 }
 
-fn import(pooling: &Pooling) -> Result<Import, Vec<Diagnostic>> {
+fn import(pooling: &Pooling) -> Result<Import, Diagnostics> {
     let [height, width] = pooling.size;
     let mut model = Model::new(&[1, 2, height, width]);
     model.opset = 19;
@@ -127,7 +127,7 @@ fn poolings_of_every_geometry() {
                 counts.set([accepted + 1, partial + i32::from(is_partial)]);
             }
             Err(errors) => {
-                let rightly = |error: &Diagnostic| REFUSALS.iter().any(|limit| limit.refused(error));
+                let rightly = |error: &Diagnostic| REFUSALS.iter().any(|rule| error.is(rule));
                 prop_assert!(errors.iter().all(rightly), "{}", errors[0]);
             }
         }
