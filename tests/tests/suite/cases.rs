@@ -27,6 +27,14 @@ const CASES: &[Case] = &[
     exact("17b_5522000"),
     exact("17c_5220_dense"),
     exact("17d_ceil_15_conv_s2p1"),
+    // Codes that fall behind a pooling.
+    exact("16_q_pool_bn_q"),
+    // Weights of 9 bits, with their zero point.
+    exact("ort_pt_u8u8"),
+    // x times its sigmoid, both quantized.
+    exact("ort_v_silu"),
+    // Codes that never occur.
+    exact("ort_pc_s8s8_sym"),
 ];
 
 /// Most relative difference of a value from the expected one, whose arithmetic is float32.
