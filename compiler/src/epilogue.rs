@@ -3,34 +3,44 @@
 //! One definition serves the search for thresholds, the distance of accumulators from where codes
 //! change, and the question what codes other arithmetic could give.
 
+use crate::ir::Term;
 use crate::ops::pointwise::Pointwise;
 use crate::steps::{self, Part, Shape};
 use crate::tensor::Precision;
 
-/// The operators behind a layer, with their constants.
+/// What a layer makes of exact sums: the operators behind them, with their constants.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Epilogue {
-    /// Real size of one step of the map that the layer reads.
-    pub data_scale: f64,
-    /// The accumulator that stands for real zero, for each output channel or for all: the sum of
-    /// the weights times the zero of the data.
-    pub(crate) zero: Vec<f64>,
-    /// Real size of one step of the weights, for each output channel or for all.
-    pub(crate) weight_scale: Vec<f64>,
-    /// Products that one accumulator sums up.
-    pub(crate) products: usize,
-    /// For sums of sums, the largest sum of the sizes of what is added on the way to an
-    /// accumulator, as real values, for each channel; `None` if the accumulator's own products
-    /// are all there is.
-    pub(crate) sizes: Option<Vec<f64>>,
-    /// Whether values on the way are rounded, means or what constants were added to.
-    pub(crate) rounded: bool,
-    /// The operators behind the accumulators, in order.
+    /// The sums: one, the layer's own accumulators, or several with scales of their own, of which
+    /// the accumulators are a combination.
+    pub(crate) sums: Vec<SumParams>,
+    /// The operators behind the sums, in order.
     pub(crate) ops: Vec<PostOp>,
 }
 
-/// A pointwise operator behind a sum. Its values are numbered: 0 is the sum, `i` what operator
-/// `i - 1` makes.
+/// What the integers of an exact sum mean.
+#[derive(Debug, Clone, PartialEq)]
+pub struct SumParams {
+    /// Real size of one step of the map that is read.
+    pub data_scale: f64,
+    /// The integer that stands for real zero, for each output channel or for all: the sum of the
+    /// weights times the zero of the data.
+    pub(crate) zero: Vec<f64>,
+    /// Real size of one step of the weights, for each output channel or for all.
+    pub(crate) weight_scale: Vec<f64>,
+    /// Products that one integer sums up.
+    pub(crate) products: usize,
+    /// For sums of sums, the largest sum of the sizes of what is added on the way, as real values,
+    /// for each channel; `None` if the sum's own products are all there is.
+    pub(crate) sizes: Option<Vec<f64>>,
+    /// Whether values on the way are rounded, means or what constants were added to.
+    pub(crate) rounded: bool,
+    /// What it sums, where it is one of several.
+    pub terms: Vec<Term>,
+}
+
+/// A pointwise operator behind sums. Values are numbered: first the sums, then what each operator
+/// makes.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) struct PostOp {
     pub op: Pointwise,
@@ -44,15 +54,23 @@ pub(crate) struct PostOp {
 /// The epilogue of one channel.
 #[derive(Debug, Clone)]
 pub struct Channel {
-    data_scale: f64,
-    weight_scale: f64,
+    sums: Vec<ChannelSum>,
+    ops: Vec<ChannelOp>,
+    /// Of an evaluation, the values so far.
+    values: Vec<Value>,
+}
+
+/// A sum of one channel.
+#[derive(Debug, Clone)]
+struct ChannelSum {
+    /// Real size of a step.
+    unit: f64,
+    /// Digits of the scales of data and weights.
+    digits: u32,
     zero: i64,
     products: usize,
     size: Option<f64>,
     rounded: bool,
-    ops: Vec<ChannelOp>,
-    /// Of an evaluation, the values so far.
-    values: Vec<Value>,
 }
 
 /// A [`PostOp`] of one channel.
@@ -126,9 +144,11 @@ impl PostOp {
     }
 }
 
-/// Whether each operator reads the value before it and nothing else.
-pub(crate) fn is_line(ops: &[PostOp]) -> bool {
-    ops.iter().enumerate().all(|(i, op)| matches!(op.reads[..], [(_, from)] if from == i))
+/// Whether the last operators, from number `first` on, each read the value before them and nothing
+/// else, behind so many sums.
+pub(crate) fn is_line(ops: &[PostOp], sums: usize, first: usize) -> bool {
+    let alone = |i: usize| matches!(ops[i].reads[..], [(_, from)] if from + 1 == sums + i);
+    (first..ops.len()).all(alone)
 }
 
 /// The value of a channel where there is one for each channel or one for all.
@@ -136,18 +156,42 @@ fn pick(values: &[f64], channel: usize) -> f64 {
     values[if values.len() == 1 { 0 } else { channel }]
 }
 
-impl Epilogue {
-    /// The epilogue of a layer whose accumulators are codes, each less the channel's `lowest`.
-    pub(crate) fn of_codes(lowest: Vec<i64>, products: usize) -> Epilogue {
-        Epilogue {
+impl SumParams {
+    /// Sums of codes, each less the channel's `lowest`.
+    pub(crate) fn of_codes(lowest: Vec<i64>, products: usize) -> Self {
+        SumParams {
             data_scale: 1.0,
             zero: lowest.into_iter().map(|lowest| -lowest as f64).collect(),
             weight_scale: vec![1.0],
             products,
             sizes: None,
             rounded: false,
-            ops: Vec::new(),
+            terms: Vec::new(),
         }
+    }
+
+    /// Real size of a step, for each channel or for all.
+    pub fn scale(&self) -> Vec<f64> {
+        self.weight_scale.iter().map(|weight| self.data_scale * weight).collect()
+    }
+
+    fn channel(&self, channel: usize) -> ChannelSum {
+        let weight_scale = pick(&self.weight_scale, channel);
+        ChannelSum {
+            unit: self.data_scale * weight_scale,
+            digits: significant_bits(self.data_scale) + significant_bits(weight_scale),
+            zero: pick(&self.zero, channel) as i64,
+            products: self.products,
+            size: self.sizes.as_ref().map(|sizes| pick(sizes, channel)),
+            rounded: self.rounded,
+        }
+    }
+}
+
+impl Epilogue {
+    /// The epilogue of a layer whose accumulators are codes, each less the channel's `lowest`.
+    pub(crate) fn of_codes(lowest: Vec<i64>, products: usize) -> Epilogue {
+        Epilogue { sums: vec![SumParams::of_codes(lowest, products)], ops: Vec::new() }
     }
 
     /// The channels in this order.
@@ -156,23 +200,33 @@ impl Epilogue {
             0 | 1 => values.clone(),
             _ => channels.iter().map(|&channel| values[channel]).collect(),
         };
+        let sum = |sum: &SumParams| SumParams {
+            zero: select(&sum.zero),
+            weight_scale: select(&sum.weight_scale),
+            sizes: sum.sizes.as_ref().map(select),
+            // Only what one sum decides is taken apart.
+            terms: Vec::new(),
+            ..*sum
+        };
         let op = |op: &PostOp| PostOp {
             op: op.op,
             reads: op.reads.clone(),
             constants: op.constants.iter().map(select).collect(),
         };
         Epilogue {
-            zero: select(&self.zero),
-            weight_scale: select(&self.weight_scale),
-            sizes: self.sizes.as_ref().map(select),
+            sums: self.sums.iter().map(sum).collect(),
             ops: self.ops.iter().map(op).collect(),
-            ..*self
         }
     }
 
-    /// Real size of an accumulator step, for each channel or for all.
+    /// The sums that the operators stand behind.
+    pub fn sums(&self) -> &[SumParams] {
+        &self.sums
+    }
+
+    /// Real size of an accumulator step, for each channel or for all, where there is one sum.
     pub fn scale(&self) -> Vec<f64> {
-        self.weight_scale.iter().map(|weight| self.data_scale * weight).collect()
+        self.sums[0].scale()
     }
 
     /// The epilogue of one channel.
@@ -185,14 +239,9 @@ impl Epilogue {
             arguments: op.constants.iter().map(argument).collect(),
         };
         Channel {
-            data_scale: self.data_scale,
-            weight_scale: pick(&self.weight_scale, channel),
-            zero: pick(&self.zero, channel) as i64,
-            products: self.products,
-            size: self.sizes.as_ref().map(|sizes| pick(sizes, channel)),
-            rounded: self.rounded,
+            sums: self.sums.iter().map(|sum| sum.channel(channel)).collect(),
             ops: self.ops.iter().map(op).collect(),
-            values: Vec::with_capacity(self.ops.len() + 1),
+            values: Vec::with_capacity(self.sums.len() + self.ops.len()),
         }
     }
 }
@@ -209,11 +258,28 @@ pub(crate) enum Shapeless {
 /// Most accumulators at which a function is tried that is not known to be monotone.
 pub(crate) const MAX_TABLE: i64 = 1 << 16;
 
+/// Why a channel of several sums is no affine function of them, up to operators that rise or fall.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(crate) enum NotAffine {
+    /// An operator in front of the last addition is not affine, or a sum comes with both signs.
+    Sums,
+    /// What follows falls and rises.
+    Turns,
+}
+
+/// How the result of a channel goes with its sums.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct Slopes {
+    /// How the last addition changes with each sum.
+    pub slopes: Vec<f64>,
+    /// How the code goes with the last addition: it rises (1), falls (-1) or stays (0).
+    pub direction: i32,
+}
+
 impl Channel {
-    /// Whether each operator reads the value before it and nothing else.
-    fn is_line(&self) -> bool {
-        let line = |(i, op): (usize, &ChannelOp)| matches!(op.reads[..], [(_, from)] if from == i);
-        self.ops.iter().enumerate().all(line)
+    fn is_line(&self, first: usize) -> bool {
+        let alone = |i: usize| matches!(self.ops[i].reads[..], [(_, from)] if from + 1 == self.sums.len() + i);
+        (first..self.ops.len()).all(alone)
     }
 
     /// Direction of some operators that stand in a line: they rise (1), fall (-1) or are constant
@@ -231,9 +297,66 @@ impl Channel {
         self.ops[first..].iter().position(turns).map(|at| first + at)
     }
 
-    /// Cuts a range of accumulators so that the operators are monotone in each part; where that is
-    /// not known, a range of few accumulators into each of them. `None` if there are too many, or a
-    /// value overflows.
+    /// How the result of one sum goes with it, if it only rises or only falls. Sums of what rises
+    /// rise, also where they are rounded.
+    fn monotone(&self) -> Option<i32> {
+        let mut directions = vec![1; self.sums.len()];
+        for ChannelOp { op, reads, arguments } in &self.ops {
+            let divides = *op == Pointwise::Div && reads.iter().any(|read| read.0 == 1);
+            let adds = matches!(op, Pointwise::Add | Pointwise::Sub);
+            if op.turning_point(arguments).is_some() || divides || reads.len() > 1 && !adds {
+                return None;
+            }
+            let of = |&(at, from): &(usize, usize)| directions[from] * op.direction(at, arguments);
+            let mut all = reads.iter().map(of).filter(|&direction| direction != 0);
+            let first = all.next().unwrap_or(0);
+            if all.any(|direction| direction != first) {
+                return None;
+            }
+            directions.push(first);
+        }
+        directions.last().copied()
+    }
+
+    /// How the result goes with several sums.
+    pub(crate) fn slopes(&self) -> Result<Slopes, NotAffine> {
+        let count = self.sums.len();
+        let last = self.ops.iter().rposition(|op| op.reads.len() > 1).map_or(0, |last| last + 1);
+        let mut slopes: Vec<Vec<f64>> = Vec::with_capacity(count + last);
+        for (i, sum) in self.sums.iter().enumerate() {
+            slopes.push((0..count).map(|j| if i == j { sum.unit } else { 0.0 }).collect());
+        }
+        for ChannelOp { op, reads, arguments } in &self.ops[..last] {
+            if reads.len() > 1 && !matches!(op, Pointwise::Add | Pointwise::Sub) {
+                return Err(NotAffine::Sums);
+            }
+            let mut sum = vec![0.0; count];
+            for &(at, from) in reads {
+                let slope = op.slope(at, arguments).ok_or(NotAffine::Sums)?;
+                for (sum, part) in sum.iter_mut().zip(&slopes[from]) {
+                    // Differences of almost equal values need not rise everywhere once they are
+                    // rounded.
+                    if *sum * slope * part < 0.0 {
+                        return Err(NotAffine::Sums);
+                    }
+                    *sum += slope * part;
+                }
+            }
+            slopes.push(sum);
+        }
+        if !self.is_line(last) {
+            return Err(NotAffine::Sums);
+        }
+        if self.turning(last).is_some() {
+            return Err(NotAffine::Turns);
+        }
+        let slopes = slopes.pop().expect("a sum");
+        Ok(Slopes { slopes, direction: self.direction(last..) })
+    }
+
+    /// Cuts a range of one sum so that the operators are monotone in each part; where that is not
+    /// known, a range of few integers into each of them. `None` if there are too many, or a value
+    /// overflows.
     pub fn parts(&mut self, range: (i64, i64)) -> Option<Vec<Part>> {
         self.monotone_parts(range).or_else(|| {
             let (low, high) = range;
@@ -241,22 +364,20 @@ impl Channel {
         })
     }
 
-    /// The parts where the operators stand in a line and turn once at most.
+    /// The parts where the operators are monotone, or stand in a line and turn once.
     fn monotone_parts(&mut self, (low, high): (i64, i64)) -> Option<Vec<Part>> {
-        let divides = |op: &ChannelOp| op.op == Pointwise::Div && op.data() == 1;
-        if !self.is_line() || self.ops.iter().any(divides) {
-            return None;
+        if let Some(direction) = self.monotone() {
+            return Some(vec![((low, high), direction)]);
         }
-        let Some(at) = self.turning(0) else {
-            return Some(vec![((low, high), self.direction(..))]);
-        };
-        if self.turning(at + 1).is_some() {
+        let divides = |op: &ChannelOp| op.op == Pointwise::Div && op.data() == 1;
+        let at = self.turning(0)?;
+        if !self.is_line(0) || self.ops.iter().any(divides) || self.turning(at + 1).is_some() {
             return None;
         }
         let op = &self.ops[at];
         let turn = op.op.turning_point(&op.arguments).expect("it turns");
         let (before, behind) = (self.direction(..at), self.direction(at..));
-        let mut above = |acc: i64| Some(self.walk(acc, at, |_, _| {})?.real() > turn);
+        let mut above = |acc: i64| Some(self.walk(&[acc], at, |_, _| {})?.real() > turn);
         let ends = (above(low)?, above(high)?);
         let direction = before * behind;
         if ends.0 == ends.1 {
@@ -273,22 +394,63 @@ impl Channel {
         Some(vec![((low, left), sign * direction), ((right, high), -sign * direction)])
     }
 
-    /// The code of an accumulator, node by node in double precision; `None` if a value overflows.
-    pub fn code(&mut self, acc: i64) -> Option<f64> {
-        Some(self.walk(acc, usize::MAX, |_, _| {})?.x)
+    /// The code at these values of the sums, node by node in double precision; `None` if a value
+    /// overflows.
+    pub fn code(&mut self, accs: &[i64]) -> Option<f64> {
+        Some(self.walk(accs, usize::MAX, |_, _| {})?.x)
+    }
+
+    /// Goes through all values of all sums but the widest. At each tells the step function over
+    /// that one, which begins with the first code and changes as a channel of one sum does; `None`
+    /// if a value overflows. `visit` gets the values, the number of the widest, and the steps, and
+    /// says whether to go on.
+    pub(crate) fn sweep<E>(
+        &mut self,
+        bounds: &[(i64, i64)],
+        Slopes { slopes, direction }: &Slopes,
+        mut visit: impl FnMut(&mut Channel, &[i64], usize, Result<Shape, Shapeless>) -> Result<(), E>,
+    ) -> Result<(), E> {
+        let main = widest(bounds, slopes);
+        let (low, high) = bounds[main];
+        let others: Vec<usize> =
+            (0..bounds.len()).filter(|&i| i != main && slopes[i] != 0.0).collect();
+        let direction =
+            if slopes[main] == 0.0 { 0 } else { slopes[main].signum() as i32 * direction };
+        let mut accs: Vec<i64> = bounds.iter().map(|bounds| bounds.0).collect();
+        loop {
+            let mut finite = true;
+            let shape = steps::search(&[((low, high), direction)], |acc| {
+                accs[main] = acc;
+                let code = self.code(&accs);
+                finite &= code.is_some();
+                code.unwrap_or(0.0) as i64
+            });
+            let shape = match (finite, shape) {
+                (false, _) => Err(Shapeless::NotFinite(accs[main])),
+                (true, shape) => shape.ok_or(Shapeless::Turns),
+            };
+            visit(self, &accs, main, shape)?;
+            let Some(&next) = others.iter().find(|&&i| accs[i] < bounds[i].1) else {
+                return Ok(());
+            };
+            accs[next] += 1;
+            for &i in others.iter().take_while(|&&i| i != next) {
+                accs[i] = bounds[i].0;
+            }
+        }
     }
 
     /// The step functions of the codes of a range, and how many evaluations that took.
     pub(crate) fn shape(&mut self, range: (i64, i64)) -> Result<(Shape, u64), Shapeless> {
         // What is monotone between two ends is finite there if it is at the ends.
         for end in [range.0, range.1] {
-            self.code(end).ok_or(Shapeless::NotFinite(end))?;
+            self.code(&[end]).ok_or(Shapeless::NotFinite(end))?;
         }
         let parts = self.parts(range).ok_or(Shapeless::Turns)?;
         let (mut evaluations, mut overflow) = (0, None);
         let shape = steps::search(&parts, |acc| {
             evaluations += 1;
-            let code = self.code(acc);
+            let code = self.code(&[acc]);
             if code.is_none() {
                 overflow = Some(acc);
             }
@@ -300,12 +462,12 @@ impl Channel {
         }
     }
 
-    /// Distance of an accumulator from where its code would be another, in steps of the quantizer:
-    /// of all quantizers the least, infinite if none has two codes. `None` if a value
+    /// Distance of values of the sums from where their code would be another, in steps of the
+    /// quantizer: of all quantizers the least, infinite if none has two codes. `None` if a value
     /// overflows.
-    pub fn margin(&mut self, acc: i64) -> Option<f64> {
+    pub fn margin(&mut self, accs: &[i64]) -> Option<f64> {
         let mut least = f64::INFINITY;
-        self.walk(acc, usize::MAX, |op, arguments| {
+        self.walk(accs, usize::MAX, |op, arguments| {
             if op.rounds() {
                 least = least.min(op.boundary_distance(arguments));
             }
@@ -313,56 +475,16 @@ impl Channel {
         Some(least)
     }
 
-    /// What the operators make of a real value: a code if the last of them quantizes. `None` if a
-    /// value overflows.
-    pub fn apply(&mut self, real: f64) -> Option<f64> {
-        let start = Value { x: real, unit: 1.0, zero: 0.0 };
-        self.run(start, usize::MAX, |_, _| {}).map(|value| value.x).filter(|x| x.is_finite())
-    }
-
-    /// How the result changes with the value, `None` if the operators are not affine.
-    pub fn slope(&self) -> Option<f64> {
-        if !self.is_line() {
-            return None;
-        }
-        self.ops.iter().map(|op| op.op.slope(op.data(), &op.arguments)).product()
-    }
-
-    /// Largest size of what affine operators add up, from values of this size on.
-    pub fn sizes(&self, size: f64) -> f64 {
-        self.ops.iter().fold(size, |size, ChannelOp { op, reads, arguments }| {
-            let data = reads[0].0;
-            let slope = op.slope(data, arguments).unwrap_or(1.0).abs();
-            let added = match op {
-                Pointwise::Add | Pointwise::Sub => arguments[1 - data].abs(),
-                Pointwise::Normalize { .. } => (arguments[3] * slope).abs() + arguments[2].abs(),
-                _ => 0.0,
-            };
-            size * slope + added
-        })
-    }
-
-    /// What the first `count` operators make of an accumulator.
+    /// What the first `count` operators make of values of the sums.
     fn walk(
         &mut self,
-        acc: i64,
-        count: usize,
-        visit: impl FnMut(Pointwise, &[f64]),
-    ) -> Option<Value> {
-        let unit = self.data_scale * self.weight_scale;
-        self.run(Value { x: (acc - self.zero) as f64, unit, zero: 0.0 }, count, visit)
-    }
-
-    /// What the first `count` operators make of a value.
-    fn run(
-        &mut self,
-        start: Value,
+        accs: &[i64],
         count: usize,
         mut visit: impl FnMut(Pointwise, &[f64]),
     ) -> Option<Value> {
         let values = &mut self.values;
         values.clear();
-        values.push(start);
+        values.extend(self.sums.iter().zip(accs).map(|(sum, acc)| sum.value(*acc)));
         for ChannelOp { op, reads, arguments } in self.ops.iter_mut().take(count) {
             // Integers stay integers.
             if *op == Pointwise::Relu {
@@ -387,20 +509,26 @@ impl Channel {
         values.last().copied()
     }
 
-    /// What an accumulator can become in floating-point arithmetic, where `bounds` are the least
-    /// and the greatest accumulator of the channel.
+    /// What values of the sums can become in floating-point arithmetic, where `bounds` are the least
+    /// and the greatest value of each.
     ///
     /// The real values of data and weights, their products and their sums are rounded one by one,
     /// so a sum of n products is off by at most about n roundings of the sum of their sizes
     /// (Higham, Accuracy and Stability of Numerical Algorithms, 3.1). Operators are monotone,
     /// and so is rounding: the ends of the interval that holds the value are enough.
-    pub fn outcomes(&mut self, acc: i64, bounds: (i64, i64), precision: Precision) -> Outcomes {
-        let (acc, bounds) = (acc - self.zero, (bounds.0 - self.zero, bounds.1 - self.zero));
-        let error = self.sum_error(acc, bounds, precision);
-        let unit = self.data_scale * self.weight_scale;
-        let exact = acc as f64 * unit;
-        let start = Value { x: exact, unit: 1.0, zero: 0.0 };
-        let mut ranges = vec![Range { ends: [exact - error, exact + error], exact: start }];
+    pub fn outcomes(
+        &mut self,
+        accs: &[i64],
+        bounds: &[(i64, i64)],
+        precision: Precision,
+    ) -> Outcomes {
+        let range = |(sum, (acc, bounds)): (&ChannelSum, (&i64, &(i64, i64)))| {
+            let error = sum.error(*acc, *bounds, precision);
+            let exact = Value { x: sum.value(*acc).real(), unit: 1.0, zero: 0.0 };
+            Range { ends: [exact.x - error, exact.x + error], exact }
+        };
+        let mut ranges: Vec<Range> =
+            self.sums.iter().zip(accs.iter().zip(bounds)).map(range).collect();
         let mut worst: f64 = 0.0;
         for ChannelOp { op, reads, arguments } in &mut self.ops {
             if *op == Pointwise::Relu {
@@ -418,9 +546,8 @@ impl Channel {
             for &(_, from) in reads.iter() {
                 let reals = ranges[from].reals().map(|real| precision.round(real));
                 let (least, greatest) = (reals[0].min(reals[1]), reals[0].max(reals[1]));
-                let turn = op
-                    .turning_point(arguments)
-                    .filter(|turn| least < *turn && *turn < greatest);
+                let turn =
+                    op.turning_point(arguments).filter(|turn| least < *turn && *turn < greatest);
                 corners.push([Some(least), Some(greatest), turn].into_iter().flatten().collect());
             }
             let mut range = (f64::INFINITY, f64::NEG_INFINITY);
@@ -440,9 +567,12 @@ impl Channel {
                 range = (range.0.min(low), range.1.max(high));
             }
             // A quotient by what can be 0 is anything.
-            if *op == Pointwise::Div && reads.iter().zip(&corners).any(|(&(at, _), corners)| {
-                at == 1 && corners[0] <= 0.0 && 0.0 <= corners[1]
-            }) {
+            if *op == Pointwise::Div
+                && reads
+                    .iter()
+                    .zip(&corners)
+                    .any(|(&(at, _), corners)| at == 1 && corners[0] <= 0.0 && 0.0 <= corners[1])
+            {
                 range = (f64::NEG_INFINITY, f64::INFINITY);
             }
             arguments.copy_from_slice(&constants);
@@ -460,27 +590,39 @@ impl Channel {
         let last = ranges.last().expect("the sum itself");
         Outcomes { low: last.ends[0], high: last.ends[1], real: last.reals(), error: worst }
     }
+}
 
-    /// Bound of the error of an accumulator's real value: 0 if all sums are exact.
-    fn sum_error(&self, acc: i64, (low, high): (i64, i64), precision: Precision) -> f64 {
+impl ChannelSum {
+    fn value(&self, acc: i64) -> Value {
+        Value { x: (acc - self.zero) as f64, unit: self.unit, zero: 0.0 }
+    }
+
+    /// Bound of the error of a sum's real value: 0 if all sums on the way are exact.
+    fn error(&self, acc: i64, bounds: (i64, i64), precision: Precision) -> f64 {
+        let (acc, (low, high)) = (acc - self.zero, (bounds.0 - self.zero, bounds.1 - self.zero));
         // Products and partial sums are integers times the scales, so they are exact if they have
         // few enough digits.
-        let unit = self.data_scale * self.weight_scale;
-        let largest = self.size.map_or((high - low) as f64, |size| size / unit);
+        let largest = self.size.map_or((high - low) as f64, |size| size / self.unit);
         let integer_bits = 64 - (largest as u64).leading_zeros();
-        let scale_bits = significant_bits(self.data_scale) + significant_bits(self.weight_scale);
-        if !self.rounded && integer_bits + scale_bits <= precision.digits() {
+        if !self.rounded && integer_bits + self.digits <= precision.digits() {
             return 0.0;
         }
         // Of products that add up to `acc`, the positive ones sum up to at most `high` and the
         // others to `low`.
-        let sizes = self.size.unwrap_or((2 * high - acc).min(acc - 2 * low).max(0) as f64 * unit);
+        let sizes =
+            self.size.unwrap_or((2 * high - acc).min(acc - 2 * low).max(0) as f64 * self.unit);
         // Two roundings of scales that are no floats themselves, two of real values, one of the
         // product, those of the sum, and one in reserve for the products of small numbers
         // here.
         let roundings = self.products as f64 + 5.0;
         roundings * precision.rounding() * sizes
     }
+}
+
+/// The sum with the most values, of those that matter.
+pub(crate) fn widest(bounds: &[(i64, i64)], slopes: &[f64]) -> usize {
+    let width = |&i: &usize| if slopes[i] == 0.0 { -1 } else { bounds[i].1 - bounds[i].0 };
+    (0..bounds.len()).max_by_key(width).expect("a sum")
 }
 
 /// What a value can become: the least and the greatest, beside the exact one.
@@ -541,9 +683,8 @@ mod tests {
     fn channel(scale: f64, products: usize, quantizer: f64) -> Channel {
         let constants = [vec![], vec![quantizer], vec![0.0], vec![2.0]].to_vec();
         let ops = vec![PostOp::of_one(QUANT, 0, 0, constants)];
-        let (zero, weight_scale, sizes, rounded) = (vec![0.0], vec![1.0], None, false);
-        Epilogue { data_scale: scale, zero, weight_scale, products, sizes, rounded, ops }
-            .channel(0)
+        let sum = SumParams { data_scale: scale, ..SumParams::of_codes(vec![0], products) };
+        Epilogue { sums: vec![sum], ops }.channel(0)
     }
 
     #[test]
@@ -552,7 +693,7 @@ mod tests {
         // or above.
         let mut channel = channel(1.0, 1, 2.0);
         let margins: Vec<f64> =
-            [-9, 0, 1, 2, 3, 4, 5, 6, 20].map(|acc| channel.margin(acc).unwrap()).to_vec();
+            [-9, 0, 1, 2, 3, 4, 5, 6, 20].map(|acc| channel.margin(&[acc]).unwrap()).to_vec();
         assert_eq!(margins, [5.0, 0.5, 0.0, 0.5, 0.0, 0.5, 0.0, 0.5, 7.5]);
     }
 
@@ -561,7 +702,7 @@ mod tests {
         // 0.75 has two significant bits, and sums of at most 1000 ten: 12 of 24, so a tie stays the
         // tie that it is.
         let mut channel = channel(0.75, 100, 1.5);
-        let tie = channel.outcomes(1, (0, 1000), Precision::Single);
+        let tie = channel.outcomes(&[1], &[(0, 1000)], Precision::Single);
         assert_eq!((tie.low, tie.high, tie.error), (0.0, 0.0, 0.0));
     }
 
@@ -571,16 +712,16 @@ mod tests {
         // has.
         let scale = f64::from(0.1f32);
         let mut channel = channel(scale, 3, 2.0 * scale);
-        let near = channel.outcomes(1, (0, 10), Precision::Single);
+        let near = channel.outcomes(&[1], &[(0, 10)], Precision::Single);
         assert_eq!((near.low, near.high), (0.0, 1.0));
         // 8 roundings of 2^-24 of a sum of 1, in a quantizer step of 2, and the two of the quotient
         // at most.
         assert!((2f64.powi(-22)..=2f64.powi(-21)).contains(&near.error), "{}", near.error);
         // Half a step away nothing can happen.
-        let far = channel.outcomes(2, (0, 10), Precision::Single);
+        let far = channel.outcomes(&[2], &[(0, 10)], Precision::Single);
         assert_eq!((far.low, far.high), (1.0, 1.0));
         // 28 bits are no more than a double has.
-        let double = channel.outcomes(1, (0, 10), Precision::Double);
+        let double = channel.outcomes(&[1], &[(0, 10)], Precision::Double);
         assert_eq!((double.low, double.high), (0.0, 0.0));
     }
 

@@ -282,11 +282,17 @@ impl Network {
     /// Smallest and largest accumulator of each output channel of a layer, over all codes of the
     /// maps that it reads.
     pub fn accumulator_bounds(&self, layer: &Layer) -> Vec<(i64, i64)> {
+        self.sum_bounds(&layer.terms)
+    }
+
+    /// Smallest and largest sum of each output channel of some terms, over all codes of the maps
+    /// that they read; nothing for no terms.
+    pub fn sum_bounds(&self, terms: &[Term]) -> Vec<(i64, i64)> {
         let of = |term: &Term| term.bounds(self.code(term.source));
-        let (first, rest) = layer.terms.split_first().expect("a layer has a term");
-        rest.iter().fold(of(first), |sum, term| {
-            sum.iter().zip(of(term)).map(|(a, b)| (a.0 + b.0, a.1 + b.1)).collect()
-        })
+        let add = |sum: Vec<(i64, i64)>, term: Vec<(i64, i64)>| {
+            sum.iter().zip(term).map(|(a, b)| (a.0 + b.0, a.1 + b.1)).collect()
+        };
+        terms.iter().map(of).reduce(add).unwrap_or_default()
     }
 
     /// Multiply-accumulates of one image in a layer: one for each weight and each position of a

@@ -140,8 +140,7 @@ impl Lowering<'_> {
             .iter()
             .flat_map(|first| (0..filter.outputs).map(move |o| row(first, o)));
         // Zeros between the weights are no bipolar ones.
-        let kind =
-            filter.kind.filter(|&kind| length == inputs || kind != WeightKind::Bipolar);
+        let kind = filter.kind.filter(|&kind| length == inputs || kind != WeightKind::Bipolar);
         let kernel = Kernel { window, size, rows: rows.collect(), kind };
         let scale = match filter.scale {
             [one] => vec![*one],

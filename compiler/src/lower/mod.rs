@@ -41,7 +41,7 @@ use crate::ops::resize::{BlockOrder, BlockSteps, Blocks};
 use crate::sign::first_arguments;
 use crate::steps::Shape;
 use crate::tensor::{Array, Codes, Tensor};
-use chain::{BehindPool, Chain, PoolAt, Quantized, Start, quantized};
+use chain::{BehindPool, Chain, Closed, PoolAt, Quantized, quantized};
 use form::{Grid, Kernel, MapInfo, Row, Window};
 use names::layer_names;
 use parts::MapOf;
@@ -289,7 +289,7 @@ impl<'g> Lowering<'g> {
             Data::Form(form) => form.shape,
             Data::Chains(chains) => {
                 let channels = chains.iter().map(|chain| chain.channels() as u32).sum();
-                MapShape { channels, ..chain_shape(&chains[0]) }
+                MapShape { channels, ..chains[0].shape() }
             }
         }
     }
@@ -439,29 +439,18 @@ impl<'g> Lowering<'g> {
             form.node = index;
             return Ok(Known { data: Data::Form(Rc::new(form)), view: a.view });
         }
-        // A sum of functions of the same sums, of which one at least is not affine.
-        if !(is_affine(&a.data) && is_affine(&b.data)) {
-            let op = if minus { Pointwise::Sub } else { Pointwise::Add };
-            let (data_a, data_b) = (a.data.clone(), b.data.clone());
-            let none = [Vec::new(), Vec::new()];
-            if let Some(data) = self.function_of_both(data_a, data_b, (op, [0, 1]), &none, index)? {
-                return Ok(Known { data, view: a.view });
-            }
+        let (of_a, of_b) = (self.chains(a.data)?, self.chains(b.data)?);
+        if !of_a.iter().map(Chain::channels).eq(of_b.iter().map(Chain::channels)) {
+            return Err(limits::SUM_PARTS
+                .refuse("a sum of values that were joined before they are quantized"));
         }
-        let mut single = |data: Data| -> Result<Chain, Diagnostic> {
-            let mut chains = self.chains(data)?;
-            match (chains.pop(), chains.is_empty()) {
-                (Some(chain), true) if chain.pool.is_none() => Ok(chain),
-                (Some(chain), _) if chain.pool.is_some() => Err(limits::POOL_PLACE
-                    .refuse("a sum of values that were pooled before they are quantized")),
-                _ => Err(limits::SUM_PARTS
-                    .refuse("a sum of values that were joined before they are quantized")),
-            }
-        };
-        let (a_chain, b_chain) = (single(a.data)?, single(b.data)?);
-        let chain = Chain::join(a_chain, b_chain, minus, index)?;
-        self.budget.take_integers(chain.size())?;
-        Ok(Known { data: Data::Chains(Rc::new(vec![chain])), view: a.view })
+        let mut sums = Vec::with_capacity(of_a.len());
+        for (a, b) in of_a.iter().zip(&of_b) {
+            let sum = Chain::sum(a, b, minus, index)?;
+            self.budget.take_integers(sum.size())?;
+            sums.push(sum);
+        }
+        Ok(Known { data: Data::Chains(Rc::new(sums)), view: a.view })
     }
 
     fn concat(&mut self, index: usize, axis: i64, ids: &[ValueId]) -> Result<Known, Diagnostic> {
@@ -499,11 +488,8 @@ impl<'g> Lowering<'g> {
         for data in all {
             parts.extend(self.chains(data)?);
         }
-        let shape = chain_shape(&parts[0]);
-        if parts
-            .iter()
-            .any(|part| MapShape { channels: shape.channels, ..chain_shape(part) } != shape)
-        {
+        let shape = parts[0].shape();
+        if parts.iter().any(|part| MapShape { channels: shape.channels, ..part.shape() } != shape) {
             return Err(limits::CONCAT_SHAPES.refuse("maps of several sizes"));
         }
         self.result(index, Data::Chains(Rc::new(parts)), phases)
@@ -800,38 +786,21 @@ impl<'g> Lowering<'g> {
             return Err(refuse());
         }
         let constants = constants(graph, node, op, at, &a.view, shape.channels as usize)?;
-        let function = (op, [at, other]);
-        let data = self.function_of_both(a.data, b.data, function, &constants, index)?;
-        Ok(Known { data: data.ok_or_else(refuse)?, view: a.view })
-    }
-
-    /// An operator of two values that are functions of the same sums; `None` if they are not.
-    fn function_of_both(
-        &mut self,
-        a: Data,
-        b: Data,
-        function: (Pointwise, [usize; 2]),
-        constants: &[Vec<f64>],
-        node: usize,
-    ) -> Result<Option<Data>, Diagnostic> {
-        let (a, b) = (self.chains(a)?, self.chains(b)?);
-        if !a.iter().map(Chain::channels).eq(b.iter().map(Chain::channels)) {
-            return Ok(None);
+        let (a_chains, b_chains) = (self.chains(a.data)?, self.chains(b.data)?);
+        if !a_chains.iter().map(Chain::channels).eq(b_chains.iter().map(Chain::channels)) {
+            return Err(refuse());
         }
-        let mut first = 0;
-        let mut both = Vec::with_capacity(a.len());
-        for (a, b) in a.iter().zip(&b) {
-            let constants = of_range(constants, first..first + a.channels());
+        let (mut first, mut both) = (0, Vec::with_capacity(a_chains.len()));
+        for (a, b) in a_chains.iter().zip(&b_chains) {
+            let constants = of_range(&constants, first..first + a.channels());
             first += a.channels();
-            match Chain::function_of_both(a, b, function, constants, node) {
-                None => return Ok(None),
-                Some(chain) => {
-                    self.budget.take_integers(chain.size())?;
-                    both.push(chain);
-                }
-            }
+            let chain = Chain::of_both(a, b, (op, [at, other]), constants, index);
+            // Of several sums it is no function that could be tried at all values.
+            let chain = chain.filter(|chain| chain.sums.len() == 1).ok_or_else(refuse)?;
+            self.budget.take_integers(chain.size())?;
+            both.push(chain);
         }
-        Ok(Some(Data::Chains(Rc::new(both))))
+        Ok(Known { data: Data::Chains(Rc::new(both)), view: a.view })
     }
 
     /// The quantizer of the input, which the host evaluates, or an operator in front of it.
@@ -1091,19 +1060,22 @@ impl<'g> Lowering<'g> {
                 return Err(limits::SUM_FORMS.refuse("a layer of values with many scales"));
             }
         }
-        let mut chain: Option<Chain> = None;
+        let mut sums = Vec::with_capacity(scales.len());
         for of_channels in scales {
             let part = form.of_scale(of_channels, &mut self.budget)?;
             let mut out = part.apply(kernel, &mut self.budget)?;
             out.node = node;
             out.scale_by(scale);
-            let next = Chain::of(Rc::new(out), None);
-            chain = Some(match chain {
-                None => next,
-                Some(chain) => Chain::join(chain, next, false, node)?,
-            });
+            sums.push(out);
         }
-        Ok(Data::Chains(Rc::new(vec![chain.expect("a form has a channel")])))
+        // Frameworks add all products as they come.
+        let products = sums.iter().map(|sum| sum.products).sum();
+        let mut chains = sums.into_iter().map(|sum| {
+            Chain::of(Rc::new(Grid { products, rounded: true, composed: true, ..sum }), None)
+        });
+        let first = chains.next().expect("a form has a channel");
+        let chain = chains.try_fold(first, |sum, next| Chain::sum(&sum, &next, false, node))?;
+        Ok(Data::Chains(Rc::new(vec![chain])))
     }
 
     /// Makes layers of quantized values.
@@ -1137,7 +1109,7 @@ impl<'g> Lowering<'g> {
         let zero = quantized.zero_point()?;
         let maps = std::mem::take(&mut self.maps);
         let bounds = |form: &Grid| accumulators(form.bounds(|id: MapId| maps[id.0]));
-        let closed = chain.close(bounds, &mut self.budget);
+        let closed = chain.close(&bounds, &mut self.budget);
         self.maps = maps;
         let closed = closed?;
         let some_fall = closed.behind_pool.contains(&BehindPool::Falls);
@@ -1159,7 +1131,8 @@ impl<'g> Lowering<'g> {
             Shape::Monotone(steps) => steps,
             Shape::Sum { .. } => unreachable!("parts were merged"),
         };
-        let mut channels: Vec<Steps> = closed.channels.into_iter().map(monotone).collect();
+        let Closed { form, mut epilogue, channels, .. } = closed;
+        let mut channels: Vec<Steps> = channels.into_iter().map(monotone).collect();
         let ends = |steps: &Steps| [steps.lowest, steps.lowest + steps.thresholds.len() as i64];
         let (low, high) = channels
             .iter()
@@ -1186,15 +1159,20 @@ impl<'g> Lowering<'g> {
             }
             steps.lowest += shift;
         }
-        let mut layer = self.bare(&closed.form, Activation::Steps { code, channels })?;
+        if chain.sums.len() > 1 {
+            for (params, form) in epilogue.sums.iter_mut().zip(&chain.sums) {
+                params.terms = form.to_terms(|id| self.map(id))?;
+            }
+        }
+        let mut layer = self.bare(&form, Activation::Steps { code, channels })?;
         layer.pool = chain.pool.as_ref().map(|at| at.pool);
         let zero_point = if mirrored { shift - zero } else { zero + shift };
-        let info = MapInfo { shape: chain_shape(chain), code, zero_point };
+        let info = MapInfo { shape: chain.shape(), code, zero_point };
         let scale = chain.scales();
         if mirrored {
             let none = MapValue { scale, zero_point, ..MapValue::none(info.shape) };
             let map = MapId(self.maps.len());
-            let plain = self.push_layer(layer, closed.epilogue, info, none, chain.node)?;
+            let plain = self.push_layer(layer, epilogue, info, none, chain.node)?;
             let scales: Vec<f64> = (0..plain.channels()).map(|c| plain.scale(c)).collect();
             return Ok(Grid::of_mirrored_map(map, &info, &scales, chain.node));
         }
@@ -1208,7 +1186,7 @@ impl<'g> Lowering<'g> {
             code_offset: shift,
             view,
         };
-        self.push_layer(layer, closed.epilogue, info, value, chain.node)
+        self.push_layer(layer, epilogue, info, value, chain.node)
     }
 
     /// What is pooled as a map, and the operators behind the pooling as a layer that reads it.
@@ -1241,7 +1219,7 @@ impl<'g> Lowering<'g> {
         for channels in apart {
             let mut some = chain.clone();
             some.select(channels, &mut self.budget)?;
-            let shape = chain_shape(&some);
+            let shape = some.shape();
             let at = self.values.len();
             let view = MapValue::none(shape).view;
             let form = self.make_layer(&some, self.graph.input, &view, 0)?;
@@ -1367,13 +1345,15 @@ impl<'g> Lowering<'g> {
                 .refuse("`MaxPool` in this place")
                 .at(graph.nodes[pool.node].place()));
         }
-        let Some((form, epilogue)) = chain.epilogue() else {
+        let [form] = &chain.sums[..] else {
             return Err(at(limits::OUTPUT_SUM.refuse("a sum of values with different scales")));
         };
-        let layer = self.bare(&form, Activation::Raw).map_err(at)?;
+        let epilogue = chain.epilogue();
+        let layer = self.bare(form, Activation::Raw).map_err(at)?;
         let mut ops = Vec::new();
-        if epilogue.zero.iter().any(|&zero| zero != 0.0) {
-            ops.push(HostOp::Add(epilogue.zero.iter().map(|zero| -zero).collect()));
+        let zero = &epilogue.sums[0].zero;
+        if zero.iter().any(|&zero| zero != 0.0) {
+            ops.push(HostOp::Add(zero.iter().map(|zero| -zero).collect()));
         }
         ops.push(HostOp::Mul(epilogue.scale()));
         for (step, &node) in epilogue.ops.iter().zip(&chain.nodes) {
@@ -1425,31 +1405,8 @@ fn fault(found: String) -> Diagnostic {
         .help("report it, with the model if you can; another form of this node may do until then")
 }
 
-/// Whether values are affine functions of exact sums.
-fn is_affine(data: &Data) -> bool {
-    match data {
-        Data::Input(_) | Data::Coded { .. } | Data::Form(_) => true,
-        Data::Chains(chains) => chains.iter().all(Chain::is_affine),
-    }
-}
-
 fn is_quantized(data: &Data) -> bool {
     matches!(data, Data::Chains(chains) if chains.iter().all(|chain| chain.quantized.is_some()))
-}
-
-/// Shape of the values of a chain.
-fn chain_shape(chain: &Chain) -> MapShape {
-    let shape = match &chain.start {
-        Start::Form(form) => form.shape,
-        Start::Join { of, .. } => chain_shape(&of[0]),
-    };
-    match &chain.pool {
-        None => shape,
-        Some(at) => {
-            let [height, width] = at.pool.output_size([shape.height, shape.width]);
-            MapShape { height, width, ..shape }
-        }
-    }
 }
 
 /// Bounds of accumulators, checked.

@@ -5,10 +5,8 @@ use std::rc::Rc;
 
 use qnnsim_isa::descriptor::MapShape;
 
-use super::chain::Closed;
-use super::form::{
-    Grid, Kernel, Linear, MAX_LAYER_WEIGHT, MOST_LAYER_WEIGHT, MapInfo, Row,
-};
+use super::chain::{Chain, Closed};
+use super::form::{Grid, Kernel, Linear, MAX_LAYER_WEIGHT, MOST_LAYER_WEIGHT, MapInfo, Row};
 use super::view::View;
 use super::{Data, Known, Lowering, MapValue, is_quantized};
 use crate::build::MAX_CHANNELS;
@@ -194,9 +192,7 @@ impl Lowering<'_> {
     ) -> Result<Data, Diagnostic> {
         let in_regions = match &data {
             Data::Form(form) => form.has_regions(),
-            Data::Chains(chains) => {
-                chains.iter().any(|chain| chain.leaves().iter().any(|form| form.has_regions()))
-            }
+            Data::Chains(chains) => chains.iter().any(Chain::has_regions),
             _ => false,
         };
         match data {

@@ -227,8 +227,7 @@ impl Lowering<'_> {
             low.stride[axis] = reads[axis].stride;
         }
         // Zeros between the weights are no bipolar ones.
-        let kind =
-            filter.kind.filter(|&kind| written == data.len() || kind != WeightKind::Bipolar);
+        let kind = filter.kind.filter(|&kind| written == data.len() || kind != WeightKind::Bipolar);
         Ok(Kernel { window: low, size, rows: rows_of.collect(), kind })
     }
 
@@ -364,7 +363,8 @@ impl Taps<'_> {
     /// Ones for so many taps, each channel for itself.
     pub fn of_channels(channels: usize, taps: usize) -> Self {
         let data = vec![1; channels.saturating_mul(taps)].into();
-        let filter = Filter { kind: Some(WeightKind::Unsigned1), scale: &[1.0], outputs: channels, data };
+        let filter =
+            Filter { kind: Some(WeightKind::Unsigned1), scale: &[1.0], outputs: channels, data };
         Taps { filter, groups: channels }
     }
 }

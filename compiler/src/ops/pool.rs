@@ -152,9 +152,7 @@ fn padded(
         }
         if windows.iter().any(padding_only) {
             let kernels = windows.map(|windows| windows.kernel);
-            return Err(
-                limits::POOL_SIZES.refuse(format!("pads {pads:?} for kernel {kernels:?}"))
-            );
+            return Err(limits::POOL_SIZES.refuse(format!("pads {pads:?} for kernel {kernels:?}")));
         }
     }
     Ok(windows)

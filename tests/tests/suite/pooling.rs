@@ -52,11 +52,15 @@ fn pooling() -> impl Strategy<Value = Pooling> {
     let two = |least: i64, most: i64| [least..=most, least..=most];
     let pads = prop_oneof![Just([0; 4]), [0..3i64, 0..3i64, 0..3i64, 0..3i64]];
     let dilation = prop_oneof![3 => Just([1, 1]), 1 => two(1, 2)];
-    let reader =
-        prop_oneof![Just(Reader::Quantizer), Just(Reader::Conv), Just(Reader::Dense)];
+    let reader = prop_oneof![Just(Reader::Quantizer), Just(Reader::Conv), Just(Reader::Dense)];
     let sizes = (two(1, 9), two(1, 4), two(1, 4), dilation);
     (any::<[bool; 3]>(), sizes, pads, reader).prop_map(
-        |([average, ceil_mode, include_padding], (size, kernel, stride, dilation), pads, reader)| {
+        |(
+            [average, ceil_mode, include_padding],
+            (size, kernel, stride, dilation),
+            pads,
+            reader,
+        )| {
             Pooling {
                 average,
                 size,
