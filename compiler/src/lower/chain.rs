@@ -386,7 +386,7 @@ impl Chain {
                 }
             })?;
             budget.take_evaluations(evaluations * (1 + self.ops.len() as u64))?;
-            self.check(channel, &shape)?;
+            self.check(&shape)?;
             behind_pool.push(self.direction_behind_pool(&chain, &shape));
             budget.take_integers(shape.thresholds())?;
             channels.push(shape);
@@ -395,12 +395,11 @@ impl Chain {
     }
 
     /// What must hold for the step functions of a channel.
-    fn check(&self, channel: usize, shape: &Shape) -> Result<(), Diagnostic> {
+    fn check(&self, shape: &Shape) -> Result<(), Diagnostic> {
         let codes = self.quantized.expect("what is closed is quantized").codes;
         let (low, high) = shape.codes();
         if low < codes.min() || high > codes.max() {
-            return Err(limits::TRUNC_RANGE
-                .refuse(format!("integers from {low} to {high} in channel {channel}")));
+            return Err(limits::TRUNC_RANGE.refuse(format!("integers from {low} to {high}")));
         }
         Ok(())
     }
@@ -445,7 +444,7 @@ impl Chain {
             let search = Search { bounds: &bounds, slopes: &slopes, largest };
             let found = search.run(channel, &mut chain, 2 + self.ops.len() as u64, budget)?;
             let shape = Shape::Monotone(found.steps);
-            self.check(channel, &shape)?;
+            self.check(&shape)?;
             behind_pool.push(self.direction_behind_pool(&chain, &shape));
             budget.take_integers(shape.thresholds())?;
             factors.push(found.factors);
