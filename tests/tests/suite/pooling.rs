@@ -2,18 +2,16 @@
 //! `count_include_pad`, averages and maxima, quantized at once or read by a convolution: what the
 //! simulator and the integer reference make of them is what the graph says in double precision.
 
+use std::sync::atomic::{AtomicU32, Ordering};
+
 use proptest::prelude::*;
-use proptest::test_runner::{Config, RngAlgorithm, TestRng, TestRunner};
 use qnnsim_compiler::diagnostic::{Diagnostic, Diagnostics, Rule};
 use qnnsim_compiler::import::Import;
 use qnnsim_compiler::limits;
-use qnnsim_tests::hardware_point;
-use qnnsim_tests::models::graphs::Noise;
-use qnnsim_tests::models::{Model, int, ints};
+use qnnsim_tests::models::{Model, Noise, int, ints};
+use qnnsim_tests::{cases, for_all, hardware_point};
 
 use super::graphs::agree;
-
-const DRAWN: u32 = 400;
 
 /// What may stand against a pooling: its own sizes, a window without values, means over numbers
 /// without a small common multiple, and what does not fit between two quantizers.
@@ -116,19 +114,15 @@ fn import(pooling: &Pooling) -> Result<Import, Diagnostics> {
 
 #[test]
 fn poolings_of_every_geometry() {
-    let config = Config { cases: DRAWN, failure_persistence: None, ..Config::default() };
-    let mut runner =
-        TestRunner::new_with_rng(config, TestRng::deterministic_rng(RngAlgorithm::ChaCha));
-    // Accepted ones, and of these averages whose last windows are partial.
-    let counts = std::cell::Cell::new([0, 0]);
-    let strategy = (pooling(), any::<u32>(), hardware_point());
-    let result = runner.run(&strategy, |(pooling, seed, hw)| {
+    let drawn = cases(400, 20_000);
+    // Accepted ones, and of these averages whose last windows may be partial.
+    let (accepted, partial) = (AtomicU32::new(0), AtomicU32::new(0));
+    for_all(drawn, || (pooling(), any::<u32>(), hardware_point()), |(pooling, seed, hw)| {
         match import(&pooling) {
             Ok(import) => {
                 agree(&import, &hw, &mut Noise(seed))?;
-                let [accepted, partial] = counts.get();
-                let is_partial = pooling.average && pooling.ceil_mode;
-                counts.set([accepted + 1, partial + i32::from(is_partial)]);
+                accepted.fetch_add(1, Ordering::Relaxed);
+                partial.fetch_add(u32::from(pooling.average && pooling.ceil_mode), Ordering::Relaxed);
             }
             Err(errors) => {
                 let rightly = |error: &Diagnostic| REFUSALS.iter().any(|rule| error.is(rule));
@@ -137,7 +131,6 @@ fn poolings_of_every_geometry() {
         }
         Ok(())
     });
-    result.unwrap_or_else(|error| panic!("{error}"));
-    let [accepted, partial] = counts.get();
-    assert!(accepted >= DRAWN as i32 / 2 && partial >= DRAWN as i32 / 8, "{accepted}, {partial}");
+    let (accepted, partial) = (accepted.into_inner(), partial.into_inner());
+    assert!(accepted >= drawn / 2 && partial >= drawn / 8, "{accepted}, {partial}");
 }
