@@ -305,21 +305,31 @@ impl Grid {
 
     /// Whether another form has the same sums with the same scales.
     pub fn is_same(self: &Rc<Self>, other: &Rc<Self>) -> bool {
-        let only_map = |form: &Grid| match &form.terms[..] {
-            [term] if term.window == Window::POINT && term.region.is_none() => {
-                let unit = |(channel, row): (usize, &Option<Row>)| {
-                    row.as_ref().is_some_and(|row| row.first == channel && row.single(1) == Some(1))
+        let same_row = |taps: usize, a: &Option<Row>, b: &Option<Row>| match (a, b) {
+            (Some(a), Some(b)) => {
+                let weights = || {
+                    Rc::ptr_eq(&a.data, &b.data) && a.at == b.at
+                        || a.weights(taps) == b.weights(taps)
                 };
-                term.rows.iter().enumerate().all(unit).then_some(term.source)
+                (a.first, a.count, a.factor) == (b.first, b.count, b.factor) && weights()
             }
-            _ => None,
+            (a, b) => a.is_none() && b.is_none(),
         };
-        let alike = |a: &Grid, b: &Grid| {
-            let scales = (0..a.channels()).all(|channel| a.scale(channel) == b.scale(channel));
-            a.shape == b.shape && a.divisor == b.divisor && a.offset == b.offset && scales
+        let same_term = |(a, b): (&Linear, &Linear)| {
+            let taps = a.window.taps();
+            (a.source, a.window, a.region) == (b.source, b.window, b.region)
+                && a.rows.iter().zip(&b.rows).all(|(a, b)| same_row(taps, a, b))
+        };
+        let same_channel = |channel: usize| {
+            self.scale(channel) == other.scale(channel)
+                && self.offset(channel) == other.offset(channel)
         };
         Rc::ptr_eq(self, other)
-            || only_map(self).is_some_and(|map| only_map(other) == Some(map)) && alike(self, other)
+            || self.shape == other.shape
+                && self.divisor == other.divisor
+                && self.terms.len() == other.terms.len()
+                && (0..self.channels()).all(same_channel)
+                && self.terms.iter().zip(&other.terms).all(same_term)
     }
 
     /// The sums of so many neighbouring channels.

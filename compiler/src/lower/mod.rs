@@ -795,8 +795,16 @@ impl<'g> Lowering<'g> {
             let constants = of_range(&constants, first..first + a.channels());
             first += a.channels();
             let chain = Chain::of_both(a, b, (op, [at, other]), constants, index);
+            let chain = chain.ok_or_else(refuse)?;
             // Of several sums it is no function that could be tried at all values.
-            let chain = chain.filter(|chain| chain.sums.len() == 1).ok_or_else(refuse)?;
+            match (&a.sums[..], &b.sums[..], &chain.sums[..]) {
+                (_, _, [_]) => {}
+                ([_], [_], _) => return Err(refuse()),
+                _ => {
+                    return Err(limits::SUM_AFFINE
+                        .refuse("a function of a sum of values with different scales"));
+                }
+            }
             self.budget.take_integers(chain.size())?;
             both.push(chain);
         }
@@ -1459,8 +1467,7 @@ fn host_ops(step: &PostOp, node: &Node) -> Result<Vec<HostOp>, Diagnostic> {
         step.constants[i].iter().map(|&c| f(c)).collect()
     };
     if step.reads.len() > 1 {
-        let found = format!("`{}` of two values in this place", node.op_type);
-        return Err(limits::OUTPUT.refuse(found).at(node.place()));
+        return Err(limits::ONE_CONSTANT.refuse("an operation on two maps").at(node.place()));
     }
     let data = step.data();
     let constant = 1 - data.min(1);

@@ -117,20 +117,27 @@ fn poolings_of_every_geometry() {
     let drawn = cases(400, 20_000);
     // Accepted ones, and of these averages whose last windows may be partial.
     let (accepted, partial) = (AtomicU32::new(0), AtomicU32::new(0));
-    for_all(drawn, || (pooling(), any::<u32>(), hardware_point()), |(pooling, seed, hw)| {
-        match import(&pooling) {
-            Ok(import) => {
-                agree(&import, &hw, &mut Noise(seed))?;
-                accepted.fetch_add(1, Ordering::Relaxed);
-                partial.fetch_add(u32::from(pooling.average && pooling.ceil_mode), Ordering::Relaxed);
+    for_all(
+        drawn,
+        || (pooling(), any::<u32>(), hardware_point()),
+        |(pooling, seed, hw)| {
+            match import(&pooling) {
+                Ok(import) => {
+                    agree(&import, &hw, &mut Noise(seed))?;
+                    accepted.fetch_add(1, Ordering::Relaxed);
+                    partial.fetch_add(
+                        u32::from(pooling.average && pooling.ceil_mode),
+                        Ordering::Relaxed,
+                    );
+                }
+                Err(errors) => {
+                    let rightly = |error: &Diagnostic| REFUSALS.iter().any(|rule| error.is(rule));
+                    prop_assert!(errors.iter().all(rightly), "{}", errors[0]);
+                }
             }
-            Err(errors) => {
-                let rightly = |error: &Diagnostic| REFUSALS.iter().any(|rule| error.is(rule));
-                prop_assert!(errors.iter().all(rightly), "{}", errors[0]);
-            }
-        }
-        Ok(())
-    });
+            Ok(())
+        },
+    );
     let (accepted, partial) = (accepted.into_inner(), partial.into_inner());
     assert!(accepted >= drawn / 2 && partial >= drawn / 8, "{accepted}, {partial}");
 }
