@@ -662,7 +662,7 @@ fn results(op: Pointwise, arguments: &[f64], precision: Precision) -> (f64, f64)
 }
 
 /// Binary digits of a finite number from its first 1 to its last.
-fn significant_bits(x: f64) -> u32 {
+pub(crate) fn significant_bits(x: f64) -> u32 {
     let hidden = if x.is_normal() { 1 << 52 } else { 0 };
     match x.to_bits() & ((1 << 52) - 1) | hidden {
         0 => 0,

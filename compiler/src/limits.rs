@@ -76,6 +76,8 @@ limits! {
             "quantize the operands of the last sum with the same scale, which a shared quantizer does";
         OUTPUT_SHAPE: "behind dimensions of 1, the output has at most three dimensions",
             "remove the reshape at the end";
+        PRODUCT: "a product of two maps reads quantized ones, of one shape, or one of them with a value for each channel of the other; their scales are floats",
+            "quantize both factors before the multiplication, with one scale each";
         FINITE: "the real values of a layer stay finite in double precision",
             "check the scales and the constants of the layer";
         ACCUMULATOR: "accumulators fit 32 bits, by the actual weights",

@@ -7,7 +7,7 @@ use qnnsim_compiler::onnx::data_type;
 use super::{Model, Noise, float, int, ints, string};
 
 /// Kinds of operators that are drawn.
-pub const DRAWN: [&str; 38] = [
+pub const DRAWN: [&str; 39] = [
     "Add",
     "AveragePool",
     "BatchNormalization",
@@ -38,6 +38,7 @@ pub const DRAWN: [&str; 38] = [
     "map output",
     "means that vary at the borders",
     "preprocessing",
+    "product of maps",
     "requantized",
     "scale of each channel",
     "shuffle",
@@ -329,7 +330,7 @@ impl Builder {
         let x = self.values[at].clone();
         let [channels, height, width] = x.shape;
         let bits = self.noise.of(&[1, 2, 3, 4, 8]) as u32;
-        match self.noise.below(19) {
+        match self.noise.below(20) {
             0..=2 => {
                 let mut y = self.conv(&x)?;
                 if self.noise.chance(50) {
@@ -525,6 +526,28 @@ impl Builder {
                 let y = self.function(&x);
                 self.quantize(&y, bits);
             }
+            19 => {
+                // A product of two maps, or of a map and what is made of its means.
+                let bits = bits.min(4);
+                let a = self.quantize(&x, bits);
+                let b = match x.phases == [1, 1] && self.noise.chance(50) {
+                    true => {
+                        let mean = self.m.node("GlobalAveragePool", &[&x.name], &[]);
+                        let mean = Value { name: mean, shape: [channels, 1, 1], ..x.clone() };
+                        let scale = (x.spread / 16.0).max(1e-4).log2().round().exp2();
+                        let name = self.m.quant(&mean.name, scale, 4, true);
+                        Value { name, ..mean }
+                    }
+                    false => {
+                        let norm = self.norm(&x);
+                        self.quantize(&norm, bits)
+                    }
+                };
+                self.drawn.push("product of maps");
+                let name = self.m.node("Mul", &[&a.name, &b.name], &[]);
+                let y = Value { name, spread: a.spread * x.spread / 2.0, ..a };
+                self.quantize(&y, bits);
+            }
             18 => {
                 if height < 2 || width < 2 || x.phases != [1, 1] {
                     return None;
@@ -676,6 +699,7 @@ pub fn draw(seed: u32, steps: usize) -> (Vec<&'static str>, [i64; 3], Result<Imp
             &limits::MEAN_SPATIAL,
             &limits::MONOTONE,
             &limits::FINITE,
+            &limits::PRODUCT,
         ];
         assert!(known.iter().any(|limit| errors[0].is(limit)), "seed {seed}: {}", errors[0]);
         errors[0].cause.clone().unwrap_or_default()

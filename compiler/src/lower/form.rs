@@ -303,6 +303,11 @@ impl Grid {
         form
     }
 
+    /// The integers alone, with a scale of 1.
+    pub fn in_steps(&self) -> Grid {
+        Grid { data_scale: 1.0, weight_scale: vec![1.0], ..self.clone() }
+    }
+
     /// Whether another form has the same sums with the same scales.
     pub fn is_same(self: &Rc<Self>, other: &Rc<Self>) -> bool {
         let same_row = |taps: usize, a: &Option<Row>, b: &Option<Row>| match (a, b) {
@@ -902,8 +907,33 @@ impl Linear {
         ))
     }
 
+    /// What reads the one pixel of a map for each of its own, a stride of 0, as a kernel that meets
+    /// the pixel once wherever it stands; all else it reads is zero.
+    fn without_zero_strides(&self, size: [u32; 2]) -> Linear {
+        let mut out = self.clone();
+        let repeats = |axis: usize| self.window.stride[axis] == 0;
+        let mut taps = 1;
+        for axis in (0..2).filter(|&axis| repeats(axis)) {
+            let size = i64::from(size[axis]);
+            (out.window.kernel[axis], out.window.stride[axis]) = (size, 1);
+            out.window.before[axis] = size - 1;
+            taps *= size as usize;
+        }
+        if taps > 1 {
+            for row in out.rows.iter_mut().flatten() {
+                let weights = row.weights(self.window.taps());
+                let repeated = weights.iter().flat_map(|&weight| std::iter::repeat_n(weight, taps));
+                *row = Row { at: 0, data: repeated.collect(), ..row.clone() };
+            }
+        }
+        out
+    }
+
     /// The terms of a layer whose result has this size: one, or several whose weights add up.
     fn to_terms(&self, size: [u32; 2], zero_point: i64) -> Result<Vec<ir::Term>, Diagnostic> {
+        if self.window.stride.contains(&0) {
+            return self.without_zero_strides(size).to_terms(size, zero_point);
+        }
         let Canonical { window, after, lead } =
             self.window.canonical(size, [self.map.height, self.map.width]);
         let groups = self.groups();

@@ -14,6 +14,7 @@ mod dense;
 mod form;
 mod names;
 mod parts;
+mod product;
 mod upsample;
 mod view;
 
@@ -769,7 +770,22 @@ impl<'g> Lowering<'g> {
         Ok(Known { data: Data::Chains(Rc::new(chains)), view: known.view })
     }
 
-    /// An operator of two values, which are functions of the same sums.
+    /// Whether two values do not come from one sum.
+    fn reads_other_maps(&self, a: &Data, b: &Data) -> bool {
+        let sums = |data: &Data| -> Option<Rc<Grid>> {
+            match data {
+                Data::Form(form) => Some(form.clone()),
+                Data::Chains(chains) => match &chains[..] {
+                    [chain] => (chain.sums.len() == 1).then(|| chain.sums[0].clone()),
+                    _ => None,
+                },
+                _ => None,
+            }
+        };
+        matches!((sums(a), sums(b)), (Some(a), Some(b)) if !a.is_same(&b))
+    }
+
+    /// An operator of two values, which are functions of the same sums, or a product.
     fn pointwise_of_two(
         &mut self,
         index: usize,
@@ -778,11 +794,16 @@ impl<'g> Lowering<'g> {
     ) -> Result<Known, Diagnostic> {
         let graph = self.graph;
         let node = &graph.nodes[index];
+        let ids = [a, b];
         let (a, b) = (self.read(a)?, self.read(b)?);
         let (a, b) = (self.with_channels_in_order(a)?, self.with_channels_in_order(b)?);
         let refuse = || limits::ONE_CONSTANT.refuse("an operation on two maps");
         let shape = self.shape(&a.data);
-        if a.view != b.view || shape != self.shape(&b.data) {
+        let alike = a.view == b.view && shape == self.shape(&b.data);
+        if op == Pointwise::Mul && (!alike || self.reads_other_maps(&a.data, &b.data)) {
+            return self.product(index, (a, ids[0]), (b, ids[1]));
+        }
+        if !alike {
             return Err(refuse());
         }
         let constants = constants(graph, node, op, at, &a.view, shape.channels as usize)?;

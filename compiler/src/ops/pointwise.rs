@@ -263,6 +263,7 @@ impl Pointwise {
         match (a.constant, b.constant) {
             // Whether there is a function of one map behind it is seen when layers are made.
             (None, None) if a.dims == b.dims => {}
+            (None, None) if self == Pointwise::Mul && (dims == a.dims || dims == b.dims) => {}
             (None, None) => return Err(limits::ONE_CONSTANT.refuse("an operation on two maps")),
             (None, Some(_)) if dims != a.dims => return Err(refuse()),
             (Some(_), None) if dims != b.dims => return Err(refuse()),

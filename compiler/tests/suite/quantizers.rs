@@ -524,14 +524,14 @@ fn a_product_of_two_functions_of_one_map_is_a_function() {
 }
 
 #[test]
-fn a_product_of_two_maps_is_refused() {
+fn a_product_of_sums_that_are_not_quantized_is_refused() {
     let (model, output) = chain(|m, acc| {
         let weights = m.weights(&[1, 1], &[3.0]);
         let other = m.node("MatMul", &["v0", &weights], &[]);
         let x = m.node("Mul", &[acc, &other], &[]);
         m.quant(&x, 1.0, 8, true)
     });
-    assert_eq!(refusal(model, &output), "not supported: an operation on two maps");
+    assert_eq!(refusal(model, &output), "not supported: a product of sums of more than 8 bits");
 }
 
 #[test]

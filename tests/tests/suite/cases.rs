@@ -33,6 +33,8 @@ const CASES: &[Case] = &[
     exact("ort_pt_u8u8"),
     // x times its sigmoid, both quantized.
     exact("ort_v_silu"),
+    // A map times a value for each channel that is computed from it.
+    exact("ort_v_se"),
     // Codes that never occur.
     exact("ort_pc_s8s8_sym"),
 ];
