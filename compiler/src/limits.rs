@@ -219,7 +219,7 @@ limits! {
             "use pooling without dilation";
         POOL_SIZES: "kernel and stride are 1 to 4095, paddings are smaller than the kernel, and the window fits the padded map",
             "check the attributes of the pooling";
-        POOL_PLACE: "a layer has one `MaxPool`, after its convolution, and what stands between it and the quantizer behind it does not fall in any channel",
+        POOL_PLACE: "a layer has one `MaxPool`, after its convolution; what stands between a pooling of values that are not quantized and the quantizer behind it only rises or only falls in each channel",
             "put the pooling behind the quantizer, one for each layer";
     }
     "Relu": "max(x, 0), before or after the quantizer." {}

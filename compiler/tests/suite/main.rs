@@ -7,3 +7,4 @@ mod models;
 mod quantizers;
 mod refusals;
 mod robust;
+mod tmp_chains;
