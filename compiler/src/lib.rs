@@ -13,6 +13,7 @@ pub mod exactness;
 mod fuse;
 pub mod geometry;
 pub mod graph;
+pub mod host;
 pub mod import;
 pub mod ir;
 pub mod limits;
@@ -21,6 +22,7 @@ pub mod onnx;
 pub mod ops;
 mod print;
 mod sign;
+pub mod sizes;
 mod steps;
 pub mod tensor;
 

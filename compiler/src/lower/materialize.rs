@@ -74,12 +74,12 @@ impl Lowering<'_> {
             forms.push(Rc::new(form));
             first_channel += chain.channels();
         }
-        match &forms[..] {
-            [form] => Ok(form.clone()),
-            _ => {
-                Ok(Rc::new(Grid::concat(&forms, &mut self.budget)?.expect("maps have no divisor")))
-            }
-        }
+        let form = match &forms[..] {
+            [form] => form.clone(),
+            _ => Rc::new(Grid::concat(&forms, &mut self.budget)?.expect("maps have no divisor")),
+        };
+        self.host.made_map(id, &form, view);
+        Ok(form)
     }
 
     pub(super) fn make_layer(

@@ -12,6 +12,7 @@ mod hello;
 mod larger;
 mod pooling;
 mod precisions;
+mod sizes;
 mod sweep;
 mod tcv;
 mod traps;
