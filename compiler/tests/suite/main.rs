@@ -7,4 +7,3 @@ mod models;
 mod quantizers;
 mod refusals;
 mod robust;
-mod tmp_chains;
