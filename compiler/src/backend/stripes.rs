@@ -132,9 +132,10 @@ fn first_fit(alive: &[(RangeInclusive<usize>, u64)], order: &[usize]) -> (Vec<u6
     let mut top = 0;
     for &i in order {
         let (life, size) = &alive[i];
-        let others = alive.iter().zip(&bases).filter(|((other, _), _)| {
-            other.start() <= life.end() && life.start() <= other.end()
-        });
+        let others = alive
+            .iter()
+            .zip(&bases)
+            .filter(|((other, _), _)| other.start() <= life.end() && life.start() <= other.end());
         let mut taken: Vec<(u64, u64)> =
             others.filter_map(|((_, size), &base)| Some((base?, base? + size))).collect();
         taken.sort_unstable();
