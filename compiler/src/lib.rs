@@ -12,6 +12,7 @@ pub mod epilogue;
 pub mod exactness;
 mod fuse;
 pub mod graph;
+pub mod host;
 pub mod import;
 pub mod ir;
 pub mod limits;
@@ -20,6 +21,7 @@ pub mod onnx;
 pub mod ops;
 mod print;
 mod sign;
+pub mod sizes;
 mod steps;
 pub mod tensor;
 

@@ -11,6 +11,7 @@ mod hello;
 mod imagenet;
 mod larger;
 mod precisions;
+mod sizes;
 mod sweep;
 mod tcv;
 mod traps;
