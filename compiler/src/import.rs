@@ -66,7 +66,6 @@ pub fn import(bytes: &[u8], options: &ImportOptions) -> Result<Import, Diagnosti
     let model = onnx::read(bytes)?;
     let Built { mut graph, mut warnings } = build::build(&model)?;
     fuse::fuse(&mut graph);
-    fuse::check(&graph)?;
     let repaired = sign::repair(&mut graph, options.unsigned_1bit_relu)?;
     let input_name = graph.value(graph.input).name.clone();
     let declared = input::declare(&model, &mut graph, options.input);
