@@ -15,10 +15,15 @@ use std::process::ExitCode;
 use clap::Parser;
 
 use args::{Cli, Command};
+use failure::Failure;
 
 fn main() -> ExitCode {
     // What clap refuses is misuse: it prints why and exits with 2.
-    let result = match Cli::parse().command {
+    let command = Cli::parse().command;
+    if let Err(why) = qnnsim_simulator::isa::asked() {
+        return Failure::misuse(why).report();
+    }
+    let result = match command {
         Command::Compile(args) => commands::compile::run(&args),
         Command::Run(args) => commands::run::run(&args),
         Command::Eval(args) => commands::eval::run(&args),
