@@ -279,7 +279,7 @@ mod tests {
             falls in proptest::bool::ANY,
             bits in 1u32..9,
         ) {
-            let scaled = i64::from(v) * if falls { -1 } else { 1 } << fraction;
+            let scaled = (i64::from(v) * if falls { -1 } else { 1 }) << fraction;
             // Half of the cases near a threshold, where it matters.
             let a = if near { (scaled - b * (a.rem_euclid(260) - 2) + a % 2).clamp(-(1 << 47), (1 << 47) - 1) } else { a };
             let top = (1i64 << bits) - 1;
