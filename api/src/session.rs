@@ -4,8 +4,8 @@ use std::sync::{Arc, Mutex};
 
 use qnnsim_compiler::diagnostic::Diagnostic;
 use qnnsim_compiler::import::{Import, ImportOptions, import};
-use qnnsim_explore::explain::{Explanation, explain};
 use qnnsim_compiler::lower_to;
+use qnnsim_explore::explain::{Explanation, explain};
 use qnnsim_explore::subject::{Refusal, Subject, simulate};
 use qnnsim_isa::Program;
 use qnnsim_isa::descriptor::{InputDescriptor, OutputDescriptor};

@@ -1,7 +1,9 @@
 //! A place in the source text, and the few shapes that are read there: words, numbers, quoted text,
 //! RON.
 
-use crate::diagnostics::{Diagnostic, Parsed, Span};
+use qnnsim_diagnostic::{Diagnostic, Span};
+
+use crate::Parsed;
 use crate::text;
 
 /// A place in the source text. Every reading method but [`Cursor::block`] stays within the line.
@@ -76,8 +78,8 @@ impl<'s> Cursor<'s> {
         if self.take(sign) {
             return Ok(());
         }
-        Err(Diagnostic::at(self.here(), format!("expected `{sign}`"))
-            .note(format!("the form is {form}")))
+        Err(Diagnostic::in_text(self.here(), format!("expected `{sign}`"))
+            .cause(format!("the form is {form}")))
     }
 
     /// The next character's place, empty at the end of the line.
@@ -119,17 +121,17 @@ impl<'s> Cursor<'s> {
     pub fn quoted(&mut self) -> Parsed<(String, Span)> {
         let start = self.here();
         if !self.take("\"") {
-            return Err(Diagnostic::at(start, "expected text in double quotes"));
+            return Err(Diagnostic::in_text(start, "expected text in double quotes"));
         }
         match quoted_length(&self.source.as_bytes()[start.start..]) {
             Some(length) => {
                 self.at = start.start + length;
                 let span = start.start..self.at;
                 let value = text::from_ron(self.slice(&span));
-                value.map(|v| (v, span.clone())).map_err(|e| Diagnostic::at(span, e.message))
+                value.map(|v| (v, span.clone())).map_err(|e| Diagnostic::in_text(span, e.message))
             }
-            None => Err(Diagnostic::at(start, "this text is not closed")
-                .note("quoted text ends on its line; write a line break as \\n")),
+            None => Err(Diagnostic::in_text(start, "this text is not closed")
+                .cause("quoted text ends on its line; write a line break as \\n")),
         }
     }
 
@@ -139,7 +141,7 @@ impl<'s> Cursor<'s> {
     pub fn block(&mut self, what: &str) -> Parsed<(String, Span)> {
         let start = self.here();
         if self.peek() != Some(b'(') {
-            return Err(Diagnostic::at(start, format!("expected `(`: {what} in RON")));
+            return Err(Diagnostic::in_text(start, format!("expected `(`: {what} in RON")));
         }
         let bytes = self.source.as_bytes();
         let mut out = Vec::new();
@@ -151,8 +153,8 @@ impl<'s> Cursor<'s> {
                     Some(length) => length,
                     None => {
                         self.at = at;
-                        return Err(Diagnostic::at(at..at + 1, "this text is not closed")
-                            .note("quoted text ends on its line; write a line break as \\n"));
+                        return Err(Diagnostic::in_text(at..at + 1, "this text is not closed")
+                            .cause("quoted text ends on its line; write a line break as \\n"));
                     }
                 },
                 b'\n' if begins_directive(&bytes[at + 1..]) => break,
@@ -182,7 +184,7 @@ impl<'s> Cursor<'s> {
             }
         }
         self.at = at;
-        Err(Diagnostic::at(start, "this parenthesis is not closed"))
+        Err(Diagnostic::in_text(start, "this parenthesis is not closed"))
     }
 }
 

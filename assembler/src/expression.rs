@@ -4,7 +4,9 @@
 use std::collections::HashMap;
 
 use crate::cursor::Cursor;
-use crate::diagnostics::{Diagnostic, Parsed, Span};
+use qnnsim_diagnostic::{Diagnostic, Span};
+
+use crate::Parsed;
 use crate::text;
 
 /// Deepest nesting of parentheses and signs.
@@ -53,11 +55,11 @@ impl Scope {
                 Ok(())
             }
             Some((_, Some(first))) => {
-                Err(Diagnostic::at(span, format!("`{name}` is defined twice"))
+                Err(Diagnostic::in_text(span, format!("`{name}` is defined twice"))
                     .related(first.clone(), "first here"))
             }
-            Some((_, None)) => Err(Diagnostic::at(span, format!("`{name}` is defined twice"))
-                .note("INPUT and OUTPUT are the addresses of the input and of the output")),
+            Some((_, None)) => Err(Diagnostic::in_text(span, format!("`{name}` is defined twice"))
+                .cause("INPUT and OUTPUT are the addresses of the input and of the output")),
         }
     }
 
@@ -92,7 +94,7 @@ impl Scope {
             let span = reader.cursor.digits();
             if span.is_empty() {
                 let here = reader.cursor.here();
-                return Err(Diagnostic::at(
+                return Err(Diagnostic::in_text(
                     here,
                     "expected a decimal number or an expression in parentheses",
                 ));
@@ -143,7 +145,7 @@ impl Reader<'_, '_, '_> {
             let right = self.binary(level + 1)?;
             left = match (left, right) {
                 (Some(a), Some(b)) => {
-                    Some(apply(operator, a, b).map_err(|why| Diagnostic::at(span, why))?)
+                    Some(apply(operator, a, b).map_err(|why| Diagnostic::in_text(span, why))?)
                 }
                 _ => None,
             };
@@ -153,7 +155,7 @@ impl Reader<'_, '_, '_> {
     fn unary(&mut self) -> Parsed<Option<i128>> {
         let here = self.cursor.here();
         if self.depth == DEPTH_MAX {
-            return Err(Diagnostic::at(
+            return Err(Diagnostic::in_text(
                 here,
                 format!("an expression nests at most {DEPTH_MAX} deep"),
             ));
@@ -170,7 +172,9 @@ impl Reader<'_, '_, '_> {
                 let value = self.binary(0)?;
                 if !self.cursor.take(")") {
                     let end = self.cursor.here();
-                    return Err(Diagnostic::at(end, "expected `)`").related(here, "opened here"));
+                    return Err(
+                        Diagnostic::in_text(end, "expected `)`").related(here, "opened here")
+                    );
                 }
                 value
             }
@@ -180,7 +184,7 @@ impl Reader<'_, '_, '_> {
             }
             _ => match self.cursor.name() {
                 Some(span) => self.name(span)?,
-                None => return Err(Diagnostic::at(here, "expected a number, a name or `(`")),
+                None => return Err(Diagnostic::in_text(here, "expected a number, a name or `(`")),
             },
         };
         self.depth -= 1;
@@ -194,8 +198,8 @@ impl Reader<'_, '_, '_> {
             Some(Symbol::Constant(value)) => Ok(value),
             Some(Symbol::Address(address)) => Ok(Some(address.into())),
             Some(Symbol::Label) | None if self.now => {
-                Err(Diagnostic::at(span, format!("the value of `{name}` is not known here"))
-                    .note("sizes, addresses in brackets and constants need constants defined above them, no labels"))
+                Err(Diagnostic::in_text(span, format!("the value of `{name}` is not known here"))
+                    .cause("sizes, addresses in brackets and constants need constants defined above them, no labels"))
             }
             Some(Symbol::Label) => Ok(None),
             None if !self.scope.laid_out => Ok(None),
@@ -206,9 +210,9 @@ impl Reader<'_, '_, '_> {
                     known.extend(self.scope.symbols.keys().map(String::as_str));
                     known.sort_unstable();
                 }
-                Err(Diagnostic::at(span, format!("unknown name `{name}`"))
+                Err(Diagnostic::in_text(span, format!("unknown name `{name}`"))
                     .did_you_mean(name, known)
-                    .note("a name is a constant defined above (.const), a label, INPUT or OUTPUT"))
+                    .cause("a name is a constant defined above (.const), a label, INPUT or OUTPUT"))
             }
         }
     }
@@ -266,12 +270,12 @@ fn number(span: &Span, literal: &str) -> Parsed<i128> {
     if !any {
         return Err(malformed(span, literal));
     }
-    bounded(value).map_err(|why| Diagnostic::at(span.clone(), why))
+    bounded(value).map_err(|why| Diagnostic::in_text(span.clone(), why))
 }
 
 /// The mistake of a literal with wrong digits.
 pub(crate) fn malformed(span: &Span, literal: &str) -> Diagnostic {
     let shown: String = literal.chars().take(40).collect();
-    Diagnostic::at(span.clone(), format!("`{shown}` is not a number"))
-        .note("numbers are decimal, 0x and hexadecimal, or 0b and binary digits; _ may stand between digits")
+    Diagnostic::in_text(span.clone(), format!("`{shown}` is not a number"))
+        .cause("numbers are decimal, 0x and hexadecimal, or 0b and binary digits; _ may stand between digits")
 }

@@ -4,7 +4,9 @@ use qnnsim_isa::operand::Kind;
 use qnnsim_isa::table::{Field, Instruction, Parts, Row, Unit};
 
 use crate::cursor::Cursor;
-use crate::diagnostics::{Collector, Diagnostic, Parsed, Span};
+use qnnsim_diagnostic::{Collector, Diagnostic, Span};
+
+use crate::Parsed;
 use crate::expression::{Scope, Value};
 use crate::text::{self, SEMAPHORES};
 
@@ -29,7 +31,7 @@ pub(crate) fn instruction(
         let (index, parts, span) = reader.operand(cursor)?;
         match &operands[index] {
             Some((_, first)) => reader.problems.report(
-                Diagnostic::at(
+                Diagnostic::in_text(
                     span,
                     format!("`{}` is given twice", shown_name(&row.fields[index])),
                 )
@@ -43,11 +45,11 @@ pub(crate) fn instruction(
         match operand {
             Some((parts, _)) => values.push(parts),
             None if field.kind == Kind::UnitName => {
-                return Err(Diagnostic::at(
+                return Err(Diagnostic::in_text(
                     cursor.here(),
                     format!("`{}` needs a unit", row.mnemonic),
                 )
-                .note(format!("units are {}", field.kind.range())));
+                .cause(format!("units are {}", field.kind.range())));
             }
             None => values.push(field.kind.default_parts()),
         }
@@ -64,7 +66,7 @@ pub(crate) fn instruction(
 fn mnemonic(cursor: &mut Cursor) -> Parsed<&'static Row> {
     let find = |text: &str| Instruction::TABLE.iter().copied().find(|row| row.mnemonic == text);
     let Some(first) = cursor.name() else {
-        return Err(Diagnostic::at(
+        return Err(Diagnostic::in_text(
             cursor.here(),
             "expected an instruction, a directive or a label",
         ));
@@ -80,7 +82,7 @@ fn mnemonic(cursor: &mut Cursor) -> Parsed<&'static Row> {
     if seconds.is_empty() {
         let known =
             Instruction::TABLE.iter().map(|row| row.mnemonic.split(' ').next().unwrap_or_default());
-        let it = Diagnostic::at(first, format!("unknown instruction `{word}`"));
+        let it = Diagnostic::in_text(first, format!("unknown instruction `{word}`"));
         return Err(
             match Instruction::TABLE.iter().find(|row| row.mnemonic.split(' ').nth(1) == Some(word))
             {
@@ -90,17 +92,17 @@ fn mnemonic(cursor: &mut Cursor) -> Parsed<&'static Row> {
         );
     }
     let Some(second) = cursor.name() else {
-        return Err(Diagnostic::at(
+        return Err(Diagnostic::in_text(
             cursor.here(),
             format!("expected a register group behind `{word}`"),
         )
-        .note(format!("`{word}` is followed by {}", seconds.join(", "))));
+        .cause(format!("`{word}` is followed by {}", seconds.join(", "))));
     };
     let group = cursor.slice(&second);
     find(&format!("{word} {group}")).ok_or_else(|| {
-        Diagnostic::at(second, format!("unknown register group `{group}`"))
+        Diagnostic::in_text(second, format!("unknown register group `{group}`"))
             .did_you_mean(group, seconds.iter().copied())
-            .note(format!("`{word}` is followed by {}", seconds.join(", ")))
+            .cause(format!("`{word}` is followed by {}", seconds.join(", ")))
     })
 }
 
@@ -125,7 +127,9 @@ impl OperandReader<'_> {
     /// Reads one operand: its number in the row, its value, its place.
     fn operand(&mut self, cursor: &mut Cursor) -> Parsed<(usize, Parts, Span)> {
         let Some(word) = cursor.name() else {
-            return Err(Diagnostic::at(cursor.here(), "expected an operand").note(self.syntax()));
+            return Err(
+                Diagnostic::in_text(cursor.here(), "expected an operand").cause(self.syntax())
+            );
         };
         let name = cursor.slice(&word);
         let field = |wanted: &dyn Fn(&Field) -> bool| self.row.fields.iter().position(wanted);
@@ -178,17 +182,22 @@ impl OperandReader<'_> {
             .find(|f| f.name == name && !matches!(f.kind, Kind::Repeat | Kind::UnitName));
         let it = match (field, with_value) {
             (Some(_), true) => {
-                Diagnostic::at(span, format!("`{name}` takes no value: write it alone"))
+                Diagnostic::in_text(span, format!("`{name}` takes no value: write it alone"))
             }
-            (Some(field), false) => Diagnostic::at(span.clone(), format!("`{name}` needs a value"))
-                .label(format!("write `{}`", field.kind.syntax(name))),
+            (Some(field), false) => {
+                Diagnostic::in_text(span.clone(), format!("`{name}` needs a value"))
+                    .label(format!("write `{}`", field.kind.syntax(name)))
+            }
             (None, _) => {
                 let names = self.row.fields.iter().map(|f| f.name);
-                Diagnostic::at(span, format!("`{}` has no operand `{name}`", self.row.mnemonic))
-                    .did_you_mean(name, names)
+                Diagnostic::in_text(
+                    span,
+                    format!("`{}` has no operand `{name}`", self.row.mnemonic),
+                )
+                .did_you_mean(name, names)
             }
         };
-        it.note(self.syntax())
+        it.cause(self.syntax())
     }
 
     /// Reads what stands behind `name=`.
@@ -224,9 +233,16 @@ impl OperandReader<'_> {
                 let name = cursor.slice(&word);
                 let Some(index) = names.iter().position(|&n| n == name) else {
                     let word = if word.is_empty() { cursor.here() } else { word };
-                    return Err(Diagnostic::at(word, format!("unknown value of `{}`", field.name))
-                        .did_you_mean(name, names.iter().copied())
-                        .note(format!("`{}` is one of {}", field.name, field.kind.range())));
+                    return Err(Diagnostic::in_text(
+                        word,
+                        format!("unknown value of `{}`", field.name),
+                    )
+                    .did_you_mean(name, names.iter().copied())
+                    .cause(format!(
+                        "`{}` is one of {}",
+                        field.name,
+                        field.kind.range()
+                    )));
                 };
                 parts[0] = index as i64;
             }
@@ -261,21 +277,20 @@ impl OperandReader<'_> {
         let mut mask = 0i64;
         loop {
             let Some(word) = cursor.name() else {
-                return Err(
-                    Diagnostic::at(cursor.here(), "expected a semaphore").note(semaphore_note())
-                );
+                return Err(Diagnostic::in_text(cursor.here(), "expected a semaphore")
+                    .cause(semaphore_note()));
             };
             let name = cursor.slice(&word);
             let declared = self.semaphores.iter().position(|s| s == name);
             let Some(number) = declared.or_else(|| text::semaphore_number(name)) else {
-                return Err(Diagnostic::at(word, format!("unknown semaphore `{name}`"))
+                return Err(Diagnostic::in_text(word, format!("unknown semaphore `{name}`"))
                     .did_you_mean(name, self.semaphores.iter().map(String::as_str))
-                    .note(semaphore_note()));
+                    .cause(semaphore_note()));
             };
             if mask >> number & 1 == 1 {
                 self.problems.report(
-                    Diagnostic::at(word, format!("semaphore `{name}` is given twice"))
-                        .note("a step takes or gives one at most"),
+                    Diagnostic::in_text(word, format!("semaphore `{name}` is given twice"))
+                        .cause("a step takes or gives one at most"),
                 );
             }
             mask |= 1 << number;
@@ -298,12 +313,12 @@ impl OperandReader<'_> {
             _ => {
                 let name = shown_name(field);
                 self.problems.report(
-                    Diagnostic::at(
+                    Diagnostic::in_text(
                         value.span.clone(),
                         format!("{number} is out of range for `{name}`"),
                     )
                     .label(format!("must be {min} to {max}"))
-                    .note(format!("`{name}`: {}", field.doc)),
+                    .cause(format!("`{name}`: {}", field.doc)),
                 );
                 min.max(0)
             }

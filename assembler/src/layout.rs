@@ -1,6 +1,8 @@
 //! Places in DRAM for what the text gives no address.
 
-use crate::diagnostics::{Diagnostic, Parsed, Span};
+use qnnsim_diagnostic::{Diagnostic, Span};
+
+use crate::Parsed;
 
 /// Every region without an address of its own begins at a multiple of this.
 pub const ALIGNMENT_BYTES: u64 = 64;
@@ -69,9 +71,9 @@ pub(crate) fn place(regions: &[Region]) -> Result<Vec<u32>, Vec<Diagnostic>> {
 
 fn fits(region: &Region, address: u64) -> Parsed<u32> {
     let message = || {
-        Diagnostic::at(region.span.clone(), format!("no room for {} in DRAM", region.name))
+        Diagnostic::in_text(region.span.clone(), format!("no room for {} in DRAM", region.name))
             .label(format!("{} bytes at {address:#x}", region.bytes))
-            .note("DRAM has 4 GiB")
+            .cause("DRAM has 4 GiB")
     };
     let end = address.checked_add(region.bytes).filter(|&end| end <= DRAM_BYTES);
     end.and_then(|_| u32::try_from(address).ok()).ok_or_else(message)
@@ -86,13 +88,13 @@ fn overlaps(regions: &[Region], places: &[u32]) -> Vec<Diagnostic> {
             let [(first, one), (second, other)] = pair else { return None };
             let end = first + one.bytes;
             (end > *second).then(|| {
-                Diagnostic::at(
+                Diagnostic::in_text(
                     other.span.clone(),
                     format!("{} and {} overlap in DRAM", one.name, other.name),
                 )
                 .label(format!("begins at {second:#x}"))
                 .related(one.span.clone(), format!("ends at {end:#x}"))
-                .note("a region without an address gets a free one")
+                .cause("a region without an address gets a free one")
             })
         })
         .collect()

@@ -7,8 +7,8 @@
 //! The text is read once, line by line. A line that needs an address not known yet is read again
 //! when everything has its place in DRAM. A mistake costs its line, not the run: all mistakes are
 //! collected in [`Diagnostics`].
+
 mod cursor;
-mod diagnostics;
 mod disassembler;
 mod expression;
 mod instruction;
@@ -16,7 +16,10 @@ mod layout;
 mod parser;
 mod text;
 
-pub use diagnostics::Diagnostics;
 pub use disassembler::disassemble;
 pub use layout::ALIGNMENT_BYTES;
 pub use parser::{DATA_BYTES_MAX, assemble, assemble_for};
+pub use qnnsim_diagnostic::Diagnostics;
+
+/// The result of reading something: it ends the line if it is a mistake.
+type Parsed<T> = Result<T, qnnsim_diagnostic::Diagnostic>;

@@ -9,7 +9,9 @@ use qnnsim_isa::program::{LayerInfo, Program, ProgramError, Scratch, Segment, St
 use serde::Deserialize;
 
 use crate::cursor::Cursor;
-use crate::diagnostics::{Collector, Diagnostic, Diagnostics, Parsed, Span};
+use qnnsim_diagnostic::{Collector, Diagnostic, Diagnostics, Kind, Span};
+
+use crate::Parsed;
 use crate::expression::{Scope, Symbol, digits, malformed};
 use crate::instruction::instruction;
 use crate::layout::{self, Region};
@@ -215,7 +217,7 @@ impl<'s> Assembler<'s> {
             }
             return match cursor.peek() {
                 None => Ok(()),
-                Some(_) => Err(Diagnostic::at(cursor.here(), "expected the end of the line")),
+                Some(_) => Err(Diagnostic::in_text(cursor.here(), "expected the end of the line")),
             };
         }
     }
@@ -226,12 +228,15 @@ impl<'s> Assembler<'s> {
             Section::Warm => self.streams[WARM].0.dram_bytes() as usize,
             Section::Data(index) => self.data[index].0.bytes.len(),
             Section::Code => {
-                return Err(Diagnostic::at(span, "a label in `.code` would have two addresses")
-                    .note("use .cold and .warm around what needs a label"));
+                return Err(Diagnostic::in_text(
+                    span,
+                    "a label in `.code` would have two addresses",
+                )
+                .cause("use .cold and .warm around what needs a label"));
             }
             Section::None | Section::Sample => {
-                return Err(Diagnostic::at(span, "a label names a place in code or data")
-                    .note("open a section first, with .cold, .warm or .data"));
+                return Err(Diagnostic::in_text(span, "a label names a place in code or data")
+                    .cause("open a section first, with .cold, .warm or .data"));
             }
         };
         self.scope.define(name, Symbol::Label, span)?;
@@ -244,8 +249,8 @@ impl<'s> Assembler<'s> {
         let problems = self.problems.count();
         let encoded = instruction(cursor, &self.scope, &self.semaphore_words, &mut self.problems)?;
         if self.section.streams().is_empty() {
-            return Err(Diagnostic::at(cursor.since(at), "an instruction outside of code")
-                .note("open a code stream first, with .code, .cold or .warm"));
+            return Err(Diagnostic::in_text(cursor.since(at), "an instruction outside of code")
+                .cause("open a code stream first, with .code, .cold or .warm"));
         }
         if encoded.late && self.problems.count() == problems {
             self.remember(at);
@@ -321,7 +326,7 @@ impl<'s> Assembler<'s> {
             ".word" if !self.section.streams().is_empty() => self.code_words(cursor),
             ".u8" | ".u16" | ".u32" | ".u64" | ".bytes" | ".fill" | ".threshold" | ".word"
             | ".align" => self.data_line(cursor, word),
-            name => Err(Diagnostic::at(word, format!("unknown directive `{name}`"))
+            name => Err(Diagnostic::in_text(word, format!("unknown directive `{name}`"))
                 .did_you_mean(name, DIRECTIVES)),
         }
     }
@@ -337,7 +342,7 @@ impl<'s> Assembler<'s> {
         cursor.expect("]", "`[ADDRESS]`")?;
         let Some(value) = value else { return Ok(None) };
         u32::try_from(value).map(Some).map_err(|_| {
-            Diagnostic::at(span, format!("{value} is no DRAM address"))
+            Diagnostic::in_text(span, format!("{value} is no DRAM address"))
                 .label(format!("must be 0 to {}", u32::MAX))
         })
     }
@@ -349,7 +354,7 @@ impl<'s> Assembler<'s> {
         let span = cursor.since(start);
         match value.map(u32::try_from) {
             Some(Ok(value)) => Ok((value, span)),
-            _ => Err(Diagnostic::at(span, format!("{what} must be 0 to {}", u32::MAX))),
+            _ => Err(Diagnostic::in_text(span, format!("{what} must be 0 to {}", u32::MAX))),
         }
     }
 
@@ -361,16 +366,16 @@ impl<'s> Assembler<'s> {
         // A wrong point is replaced by the default one: the rest of the text can still be checked.
         self.hardware = Some(checked.clone().unwrap_or_default());
         if self.section != Section::None {
-            return Err(Diagnostic::at(word, "`.hardware` comes too late")
-                .note("the size of a word follows from it: put it above code and data"));
+            return Err(Diagnostic::in_text(word, "`.hardware` comes too late")
+                .cause("the size of a word follows from it: put it above code and data"));
         }
         checked.map(|_| ()).map_err(|error| match error {
             HardwareError::Ron { line, column, message } => {
                 let at = span.start
                     + text::offset(self.source.get(span).unwrap_or_default(), line, column);
-                Diagnostic::at(at..at + 1, message)
+                Diagnostic::in_text(at..at + 1, message)
             }
-            error => Diagnostic::at(span, error.to_string()),
+            error => Diagnostic::in_text(span, error.to_string()),
         })
     }
 
@@ -385,24 +390,27 @@ impl<'s> Assembler<'s> {
         let Some(number) = value else { return Ok(()) };
         let limit = SEMAPHORES - 1;
         let number = usize::try_from(number).ok().filter(|&n| n <= limit).ok_or_else(|| {
-            Diagnostic::at(cursor.since(start), format!("there is no semaphore {number}"))
+            Diagnostic::in_text(cursor.since(start), format!("there is no semaphore {number}"))
                 .label(format!("must be 0 to {limit}"))
         })?;
         let taken = |list: &[String]| list.get(number).is_some_and(|s| !s.is_empty());
         if taken(&self.semaphores) {
             let message =
                 format!("semaphore {number} has a name already: `{}`", self.semaphores[number]);
-            return Err(Diagnostic::at(cursor.since(start), message));
+            return Err(Diagnostic::in_text(cursor.since(start), message));
         }
         if !quoted {
             if text::semaphore_number(&name).is_some_and(|built_in| built_in != number) {
-                return Err(Diagnostic::at(
+                return Err(Diagnostic::in_text(
                     span,
                     format!("`{name}` is another semaphore's number"),
                 ));
             }
             if self.semaphore_words.contains(&name) {
-                return Err(Diagnostic::at(span, format!("another semaphore is named `{name}`")));
+                return Err(Diagnostic::in_text(
+                    span,
+                    format!("another semaphore is named `{name}`"),
+                ));
             }
             self.semaphore_words.resize(self.semaphore_words.len().max(number + 1), String::new());
             self.semaphore_words[number].clone_from(&name);
@@ -414,8 +422,8 @@ impl<'s> Assembler<'s> {
 
     fn constant(&mut self, cursor: &mut Cursor<'s>) -> Parsed<()> {
         let Some(span) = cursor.name() else {
-            return Err(Diagnostic::at(cursor.here(), "expected the constant's name")
-                .note("the form is `.const NAME VALUE`"));
+            return Err(Diagnostic::in_text(cursor.here(), "expected the constant's name")
+                .cause("the form is `.const NAME VALUE`"));
         };
         let name = cursor.slice(&span);
         let value = self.scope.value_now(cursor);
@@ -430,8 +438,8 @@ impl<'s> Assembler<'s> {
             let number = self.scope.value_now(cursor)?.unwrap_or_default();
             let known = u32::try_from(number).ok().filter(|&n| (n as usize) < self.layers.len());
             self.layer = Some(known.ok_or_else(|| {
-                Diagnostic::at(cursor.since(start), format!("there is no layer {number}"))
-                    .note(format!("{} layers are defined above", self.layers.len()))
+                Diagnostic::in_text(cursor.since(start), format!("there is no layer {number}"))
+                    .cause(format!("{} layers are defined above", self.layers.len()))
             })?);
             return Ok(());
         }
@@ -454,15 +462,18 @@ impl<'s> Assembler<'s> {
         self.layer = Some(match self.layer_numbers.get(&name) {
             Some(Some(number)) => *number,
             Some(None) => {
-                return Err(Diagnostic::at(span, format!("several layers are named `{name}`"))
-                    .note("write the layer's number: the first layer is 0"));
+                return Err(Diagnostic::in_text(
+                    span,
+                    format!("several layers are named `{name}`"),
+                )
+                .cause("write the layer's number: the first layer is 0"));
             }
             None => {
-                let it = Diagnostic::at(span, format!("unknown layer `{name}`"));
+                let it = Diagnostic::in_text(span, format!("unknown layer `{name}`"));
                 let known = self.layers.iter().map(|(layer, _)| layer.name.as_str());
                 return Err(it
                     .did_you_mean(&name, known)
-                    .note("a layer is defined by `.layer NAME (...)`"));
+                    .cause("a layer is defined by `.layer NAME (...)`"));
             }
         });
         Ok(())
@@ -472,17 +483,17 @@ impl<'s> Assembler<'s> {
         self.section = section;
         self.layer = None;
         if section == Section::Code && cursor.peek() == Some(b'[') {
-            return Err(Diagnostic::at(
+            return Err(Diagnostic::in_text(
                 cursor.here(),
                 "`.code` fills two streams and cannot have one address",
             )
-            .note("give the addresses with .cold [...] and .warm [...]"));
+            .cause("give the addresses with .cold [...] and .warm [...]"));
         }
         let address = self.address(cursor)?;
         for &stream in section.streams() {
             let place = &mut self.streams[stream].1;
             if address.is_some() && place.address.is_some() {
-                return Err(Diagnostic::at(
+                return Err(Diagnostic::in_text(
                     cursor.since(word.start),
                     "this stream has an address already",
                 )
@@ -518,7 +529,7 @@ impl<'s> Assembler<'s> {
             let at = cursor.here().start;
             let (bytes, late) = self.wide(cursor, 8 * CODE_WORD_BYTES)?;
             if late {
-                return Err(Diagnostic::at(
+                return Err(Diagnostic::in_text(
                     cursor.since(at),
                     "an instruction word cannot be an address",
                 ));
@@ -535,8 +546,11 @@ impl<'s> Assembler<'s> {
     fn data_line(&mut self, cursor: &mut Cursor<'s>, word: Span) -> Parsed<()> {
         if !matches!(self.section, Section::Data(_) | Section::Sample) {
             let directive = cursor.slice(&word);
-            return Err(Diagnostic::at(word.clone(), format!("`{directive}` outside of data"))
-                .note("open a data section first, with .data NAME or .sample"));
+            return Err(Diagnostic::in_text(
+                word.clone(),
+                format!("`{directive}` outside of data"),
+            )
+            .cause("open a data section first, with .data NAME or .sample"));
         }
         let (bytes, late) = self.data_values(cursor, word.clone())?;
         if late {
@@ -561,15 +575,15 @@ impl<'s> Assembler<'s> {
         let mut late = false;
         let mut out = Vec::new();
         let too_much = |span| {
-            Diagnostic::at(span, "too much data")
-                .note(format!("data and sample together have at most {DATA_BYTES_MAX} bytes"))
+            Diagnostic::in_text(span, "too much data")
+                .cause(format!("data and sample together have at most {DATA_BYTES_MAX} bytes"))
         };
         match directive {
             ".bytes" => {
                 let (text, span) = cursor.quoted()?;
                 out = hex_bytes(&text).ok_or_else(|| {
-                    Diagnostic::at(span, "expected pairs of hexadecimal digits")
-                        .note("blanks may stand between bytes")
+                    Diagnostic::in_text(span, "expected pairs of hexadecimal digits")
+                        .cause("blanks may stand between bytes")
                 })?;
             }
             ".fill" => {
@@ -580,7 +594,7 @@ impl<'s> Assembler<'s> {
                 let byte = self.integer(cursor, 8, false, &mut late)?[0];
                 let count = count.unwrap_or_default();
                 let count = usize::try_from(count).map_err(|_| {
-                    Diagnostic::at(span.clone(), format!("{count} is no number of bytes"))
+                    Diagnostic::in_text(span.clone(), format!("{count} is no number of bytes"))
                 })?;
                 if count > room {
                     return Err(too_much(span));
@@ -593,7 +607,7 @@ impl<'s> Assembler<'s> {
                 let bytes =
                     usize::try_from(value).ok().filter(|b| b.is_power_of_two() && *b <= 4096);
                 let bytes = bytes.ok_or_else(|| {
-                    Diagnostic::at(cursor.since(start), format!("{value} is no alignment"))
+                    Diagnostic::in_text(cursor.since(start), format!("{value} is no alignment"))
                         .label("must be a power of two up to 4096")
                 })?;
                 let length = self.buffer(self.section).len();
@@ -657,7 +671,7 @@ impl<'s> Assembler<'s> {
         let number = value.number.unwrap_or_default();
         let (min, max) = (-(1i128 << (bits - 1)), (1i128 << (bits - u32::from(signed))) - 1);
         if !(min..=max).contains(&number) {
-            return Err(Diagnostic::at(
+            return Err(Diagnostic::in_text(
                 value.span,
                 format!("{number} does not fit in {bits} bits"),
             )
@@ -674,7 +688,7 @@ impl<'s> Assembler<'s> {
         let (text, base) = digits(literal);
         let alone = matches!(cursor.peek(), None | Some(b','));
         let too_wide =
-            |span| Diagnostic::at(span, format!("this does not fit in a word of {bits} bits"));
+            |span| Diagnostic::in_text(span, format!("this does not fit in a word of {bits} bits"));
         let mut bytes = vec![0; bits.div_ceil(8) as usize];
         if base != 10 && alone {
             let width = base.ilog2();
@@ -728,7 +742,7 @@ impl<'s> Assembler<'s> {
         match program.check() {
             Ok(()) => Some(program),
             Err(error) => {
-                self.problems.report(Diagnostic::nowhere(plain(&error)));
+                self.problems.report(Diagnostic::new(Kind::Syntax, plain(&error)));
                 None
             }
         }
@@ -762,7 +776,7 @@ impl<'s> Assembler<'s> {
             ),
         ] {
             if missing {
-                self.problems.report(Diagnostic::nowhere(what).note(note));
+                self.problems.report(Diagnostic::new(Kind::Syntax, what).cause(note));
             }
         }
     }
@@ -780,7 +794,7 @@ impl<'s> Assembler<'s> {
                         let wanted = input.shape.values();
                         if bytes.len() != wanted && self.problems.count() == 0 {
                             found.push(
-                                Diagnostic::at(
+                                Diagnostic::in_text(
                                     span.clone(),
                                     format!(
                                         "the sample has {} bytes instead of {wanted}",
@@ -796,7 +810,7 @@ impl<'s> Assembler<'s> {
                     }
                 }
                 Err(error) => {
-                    found.push(Diagnostic::at(place.span.clone(), plain(&error)));
+                    found.push(Diagnostic::in_text(place.span.clone(), plain(&error)));
                     self.input = None;
                 }
             }
@@ -805,7 +819,7 @@ impl<'s> Assembler<'s> {
         if let Some((output, place)) = &self.output {
             let legal = std::mem::replace(&mut sound.output, output.clone());
             if let Err(error) = sound.check() {
-                found.push(Diagnostic::at(place.span.clone(), plain(&error)));
+                found.push(Diagnostic::in_text(place.span.clone(), plain(&error)));
                 self.output = None;
             }
             sound.output = legal;
@@ -813,14 +827,14 @@ impl<'s> Assembler<'s> {
         if let Some((scratch, place)) = &self.scratch {
             sound.scratch = *scratch;
             if let Err(error) = sound.check() {
-                found.push(Diagnostic::at(place.span.clone(), plain(&error)));
+                found.push(Diagnostic::in_text(place.span.clone(), plain(&error)));
             }
             sound.scratch = Scratch::default();
         }
         for (layer, span) in &self.layers {
             sound.layers = vec![layer.clone()];
             if let Err(error) = sound.check() {
-                found.push(Diagnostic::at(span.clone(), plain(&error)));
+                found.push(Diagnostic::in_text(span.clone(), plain(&error)));
             }
         }
         found.into_iter().for_each(|mistake| self.problems.report(mistake));
@@ -952,7 +966,7 @@ fn ron<T: for<'de> Deserialize<'de>>(cursor: &mut Cursor, what: &str) -> Parsed<
             let column = 1 + before.chars().rev().take_while(|&c| c != '\n').count();
             span.start + text::offset(source, line, column)
         };
-        Diagnostic::at(place(error.place.start)..place(error.place.end), error.message)
+        Diagnostic::in_text(place(error.place.start)..place(error.place.end), error.message)
     })?;
     Ok((value, span))
 }
@@ -966,7 +980,7 @@ fn name_or_quoted(cursor: &mut Cursor) -> Parsed<(String, Span, bool)> {
     }
     match cursor.name() {
         Some(span) => Ok((cursor.slice(&span).into(), span, false)),
-        None => Err(Diagnostic::at(cursor.here(), "expected a name").note(
+        None => Err(Diagnostic::in_text(cursor.here(), "expected a name").cause(
             "a name is letters, digits, `_` and `.`; any other text is put in double quotes",
         )),
     }
@@ -974,7 +988,11 @@ fn name_or_quoted(cursor: &mut Cursor) -> Parsed<(String, Span, bool)> {
 
 /// Refuses a directive that stands twice.
 fn once(already: bool, word: &Span) -> Parsed<()> {
-    if already { Err(Diagnostic::at(word.clone(), "this directive stands twice")) } else { Ok(()) }
+    if already {
+        Err(Diagnostic::in_text(word.clone(), "this directive stands twice"))
+    } else {
+        Ok(())
+    }
 }
 
 fn hex_bytes(text: &str) -> Option<Vec<u8>> {

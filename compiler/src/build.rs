@@ -3,7 +3,7 @@
 
 use std::collections::{HashMap, HashSet};
 
-use crate::diagnostic::{Diagnostic, Place};
+use crate::diagnostic::{Diagnostic, Kind, NodePlace};
 use crate::graph::{Graph, Node, Value, ValueId};
 use crate::limits;
 use crate::onnx::{GraphProto, ModelProto, NodeProto, ValueInfoProto, attribute_type, data_type};
@@ -61,7 +61,9 @@ pub fn build(model: &ModelProto) -> Result<Built, Vec<Diagnostic>> {
         Some(Known::Failed) => ValueId(0),
         None => {
             let found = format!("the output `{output}` is made by no node");
-            builder.errors.push(Diagnostic::new(found).help("export the model again"));
+            builder
+                .errors
+                .push(Diagnostic::new(Kind::Malformed, found).help("export the model again"));
             ValueId(0)
         }
     };
@@ -93,7 +95,7 @@ struct Tail {
     output: String,
     softmax: bool,
     /// Axes of its operators, if they are given.
-    axes: Vec<(Option<i64>, Place)>,
+    axes: Vec<(Option<i64>, NodePlace)>,
 }
 
 /// What a name stands for.
@@ -273,7 +275,7 @@ impl<'a> Builder<'a> {
         &mut self,
         index: usize,
         proto: &'a NodeProto,
-        place: &Place,
+        place: &NodePlace,
     ) -> Result<Option<()>, Diagnostic> {
         let Some(output) = proto.output.first().filter(|name| !name.is_empty()) else {
             return Err(limits::FIRST_OUTPUT.refuse("a node without a first output"));
@@ -330,7 +332,7 @@ impl<'a> Builder<'a> {
         output: &'a str,
         op: Op,
         inputs: Vec<Option<ValueId>>,
-        place: &Place,
+        place: &NodePlace,
     ) -> Result<(), Diagnostic> {
         let operands: Vec<Option<Operand>> = inputs
             .iter()
@@ -360,12 +362,9 @@ impl<'a> Builder<'a> {
             && self.opset < 12
         {
             self.warnings.push(
-                Diagnostic::new(format!("a `Clip` of integers in opset {}", self.opset))
-                    .at(place.clone())
-                    .note(
-                        "the standard defines it from opset 12 on; it is read as meant, but other tools may refuse it",
-                    )
-                    .help("export the model with opset 13 or later"),
+                limits::CLIP_OPSET
+                    .warn(format!("a `Clip` of integers in opset {}", self.opset))
+                    .at(place.clone()),
             );
         }
         match &mut op {
@@ -398,10 +397,13 @@ impl<'a> Builder<'a> {
     /// Why a name that a node reads is unknown.
     fn missing(&self, index: usize, name: &str) -> Diagnostic {
         let diagnostic = match self.makers.get(name) {
-            None => Diagnostic::new(format!("`{name}` is neither a constant nor made by a node")),
+            None => Diagnostic::new(
+                Kind::Malformed,
+                format!("`{name}` is neither a constant nor made by a node"),
+            ),
             Some(&(maker, _)) if maker >= index => {
-                Diagnostic::new(format!("`{name}` is read before it is made"))
-                    .note("ONNX wants nodes sorted by what they read, without cycles")
+                Diagnostic::new(Kind::Malformed, format!("`{name}` is read before it is made"))
+                    .cause("ONNX wants nodes sorted by what they read, without cycles")
             }
             Some(_) => return limits::FIRST_OUTPUT.refuse(format!("the output `{name}`")),
         };
@@ -446,13 +448,13 @@ fn split(
 }
 
 fn twice(name: &str) -> Diagnostic {
-    Diagnostic::new(format!("`{name}` is defined twice"))
+    Diagnostic::new(Kind::Malformed, format!("`{name}` is defined twice"))
         .help("the file is damaged: export the model again")
 }
 
-fn place(index: usize, node: &NodeProto) -> Place {
+fn place(index: usize, node: &NodeProto) -> NodePlace {
     let name = if node.name.is_empty() { format!("#{index}") } else { node.name.clone() };
-    Place { node: name, op: node.op_type.clone(), attribute: None }
+    NodePlace { node: name, op: node.op_type.clone(), attribute: None }
 }
 
 /// The shape of the model's input, with a batch of 1.

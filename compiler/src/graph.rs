@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::fmt;
 
-use crate::diagnostic::{Diagnostic, Place};
+use crate::diagnostic::{Diagnostic, Kind, NodePlace};
 use crate::ops::Op;
 use crate::tensor::{Array, Precision, Tensor};
 
@@ -54,8 +54,8 @@ pub struct Node {
 
 impl Node {
     /// Where the node is, for diagnostics.
-    pub fn place(&self) -> Place {
-        Place { node: self.name.clone(), op: self.op_type.clone(), attribute: None }
+    pub fn place(&self) -> NodePlace {
+        NodePlace { node: self.name.clone(), op: self.op_type.clone(), attribute: None }
     }
 }
 
@@ -78,7 +78,7 @@ impl Graph {
         let dims = &self.value(self.input).dims;
         if input.len() != dims.iter().product::<usize>() {
             let found = format!("an input of {} values for shape {dims:?}", input.len());
-            return Err(Diagnostic::new(found));
+            return Err(Diagnostic::new(Kind::Option, found));
         }
         let mut computed: Vec<Option<Tensor>> = vec![None; self.values.len()];
         computed[self.input.0] =

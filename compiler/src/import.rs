@@ -1,13 +1,13 @@
 //! From the bytes of a QONNX file to the integer network.
 
 use crate::build::Built;
-use crate::diagnostic::Diagnostic;
+use crate::diagnostic::{Diagnostic, Diagnostics};
 use crate::epilogue::Epilogue;
 use crate::graph::Graph;
 use crate::ir::Network;
 pub use crate::lower::MapValue;
 use crate::lower::{self, Lowered};
-use crate::{build, fuse, onnx, sign};
+use crate::{build, fuse, limits, onnx, sign};
 use qnnsim_isa::descriptor::HostOp;
 
 /// What the file does not say.
@@ -51,8 +51,8 @@ pub struct Import {
 }
 
 /// Imports a model, or says all that stands against it.
-pub fn import(bytes: &[u8], options: &ImportOptions) -> Result<Import, Vec<Diagnostic>> {
-    let model = onnx::read(bytes).map_err(|error| vec![error])?;
+pub fn import(bytes: &[u8], options: &ImportOptions) -> Result<Import, Diagnostics> {
+    let model = onnx::read(bytes)?;
     let Built { mut graph, softmax, mut warnings } = build::build(&model)?;
     drop(model);
     fuse::fuse(&mut graph);
@@ -64,8 +64,9 @@ pub fn import(bytes: &[u8], options: &ImportOptions) -> Result<Import, Vec<Diagn
     }
     if options.unsigned_1bit_relu && repaired == 0 {
         warnings.push(
-            Diagnostic::new("--unsigned-1bit-relu changes nothing here")
-                .note("the model has no BipolarQuant whose input cannot be negative"),
+            limits::OPTION_UNUSED
+                .warn("--unsigned-1bit-relu changes nothing here")
+                .cause("the model has no BipolarQuant whose input cannot be negative"),
         );
     }
     warnings.extend(clipped_pixels(&network));
@@ -86,12 +87,8 @@ fn clipped_pixels(network: &Network) -> Option<Diagnostic> {
         n => format!("{n} of the 256 values of a pixel"),
     };
     let quantizer = &input.quantizer;
-    Some(
-        Diagnostic::new(format!("the input quantizer clips {which}"))
-            .note(format!(
-                "a pixel p becomes the real input {} x p + {}, and the quantizer holds {} to {} times {}",
-                input.pixel_scale, input.pixel_offset, quantizer.min, quantizer.max, quantizer.scale
-            ))
-            .help("give the transform of the training with --pixel-scale and --pixel-offset"),
-    )
+    Some(limits::PIXELS_CLIPPED.warn(format!("the input quantizer clips {which}")).cause(format!(
+        "a pixel p becomes the real input {} x p + {}, and the quantizer holds {} to {} times {}",
+        input.pixel_scale, input.pixel_offset, quantizer.min, quantizer.max, quantizer.scale
+    )))
 }

@@ -8,7 +8,6 @@
 
 pub mod backend;
 mod build;
-pub mod diagnostic;
 pub mod epilogue;
 pub mod exactness;
 mod fuse;
@@ -24,10 +23,12 @@ mod sign;
 mod steps;
 pub mod tensor;
 
+pub use qnnsim_diagnostic as diagnostic;
+
 use qnnsim_isa::{HardwarePoint, Program};
 
 use backend::plan::Plan;
-use diagnostic::Diagnostic;
+use diagnostic::Diagnostics;
 use import::{Import, ImportOptions};
 
 /// A compiled model with what came before the program.
@@ -50,7 +51,7 @@ pub fn compile(
     model: &[u8],
     hw: &HardwarePoint,
     options: &ImportOptions,
-) -> Result<Compiled, Vec<Diagnostic>> {
+) -> Result<Compiled, Diagnostics> {
     let import = import::import(model, options)?;
     let (plan, program) = lower_to(&import.network, hw)?;
     Ok(Compiled { import, plan, program })
@@ -60,10 +61,7 @@ pub fn compile(
 ///
 /// # Errors
 /// What the hardware has no room for.
-pub fn lower_to(
-    network: &ir::Network,
-    hw: &HardwarePoint,
-) -> Result<(Plan, Program), Vec<Diagnostic>> {
+pub fn lower_to(network: &ir::Network, hw: &HardwarePoint) -> Result<(Plan, Program), Diagnostics> {
     let plan = backend::plan::plan(network, hw)?;
     let program = backend::emit::emit(network, &plan)?;
     Ok((plan, program))

@@ -3,45 +3,25 @@
 
 use std::fmt::Write;
 
-use crate::diagnostic::Diagnostic;
-
-/// One limit of the importer.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Limit {
-    /// What holds, as a sentence without a full stop.
-    pub sentence: &'static str,
-    /// What the user can do.
-    pub help: &'static str,
-}
-
-impl Limit {
-    /// The refusal of `found`, which is a noun phrase.
-    pub fn refuse(&self, found: impl std::fmt::Display) -> Diagnostic {
-        Diagnostic::new(format!("not supported: {found}")).note(self.sentence).help(self.help)
-    }
-
-    /// Whether a message is a refusal by this limit.
-    pub fn refused(&self, error: &Diagnostic) -> bool {
-        error.note.as_deref() == Some(self.sentence)
-    }
-}
+use crate::diagnostic::Rule;
 
 /// A group of limits in the list: an operator, or what holds for every model.
 struct Group {
     title: &'static str,
     meaning: &'static str,
-    limits: &'static [Limit],
+    limits: &'static [&'static Rule],
 }
 
-/// Writes each limit once, as a constant and as a member of its group.
+/// Writes each limit once, as a static and as a member of its group.
 macro_rules! limits {
     ($($title:literal: $meaning:literal { $($name:ident: $sentence:literal, $help:literal;)* })*) => {
         $($(
             #[doc = concat!($title, ": ", $sentence, ".")]
-            pub const $name: Limit = Limit { sentence: $sentence, help: $help };
+            pub static $name: Rule =
+                Rule { name: stringify!($name), sentence: $sentence, help: $help };
         )*)*
-        const GROUPS: &[Group] = &[$(
-            Group { title: $title, meaning: $meaning, limits: &[$($name),*] },
+        static GROUPS: &[Group] = &[$(
+            Group { title: $title, meaning: $meaning, limits: &[$(&$name),*] },
         )*];
     };
 }
@@ -336,6 +316,14 @@ limits! {
     }
     "Identity": "Goes away." {}
     "Dropout": "Goes away: this is inference." {}
+    "Warnings": "What is read as it is written, with a word to the user." {
+        OPTION_UNUSED: "an option changes something in the model",
+            "leave the option away";
+        PIXELS_CLIPPED: "what 8-bit pixels become lies within the range of the input quantizer",
+            "give the transform of the training with --pixel-scale and --pixel-offset";
+        CLIP_OPSET: "the standard defines `Clip` of integers from opset 12 on; in older sets it is read as meant, but other tools may refuse it",
+            "export the model with opset 13 or later";
+    }
 }
 
 /// The list of what is supported, as Markdown.

@@ -6,7 +6,7 @@
 
 use prost::Message;
 
-use crate::diagnostic::Diagnostic;
+use crate::diagnostic::{Diagnostic, Kind};
 use crate::limits;
 use crate::tensor::{Array, checked_len};
 
@@ -258,8 +258,8 @@ const MAX_MESSAGES: usize = 1 << 20;
 /// Reads a model file.
 pub fn read(bytes: &[u8]) -> Result<ModelProto, Diagnostic> {
     let foreign = |why: String| {
-        Diagnostic::new("the file is not an ONNX model")
-            .note(why)
+        Diagnostic::new(Kind::Malformed, "the file is not an ONNX model")
+            .cause(why)
             .help("export the model as QONNX, e.g. with brevitas.export.export_qonnx")
     };
     let mut messages_left = MAX_MESSAGES;
@@ -330,10 +330,13 @@ impl TensorProto {
         let expected = dims.iter().product::<usize>();
         let data = self.data(expected)?;
         if data.len() != expected {
-            return Err(Diagnostic::new(format!(
-                "constant `{name}` of shape {dims:?} has {} values in place of {expected}",
-                data.len()
-            ))
+            return Err(Diagnostic::new(
+                Kind::Malformed,
+                format!(
+                    "constant `{name}` of shape {dims:?} has {} values in place of {expected}",
+                    data.len()
+                ),
+            )
             .help("the file is damaged: export the model again"));
         }
         match data.iter().find(|x| !x.is_finite()) {
@@ -404,11 +407,14 @@ impl TensorProto {
     fn raw<const N: usize>(&self, read: impl Fn([u8; N]) -> f64) -> Result<Vec<f64>, Diagnostic> {
         let (chunks, rest) = self.raw_data.as_chunks::<N>();
         if !rest.is_empty() {
-            return Err(Diagnostic::new(format!(
-                "the {} bytes of constant `{}` are not a multiple of {N}",
-                self.raw_data.len(),
-                self.name
-            ))
+            return Err(Diagnostic::new(
+                Kind::Malformed,
+                format!(
+                    "the {} bytes of constant `{}` are not a multiple of {N}",
+                    self.raw_data.len(),
+                    self.name
+                ),
+            )
             .help("the file is damaged: export the model again"));
         }
         Ok(chunks.iter().map(|&chunk| read(chunk)).collect())

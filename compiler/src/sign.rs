@@ -38,12 +38,12 @@ pub fn repair(graph: &mut Graph, unsigned_1bit_relu: bool) -> Result<usize, Vec<
 }
 
 fn constant_sign(node: &Node, (low, high): Range) -> Diagnostic {
-    let limit = limits::BIPOLAR_SIGN;
+    let limit = &limits::BIPOLAR_SIGN;
     let found = format!(
         "a {} that is constantly +1, since its input lies in [{low}, {high}]",
         node.op_type
     );
-    limit.refuse(found).at(node.place()).note(format!(
+    limit.refuse(found).at(node.place()).cause(format!(
         "{}; a known defect of Brevitas (seen with 0.12) exports a 1-bit unsigned QuantReLU as a Relu and a \
          BipolarQuant, although what was trained quantizes to 0 and 1",
         limit.sentence

@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use qnnsim_compiler::diagnostic::Diagnostic;
+use qnnsim_compiler::diagnostic::Diagnostics;
 use qnnsim_compiler::ir::Network;
 use qnnsim_compiler::lower_to;
 use qnnsim_isa::descriptor::{InputDescriptor, OutputDescriptor};
@@ -54,8 +54,8 @@ impl RefusalKind {
     }
 }
 
-impl From<Vec<Diagnostic>> for Refusal {
-    fn from(all: Vec<Diagnostic>) -> Self {
+impl From<Diagnostics> for Refusal {
+    fn from(all: Diagnostics) -> Self {
         Refusal {
             kind: RefusalKind::DoesNotFit,
             reasons: all.iter().map(ToString::to_string).collect(),

@@ -3,6 +3,7 @@
 //! The normative text is `isa/MANUAL.md`. This crate does no I/O and knows no timing.
 pub mod descriptor;
 pub mod hardware;
+pub mod layout;
 pub mod manual;
 pub mod operand;
 pub mod program;
@@ -10,5 +11,6 @@ pub mod systemverilog;
 pub mod table;
 
 pub use hardware::HardwarePoint;
+pub use layout::MapLayout;
 pub use program::Program;
 pub use table::{Action, Instruction, Unit};

@@ -191,6 +191,12 @@ pub fn semaphore_name(names: &[String], index: usize) -> String {
     }
 }
 
+/// A number as an operand of 32 bits; what has more bits becomes the largest such number, which no
+/// narrower operand holds, so that encoding refuses it.
+pub fn saturated(number: u64) -> u32 {
+    u32::try_from(number).unwrap_or(u32::MAX)
+}
+
 /// A Rust type that an operand of the table has in its typed struct.
 pub trait Operand: Sized {
     /// The parts, unused ones zero.

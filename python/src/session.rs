@@ -96,8 +96,7 @@ impl Session {
     /// The hardware point in JSON.
     #[getter]
     fn hw(&self) -> String {
-        serde_json::to_string(&self.session.hw())
-            .expect("plain data serializes")
+        serde_json::to_string(&self.session.hw()).expect("plain data serializes")
     }
 
     /// Name, channels, height and width of the input.

@@ -3,12 +3,12 @@
 //! Everything here is a closed function of registers, hardware parameters and n, as the manual
 //! (sections 2 and 3) defines it. Nothing knows about time or values.
 
-use qnnsim_isa::HardwarePoint;
 use qnnsim_isa::operand::{Memory, Tap, ThresholdKind, WeightKind};
 use qnnsim_isa::table::{
     Instruction, LdDst, LdMap, LdRow, LdSrc, MacAct, MacShape, MacWgt, PoolDst, StMap, ThrMode,
     ThrTable, Unit,
 };
+use qnnsim_isa::{HardwarePoint, MapLayout};
 
 use crate::Fault;
 
@@ -39,6 +39,14 @@ pub struct Place {
     pub bank: u32,
     /// Address within the bank; may lie outside it until it has been checked.
     pub address: i64,
+}
+
+impl Place {
+    /// Where the first word of a map's pixel (y, x) lies.
+    fn first_of(layout: &MapLayout, pixel: [u32; 2], rows: u32) -> Self {
+        let (bank, address) = layout.first_word(pixel, rows);
+        Place { bank, address: address as i64 }
+    }
 }
 
 /// One step of LD.
@@ -358,17 +366,10 @@ impl Registers {
         let (Some(dst), Some(row), Some(map)) = (dst, row, map) else {
             unreachable!("the step was made from them")
         };
-        let rows = u64::from(hw.mac_rows);
-        let [sy, sx] = map.s.map(u64::from);
-        for x in 0..u64::from(row.windows) {
-            let q = step.n / sy * u64::from(map.pitch) + x / sx;
-            let phase = step.n % sy * sx + x % sx;
-            let place = Place {
-                bank: (q % rows) as u32,
-                address: i64::from(dst.base)
-                    + (phase * u64::from(map.phase) + q / rows * u64::from(map.block)) as i64,
-            };
-            let first = x as i64 * i64::from(row.step) - i64::from(row.left);
+        let layout = MapLayout::packed(&dst, &map);
+        for x in 0..row.windows {
+            let place = Place::first_of(&layout, [step.n as u32, x], hw.mac_rows);
+            let first = i64::from(x) * i64::from(row.step) - i64::from(row.left);
             let mut bytes = (0..i64::from(row.taps)).flat_map(|t| {
                 let pixel = first + t;
                 let inside = (0..i64::from(row.width)).contains(&pixel);
@@ -610,20 +611,12 @@ impl Registers {
         mut f: impl FnMut(u32, [u32; 2], Place),
     ) {
         let (_, table, dst) = self.thr();
-        let rows = u64::from(hw.mac_rows);
-        let [sy, sx] = dst.s;
+        let layout = MapLayout::from(dst);
         for r in 0..hw.mac_rows {
-            let g = step.tile[0] * rows + u64::from(r);
+            let g = step.tile[0] * u64::from(hw.mac_rows) + u64::from(r);
             let Some([y, x]) = output_of(g, table.pitch, table.out) else { continue };
-            let q = u64::from(y / sy) * u64::from(dst.pitch) + u64::from(x / sx);
-            let phase = u64::from(y % sy * sx + x % sx);
-            let address = u64::from(dst.base)
-                + phase * u64::from(dst.phase)
-                + q / rows * u64::from(dst.block);
-            let place = Place {
-                bank: (q % rows) as u32,
-                address: address as i64 + i64::from(step.first_word),
-            };
+            let first = Place::first_of(&layout, [y, x], hw.mac_rows);
+            let place = Place { address: first.address + i64::from(step.first_word), ..first };
             f(r, [y, x], place);
         }
     }

@@ -3,7 +3,7 @@
 use proptest::prelude::*;
 use qnnsim_compiler::diagnostic::Diagnostic;
 use qnnsim_compiler::import::Import;
-use qnnsim_compiler::limits::{MONOTONE, POOL_PLACE, QUANT_BITS, TRUNC_RANGE};
+use qnnsim_compiler::limits::{BIPOLAR_SIGN, MONOTONE, POOL_PLACE, QUANT_BITS, TRUNC_RANGE};
 use qnnsim_compiler::onnx::data_type;
 use qnnsim_isa::descriptor::Code;
 
@@ -460,8 +460,8 @@ fn activate(
 fn is_refused_rightly(error: &Diagnostic) -> bool {
     // A maximum of what then falls; codes that fall and rise; a shift that does not clip; a zero
     // point that takes a ninth bit; a sign of what has one sign.
-    let limits = [POOL_PLACE, MONOTONE, TRUNC_RANGE, QUANT_BITS];
-    limits.iter().any(|limit| limit.refused(error)) || error.message.contains("constantly +1")
+    let limits = [&POOL_PLACE, &MONOTONE, &TRUNC_RANGE, &QUANT_BITS, &BIPOLAR_SIGN];
+    limits.iter().any(|limit| error.is(limit))
 }
 
 /// The case as a model; `None` if a window does not fit, or a pooling cannot stand where it is.

@@ -612,23 +612,23 @@ pub fn draw(seed: u32, steps: usize) -> (Vec<&'static str>, [i64; 3], Result<Imp
     let output = builder.head();
     let import = builder.m.import(&output).map_err(|errors| {
         let known = [
-            limits::SUM_SCALES,
-            limits::SUM_PAIRS,
-            limits::SUM_FORMS,
-            limits::SUM_AFFINE,
-            limits::SUM_PARTS,
-            limits::COMPOSED_WEIGHTS,
-            limits::COMPOSED_PADDING,
-            limits::LAYER_INPUT,
-            limits::POOL_PLACE,
-            limits::ACCUMULATOR,
-            limits::OUTPUT_SUM,
-            limits::QUANT_BITS,
-            limits::UPSAMPLE_MIXED,
-            limits::MEAN_SPATIAL,
+            &limits::SUM_SCALES,
+            &limits::SUM_PAIRS,
+            &limits::SUM_FORMS,
+            &limits::SUM_AFFINE,
+            &limits::SUM_PARTS,
+            &limits::COMPOSED_WEIGHTS,
+            &limits::COMPOSED_PADDING,
+            &limits::LAYER_INPUT,
+            &limits::POOL_PLACE,
+            &limits::ACCUMULATOR,
+            &limits::OUTPUT_SUM,
+            &limits::QUANT_BITS,
+            &limits::UPSAMPLE_MIXED,
+            &limits::MEAN_SPATIAL,
         ];
-        assert!(known.iter().any(|limit| limit.refused(&errors[0])), "seed {seed}: {}", errors[0]);
-        errors[0].note.clone().unwrap_or_default()
+        assert!(known.iter().any(|limit| errors[0].is(limit)), "seed {seed}: {}", errors[0]);
+        errors[0].cause.clone().unwrap_or_default()
     });
     (builder.drawn, shape, import)
 }

@@ -6,7 +6,7 @@ pub mod chains;
 pub mod graphs;
 
 use prost::Message;
-use qnnsim_compiler::diagnostic::Diagnostic;
+use qnnsim_compiler::diagnostic::Diagnostics;
 use qnnsim_compiler::import::{Import, ImportOptions, import};
 use qnnsim_compiler::onnx::*;
 
@@ -149,7 +149,7 @@ impl Model {
     }
 
     /// What the importer makes of it.
-    pub fn import(self, output: &str) -> Result<Import, Vec<Diagnostic>> {
+    pub fn import(self, output: &str) -> Result<Import, Diagnostics> {
         import(&self.bytes(output), &ImportOptions::default())
     }
 }

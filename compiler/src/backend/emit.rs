@@ -31,7 +31,7 @@ use super::memory::{Ring, Slicing};
 use super::plan::{LayerPlan, Part, Place, Plan, TermPlan};
 use super::stripes::{Home, Stripe};
 use super::weights::Block;
-use crate::diagnostic::Diagnostic;
+use crate::diagnostic::{Diagnostic, Kind};
 use crate::ir::Network;
 
 /// Semaphores: a name and the one unit that takes from it.
@@ -262,9 +262,9 @@ impl<'a> Emitter<'a> {
         program.cold = self.stream(true)?;
         program.warm = self.stream(false)?;
         // What no reader would take must not be written.
-        program
-            .check()
-            .map_err(|e| Diagnostic::new(format!("the program cannot be stored: {e}")))?;
+        program.check().map_err(|e| {
+            Diagnostic::new(Kind::Encoding, format!("the program cannot be stored: {e}"))
+        })?;
         Ok(program)
     }
 
@@ -277,6 +277,7 @@ impl<'a> Emitter<'a> {
         self.top = start + bytes;
         if self.top > 1 << 32 {
             return Err(Diagnostic::new(
+                Kind::Capacity,
                 "the program needs more than the 4 GiB that the DRAM can have",
             ));
         }
@@ -618,7 +619,7 @@ impl<'a> Emitter<'a> {
         let bursts = (bytes.div_ceil(hw.dram_width) + 1).div_ceil(hw.dram_burst);
         if bursts > hw.load_buffers {
             let have = hw.load_buffers;
-            return Err(Diagnostic::new(format!(
+            return Err(Diagnostic::new(Kind::Capacity, format!(
                 "an image row of {bytes} bytes takes {bursts} bursts, but there are {have} load buffers"
             ))
             .help(format!("give the point more: --set load.buffers={bursts}")));
@@ -1145,8 +1146,8 @@ fn slices(plan: &Plan, memory: usize) -> Result<Vec<Block>, Diagnostic> {
 }
 
 fn too_long(words: usize) -> Diagnostic {
-    Diagnostic::new(format!("the program has {words} instructions, more than {WORDS_MAX}"))
-        .note("a kernel that does not fit the tap tables or the weight memory, and a sum of maps, take instructions for every step")
+    Diagnostic::new(Kind::ProgramLength, format!("the program has {words} instructions, more than {WORDS_MAX}"))
+        .cause("a kernel that does not fit the tap tables or the weight memory, and a sum of maps, take instructions for every step")
         .help("give the point longer tap tables, --set mac.taps=64, or more memory for weights, --set wgt.words=N")
 }
 

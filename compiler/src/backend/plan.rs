@@ -16,7 +16,7 @@ use super::facts::{Facts, LayerFacts, activation_bits, is_packed, kind_of, strid
 use super::memory::{Demand, Ring, Slicing, Storage, fit};
 use super::stripes::{Home, Stripe};
 use super::thresholds::Thresholds;
-use crate::diagnostic::Diagnostic;
+use crate::diagnostic::{Diagnostic, Kind};
 use crate::ir::{Activation, Layer, MapId, Network, Pool};
 
 /// A whole network, planned.
@@ -403,7 +403,9 @@ fn plan_layer(
     inputs: &mut Vec<PackedInput>,
 ) -> Result<LayerPlan, Diagnostic> {
     let layer = &network.layers[index];
-    let refuse = |message: String| Diagnostic::new(format!("layer `{}`: {message}", layer.name));
+    let refuse = |message: String| {
+        Diagnostic::new(Kind::Encoding, format!("layer `{}`: {message}", layer.name))
+    };
     let output = facts.output;
     let (shape, code) = output;
     if shape.height == 0 || shape.width == 0 || shape.channels == 0 {
@@ -751,6 +753,7 @@ impl Plan {
         }
         if layers.is_empty() {
             return Err(vec![Diagnostic::new(
+                Kind::Encoding,
                 "the network has no layer that the machine could run",
             )]);
         }
@@ -988,8 +991,8 @@ pub(super) fn shortage(
 ) -> Diagnostic {
     let bytes = |words: u64| (words * u64::from(banks) * word_bits).div_ceil(8);
     let lack = bytes(need) - bytes(u64::from(have));
-    Diagnostic::new(format!("the {memory} memory lacks {lack} bytes; it is full in layer `{layer}`"))
-        .note(format!(
+    Diagnostic::new(Kind::Capacity, format!("the {memory} memory lacks {lack} bytes; it is full in layer `{layer}`"))
+        .cause(format!(
             "the network needs {need} words a bank and has {have}; with {banks} bank(s) that is {} and {} bytes",
             bytes(need),
             bytes(u64::from(have))
@@ -1050,7 +1053,7 @@ fn encoding_limits(layer: &LayerPlan, plan: &Plan) -> Option<Diagnostic> {
         layer.info.name
     );
     Some(
-        Diagnostic::new(message)
+        Diagnostic::new(Kind::Encoding, message)
             .help("use a hardware point with more lanes, columns or rows, or a smaller layer"),
     )
 }

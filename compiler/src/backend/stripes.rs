@@ -20,7 +20,7 @@ use qnnsim_isa::program::SCRATCH_WORDS_MAX;
 use super::plan::{
     Axis, Grid, LayerPlan, Member, Place, Plan, TermPlan, ThrPlan, allocate, shortage,
 };
-use crate::diagnostic::Diagnostic;
+use crate::diagnostic::{Diagnostic, Kind};
 
 /// Most stripes of a layer.
 const STRIPES_MAX: u32 = 1 << 16;
@@ -179,8 +179,9 @@ impl Plan {
         let (hw, layer) = (&self.hw, &self.layers[layer].info.name);
         let (have, lanes) = (hw.act_words, u64::from(hw.mac_lanes));
         let error = shortage("activation", layer, "act.words", need, have, hw.mac_rows, lanes);
-        let note = error.note.clone().unwrap_or_default();
-        error.note(format!("{note}; this is for the smallest stripe, with all other maps in DRAM"))
+        let cause = error.cause.clone().unwrap_or_default();
+        error
+            .cause(format!("{cause}; this is for the smallest stripe, with all other maps in DRAM"))
     }
 
     /// Homes and stripes with which no layer needs more than so many words.
@@ -500,9 +501,10 @@ impl Plan {
         let words = self.scratch / u64::from(self.hw.word_bytes());
         if words > SCRATCH_WORDS_MAX {
             let text = format!("the maps that do not fit the activation memory have {words} words");
-            return Err(Diagnostic::new(format!(
-                "{text}, but DRAM is given to at most {SCRATCH_WORDS_MAX}"
-            ))
+            return Err(Diagnostic::new(
+                Kind::Capacity,
+                format!("{text}, but DRAM is given to at most {SCRATCH_WORDS_MAX}"),
+            )
             .help("give the point more memory, --set act.words=N, or more lanes"));
         }
         Ok(())

@@ -25,7 +25,7 @@ use qnnsim_isa::descriptor::{
 };
 
 use crate::build::MAX_CHANNELS;
-use crate::diagnostic::Diagnostic;
+use crate::diagnostic::{Diagnostic, Kind};
 use crate::epilogue::{Epilogue, Step};
 use crate::graph::{Graph, Node, ValueId};
 use crate::import::ImportOptions;
@@ -1115,9 +1115,8 @@ impl<'g> Lowering<'g> {
             [("--pixel-scale", options.pixel_scale), ("--pixel-offset", options.pixel_offset)]
         {
             if !value.is_finite() {
-                return Err(
-                    Diagnostic::new(format!("{flag} is {value}")).help("give a finite number")
-                );
+                return Err(Diagnostic::new(Kind::Option, format!("{flag} is {value}"))
+                    .help("give a finite number"));
             }
         }
         let Some((ops, index, quantized)) = &self.quantizer else {
@@ -1207,8 +1206,11 @@ impl<'g> Lowering<'g> {
         }
         if !classes.is_empty() && classes.len() != result.channels as usize {
             let (given, outputs) = (classes.len(), result.channels);
-            return Err(Diagnostic::new(format!("{given} class names for {outputs} outputs"))
-                .help("give one name for each output, or none"));
+            return Err(Diagnostic::new(
+                Kind::Option,
+                format!("{given} class names for {outputs} outputs"),
+            )
+            .help("give one name for each output, or none"));
         }
         let (value, scale) = (Some(graph.output), epilogue.scale());
         self.values.push(MapValue {

@@ -95,8 +95,7 @@ impl Lowering<'_> {
     ) -> Result<Data, Diagnostic> {
         let refused = match self.apply_directly(form, kernel, scale, node) {
             Err(error)
-                if limits::COMPOSED_PADDING.refused(&error)
-                    || limits::COMPOSED_WEIGHTS.refused(&error) =>
+                if error.is(&limits::COMPOSED_PADDING) || error.is(&limits::COMPOSED_WEIGHTS) =>
             {
                 error
             }

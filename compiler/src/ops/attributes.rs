@@ -1,23 +1,23 @@
 //! Reading the attributes of a node, each at most once, none left over.
 
-use crate::diagnostic::{Diagnostic, Place};
+use crate::diagnostic::{Diagnostic, NodePlace};
 use crate::limits;
 use crate::onnx::{AttributeProto, NodeProto, TensorProto, attribute_type};
 
 /// The attributes of a node that have not been read yet.
 pub struct Attributes<'a> {
     left: Vec<&'a AttributeProto>,
-    place: &'a Place,
+    place: &'a NodePlace,
 }
 
 impl<'a> Attributes<'a> {
     /// All attributes of a node.
-    pub fn new(node: &'a NodeProto, place: &'a Place) -> Self {
+    pub fn new(node: &'a NodeProto, place: &'a NodePlace) -> Self {
         Attributes { left: node.attribute.iter().collect(), place }
     }
 
     /// Where the node is.
-    pub fn place(&self) -> Place {
+    pub fn place(&self) -> NodePlace {
         self.place.clone()
     }
 

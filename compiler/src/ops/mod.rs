@@ -13,7 +13,7 @@ pub mod quantizer;
 pub mod resize;
 pub mod transposed;
 
-use crate::diagnostic::{Diagnostic, Place};
+use crate::diagnostic::{Diagnostic, Kind, NodePlace};
 use crate::limits;
 use crate::onnx::NodeProto;
 use crate::tensor::{Precision, Tensor};
@@ -171,7 +171,7 @@ const QONNX_DOMAINS: [&str; 3] =
 
 impl Op {
     /// Reads the operator and the attributes of a node.
-    pub fn parse(node: &NodeProto, place: &Place) -> Result<Op, Diagnostic> {
+    pub fn parse(node: &NodeProto, place: &NodePlace) -> Result<Op, Diagnostic> {
         let mut attributes = Attributes::new(node, place);
         let at = &mut attributes;
         let standard = node.domain.is_empty() || node.domain == "ai.onnx";
@@ -292,9 +292,10 @@ impl Op {
         if inputs.len() > *arity.end()
             || inputs.iter().take(*arity.start()).flatten().count() < *arity.start()
         {
-            return Err(Diagnostic::new(format!(
-                "the node has {given} inputs in place of {arity:?}"
-            ))
+            return Err(Diagnostic::new(
+                Kind::Malformed,
+                format!("the node has {given} inputs in place of {arity:?}"),
+            )
             .help("the file contradicts itself: export the model again"));
         }
         Ok(())

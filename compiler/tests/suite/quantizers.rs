@@ -2,6 +2,7 @@
 
 use qnnsim_compiler::import::Import;
 use qnnsim_compiler::ir::{Activation, MapId, Steps, WeightKind};
+use qnnsim_compiler::limits;
 use qnnsim_compiler::onnx::{AttributeProto, data_type};
 use qnnsim_isa::descriptor::{HostOp, Rounding};
 use qnnsim_tests::models::{Model, float, int, string};
@@ -573,10 +574,7 @@ fn a_clip_of_integers_in_an_old_operator_set_is_told() {
         });
         model.opset = opset;
         let import = import(model, &output);
-        let clips = import
-            .warnings
-            .iter()
-            .filter(|w| w.message.starts_with("a `Clip` of integers in opset 11"));
+        let clips = import.warnings.iter().filter(|warning| warning.is(&limits::CLIP_OPSET));
         assert_eq!(clips.count(), warnings);
     }
 }

@@ -364,7 +364,8 @@ fn a_flag_that_does_nothing_is_said() {
     assert_eq!(
         text,
         ["--unsigned-1bit-relu changes nothing here
-  why:  the model has no BipolarQuant whose input cannot be negative"]
+  why:  the model has no BipolarQuant whose input cannot be negative
+  help: leave the option away"]
     );
 }
 

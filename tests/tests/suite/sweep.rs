@@ -9,6 +9,7 @@ use proptest::prelude::*;
 use qnnsim_compiler::backend::emit::emit_code;
 use qnnsim_compiler::backend::facts::Facts;
 use qnnsim_compiler::backend::plan::Plan;
+use qnnsim_compiler::diagnostic::Kind;
 use qnnsim_compiler::import::{ImportOptions, import};
 use qnnsim_compiler::ir::Network;
 use qnnsim_compiler::lower_to;
@@ -121,7 +122,7 @@ proptest! {
         let hw = cramped(&network, &hw, shares);
         let program = match lower_to(&network, &hw) {
             Ok((_, program)) => program,
-            Err(errors) if errors[0].message.contains("instructions, more than") => return Ok(()),
+            Err(errors) if errors[0].kind == Kind::ProgramLength => return Ok(()),
             Err(errors) => return Err(TestCaseError::fail(errors[0].to_string())),
         };
         let described = program.clone();
