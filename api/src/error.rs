@@ -1,8 +1,9 @@
 //! Why something cannot be done, by what the caller can do about it.
 
-use qnnsim_compiler::diagnostic::Diagnostic;
+use qnnsim_compiler::diagnostic::Diagnostics;
 use qnnsim_explore::space::SpaceError;
 use qnnsim_explore::subject::{Refusal, RefusalKind};
+use qnnsim_host::HostError;
 use qnnsim_isa::hardware::HardwareError;
 use qnnsim_isa::program::ProgramError;
 
@@ -17,7 +18,7 @@ pub enum Error {
         /// Name of the model.
         name: String,
         /// Everything that stands against it.
-        diagnostics: Vec<Diagnostic>,
+        diagnostics: Diagnostics,
     },
     /// The program does not fit the hardware point, or is made for another one.
     #[error("`{name}`: {reason}")]
@@ -41,6 +42,14 @@ pub enum Error {
     /// The bytes are no program of this version.
     #[error("{0}")]
     Malformed(#[from] ProgramError),
+    /// What the host computes around the program cannot be computed.
+    #[error("`{name}`: {reason}")]
+    ForHost {
+        /// Name of the program.
+        name: String,
+        /// Why.
+        reason: HostError,
+    },
     /// An array or another argument is not what the call takes.
     #[error("{0}")]
     InvalidInput(String),
@@ -49,7 +58,7 @@ pub enum Error {
     Stopped(#[from] Stopped),
 }
 
-fn list(name: &str, diagnostics: &[Diagnostic]) -> String {
+fn list(name: &str, diagnostics: &Diagnostics) -> String {
     diagnostics.iter().map(|one| format!("`{name}`: {one}")).collect::<Vec<_>>().join("\n")
 }
 

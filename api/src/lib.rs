@@ -6,7 +6,7 @@
 //! let file = include_bytes!("../../programs/tcv_w1a1.onnx");
 //! let model = Model::from_onnx("tcv_w1a1", file, &ModelOptions::default())?;
 //! let session = Session::compile(&model, &Overrides::default())?;
-//! let image = Inputs::real(session.input(), &[1, 1, 28, 28], vec![0.0; 28 * 28])?;
+//! let image = Inputs::real(&session, &[1, 1, 28, 28], vec![0.0; 28 * 28])?;
 //! let outputs = session.predict(&image, &Progress::default())?;
 //! let report = session.report(None, None)?;
 //! println!("class {:?}, {} cycles, {} pJ", outputs.class(0), report.cycles.warm, report.energy_pj.warm);

@@ -8,7 +8,8 @@ use qnnsim_compiler::lower_to;
 use qnnsim_explore::explain::{Explanation, explain};
 use qnnsim_explore::subject::{Refusal, Subject, simulate};
 use qnnsim_isa::Program;
-use qnnsim_isa::descriptor::{InputDescriptor, OutputDescriptor};
+use qnnsim_host::{Codes, Decoder, Encoder};
+use qnnsim_isa::descriptor::OutputTensor;
 use qnnsim_isa::hardware::Overrides;
 use qnnsim_simulator::report::Report;
 use qnnsim_simulator::trace::TraceLine;
@@ -16,7 +17,6 @@ use qnnsim_simulator::values::{Executor, LayerMap};
 use qnnsim_simulator::{Simulation, Start, Technology};
 use rayon::prelude::*;
 
-use crate::inputs::Encoder;
 use crate::progress::Stopped;
 use crate::{Error, Inputs, Progress};
 
@@ -60,9 +60,11 @@ impl Model {
 }
 
 /// A program that is proven legal, timed and ready to compute.
-#[derive(Debug, Clone)]
+#[derive(Debug)]
 pub struct Session {
-    simulation: Arc<Simulation>,
+    simulation: Simulation,
+    encoder: Encoder,
+    decoder: Arc<Decoder>,
     model: Option<Model>,
     /// What was said of the hardware point; what was not follows from it.
     hw: Overrides,
@@ -95,7 +97,10 @@ impl Session {
     fn new(program: &Program, model: Option<Model>, hw: Overrides) -> Result<Self, Error> {
         let simulation =
             simulate(program).map_err(|refusal| Error::of_refusal(&program.name, &refusal))?;
-        Ok(Session { simulation: Arc::new(simulation), model, hw })
+        let for_host = |error| Error::ForHost { name: program.name.clone(), reason: error };
+        let encoder = Encoder::new(&program.input).map_err(for_host)?;
+        let decoder = Arc::new(Decoder::new(&program.output).map_err(for_host)?);
+        Ok(Session { simulation, encoder, decoder, model, hw })
     }
 
     /// The program; [`Program::to_bytes`] gives its file.
@@ -118,14 +123,14 @@ impl Session {
         &self.simulation
     }
 
-    /// What an image is made for.
-    pub fn input(&self) -> &InputDescriptor {
-        &self.program().input
+    /// From images to what the machine reads: shape of the input, and its quantizer.
+    pub fn encoder(&self) -> &Encoder {
+        &self.encoder
     }
 
-    /// What the last accumulators mean.
-    pub fn output(&self) -> &OutputDescriptor {
-        &self.program().output
+    /// From last accumulators to the model's outputs: their names and shapes.
+    pub fn decoder(&self) -> &Decoder {
+        &self.decoder
     }
 
     /// Computes images on all threads of rayon's pool; a step of `progress` is an image.
@@ -133,33 +138,35 @@ impl Session {
     /// # Errors
     /// [`Error::Stopped`].
     pub fn predict(&self, inputs: &Inputs, progress: &Progress) -> Result<Outputs, Error> {
-        let values = self.output().shape.values();
-        let encoder = Encoder::new(self.input(), inputs);
+        let values = self.decoder.accumulators();
         let threads = rayon::current_num_threads().min(inputs.count());
         let mut accumulators = vec![0; inputs.count() * values];
         progress.expect(inputs.count() as u64);
         let chunk_images = (inputs.count() / (4 * threads)).clamp(1, CHUNK_IMAGES_MAX);
         let chunks = accumulators.chunks_mut(chunk_images * values);
         let chunks = Mutex::new(chunks.zip((0..).step_by(chunk_images)));
-        let worker = |_| -> Result<u64, Stopped> {
+        let worker = |_| -> Result<Codes, Stopped> {
             let mut executor = self.simulation.executor();
             let (mut bytes, mut output) =
-                (vec![0; self.input().shape.values()], Vec::with_capacity(values));
-            let mut clipped = 0;
+                (vec![0; self.encoder.values()], Vec::with_capacity(values));
+            let mut codes = Codes::default();
             let next = || chunks.lock().expect("no thread panics while it holds this").next();
             while let Some((chunk, first)) = next() {
                 for (target, index) in chunk.chunks_exact_mut(values).zip(first..) {
                     progress.check()?;
-                    clipped += encoder.encode(index, &mut bytes);
+                    codes = codes.merge(inputs.encode(index, &self.encoder, &mut bytes));
                     executor.run(&bytes, &mut output);
                     target.copy_from_slice(&output);
                     progress.advance(1);
                 }
             }
-            Ok(clipped)
+            Ok(codes)
         };
-        let clipped = (0..threads).into_par_iter().map(worker).sum::<Result<u64, Stopped>>()?;
-        Ok(Outputs { descriptor: self.output().clone(), accumulators, clipped })
+        let codes = (0..threads)
+            .into_par_iter()
+            .map(worker)
+            .try_reduce(Codes::default, |a, b| Ok(a.merge(b)))?;
+        Ok(Outputs { decoder: self.decoder.clone(), accumulators, codes })
     }
 
     /// Cycles, energy and area, by layer, unit and memory. Technology and clock are the hardware
@@ -215,12 +222,11 @@ impl Session {
     /// [`Error::Stopped`].
     pub fn trace(&self, inputs: &Inputs, progress: &Progress) -> Result<Vec<TracedMap>, Error> {
         let program = self.program();
-        let encoder = Encoder::new(self.input(), inputs);
         progress.expect(inputs.count() as u64);
         let one = |executor: &mut Executor, index: usize| -> Result<Vec<LayerMap>, Stopped> {
             progress.check()?;
-            let mut bytes = vec![0; self.input().shape.values()];
-            encoder.encode(index, &mut bytes);
+            let mut bytes = vec![0; self.encoder.values()];
+            inputs.encode(index, &self.encoder, &mut bytes);
             let mut maps = executor.run_with_maps(&bytes, &mut Vec::new());
             maps.sort_by_key(|map| map.layer);
             progress.advance(1);
@@ -282,52 +288,58 @@ pub struct TracedMap {
 }
 
 /// What images came to.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug)]
 pub struct Outputs {
-    descriptor: OutputDescriptor,
-    /// In the order image, row, column, channel.
+    decoder: Arc<Decoder>,
+    /// Of one image after the other.
     accumulators: Vec<i64>,
-    /// Input values that the input quantizer clipped, in all images.
-    pub clipped: u64,
+    /// Which codes the inputs became, and how many of their values the quantizer clipped.
+    pub codes: Codes,
 }
 
 impl Outputs {
-    /// Sizes for one image: channels, height, width; a vector has its channels alone.
-    pub fn dims(&self) -> Vec<usize> {
-        let shape = self.descriptor.result_shape();
-        let sizes = [shape.channels, shape.height, shape.width].map(|size| size as usize);
-        if self.descriptor.is_vector() { vec![sizes[0]] } else { sizes.to_vec() }
+    /// Names and shapes of the model's outputs, for one image.
+    pub fn tensors(&self) -> &[OutputTensor] {
+        self.decoder.outputs()
     }
 
-    /// The real outputs of the model, exact but for the last operators in double precision, in the
-    /// order image, channel, row, column.
-    pub fn real(&self) -> Vec<f64> {
-        self.channels_first(&self.descriptor.real(&self.accumulators))
+    /// The values of each of the model's outputs, image after image: exact but for the last
+    /// operators, which are in double precision.
+    pub fn real(&self) -> Vec<Vec<f64>> {
+        self.by_tensor(self.tensors().len(), |accumulators| self.decoder.decode(accumulators))
     }
 
-    /// The last accumulators in the same order.
-    pub fn accumulators(&self) -> Vec<i64> {
-        self.channels_first(&self.descriptor.arranged(&self.accumulators))
+    /// Name, sizes for one image, and integers of each tensor of last accumulators, image after
+    /// image.
+    pub fn integers(&self) -> Vec<(String, Vec<usize>, Vec<i64>)> {
+        let tensors: Vec<_> = self.decoder.integer_tensors().collect();
+        let values = self.by_tensor(tensors.len(), |image| self.decoder.integers(image));
+        let tensors = tensors.into_iter().zip(values);
+        tensors.map(|((name, dims), values)| (name.to_owned(), dims, values)).collect()
     }
 
-    /// The index of the largest output of an image, the lowest of equal ones; none where the
-    /// output is not one vector.
+    /// The class of an image: the lowest index of the maximum of the one output vector, or the
+    /// class number that is the one output. None where there are several outputs or a map.
     pub fn class(&self, image: usize) -> Option<usize> {
-        let values = self.descriptor.shape.values();
-        let accumulators = &self.accumulators[image * values..][..values];
-        let outputs = self.descriptor.real(accumulators);
-        let first =
-            (0..outputs.len()).reduce(|best, i| if outputs[i] > outputs[best] { i } else { best });
-        first.filter(|_| self.descriptor.is_vector())
+        let accumulators = self.accumulators.chunks_exact(self.decoder.accumulators()).nth(image)?;
+        self.decoder.class(&self.decoder.decode(accumulators))
     }
 
-    fn channels_first<T: Copy>(&self, values: &[T]) -> Vec<T> {
-        let shape = self.descriptor.result_shape();
-        let (channels, size) = (shape.channels as usize, shape.values());
-        let image = |values: &[T]| -> Vec<T> {
-            (0..channels).flat_map(|c| values.iter().skip(c).step_by(channels).copied()).collect()
-        };
-        values.chunks_exact(size).flat_map(image).collect()
+    fn by_tensor<T: Send>(
+        &self,
+        tensors: usize,
+        of_image: impl Fn(&[i64]) -> Vec<Vec<T>> + Sync,
+    ) -> Vec<Vec<T>> {
+        let images: Vec<Vec<Vec<T>>> = self
+            .accumulators
+            .par_chunks_exact(self.decoder.accumulators())
+            .map(of_image)
+            .collect();
+        let mut all: Vec<Vec<T>> = (0..tensors).map(|_| Vec::new()).collect();
+        for image in images {
+            all.iter_mut().zip(image).for_each(|(all, values)| all.extend(values));
+        }
+        all
     }
 }
 

@@ -7,7 +7,8 @@ use qnnsim_explore::evaluate::{Outcome, Source};
 use qnnsim_explore::pareto::Objectives;
 use qnnsim_explore::report::{self, Detail};
 pub use qnnsim_explore::space::Space;
-use qnnsim_explore::sweep::{Shard, Sweep, Watch};
+pub use qnnsim_explore::sweep::Shard;
+use qnnsim_explore::sweep::{Sweep, Watch};
 pub use qnnsim_explore::table::{Column, Table, Value};
 use qnnsim_simulator::Technology;
 use rayon::prelude::*;
@@ -40,7 +41,7 @@ impl Watch for Watcher<'_> {
 }
 
 /// Compiles and simulates the models on every point of a space, whose list of models has a name
-/// for each of them. With `filter`, points that cannot reach the front are skipped, and say so. A
+/// for each of them, or those of one shard. With `filter`, points that cannot reach the front are skipped, and say so. A
 /// step of `progress` is a point.
 ///
 /// # Errors
@@ -49,6 +50,7 @@ pub fn sweep(
     models: &[Model],
     space: &Space,
     objectives: &[String],
+    shard: Shard,
     filter: bool,
     progress: &Progress,
 ) -> Result<Swept, Error> {
@@ -67,9 +69,9 @@ pub fn sweep(
         .map(|name| Ok((name.clone(), builtin_technology(name)?)))
         .collect::<Result<_, Error>>()?;
     let sweep = Sweep::new(&sources, &technologies, &points);
-    progress.expect(sweep.count(Shard::WHOLE));
+    progress.expect(sweep.count(shard));
     let table =
-        sweep.run(&objectives, Shard::WHOLE, filter, &HashMap::new(), &Watcher(progress))?;
+        sweep.run(&objectives, shard, filter, &HashMap::new(), &Watcher(progress))?;
 
     let axes: Vec<String> = space.varied().into_iter().map(String::from).collect();
     let objectives: Vec<String> = objectives.names().into_iter().map(String::from).collect();

@@ -5,13 +5,13 @@ use qnnsim_compiler::ir::MapId;
 pub use qnnsim_compiler::tensor::Precision;
 use qnnsim_isa::Program;
 use qnnsim_isa::descriptor::{Code, InputDescriptor, MapShape};
+use qnnsim_reference::Map;
 use qnnsim_reference::verify::Verifier;
 pub use qnnsim_reference::verify::{Difference, Differences, MapReport, Report};
 use qnnsim_simulator::values::LayerMap;
 use qnnsim_simulator::{Simulation, Start};
 use rayon::prelude::*;
 
-use crate::inputs::Encoder;
 use crate::progress::Stopped;
 use crate::{Error, Inputs, Model, Progress, Session};
 
@@ -28,7 +28,7 @@ pub fn verify(
     progress: &Progress,
 ) -> Result<Report, Error> {
     match_model(model.import(), session.program())?;
-    let input = session.input();
+    let input = &session.program().input;
     for start in [Start::Cold, Start::Warm] {
         // Which maps an image writes does not depend on its values.
         if machine(session.simulation(), start, &vec![0; input.shape.values()]).is_none() {
@@ -40,17 +40,17 @@ pub fn verify(
             )));
         }
     }
-    let verifier = Verifier::new(model.import(), precision);
-    let encoder = Encoder::new(input, inputs);
+    let verifier = Verifier::new(model.import(), precision)
+        .map_err(|reason| Error::ForHost { name: model.name().to_owned(), reason })?;
     progress.expect(inputs.count() as u64);
     let one = |mut report: Report, index: usize| -> Result<Report, Stopped> {
         progress.check()?;
         let mut bytes = vec![0; input.shape.values()];
-        encoder.encode(index, &mut bytes);
+        inputs.encode(index, session.encoder(), &mut bytes);
         let start = if index == 0 { Start::Cold } else { Start::Warm };
         let maps = machine(session.simulation(), start, &bytes).expect("every map, as was checked");
         let machine: Vec<&[i64]> = maps.iter().map(Vec::as_slice).collect();
-        verifier.image(index as u64, &inputs.reals(index, input), &machine, &mut report);
+        verifier.image(index as u64, &inputs.reals(index, session.encoder()), &machine, &mut report);
         progress.advance(1);
         Ok(report)
     };
@@ -77,24 +77,10 @@ fn machine(simulation: &Simulation, start: Start, bytes: &[u8]) -> Option<Vec<Ve
         return None;
     }
     written.pop();
-    let codes: Vec<i64> = bytes.iter().map(|&byte| code(byte, input)).collect();
+    let codes: Vec<i64> = bytes.iter().map(|&byte| input.code_of_byte(byte)).collect();
     let inner = written.into_iter().map(|map| map.values);
-    let (first, last) = (channels_first(&codes, input.shape), channels_first(&last, output.shape));
-    Some([first].into_iter().chain(inner).chain([last]).collect())
-}
-
-/// The values of a map, pixel after pixel, in the order channel, row, column.
-fn channels_first(values: &[i64], shape: MapShape) -> Vec<i64> {
-    let channels = shape.channels as usize;
-    (0..channels).flat_map(|c| values.iter().skip(c).step_by(channels).copied()).collect()
-}
-
-/// The integer that a byte in DRAM stands for.
-fn code(byte: u8, input: &InputDescriptor) -> i64 {
-    let Code { bits, signed } = input.code;
-    let unused = 64 - bits.min(8);
-    let bits = i64::from(byte ^ input.xor) << unused;
-    if signed { bits >> unused } else { (bits as u64 >> unused) as i64 }
+    let [first, last] = [Map::of_pixels(input.shape, &codes), Map::of_pixels(output.shape, &last)];
+    Some([first.values].into_iter().chain(inner).chain([last.values]).collect())
 }
 
 /// Refuses a program that was not made from this model.
@@ -144,9 +130,12 @@ fn match_model(import: &Import, program: &Program) -> Result<(), Error> {
     if given.shape != wanted.shape {
         return refuse("the output", &shape(given.shape), &shape(wanted.shape));
     }
-    if given.ops != wanted.ops {
-        let ops = [&given.ops, &wanted.ops].map(|ops| format!("{ops:?}"));
-        return refuse("what makes real outputs of accumulators", &ops[0], &ops[1]);
+    if (&given.values, &given.outputs) != (&wanted.values, &wanted.outputs) {
+        let values = [given, wanted].map(|o| format!("{:?} {:?}", o.values, o.outputs));
+        return refuse("what makes real outputs of accumulators", &values[0], &values[1]);
+    }
+    if given.model != wanted.model {
+        return refuse("what the host computes behind the last layer", "another", "one");
     }
     Ok(())
 }

@@ -62,8 +62,8 @@ def load_model(
     example_input: Any = None,
     *,
     name: str | None = None,
-    pixel_scale: float = 1.0,
-    pixel_offset: float = 0.0,
+    pixel_scale: float | Sequence[float] = 1.0,
+    pixel_offset: float | Sequence[float] = 0.0,
     classes: Sequence[str] = (),
     unsigned_1bit_relu: bool = False,
     stacklevel: int = 3,
@@ -94,8 +94,14 @@ def load_model(
             f" onnx.ModelProto, not {type(model).__module__}.{type(model).__qualname__}"
         )
     native = _qnnsim.Model(
-        name, onnx, float(pixel_scale), float(pixel_offset), list(classes), unsigned_1bit_relu
+        name, onnx, _list(pixel_scale), _list(pixel_offset), list(classes), unsigned_1bit_relu
     )
     for text in native.warnings:
         warnings.warn(text, ModelWarning, stacklevel=stacklevel)
     return Model(name, onnx, native, corrections, module)
+
+
+def _list(values: float | Sequence[float]) -> list[float]:
+    """A number for all channels, or one for each."""
+    many = values if isinstance(values, Sequence) or hasattr(values, "__len__") else [values]
+    return [float(value) for value in many]

@@ -16,7 +16,7 @@ from ._hardware import HardwarePoint, point
 from ._model import Model, is_module, load_model
 from ._progress import progress
 from ._report import Explanation, Profile, Timeline
-from .errors import InvalidInput
+from .errors import ExportError, InvalidInput
 
 
 class Trace(Mapping[str, "LayerMap"]):
@@ -122,14 +122,14 @@ class Program:
         return HardwarePoint(json.loads(self._native.hw))
 
     @property
-    def input_shape(self) -> tuple[int, int, int]:
-        """Channels, height and width of an image."""
-        return tuple(self._native.input[1])
+    def input_shape(self) -> tuple[int, ...]:
+        """Sizes of an input as the model has it, without the batch."""
+        return self._native.input_shape
 
     @property
-    def output_shape(self) -> tuple[int, int, int]:
-        """Channels, height and width of the output of an image."""
-        return tuple(self._native.output[1])
+    def outputs(self) -> dict[str, tuple[int, ...]]:
+        """Name and sizes of each output of the model, without the batch."""
+        return {name: tuple(dims) for name, dims in self._native.outputs}
 
     @property
     def classes(self) -> list[str]:
@@ -154,15 +154,15 @@ class Program:
 
     def predict(
         self, x: ArrayLike, *, integers: bool = False, show_progress: bool | None = None
-    ) -> NDArray[Any]:
+    ) -> Any:
         """Computes the outputs of images, exactly, on all cores.
 
         Parameters
         ----------
-        x : array of float32, float64 or uint8, shape (N, channels, height, width)
+        x : array of float32, float64 or uint8, shape (N, *input_shape)
             Real inputs as the model takes them; uint8 are pixels, which become
-            ``pixel_scale * pixel + pixel_offset``. Dimensions that the model does not have may be
-            left out, and so may N for one image. A torch tensor will do.
+            ``pixel_scale * pixel + pixel_offset``. Pictures may have their channels last and lack a
+            single one; for one image N may be left out. A torch tensor will do.
         integers : bool
             Give the last accumulators instead of the real outputs.
         show_progress : bool, optional
@@ -170,8 +170,9 @@ class Program:
 
         Returns
         -------
-        ndarray of float64 (of int64 with `integers`), shape (N, outputs) or (N, channels, height, width)
-            The model's outputs.
+        ndarray of float64, shape (N, ...)
+            The model's output; of int64 where it is a class number or `integers` are asked for. A
+            dict of arrays by name where the model has several outputs.
 
         Raises
         ------
@@ -179,7 +180,8 @@ class Program:
             `x` has another shape or type, or holds NaN.
         """
         with progress("image", show_progress) as watch:
-            return self._native.predict(array(x), integers, watch)[0]
+            outputs, _ = self._native.predict(array(x), integers, watch)
+        return outputs[0][1] if len(outputs) == 1 else dict(outputs)
 
     def profile(
         self, *, technology: str | os.PathLike[str] | None = None, clock_mhz: int | None = None
@@ -263,8 +265,8 @@ def compile(
     *,
     hw: Any = None,
     name: str | None = None,
-    pixel_scale: float = 1.0,
-    pixel_offset: float = 0.0,
+    pixel_scale: float | Sequence[float] = 1.0,
+    pixel_offset: float | Sequence[float] = 0.0,
     classes: Sequence[str] = (),
     unsigned_1bit_relu: bool = False,
 ) -> Program:
@@ -281,8 +283,9 @@ def compile(
         The hardware point: ``{"mac.cols": 32}``; by default the one of the manual.
     name : str, optional
         Name of the network; by default that of the file or of the module's class.
-    pixel_scale, pixel_offset : float
-        A pixel of 8 bits becomes the real input ``pixel_scale * pixel + pixel_offset``.
+    pixel_scale, pixel_offset : float or sequence of float
+        A pixel of 8 bits becomes the real input ``pixel_scale * pixel + pixel_offset``: one number,
+        or one for each channel.
     classes : sequence of str
         Names of the classes, one for each output.
     unsigned_1bit_relu : bool
@@ -315,7 +318,17 @@ def compile(
         classes=classes,
         unsigned_1bit_relu=unsigned_1bit_relu,
     )
-    return Program(_qnnsim.Session.compile(loaded._native, hw.to_json()), loaded)
+    program = Program(_qnnsim.Session.compile(loaded._native, hw.to_json()), loaded)
+    if loaded.module is model:
+        from ._torch import check
+
+        differs = check(model, lambda x: program.predict(x, show_progress=False), example_input)
+        if differs is not None:
+            raise ExportError(
+                f"`{program.name}`: {differs}\n  help: the module does not compute what it exports;"
+                " export it to ONNX yourself, and compare the two"
+            )
+    return program
 
 
 def load(file: str | os.PathLike[str] | bytes) -> Program:
@@ -343,6 +356,8 @@ def load(file: str | os.PathLike[str] | bytes) -> Program:
 
 def array(x: Any) -> NDArray[Any]:
     """An array of numpy from what a caller has: a tensor of torch, a list, an array."""
+    # An IntQuantTensor of Brevitas has its real values.
+    x = getattr(x, "value", x)
     if hasattr(x, "detach"):
         x = x.detach().cpu().numpy()
     return np.asarray(x)

@@ -56,6 +56,11 @@ class Sweep:
         rest = [name for name in points.columns if name not in keep]
         return front[keep + rest].sort_values(["source", self.minimize[0]], ignore_index=True)
 
+    def to_dict(self) -> list[dict[str, Any]]:
+        """The rows of `points`, each by the names of the columns."""
+        columns = self._columns
+        return [dict(zip(columns, row)) for row in zip(*columns.values())]
+
     def best(self, objective: str | None = None) -> HardwarePoint:
         """The hardware point of the front with the least of an objective.
 
@@ -176,6 +181,7 @@ def sweep(
     sample: int | None = None,
     seed: int = 0,
     exhaustive: bool = True,
+    shard: tuple[int, int] = (1, 1),
     show_progress: bool | None = None,
 ) -> Sweep:
     """Compiles and simulates models on every point of a space of hardware points, on all cores.
@@ -203,6 +209,8 @@ def sweep(
         Of the sample.
     exhaustive : bool
         False skips points whose lower bounds say that they cannot reach the front.
+    shard : tuple of int
+        Part I of N of the space, for tasks of a cluster: ``(1, 4)`` to ``(4, 4)``.
     show_progress : bool, optional
         By default where a person looks.
 
@@ -228,7 +236,7 @@ def sweep(
     objectives = [SHORT.get(name, name) for name in minimize]
     with progress("point", show_progress) as watch:
         natives = [model._native for model in named.values()]
-        swept = _qnnsim.sweep(natives, space, objectives, not exhaustive, watch)
+        swept = _qnnsim.sweep(natives, space, objectives, not exhaustive, shard, watch)
     return Sweep(swept, objectives, [*space["axes"], *space["tied"]])
 
 

@@ -161,15 +161,20 @@ def verify(
         loaded = load_model(model, example, pixel_scale=scale, pixel_offset=offset)
     with progress("image", show_progress) as watch:
         maps = _qnnsim.verify(loaded._native, program._native, values, float32, watch)
-    images = maps[0]["values"] // max(1, int(np.prod(program.input_shape)))
+    images = maps[0]["values"] // int(np.prod(program.input_shape))
     module = loaded.module if isinstance(model, Model) else model
     beside = None
     if is_module(module):
         from ._torch import outputs
 
-        scale, offset = program._native.pixels
-        real = values * scale + offset if values.dtype == np.uint8 else values
-        beside = _compare(outputs(module, real), program.predict(values, show_progress=False))
+        real = values
+        if values.dtype == np.uint8:
+            shape = (-1, *[1] * (len(program.input_shape) - 1))
+            scale, offset = (np.reshape(v, shape) for v in program._native.pixels)
+            real = values * scale + offset
+        machine = program.predict(values, show_progress=False)
+        first = next(iter(machine.values())) if isinstance(machine, dict) else machine
+        beside = _compare(outputs(module, real), first)
     precision = "float32" if float32 else "double precision"
     return Verification(program.name, images, precision, maps, beside)
 

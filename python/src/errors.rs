@@ -2,6 +2,7 @@
 
 use pyo3::exceptions::PyKeyboardInterrupt;
 use pyo3::prelude::*;
+use qnnsim_compiler::diagnostic::Place;
 use qnnsim_api::Error;
 
 mod python {
@@ -20,7 +21,10 @@ pub fn exception(error: Error) -> PyErr {
         Error::UnsupportedModel { diagnostics, .. } => {
             let nodes: Vec<Option<String>> = diagnostics
                 .iter()
-                .map(|one| one.place.as_ref().map(|place| place.node.clone()))
+                .map(|one| match one.place.as_deref() {
+                    Some(Place::Node(node)) => Some(node.node.clone()),
+                    _ => None,
+                })
                 .collect();
             python::UnsupportedModel::new_err((text, nodes))
         }
@@ -28,6 +32,7 @@ pub fn exception(error: Error) -> PyErr {
         Error::Trap { .. } => python::Trap::new_err(text),
         Error::InvalidPoint(_) => python::InvalidHardware::new_err(text),
         Error::Malformed(_) => python::MalformedProgram::new_err(text),
+        Error::ForHost { .. } => python::MalformedProgram::new_err(text),
         Error::InvalidInput(_) => python::InvalidInput::new_err(text),
         Error::Stopped(_) => PyKeyboardInterrupt::new_err(text),
     }

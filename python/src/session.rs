@@ -4,11 +4,10 @@ use std::sync::Arc;
 
 use numpy::{IntoPyArray, PyArrayDyn, PyArrayMethods, PyReadonlyArrayDyn, PyUntypedArrayMethods};
 use pyo3::prelude::*;
-use pyo3::types::{PyBytes, PyDict, PyList};
+use pyo3::types::{PyBytes, PyDict, PyList, PyTuple};
 use pythonize::pythonize;
 use qnnsim_api::verify::Precision;
 use qnnsim_api::{Error, Inputs, ModelOptions};
-use qnnsim_isa::descriptor::{InputDescriptor, MapShape};
 use qnnsim_simulator::Start;
 use qnnsim_simulator::trace::trace_events;
 
@@ -30,8 +29,8 @@ impl Model {
         py: Python<'_>,
         name: String,
         file: Vec<u8>,
-        pixel_scale: f64,
-        pixel_offset: f64,
+        pixel_scale: Vec<f64>,
+        pixel_offset: Vec<f64>,
         classes: Vec<String>,
         unsigned_1bit_relu: bool,
     ) -> PyResult<Self> {
@@ -99,66 +98,69 @@ impl Session {
         serde_json::to_string(&self.session.hw()).expect("plain data serializes")
     }
 
-    /// Name, channels, height and width of the input.
+    /// Sizes of an input, without the batch.
     #[getter]
-    fn input(&self) -> (String, [u32; 3]) {
-        let input = self.session.input();
-        (input.name.clone(), sizes(input.shape))
+    fn input_shape<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyTuple>> {
+        PyTuple::new(py, self.session.encoder().dims())
     }
 
-    /// Name, channels, height and width of the output.
+    /// Names and sizes of the outputs, without the batch.
     #[getter]
-    fn output(&self) -> (String, [u32; 3]) {
-        let output = self.session.output();
-        (output.name.clone(), sizes(output.result_shape()))
+    fn outputs(&self) -> Vec<(String, Vec<u32>)> {
+        let outputs = self.session.decoder().outputs().iter();
+        outputs.map(|output| (output.name.clone(), output.dims.clone())).collect()
     }
 
     #[getter]
     fn classes(&self) -> Vec<String> {
-        self.session.output().classes.clone()
-    }
-
-    /// Scale, zero point, least and greatest integer of the input quantizer.
-    #[getter]
-    fn input_quantizer(&self) -> (f64, f64, i64, i64) {
-        let quantizer = &self.session.input().quantizer;
-        (quantizer.scale, quantizer.zero_point, quantizer.min, quantizer.max)
+        self.session.program().output.classes.clone()
     }
 
     /// Scale and offset that make a real input of a pixel.
     #[getter]
-    fn pixels(&self) -> (f64, f64) {
-        let input = self.session.input();
-        (input.pixel_scale, input.pixel_offset)
+    fn pixels(&self) -> (Vec<f64>, Vec<f64>) {
+        let input = &self.session.program().input;
+        (input.pixel_scale.clone(), input.pixel_offset.clone())
     }
 
-    /// Real outputs, or the last accumulators, and how many input values were clipped.
+    /// For each output its name and an array of all images: real outputs, or last accumulators.
+    /// Then how many input values were clipped.
     fn predict<'py>(
         &self,
         py: Python<'py>,
         x: &Bound<'py, PyAny>,
         integers: bool,
         watch: Option<&Bound<'py, PyAny>>,
-    ) -> PyResult<(Bound<'py, PyAny>, u64)> {
-        let (session, inputs) = (self.session.clone(), inputs(x, self.session.input())?);
+    ) -> PyResult<(Vec<(String, Bound<'py, PyAny>)>, u64)> {
+        let (session, inputs) = (self.session.clone(), inputs(x, &self.session)?);
         let count = inputs.count();
-        let (dims, real, exact, clipped) = work::run(py, watch, move |progress| {
+        let (outputs, clipped) = work::run(py, watch, move |progress| {
             let outputs = session.predict(&inputs, progress)?;
-            let (mut real, mut exact) = (Vec::new(), Vec::new());
+            let clipped = outputs.codes.clipped;
             if integers {
-                exact = outputs.accumulators();
-            } else {
-                real = outputs.real();
+                let integers = outputs.integers().into_iter();
+                let all = integers.map(|(name, dims, values)| (name, dims, Values::Whole(values)));
+                return Ok((all.collect::<Vec<_>>(), clipped));
             }
-            Ok((outputs.dims(), real, exact, outputs.clipped))
+            let all = outputs.tensors().iter().zip(outputs.real()).map(|(tensor, values)| {
+                let dims = tensor.dims.iter().map(|&size| size as usize).collect();
+                let values = match tensor.index_of {
+                    None => Values::Real(values),
+                    Some(_) => Values::Whole(values.into_iter().map(|x| x as i64).collect()),
+                };
+                (tensor.name.clone(), dims, values)
+            });
+            Ok((all.collect(), clipped))
         })?;
-        let dims = [vec![count], dims].concat();
-        let array = if integers {
-            exact.into_pyarray(py).reshape(dims)?.into_any()
-        } else {
-            real.into_pyarray(py).reshape(dims)?.into_any()
+        let array = |(name, dims, values): (String, Vec<usize>, Values)| {
+            let dims = [vec![count], dims].concat();
+            let array = match values {
+                Values::Real(values) => values.into_pyarray(py).reshape(dims)?.into_any(),
+                Values::Whole(values) => values.into_pyarray(py).reshape(dims)?.into_any(),
+            };
+            Ok((name, array))
         };
-        Ok((array, clipped))
+        Ok((outputs.into_iter().map(array).collect::<PyResult<_>>()?, clipped))
     }
 
     /// The report as a dictionary. `tech` is a name or RON.
@@ -181,7 +183,7 @@ impl Session {
         x: &Bound<'py, PyAny>,
         watch: Option<&Bound<'py, PyAny>>,
     ) -> PyResult<Bound<'py, PyList>> {
-        let (session, inputs) = (self.session.clone(), inputs(x, self.session.input())?);
+        let (session, inputs) = (self.session.clone(), inputs(x, &self.session)?);
         let count = inputs.count();
         let maps = work::run(py, watch, move |progress| session.trace(&inputs, progress))?;
         let all = PyList::empty(py);
@@ -238,12 +240,15 @@ fn start(cold: bool) -> Start {
     if cold { Start::Cold } else { Start::Warm }
 }
 
-fn sizes(shape: MapShape) -> [u32; 3] {
-    [shape.channels, shape.height, shape.width]
+/// Values of an output.
+enum Values {
+    Real(Vec<f64>),
+    /// Class numbers, or accumulators.
+    Whole(Vec<i64>),
 }
 
 /// Images from an array of uint8, float32 or float64.
-fn inputs(x: &Bound<'_, PyAny>, input: &InputDescriptor) -> PyResult<Inputs> {
+fn inputs(x: &Bound<'_, PyAny>, session: &qnnsim_api::Session) -> PyResult<Inputs> {
     let of = |result: Result<Inputs, Error>| result.map_err(exception);
     if let Ok(pixels) = x.extract::<PyReadonlyArrayDyn<'_, u8>>() {
         return of(Inputs::pixels(
@@ -254,10 +259,10 @@ fn inputs(x: &Bound<'_, PyAny>, input: &InputDescriptor) -> PyResult<Inputs> {
     }
     if let Ok(reals) = x.extract::<PyReadonlyArrayDyn<'_, f32>>() {
         let values = reals.as_array().iter().map(|&value| f64::from(value)).collect();
-        return of(Inputs::real(input, reals.shape(), values));
+        return of(Inputs::real(session, reals.shape(), values));
     }
     if let Ok(reals) = x.extract::<PyReadonlyArrayDyn<'_, f64>>() {
-        return of(Inputs::real(input, reals.shape(), reals.as_array().iter().copied().collect()));
+        return of(Inputs::real(session, reals.shape(), reals.as_array().iter().copied().collect()));
     }
     let dtype = x.getattr("dtype").map_or_else(|_| x.get_type().to_string(), |d| d.to_string());
     Err(invalid_input(format!(
@@ -277,7 +282,7 @@ pub fn verify<'py>(
     watch: Option<&Bound<'py, PyAny>>,
 ) -> PyResult<Bound<'py, PyAny>> {
     let (model, session) = (model.model.clone(), session.session.clone());
-    let inputs = inputs(x, session.input())?;
+    let inputs = inputs(x, &session)?;
     let precision = if float32 { Precision::Single } else { Precision::Double };
     let report = work::run(py, watch, move |progress| {
         qnnsim_api::verify::verify(&model, &session, &inputs, precision, progress)

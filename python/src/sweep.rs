@@ -3,7 +3,7 @@
 use pyo3::prelude::*;
 use pyo3::types::PyDict;
 use pythonize::{depythonize, pythonize};
-use qnnsim_api::sweep::Space;
+use qnnsim_api::sweep::{Shard, Space};
 
 use crate::errors::invalid_input;
 use crate::session::Model;
@@ -18,13 +18,17 @@ pub fn sweep<'py>(
     space: &Bound<'py, PyDict>,
     objectives: Vec<String>,
     filter: bool,
+    shard: (u64, u64),
     watch: Option<&Bound<'py, PyAny>>,
 ) -> PyResult<Bound<'py, PyDict>> {
     let models: Vec<_> = models.iter().map(|model| model.model.clone()).collect();
     let space: Space = depythonize(space).map_err(|error| invalid_input(error.to_string()))?;
     space.check().map_err(invalid_input)?;
+    let part: Shard = format!("{}/{}", shard.0, shard.1)
+        .parse()
+        .map_err(|why| invalid_input(format!("the shard {why}, not {shard:?}")))?;
     let swept = work::run(py, watch, move |progress| {
-        qnnsim_api::sweep::sweep(&models, &space, &objectives, filter, progress)
+        qnnsim_api::sweep::sweep(&models, &space, &objectives, part, filter, progress)
     })?;
     let (columns, about) = (PyDict::new(py), PyDict::new(py));
     for (i, column) in swept.table.columns.iter().enumerate() {

@@ -15,7 +15,7 @@ def test_a_wrong_shape(tcv):
     with pytest.raises(qnnsim.InvalidInput) as caught:
         tcv.predict(np.zeros((4, 3, 32, 32), np.float32))
     assert "[4, 3, 32, 32]" in str(caught.value)
-    assert "1 x 28 x 28 (channels x height x width)" in str(caught.value)
+    assert "give arrays of [N, 1, 28, 28]" in str(caught.value)
 
 
 def test_a_wrong_dtype(tcv):
