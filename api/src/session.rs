@@ -328,7 +328,7 @@ impl Outputs {
     fn by_tensor<T: Send>(
         &self,
         tensors: usize,
-        of_image: impl Fn(&[i64]) -> Vec<Vec<T>> + Sync,
+        of_image: impl Fn(&[i64]) -> Vec<Vec<T>> + Send + Sync,
     ) -> Vec<Vec<T>> {
         let images: Vec<Vec<Vec<T>>> = self
             .accumulators

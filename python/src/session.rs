@@ -252,7 +252,7 @@ fn inputs(x: &Bound<'_, PyAny>, session: &qnnsim_api::Session) -> PyResult<Input
     let of = |result: Result<Inputs, Error>| result.map_err(exception);
     if let Ok(pixels) = x.extract::<PyReadonlyArrayDyn<'_, u8>>() {
         return of(Inputs::pixels(
-            input,
+            session,
             pixels.shape(),
             pixels.as_array().iter().copied().collect(),
         ));
