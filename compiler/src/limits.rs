@@ -362,6 +362,7 @@ which keeps them.
 - `TruncAvgPool2d` comes out in QCDQ as a mean that is rounded. QONNX has its `Trunc`.
 - A 1-bit integer quantizer whose input may be negative comes out as `BipolarQuant`, too, and looks like one that was meant.
 
-So compare the outputs of the trained model with those of `qnnsim eval --output` on some images: integers are exact, so any difference \
+The Python package takes the module itself, which still has all of this, and corrects the file from it. Otherwise \
+compare the outputs of the trained model with those of `qnnsim eval --output` on some images: integers are exact, so any difference \
 that is not a tie in float32 is in the file.
 ";
