@@ -22,7 +22,11 @@ def main() -> None:
             continue
         started = time.monotonic()
         notebook = nbformat.read(path, as_version=4)
-        words = {"timeout": 900, "kernel_name": "python3", "resources": {"metadata": {"path": HERE}}}
+        words = {
+            "timeout": 900,
+            "kernel_name": "python3",
+            "resources": {"metadata": {"path": HERE}},
+        }
         NotebookClient(notebook, **words).execute()
         print(f"{path.name}: {time.monotonic() - started:.0f} s", flush=True)
         if args.write:

@@ -44,6 +44,8 @@ class HardwarePoint:
     """
 
     __slots__ = ("_about", "_given")
+    _about: dict[str, Any]
+    _given: dict[str, Any]
 
     def __init__(
         self,
@@ -52,7 +54,7 @@ class HardwarePoint:
         **changes: Any,
     ) -> None:
         if isinstance(settings, HardwarePoint):
-            given: dict[str, Any] = dict(settings._given)
+            given = dict(settings._given)
         elif isinstance(settings, (str, os.PathLike)):
             text = Path(settings).read_text(encoding="utf-8")
             given = _flat(json.loads(_qnnsim.hardware_settings(text)))

@@ -10,6 +10,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from . import _qnnsim
 from .errors import InvalidInput
 
@@ -103,5 +105,4 @@ def load_model(
 
 def _list(values: float | Sequence[float]) -> list[float]:
     """A number for all channels, or one for each."""
-    many = values if isinstance(values, Sequence) or hasattr(values, "__len__") else [values]
-    return [float(value) for value in many]
+    return [float(value) for value in np.atleast_1d(values)]

@@ -76,7 +76,7 @@ class LayerMap:
 
     @property
     def real(self) -> NDArray[np.float64]:
-        """ndarray of float64: (values - zero_point) x scale, the tensor of the model's graph."""
+        """Ndarray of float64: (values - zero_point) x scale, the tensor of the model's graph."""
         if self.scale is None or self.zero_point is None:
             raise InvalidInput(
                 f"the scale of `{self.name}` is not known\n  help: compile the model in this"

@@ -161,13 +161,15 @@ class Explanation:
     def layers(self) -> Any:
         """pandas.DataFrame, warm image: ``cycles``, ``bound_by``, ``share`` (0 to 1) of the cycles
         for which that is occupied, ``helps_most`` with its values ``from`` and ``to``, and
-        ``cycles_then``."""
+        ``cycles_then``.
+        """
         return frame(self._layers(), of="layers")
 
     @property
     def trials(self) -> Any:
         """pandas.DataFrame: each parameter doubled (a latency halved) and simulated: ``cycles`` and
-        ``energy_pj`` of a warm image then, or the reason ``not_simulated``."""
+        ``energy_pj`` of a warm image then, or the reason ``not_simulated``.
+        """
         return frame(self._trials(), of="trials")
 
     def to_dict(self) -> dict[str, Any]:
@@ -262,7 +264,8 @@ class Timeline:
 
     def to_dict(self) -> dict[str, list[Any]]:
         """Columns by name: first and last cycle, track, layer (or None), the instruction as the
-        assembler writes it, steps, busy cycles, and cycles waited by cause."""
+        assembler writes it, steps, busy cycles, and cycles waited by cause.
+        """
         columns = {name: [row[i] for row in self._rows] for i, name in enumerate(self.COLUMNS)}
         columns["waited"] = [dict(waited) for waited in columns["waited"]]
         return columns
@@ -320,7 +323,7 @@ class Timeline:
         return f"<timeline of {self._name}, {image} image: {len(self):,} spans>"
 
     def _repr_html_(self) -> str:
-        html = getattr(self.to_frame(), "_repr_html_")
+        html = self.to_frame()._repr_html_
         return html()
 
 

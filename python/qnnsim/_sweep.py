@@ -43,13 +43,15 @@ class Sweep:
     def points(self) -> Any:
         """pandas.DataFrame: a row for each point. ``status`` is ``ok``, ``skipped`` (it cannot
         reach the front), ``unfit``, ``invalid`` or ``trap``; figures are missing unless it is
-        ``ok``, and ``reason`` says why."""
+        ``ok``, and ``reason`` says why.
+        """
         return frame(self._columns, of="points")
 
     @property
     def front(self) -> Any:
         """pandas.DataFrame: the points that no other dominates, of each model, by the first
-        objective."""
+        objective.
+        """
         points = self.points
         front = points[points["pareto"] == True]  # noqa: E712 - the column holds None as well
         keep = ["index", "source", *self.axes, *self.minimize]

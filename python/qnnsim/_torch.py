@@ -334,7 +334,7 @@ class _Corrector:
         given = self.array(node.input[0])
         if given is not None and np.array_equal(given, integers):
             return
-        kind = np.int8 if integers.min() < 0 else np.uint8
+        kind: Any = np.int8 if integers.min() < 0 else np.uint8
         kind = zero_point.dtype if zero_point.dtype in (np.int8, np.uint8) else kind
         self.store(node, 0, f"{layer}.weight_as_trained", integers.astype(kind))
         if given is not None:

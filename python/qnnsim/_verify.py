@@ -61,7 +61,8 @@ class Verification:
     def maps(self) -> Any:
         """pandas.DataFrame: for the input and each layer ``values``, how often the ``simulator``
         differs from the integer reference, the ``graph`` by more than its rounding, and in
-        ``ties``."""
+        ``ties``.
+        """
         return frame(self._rows(), of="maps")
 
     def to_dict(self) -> list[dict[str, Any]]:
@@ -107,7 +108,9 @@ class Verification:
 
     def __repr__(self) -> str:
         head, rows = self._cells()
-        return _text.facts([("program", self.name), *self._facts()]) + "\n\n" + _text.table(head, rows)
+        return (
+            _text.facts([("program", self.name), *self._facts()]) + "\n\n" + _text.table(head, rows)
+        )
 
     def _repr_html_(self) -> str:
         head, rows = self._cells()
@@ -149,8 +152,10 @@ def verify(
     from ._model import Model, is_module
 
     values = array(x)
-    if isinstance(program, Program) and program.model is not None and (
-        program.model is model or (is_module(model) and program.model.module is model)
+    if (
+        isinstance(program, Program)
+        and program.model is not None
+        and (program.model is model or (is_module(model) and program.model.module is model))
     ):
         loaded = program.model
     elif not isinstance(program, Program):

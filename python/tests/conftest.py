@@ -45,13 +45,15 @@ def figures(*words: object) -> dict:
     return json.loads(done.stdout)
 
 
-def quantizer_model(weights: np.ndarray, scales: tuple[float, float, float], pads: int = 0) -> bytes:
+def quantizer_model(
+    weights: np.ndarray, scales: tuple[float, float, float], pads: int = 0
+) -> bytes:
     """QONNX: an 8-bit signed input, a convolution with 4-bit weights and 4-bit unsigned codes, and
     behind them the sum of all channels.
 
     `scales` are those of input, weights and codes.
     """
-    onnx = pytest.importorskip("onnx")
+    pytest.importorskip("onnx")
     from onnx import TensorProto, helper, numpy_helper
 
     outputs, channels, height, width = weights.shape

@@ -178,7 +178,12 @@ class Depthwise(nn.Module):
 
     def __init__(self) -> None:
         super().__init__()
-        parts: list[nn.Module] = [identity(ConstInput), conv(3, 8, stride=2), nn.BatchNorm2d(8), relu()]
+        parts: list[nn.Module] = [
+            identity(ConstInput),
+            conv(3, 8, stride=2),
+            nn.BatchNorm2d(8),
+            relu(),
+        ]
         for inputs, outputs in ((8, 16), (16, 16)):
             parts += [
                 conv(inputs, inputs, groups=inputs),

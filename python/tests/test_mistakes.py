@@ -50,7 +50,7 @@ def test_a_point_without_room():
 
 
 def test_a_network_that_is_not_quantized():
-    onnx = pytest.importorskip("onnx")
+    pytest.importorskip("onnx")
     from onnx import TensorProto, helper, numpy_helper
 
     weights = numpy_helper.from_array(np.full((3, 4), 0.3, np.float32), "w")
@@ -103,5 +103,7 @@ def test_mistakes_in_a_sweep(tcv):
 
 def test_a_warning_names_what_may_not_be_meant():
     weights = np.ones((1, 1, 1, 1), int)
-    with pytest.warns(qnnsim.ModelWarning, match="the input quantizer clips pixels from 128 to 255"):
+    with pytest.warns(
+        qnnsim.ModelWarning, match="the input quantizer clips pixels from 128 to 255"
+    ):
         qnnsim.compile(quantizer_model(weights, (1.0, 1.0, 1.0)))

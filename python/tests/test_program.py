@@ -149,7 +149,9 @@ def test_verify_compares_three_ways(tcv, digits):
 
 
 def test_a_sweep_has_the_figures_of_each_point(tcv):
-    sweep = qnnsim.sweep(tcv, {"mac.cols": [8, 16], "mac.rows": [8, 16]}, minimize=["cycles", "lut"])
+    sweep = qnnsim.sweep(
+        tcv, {"mac.cols": [8, 16], "mac.rows": [8, 16]}, minimize=["cycles", "lut"]
+    )
     points = sweep.points
     assert len(points) == 4
     for row in points.itertuples():
