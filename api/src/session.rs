@@ -7,8 +7,8 @@ use qnnsim_compiler::import::{Import, ImportOptions, import};
 use qnnsim_compiler::lower_to;
 use qnnsim_explore::explain::{Explanation, explain};
 use qnnsim_explore::subject::{Refusal, Subject, simulate};
-use qnnsim_isa::Program;
 use qnnsim_host::{Codes, Decoder, Encoder};
+use qnnsim_isa::Program;
 use qnnsim_isa::descriptor::OutputTensor;
 use qnnsim_isa::hardware::Overrides;
 use qnnsim_simulator::report::Report;
@@ -321,7 +321,8 @@ impl Outputs {
     /// The class of an image: the lowest index of the maximum of the one output vector, or the
     /// class number that is the one output. None where there are several outputs or a map.
     pub fn class(&self, image: usize) -> Option<usize> {
-        let accumulators = self.accumulators.chunks_exact(self.decoder.accumulators()).nth(image)?;
+        let accumulators =
+            self.accumulators.chunks_exact(self.decoder.accumulators()).nth(image)?;
         self.decoder.class(&self.decoder.decode(accumulators))
     }
 
@@ -330,11 +331,8 @@ impl Outputs {
         tensors: usize,
         of_image: impl Fn(&[i64]) -> Vec<Vec<T>> + Send + Sync,
     ) -> Vec<Vec<T>> {
-        let images: Vec<Vec<Vec<T>>> = self
-            .accumulators
-            .par_chunks_exact(self.decoder.accumulators())
-            .map(of_image)
-            .collect();
+        let images: Vec<Vec<Vec<T>>> =
+            self.accumulators.par_chunks_exact(self.decoder.accumulators()).map(of_image).collect();
         let mut all: Vec<Vec<T>> = (0..tensors).map(|_| Vec::new()).collect();
         for image in images {
             all.iter_mut().zip(image).for_each(|(all, values)| all.extend(values));

@@ -70,8 +70,7 @@ pub fn sweep(
         .collect::<Result<_, Error>>()?;
     let sweep = Sweep::new(&sources, &technologies, &points);
     progress.expect(sweep.count(shard));
-    let table =
-        sweep.run(&objectives, shard, filter, &HashMap::new(), &Watcher(progress))?;
+    let table = sweep.run(&objectives, shard, filter, &HashMap::new(), &Watcher(progress))?;
 
     let axes: Vec<String> = space.varied().into_iter().map(String::from).collect();
     let objectives: Vec<String> = objectives.names().into_iter().map(String::from).collect();

@@ -50,7 +50,12 @@ pub fn verify(
         let start = if index == 0 { Start::Cold } else { Start::Warm };
         let maps = machine(session.simulation(), start, &bytes).expect("every map, as was checked");
         let machine: Vec<&[i64]> = maps.iter().map(Vec::as_slice).collect();
-        verifier.image(index as u64, &inputs.reals(index, session.encoder()), &machine, &mut report);
+        verifier.image(
+            index as u64,
+            &inputs.reals(index, session.encoder()),
+            &machine,
+            &mut report,
+        );
         progress.advance(1);
         Ok(report)
     };

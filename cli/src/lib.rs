@@ -9,6 +9,7 @@ mod files;
 mod images;
 mod points;
 mod render;
+mod results;
 mod source;
 
 use std::ffi::OsString;

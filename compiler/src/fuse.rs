@@ -317,7 +317,7 @@ fn replace(graph: &mut Graph, index: usize, base: ValueId, function: Function, f
 
 /// Leaves out nodes that nothing reads any more.
 fn sweep(graph: &mut Graph) {
-    let mut needed = HashSet::from([graph.output]);
+    let mut needed = graph.outputs.iter().copied().collect::<HashSet<_>>();
     for node in graph.nodes.iter().rev() {
         if needed.contains(&node.output) {
             needed.extend(node.inputs.iter().flatten());

@@ -12,6 +12,7 @@ pub mod epilogue;
 pub mod exactness;
 mod fuse;
 pub mod graph;
+pub mod host;
 pub mod import;
 pub mod ir;
 pub mod limits;
@@ -20,6 +21,7 @@ pub mod onnx;
 pub mod ops;
 mod print;
 mod sign;
+pub mod sizes;
 mod steps;
 pub mod tensor;
 
@@ -27,7 +29,7 @@ pub use qnnsim_diagnostic as diagnostic;
 
 use qnnsim_isa::{HardwarePoint, Program};
 
-use backend::plan::Plan;
+use backend::Plan;
 use diagnostic::Diagnostics;
 use import::{Import, ImportOptions};
 
@@ -36,7 +38,7 @@ use import::{Import, ImportOptions};
 pub struct Compiled {
     /// Graph, integer network and warnings.
     pub import: Import,
-    /// Loops, tables and places.
+    /// What the back end has decided, stage by stage.
     pub plan: Plan,
     /// The program, without a sample.
     pub program: Program,
@@ -62,7 +64,7 @@ pub fn compile(
 /// # Errors
 /// What the hardware has no room for.
 pub fn lower_to(network: &ir::Network, hw: &HardwarePoint) -> Result<(Plan, Program), Diagnostics> {
-    let plan = backend::plan::plan(network, hw)?;
-    let program = backend::emit::emit(network, &plan)?;
+    let plan = Plan::of(network, hw)?;
+    let program = backend::emit::emit(&plan)?;
     Ok((plan, program))
 }

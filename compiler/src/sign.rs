@@ -112,7 +112,7 @@ fn range(graph: &Graph, node: &Node, from: Range) -> Range {
         | Op::Slice { .. }
         | Op::Split { .. }
         | Op::Pad { .. } => return UNKNOWN,
-        Op::Resize(_) => return UNKNOWN,
+        Op::Resize(_) | Op::Softmax(_) | Op::ArgMax(_) | Op::TopK(_) => return UNKNOWN,
         Op::Conv(_) | Op::ConvTranspose(_) | Op::MatMul(_) | Op::Gemm(_) => return UNKNOWN,
     };
     let rank = graph.value(node.output).dims.len();

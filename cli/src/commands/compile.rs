@@ -3,7 +3,9 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-use qnnsim_compiler::backend::plan::Plan;
+use qnnsim_compiler::backend::schedule::schedule;
+use qnnsim_compiler::backend::{Plan, Words as Used};
+use qnnsim_compiler::diagnostic::Diagnostics;
 use qnnsim_compiler::exactness::{self, LayerExactness};
 use qnnsim_compiler::import::Import;
 use qnnsim_compiler::lower_to;
@@ -14,10 +16,10 @@ use qnnsim_simulator::report::ColdWarm;
 use serde::Serialize;
 use serde_json::Value;
 
-use super::{choose, overrides, point, point_values, print_report, refuse, summary};
+use super::{choose, encoder, overrides, point, point_values, print_report, refuse, summary};
 use crate::args::{CompileArgs, ReportFormat, Stage};
 use crate::failure::{Failure, print, warn};
-use crate::images::{Encoder, Images};
+use crate::images::Images;
 use crate::source::read_model;
 use crate::{files, points, render};
 
@@ -48,7 +50,7 @@ struct Words {
 impl Json {
     fn new(plan: &Plan, program: &Program, output: Option<&Path>) -> Self {
         let hw = &program.hardware;
-        let [activations, weights, thresholds] = plan.used;
+        let Used { activations, weights, thresholds } = plan.placement.used;
         Json {
             name: program.name.clone(),
             code_words: ColdWarm { cold: program.cold.words.len(), warm: program.warm.words.len() },
@@ -80,11 +82,12 @@ pub fn run(args: &CompileArgs) -> Result<(), Failure> {
     // A stage before the hardware point can be seen even if the point has no room.
     match args.emit {
         Some(Stage::Graph) => print(&imported.graph.to_string())?,
-        Some(Stage::Ir) => print(&imported.network.to_string())?,
-        Some(Stage::Plan | Stage::Asm) | None => {}
+        Some(Stage::Network) => print(&imported.network.to_string())?,
+        Some(Stage::Layout | Stage::Tiling | Stage::Placement | Stage::Schedule | Stage::Code)
+        | None => {}
     }
     if args.output.is_none()
-        && (args.explain || matches!(args.emit, Some(Stage::Graph | Stage::Ir)))
+        && (args.explain || matches!(args.emit, Some(Stage::Graph | Stage::Network)))
     {
         return explain(args, &imported);
     }
@@ -98,8 +101,15 @@ pub fn run(args: &CompileArgs) -> Result<(), Failure> {
     }
     let format = args.format.unwrap_or(ReportFormat::Table);
     match (args.emit, &args.output) {
-        (Some(Stage::Plan), _) => print(&format!("{}\n", plan.to_string().trim_end())),
-        (Some(Stage::Asm), _) => print(&qnnsim_assembler::disassemble(&program)),
+        (Some(Stage::Layout), _) => print(&plan.print_layout()),
+        (Some(Stage::Tiling), _) => print(&plan.print_tiling()),
+        (Some(Stage::Placement), _) => print(&plan.print_placement()),
+        (Some(Stage::Schedule), _) => {
+            let schedule = schedule(&plan)
+                .map_err(|error| refuse(&args.model, &Diagnostics::from(error).into()))?;
+            print(&plan.print_schedule(&schedule))
+        }
+        (Some(Stage::Code), _) => print(&qnnsim_assembler::disassemble(&program)),
         (None, Some(path)) if format == ReportFormat::Table => print(&summary(path, &program)),
         (None, Some(path)) if !args.explain => {
             print_report(&Json::new(&plan, &program, Some(path)), format)
@@ -144,8 +154,7 @@ fn run_points(args: &CompileArgs, points: &Path) -> Result<(), Failure> {
     let network = read_model(&args.model, &args.import)?.network;
     let sample = sample(args, &network.input)?;
     points::answer(points, |index, point| {
-        let point = point.over(&base).resolve();
-        point.validate().map_err(Refusal::from)?;
+        let point = point.over(&base).resolve().map_err(Refusal::from)?;
         let (plan, mut program) = lower_to(&network, &point).map_err(Refusal::from)?;
         program.sample.clone_from(&sample);
         let path =
@@ -171,10 +180,11 @@ fn write(args: &CompileArgs, path: &Path, program: &Program) -> Result<(), Failu
 /// The bytes in DRAM of the image that the program file shall carry.
 fn sample(args: &CompileArgs, input: &InputDescriptor) -> Result<Option<Vec<u8>>, Failure> {
     let Some(path) = &args.sample else { return Ok(None) };
-    let images = Images::read(path, input)?;
+    let encoder = encoder(&args.model, input)?;
+    let images = Images::read(path, &encoder)?;
     let index = choose(path, &images, args.index)?;
     let mut bytes = vec![0; input.shape.values()];
-    let clipped = Encoder::new(input).encode(&images, index, &mut bytes);
+    let clipped = images.encode(index, &encoder, &mut bytes).clipped;
     if clipped > 0 {
         warn(format_args!(
             "the input quantizer clips {clipped} of the {} values of the sample",

@@ -12,6 +12,7 @@
 mod chain;
 mod dense;
 mod form;
+mod host;
 mod names;
 mod parts;
 mod upsample;
@@ -20,14 +21,13 @@ mod view;
 use std::borrow::Cow;
 use std::rc::Rc;
 
-use qnnsim_isa::descriptor::{
-    Code, HostOp, InputDescriptor, MapShape, OutputDescriptor, Quantizer, Rounding,
-};
+use qnnsim_isa::descriptor::{HostModel, MapShape};
 
-use crate::build::MAX_CHANNELS;
-use crate::diagnostic::{Diagnostic, Kind};
+use crate::build::{MAX_CHANNELS, is_map};
+use crate::diagnostic::Diagnostic;
 use crate::epilogue::{Epilogue, Step};
 use crate::graph::{Graph, Node, ValueId};
+use crate::host::Front;
 use crate::import::ImportOptions;
 use crate::ir::{Activation, Layer, MapId, Network, WeightKind};
 use crate::limits;
@@ -37,11 +37,12 @@ use crate::ops::linear::{map_size, weight_kind};
 use crate::ops::pointwise::Pointwise;
 use crate::ops::pool::MaxPool;
 use crate::ops::resize::{BlockOrder, BlockSteps, Blocks};
-use crate::sign::first_arguments;
 use crate::steps::Shape;
 use crate::tensor::{Array, Codes, Tensor};
 use chain::{Chain, PoolAt, Quantized, Start, quantized};
 use form::{Grid, Kernel, MapInfo, Row, Window};
+pub use host::Head;
+use host::{HostPart, RealInput};
 use names::layer_names;
 use parts::MapOf;
 use upsample::{Taps, Way};
@@ -64,6 +65,10 @@ pub struct Lowered {
     pub maps: Vec<MapValue>,
     /// What each layer's activation was made from.
     pub epilogues: Vec<Epilogue>,
+    /// What the last layer's accumulators are in the graph.
+    pub heads: Vec<Head>,
+    /// What the host does to the input before it is quantized.
+    pub front: Front,
 }
 
 /// What a map of the network is in the graph: a value, or some channels of it.
@@ -126,8 +131,13 @@ impl MapValue {
     }
 }
 
-/// Makes the integer network of a graph, or says all that stands against it.
-pub fn lower(graph: &Graph, options: &ImportOptions) -> Result<Lowered, Vec<Diagnostic>> {
+/// Makes the integer network of a graph, or says all that stands against it. `extract` cuts out of
+/// the model what leads from some values to others.
+pub fn lower(
+    graph: &Graph,
+    options: &ImportOptions,
+    extract: &dyn Fn(&[ValueId], &[ValueId]) -> HostModel,
+) -> Result<Lowered, Vec<Diagnostic>> {
     let mut lowering = Lowering::new(graph).map_err(|error| vec![error])?;
     for index in 0..graph.nodes.len() {
         lowering.node(index);
@@ -136,16 +146,19 @@ pub fn lower(graph: &Graph, options: &ImportOptions) -> Result<Lowered, Vec<Diag
         }
     }
     let refused = !lowering.errors.is_empty();
-    let input = lowering.input(options).map_err(|error| lowering.errors.push(error)).ok();
+    let input = lowering.input(options, extract).map_err(|error| lowering.errors.push(error)).ok();
     let output = match refused {
         true => None,
-        false => {
-            lowering.output(&options.classes).map_err(|error| lowering.errors.push(error)).ok()
-        }
+        false => lowering
+            .output(&options.classes, extract)
+            .map_err(|error| lowering.errors.push(error))
+            .ok(),
     };
-    let (Some(output), Some(input), true) = (output, input, lowering.errors.is_empty()) else {
+    let (Some((output, heads)), Some(input), true) = (output, input, lowering.errors.is_empty())
+    else {
         return Err(lowering.errors);
     };
+    let front = lowering.quantizer.map(|(real, ..)| real.front).unwrap_or_default();
     let nodes: Vec<&Node> = lowering.made.iter().map(|made| &graph.nodes[made.node]).collect();
     let names = layer_names(&nodes);
     let (mut layers, mut epilogues) = (Vec::new(), Vec::new());
@@ -154,7 +167,7 @@ pub fn lower(graph: &Graph, options: &ImportOptions) -> Result<Lowered, Vec<Diag
         epilogues.push(made.epilogue);
     }
     let network = Network { name: graph.name.clone(), input, layers, output };
-    Ok(Lowered { network, maps: lowering.values, epilogues })
+    Ok(Lowered { network, maps: lowering.values, epilogues, heads, front })
 }
 
 /// What lowering may still spend: small files can ask for much, by sharing constants.
@@ -186,10 +199,10 @@ impl Budget {
 /// What is known of a value of the graph.
 #[derive(Clone)]
 enum Data {
-    /// The model's input behind these operators, not yet quantized.
-    Input(Rc<Vec<HostOp>>),
+    /// The model's input behind some operators, not yet quantized.
+    Input(Rc<RealInput>),
     /// The input quantized by a node, and where its integers have this meaning.
-    Coded { ops: Rc<Vec<HostOp>>, node: usize, quantized: Quantized, value: ValueId },
+    Coded { real: Rc<RealInput>, node: usize, quantized: Quantized, value: ValueId },
     /// Exact sums over maps.
     Form(Rc<Grid>),
     /// Real values, the channels in parts.
@@ -230,7 +243,8 @@ struct Lowering<'g> {
     readers: Vec<(usize, usize)>,
     input_shape: MapShape,
     /// The quantizer of the input, what stands in front of it, and what it makes.
-    quantizer: Option<(Rc<Vec<HostOp>>, usize, Quantized)>,
+    quantizer: Option<(RealInput, usize, Quantized)>,
+    host: HostPart,
     maps: Vec<MapInfo>,
     values: Vec<MapValue>,
     made: Vec<Made>,
@@ -241,24 +255,20 @@ struct Lowering<'g> {
 impl<'g> Lowering<'g> {
     fn new(graph: &'g Graph) -> Result<Self, Diagnostic> {
         let dims = &graph.value(graph.input).dims;
-        let size = |axis: usize| dims.get(axis).map_or(1, |&size| size as u32);
-        let input_shape = match dims.len() {
-            3 => MapShape { channels: size(1), height: 1, width: size(2) },
-            _ => MapShape { channels: size(1), height: size(2), width: size(3) },
-        };
+        let (input_shape, view) = host::input_map(graph);
         if input_shape.channels as usize > MAX_CHANNELS {
             return Err(limits::MAP_SIZE.refuse(format!("an input of shape {dims:?}")));
         }
         let mut readers = vec![(0, 0); graph.values.len()];
         let read =
-            graph.nodes.iter().flat_map(|node| node.inputs.iter().flatten()).chain([&graph.output]);
+            graph.nodes.iter().flat_map(|node| node.inputs.iter().flatten()).chain(&graph.outputs);
         for id in read {
             readers[id.0].0 += 1;
             readers[id.0].1 += 1;
         }
         let mut known = vec![None; graph.values.len()];
-        let view = View::of_map(input_shape, dims).expect("the input is a map");
-        known[graph.input.0] = Some(Known { data: Data::Input(Rc::default()), view });
+        let real = RealInput { front: Front::default(), value: graph.input, view: view.clone() };
+        known[graph.input.0] = Some(Known { data: Data::Input(Rc::new(real)), view });
         Ok(Lowering {
             graph,
             budget: Budget::default(),
@@ -267,11 +277,18 @@ impl<'g> Lowering<'g> {
             readers,
             input_shape,
             quantizer: None,
+            host: HostPart::new(graph),
             maps: Vec::new(),
             values: Vec::new(),
             made: Vec::new(),
             mapped: Vec::new(),
         })
+    }
+
+    /// Keeps what is known of a value.
+    fn learn(&mut self, id: ValueId, known: Known) {
+        self.host.learn(id, &known);
+        self.known[id.0] = Some(known);
     }
 
     fn map(&self, id: MapId) -> MapInfo {
@@ -296,8 +313,18 @@ impl<'g> Lowering<'g> {
         if self.graph.data_inputs(node).any(|(_, id)| self.known[id.0].is_none()) {
             return;
         }
-        match self.try_node(index) {
-            Ok(known) => self.known[node.output.0] = Some(known),
+        if self.host.is_behind(index) {
+            // What the machine does not do here, the host does.
+            self.node_behind(index);
+            return;
+        }
+        let dims = &self.graph.value(node.output).dims;
+        let result = match is_map(dims) {
+            true => self.try_node(index),
+            false => Err(limits::MAP_SIZE.refuse(format!("a value of shape {dims:?}"))),
+        };
+        match result {
+            Ok(known) => self.learn(node.output, known),
             Err(error) => self.errors.push(error.at(node.place())),
         }
     }
@@ -371,6 +398,9 @@ impl<'g> Lowering<'g> {
                 Ok(known)
             }
             Op::Mean { axes, .. } => self.mean(index, axes.as_deref().unwrap_or_default(), id),
+            Op::Softmax(_) | Op::ArgMax(_) | Op::TopK(_) => {
+                Err(limits::HOST.refuse(format!("`{}` in front of a layer", node.op_type)))
+            }
             Op::Slice { .. } | Op::Split { .. } | Op::Pad { .. } | Op::Resize(_) => {
                 unreachable!("resolved before")
             }
@@ -600,9 +630,10 @@ impl<'g> Lowering<'g> {
     /// A value for one of its readers. What several read and is quantized becomes a map.
     fn read(&mut self, id: ValueId) -> Result<Known, Diagnostic> {
         let mut known = self.read_coded(id)?;
-        if let Data::Coded { ops, node, quantized, value } = known.data {
-            known.data =
-                Data::Form(Rc::new(self.input_map(ops, node, quantized, value, &known.view)?));
+        if let Data::Coded { real, node, quantized, value } = known.data {
+            let form = Rc::new(self.input_map(&real, node, quantized, value, &known.view)?);
+            self.host.made_map(id, &form, &known.view);
+            known.data = Data::Form(form);
         }
         Ok(known)
     }
@@ -734,16 +765,21 @@ impl<'g> Lowering<'g> {
         let node = &graph.nodes[index];
         let mut known = self.read_coded(id)?;
         match known.data {
-            Data::Input(ops) => return self.first_quantizer(index, op, data, ops, known.view),
-            Data::Coded { ops, node: first, quantized: before, value } => {
+            Data::Input(real) => return self.first_quantizer(index, op, data, real, known.view),
+            Data::Coded { real, node: first, quantized: before, value } => {
                 let after = quantized(graph, node, op, Some(before))?;
                 // More of the same quantizer, which keeps its integers.
                 if let (Some(quantized), Some(1.0), false) = (after, before.scale, op.rounds()) {
-                    let data = Data::Coded { ops, node: first, quantized, value: node.output };
+                    let data = Data::Coded { real, node: first, quantized, value: node.output };
                     return Ok(Known { data, view: known.view });
                 }
-                known.data =
-                    Data::Form(Rc::new(self.input_map(ops, first, before, value, &known.view)?));
+                known.data = Data::Form(Rc::new(self.input_map(
+                    &real,
+                    first,
+                    before,
+                    value,
+                    &known.view,
+                )?));
             }
             _ => {}
         }
@@ -762,83 +798,6 @@ impl<'g> Lowering<'g> {
             chain.push(graph, index, Step { constants: constants.map(part).collect(), ..step })?;
         }
         Ok(Known { data: Data::Chains(Rc::new(chains)), view: known.view })
-    }
-
-    /// The quantizer of the input, which the host evaluates, or an operator in front of it.
-    fn first_quantizer(
-        &mut self,
-        index: usize,
-        op: Pointwise,
-        data: usize,
-        ops: Rc<Vec<HostOp>>,
-        view: View,
-    ) -> Result<Known, Diagnostic> {
-        let node = &self.graph.nodes[index];
-        let data = match quantized(self.graph, node, op, None)? {
-            Some(quantized) if quantized.codes == Codes::Bipolar => {
-                return Err(limits::QUANT_INPUT.refuse("a bipolar input"));
-            }
-            Some(quantized) => Data::Coded { ops, node: index, quantized, value: node.output },
-            None => {
-                let step =
-                    step(self.graph, node, op, data, &view, self.input_shape.channels as usize)?;
-                self.budget.take_integers(step.size())?;
-                let more = host_ops(&step, node).map_err(|_| {
-                    limits::FIRST_QUANT.refuse(format!("`{}` in this place", node.op_type))
-                })?;
-                let mut ops = Rc::unwrap_or_clone(ops);
-                ops.extend(more);
-                Data::Input(Rc::new(ops))
-            }
-        };
-        Ok(Known { data, view })
-    }
-
-    /// The input as a map; all that read it must agree on its quantizer.
-    fn input_map(
-        &mut self,
-        ops: Rc<Vec<HostOp>>,
-        index: usize,
-        quantized: Quantized,
-        value: ValueId,
-        view: &View,
-    ) -> Result<Grid, Diagnostic> {
-        let graph = self.graph;
-        let (code, zero_point) = quantized.map_code()?;
-        let per_channel =
-            || limits::QUANT_PER_TENSOR.refuse("an input with a scale for each channel");
-        let scale = vec![quantized.scale.ok_or_else(per_channel)?];
-        match &self.quantizer {
-            None => {
-                self.quantizer = Some((ops, index, quantized));
-                let (value, view) = (Some(value), view.clone());
-                self.values.push(MapValue {
-                    value,
-                    first_channel: 0,
-                    scale,
-                    zero_point,
-                    merged: false,
-                    view,
-                });
-                self.maps.push(MapInfo { shape: self.input_shape, code, zero_point });
-            }
-            Some((before, first, other)) => {
-                let parameters = |node: &Node| -> Vec<_> {
-                    node.inputs[1..].iter().flatten().map(|id| &graph.value(*id).constant).collect()
-                };
-                let [a, b] = [*first, index].map(|index| &graph.nodes[index]);
-                if a.op != b.op
-                    || parameters(a) != parameters(b)
-                    || *other != quantized
-                    || *before != ops
-                {
-                    return Err(limits::FIRST_QUANT
-                        .refuse("a second quantizer of the input, unlike the first"));
-                }
-            }
-        }
-        self.budget.take_integers(8 * self.input_shape.channels as usize)?;
-        Ok(Grid::of_map(MapId(0), &self.maps[0], &self.values[0].scale, index))
     }
 
     fn max_pool(&mut self, index: usize, pool: &MaxPool, id: ValueId) -> Result<Known, Diagnostic> {
@@ -1040,12 +999,12 @@ impl<'g> Lowering<'g> {
             forms.push(Rc::new(form));
             first_channel += chain.channels();
         }
-        match &forms[..] {
-            [form] => Ok(form.clone()),
-            _ => {
-                Ok(Rc::new(Grid::concat(&forms, &mut self.budget)?.expect("maps have no divisor")))
-            }
-        }
+        let form = match &forms[..] {
+            [form] => form.clone(),
+            _ => Rc::new(Grid::concat(&forms, &mut self.budget)?.expect("maps have no divisor")),
+        };
+        self.host.made_map(id, &form, view);
+        Ok(form)
     }
 
     fn make_layer(
@@ -1109,122 +1068,6 @@ impl<'g> Lowering<'g> {
         self.budget.take_integers(weights)?;
         Ok(Layer { name: String::new(), terms, activation, pool: None })
     }
-
-    fn input(&self, options: &ImportOptions) -> Result<InputDescriptor, Diagnostic> {
-        for (flag, value) in
-            [("--pixel-scale", options.pixel_scale), ("--pixel-offset", options.pixel_offset)]
-        {
-            if !value.is_finite() {
-                return Err(Diagnostic::new(Kind::Option, format!("{flag} is {value}"))
-                    .help("give a finite number"));
-            }
-        }
-        let Some((ops, index, quantized)) = &self.quantizer else {
-            return Err(limits::FIRST_QUANT.refuse("a model without layers"));
-        };
-        let node = &self.graph.nodes[*index];
-        let (scale, zero) =
-            quantized.scale.zip(quantized.zero).expect("checked when it became a map");
-        let rounding = match node.op {
-            Op::Pointwise(Pointwise::Quant { rounding, .. }) => rounding,
-            Op::Pointwise(Pointwise::QuantizeLinear { .. }) => Rounding::HalfEvenFirst,
-            _ => {
-                let found = format!("an input quantizer `{}`", node.op_type);
-                return Err(limits::QUANT_INPUT.refuse(found).at(node.place()));
-            }
-        };
-        let quantizer = first_arguments(self.graph, node, node.op.pointwise().expect("one"));
-        if [scale, zero] != quantizer[1..3] {
-            let found = "an input whose quantizer and dequantizer differ in scale or zero point";
-            return Err(limits::QUANT_INPUT.refuse(found).at(node.place()));
-        }
-        let (min, max) = (quantized.codes.min(), quantized.codes.max());
-        let mut input = InputDescriptor {
-            name: self.graph.value(self.graph.input).name.clone(),
-            shape: self.input_shape,
-            code: self.maps[0].code,
-            ops: (**ops).clone(),
-            quantizer: Quantizer { scale, zero_point: zero, min, max, rounding },
-            pixel_scale: options.pixel_scale,
-            pixel_offset: options.pixel_offset,
-            xor: 0x80,
-            dram: 0,
-        };
-        if !input.pixels_unchanged() {
-            input.xor = 0;
-        }
-        Ok(input)
-    }
-
-    /// Makes the last layer, whose accumulators are the output, and says what the host does with
-    /// them.
-    fn output(&mut self, classes: &[String]) -> Result<OutputDescriptor, Diagnostic> {
-        let graph = self.graph;
-        let output = graph.value(graph.output);
-        let Known { data, view } = self.read(graph.output)?;
-        if let Data::Input(_) = data {
-            return Err(limits::FIRST_QUANT.refuse("a model without layers"));
-        }
-        let shape = self.shape(&data);
-        let mut chains = self.chains(data)?;
-        let (Some(chain), true) = (chains.pop(), chains.is_empty()) else {
-            return Err(limits::OUTPUT.refuse("channels that were computed apart"));
-        };
-        let node = &graph.nodes[chain.node];
-        let at = |error: Diagnostic| error.at(node.place());
-        if let Some(pool) = &chain.pool {
-            return Err(limits::OUTPUT
-                .refuse("`MaxPool` in this place")
-                .at(graph.nodes[pool.node].place()));
-        }
-        let Some((form, epilogue)) = chain.epilogue() else {
-            return Err(at(limits::OUTPUT_SUM.refuse("a sum of values with different scales")));
-        };
-        let layer = self.bare(&form, Activation::Raw).map_err(at)?;
-        let mut ops = Vec::new();
-        if epilogue.zero.iter().any(|&zero| zero != 0.0) {
-            ops.push(HostOp::Add(epilogue.zero.iter().map(|zero| -zero).collect()));
-        }
-        ops.push(HostOp::Mul(epilogue.scale()));
-        for (step, &node) in epilogue.steps.iter().zip(&chain.nodes) {
-            ops.extend(host_ops(step, &graph.nodes[node])?);
-        }
-        let bounds = form.bounds(|id| self.map(id));
-        let low = bounds.iter().map(|b| b.0).min().unwrap_or(0);
-        let high = bounds.iter().map(|b| b.1).max().unwrap_or(0);
-        let code = (1..=32)
-            .map(|bits| Code { bits, signed: true })
-            .find(|code| code.min() <= low && high <= code.max())
-            .expect("accumulators fit 32 bits");
-        let mut result = shape;
-        if !view.as_pixels(shape).is_some_and(|pixels| pixels.is_map() && pixels.in_order()) {
-            let refuse =
-                || limits::OUTPUT_SHAPE.refuse(format!("an output of shape {:?}", output.dims));
-            let arrangement = view.arrangement(shape).ok_or_else(refuse)?;
-            result = arrangement.shape;
-            ops.push(HostOp::Arrange(arrangement));
-        }
-        if !classes.is_empty() && classes.len() != result.channels as usize {
-            let (given, outputs) = (classes.len(), result.channels);
-            return Err(Diagnostic::new(
-                Kind::Option,
-                format!("{given} class names for {outputs} outputs"),
-            )
-            .help("give one name for each output, or none"));
-        }
-        let (value, scale) = (Some(graph.output), epilogue.scale());
-        self.values.push(MapValue {
-            value,
-            first_channel: 0,
-            scale,
-            zero_point: 0,
-            merged: false,
-            view,
-        });
-        self.made.push(Made { layer, node: chain.node, epilogue });
-        let name = output.name.clone();
-        Ok(OutputDescriptor { name, shape, code, ops, classes: classes.to_vec(), dram: 0 })
-    }
 }
 
 fn is_quantized(data: &Data) -> bool {
@@ -1284,60 +1127,5 @@ fn per_channel(array: &Array, view: &View, channels: usize) -> Result<Vec<f64>, 
     view.by_channel(array, channels).ok_or_else(|| {
         let found = format!("a constant of shape {:?} for {channels} channels", array.dims);
         limits::PER_CHANNEL.refuse(found)
-    })
-}
-
-/// A step as the host evaluates it.
-fn host_ops(step: &Step, node: &Node) -> Result<Vec<HostOp>, Diagnostic> {
-    let map = |i: usize, f: &dyn Fn(f64) -> f64| -> Vec<f64> {
-        step.constants[i].iter().map(|&c| f(c)).collect()
-    };
-    let constant = 1 - step.data.min(1);
-    Ok(match step.op {
-        Pointwise::Add => vec![HostOp::Add(map(constant, &|c| c))],
-        Pointwise::Sub if step.data == 0 => vec![HostOp::Add(map(1, &|c| -c))],
-        Pointwise::Sub => vec![HostOp::Mul(vec![-1.0]), HostOp::Add(map(0, &|c| c))],
-        Pointwise::Mul => vec![HostOp::Mul(map(constant, &|c| c))],
-        Pointwise::Div => vec![HostOp::Div(map(1, &|c| c))],
-        Pointwise::Normalize { epsilon } => vec![
-            HostOp::Add(map(3, &|mean| -mean)),
-            HostOp::Div(map(4, &|variance| (variance + epsilon).sqrt())),
-            HostOp::Mul(map(1, &|gain| gain)),
-            HostOp::Add(map(2, &|bias| bias)),
-        ],
-        Pointwise::Relu => vec![HostOp::Clip(Some(0.0), None)],
-        Pointwise::Clip { .. } => {
-            let [min, max] =
-                [1, 2].map(|i| Some(step.constants[i][0]).filter(|end| end.is_finite()));
-            vec![HostOp::Clip(min, max)]
-        }
-        Pointwise::BipolarQuant => vec![HostOp::Sign, HostOp::Mul(map(1, &|scale| scale))],
-        Pointwise::DequantizeLinear { .. } => {
-            vec![HostOp::Add(map(2, &|zero| -zero)), HostOp::Mul(map(1, &|scale| scale))]
-        }
-        Pointwise::QuantizeLinear { min, max, .. } => {
-            let (scale, zero_point) = (map(1, &|scale| scale), map(2, &|zero| zero));
-            vec![HostOp::Quantize {
-                scale,
-                zero_point,
-                min,
-                max,
-                rounding: Rounding::HalfEvenFirst,
-            }]
-        }
-        Pointwise::Quant { signed, rounding, .. } if !signed || step.constants[3][0] != 1.0 => {
-            let codes = step.op.codes(&[0.0, 1.0, 0.0, step.constants[3][0]]);
-            let (min, max) = (codes.min(), codes.max());
-            let (scale, zero_point) = (map(1, &|scale| scale), map(2, &|zero| zero));
-            vec![
-                HostOp::Quantize { scale, zero_point, min, max, rounding },
-                HostOp::Add(map(2, &|zero| -zero)),
-                HostOp::Mul(map(1, &|scale| scale)),
-            ]
-        }
-        _ => {
-            let found = format!("`{}` in this place", node.op_type);
-            return Err(limits::OUTPUT.refuse(found).at(node.place()));
-        }
     })
 }

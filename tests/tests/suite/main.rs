@@ -10,6 +10,7 @@ mod hardware_points;
 mod hello;
 mod larger;
 mod precisions;
+mod sizes;
 mod sweep;
 mod tcv;
 mod traps;
