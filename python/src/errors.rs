@@ -2,8 +2,8 @@
 
 use pyo3::exceptions::PyKeyboardInterrupt;
 use pyo3::prelude::*;
-use qnnsim_compiler::diagnostic::Place;
 use qnnsim_api::Error;
+use qnnsim_compiler::diagnostic::Place;
 
 mod python {
     pyo3::import_exception!(qnnsim.errors, DoesNotFit);

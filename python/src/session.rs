@@ -262,7 +262,11 @@ fn inputs(x: &Bound<'_, PyAny>, session: &qnnsim_api::Session) -> PyResult<Input
         return of(Inputs::real(session, reals.shape(), values));
     }
     if let Ok(reals) = x.extract::<PyReadonlyArrayDyn<'_, f64>>() {
-        return of(Inputs::real(session, reals.shape(), reals.as_array().iter().copied().collect()));
+        return of(Inputs::real(
+            session,
+            reals.shape(),
+            reals.as_array().iter().copied().collect(),
+        ));
     }
     let dtype = x.getattr("dtype").map_or_else(|_| x.get_type().to_string(), |d| d.to_string());
     Err(invalid_input(format!(
