@@ -240,7 +240,7 @@ impl Encoder {
             *byte = code;
             clipped += u64::from(clips);
         };
-        match &self.pixel_tables()[..] {
+        match self.pixel_tables() {
             [of_all] => {
                 places.for_each(|(b, &from)| put(b, of_all[usize::from(pixels[from as usize])]));
             }

@@ -212,11 +212,10 @@ pub fn input_map(graph: &Graph) -> (MapShape, View) {
         id = node.output;
     }
     // What moves over rows and columns takes them, and the channels, as they are.
-    let spatial = match reader {
-        Some(Op::Conv(_) | Op::ConvTranspose(_) | Op::MaxPool(_) | Op::AveragePool(_)) => true,
-        Some(Op::Zeros { .. } | Op::Repeat(_) | Op::Blocks(_)) => true,
-        _ => false,
-    };
+    let spatial = reader.is_some_and(|op| {
+        matches!(op, Op::Conv(_) | Op::ConvTranspose(_) | Op::MaxPool(_) | Op::AveragePool(_))
+            || matches!(op, Op::Zeros { .. } | Op::Repeat(_) | Op::Blocks(_))
+    });
     let turned = way.iter().any(|node| matches!(node.op, Op::Transpose { .. }));
     let dims = &graph.value(id).dims;
     let unfolded = input.dims.len() < 3 && dims.len() >= 3;

@@ -8,6 +8,7 @@ mod fault_order;
 mod graphs;
 mod hardware_points;
 mod hello;
+mod imagenet;
 mod larger;
 mod precisions;
 mod sizes;
