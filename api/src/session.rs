@@ -77,8 +77,7 @@ impl Session {
     /// [`Error::InvalidPoint`], [`Error::DoesNotFit`] or [`Error::Trap`].
     pub fn compile(model: &Model, hw: &Overrides) -> Result<Self, Error> {
         let network = &model.import.network;
-        let point = hw.resolve();
-        point.validate()?;
+        let point = hw.resolve()?;
         let (_, program) = lower_to(network, &point)
             .map_err(|reasons| Error::of_refusal(&network.name, &Refusal::from(reasons)))?;
         Session::new(&program, Some(model.clone()), hw.clone())

@@ -63,7 +63,7 @@ pub fn sweep(
         .collect();
     let below: Vec<_> = sources.iter().map(Source::hardware).collect();
     let points = space.points(&below)?;
-    let technologies: BTreeSet<&String> = points.iter().map(|p| &p.hw.technology).collect();
+    let technologies: BTreeSet<&String> = points.iter().map(|p| &p.parameters.technology).collect();
     let technologies: BTreeMap<String, Technology> = technologies
         .into_iter()
         .map(|name| Ok((name.clone(), builtin_technology(name)?)))
@@ -89,8 +89,8 @@ pub fn sweep(
         progress.check().ok()?;
         let Value::Integer(index) = table.rows[row][number] else { return None };
         let point = &points[points.binary_search_by_key(&index, |point| point.index).ok()?];
-        let technology = technologies.get(&point.hw.technology)?;
-        let report = sources[point.source].report(&point.hw, technology)?;
+        let technology = technologies.get(&point.parameters.technology)?;
+        let report = sources[point.source].report(point.hw.as_ref().ok()?, technology)?;
         Some(Detail { row, report })
     };
     let details: Vec<Detail> =

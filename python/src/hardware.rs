@@ -11,15 +11,15 @@ use qnnsim_simulator::area::area;
 use crate::errors::exception;
 
 /// What a caller says of a point, in JSON or RON.
-pub fn overrides(text: &str) -> Result<Overrides, Error> {
-    Ok(Overrides::from_text(text)?)
+pub fn overrides(text: &str) -> PyResult<Overrides> {
+    Overrides::from_text(text).map_err(|error| exception(error.into()))
 }
 
 /// What there is to know of a point that `text` gives, in JSON or RON.
 #[pyfunction]
 pub fn hardware<'py>(py: Python<'py>, text: &str) -> PyResult<Bound<'py, PyDict>> {
-    let point: HardwarePoint = overrides(text).map_err(exception)?.resolve();
-    point.validate().map_err(|error| exception(error.into()))?;
+    let point: HardwarePoint =
+        overrides(text)?.resolve().map_err(|error| exception(error.into()))?;
     let technology = technology(&point.technology).map_err(exception)?;
     let values = PyDict::new(py);
     for (row, value) in PARAMETERS.iter().zip(point.values()) {
@@ -71,6 +71,6 @@ pub fn technology(text: &str) -> Result<Technology, Error> {
 /// What a text says of a point, in JSON or RON, as JSON.
 #[pyfunction]
 pub fn hardware_settings(text: &str) -> PyResult<String> {
-    let overrides = overrides(text).map_err(exception)?;
+    let overrides = overrides(text)?;
     Ok(serde_json::to_string(&overrides).expect("plain data serializes"))
 }

@@ -15,6 +15,9 @@ use crate::errors::{exception, invalid_input};
 use crate::hardware::{overrides, technology};
 use crate::work;
 
+/// The name of an output, and its values for all images.
+type NamedArray<'py> = (String, Bound<'py, PyAny>);
+
 /// An imported model.
 #[pyclass(frozen, module = "qnnsim._qnnsim")]
 pub struct Model {
@@ -69,7 +72,7 @@ impl Session {
     /// Compiles a model for a hardware point in JSON or RON.
     #[staticmethod]
     fn compile(py: Python<'_>, model: &Model, hw: &str) -> PyResult<Self> {
-        let hw = overrides(hw).map_err(exception)?;
+        let hw = overrides(hw)?;
         let model = model.model.clone();
         let session = work::run(py, None, move |_| qnnsim_api::Session::compile(&model, &hw))?;
         Ok(Session { session: Arc::new(session) })
@@ -131,7 +134,7 @@ impl Session {
         x: &Bound<'py, PyAny>,
         integers: bool,
         watch: Option<&Bound<'py, PyAny>>,
-    ) -> PyResult<(Vec<(String, Bound<'py, PyAny>)>, u64)> {
+    ) -> PyResult<(Vec<NamedArray<'py>>, u64)> {
         let (session, inputs) = (self.session.clone(), inputs(x, &self.session)?);
         let count = inputs.count();
         let (outputs, clipped) = work::run(py, watch, move |progress| {
