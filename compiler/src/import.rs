@@ -7,7 +7,7 @@ use crate::graph::Graph;
 use crate::ir::Network;
 pub use crate::lower::MapValue;
 use crate::lower::{self, Lowered};
-use crate::{build, fuse, limits, onnx, sign};
+use crate::{build, canonical, fuse, limits, onnx, sign, written};
 use qnnsim_isa::descriptor::HostOp;
 
 /// What the file does not say.
@@ -55,10 +55,16 @@ pub fn import(bytes: &[u8], options: &ImportOptions) -> Result<Import, Diagnosti
     let model = onnx::read(bytes)?;
     let Built { mut graph, softmax, mut warnings } = build::build(&model)?;
     drop(model);
+    written::recognize(&mut graph);
     fuse::fuse(&mut graph);
     fuse::check(&graph)?;
     let repaired = sign::repair(&mut graph, options.unsigned_1bit_relu)?;
-    let Lowered { mut network, maps, epilogues } = lower::lower(&graph, options)?;
+    let Lowered { mut network, mut maps, epilogues } =
+        lower::lower(&canonical::desugar(&graph), options)?;
+    // Values between the operators that one became are none of the model's.
+    for map in &mut maps {
+        map.value = map.value.filter(|value| value.0 < graph.values.len());
+    }
     if softmax {
         network.output.ops.push(HostOp::Softmax);
     }

@@ -8,6 +8,8 @@
 
 pub mod backend;
 mod build;
+pub mod canonical;
+mod constants;
 pub mod epilogue;
 pub mod exactness;
 mod fuse;
@@ -22,6 +24,7 @@ mod print;
 mod sign;
 mod steps;
 pub mod tensor;
+mod written;
 
 pub use qnnsim_diagnostic as diagnostic;
 

@@ -307,12 +307,35 @@ limits! {
         TRANSPOSE_CONSTANT: "`perm` names each axis once",
             "the file contradicts itself: export the model again";
     }
-    "Shape, Size, Gather, ConstantOfShape, Cast, Range, ReduceProd": "Computed while importing: the batch is 1, a symbol \
-        too. `Cast` of maps between types of float goes away." {
-        FOLD_CONSTANT: "these operators read constants; `Shape` and `Size` read a map's shape",
+    "Constants": "What depends on constants alone is computed while importing, before any limit of maps is looked at; `Shape` and \
+        `Size` read the shape of a map, with a batch of 1, a symbol too." {
+        FOLD_CONSTANT: "operators that only constants are computed of read no maps; `Shape` and `Size` read a map's shape",
             "export the model with fixed shapes";
-        FOLD_ARGUMENTS: "axes, indices and sizes are whole numbers in range",
+        FOLD_OPERATOR: "nothing is random, has state or is run in a loop",
+            "export the model for inference, with its loops unrolled";
+        FOLD_ARGUMENTS: "axes, indices and sizes are whole numbers in range, and integers stay within their type",
             "the file contradicts itself: export the model again";
+    }
+    "Cast, CastLike": "Of maps between types of float: go away." {
+        CAST: "a map is cast to float or double: other types round or cut off its values",
+            "quantize the map with a quantizer, and export the model in single precision";
+    }
+    "Round, Floor, Ceil": "Quantizers of scale 1, whose ends a `Clip` gives. With a division in front and a product behind them, a \
+        quantizer that is written out." {}
+    "Abs": "The value without its sign." {}
+    "ThresholdedRelu": "x where it is greater than alpha, else 0." {
+        THRESHOLD_ALPHA: "alpha is not negative",
+            "use an alpha of at least 0";
+    }
+    "QLinearConv, QLinearMatMul, QGemm, QLinearAdd, QLinearMul, QLinearConcat, QLinearGlobalAveragePool, QLinearAveragePool, \
+QLinearSigmoid, QLinearLeakyRelu, ConvInteger, MatMulInteger": "The same as the operators in their names between `DequantizeLinear` and \
+        `QuantizeLinear`." {
+        QOPERATOR: "scales, zero points and biases are constants, and channels come first",
+            "export the model in QDQ form";
+    }
+    "RequantShift": "Integers of PULP's tools: clip(floor((x * mul + add + div / 2) / div))." {
+        REQUANT: "`mul` and `add` are whole numbers, one or one for each channel; `div`, `n_levels_out` and `signed` are whole numbers in attributes, the number of levels is even and at most 65536",
+            "export the model again";
     }
     "Identity": "Goes away." {}
     "Dropout": "Goes away: this is inference." {}
@@ -321,6 +344,8 @@ limits! {
             "leave the option away";
         PIXELS_CLIPPED: "what 8-bit pixels become lies within the range of the input quantizer",
             "give the transform of the training with --pixel-scale and --pixel-offset";
+        DROPOUT_TRAINING: "a `Dropout` goes away, for this is inference",
+            "export the model for inference, with `training_mode` false";
         CLIP_OPSET: "the standard defines `Clip` of integers from opset 12 on; in older sets it is read as meant, but other tools may refuse it",
             "export the model with opset 13 or later";
     }

@@ -4,9 +4,9 @@ use std::rc::Rc;
 
 use super::Budget;
 use super::form::Grid;
+use crate::canonical::{Graph, Node};
 use crate::diagnostic::Diagnostic;
 use crate::epilogue::{Channel, Epilogue, Step};
-use crate::graph::{Graph, Node};
 use crate::ir::{Pool, Steps};
 use crate::limits;
 use crate::ops::pointwise::Pointwise;
@@ -221,13 +221,6 @@ impl Chain {
         self.steps.push(step);
         self.nodes.push(node);
         Ok(())
-    }
-
-    /// Adds a constant or multiplies by one, which is part of a layer's node.
-    pub fn push_constant(&mut self, node: usize, step: Step) {
-        self.quantized = None;
-        self.steps.push(step);
-        self.nodes.push(node);
     }
 
     /// The channels in this order.

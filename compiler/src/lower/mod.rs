@@ -25,18 +25,19 @@ use qnnsim_isa::descriptor::{
 };
 
 use crate::build::MAX_CHANNELS;
+use crate::canonical::{Graph, Linear, Node, Op, Relabel, Select};
 use crate::diagnostic::{Diagnostic, Kind};
 use crate::epilogue::{Epilogue, Step};
-use crate::graph::{Graph, Node, ValueId};
+use crate::graph::ValueId;
 use crate::import::ImportOptions;
 use crate::ir::{Activation, Layer, MapId, Network, WeightKind};
 use crate::limits;
-use crate::ops::Op;
 use crate::ops::join::Range;
-use crate::ops::linear::{map_size, weight_kind};
+use crate::ops::linear::{Conv, map_size, weight_kind};
 use crate::ops::pointwise::Pointwise;
 use crate::ops::pool::MaxPool;
 use crate::ops::resize::{BlockOrder, BlockSteps, Blocks};
+use crate::ops::transposed::ConvTranspose;
 use crate::sign::first_arguments;
 use crate::steps::Shape;
 use crate::tensor::{Array, Codes, Tensor};
@@ -309,29 +310,28 @@ impl<'g> Lowering<'g> {
         let &(position, id) = inputs.first().expect("what has constants only is a constant");
         let dims = graph.value(node.output).dims.as_slice();
         match &node.op {
-            Op::Fold(_) | Op::Identity => self.read(id),
-            Op::Reshape { .. } | Op::Flatten { .. } | Op::Unit { .. } => self
+            Op::Relabel(Relabel::Reshape) => self
                 .renamed(id, |view| view.reshape(dims))
                 .and_then(|known| known.ok_or_else(|| self.relabel(id, dims))),
-            Op::Transpose { perm } => {
-                let perm =
-                    crate::ops::layout::permutation(graph.value(id).dims.len(), perm.as_deref())?;
-                let known = self.renamed(id, |view| Some(view.transpose(&perm)))?;
+            Op::Relabel(Relabel::Transpose(perm)) => {
+                let known = self.renamed(id, |view| Some(view.transpose(perm)))?;
                 Ok(known.expect("each order of axes is a view"))
             }
+            Op::Relabel(Relabel::Blocks(blocks)) => self.blocks(*blocks, id),
             Op::Pointwise(op) => self.pointwise(index, *op, position, id),
-            Op::MaxPool(pool) => self.max_pool(index, pool, id),
-            Op::Conv(_) | Op::ConvTranspose(_) => self.layer(index, id),
-            Op::Repeat(factors) => self.repeat(index, factors, id),
-            Op::Blocks(blocks) => self.blocks(*blocks, id),
-            Op::MatMul(_) | Op::Gemm(_) => self.dense(index, id),
+            Op::Maximum(pool) => self.max_pool(index, pool, id),
+            Op::Linear(Linear::Convolution(conv)) => self.convolution(index, conv, id),
+            Op::Linear(Linear::Transposed(conv)) => self.transposed(index, conv, id),
+            Op::Linear(Linear::Product(dense)) => self.dense(index, *dense, id),
+            Op::Linear(Linear::Mean(axes)) => self.mean(index, axes, id),
             Op::Sum { minus } => self.sum(index, *minus, [id, inputs[1].1]),
             Op::Concat { axis } => {
                 let ids: Vec<ValueId> = inputs.iter().map(|&(_, id)| id).collect();
                 self.concat(index, *axis, &ids)
             }
-            Op::Part(ranges) => self.part(index, ranges, id),
-            Op::Zeros { before, after } => {
+            Op::Select(Select::Repeat(factors)) => self.repeat(index, factors, id),
+            Op::Select(Select::Part(ranges)) => self.part(index, ranges, id),
+            Op::Select(Select::Pad { before, after }) => {
                 let pixels = self.form_as_pixels(id, node)?;
                 let spatial = |list: &[i64]| match *list {
                     [_, _, rows, columns] => [rows, columns],
@@ -342,7 +342,7 @@ impl<'g> Lowering<'g> {
                     Window { before: spatial(before), after: spatial(after), ..Window::POINT };
                 self.windows(index, pixels, window)
             }
-            Op::AveragePool(average) => {
+            Op::Linear(Linear::Windows(average)) => {
                 let pixels = self.form_as_pixels(id, node)?;
                 let [top, left, bottom, right] = average.pool.pads.map(i64::from);
                 let window = Window {
@@ -369,10 +369,6 @@ impl<'g> Lowering<'g> {
                 }
                 Rc::make_mut(sums).divide(means.divisor as f64);
                 Ok(known)
-            }
-            Op::Mean { axes, .. } => self.mean(index, axes.as_deref().unwrap_or_default(), id),
-            Op::Slice { .. } | Op::Split { .. } | Op::Pad { .. } | Op::Resize(_) => {
-                unreachable!("resolved before")
             }
         }
     }
@@ -440,13 +436,13 @@ impl<'g> Lowering<'g> {
         Ok(Known { data: Data::Chains(Rc::new(vec![chain])), view: a.view })
     }
 
-    fn concat(&mut self, index: usize, axis: i64, ids: &[ValueId]) -> Result<Known, Diagnostic> {
+    fn concat(&mut self, index: usize, axis: usize, ids: &[ValueId]) -> Result<Known, Diagnostic> {
         let graph = self.graph;
         let node = &graph.nodes[index];
         if ids.len() != node.inputs.iter().flatten().count() {
             return Err(limits::CONCAT_CHANNELS.refuse("a map joined with a constant"));
         }
-        if crate::ops::join::axis(axis, graph.value(ids[0]).dims.len())? != 1 {
+        if axis != 1 {
             return Err(limits::CONCAT_CHANNELS.refuse(format!("axis {axis}")));
         }
         let operands = ids.iter().map(|&id| self.operand(id)).collect::<Result<Vec<_>, _>>()?;
@@ -869,49 +865,41 @@ impl<'g> Lowering<'g> {
         self.result(index, Data::Chains(Rc::new(chains)), [1, 1])
     }
 
+    /// A transposed convolution.
+    fn transposed(
+        &mut self,
+        index: usize,
+        conv: &ConvTranspose,
+        id: ValueId,
+    ) -> Result<Known, Diagnostic> {
+        let node = &self.graph.nodes[index];
+        let groups = conv.groups as usize;
+        let mut filter = self.filter(node, 1, 1, |integers| Some(conv.by_output(integers)))?;
+        // Scales are those of one group.
+        let scale = filter.scale.repeat(if filter.scale.len() == 1 { 1 } else { groups });
+        filter.outputs *= groups;
+        let taps = Taps { filter: Filter { scale: &scale, ..filter }, groups };
+        let (form, phases) = self.form_as_pixels(id, node)?;
+        self.over_pixels(index, (&form, phases), Way::Writes, &Window::from(conv), &taps)
+    }
+
     /// A convolution.
-    fn layer(&mut self, index: usize, id: ValueId) -> Result<Known, Diagnostic> {
-        let graph = self.graph;
-        let node = &graph.nodes[index];
-        let bias = self.constant(node, 2).map(|bias| bias.to_real().data.clone());
-        let known = match &node.op {
-            Op::ConvTranspose(conv) => {
-                let axis = 1;
-                let mut filter =
-                    self.filter(node, 1, axis, |integers| Some(conv.by_output(integers)))?;
-                // Scales are those of one group.
-                let scale = filter.scale.repeat(if filter.scale.len() == 1 {
-                    1
-                } else {
-                    conv.groups as usize
-                });
-                filter.outputs *= conv.groups as usize;
-                let taps = Taps {
-                    filter: Filter { scale: &scale, ..filter },
-                    groups: conv.groups as usize,
-                };
-                let (form, phases) = self.form_as_pixels(id, node)?;
-                self.over_pixels(index, (&form, phases), Way::Writes, &Window::from(conv), &taps)?
+    fn convolution(&mut self, index: usize, conv: &Conv, id: ValueId) -> Result<Known, Diagnostic> {
+        let node = &self.graph.nodes[index];
+        let filter = self.filter(node, 1, 0, |_| None)?;
+        let (form, phases) = self.form_as_pixels(id, node)?;
+        let (window, groups) = (Window::from(conv.geometry), conv.geometry.groups as usize);
+        match phases {
+            [1, 1] => self.plain_convolution(index, &form, window, filter, groups),
+            _ => {
+                let taps = Taps { filter, groups };
+                self.over_pixels(index, (&form, phases), Way::Reads, &window, &taps)
             }
-            Op::Conv(conv) => {
-                let filter = self.filter(node, 1, 0, |_| None)?;
-                let (form, phases) = self.form_as_pixels(id, node)?;
-                let (window, groups) = (Window::from(conv.geometry), conv.geometry.groups as usize);
-                match phases {
-                    [1, 1] => self.convolution(index, &form, window, filter, groups)?,
-                    _ => {
-                        let taps = Taps { filter, groups };
-                        self.over_pixels(index, (&form, phases), Way::Reads, &window, &taps)?
-                    }
-                }
-            }
-            _ => unreachable!("another operator"),
-        };
-        self.with_bias(known, bias.as_deref(), index)
+        }
     }
 
     /// A convolution whose rows share the weights as they are.
-    fn convolution(
+    fn plain_convolution(
         &mut self,
         index: usize,
         form: &Rc<Grid>,
@@ -967,19 +955,6 @@ impl<'g> Lowering<'g> {
             outputs,
             data: integers.data.iter().map(|&weight| weight as i32).collect(),
         })
-    }
-
-    /// Sums with what a layer does to them.
-    fn biased(&mut self, data: Data, steps: Vec<Step>, index: usize) -> Result<Data, Diagnostic> {
-        if steps.is_empty() {
-            return Ok(data);
-        }
-        let mut chains = self.chains(data)?;
-        for step in steps {
-            self.budget.take_integers(step.size())?;
-            chains[0].push_constant(index, step);
-        }
-        Ok(Data::Chains(Rc::new(chains)))
     }
 
     /// A layer's weights, with their scale for each output or for all, over a form as it is.

@@ -204,6 +204,41 @@ pub fn ranges(
     Ok(ranges)
 }
 
+/// The ranges of the outputs of a `Split`.
+pub fn split(
+    dims: &[usize],
+    given: Option<Operand>,
+    at: i64,
+    sizes: Option<Vec<i64>>,
+    outputs: usize,
+) -> Result<Vec<Vec<Range>>, Diagnostic> {
+    let at = axis(at, dims.len())?;
+    let sizes: Vec<i64> = match (sizes, given.map(|given| given.constant)) {
+        (Some(sizes), _) => sizes,
+        (None, Some(Some(sizes))) => sizes.to_real().data.iter().map(|&size| size as i64).collect(),
+        (None, Some(None)) => return Err(limits::SPLIT.refuse("sizes that are computed")),
+        (None, None) => {
+            // Equal parts, the last may be smaller.
+            let size = dims[at].div_ceil(outputs.max(1));
+            (0..outputs).map(|i| dims[at].saturating_sub(i * size).min(size) as i64).collect()
+        }
+    };
+    let positive = sizes.iter().all(|&size| (1..=dims[at] as i64).contains(&size));
+    if !positive || sizes.len() != outputs || sizes.iter().sum::<i64>() != dims[at] as i64 {
+        return Err(limits::SPLIT
+            .refuse(format!("parts of {sizes:?} of {} for {outputs} outputs", dims[at])));
+    }
+    let mut start = 0;
+    let part = |&length: &i64| {
+        let mut ranges: Vec<Range> =
+            dims.iter().map(|&length| Range { start: 0, step: 1, length }).collect();
+        ranges[at] = Range { start, step: 1, length: length as usize };
+        start += length as usize;
+        ranges
+    };
+    Ok(sizes.iter().map(part).collect())
+}
+
 /// Part of a tensor.
 pub fn part(tensor: &Tensor, ranges: &[Range]) -> Tensor {
     let tensor = tensor.about_zero();

@@ -57,8 +57,9 @@ pub fn parse_quant(at: &mut Attributes) -> Result<Pointwise, Diagnostic> {
 /// Reads the attributes of a `Trunc`; its version is told by the number of its inputs.
 pub fn parse_trunc(at: &mut Attributes, inputs: usize) -> Result<Pointwise, Diagnostic> {
     let version = if inputs == 6 { 2 } else { 1 };
-    let signed = at.int("signed", 1)? != 0;
-    let narrow = at.int("narrow", 0)? != 0;
+    // Version 1 has neither of these: it does not clip.
+    let signed = at.int("signed", 1)? != 0 || version == 1;
+    let narrow = at.int("narrow", 0)? != 0 && version == 2;
     Ok(Pointwise::Trunc(Trunc { version, signed, narrow, rounding: rounding(at, "FLOOR")? }))
 }
 

@@ -183,7 +183,8 @@ fn structure() {
     );
 
     let (mut model, x) = map_model();
-    let weights = model.constant(&[1, 3, 1, 1], &[1.0; 3]);
+    // No two of these are small multiples of one number.
+    let weights = model.constant(&[1, 3, 1, 1], &[1.0, 2f32.sqrt(), 3f32.sqrt()]);
     let output = model.node("Conv", &[&x, &weights], &[]);
     check_start(
         model,
