@@ -49,11 +49,7 @@ module array #(
 
   logic [MAC_LANES-1:0] lane_mask;
   logic [MAC_COLS-1:0]  column_mask;
-`ifdef FAULT_TAIL_LANES
-  assign lane_mask = '1;
-`else
   assign lane_mask = ~({MAC_LANES{1'b1}} << lanes);
-`endif
   assign column_mask = ~({MAC_COLS{1'b1}} << columns);
 
   // Row r takes the word of bank (r + rotation) mod rows.
@@ -64,11 +60,7 @@ module array #(
     for (int unsigned i = 0; i < ROW; i++) begin
       for (int unsigned r = 0; r < MAC_ROWS; r++) prior[r] = turned[r];
       for (int unsigned r = 0; r < MAC_ROWS; r++) begin
-`ifdef FAULT_ROTATION
-        if (rotation[i] && r != MAC_ROWS - 1) turned[r] = prior[(r+(32'd1<<i))%MAC_ROWS];
-`else
         if (rotation[i]) turned[r] = prior[(r+(32'd1<<i))%MAC_ROWS];
-`endif
       end
     end
   end
@@ -76,11 +68,7 @@ module array #(
   logic [MAC_LANES-1:0] operands[MAC_ROWS];
   logic [MAC_LANES-1:0] columns_weights[MAC_COLS];
   for (genvar r = 0; r < MAC_ROWS; r++) begin : g_operand
-`ifdef FAULT_PAD_UNMASKED
-    assign operands[r] = !row_used[r] ? '0 : row_inside[r] ? turned[r] & lane_mask : {MAC_LANES / 8{pad}};
-`else
     assign operands[r] = !row_used[r] ? '0 : (row_inside[r] ? turned[r] : {MAC_LANES / 8{pad}}) & lane_mask;
-`endif
   end
   for (genvar c = 0; c < MAC_COLS; c++) begin : g_weight
     assign columns_weights[c] = weights[c*MAC_LANES+:MAC_LANES] & {MAC_LANES{column_mask[c]}};

@@ -108,11 +108,7 @@ module element #(
   logic [31:0] horner, prior, result, complete;
   logic [31:0] banks[ACC_BANKS];
   assign prior = start ? '0 : shift ? horner << 1 : horner;
-`ifdef FAULT_ACCUMULATOR_CARRY
-  assign result = negate ? prior - 32'(term) : {prior[31:8] + 24'(32'(term) >> 8), prior[7:0] + term[7:0]};
-`else
   assign result = 32'(({32'(term) ^ {32{negate}}, 1'b1} + {prior, negate}) >> 1);
-`endif
   assign complete = GAPS && !valid ? horner : result;
 
   always_ff @(posedge clk) begin

@@ -128,11 +128,7 @@ module front_end #(
 
   // ---- The end ----
 
-`ifdef FAULT_HALT_EARLY
-  assign ended = running && halting && idle[2:0] == '1 && coming == 0 && !ask;
-`else
   assign ended = running && halting && idle == '1 && coming == 0 && !ask;
-`endif
 
   always_ff @(posedge clk) begin
     if (accepted) begin

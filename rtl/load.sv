@@ -138,11 +138,7 @@ module load #(
   assign step_memory = dst.memory;
   assign lead = 32'(step_dram) % DRAM_WIDTH;
   assign beats = midway ? 32'(beats_left) : (lead + 32'(src.bytes) + DRAM_WIDTH - 1) / DRAM_WIDTH;
-`ifdef FAULT_BEAT_TOO_MANY
-  assign ask_beats = burst_last ? 16'(beats) + 16'd1 : 16'(DRAM_BURST);
-`else
   assign ask_beats = burst_last ? 16'(beats) : 16'(DRAM_BURST);
-`endif
   assign burst_last = beats <= DRAM_BURST;
   assign ask_address = step_dram;
 
@@ -161,11 +157,7 @@ module load #(
     else illegal = illegal || (32'(src.bytes) & size_mask) != 0 || src.dram % DRAM_WIDTH != 0
                 || 32'(dst.bank) + 32'(dst.span) > banks;
   end
-`ifdef FAULT_LOAD_BUFFERS
-  assign room = 32'(used) <= LOAD_BUFFERS;
-`else
   assign room = 32'(used) < LOAD_BUFFERS;
-`endif
   assign ready = step && !midway && room && slot;
   assign ask = go && room && (midway || (step && !unconfigured && !illegal));
   assign accepted = ask && slot;
@@ -432,11 +424,7 @@ module load #(
     end
     if (clear) pipe <= '0;
   end
-`ifdef FAULT_POST_EARLY
-  assign post = write_last ? current.post : '0;
-`else
   assign post = pipe[LOAD_DEPTH-1] ? posts[LOAD_DEPTH-1] : '0;
-`endif
   assign pipe_empty = !midway && waiting == 0 && pipe == '0;
   assign moving = writing || pipe != '0;
 

@@ -228,11 +228,7 @@ module mac #(
   logic               address_outside, address_next_outside;
   assign sum = 9'(tap_y.remainder) + 9'(tap_x.remainder);
   assign carry = 32'(sum) >= MAC_ROWS;
-`ifdef FAULT_BLOCK_CARRY
-  assign block = window;
-`else
   assign block = window + 24'(carry);
-`endif
   assign remainder = carry ? sum - 9'(MAC_ROWS) : sum;
   assign address = 44'(act.base) + {{24{tap_y.offset[19]}}, tap_y.offset} + {{24{tap_x.offset[19]}}, tap_x.offset}
                  + 44'(block) * 44'(act.block) + 44'(plane_a) * 44'(act.plane) + 44'(word);
@@ -268,11 +264,7 @@ module mac #(
   logic [39:0] weight;
   logic        wgt_outside;
   assign weight = 40'(wgt.base) + 40'(tile) * 40'(wgt.tile) + 40'(plane_w) * 40'(wgt.plane) + 40'(k);
-`ifdef FAULT_RANGE
-  assign wgt_outside = active && weight >= 40'(2 * WGT_WORDS);
-`else
   assign wgt_outside = active && weight >= 40'(WGT_WORDS);
-`endif
   assign wgt_address = weight[19:0];
   assign wgt_read = active && !wgt_outside ? ~({MAC_COLS{1'b1}} << columns) : '0;
 
@@ -360,11 +352,7 @@ module mac #(
     array_shift <= k == '0 && wave != '0 && (plane_a == '0 || 4'(plane_w) == shape.w - 4'd1);
     array_negate <= (shape.signed_ && !shape.byte_ && plane_a == '0)
                  ^ (shape.kind == isa_pkg::MAC_SHAPE_KIND_SIGNED && plane_w == '0);
-`ifdef FAULT_ROW_SUM
-    array_sum_valid <= active;
-`else
     array_sum_valid <= active && plane_w == '0;
-`endif
     array_sum_shift <= k == '0 && plane_a != '0;
     array_sum_negate <= shape.signed_ && !shape.byte_ && plane_a == '0;
     array_last <= last;

@@ -61,11 +61,6 @@ module machine #(
   localparam int unsigned BUFFER = machine_pkg::index_bits(THR_BUFFERS);
   localparam int unsigned LANE_BYTES = machine_pkg::maximum(MAC_LANES / 8, 10);
   localparam int unsigned BUFFER_LANES = machine_pkg::maximum(MAC_COLS / MAC_LANES, 1) * MAC_LANES;
-`ifdef FAULT_THRESHOLD_STAGE
-  localparam int unsigned THR_STAGES = THR_DEPTH + 1;
-`else
-  localparam int unsigned THR_STAGES = THR_DEPTH;
-`endif
   localparam int unsigned LD = 0, MAC = 1, THR = 2, ST = 3;
 
   // ---- State of the whole ----
@@ -177,11 +172,7 @@ module machine #(
 
   // STORE comes before MAC.
   logic mac_port_free;
-`ifdef FAULT_READ_PORT
-  assign mac_port_free = !store_holds;
-`else
   assign mac_port_free = !store_holds && !issue[ST];
-`endif
 
   mac #(
       .MAC_ROWS(MAC_ROWS), .MAC_COLS(MAC_COLS), .MAC_LANES(MAC_LANES), .MAC_DEPTH(MAC_DEPTH), .MAC_TAPS(MAC_TAPS),
@@ -242,15 +233,11 @@ module machine #(
 
   // LOAD comes before THR.
   logic thr_port_free;
-`ifdef FAULT_WRITE_PORT
-  assign thr_port_free = !load_holds;
-`else
   assign thr_port_free = !load_holds && !load_claim;
-`endif
 
   thr #(
       .MAC_ROWS(MAC_ROWS), .MAC_COLS(MAC_COLS), .MAC_LANES(MAC_LANES), .MAC_DEPTH(MAC_DEPTH), .ACC_BANKS(ACC_BANKS),
-      .ACT_WORDS(ACT_WORDS), .THR_COLS(THR_COLS), .THR_DEPTH(THR_STAGES), .THR_BUFFERS(THR_BUFFERS),
+      .ACT_WORDS(ACT_WORDS), .THR_COLS(THR_COLS), .THR_DEPTH(THR_DEPTH), .THR_BUFFERS(THR_BUFFERS),
       .THR_WORDS(THR_WORDS)
   ) thr (
       .clk, .clear, .go, .configure(configure[THR]), .configure_word(configure_word[THR]), .step(step[THR]),
@@ -282,7 +269,7 @@ module machine #(
     logic [THR_COLS-1:0] codes;
     assign row_term = unit_bipolar ? ~drained_sums[32*r+:32] : '0;
     for (genvar i = 0; i < THR_COLS; i++) begin : g_unit
-      threshold_unit #(.THR_DEPTH(THR_STAGES)) threshold_unit (
+      threshold_unit #(.THR_DEPTH(THR_DEPTH)) threshold_unit (
           .clk, .acc(drained[32*(r*THR_COLS+i)+:32]), .row_term, .addend(column_addend[57*i+:57]),
           .negative(column_negative[i]), .constant(column_constant[i]), .constant_bit(column_constant_bit[i]),
           .valid(unit_valid), .kind(unit_kind), .bipolar(unit_bipolar), .invert_top(unit_invert_top), .bits(unit_bits),

@@ -67,11 +67,7 @@ module max_pool_unit #(
   always_ff @(posedge clk) begin
     if (valid) begin
       planes[here] <= after;
-`ifdef FAULT_POOL_FIRST_PLANE
-      kept_wins <= kept_in;
-`else
       kept_wins <= kept_in & ~(top & ~(kept ^ {THR_COLS{sign}}));
-`endif
       code_wins <= code_in & ~(top & ~(codes ^ {THR_COLS{sign}}));
     end
   end

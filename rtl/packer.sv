@@ -31,11 +31,7 @@ module packer #(
     clip = bytes > WORD_BYTES ? PLACE'(WORD_BYTES) : PLACE'(bytes);
   endfunction
   assign before_row = position[31] ? -position : '0;
-`ifdef FAULT_PACK_EDGE
-  assign to_row_end = 32'(row_bytes) - position + 32'd1;
-`else
   assign to_row_end = 32'(row_bytes) - position;
-`endif
   assign all = '1;
   assign padded = ~(all << clip(before_row)) | (to_row_end[31] ? all : all << clip(to_row_end));
   assign zero = all << clip(32'(window_rest));

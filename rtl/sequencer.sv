@@ -47,11 +47,7 @@ module sequencer #(
   assign present = count != 0;
   assign head_cfg = word[3:0] == isa_pkg::OP_CFG;
   assign head_sync = word[3:0] == isa_pkg::OP_SYNC;
-`ifdef FAULT_QUEUE_ROOM
-  assign full = 32'(count) + 32'(!pop) > QUEUE_DEPTH;
-`else
   assign full = 32'(count) == QUEUE_DEPTH;
-`endif
 
   // The instruction whose steps are being issued. Work and SYNC have these operands at the same bits.
   isa_pkg::mac_t operands;
@@ -75,11 +71,7 @@ module sequencer #(
   assign step_first = !running;
   assign step_resume = operands.resume;
   assign step_post = turn_post;
-`ifdef FAULT_SYNC_OVERTAKES
-  assign sync = turn && turn_sync && waits_met && stage_free;
-`else
   assign sync = turn && turn_sync && waits_met && stage_free && (turn_post == '0 || pipe_empty);
-`endif
   assign first = (sync || issue) && !running;
   assign take = sync || issue ? turn_wait : '0;
   assign sync_post = sync ? turn_post : '0;

@@ -223,11 +223,7 @@ module store #(
         if (!number_here[31] && number_here < 32'(sending.words)) begin
           beat_data[8*WORD_BYTES*i+:8*WORD_BYTES] =
               (8 * WORD_BYTES)'(words[WORD'(32'(send_buffer)*BURST_WORDS+number_here)]);
-`ifdef FAULT_STROBE
-          beat_strobe = '1;
-`else
           beat_strobe[WORD_BYTES*i+:WORD_BYTES] = '1;
-`endif
         end
       end
     end

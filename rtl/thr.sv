@@ -178,11 +178,7 @@ module thr #(
   assign interval_x = intervals_x[24*position_x[1:0]+:24];
   always_comb begin
     for (int unsigned r = 0; r < MAC_ROWS; r++) begin
-`ifdef FAULT_POOL_POSITION
-      left_out[r] = mode.masked && rows_used[r] && r == 0
-`else
       left_out[r] = mode.masked && rows_used[r]
-`endif
           && (rows_y[13*r+:13] < 13'(interval_y[23:12]) || rows_y[13*r+:13] > 13'(interval_y[11:0])
               || rows_x[12*r+:12] < interval_x[23:12] || rows_x[12*r+:12] > interval_x[11:0]);
     end
@@ -226,11 +222,7 @@ module thr #(
   // Posts are early: the array writes its bank at least MAC_DEPTH cycles after its issue.
   logic [15:0] running_post;
   logic        early;
-`ifdef FAULT_FREE_EARLY
-  assign early = busy ? 32'(left) == MAC_DEPTH + 1 : issue && 32'(duration) <= MAC_DEPTH + 1;
-`else
   assign early = busy ? 32'(left) == MAC_DEPTH : issue && 32'(duration) <= MAC_DEPTH;
-`endif
   assign post = early ? (busy ? running_post : step_post) : '0;
   always_ff @(posedge clk) if (issue) running_post <= step_post;
 

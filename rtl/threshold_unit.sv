@@ -40,12 +40,7 @@ module threshold_unit #(
   assign fresh = first || kind == isa_pkg::THR_MODE_KIND_TABLE;
   assign minus = !fresh && !rest[56];
   assign operand = !fresh ? rest : {{10{value[31] ^ negative}}, value ^ {32{negative}}, {15{negative}}};
-`ifdef FAULT_DIVISION_CARRY
-  assign result = fresh ? operand + addend + 57'(negative)
-                : minus ? {operand[56:23] - addend[56:23], operand[22:0] - addend[22:0]} : operand + addend;
-`else
   assign result = 57'(({operand, 1'b1} + {addend ^ {57{minus}}, minus || (fresh && negative)}) >> 1);
-`endif
 
   // ---- Table: a node of the search tree is met in the cycle that shows its threshold ----
 
@@ -53,11 +48,7 @@ module threshold_unit #(
   logic       met, here, decision, decided;
   assign node_before = first ? '0 : node;
   assign here = pass == node_before;
-`ifdef FAULT_TABLE_TIES
-  assign met = !result[56] && result != '0;
-`else
   assign met = !result[56];
-`endif
   assign node_after = {node_before[6:0], 1'b1} + 8'(met);
   assign decision = here ? met : decided;
 

@@ -3,6 +3,7 @@
 
 pub mod larger;
 pub mod models;
+mod random;
 
 use std::io::{Read, Write};
 use std::path::{Path, PathBuf};
@@ -20,6 +21,8 @@ use qnnsim_isa::descriptor::{
 };
 use qnnsim_isa::hardware::Overrides;
 use qnnsim_isa::{HardwarePoint, Program};
+
+pub use random::{cases, for_all, seed};
 
 /// What a random layer is made from; geometry is fitted to the map it meets.
 #[derive(Debug, Clone)]

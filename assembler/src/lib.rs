@@ -18,7 +18,7 @@ mod text;
 
 pub use disassembler::disassemble;
 pub use layout::ALIGNMENT_BYTES;
-pub use parser::{DATA_BYTES_MAX, assemble, assemble_for};
+pub use parser::{DATA_BYTES_MAX, LINE_BYTES_MAX, assemble, assemble_for};
 pub use qnnsim_diagnostic::Diagnostics;
 
 /// The result of reading something: it ends the line if it is a mistake.

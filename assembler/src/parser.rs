@@ -5,7 +5,9 @@ use std::collections::HashMap;
 
 use qnnsim_isa::descriptor::{InputDescriptor, OutputDescriptor};
 use qnnsim_isa::hardware::{CODE_WORD_BYTES, HardwareError, HardwarePoint, Overrides};
-use qnnsim_isa::program::{LayerInfo, Program, ProgramError, Scratch, Segment, Stream};
+use qnnsim_isa::program::{
+    LayerInfo, META_BYTES_MAX, Program, ProgramError, Scratch, Segment, Stream,
+};
 use serde::Deserialize;
 
 use crate::cursor::Cursor;
@@ -19,6 +21,9 @@ use crate::text::{self, InputText, LayerText, OutputText, SEMAPHORES};
 
 /// Most bytes of data and sample together.
 pub const DATA_BYTES_MAX: usize = 1 << 28;
+
+/// Longest line of a source text: what a program file says about itself may stand on one.
+pub const LINE_BYTES_MAX: usize = META_BYTES_MAX;
 
 /// Assembles a text; `name` is that of its file, for messages and for a program that gives itself
 /// no name.
@@ -158,6 +163,18 @@ struct Assembler<'s> {
     data_bytes: usize,
 }
 
+/// The first line that is longer than any that can be meant: its number, and where it begins.
+fn long_line(source: &str) -> Option<(usize, Span)> {
+    let mut start = 0;
+    for (line, number) in source.split_inclusive('\n').zip(1..) {
+        if line.len() > LINE_BYTES_MAX {
+            return Some((number, start..start));
+        }
+        start += line.len();
+    }
+    None
+}
+
 impl<'s> Assembler<'s> {
     fn new(source: &'s str) -> Self {
         Assembler {
@@ -189,6 +206,11 @@ impl<'s> Assembler<'s> {
         // A byte order mark is no part of the text.
         let start = if self.source.starts_with('\u{feff}') { '\u{feff}'.len_utf8() } else { 0 };
         let mut cursor = Cursor::new(self.source, start);
+        if let Some((number, span)) = long_line(self.source) {
+            let message = format!("line {number} is longer than {} MiB", LINE_BYTES_MAX >> 20);
+            self.problems.report(Diagnostic::in_text(span, message));
+            return;
+        }
         while !cursor.at_end_of_source() {
             if let Err(mistake) = self.line(&mut cursor) {
                 self.problems.report(mistake);

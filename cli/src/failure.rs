@@ -80,6 +80,14 @@ pub fn print(text: &str) -> Result<(), Failure> {
     })
 }
 
+/// Most characters of a message; what it quotes from a file may be of any length.
+const MESSAGE_CHARS_MAX: usize = 4_000;
+
 fn headed(style: Style, head: &str, message: &dyn Display) -> String {
+    let mut message = message.to_string();
+    if let Some((end, _)) = message.char_indices().nth(MESSAGE_CHARS_MAX) {
+        message.truncate(end);
+        message.push_str(" ...");
+    }
     format!("{style}{head}{style:#}: {message}")
 }

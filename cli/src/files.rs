@@ -107,6 +107,24 @@ pub fn read_program(path: &Path) -> Result<Program, Failure> {
     })
 }
 
+/// How the names begin of files that are being written.
+const STAGED: &str = ".qnnsim-";
+
+/// Removes from a folder what commands left that were killed while they wrote. No other command may
+/// be at work in the folder.
+///
+/// # Errors
+/// The folder cannot be read, or a file not removed.
+pub fn remove_staged(folder: &Path) -> io::Result<()> {
+    for entry in fs::read_dir(folder)? {
+        let entry = entry?;
+        if entry.file_name().to_string_lossy().starts_with(STAGED) && entry.file_type()?.is_file() {
+            fs::remove_file(entry.path())?;
+        }
+    }
+    Ok(())
+}
+
 /// A file being written. It takes its place when it is finished; until then, and if it never is,
 /// what was there before stays.
 #[derive(Debug)]
@@ -187,7 +205,7 @@ impl Output {
             _ => Path::new("."),
         };
         let mut builder = tempfile::Builder::new();
-        builder.prefix(".qnnsim-");
+        builder.prefix(STAGED);
         #[cfg(unix)]
         {
             // As any other new file, and not as a secret: the user's mask still applies.

@@ -163,6 +163,8 @@ pub struct Image {
 #[derive(Debug)]
 pub struct Bench {
     machine: Machine,
+    /// Number of the fault that is planted, 0 for none.
+    fault: u16,
     process: Child,
     jobs: ChildStdin,
     results: BufReader<ChildStdout>,
@@ -193,7 +195,16 @@ impl Bench {
         let (Some(jobs), Some(results)) = (process.stdin.take(), process.stdout.take()) else {
             unreachable!("both were asked for")
         };
-        Ok(Bench { machine: machine.clone(), process, jobs, results: BufReader::new(results) })
+        let results = BufReader::new(results);
+        Ok(Bench { machine: machine.clone(), fault: 0, process, jobs, results })
+    }
+
+    /// The machine with a fault, by its number among those that it was built with.
+    #[must_use]
+    pub fn with_fault(self, number: u16) -> Self {
+        let mut bench = self;
+        bench.fault = number;
+        bench
     }
 
     /// The hardware point.
@@ -206,8 +217,11 @@ impl Bench {
     /// # Errors
     /// The process stopped or answers nonsense; the next job finds a new one.
     pub fn run(&mut self, job: &Job) -> Result<Vec<Image>, BenchError> {
-        let result =
-            self.jobs.write_all(&encode(job)).and_then(|()| self.jobs.flush()).and_then(|()| {
+        let result = self
+            .jobs
+            .write_all(&encode(job, self.fault))
+            .and_then(|()| self.jobs.flush())
+            .and_then(|()| {
                 let mut length = [0; 8];
                 self.results.read_exact(&mut length)?;
                 let mut bytes = vec![0; u64::from_le_bytes(length) as usize];
@@ -222,18 +236,19 @@ impl Bench {
             }
             Err(error) => {
                 let path = path();
-                *self = Bench::start(&self.machine)?;
+                *self = Bench::start(&self.machine)?.with_fault(self.fault);
                 Err(BenchError::Stopped { path, error })
             }
         }
     }
 }
 
-fn encode(job: &Job) -> Vec<u8> {
+fn encode(job: &Job, fault: u16) -> Vec<u8> {
     let Job { program, images, .. } = job;
     let mut bytes = Vec::new();
     let mut put = |value: &[u8]| bytes.extend_from_slice(value);
     put(&(u32::from(job.accesses) | u32::from(job.memories) << 1).to_le_bytes());
+    put(&fault.to_le_bytes());
     put(&program.hardware.dram_latency.to_le_bytes());
     put(&program.hardware.dram_outstanding.to_le_bytes());
     put(&u64::from(job.cycles_max).to_le_bytes());

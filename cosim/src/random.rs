@@ -15,6 +15,7 @@ use rayon::prelude::*;
 
 use crate::bench::{Bench, BenchError};
 use crate::compare::{CompareError, Compared, compare};
+use crate::faults::Planted;
 use crate::generate;
 use crate::verilator::{BuildError, Machine, Verilator};
 
@@ -124,6 +125,8 @@ fn images(random: &Random, case: u64, program: &Program) -> Vec<Vec<u8>> {
 /// The machines of one point.
 struct Pool {
     machine: Machine,
+    /// Number of the fault that is planted.
+    fault: u16,
     idle: Mutex<Vec<Bench>>,
 }
 
@@ -138,7 +141,7 @@ impl Pool {
         let idle = lock().pop();
         let mut bench = match idle {
             Some(bench) => bench,
-            None => Bench::start(&self.machine)?,
+            None => Bench::start(&self.machine)?.with_fault(self.fault),
         };
         let images = images(random, case, program);
         let images: Vec<&[u8]> = images.iter().map(Vec::as_slice).collect();
@@ -148,15 +151,14 @@ impl Pool {
     }
 }
 
-/// Compares random programs, on all threads of the current pool. `faults` are planted in the
-/// machine; `done` is told of every program.
+/// Compares random programs, on all threads of the current pool. `done` is told of every program.
 ///
 /// # Errors
 /// A machine cannot be built, or a program fails: the first by number, made as small as it gets.
 pub fn random(
     verilator: &Verilator,
     random: &Random,
-    faults: &[&str],
+    planted: Planted,
     done: impl Fn() + Sync,
 ) -> Result<Compared, RandomError> {
     let cases: Vec<u64> = match random.case {
@@ -168,8 +170,8 @@ pub fn random(
     numbers.sort_unstable();
     numbers.dedup();
     let build = |&number: &u64| {
-        let machine = verilator.machine(&point(random.seed, number), faults)?;
-        Ok(Pool { machine, idle: Mutex::new(Vec::new()) })
+        let machine = verilator.machine(&point(random.seed, number), planted.faults)?;
+        Ok(Pool { machine, fault: planted.number, idle: Mutex::new(Vec::new()) })
     };
     let pools: Vec<Pool> = numbers.par_iter().map(build).collect::<Result<_, BuildError>>()?;
     let pool = |case: u64| &pools[numbers.partition_point(|&number| number < number_of(case))];

@@ -12,6 +12,8 @@ use std::process::{Command, Output, Stdio};
 use qnnsim_isa::HardwarePoint;
 use qnnsim_isa::hardware::PARAMETERS;
 
+use crate::faults::{Fault, plant};
+
 /// Oldest Verilator that the sources are known to build with.
 const VERSION_MIN: (u32, u32) = (5, 6);
 
@@ -49,16 +51,15 @@ static SOURCES: &[(&str, &str)] = sources! {
     "bench/bench.cpp"
 };
 
-/// The faults that can be planted in the machine: names that the sources ask for.
-pub fn planted_faults() -> Vec<&'static str> {
-    let lines = SOURCES.iter().flat_map(|(_, text)| text.lines());
-    let mut names: Vec<&str> = lines
-        .filter_map(|line| line.trim().strip_prefix("`ifdef "))
-        .filter(|name| name.starts_with("FAULT_"))
-        .collect();
-    names.sort_unstable();
-    names.dedup();
-    names
+/// A source of the machine, by its file's name.
+pub fn source(name: &str) -> Option<&'static str> {
+    SOURCES.iter().find(|(other, _)| *other == name).map(|(_, text)| *text)
+}
+
+/// Names of all sources of the machine itself.
+pub fn source_names() -> impl Iterator<Item = &'static str> {
+    let names = SOURCES.iter().map(|(name, _)| *name);
+    names.filter(|name| name.ends_with(".sv") && !name.starts_with("bench/"))
 }
 
 /// Parameters that say nothing about the machine itself: those of the DRAM's model and of the
@@ -114,8 +115,8 @@ fn io_error(what: impl Into<String>) -> impl FnOnce(io::Error) -> BuildError {
 /// Names and texts of what is built.
 pub type Sources = Vec<(Cow<'static, str>, Cow<'static, str>)>;
 
-/// Makes other sources of the machine's: of sources, parameters, names of planted faults.
-pub type Translate = fn(Sources, &[(String, u32)], &[&str]) -> Result<Sources, BuildError>;
+/// Makes other sources of the machine's, of sources and parameters.
+pub type Translate = fn(Sources, &[(String, u32)]) -> Result<Sources, BuildError>;
 
 /// Verilator and the folder in which machines are kept.
 #[derive(Debug)]
@@ -165,25 +166,25 @@ impl Verilator {
         Verilator { translate: Some(translate), ..self }
     }
 
-    /// The machine of a hardware point, built unless it is there already. `faults` are names of
-    /// faults planted in the sources, for tests of the comparison itself.
+    /// The machine of a hardware point, built unless it is there already. `faults` are planted in
+    /// the sources, for tests of the comparison itself; the machine has the one that a job names.
     ///
     /// # Errors
     /// It cannot be built.
     pub fn machine(
         &self,
         hardware: &HardwarePoint,
-        faults: &[&str],
+        faults: &[Fault],
     ) -> Result<Machine, BuildError> {
         let parameters = parameters(hardware);
         let mut hasher = DefaultHasher::new();
         let mut sources: Sources =
             SOURCES.iter().map(|&(name, text)| (name.into(), text.into())).collect();
+        sources = plant(sources, faults);
         if let Some(translate) = self.translate {
-            sources = translate(sources, &parameters, faults)?;
+            sources = translate(sources, &parameters)?;
         }
-        (&sources, &parameters, faults, FLAGS, COMPILER_FLAGS, OPTIMIZE, &self.version)
-            .hash(&mut hasher);
+        (&sources, &parameters, FLAGS, COMPILER_FLAGS, OPTIMIZE, &self.version).hash(&mut hasher);
         let place = self.folder.join(format!("{:016x}", hasher.finish()));
         let machine = Machine { path: place.join("bench"), hardware: hardware.clone() };
         if machine.path.exists() {
@@ -203,7 +204,7 @@ impl Verilator {
             .prefix(".build-")
             .tempdir_in(&self.folder)
             .map_err(io_error(format!("cannot write in `{folder}`")))?;
-        self.build(staged.path(), &sources, &parameters, faults)?;
+        self.build(staged.path(), &sources, &parameters)?;
         fs::create_dir_all(&place)
             .map_err(io_error(format!("cannot make `{}`", place.display())))?;
         fs::rename(staged.path().join("bench/bench"), &machine.path)
@@ -260,7 +261,6 @@ impl Verilator {
         folder: &Path,
         sources: &Sources,
         parameters: &[(String, u32)],
-        faults: &[&str],
     ) -> Result<(), BuildError> {
         let mut header = String::from("#pragma once\n#include <cstddef>\n");
         for (name, value) in parameters {
@@ -279,7 +279,6 @@ impl Verilator {
         verilator.args(["--cc", "--top-module", "bench", "--prefix", "Vbench", "--Mdir", "obj"]);
         verilator.args(FLAGS);
         verilator.args(parameters.iter().map(|(name, value)| format!("-G{name}={value}")));
-        verilator.args(faults.iter().map(|fault| format!("-D{fault}")));
         verilator
             .args(sources.iter().map(|(name, _)| &**name).filter(|name| name.ends_with(".sv")));
         run("verilator", verilator.current_dir(folder))?;

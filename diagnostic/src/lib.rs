@@ -131,12 +131,7 @@ impl Diagnostic {
     /// A diagnostic without a place. What it quotes from a file may be of any length; it is cut
     /// where nobody would read on.
     pub fn new(kind: Kind, message: impl Into<String>) -> Self {
-        let mut message = message.into();
-        if let Some((end, _)) = message.char_indices().nth(MESSAGE_CHARS_MAX) {
-            message.truncate(end);
-            message.push_str(" ...");
-        }
-        Diagnostic { kind, message, place: None, cause: None, help: None }
+        Diagnostic { kind, message: brief(message), place: None, cause: None, help: None }
     }
 
     /// A mistake in a part of a source text.
@@ -167,7 +162,7 @@ impl Diagnostic {
     /// Adds words beside the mark in the source text.
     pub fn label(mut self, words: impl Into<String>) -> Self {
         if let Some(Place::Text { label, .. }) = self.place.as_deref_mut() {
-            *label = words.into();
+            *label = brief(words);
         }
         self
     }
@@ -175,7 +170,7 @@ impl Diagnostic {
     /// Adds a second part of the source text that explains the first.
     pub fn related(mut self, span: Span, label: impl Into<String>) -> Self {
         if let Some(Place::Text { related, .. }) = self.place.as_deref_mut() {
-            *related = Some((span, label.into()));
+            *related = Some((span, brief(label)));
         }
         self
     }
@@ -190,13 +185,13 @@ impl Diagnostic {
 
     /// Adds the reason.
     pub fn cause(mut self, cause: impl Into<String>) -> Self {
-        self.cause = Some(cause.into());
+        self.cause = Some(brief(cause));
         self
     }
 
     /// Adds what to do.
     pub fn help(mut self, help: impl Into<String>) -> Self {
-        self.help = Some(help.into());
+        self.help = Some(brief(help));
         self
     }
 
@@ -358,6 +353,16 @@ impl Collector {
         let source = Some(Source::new(file, source));
         Diagnostics { list: self.list, count: self.count, source }
     }
+}
+
+/// A text without what nobody would read on to.
+fn brief(text: impl Into<String>) -> String {
+    let mut text = text.into();
+    if let Some((end, _)) = text.char_indices().nth(MESSAGE_CHARS_MAX) {
+        text.truncate(end);
+        text.push_str(" ...");
+    }
+    text
 }
 
 /// The known word that was probably meant: at most a third of it is different.

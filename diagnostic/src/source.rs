@@ -5,6 +5,9 @@ use annotate_snippets::{Annotation, AnnotationKind, Level, Origin, Renderer, Sni
 
 use crate::{Diagnostic, Place, Span};
 
+/// Most bytes of a line that are shown on either side of where a mark begins.
+const SHOWN_BYTES_MAX: usize = 120;
+
 /// A source text with the name of its file.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Source {
@@ -64,6 +67,19 @@ impl Source {
         start..start + text[start..end].trim_end_matches('\r').len()
     }
 
+    /// The part of a place's line that is shown: all of it, unless it is so long that nobody would
+    /// read it; then what stands around the mark.
+    fn shown(&self, span: &Span) -> Span {
+        let line = self.line(span);
+        if line.len() <= 2 * SHOWN_BYTES_MAX {
+            return line;
+        }
+        let at = span.start.clamp(line.start, line.end);
+        let start = at.saturating_sub(SHOWN_BYTES_MAX).max(line.start);
+        let end = (at + SHOWN_BYTES_MAX).min(line.end);
+        boundary(&self.text, start)..boundary(&self.text, end)
+    }
+
     /// Marks in the line of the first one. The renderer gets this line alone, so that a mistake
     /// costs no walk over the whole text.
     fn snippet<'a>(
@@ -71,7 +87,7 @@ impl Source {
         marks: Vec<(&Span, AnnotationKind, &'a str)>,
     ) -> Snippet<'a, Annotation<'a>> {
         let text = self.text.as_str();
-        let (line, number) = (self.line(marks[0].0), self.line_number(marks[0].0));
+        let (line, number) = (self.shown(marks[0].0), self.line_number(marks[0].0));
         let annotations = marks.into_iter().map(|(span, kind, label)| {
             let inside = |at| boundary(text, at).clamp(line.start, line.end) - line.start;
             let start = inside(span.start);

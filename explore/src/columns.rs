@@ -105,6 +105,17 @@ impl Figure {
         }
     }
 
+    /// Whether a value is one of the column's kind; a point without figures has none.
+    fn takes(&self, value: &Value) -> bool {
+        match (&self.get, value) {
+            (_, Value::Null) => true,
+            (Get::Integer(_), value) => matches!(value, Value::Integer(_)),
+            (_, Value::Number(x)) => x.is_finite(),
+            // JSON may write a whole number as such.
+            (_, value) => matches!(value, Value::Integer(_)),
+        }
+    }
+
     /// The value as an objective: less is better.
     pub fn cost(&self, figures: &Figures) -> f64 {
         let value = match self.get {
@@ -175,6 +186,9 @@ pub enum Status {
     Skipped(String),
 }
 
+/// Every status, as a table says it.
+const STATUSES: [&str; 5] = ["ok", "invalid", "unfit", "trap", "skipped"];
+
 impl Status {
     fn parts(&self) -> (&'static str, Option<&str>) {
         match self {
@@ -231,6 +245,55 @@ pub fn columns() -> Vec<Column> {
 /// Place of a column.
 pub fn position(columns: &[Column], name: &str) -> Option<usize> {
     columns.iter().position(|column| column.name == name)
+}
+
+/// Says what of a row cannot be: a value of another kind than its column's, or out of its range.
+///
+/// # Errors
+/// The first such value, in a sentence.
+pub fn check(row: &[Value], grid_points: u64) -> Result<(), String> {
+    let mut values = row.iter();
+    let mut next = || values.next().unwrap_or(&Value::Null);
+    let wrong = |name: &str, value: &Value| Err(format!("`{name}` cannot be {value}"));
+    let is_text = |value: &Value| matches!(value, Value::Text(_));
+    match next() {
+        Value::Integer(index) if *index < grid_points => {}
+        other => return wrong("index", other),
+    }
+    match next() {
+        source if is_text(source) => {}
+        other => return wrong("source", other),
+    }
+    for parameter in PARAMETERS {
+        match next() {
+            // Points that contradict themselves are rows as well, whatever they say.
+            Value::Integer(n) if u32::try_from(*n).is_ok() => {}
+            other => return wrong(parameter.key, other),
+        }
+    }
+    match next() {
+        technology if is_text(technology) => {}
+        other => return wrong("technology", other),
+    }
+    match next() {
+        Value::Text(status) if STATUSES.contains(&&status[..]) => {}
+        other => return wrong("status", other),
+    }
+    match next() {
+        reason if is_text(reason) || *reason == Value::Null => {}
+        other => return wrong("reason", other),
+    }
+    match next() {
+        Value::Flag(_) | Value::Null => {}
+        other => return wrong(PARETO, other),
+    }
+    for figure in FIGURES {
+        match next() {
+            value if figure.takes(value) => {}
+            other => return wrong(figure.name, other),
+        }
+    }
+    Ok(())
 }
 
 /// The figures of a point by the names of their columns, with its source, technology and hardware

@@ -2,8 +2,9 @@
 //! nothing.
 //!
 //! A line is the CRC-32 of the rest, a blank, and JSON. The first says which sweep it is; each
-//! other is a group and its outcome. A write that was cut short leaves a line that is not whole: it
-//! and what follows is dropped.
+//! other is a group and its outcome. A write that was cut short leaves a line without an end, which
+//! is cut off. A line that was damaged later is passed over, and counted: the others stand for
+//! themselves.
 
 use std::collections::HashMap;
 
@@ -61,38 +62,50 @@ pub struct Journal {
     pub id: Option<String>,
     /// By group.
     pub outcomes: HashMap<usize, Outcome>,
-    /// Bytes up to the end of the last whole line.
+    /// Bytes up to the end of the last line that has one.
     pub bytes: usize,
+    /// Lines that are damaged; what they said is to be simulated again.
+    pub damaged: usize,
 }
 
 impl Journal {
-    /// Reads as far as lines are whole.
+    /// Reads every line that is whole.
     pub fn read(bytes: &[u8]) -> Self {
         let mut journal = Journal::default();
         for line in bytes.split_inclusive(|&byte| byte == b'\n') {
-            let text = line.strip_suffix(b"\n").and_then(|line| std::str::from_utf8(line).ok());
-            let Some(read) = text.and_then(Line::read) else { break };
-            match (read, &journal.id) {
-                (Line::Sweep(id), None) => journal.id = Some(id),
-                (Line::Exact(group, [cold, warm], [cold_events, warm_events]), Some(_)) => {
-                    let events =
-                        (Events::from_counts(&cold_events), Events::from_counts(&warm_events));
-                    let (Some(cold_events), Some(warm_events)) = events else { break };
-                    let cycles = ColdWarm { cold, warm };
-                    let events = ColdWarm { cold: cold_events, warm: warm_events };
-                    journal.outcomes.insert(group, Outcome::Exact(Cost { cycles, events }));
-                }
-                (Line::Trap(group, why), Some(_)) => {
-                    drop(journal.outcomes.insert(group, Outcome::Trap(why)))
-                }
-                (Line::Unfit(group, why), Some(_)) => {
-                    drop(journal.outcomes.insert(group, Outcome::Unfit(why)))
-                }
-                _ => break,
+            let Some(text) = line.strip_suffix(b"\n") else { break };
+            let read = std::str::from_utf8(text).ok().and_then(Line::read);
+            if !read.is_some_and(|read| journal.take(read)) {
+                journal.damaged += 1;
             }
             journal.bytes += line.len();
         }
         journal
+    }
+
+    /// Takes what a line says; false if it says nothing that can stand there.
+    fn take(&mut self, line: Line) -> bool {
+        let (group, outcome) = match line {
+            Line::Sweep(id) if self.id.is_none() && self.bytes == 0 => {
+                self.id = Some(id);
+                return true;
+            }
+            Line::Sweep(_) => return false,
+            Line::Exact(group, [cold, warm], [cold_events, warm_events]) => {
+                let events = (Events::from_counts(&cold_events), Events::from_counts(&warm_events));
+                let (Some(cold_events), Some(warm_events)) = events else { return false };
+                let cycles = ColdWarm { cold, warm };
+                let events = ColdWarm { cold: cold_events, warm: warm_events };
+                (group, Outcome::Exact(Cost { cycles, events }))
+            }
+            Line::Trap(group, why) => (group, Outcome::Trap(why)),
+            Line::Unfit(group, why) => (group, Outcome::Unfit(why)),
+        };
+        // Without its first line nobody knows whose outcomes these are.
+        if self.id.is_some() {
+            self.outcomes.insert(group, outcome);
+        }
+        self.id.is_some()
     }
 }
 
@@ -137,16 +150,30 @@ mod tests {
     }
 
     #[test]
-    fn a_damaged_line_ends_the_journal() {
-        let mut bytes =
-            [head("x"), line(0, &outcomes()[0]), line(1, &outcomes()[1])].concat().into_bytes();
-        let first = head("x").len();
-        bytes[first + 30] ^= 1;
+    fn a_damaged_line_costs_itself_alone() {
+        let lines: Vec<String> =
+            std::iter::once(head("x")).chain((0..3).map(|i| line(i, &outcomes()[i]))).collect();
+        let whole = lines.concat().into_bytes();
+        for bit in 0..8 * whole.len() {
+            let mut bytes = whole.clone();
+            bytes[bit / 8] ^= 1 << (bit % 8);
+            let journal = Journal::read(&bytes);
+            if bit / 8 < lines[0].len() {
+                // Whose outcomes follow is not known any more.
+                assert_eq!((journal.id, journal.outcomes.len()), (None, 0), "bit {bit}");
+                continue;
+            }
+            // The end of a line is a byte of it: without it two lines are one, or the last is cut.
+            assert!(journal.outcomes.len() + 2 >= 3, "bit {bit}");
+            assert!(journal.damaged >= 1 || journal.bytes < whole.len(), "bit {bit}");
+            for (group, outcome) in journal.outcomes {
+                assert_eq!(outcome, outcomes()[group], "bit {bit}");
+            }
+        }
+        let mut bytes = whole;
+        bytes[lines[0].len() + 30] ^= 1;
         let journal = Journal::read(&bytes);
-        assert_eq!(
-            (journal.id.as_deref(), journal.bytes, journal.outcomes.len()),
-            (Some("x"), first, 0)
-        );
-        assert_eq!(Journal::read(line(0, &outcomes()[0]).as_bytes()), Journal::default());
+        assert_eq!((journal.outcomes.len(), journal.damaged), (2, 1));
+        assert_eq!(Journal::read(line(0, &outcomes()[0]).as_bytes()).id, None);
     }
 }

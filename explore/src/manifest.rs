@@ -28,6 +28,8 @@ pub struct Manifest {
     pub date: Option<String>,
     /// The columns of the table.
     pub columns: Vec<Column>,
+    /// The files of the results, by their names in the folder: which bytes the manifest speaks of.
+    pub results: Vec<File>,
 }
 
 /// What the results of a sweep depend on.
@@ -46,7 +48,7 @@ pub struct Inputs {
 /// A file and what was in it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct File {
-    /// As the space names it.
+    /// As the space or the manifest's folder names it.
     pub file: String,
     /// SHA-256 of its bytes.
     pub sha256: String,
@@ -90,6 +92,19 @@ impl Manifest {
             points,
             date,
             columns: columns(),
+            results: Vec::new(),
+        }
+    }
+
+    /// Checks that a file of the results is the one that the manifest speaks of.
+    ///
+    /// # Errors
+    /// It is another, or none of the results.
+    pub fn check(&self, file: &str, bytes: &[u8]) -> Result<(), String> {
+        match self.results.iter().find(|known| known.file == file) {
+            None => Err(format!("`{file}` is none of the files of the manifest")),
+            Some(known) if known.sha256 == sha256(bytes) => Ok(()),
+            Some(_) => Err(format!("`{file}` is not the file that the manifest speaks of")),
         }
     }
 

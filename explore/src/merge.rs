@@ -1,6 +1,8 @@
 //! The parts of a space together.
 
-use crate::columns::{FIGURES, PARETO, position};
+use std::collections::HashSet;
+
+use crate::columns::{FIGURES, PARETO, check, columns, position};
 use crate::manifest::Manifest;
 use crate::pareto::Fronts;
 use crate::sweep::Shard;
@@ -11,13 +13,18 @@ use crate::table::{Table, Value};
 /// for a part knows its own results only.
 ///
 /// # Errors
-/// Parts are of different sweeps, or one is missing or there twice.
+/// Parts are of different sweeps, one is missing or there twice, or a row cannot be one.
 pub fn merge(parts: Vec<(String, Manifest, Table)>) -> Result<(Table, Manifest), String> {
     let Some((first_name, first, _)) = parts.first() else {
         return Err("there are no parts".into());
     };
     let (first_name, mut manifest) = (first_name.clone(), first.clone());
     let mut seen: Vec<Option<&str>> = Vec::new();
+    if manifest.columns != columns() {
+        return Err(format!("`{first_name}` has other columns than this version of qnnsim writes"));
+    }
+    let grid_points = manifest.inputs.space.grid_points().unwrap_or(u64::MAX);
+    let mut indices = HashSet::new();
     for (name, part, table) in &parts {
         if (&part.id, &part.inputs) != (&manifest.id, &manifest.inputs)
             || part.columns != manifest.columns
@@ -48,6 +55,15 @@ pub fn merge(parts: Vec<(String, Manifest, Table)>) -> Result<(Table, Manifest),
                 table.rows.len(),
                 part.points
             ));
+        }
+        for (line, row) in table.rows.iter().enumerate() {
+            let place = |why| format!("`{name}`, line {}: {why}", line + 1);
+            check(row, grid_points).map_err(place)?;
+            if let Some(index) = row.first()
+                && !indices.insert(index.to_string())
+            {
+                return Err(place(format!("the point {index} is there twice")));
+            }
         }
         let Some(slot) = seen.get_mut(shard.index as usize) else { continue };
         if let Some(other) = slot.replace(name) {

@@ -6,6 +6,8 @@
 
 use std::collections::BTreeMap;
 
+use qnnsim_isa::nearest::nearest;
+
 use crate::columns::{FIGURES, Figure, Figures};
 
 /// What a front is of: columns of figures.
@@ -24,9 +26,7 @@ impl Objectives {
             let figure = found.ok_or_else(|| {
                 let known: Vec<&str> =
                     FIGURES.iter().filter(|f| f.goal.is_some()).map(|f| f.name).collect();
-                let nearness = |name_: &&&str| (strsim::jaro_winkler(name_, name) * 1e6) as u32;
-                let best =
-                    known.iter().max_by_key(nearness).filter(|best| nearness(best) > 800_000);
+                let best = nearest(name, known.iter().copied(), 0.8);
                 let near =
                     best.map_or_else(String::new, |best| format!("; did you mean `{best}`?"));
                 format!("`{name}` is not an objective{near}\nobjectives are {}", known.join(", "))

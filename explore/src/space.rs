@@ -23,9 +23,11 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::fmt;
 use std::marker::PhantomData;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use cel::common::ast::{Expr, IdedExpr};
 use qnnsim_isa::hardware::{HardwareError, HardwarePoint, Overrides, PARAMETERS, Parameter};
+use qnnsim_isa::nearest::nearest;
 use rand_chacha::ChaCha8Rng;
 use rand_chacha::rand_core::{Rng, SeedableRng};
 use rayon::prelude::*;
@@ -37,6 +39,16 @@ pub const POINTS_MAX: u64 = 1 << 20;
 
 /// Most points of a grid that is searched for those that meet the constraints.
 pub const GRID_POINTS_MAX: u64 = 1 << 24;
+
+/// Most work that ties and constraints of a space may take: bytes of expressions evaluated, each
+/// evaluation with 64 more. Some seconds on two cores.
+pub const WORK_BYTES_MAX: u64 = 1 << 29;
+
+/// What an evaluation takes besides reading its expression, as bytes of one.
+const EVALUATION_BYTES: u64 = 64;
+
+/// Most ties and constraints of a space.
+pub const EXPRESSIONS_MAX: usize = 1 << 12;
 
 /// Most values of one axis.
 pub const AXIS_VALUES_MAX: u64 = 1 << 16;
@@ -517,6 +529,9 @@ impl Space {
         {
             return Err(format!("`{key}` is an axis and tied as well"));
         }
+        if self.tied.0.len() + self.constraints.len() > EXPRESSIONS_MAX {
+            return Err(format!("a space has at most {EXPRESSIONS_MAX} ties and constraints"));
+        }
         if self.sample.is_some_and(|sample| sample.points == 0 || sample.points > POINTS_MAX) {
             return Err(format!("a sample has 1 to {POINTS_MAX} points"));
         }
@@ -567,82 +582,22 @@ impl Space {
         let grid = self
             .grid_points()
             .ok_or_else(|| SpaceError::Other("the grid has more than 2^64 points".into()))?;
+        let search = Search::new(self, &sources);
         let points = match self.sample {
-            Some(sample) => self.draw(sample, grid, &sources)?,
+            Some(sample) => search.draw(sample, grid)?,
             None if grid > GRID_POINTS_MAX => {
                 return Err(SpaceError::Other(format!(
                     "the grid has {grid} points, more than {GRID_POINTS_MAX}; draw some of them: sample: (points: 10000)"
                 )));
             }
-            None => {
-                let found = (0..grid)
-                    .into_par_iter()
-                    .filter_map(|index| self.point(index, &sources).transpose());
-                found.collect::<Result<Vec<Point>, SpaceError>>()?
-            }
+            None => search.all()?,
         };
         match points.len() as u64 {
             0 => Err(SpaceError::Other(format!(
                 "none of the {grid} points of the grid meets the constraints"
             ))),
-            n if n > POINTS_MAX => Err(SpaceError::Other(format!(
-                "the space has {n} points, more than {POINTS_MAX}; draw some of them: sample: (points: 10000)"
-            ))),
             _ => Ok(points),
         }
-    }
-
-    /// Draws numbers of the grid until enough of them meet the constraints.
-    fn draw(
-        &self,
-        sample: Sample,
-        grid: u64,
-        sources: &[(String, Overrides)],
-    ) -> Result<Vec<Point>, SpaceError> {
-        let mut generator = ChaCha8Rng::seed_from_u64(sample.seed);
-        let mut drawn = std::collections::HashSet::new();
-        let mut points = Vec::new();
-        // Numbers beyond the last multiple of the grid would make its first points likelier.
-        let fair = u64::MAX - u64::MAX % grid;
-        while (points.len() as u64) < sample.points && (drawn.len() as u64) < grid {
-            if drawn.len() as u64 >= GRID_POINTS_MAX {
-                return Err(SpaceError::Other(format!(
-                    "of {GRID_POINTS_MAX} random points only {} meet the constraints; make the axes narrower",
-                    points.len()
-                )));
-            }
-            let number = generator.next_u64();
-            if number < fair && drawn.insert(number % grid) {
-                points.extend(self.point(number % grid, sources)?);
-            }
-        }
-        points.sort_unstable_by_key(|p: &Point| p.index);
-        Ok(points)
-    }
-
-    /// The point of this number, if it meets the constraints.
-    fn point(
-        &self,
-        index: u64,
-        sources: &[(String, Overrides)],
-    ) -> Result<Option<Point>, SpaceError> {
-        let (mut settings, mut rest) = (Vec::new(), index);
-        for (key, axis) in self.axes.0.iter().rev() {
-            settings.push((key, axis.get(rest % axis.len())));
-            rest /= axis.len();
-        }
-        let source = rest as usize;
-        let (name, base) = &sources[source];
-        let mut overrides = base.clone();
-        for (key, setting) in settings {
-            match setting {
-                Setting::Number(n) => {
-                    overrides.set_number(key, n).expect("checked when it was read")
-                }
-                Setting::Name(name) => overrides.technology = Some(name),
-            }
-        }
-        Ok(self.settle(index, source, name, overrides)?.ok())
     }
 
     /// A point that is not the grid's: what `change` says goes over the base point, ties follow
@@ -669,31 +624,246 @@ impl Space {
             )));
         }
         let name = &self.source_names()[source];
-        self.settle(index, source, name, change.over(&self.base.over(below)))?.map_err(|missed| {
-            SpaceError::Other(format!("the point misses the constraint `{}`", missed.text))
-        })
-    }
-
-    /// The point once all but ties is said, or the constraint that it misses.
-    fn settle(
-        &self,
-        index: u64,
-        source: usize,
-        name: &str,
-        mut overrides: Overrides,
-    ) -> Result<Result<Point, &Expression>, SpaceError> {
-        for (key, expression) in &self.tied.0 {
-            let number = expression.number(&overrides.resolve(), name)?;
-            overrides.set_number(key, number).expect("checked when it was read");
-        }
+        let overrides = self.tie(change.over(&self.base.over(below)), name, |_| true)?;
         let hw = overrides.resolve();
         for constraint in &self.constraints {
             if !constraint.holds(&hw, name)? {
-                return Ok(Err(constraint));
+                let missed = &constraint.text;
+                let why = format!("the point misses the constraint `{missed}`");
+                return Err(SpaceError::Other(why));
             }
         }
+        Ok(Point::new(index, source, hw))
+    }
+
+    /// What is said, with those ties that are `wanted`, by their numbers.
+    fn tie(
+        &self,
+        mut overrides: Overrides,
+        source: &str,
+        wanted: impl Fn(usize) -> bool,
+    ) -> Result<Overrides, SpaceError> {
+        for (tie, (key, expression)) in self.tied.0.iter().enumerate() {
+            if wanted(tie) {
+                let number = expression.number(&overrides.resolve(), source)?;
+                overrides.set_number(key, number).expect("checked when it was read");
+            }
+        }
+        Ok(overrides)
+    }
+}
+
+impl Point {
+    fn new(index: u64, source: usize, hw: HardwarePoint) -> Self {
         let contradiction = hw.validate().err().map(|error| error.to_string());
-        Ok(Ok(Point { index, source, hw, contradiction }))
+        Point { index, source, hw, contradiction }
+    }
+}
+
+/// The search of a grid for the points that meet the constraints. A constraint is looked at as soon
+/// as all axes that it depends on have their values, so that what it excludes is never counted out.
+struct Search<'a> {
+    space: &'a Space,
+    /// Name and base point of each source.
+    sources: &'a [(String, Overrides)],
+    /// For each tie and each constraint, how many axes have a value once its own value is settled.
+    tie_depths: Vec<usize>,
+    constraint_depths: Vec<usize>,
+    work_bytes: AtomicU64,
+    found: AtomicU64,
+}
+
+impl<'a> Search<'a> {
+    fn new(space: &'a Space, sources: &'a [(String, Overrides)]) -> Self {
+        let axes = &space.axes.0;
+        let mut depths: HashMap<&str, usize> =
+            axes.iter().zip(1..).map(|((key, _), depth)| (&key[..], depth)).collect();
+        // A parameter that nobody sets may follow from any other.
+        let untold = |key: &str| {
+            let is_derived =
+                PARAMETERS.iter().any(|p| p.key == key && p.default.parse::<u32>().is_err());
+            let is_told =
+                sources.iter().all(|(_, base)| base.said().iter().any(|(k, _)| *k == key));
+            if is_derived && !is_told { axes.len() } else { 0 }
+        };
+        let depth_of = |expression: &Expression, depths: &HashMap<&str, usize>| {
+            let rows = expression.groups.values().flatten().map(|&(_, row)| PARAMETERS[row].key);
+            let named = expression.names.iter().copied().filter(|&name| name == TECHNOLOGY);
+            let depth = |key| depths.get(key).copied().unwrap_or_else(|| untold(key));
+            rows.chain(named).map(depth).max().unwrap_or(0)
+        };
+        let mut tie_depths = Vec::new();
+        for (key, expression) in &space.tied.0 {
+            let depth = depth_of(expression, &depths);
+            depths.insert(key, depth);
+            tie_depths.push(depth);
+        }
+        let constraint_depths = space.constraints.iter().map(|c| depth_of(c, &depths)).collect();
+        Search {
+            space,
+            sources,
+            tie_depths,
+            constraint_depths,
+            work_bytes: AtomicU64::new(0),
+            found: AtomicU64::new(0),
+        }
+    }
+
+    /// Counts the work of these expressions.
+    fn spend<'e>(
+        &self,
+        expressions: impl Iterator<Item = &'e Expression>,
+    ) -> Result<(), SpaceError> {
+        let bytes: u64 = expressions.map(|e| e.text.len() as u64 + EVALUATION_BYTES).sum();
+        let before = self.work_bytes.fetch_add(bytes, Ordering::Relaxed);
+        if before + bytes <= WORK_BYTES_MAX {
+            return Ok(());
+        }
+        Err(SpaceError::Other(format!(
+            "ties and constraints take more than {WORK_BYTES_MAX} bytes of expressions over this \
+             grid; make the axes or the expressions shorter, write axes that constraints are about \
+             first, or draw some points: sample: (points: 10000)"
+        )))
+    }
+
+    /// All points that meet the constraints.
+    fn all(&self) -> Result<Vec<Point>, SpaceError> {
+        let constraints: Vec<usize> = (0..self.space.constraints.len()).collect();
+        let mut all = Vec::new();
+        for (source, (_, base)) in self.sources.iter().enumerate() {
+            all.extend(self.below(source, 0, source as u64, base, &constraints)?);
+        }
+        Ok(all)
+    }
+
+    /// The points below a place in the grid: the first `depth` axes have their values, which are
+    /// in `overrides`, and `open` constraints are not decided.
+    fn below(
+        &self,
+        source: usize,
+        depth: usize,
+        index: u64,
+        overrides: &Overrides,
+        open: &[usize],
+    ) -> Result<Vec<Point>, SpaceError> {
+        let axes = &self.space.axes.0;
+        let Some((key, axis)) = axes.get(depth) else {
+            let point = self.point(source, index, overrides.clone(), open)?;
+            return Ok(Vec::from_iter(point));
+        };
+        let Some(open) = self.decide(source, depth, overrides, open)? else {
+            return Ok(Vec::new());
+        };
+        let values = 0..axis.len();
+        let below = values.into_par_iter().map(|value| {
+            let mut overrides = overrides.clone();
+            set(&mut overrides, key, axis.get(value));
+            self.below(source, depth + 1, index * axis.len() + value, &overrides, &open)
+        });
+        Ok(below.collect::<Result<Vec<_>, _>>()?.concat())
+    }
+
+    /// Looks at the constraints that depend on the first `depth` axes alone: those that are still
+    /// open, or none if one is missed. One without a value stays open: another may exclude the
+    /// point first.
+    fn decide(
+        &self,
+        source: usize,
+        depth: usize,
+        overrides: &Overrides,
+        open: &[usize],
+    ) -> Result<Option<Vec<usize>>, SpaceError> {
+        let (now, mut later): (Vec<usize>, Vec<usize>) =
+            open.iter().partition(|&&constraint| self.constraint_depths[constraint] == depth);
+        if now.is_empty() {
+            return Ok(Some(later));
+        }
+        let Space { tied, constraints, .. } = self.space;
+        let wanted = |tie: usize| self.tie_depths[tie] <= depth;
+        let ties = tied.0.iter().enumerate().filter(|&(tie, _)| wanted(tie));
+        self.spend(ties.map(|(_, (_, e))| e).chain(now.iter().map(|&c| &constraints[c])))?;
+        let name = &self.sources[source].0;
+        match self.space.tie(overrides.clone(), name, wanted) {
+            Ok(overrides) => {
+                let hw = overrides.resolve();
+                for constraint in now {
+                    match constraints[constraint].holds(&hw, name) {
+                        Ok(true) => {}
+                        Ok(false) => return Ok(None),
+                        Err(_) => later.push(constraint),
+                    }
+                }
+            }
+            Err(_) => later.extend(now),
+        }
+        later.sort_unstable();
+        Ok(Some(later))
+    }
+
+    /// The point of the grid, if it meets the constraints that are open.
+    fn point(
+        &self,
+        source: usize,
+        index: u64,
+        overrides: Overrides,
+        open: &[usize],
+    ) -> Result<Option<Point>, SpaceError> {
+        let Space { tied, constraints, .. } = self.space;
+        self.spend(tied.0.iter().map(|(_, e)| e).chain(open.iter().map(|&c| &constraints[c])))?;
+        let name = &self.sources[source].0;
+        let hw = self.space.tie(overrides, name, |_| true)?.resolve();
+        for &constraint in open {
+            if !constraints[constraint].holds(&hw, name)? {
+                return Ok(None);
+            }
+        }
+        if self.found.fetch_add(1, Ordering::Relaxed) == POINTS_MAX {
+            return Err(SpaceError::Other(format!(
+                "the space has more than {POINTS_MAX} points; draw some of them: sample: (points: 10000)"
+            )));
+        }
+        Ok(Some(Point::new(index, source, hw)))
+    }
+
+    /// Draws numbers of the grid until enough of them meet the constraints.
+    fn draw(&self, sample: Sample, grid: u64) -> Result<Vec<Point>, SpaceError> {
+        let open: Vec<usize> = (0..self.space.constraints.len()).collect();
+        let mut generator = ChaCha8Rng::seed_from_u64(sample.seed);
+        let mut drawn = std::collections::HashSet::new();
+        let mut points = Vec::new();
+        // Numbers beyond the last multiple of the grid would make its first points likelier.
+        let fair = u64::MAX - u64::MAX % grid;
+        while (points.len() as u64) < sample.points && (drawn.len() as u64) < grid {
+            if drawn.len() as u64 >= GRID_POINTS_MAX {
+                return Err(SpaceError::Other(format!(
+                    "of {GRID_POINTS_MAX} random points only {} meet the constraints; make the axes narrower",
+                    points.len()
+                )));
+            }
+            let number = generator.next_u64();
+            if number >= fair || !drawn.insert(number % grid) {
+                continue;
+            }
+            let index = number % grid;
+            let (mut settings, mut rest) = (Vec::new(), index);
+            for (key, axis) in self.space.axes.0.iter().rev() {
+                settings.push((key, axis.get(rest % axis.len())));
+                rest /= axis.len();
+            }
+            let mut overrides = self.sources[rest as usize].1.clone();
+            settings.into_iter().for_each(|(key, value)| set(&mut overrides, key, value));
+            points.extend(self.point(rest as usize, index, overrides, &open)?);
+        }
+        points.sort_unstable_by_key(|p: &Point| p.index);
+        Ok(points)
+    }
+}
+
+/// Sets a parameter, or the technology.
+fn set(overrides: &mut Overrides, key: &str, setting: Setting) {
+    match setting {
+        Setting::Number(n) => overrides.set_number(key, n).expect("checked when it was read"),
+        Setting::Name(name) => overrides.technology = Some(name),
     }
 }
 
@@ -701,9 +871,8 @@ impl Space {
 fn message(error: &ron::Error) -> String {
     use ron::Error::{NoSuchEnumVariant, NoSuchStructField};
     let near = |expected: &&'static [&'static str], found: &str| {
-        let nearness = |name: &&&str| (strsim::jaro_winkler(name, found) * 1e6) as u32;
-        let best = expected.iter().max_by_key(nearness).filter(|name| nearness(name) > 800_000);
-        best.map_or_else(String::new, |name| format!("; did you mean `{name}`?"))
+        let best = nearest(found, expected.iter().copied(), 0.8);
+        best.map_or_else(String::new, |best| format!("; did you mean `{best}`?"))
     };
     match error {
         NoSuchStructField { expected, found, .. } => {

@@ -1,5 +1,7 @@
 //! The result of a sweep: one row a point, as CSV and as JSON lines.
 
+use std::fmt;
+
 use serde::ser::SerializeMap;
 use serde::{Deserialize, Serialize, Serializer};
 
@@ -50,6 +52,18 @@ impl Serialize for Object<'_> {
             map.serialize_entry(&column.name, value)?;
         }
         map.end()
+    }
+}
+
+impl fmt::Display for Value {
+    fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
+        match self {
+            Value::Null => f.write_str("empty"),
+            Value::Flag(flag) => flag.fmt(f),
+            Value::Integer(n) => n.fmt(f),
+            Value::Number(x) => x.fmt(f),
+            Value::Text(text) => write!(f, "\"{text}\""),
+        }
     }
 }
 

@@ -9,6 +9,8 @@ use std::ops::RangeInclusive;
 use serde::de::{DeserializeSeed, Deserializer, Error, MapAccess, Visitor};
 use serde::{Deserialize, Serialize};
 
+use crate::nearest::nearest;
+
 /// One row of the parameter table.
 #[derive(Debug, Clone)]
 pub struct Parameter {
@@ -441,14 +443,12 @@ impl<'de> Visitor<'de> for Members<'_> {
     }
 }
 
-/// The parameter whose key is nearest to what was written, if it is near enough to be meant.
+/// The parameter whose key, or its part behind the dot, is nearest to what was written.
 fn nearest_key(key: &str) -> Option<String> {
-    let name = |key: &str| key.rsplit('.').next().unwrap_or_default().to_owned();
-    let nearness = |p: &Parameter| {
-        strsim::jaro_winkler(p.key, key).max(strsim::jaro_winkler(&name(p.key), key))
-    };
-    let best = PARAMETERS.iter().max_by(|a, b| nearness(a).total_cmp(&nearness(b)))?;
-    (nearness(best) > 0.85).then(|| best.key.to_owned())
+    let known = |p: &'static Parameter| [p.key, p.key.rsplit('.').next().unwrap_or_default()];
+    let best = nearest(key, PARAMETERS.iter().flat_map(known), 0.85)?;
+    let row = PARAMETERS.iter().find(|&p| known(p).contains(&best))?;
+    Some(row.key.to_owned())
 }
 
 impl Default for HardwarePoint {

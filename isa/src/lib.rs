@@ -5,6 +5,7 @@ pub mod descriptor;
 pub mod hardware;
 pub mod layout;
 pub mod manual;
+pub mod nearest;
 pub mod operand;
 pub mod program;
 pub mod systemverilog;

@@ -250,7 +250,8 @@ class Machine {
     }
 
 public:
-    Machine(Dram& dram, Result& result) : dram(dram), result(result) {
+    Machine(Dram& dram, Result& result, uint16_t planted) : dram(dram), result(result) {
+        top.planted = planted;
         top.rst = 1;
         top.eval();
         clock();
@@ -332,6 +333,7 @@ public:
 
 void serve() {
     uint32_t flags = take<uint32_t>();
+    uint16_t planted = take<uint16_t>();
     Dram dram;
     dram.latency = take<uint32_t>();
     dram.outstanding = take<uint32_t>();
@@ -348,7 +350,7 @@ void serve() {
     for (auto& image : images) image = take_bytes(input_bytes);
 
     Result result;
-    Machine machine(dram, result);
+    Machine machine(dram, result, planted);
     machine.streams(streams[0], streams[1], streams[2], streams[3]);
     for (const auto& image : images) {
         dram.bytes.write(input, image);

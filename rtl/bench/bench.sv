@@ -22,6 +22,8 @@ module bench #(
     parameter int unsigned DRAM_WIDTH = 8,
     parameter int unsigned DRAM_BURST = 16
 ) (
+    // Number of the fault that the machine has, if it was built with faults; 0 is none.
+    input  logic [15:0]                     planted,
     input  logic                            clk,
     input  logic                            rst,
     input  logic                            start,
@@ -165,4 +167,11 @@ module bench #(
         peek_row_sums[32*r+:32] <=
             machine.array.g_row[r].row_sum.banks[peek_address[machine_pkg::index_bits(ACC_BANKS)-1:0]];
   end
+endmodule
+
+// What a planted fault looks at; a machine without planted faults has none of these.
+module planted_fault (
+    output logic [15:0] number
+);
+  assign number = bench.planted;
 endmodule

@@ -7,7 +7,7 @@ use qnnsim_compiler::limits::{BIPOLAR_SIGN, MONOTONE, POOL_PLACE, QUANT_BITS, TR
 use qnnsim_compiler::onnx::data_type;
 use qnnsim_isa::descriptor::Code;
 
-use super::{Model, float, int, ints, string};
+use super::{Model, Noise, float, int, ints, string};
 
 /// What leads from accumulators to codes.
 #[derive(Debug, Clone)]
@@ -259,26 +259,12 @@ pub fn case() -> impl Strategy<Value = Case> {
         })
 }
 
-/// Numbers without order, from -1 to 1.
-pub struct Noise(pub u32);
-
-impl Noise {
-    fn next(&mut self) -> f32 {
-        self.0 = self.0.wrapping_mul(1664525).wrapping_add(1013904223);
-        (self.0 >> 8) as f32 / (1 << 23) as f32 - 1.0
-    }
-
-    pub fn list(&mut self, count: i64, size: f32) -> Vec<f32> {
-        (0..count).map(|_| self.next() * size).collect()
-    }
-}
-
 fn weights(m: &mut Model, noise: &mut Noise, dims: &[i64], layer: &Layer) -> String {
     let size = 1.3 * (1 << (layer.weight_bits - 1)) as f32 * 0.25;
     let data = noise.list(dims.iter().product(), size);
     let mut channel_dims = vec![1; dims.len()];
     channel_dims[0] = dims[0];
-    let scales: Vec<f32> = (0..dims[0]).map(|_| 0.3 + 0.1 * noise.next()).collect();
+    let scales: Vec<f32> = (0..dims[0]).map(|_| 0.3 + 0.1 * noise.real()).collect();
     let one = m.scalar(0.25);
     let scale = if layer.per_channel { m.constant(&channel_dims, &scales) } else { one.clone() };
     match layer.weights {
@@ -349,7 +335,7 @@ fn activate(
         *spread *= (norm[0] / (norm[3] + 0.25).sqrt()).abs();
         let parameters = norm.map(|value| {
             let spread = |_| {
-                (value * (1.0 + 0.5 * noise.next())).max(if value < 0.0 {
+                (value * (1.0 + 0.5 * noise.real())).max(if value < 0.0 {
                     value * 2.0
                 } else {
                     0.0

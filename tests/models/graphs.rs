@@ -3,7 +3,7 @@
 use qnnsim_compiler::import::Import;
 use qnnsim_compiler::limits;
 
-use super::{Model, float, int, ints, string};
+use super::{Model, Noise, float, int, ints, string};
 
 /// Kinds of operators that are drawn.
 pub const DRAWN: [&str; 35] = [
@@ -43,33 +43,6 @@ pub const DRAWN: [&str; 35] = [
     "weights first",
     "zero point",
 ];
-
-/// Numbers without order.
-pub struct Noise(pub u32);
-
-impl Noise {
-    fn bits(&mut self) -> u32 {
-        self.0 = self.0.wrapping_mul(1664525).wrapping_add(1013904223);
-        self.0 >> 8
-    }
-
-    /// From -1 to 1.
-    pub fn real(&mut self) -> f32 {
-        self.bits() as f32 / (1 << 23) as f32 - 1.0
-    }
-
-    pub fn below(&mut self, n: usize) -> usize {
-        self.bits() as usize % n
-    }
-
-    pub fn of(&mut self, list: &[i64]) -> i64 {
-        list[self.below(list.len())]
-    }
-
-    pub fn chance(&mut self, percent: usize) -> bool {
-        self.below(100) < percent
-    }
-}
 
 /// A value of the graph under construction.
 #[derive(Debug, Clone)]
@@ -579,7 +552,11 @@ fn through(phases: [i64; 2], strides: [i64; 2], size: [i64; 2]) -> Option<[i64; 
     (0..2).all(|axis| size[axis] % phases[axis] == 0).then_some(phases)
 }
 
-/// A random graph; what was drawn, and what the importer made of it.
+/// A random graph of so many steps: the kinds of operators in it, the shape of its input (channels,
+/// height, width), and what the importer makes of it, or the note of a refusal.
+///
+/// # Panics
+/// If the importer refuses it for a reason that a drawn graph cannot have.
 pub fn draw(seed: u32, steps: usize) -> (Vec<&'static str>, [i64; 3], Result<Import, String>) {
     let mut noise = Noise(seed);
     let shape = [noise.of(&[1, 2, 4]), noise.of(&[5, 6, 7]), noise.of(&[4, 5, 6])];

@@ -1,6 +1,4 @@
-//! Small models, built message by message.
-
-#![allow(missing_docs, reason = "their names are the names of what they make")]
+//! Small ONNX models, built message by message.
 
 pub mod chains;
 pub mod graphs;
@@ -11,9 +9,49 @@ use qnnsim_compiler::import::{Import, ImportOptions, import};
 use qnnsim_compiler::onnx::*;
 
 /// A model under construction. Methods that add something give the name of its value.
+#[derive(Debug)]
 pub struct Model {
+    /// The nodes and constants so far.
     pub graph: GraphProto,
+    /// Version of the operator set of the default domain.
     pub opset: i64,
+}
+
+/// A sequence of numbers without order that a seed decides: a linear congruential generator, of
+/// which the upper 24 bits are used.
+#[derive(Debug)]
+pub struct Noise(pub u32);
+
+impl Noise {
+    fn bits(&mut self) -> u32 {
+        self.0 = self.0.wrapping_mul(1664525).wrapping_add(1013904223);
+        self.0 >> 8
+    }
+
+    /// A number from -1 to 1.
+    pub fn real(&mut self) -> f32 {
+        self.bits() as f32 / (1 << 23) as f32 - 1.0
+    }
+
+    /// `count` numbers from `-size` to `size`.
+    pub fn list(&mut self, count: i64, size: f32) -> Vec<f32> {
+        (0..count).map(|_| self.real() * size).collect()
+    }
+
+    /// A number from 0 to `n - 1`.
+    pub fn below(&mut self, n: usize) -> usize {
+        self.bits() as usize % n
+    }
+
+    /// One of a list.
+    pub fn of(&mut self, list: &[i64]) -> i64 {
+        list[self.below(list.len())]
+    }
+
+    /// True in so many of a hundred cases.
+    pub fn chance(&mut self, percent: usize) -> bool {
+        self.below(100) < percent
+    }
 }
 
 impl Model {
@@ -143,12 +181,15 @@ impl Model {
         }
     }
 
-    /// The file, with this output.
+    /// The bytes of the file, with this output.
     pub fn bytes(self, output: &str) -> Vec<u8> {
         self.message(output).encode_to_vec()
     }
 
-    /// What the importer makes of it.
+    /// What the importer makes of it with its usual options.
+    ///
+    /// # Errors
+    /// What the importer refuses.
     pub fn import(self, output: &str) -> Result<Import, Diagnostics> {
         import(&self.bytes(output), &ImportOptions::default())
     }

@@ -8,6 +8,7 @@ use indicatif::{ProgressBar, ProgressStyle};
 use qnnsim_cosim::bench::{Bench, BenchError};
 use qnnsim_cosim::check::Cause;
 use qnnsim_cosim::compare::{CompareError, Compared, compare};
+use qnnsim_cosim::faults::Planted;
 use qnnsim_cosim::random::{Random, RandomError, random};
 use qnnsim_cosim::verilator::{BuildError, HOW_TO_INSTALL, Verilator};
 use serde::Serialize;
@@ -87,7 +88,8 @@ fn run_random(args: &CosimArgs) -> Result<(), Failure> {
         .build()
         .map_err(|error| Failure::misuse(format_args!("cannot start threads: {error}")))?;
     let progress = progress(programs);
-    let result = pool.install(|| random(&verilator, &drawn, &[], || progress.inc(1)));
+    let result =
+        pool.install(|| random(&verilator, &drawn, Planted::default(), || progress.inc(1)));
     progress.finish_and_clear();
     let compared = result.map_err(|error| match error {
         RandomError::Build(error) => build_failure(&error),

@@ -1,13 +1,14 @@
 //! `qnnsim sweep`: a space of hardware points, one row a point, and `merge`: the parts of a space
 //! together.
 
+use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::{self, File, TryLockError};
 use std::io::{Read, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
 use std::sync::Mutex;
 
-use indicatif::{ProgressBar, ProgressStyle};
+use indicatif::{ProgressBar, ProgressState, ProgressStyle};
 use qnnsim_compiler::import::{ImportOptions, import};
 use qnnsim_explore::columns::{Figures, PARETO, named, position};
 use qnnsim_explore::evaluate::{Outcome, Source};
@@ -29,7 +30,7 @@ use serde_json::json;
 use super::{builtin, no_technology, print_report, technology_of};
 use crate::args::{MergeArgs, ReportFormat, SweepArgs, SweepCommand};
 use crate::failure::{Failure, print, warn};
-use crate::files::{self, INPUT_BYTES_MAX};
+use crate::files::{self, INPUT_BYTES_MAX, Output};
 use crate::points;
 use crate::render::{Column, energy, facts, grouped, table, title};
 
@@ -273,6 +274,11 @@ impl JournalFile {
                 directory.display()
             ))
         })?;
+        // Opening a pipe would wait for who writes into it.
+        if fs::metadata(&path).is_ok_and(|metadata| !metadata.is_file()) {
+            return Err(Failure::misuse(format_args!("`{}` is no file", path.display()))
+                .help("give another folder with -o"));
+        }
         let mut options = File::options();
         let mut file = options
             .read(true)
@@ -308,6 +314,13 @@ impl JournalFile {
                 .help("give another folder with -o"));
             }
             _ => {}
+        }
+        if journal.damaged > 0 && journal.id.is_some() {
+            warn(format_args!(
+                "`{}`: {} of its lines are damaged; what they said is simulated again",
+                path.display(),
+                journal.damaged
+            ));
         }
         // What a write left that was cut short goes away.
         file.set_len(journal.bytes as u64).map_err(refuse)?;
@@ -345,9 +358,14 @@ impl Watch for Watcher {
 
 fn progress(points: u64) -> ProgressBar {
     let style = ProgressStyle::with_template(
-        "{bar:40} {human_pos} of {human_len} points, {per_sec:.0}, {eta} left",
+        "{bar:40} {human_pos} of {human_len} points, {rate}, {eta} left",
     );
-    ProgressBar::new(points).with_style(style.expect("a legal template"))
+    let rate = |state: &ProgressState, out: &mut dyn std::fmt::Write| {
+        // A rate that cannot be written is not shown.
+        let _ = write!(out, "{} points/s", grouped(state.per_sec() as u64));
+    };
+    let style = style.expect("a legal template").with_key("rate", rate);
+    ProgressBar::new(points).with_style(style)
 }
 
 /// Joins the parts of a space.
@@ -370,6 +388,12 @@ fn merge(args: &MergeArgs) -> Result<(), Failure> {
         }
         let part: Manifest = serde_json::from_str(&files::read_text(&manifest)?)
             .map_err(|error| refuse(&manifest, &error))?;
+        for file in &part.results {
+            let bytes = files::read(&directory.join(&file.file), INPUT_BYTES_MAX)?;
+            part.check(&file.file, &bytes).map_err(|why| {
+                refuse(&manifest, &why).help("run the part again; what it simulated is kept")
+            })?;
+        }
         let table = Table::from_json_lines(&part.columns, &files::read_text(&rows)?)
             .map_err(|error| refuse(&rows, &error))?;
         parts.push((directory.display().to_string(), part, table));
@@ -465,7 +489,9 @@ fn commands(space: &Space) -> Vec<String> {
     space.models.iter().map(command).collect()
 }
 
-/// Writes the results, the manifest last: where it is, all of them are.
+/// Writes the results. Where a manifest is, all files that it speaks of are as it says: every file
+/// is written beside its place first, so that a full disk changes nothing; then the manifest of
+/// earlier results goes, then all files take their places, and the new manifest is the last.
 fn write(
     directory: &Path,
     table: &Table,
@@ -474,23 +500,44 @@ fn write(
 ) -> Result<(), Failure> {
     let plots = directory.join(PLOTS);
     let refuse = |error: std::io::Error| {
-        Failure::misuse(format_args!("cannot write in `{}`: {error}", plots.display()))
+        Failure::misuse(format_args!("cannot write in `{}`: {error}", directory.display()))
     };
     fs::create_dir_all(&plots).map_err(refuse)?;
+    // What a run left that was killed while it wrote.
+    for folder in [directory, &plots] {
+        files::remove_staged(folder).map_err(refuse)?;
+    }
+    let mut results: Vec<(String, Cow<[u8]>)> = pictures
+        .plots
+        .iter()
+        .map(|(name, plot)| (format!("{PLOTS}/{name}"), plot.as_bytes().into()))
+        .collect();
+    results.push((PAGE.into(), pictures.page.as_bytes().into()));
+    results.push((CSV.into(), table.to_csv().into()));
+    results.push((JSON_LINES.into(), table.to_json_lines().into_bytes().into()));
+    let named = results.iter().map(|(name, bytes)| manifest::File::new(name, bytes));
+    let manifest = Manifest { results: named.collect(), ..manifest.clone() };
+    results.push((MANIFEST.into(), manifest.to_json().into_bytes().into()));
+
+    let mut staged = Vec::new();
+    for (name, bytes) in &results {
+        let mut output = Output::create(&directory.join(name), &[])?;
+        output.write_all(bytes).and_then(|()| output.flush()).map_err(|e| output.refuse(&e))?;
+        staged.push(output);
+    }
+    match fs::remove_file(directory.join(MANIFEST)) {
+        Err(error) if error.kind() != std::io::ErrorKind::NotFound => return Err(refuse(error)),
+        _ => {}
+    }
     // Other objectives have other plots; none of an earlier sweep stays.
     for entry in fs::read_dir(&plots).map_err(refuse)? {
         let path = entry.map_err(refuse)?.path();
-        if path.extension().is_some_and(|ending| ending == "svg") {
+        let is_new = results.iter().any(|(name, _)| directory.join(name) == path);
+        if !is_new && path.extension().is_some_and(|ending| ending == "svg") {
             fs::remove_file(path).map_err(refuse)?;
         }
     }
-    for (name, plot) in &pictures.plots {
-        files::write(&plots.join(name), &[], plot.as_bytes())?;
-    }
-    files::write(&directory.join(PAGE), &[], pictures.page.as_bytes())?;
-    files::write(&directory.join(CSV), &[], &table.to_csv())?;
-    files::write(&directory.join(JSON_LINES), &[], table.to_json_lines().as_bytes())?;
-    files::write(&directory.join(MANIFEST), &[], manifest.to_json().as_bytes())
+    staged.into_iter().try_for_each(Output::finish)
 }
 
 /// Says what came out.

@@ -1,5 +1,6 @@
 //! All tests of the crate in one binary: a module a subject.
 
+mod bounds;
 mod common;
 mod compile;
 mod explain;

@@ -197,7 +197,40 @@ fn parts_make_a_whole() {
     assert!(message.contains("part 2/3 is missing"), "{message}");
     assert!(!bench.path("joined").exists());
     bench.ok("sweep merge part3 part1 part2 -o joined");
-    assert!(results(&bench, "joined") == results(&bench, "whole"));
+    let joined_and_whole = ["joined", "whole"].map(|folder| {
+        let [csv, lines, manifest] = results(&bench, folder);
+        let mut manifest: Value = serde_json::from_slice(&manifest).expect("JSON");
+        // The joined report goes without what lies within a point: the models are not at hand.
+        let is_table = |file: &Value| RESULTS.iter().any(|name| file["file"] == *name);
+        manifest["results"].as_array_mut().expect("files").retain(is_table);
+        (csv, lines, manifest)
+    });
+    assert!(joined_and_whole[0] == joined_and_whole[1]);
+    // What the manifest does not speak of is not joined.
+    let rows = String::from_utf8(bench.read("part2/points.jsonl")).expect("UTF-8");
+    bench.write("part2/points.jsonl", rows.replacen("\"cycles\":", "\"cycles\":1", 1));
+    let message = bench.misuse("sweep merge part3 part1 part2 -o again");
+    assert!(
+        message.contains("`points.jsonl` is not the file that the manifest speaks"),
+        "{message}"
+    );
+    assert!(!bench.path("again").exists());
+    // Rows that say what cannot be, under hashes that are right.
+    for (from, to, why) in [
+        ("\"mac.rows\":", "\"mac.rows\":-", "line 1"),
+        ("\"index\":", "\"index\":9999999", "`index` cannot be"),
+        ("\"status\":\"", "\"status\":\"x", "`status` cannot be"),
+    ] {
+        reseal(&bench, "part2", &rows.replacen(from, to, 1));
+        let message = bench.misuse("sweep merge part3 part1 part2 -o again");
+        assert!(message.contains(why), "{message}");
+    }
+    let line = rows.lines().next().expect("a row");
+    reseal(&bench, "part2", &rows.replacen(rows.lines().nth(1).expect("two rows"), line, 1));
+    let message = bench.misuse("sweep merge part3 part1 part2 -o again");
+    assert!(message.contains("is there twice"), "{message}");
+    reseal(&bench, "part2", &rows);
+    bench.ok("sweep merge part3 part1 part2 -o again");
     bench.ok("sweep space.ron -o other --exhaustive --shard 2/3 --pareto cycles");
     let message = bench.misuse("sweep merge part1 other part3 -o joined");
     assert!(
@@ -206,6 +239,119 @@ fn parts_make_a_whole() {
     );
     let message = bench.misuse("sweep merge part1 nowhere -o joined");
     assert!(message.contains("`nowhere` holds no complete part of a sweep"), "{message}");
+}
+
+/// Puts rows in the place of a part's, with their hash in its manifest.
+fn reseal(bench: &Bench, folder: &str, rows: &str) {
+    use sha2::Digest;
+    bench.write(&format!("{folder}/points.jsonl"), rows);
+    let path = format!("{folder}/manifest.json");
+    let mut manifest: Value = serde_json::from_slice(&bench.read(&path)).expect("JSON");
+    let hash: String = sha2::Sha256::digest(rows).iter().map(|b| format!("{b:02x}")).collect();
+    let files = manifest["results"].as_array_mut().expect("files");
+    let file = files.iter_mut().find(|f| f["file"] == "points.jsonl").expect("the rows");
+    file["sha256"] = hash.into();
+    bench.write(&path, manifest.to_string());
+}
+
+/// Whatever a manifest speaks of is there as it says, at every moment: while results are replaced
+/// there is none.
+#[test]
+fn a_killed_rerun_leaves_no_manifest_beside_other_results() {
+    let bench = bench();
+    bench.ok("sweep space.ron -o out --exhaustive");
+    let tries: u32 =
+        std::env::var("QNNSIM_KILLS").map_or(6, |kills| kills.parse().expect("a number"));
+    let (mut absent, mut present) = (0, 0);
+    for i in 0..tries {
+        let pareto = ["cycles", "lut", "cycles,lut"][i as usize % 3];
+        let words = format!("sweep space.ron -o out --exhaustive --pareto {pareto}");
+        let before = bench.read("out/points.csv");
+        let mut command = bench.command(&words);
+        let mut child =
+            command.stdout(Stdio::null()).stderr(Stdio::null()).spawn().expect("the binary starts");
+        // At once when the first result is another, or the manifest is gone: between the two.
+        while child.try_wait().expect("a child").is_none() {
+            let is_old = fs::read(bench.path("out/points.csv")).is_ok_and(|csv| csv == before);
+            if !is_old || (i % 2 == 1 && !bench.path("out/manifest.json").exists()) {
+                break;
+            }
+        }
+        child.kill().expect("a child");
+        child.wait().expect("a child");
+        match fs::read(bench.path("out/manifest.json")) {
+            Err(_) => absent += 1,
+            Ok(manifest) => {
+                present += 1;
+                let manifest: Value = serde_json::from_slice(&manifest).expect("JSON");
+                for file in manifest["results"].as_array().expect("files") {
+                    use sha2::Digest;
+                    let name = file["file"].as_str().expect("a name");
+                    let digest = sha2::Sha256::digest(bench.read(&format!("out/{name}")));
+                    let hash: String = digest.iter().map(|b| format!("{b:02x}")).collect();
+                    assert_eq!(file["sha256"], hash, "{name} after kill {i}");
+                }
+            }
+        }
+    }
+    assert_eq!(absent + present, tries);
+    // What was killed leaves nothing behind once a run ends.
+    bench.ok("sweep space.ron -o out --exhaustive");
+    let names = fs::read_dir(bench.path("out")).unwrap().map(|e| e.unwrap().file_name());
+    let hidden = names.filter(|name| name.to_string_lossy().starts_with('.')).count();
+    assert_eq!(hidden, 0);
+}
+
+#[test]
+fn a_damaged_line_of_the_journal_is_said_and_simulated_again() {
+    let bench = bench();
+    bench.ok("sweep space.ron -o out --exhaustive");
+    let expected = results(&bench, "out");
+    let mut journal = bench.read("out/journal");
+    let middle = journal.len() / 2;
+    journal[middle] ^= 1;
+    bench.write("out/journal", &journal);
+    let outcome = bench.run("sweep space.ron -o out --exhaustive --format json");
+    assert_eq!(outcome.code, 0);
+    assert!(outcome.err.contains("1 of its lines are damaged"), "{}", outcome.err);
+    let said: Value = serde_json::from_str(&outcome.out).expect("JSON");
+    // 24 simulations; but for the damaged one all are there.
+    assert_eq!(said["resumed_simulations"], 23);
+    assert!(results(&bench, "out") == expected);
+    #[cfg(target_os = "linux")]
+    {
+        fs::remove_file(bench.path("out/journal")).expect("a file");
+        let pipe = std::process::Command::new("mkfifo").arg(bench.path("out/journal")).status();
+        assert!(pipe.expect("mkfifo").success());
+        let message = bench.misuse("sweep space.ron -o out --exhaustive");
+        assert!(message.contains("journal` is no file"), "{message}");
+    }
+}
+
+/// Constraints are pruned by axis, and what is left of the work is bounded.
+#[test]
+fn a_grid_is_not_searched_without_end() {
+    let bench = bench();
+    let axes = r#"axes: { "mac.rows": Range(from: 1, to: 256), "dram.latency": Range(from: 1, to: 256), "dram.burst": Range(from: 1, to: 256) }"#;
+    let space = |constraints: &str| {
+        format!("(models: [(file: \"tcv.onnx\")], {axes}, constraints: [{constraints}])")
+    };
+    // Each is about one axis, so that 256 values are looked at, and 2^24 points are too many.
+    bench.write("many.ron", space(&"\"mac.rows > 0\",".repeat(1001)));
+    let message = bench.misuse("sweep many.ron -o out");
+    assert!(message.contains("the space has more than 1048576 points"), "{message}");
+    // Of all axes at once.
+    let heavy = vec!["mac.rows + dram.latency + dram.burst"; 25].join(" + ");
+    bench.write("heavy.ron", space(&format!("\"{heavy} < 0\"")));
+    let message = bench.misuse("sweep heavy.ron -o out");
+    assert!(message.contains("bytes of expressions over this grid"), "{message}");
+    bench.write("all.ron", space(&"\"mac.rows > 0\",".repeat(5000)));
+    let message = bench.misuse("sweep all.ron -o out");
+    assert!(message.contains("at most 4096 ties and constraints"), "{message}");
+    // What one axis excludes costs nothing behind it.
+    bench.write("one.ron", space("\"mac.rows * 0 == 1 || mac.rows > 256\""));
+    let message = bench.misuse("sweep one.ron -o out");
+    assert!(message.contains("none of the 16777216 points"), "{message}");
 }
 
 #[test]

@@ -7,6 +7,7 @@ use qnnsim_compiler::import::{Import, ImportOptions, import};
 use qnnsim_compiler::ir::Activation;
 use qnnsim_compiler::tensor::Precision;
 use qnnsim_tests::models::{Model, float};
+use qnnsim_tests::{cases, for_all};
 
 /// A dense layer of one weight 1 behind an input of 8 signed bits, then an unsigned quantizer of 2
 /// bits.
@@ -224,36 +225,43 @@ fn a_normalization_is_rounded_more_than_once() {
     assert!(differences > 100, "{differences}: nothing was tried");
 }
 
-proptest! {
-    #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::with_cases(2000) })]
-
-    #[test]
-    fn float32_gives_no_code_that_is_not_foreseen(case in case()) {
+#[test]
+fn float32_gives_no_code_that_is_not_foreseen() {
+    for_all(cases(200, 2_000), case, |case| {
         let import = case.import();
         let layer = &import.network.layers[0];
         let bounds = import.network.accumulator_bounds(layer)[0];
         prop_assert_eq!(&layer.terms[0].weights.data, &case.weights);
-        let acc = case.weights.iter().zip(&case.codes).map(|(&w, &c)| i64::from(w) * i64::from(c)).sum();
+        let acc =
+            case.weights.iter().zip(&case.codes).map(|(&w, &c)| i64::from(w) * i64::from(c)).sum();
         let mut chain = import.epilogues[0].channel(0);
         let outcomes = chain.outcomes(acc, bounds, Precision::Single);
         for code in case.all_float32() {
-            prop_assert!((outcomes.low..=outcomes.high).contains(&code), "{} is not in {:?}", code, outcomes);
+            prop_assert!(
+                (outcomes.low..=outcomes.high).contains(&code),
+                "{} is not in {:?}",
+                code,
+                outcomes
+            );
         }
         let exact = chain.code(acc).expect("finite");
         prop_assert!((outcomes.low..=outcomes.high).contains(&exact));
         let double = chain.outcomes(acc, bounds, Precision::Double);
-        prop_assert!(outcomes.low <= double.low && double.high <= outcomes.high && double.low <= exact && exact <= double.high);
-    }
-
+        prop_assert!(
+            outcomes.low <= double.low
+                && double.high <= outcomes.high
+                && double.low <= exact
+                && exact <= double.high
+        );
+        Ok(())
+    });
 }
 
-proptest! {
-    #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::with_cases(200) })]
-
-    /// The places that are looked at are enough: of all accumulators none comes nearer, and if float32 may differ
-    /// anywhere then also there.
-    #[test]
-    fn no_accumulator_comes_nearer(mut case in case()) {
+/// The places that are looked at are enough: of all accumulators none comes nearer, and if float32 may differ
+/// anywhere then also there.
+#[test]
+fn no_accumulator_comes_nearer() {
+    for_all(cases(40, 200), case, |mut case| {
         case.weights.truncate(3);
         case.codes.truncate(3);
         let import = case.import();
@@ -270,9 +278,12 @@ proptest! {
         }
         prop_assert_eq!(found.nearest.map_or(f64::INFINITY, |nearest| nearest.margin), least);
         prop_assert_eq!(found.float32_may_differ, undecided);
-        let Activation::Steps { channels, .. } = &layer.activation else { unreachable!("a quantizer follows") };
+        let Activation::Steps { channels, .. } = &layer.activation else {
+            unreachable!("a quantizer follows")
+        };
         let mut distinct = channels[0].thresholds.clone();
         distinct.dedup();
         prop_assert_eq!(found.steps, distinct.len() as u64);
-    }
+        Ok(())
+    });
 }

@@ -464,7 +464,7 @@ fn sizes() {
     );
 }
 
-/// `UPDATE=1 cargo test -p qnnsim-compiler --test refusals` writes the list.
+/// `UPDATE=1 cargo test -p qnnsim-compiler refusals::` writes the list.
 #[test]
 fn higher_resolutions() {
     let large = |model: &mut Model, x: &str, scale: f32, attributes: &[_]| {

@@ -9,6 +9,7 @@ use qnnsim_compiler::import::{ImportOptions, import};
 use qnnsim_compiler::limits;
 use qnnsim_compiler::onnx::{ModelProto, TensorProto, data_type};
 use qnnsim_tests::models::{Model, float, int, ints, string};
+use qnnsim_tests::{cases, for_all};
 
 /// A valid model with most operators.
 fn model() -> ModelProto {
@@ -291,32 +292,49 @@ fn apply(model: &mut ModelProto, change: &Change) -> Option<()> {
     Some(())
 }
 
-proptest! {
-    #![proptest_config(ProptestConfig { cases: 2000, failure_persistence: None, ..ProptestConfig::default() })]
+#[test]
+fn random_bytes_answer() {
+    for_all(
+        cases(400, 2_000),
+        || proptest::collection::vec(any::<u8>(), 0..300),
+        |bytes| {
+            answers(&bytes);
+            Ok(())
+        },
+    );
+}
 
-    #[test]
-    fn random_bytes_answer(bytes in proptest::collection::vec(any::<u8>(), 0..300)) {
-        answers(&bytes);
-    }
+#[test]
+fn flipped_bytes_answer() {
+    for_all(
+        cases(400, 2_000),
+        || proptest::collection::vec((0usize..100_000, any::<u8>()), 1..4),
+        |flips| {
+            let mut bytes = model().encode_to_vec();
+            for (at, value) in flips {
+                let at = at % bytes.len();
+                bytes[at] = value;
+            }
+            answers(&bytes);
+            Ok(())
+        },
+    );
+}
 
-    #[test]
-    fn flipped_bytes_answer(flips in proptest::collection::vec((0usize..100_000, any::<u8>()), 1..4)) {
-        let mut bytes = model().encode_to_vec();
-        for (at, value) in flips {
-            let at = at % bytes.len();
-            bytes[at] = value;
-        }
-        answers(&bytes);
-    }
-
-    #[test]
-    fn changed_messages_answer(changes in proptest::collection::vec(change(), 1..5), which in 0usize..3) {
-        let mut model = [model, branches, resolutions][which]();
-        for change in &changes {
-            apply(&mut model, change);
-        }
-        answers(&model.encode_to_vec());
-    }
+#[test]
+fn changed_messages_answer() {
+    for_all(
+        cases(400, 2_000),
+        || (proptest::collection::vec(change(), 1..5), 0usize..3),
+        |(changes, which)| {
+            let mut model = [model, branches, resolutions][which]();
+            for change in &changes {
+                apply(&mut model, change);
+            }
+            answers(&model.encode_to_vec());
+            Ok(())
+        },
+    );
 }
 
 /// Many nodes that share one large constant ask for more than they bring.

@@ -5,6 +5,7 @@ mod faults;
 mod generator;
 mod netlist;
 mod networks;
+mod planted;
 mod random;
 mod sources;
 mod traps;

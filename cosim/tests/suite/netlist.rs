@@ -3,6 +3,7 @@
 //! does not say that it reads what is written.
 
 use crate::common;
+use crate::planted::planted;
 
 use std::borrow::Cow;
 use std::fmt::Write as _;
@@ -10,8 +11,10 @@ use std::process::Command;
 use std::time::Duration;
 
 use qnnsim_cosim::compare::CompareError;
+use qnnsim_cosim::faults::{Fault, Planted};
 use qnnsim_cosim::random::{Random, RandomError, random};
 use qnnsim_cosim::verilator::{BuildError, Sources};
+use qnnsim_tests::cases;
 
 /// What a synthesis makes of the sources before it looks for gates: processes become registers and
 /// multiplexers, arrays become memories, all is optimized. Modules stay apart, for the bench looks
@@ -19,11 +22,7 @@ use qnnsim_cosim::verilator::{BuildError, Sources};
 const PASSES: &str = "proc; check -assert; opt -full; wreduce; peepopt; opt_clean; memory -nomap; opt -full; opt_clean";
 
 /// The machine as yosys writes it, and the bench that finds its way in it.
-fn netlist(
-    sources: Sources,
-    parameters: &[(String, u32)],
-    faults: &[&str],
-) -> Result<Sources, BuildError> {
+fn netlist(sources: Sources, parameters: &[(String, u32)]) -> Result<Sources, BuildError> {
     let failed = |error| BuildError::Io { what: "yosys".into(), error };
     let folder = tempfile::tempdir().map_err(failed)?;
     let rtl: Vec<_> = sources
@@ -33,12 +32,14 @@ fn netlist(
     for (name, text) in &rtl {
         std::fs::write(folder.path().join(&**name), &**text).map_err(failed)?;
     }
-    let defined: String = faults.iter().map(|fault| format!(" -D{fault}")).collect();
+    // Where the number of a fault comes from is the bench's.
+    let stub = "(* blackbox *) module planted_fault(output [15:0] number); endmodule\n";
+    std::fs::write(folder.path().join("planted_fault.sv"), stub).map_err(failed)?;
     let files: String = rtl.iter().map(|(name, _)| format!(" {name}")).collect();
     let set: String =
         parameters.iter().map(|(name, value)| format!(" -set {name} {value}")).collect();
     let script = format!(
-        "read_verilog -sv{defined}{files}; chparam{set} machine; hierarchy -check -top machine; {PASSES}; \
+        "read_verilog -sv{files} planted_fault.sv; chparam{set} machine; hierarchy -check -top machine; {PASSES}; \
          rename -top machine; write_verilog -noattr netlist.v"
     );
     let output = Command::new("yosys")
@@ -121,17 +122,9 @@ fn bench(text: &str, parameters: &[(String, u32)]) -> String {
         }
         peek(3, "peek_row_sums", r, 32, format!("array.g_row_{r}__row_sum.banks"), banks);
     }
-    bench + "endmodule\n"
+    let (_, behind) = text.rsplit_once("\nendmodule\n\n").expect("what stands behind the bench");
+    bench + "endmodule\n\n" + behind
 }
-
-const DRAWN: Random = Random {
-    programs: 200,
-    points: 2,
-    seed: 22,
-    case: None,
-    traps: false,
-    shrinking: Duration::ZERO,
-};
 
 #[test]
 fn what_yosys_makes_of_it_runs_the_same() {
@@ -140,13 +133,24 @@ fn what_yosys_makes_of_it_runs_the_same() {
         return;
     }
     let verilator = verilator.translated(netlist);
-    for drawn in [DRAWN, Random { traps: true, ..DRAWN }] {
+    let faults: Vec<Fault> =
+        planted().into_iter().filter(|fault| fault.name == "accumulator carry").collect();
+    let none = Planted { faults: &faults, number: 0 };
+    let legal = Random {
+        programs: u64::from(cases(50, 200)),
+        points: u64::from(cases(1, 2)),
+        seed: 22,
+        case: None,
+        traps: false,
+        shrinking: Duration::ZERO,
+    };
+    for drawn in [legal, Random { traps: true, ..legal }] {
         let compared =
-            random(&verilator, &drawn, &[], || ()).unwrap_or_else(|error| panic!("{error}"));
+            random(&verilator, &drawn, none, || ()).unwrap_or_else(|error| panic!("{error}"));
         assert_eq!(compared.skipped, 0, "{compared:?}");
     }
     // A netlist of another machine is found out.
-    match random(&verilator, &Random { points: 1, ..DRAWN }, &["FAULT_ACCUMULATOR_CARRY"], || ()) {
+    match random(&verilator, &Random { points: 1, ..legal }, Planted { number: 1, ..none }, || ()) {
         Err(RandomError::Failure(failure))
             if matches!(failure.error, CompareError::Difference(_)) => {}
         other => panic!("{other:?}"),

@@ -6,22 +6,25 @@ use crate::common;
 use std::time::Duration;
 
 use qnnsim_cosim::check::Cause;
+use qnnsim_cosim::faults::Planted;
 use qnnsim_cosim::random::{Random, random};
+use qnnsim_tests::{cases, seed};
 
 #[test]
 fn random_programs_trap_the_same() {
     let Some(verilator) = common::verilator() else { return };
-    let programs = common::number("QNNSIM_COSIM_PROGRAMS", 2_400);
+    let programs = u64::from(cases(200, 2_400));
     // The points of the legal programs, so that their machines are there.
     let drawn = Random {
         programs,
-        points: 12,
-        seed: 0,
+        points: u64::from(cases(2, 12)),
+        seed: seed(),
         case: None,
         traps: true,
         shrinking: Duration::from_secs(60),
     };
-    let compared = random(&verilator, &drawn, &[], || ()).unwrap_or_else(|error| panic!("{error}"));
+    let compared = random(&verilator, &drawn, Planted::default(), || ())
+        .unwrap_or_else(|error| panic!("{error}"));
     let met = |cause: Cause| compared.traps[cause as usize];
     // 65,536 posts take longer than a random program.
     let common = Cause::ALL.into_iter().filter(|&cause| cause != Cause::SemaphoreOverflow);

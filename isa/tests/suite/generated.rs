@@ -1,4 +1,4 @@
-//! What the tables give is what is committed. `UPDATE=1 cargo test -p qnnsim-isa --test generated`
+//! What the tables give is what is committed. `UPDATE=1 cargo test -p qnnsim-isa generated::`
 //! writes it.
 
 fn current(path: &str, text: &str) {
@@ -9,7 +9,7 @@ fn current(path: &str, text: &str) {
     let stored = std::fs::read_to_string(&file).unwrap_or_default();
     assert!(
         stored == text,
-        "{path} is out of date; run UPDATE=1 cargo test -p qnnsim-isa --test generated"
+        "{path} is out of date; run UPDATE=1 cargo test -p qnnsim-isa generated::"
     );
 }
 

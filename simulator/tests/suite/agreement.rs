@@ -13,20 +13,12 @@ use qnnsim_isa::table::Steps;
 use qnnsim_isa::{Action, Instruction, Unit};
 use qnnsim_simulator::proofs::deadlock_freedom;
 use qnnsim_simulator::timing::{Code, Stall, Start};
+use qnnsim_tests::{cases, for_all};
 use twin::{Ending, Kind, engine, generate, tick};
 
-/// At least so many random programs, each cold and warm; `PROPTEST_CASES` asks for more.
-const PROGRAMS: u32 = 20_000;
-
-proptest! {
-    #![proptest_config(ProptestConfig {
-        cases: ProptestConfig::default().cases.max(PROGRAMS),
-        failure_persistence: None,
-        ..ProptestConfig::default()
-    })]
-
-    #[test]
-    fn engine_and_twin_agree(case in generate::case()) {
+#[test]
+fn engine_and_twin_agree() {
+    for_all(cases(2_000, 20_000), generate::case, |case| {
         let program = case.program();
         for start in [Start::Cold, Start::Warm] {
             let twin = tick(&program, start);
@@ -48,13 +40,18 @@ proptest! {
             }
             let code = Code::new([&program.cold, &program.warm][start as usize]);
             if deadlock_freedom(&program, &code, start).is_ok() {
-                prop_assert!(matches!(twin.ending, Ending::Cycles(_)), "{:?}: proven free of deadlock", start);
+                prop_assert!(
+                    matches!(twin.ending, Ending::Cycles(_)),
+                    "{:?}: proven free of deadlock",
+                    start
+                );
             }
             if let Ending::Cycles(_) = twin.ending {
                 prop_assert_eq!(&engine.units, &twin.units, "{:?}: accounts of the units", start);
             }
         }
-    }
+        Ok(())
+    });
 }
 
 /// Agreement is worth as much as what is drawn: every stage must issue, every unit must wait for

@@ -15,7 +15,7 @@ use qnnsim_isa::hardware::{HardwarePoint, Overrides};
 use qnnsim_isa::program::{Program, seal};
 use qnnsim_isa::{Instruction, operand::Kind};
 use qnnsim_simulator::{Simulation, Start, Technology};
-use qnnsim_tests::{compile, hardware_point, network_seed, programs};
+use qnnsim_tests::{cases, compile, for_all, hardware_point, network_seed, programs};
 
 /// Far more than any program may take, and far less than a hang.
 const PATIENCE: Duration = Duration::from_secs(600);
@@ -393,18 +393,21 @@ fn renew_fingerprint(meta: &mut serde_json::Value) {
     }
 }
 
-proptest! {
-    #![proptest_config(ProptestConfig { cases: 4000, max_shrink_iters: 500, failure_persistence: None, ..ProptestConfig::default() })]
-
-    #[test]
-    fn damaged_files_give_messages(file in any::<Index>(), damages in vec(damage(), 1..4)) {
-        let mut file = FILES[file.index(FILES.len())].clone();
-        for damage in &damages {
-            damage.apply(&mut file);
-        }
-        seal(&mut file);
-        survive(&file);
-    }
+#[test]
+fn damaged_files_give_messages() {
+    for_all(
+        cases(400, 4_000),
+        || (any::<Index>(), vec(damage(), 1..4)),
+        |(file, damages)| {
+            let mut file = FILES[file.index(FILES.len())].clone();
+            for damage in &damages {
+                damage.apply(&mut file);
+            }
+            seal(&mut file);
+            survive(&file);
+            Ok(())
+        },
+    );
 }
 
 /// Small programs that ask for as much work or memory as they can: refused, or done in bearable

@@ -12,7 +12,9 @@ use qnnsim_compiler::ir::Network;
 use qnnsim_isa::{HardwarePoint, Program};
 use qnnsim_simulator::values::Executor;
 use qnnsim_simulator::{Fault, Simulation, Start, Technology};
-use qnnsim_tests::{NetworkSeed, cramped, dram_bytes, fitted, hardware_point, network_seed};
+use qnnsim_tests::{
+    NetworkSeed, cases, cramped, dram_bytes, fitted, for_all, hardware_point, network_seed,
+};
 
 /// None if the program would be too long.
 fn simulation(network: &Network, hw: &HardwarePoint) -> Result<Option<Simulation>, TestCaseError> {
@@ -116,55 +118,74 @@ fn accounts_add_up(simulation: &Simulation) -> Result<(), TestCaseError> {
     Ok(())
 }
 
-proptest! {
-    // At least 2,000; the environment variable PROPTEST_CASES asks for more.
-    #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::with_cases(ProptestConfig::default().cases.max(2000)) })]
-
-    #[test]
-    fn simulator_and_reference_agree_in_every_map(seed in network_seed(), hw in hardware_point()) {
-        let network = seed.build();
-        // No word to spare: what lies at the end of a memory is used.
-        let simulation = simulation(&network, &fitted(&network, &hw))?;
-        agree(&network, &simulation.expect("a program of some length"), &seed)?;
-    }
+#[test]
+fn simulator_and_reference_agree_in_every_map() {
+    for_all(
+        cases(200, 2_000),
+        || (network_seed(), hardware_point()),
+        |(seed, hw)| {
+            let network = seed.build();
+            // No word to spare: what lies at the end of a memory is used.
+            let simulation = simulation(&network, &fitted(&network, &hw))?;
+            agree(&network, &simulation.expect("a program of some length"), &seed)?;
+            Ok(())
+        },
+    );
 }
 
-proptest! {
-    // At least 400, for a program in slices is long; the environment variable PROPTEST_CASES asks for more.
-    #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::with_cases(ProptestConfig::default().cases.max(400)) })]
-
-    /// Weights and thresholds of which a part, or all, pass through their memories in every image.
-    #[test]
-    fn they_agree_where_memories_are_too_small(
-        seed in network_seed(),
-        hw in hardware_point(),
-        shares in prop_oneof![any::<[u8; 2]>(), any::<u8>().prop_map(|share| [share, 255]), Just([0, 255]), Just([0, 0])],
-    ) {
-        let [weights, thresholds] = shares;
-        let shares = [255, weights, thresholds];
-        let network = seed.build();
-        if let Some(simulation) = simulation(&network, &cramped(&network, &hw, shares))? {
-            agree(&network, &simulation, &seed)?;
-        }
-    }
+/// Weights and thresholds of which a part, or all, pass through their memories in every image.
+#[test]
+fn they_agree_where_memories_are_too_small() {
+    for_all(
+        cases(60, 400),
+        || {
+            (
+                network_seed(),
+                hardware_point(),
+                prop_oneof![
+                    any::<[u8; 2]>(),
+                    any::<u8>().prop_map(|share| [share, 255]),
+                    Just([0, 255]),
+                    Just([0, 0])
+                ],
+            )
+        },
+        |(seed, hw, shares)| {
+            let [weights, thresholds] = shares;
+            let shares = [255, weights, thresholds];
+            let network = seed.build();
+            if let Some(simulation) = simulation(&network, &cramped(&network, &hw, shares))? {
+                agree(&network, &simulation, &seed)?;
+            }
+            Ok(())
+        },
+    );
 }
 
-proptest! {
-    // At least 1,000; the environment variable PROPTEST_CASES asks for more.
-    #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::with_cases(ProptestConfig::default().cases.max(1000)) })]
-
-    /// Maps of which some, or all, pass through the activation memory in stripes.
-    #[test]
-    fn they_agree_where_maps_do_not_fit(
-        seed in network_seed(),
-        hw in hardware_point(),
-        shares in prop_oneof![any::<u8>().prop_map(|share| [share, 255, 255]), Just([0, 255, 255]), any::<[u8; 3]>()],
-    ) {
-        let network = seed.build();
-        if let Some(simulation) = simulation(&network, &cramped(&network, &hw, shares))? {
-            agree(&network, &simulation, &seed)?;
-        }
-    }
+/// Maps of which some, or all, pass through the activation memory in stripes.
+#[test]
+fn they_agree_where_maps_do_not_fit() {
+    for_all(
+        cases(120, 1_000),
+        || {
+            (
+                network_seed(),
+                hardware_point(),
+                prop_oneof![
+                    any::<u8>().prop_map(|share| [share, 255, 255]),
+                    Just([0, 255, 255]),
+                    any::<[u8; 3]>()
+                ],
+            )
+        },
+        |(seed, hw, shares)| {
+            let network = seed.build();
+            if let Some(simulation) = simulation(&network, &cramped(&network, &hw, shares))? {
+                agree(&network, &simulation, &seed)?;
+            }
+            Ok(())
+        },
+    );
 }
 
 /// What the test above draws: every way a map can take, often.

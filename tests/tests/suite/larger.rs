@@ -7,8 +7,7 @@ use qnnsim_compiler::lower_to;
 use qnnsim_isa::{HardwarePoint, Program};
 use qnnsim_simulator::{Simulation, Start, Technology};
 use qnnsim_tests::larger::{resnet, vgg};
-use qnnsim_tests::{Sequence, dram_bytes};
-use rayon::prelude::*;
+use qnnsim_tests::{Sequence, cases, dram_bytes};
 
 use qnnsim_tests::models::{Model, float, int, ints};
 
@@ -26,7 +25,8 @@ fn agree(network: &Network, act_words: u32) {
     let mut sequence = Sequence::new(3);
     let mut executor = simulation.cold_executor();
     let mut output = Vec::new();
-    for image in 0..3 {
+    // A warm image at the least.
+    for image in 0..cases(2, 3) {
         let codes: Vec<i64> =
             (0..network.input.shape.values()).map(|_| sequence.within(-128, 127)).collect();
         let reference = qnnsim_reference::evaluate(network, &codes);
@@ -73,18 +73,29 @@ fn agree(network: &Network, act_words: u32) {
     );
 }
 
-#[test]
-fn networks_larger_than_the_memory_run() {
-    [vgg(1, 1), vgg(2, 2), resnet(1, 1), resnet(2, 2)]
-        .par_iter()
-        .for_each(|network| agree(network, 512));
+/// A test a network.
+macro_rules! run {
+    ($($name:ident: $test:ident($network:expr $(, $act_words:literal)?);)*) => {
+        $(#[test]
+        fn $name() {
+            $test(&$network $(, $act_words)?);
+        })*
+    };
 }
 
-#[test]
-fn a_quarter_of_the_memory_for_maps_is_enough() {
-    [vgg(1, 1), vgg(2, 2), resnet(1, 1), resnet(2, 2)]
-        .par_iter()
-        .for_each(|network| agree(network, 128));
+run! {
+    a_vgg_of_1_bit_larger_than_the_memory_runs: agree(vgg(1, 1), 512);
+    a_vgg_of_2_bits_larger_than_the_memory_runs: agree(vgg(2, 2), 512);
+    a_resnet_of_1_bit_larger_than_the_memory_runs: agree(resnet(1, 1), 512);
+    a_resnet_of_2_bits_larger_than_the_memory_runs: agree(resnet(2, 2), 512);
+    a_quarter_of_the_memory_for_maps_is_enough_for_a_vgg_of_1_bit: agree(vgg(1, 1), 128);
+    a_quarter_of_the_memory_for_maps_is_enough_for_a_vgg_of_2_bits: agree(vgg(2, 2), 128);
+    a_quarter_of_the_memory_for_maps_is_enough_for_a_resnet_of_1_bit: agree(resnet(1, 1), 128);
+    a_quarter_of_the_memory_for_maps_is_enough_for_a_resnet_of_2_bits: agree(resnet(2, 2), 128);
+    an_exported_vgg_of_1_bit_runs_as_well: agree_with_graph(exported_vgg(1));
+    an_exported_vgg_of_2_bits_runs_as_well: agree_with_graph(exported_vgg(2));
+    an_exported_resnet_of_1_bit_runs_as_well: agree_with_graph(exported_resnet(1));
+    an_exported_resnet_of_2_bits_runs_as_well: agree_with_graph(exported_resnet(2));
 }
 
 /// A model of 3 x 32 x 32 pixels as Brevitas exports it, layer by layer.
@@ -257,10 +268,4 @@ fn agree_with_graph(import: &Import) {
             map.values.len()
         );
     }
-}
-
-#[test]
-fn exported_models_run_as_well() {
-    let models = [exported_vgg(1), exported_vgg(2), exported_resnet(1), exported_resnet(2)];
-    models.par_iter().for_each(agree_with_graph);
 }

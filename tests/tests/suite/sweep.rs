@@ -27,7 +27,7 @@ use qnnsim_isa::{HardwarePoint, Program};
 use qnnsim_simulator::energy::Events;
 use qnnsim_simulator::report::{ColdWarm, Cost, Report};
 use qnnsim_simulator::{Fault, Simulation, Technology};
-use qnnsim_tests::{cramped, hardware_point, network_seed, programs, tcv_options};
+use qnnsim_tests::{cases, cramped, for_all, hardware_point, network_seed, programs, tcv_options};
 
 /// A sweep that starts from nothing and tells nobody.
 struct Alone;
@@ -105,43 +105,53 @@ fn more(a: &Cost, b: &Cost) -> Vec<String> {
     all
 }
 
-proptest! {
-    // At least 1,000; the environment variable PROPTEST_CASES asks for more.
-    #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::with_cases(ProptestConfig::default().cases.max(1000)) })]
+/// What a sweep simulates, code without data on a machine with other memories, takes what the whole
+/// program takes; and no bound exceeds it.
+#[test]
+fn costs_are_exact_and_bounds_are_bounds() {
+    for_all(
+        cases(100, 1_000),
+        || {
+            (
+                network_seed(),
+                hardware_point(),
+                // Memories that hold everything, or not.
+                prop_oneof![
+                    2 => Just([255; 3]),
+                    1 => any::<[u8; 2]>().prop_map(|[w, t]| [255, w, t]),
+                    2 => any::<[u8; 3]>(),
+                ],
+            )
+        },
+        |(seed, hw, shares)| {
+            let network = seed.build();
+            let hw = cramped(&network, &hw, shares);
+            let program = match lower_to(&network, &hw) {
+                Ok((_, program)) => program,
+                Err(errors) if errors[0].kind == Kind::ProgramLength => return Ok(()),
+                Err(errors) => return Err(TestCaseError::fail(errors[0].to_string())),
+            };
+            let described = program.clone();
+            let simulation = match Simulation::new(program) {
+                Ok(simulation) => simulation,
+                Err(trap) if matches!(trap.fault, Fault::TooLong(_)) => return Ok(()),
+                Err(trap) => return Err(TestCaseError::fail(trap.describe(&described))),
+            };
+            let exact = simulation.cost();
 
-    /// What a sweep simulates, code without data on a machine with other memories, takes what the whole program takes; and
-    /// no bound exceeds it.
-    #[test]
-    fn costs_are_exact_and_bounds_are_bounds(
-        seed in network_seed(),
-        hw in hardware_point(),
-        // Memories that hold everything, or not.
-        shares in prop_oneof![2 => Just([255; 3]), 1 => any::<[u8; 2]>().prop_map(|[w, t]| [255, w, t]), 2 => any::<[u8; 3]>()],
-    ) {
-        let network = seed.build();
-        let hw = cramped(&network, &hw, shares);
-        let program = match lower_to(&network, &hw) {
-            Ok((_, program)) => program,
-            Err(errors) if errors[0].kind == Kind::ProgramLength => return Ok(()),
-            Err(errors) => return Err(TestCaseError::fail(errors[0].to_string())),
-        };
-        let described = program.clone();
-        let simulation = match Simulation::new(program) {
-            Ok(simulation) => simulation,
-            Err(trap) if matches!(trap.fault, Fault::TooLong(_)) => return Ok(()),
-            Err(trap) => return Err(TestCaseError::fail(trap.describe(&described))),
-        };
-        let exact = simulation.cost();
+            let plan = Plan::new(&Facts::new(&network), &hw);
+            let plan = plan.map_err(|e| TestCaseError::fail(format!("{}", e[0])))?;
+            let code =
+                emit_code(&network, &plan).map_err(|e| TestCaseError::fail(format!("{}", e[0])))?;
+            let found = qnnsim_simulator::cost(&code)
+                .map_err(|t| TestCaseError::fail(t.describe(&code)))?;
+            prop_assert_eq!(found, exact);
 
-        let plan = Plan::new(&Facts::new(&network), &hw);
-        let plan = plan.map_err(|e| TestCaseError::fail(format!("{}", e[0])))?;
-        let code = emit_code(&network, &plan).map_err(|e| TestCaseError::fail(format!("{}", e[0])))?;
-        let found = qnnsim_simulator::cost(&code).map_err(|t| TestCaseError::fail(t.describe(&code)))?;
-        prop_assert_eq!(found, exact);
-
-        let above = more(&bound::of(&network, &plan), &exact);
-        prop_assert!(above.is_empty(), "{}", above.join(", "));
-    }
+            let above = more(&bound::of(&network, &plan), &exact);
+            prop_assert!(above.is_empty(), "{}", above.join(", "));
+            Ok(())
+        },
+    );
 }
 
 fn import_as(name: &str, bytes: &[u8], options: &ImportOptions) -> Network {

@@ -23,7 +23,6 @@ pub fn verilator() -> Option<Verilator> {
 
 /// Whether a tool is there, and else a word of what is skipped. With QNNSIM_REQUIRE_COSIM set it
 /// must be there.
-#[allow(dead_code)]
 pub fn tool(name: &str, version: &str) -> bool {
     let there = std::process::Command::new(name).arg(version).output().is_ok();
     assert!(there || std::env::var_os("QNNSIM_REQUIRE_COSIM").is_none(), "{name} is not installed");
@@ -34,13 +33,4 @@ pub fn tool(name: &str, version: &str) -> bool {
         );
     }
     there
-}
-
-/// A number from the environment, or what is usual.
-#[allow(dead_code)]
-pub fn number(name: &str, usual: u64) -> u64 {
-    match std::env::var(name) {
-        Ok(text) => text.parse().unwrap_or_else(|_| panic!("{name}={text} is not a number")),
-        Err(_) => usual,
-    }
 }
