@@ -9,8 +9,7 @@ use std::io::{Read, Write};
 use std::path::{Path, PathBuf};
 
 use proptest::prelude::*;
-use qnnsim_compiler::backend::facts::Facts;
-use qnnsim_compiler::backend::plan::{Plan, plan};
+use qnnsim_compiler::backend::{Plan, Words};
 use qnnsim_compiler::import::{ImportOptions, import};
 use qnnsim_compiler::ir::{
     Activation, Conv, Layer, MapId, Network, Pool, Region, Steps, Term, WeightKind, Weights,
@@ -202,8 +201,10 @@ pub fn hardware_point() -> impl Strategy<Value = HardwarePoint> {
 pub fn fitted(network: &Network, hw: &HardwarePoint) -> HardwarePoint {
     let roomy =
         HardwarePoint { act_words: 1 << 20, wgt_words: 1 << 20, thr_words: 1 << 20, ..hw.clone() };
-    let plan = plan(network, &roomy).unwrap_or_else(|e| panic!("{}", e[0]));
-    let [act_words, wgt_words, thr_words] = plan.used.map(|words| words.max(1) as u32);
+    let plan = Plan::of(network, &roomy).unwrap_or_else(|e| panic!("{}", e[0]));
+    let Words { activations, weights, thresholds } = plan.placement.used;
+    let [act_words, wgt_words, thr_words] =
+        [activations, weights, thresholds].map(|words| words.max(1) as u32);
     HardwarePoint { act_words, wgt_words, thr_words, ..roomy }
 }
 
@@ -215,12 +216,12 @@ pub fn fitted(network: &Network, hw: &HardwarePoint) -> HardwarePoint {
 /// If the network does not fit any memory.
 pub fn cramped(network: &Network, hw: &HardwarePoint, shares: [u8; 3]) -> HardwarePoint {
     let hw = fitted(network, hw);
-    let whole = plan(network, &hw).unwrap_or_else(|e| panic!("{}", e[0]));
+    let whole = Plan::of(network, &hw).unwrap_or_else(|e| panic!("{}", e[0]));
     let planes =
-        whole.layers.iter().flat_map(|layer| &layer.terms).map(|term| term.w).max().unwrap_or(1);
-    let entries = whole.layers.iter().map(|layer| layer.thr.tile as u32).max().unwrap_or(1).max(1);
+        whole.tilings.iter().flat_map(|tiling| &tiling.terms).map(|term| term.w).max().unwrap_or(1);
+    let entries = whole.tilings.iter().map(|t| t.codes.tile as u32).max().unwrap_or(1).max(1);
     let part = |whole: u32, share: u8| (u64::from(whole) * u64::from(share) / 255) as u32;
-    let facts = Facts::new(network);
+    let facts = whole.facts.clone();
     let fits =
         |&act_words: &u32| Plan::new(&facts, &HardwarePoint { act_words, ..hw.clone() }).is_ok();
     let first = part(hw.act_words, shares[0]).max(1);

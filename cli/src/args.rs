@@ -154,11 +154,17 @@ pub enum Stage {
     /// The imported graph, with shapes and folded constants.
     Graph,
     /// The integer network: weights, thresholds, pooling.
-    Ir,
-    /// Tiles, memories and order of the layers on the hardware point.
-    Plan,
+    Network,
+    /// How maps lie in the activation memory.
+    Layout,
+    /// How each layer's work is cut for the array.
+    Tiling,
+    /// What lies where, and what stays in a memory.
+    Placement,
+    /// What is done in which order, and what waits for what.
+    Schedule,
     /// The program as text.
-    Asm,
+    Code,
 }
 
 /// `qnnsim compile`.
@@ -168,7 +174,7 @@ Examples:
   qnnsim compile programs/tcv_w1a1.onnx -o tcv.bin --pixel-offset -128
   qnnsim compile model.onnx -o model.bin --sample digit.png --classes zero,one,two
   qnnsim compile model.onnx -o model.bin --hw small.ron --set mac.cols=32 --set acc.banks=3
-  qnnsim compile model.onnx --emit plan
+  qnnsim compile model.onnx --emit placement
   qnnsim compile model.onnx --explain              # could float32 give other codes?
   echo '{\"mac.cols\": 32}' | qnnsim compile model.onnx -o model.bin --hw - --format jsonl
   qnnsim compile model.onnx --points points.jsonl -o 'point{index}.bin'")]

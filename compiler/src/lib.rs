@@ -30,7 +30,7 @@ pub use qnnsim_diagnostic as diagnostic;
 
 use qnnsim_isa::{HardwarePoint, Program};
 
-use backend::plan::Plan;
+use backend::Plan;
 use diagnostic::Diagnostics;
 use import::{Import, ImportOptions};
 
@@ -39,7 +39,7 @@ use import::{Import, ImportOptions};
 pub struct Compiled {
     /// Graph, integer network and warnings.
     pub import: Import,
-    /// Loops, tables and places.
+    /// What the back end has decided, stage by stage.
     pub plan: Plan,
     /// The program, without a sample.
     pub program: Program,
@@ -65,7 +65,7 @@ pub fn compile(
 /// # Errors
 /// What the hardware has no room for.
 pub fn lower_to(network: &ir::Network, hw: &HardwarePoint) -> Result<(Plan, Program), Diagnostics> {
-    let plan = backend::plan::plan(network, hw)?;
-    let program = backend::emit::emit(network, &plan)?;
+    let plan = Plan::of(network, hw)?;
+    let program = backend::emit::emit(&plan)?;
     Ok((plan, program))
 }

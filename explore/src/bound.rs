@@ -9,10 +9,12 @@
 
 use std::ops::Range;
 
-use qnnsim_compiler::backend::memory::{Slicing, Storage};
-use qnnsim_compiler::backend::plan::{Axis, LayerPlan, PackedInput, Plan, TermPlan};
-use qnnsim_compiler::backend::stripes::{Home, Window};
-use qnnsim_compiler::ir::Network;
+use qnnsim_compiler::backend::Plan;
+use qnnsim_compiler::backend::emit::least_words;
+use qnnsim_compiler::backend::layout::{PackedInput, Source};
+use qnnsim_compiler::backend::residency::{Slicing, Storage};
+use qnnsim_compiler::backend::stripes::{Home, LayerMaps, Window};
+use qnnsim_compiler::backend::tiling::{Axis, TermTiling, Tiling};
 use qnnsim_isa::HardwarePoint;
 use qnnsim_isa::hardware::CODE_WORD_BYTES;
 use qnnsim_isa::operand::{ThresholdKind, WeightKind};
@@ -20,10 +22,10 @@ use qnnsim_simulator::energy::Events;
 use qnnsim_simulator::report::{ColdWarm, Cost};
 
 /// What both images of a plan take at the least.
-pub fn of(network: &Network, plan: &Plan) -> Cost {
-    let layers: Vec<Bound> = plan.layers.iter().map(|layer| Bound::new(&plan.hw, layer)).collect();
+pub fn of(plan: &Plan) -> Cost {
+    let layers: Vec<Bound> = (0..plan.tilings.len()).map(|layer| Bound::new(plan, layer)).collect();
     let inputs: Vec<Input> =
-        plan.inputs.iter().enumerate().map(|packed| Input::new(network, plan, packed)).collect();
+        plan.layouts.inputs.iter().enumerate().map(|packed| Input::new(plan, packed)).collect();
     let image = |cold| (cycles(plan, &layers, &inputs, cold), events(plan, &layers, &inputs, cold));
     let ((cold_cycles, cold_events), (warm_cycles, warm_events)) = (image(true), image(false));
     Cost {
@@ -41,19 +43,16 @@ struct Input {
 }
 
 impl Input {
-    fn new(network: &Network, plan: &Plan, (number, packed): (usize, &PackedInput)) -> Self {
-        let (hw, shape, layer) = (&plan.hw, network.input.shape, &plan.layers[packed.layer]);
-        let reads = |(t, m): (usize, usize)| layer.terms[t].members[m].input == Some(number);
-        let windows = layer
-            .stripes
-            .iter()
-            .flat_map(|stripe| &stripe.windows)
-            .filter(|window| reads(window.reader));
-        let windows = windows.map(|window| (window.rows.len() as u64, window.columns.clone()));
-        let parts: Vec<(u64, Range<u32>)> = match layer.stripes.is_empty() {
-            true => vec![(shape.height.into(), 0..packed.windows)],
-            false => windows.filter(|(rows, _)| *rows > 0).collect(),
-        };
+    fn new(plan: &Plan, (number, packed): (usize, &PackedInput)) -> Self {
+        let (hw, shape) = (&plan.hw, plan.facts.network.input.shape);
+        let tiling = &plan.tilings[packed.layer];
+        let reads =
+            |(t, m): (usize, usize)| tiling.terms[t].members[m].source == Source::Input(number);
+        let runs = &plan.placement.maps.layers[packed.layer].runs;
+        let windows = runs.iter().flat_map(|run| &run.windows);
+        let windows = windows.filter(|window| reads(window.reader) && !window.rows.is_empty());
+        let parts: Vec<(u64, Range<u32>)> =
+            windows.map(|window| (window.rows.len() as u64, window.columns.clone())).collect();
         let pixel = (u64::from(packed.taps) * u64::from(shape.channels))
             .div_ceil(u64::from(hw.mac_lanes / 8));
         let beats = |columns: &Range<u32>| {
@@ -81,22 +80,18 @@ struct Loads {
 }
 
 impl Loads {
-    fn new(
-        hw: &HardwarePoint,
-        layer: &LayerPlan,
-        storage: Storage,
-        tile_words: u64,
-        bytes: u32,
-    ) -> Self {
-        let window_tiles: u64 = layer.window_tiles(hw.mac_rows).iter().sum();
-        let times = match storage.slicing {
-            Slicing::Word => layer.stripes.len().max(1) as u64,
-            Slicing::Tile => window_tiles,
-            Slicing::Part => window_tiles * layer.positions(),
+    fn new(plan: &Plan, layer: usize, storage: Storage, tile_words: u64, bytes: u32) -> Self {
+        let (hw, tiling) = (&plan.hw, &plan.tilings[layer]);
+        let window_tiles = plan.window_tiles(layer);
+        let times = match storage.sliced {
+            None => 0,
+            Some(Slicing::Word) => plan.placement.maps.layers[layer].runs.len() as u64,
+            Some(Slicing::Tile) => window_tiles,
+            Some(Slicing::Part) => window_tiles * tiling.position_count(),
         };
         let words = |tiles: u32| u64::from(tiles) * tile_words;
         let (resident, streamed) =
-            (words(storage.resident), times * words(layer.grid.tiles - storage.resident));
+            (words(storage.resident), times * words(tiling.tiles - storage.resident));
         Loads { resident, streamed, resident_beats: beats(hw, resident, bytes) }
     }
 
@@ -113,7 +108,11 @@ fn beats(hw: &HardwarePoint, words: u64, bytes: u32) -> u64 {
 
 /// One layer's counts.
 struct Bound<'a> {
-    layer: &'a LayerPlan,
+    layer: usize,
+    tiling: &'a Tiling,
+    maps: &'a LayerMaps,
+    /// Steps of the array for one accumulator bank.
+    parts: u64,
     /// Tiles of output pixels, of channels, and pooling positions.
     window_tiles: u64,
     tiles: u64,
@@ -121,8 +120,9 @@ struct Bound<'a> {
     /// Pooled outputs and output channels.
     pixels: u64,
     channels: u64,
-    /// Words of channels of an output pixel.
+    /// Words of channels of an output pixel, and those of all planes.
     words: u64,
+    block: u64,
     /// Cycles of one tile in the array.
     step_cycles: u64,
     /// Cycles of all drains, of the last one, and of all writes at the least.
@@ -135,87 +135,67 @@ struct Bound<'a> {
 }
 
 impl<'a> Bound<'a> {
-    fn new(hw: &HardwarePoint, layer: &'a LayerPlan) -> Self {
-        let (grid, thr, (shape, _)) = (&layer.grid, &layer.thr, layer.output);
-        let window_tiles = layer.window_tiles(hw.mac_rows).iter().sum();
-        let (tiles, positions) = (u64::from(grid.tiles), layer.positions());
-        let bits = u64::from(thr.bits);
-        let group =
-            if thr.kind() == ThresholdKind::Table { u64::from(thr.column_entries()) } else { bits };
+    fn new(plan: &'a Plan, layer: usize) -> Self {
+        let (hw, tiling) = (&plan.hw, &plan.tilings[layer]);
+        let (codes, (shape, _)) = (&tiling.codes, plan.facts.layers[layer].output);
+        let layout = &plan.layouts.maps[layer];
+        let window_tiles = plan.window_tiles(layer);
+        let (tiles, positions) = (u64::from(tiling.tiles), tiling.position_count());
+        let bits = u64::from(codes.bits);
+        let group = match codes.kind() {
+            ThresholdKind::Table => u64::from(codes.column_entries()),
+            ThresholdKind::Raw | ThresholdKind::Linear => bits,
+        };
         let drain = |tile| {
-            u64::from(hw.columns_of_tile(tile, grid.tiles, grid.last).div_ceil(hw.thr_cols)) * group
+            let columns = hw.columns_of_tile(tile, tiling.tiles, tiling.last);
+            u64::from(columns.div_ceil(hw.thr_cols)) * group
         };
         let words = u64::from(shape.channels.div_ceil(hw.mac_lanes));
-        let word_cycles = bits * u64::from(layer.target.s[1]);
+        let word_cycles = bits * u64::from(layout.s[1]);
         let (weight_words, entries) =
-            (layer.tile_words() * u64::from(grid.span), thr.tile * u64::from(thr.span));
+            (tiling.tile_words() * u64::from(tiling.span), codes.tile * u64::from(codes.span));
+        let storage = plan.placement.storage[layer];
+        let kernels = &plan.placement.kernels[layer];
         Bound {
             layer,
+            tiling,
+            maps: &plan.placement.maps.layers[layer],
+            parts: kernels.iter().map(|kernel| kernel.parts() as u64).sum(),
             window_tiles,
             tiles,
             positions,
             pixels: u64::from(shape.height) * u64::from(shape.width),
             channels: u64::from(shape.channels),
             words,
-            step_cycles: layer.terms.iter().map(TermPlan::cycles).sum(),
-            drain_cycles: window_tiles * positions * (0..grid.tiles).map(drain).sum::<u64>(),
-            last_drain: drain(grid.tiles - 1),
+            block: layout.block.into(),
+            step_cycles: tiling.terms.iter().map(TermTiling::cycles).sum(),
+            drain_cycles: window_tiles * positions * (0..tiling.tiles).map(drain).sum::<u64>(),
+            last_drain: drain(tiling.tiles - 1),
             // A tile of output pixels lies in one image row at the least.
             write_cycles: window_tiles * words * word_cycles,
             last_write: word_cycles,
-            weights: Loads::new(hw, layer, layer.weights, weight_words, hw.word_bytes()),
-            entries: Loads::new(hw, layer, thr.entries, entries, hw.threshold_bytes()),
+            weights: Loads::new(plan, layer, storage.weights, weight_words, hw.word_bytes()),
+            entries: Loads::new(plan, layer, storage.thresholds, entries, hw.threshold_bytes()),
         }
     }
 
     /// Words of maps that come from DRAM for its stripes.
     fn window_words(&self, hw: &HardwarePoint) -> u64 {
-        let of = |window: &Window| {
-            let phases: u64 = window.place.s.iter().map(|&s| u64::from(s)).product();
-            window.words * phases * u64::from(hw.mac_rows)
-        };
-        self.layer.stripes.iter().flat_map(|stripe| &stripe.windows).map(of).sum()
+        let of =
+            |window: &Window| window.words * window.place.layout.phases() * u64::from(hw.mac_rows);
+        self.maps.runs.iter().flat_map(|run| &run.windows).map(of).sum()
     }
 
     /// Words of its map that are stored so that they can be loaded again.
     fn stored_words(&self) -> u64 {
-        match self.layer.home {
-            Home::Scratch { .. } => self.pixels * u64::from(self.layer.target.block()),
-            Home::Memory | Home::Output => 0,
+        match self.maps.home {
+            Home::Scratch { .. } => self.pixels * self.block,
+            Home::Memory(_) | Home::Output => 0,
         }
     }
 
     fn array_cycles(&self) -> u64 {
         self.window_tiles * self.tiles * self.positions * self.step_cycles
-    }
-
-    /// CFG words, and others, that an image needs for this layer.
-    fn code(&self, cold: bool) -> (u64, u64) {
-        let layer = self.layer;
-        let parts = layer.terms.iter().map(|term| term.parts.len() as u64).sum::<u64>();
-        let (array, steps) = match layer.terms[0].step.filter(|_| layer.is_whole()) {
-            Some(step) => {
-                let (taps, positions) = (layer.terms[0].taps(), layer.grid.positions);
-                let pairs =
-                    |a: usize| u64::from(((positions[a] - 1) * step[a] + taps[a]).div_ceil(2));
-                (2 + pairs(0) + pairs(1), 1)
-            }
-            // Registers that hold the same already are not written again.
-            None => (4, self.window_tiles * self.tiles * self.positions * parts),
-        };
-        let masks = layer
-            .thr
-            .masks
-            .as_ref()
-            .map_or(0, |masks| masks.iter().map(|m| m.len().div_ceil(4) as u64).sum());
-        let loads =
-            [self.weights, self.entries].iter().filter(|loads| loads.words(cold) > 0).count()
-                as u64;
-        // thr.mode, thr.table, pool.dst, mac.act; a load is ld.dst, ld.src, LD and a SYNC behind
-        // it.
-        let configurations = 4 + masks + array + 2 * loads;
-        // MAC, THR, a SYNC that waits for the map or the image, one that announces.
-        (configurations, steps + 3 + 2 * loads)
     }
 
     /// Reads of activation words: one for each word, plane pair and channel tile of each pair of an
@@ -230,12 +210,12 @@ impl<'a> Bound<'a> {
             })
             .sum()
         };
-        let of = |term: &TermPlan| {
+        let of = |term: &TermTiling| {
             let rows: u64 = term.members.iter().map(|member| inside(&member.y)).sum();
             let taps = term.taps();
             rows * inside(&term.x) * (term.cycles() / u64::from(taps[0] * taps[1]))
         };
-        self.tiles * self.layer.terms.iter().map(of).sum::<u64>()
+        self.tiles * self.tiling.terms.iter().map(of).sum::<u64>()
     }
 }
 
@@ -256,31 +236,32 @@ fn events(plan: &Plan, layers: &[Bound], inputs: &[Input], cold: bool) -> Events
         e.load_dram_bytes += input.beats * width;
     }
     for bound in layers {
-        let (terms, thr) = (&bound.layer.terms, &bound.layer.thr);
+        let (terms, codes) = (&bound.tiling.terms, &bound.tiling.codes);
         let Bound { window_tiles, tiles, positions, pixels, channels, step_cycles, .. } = *bound;
         let bipolar = u64::from(terms[0].kind == WeightKind::Bipolar);
         let elements = pixels * positions * channels;
-        let bits = elements * u64::from(thr.bits);
+        let bits = elements * u64::from(codes.bits);
         e.element_cycles += elements * step_cycles;
         e.row_sum_cycles += bipolar * pixels * positions * tiles * step_cycles;
         e.mac_act_reads += bound.act_reads();
         e.weight_reads += window_tiles * positions * channels * step_cycles;
         // A part behind the first reads what it adds to.
-        let passes = 2 * terms.iter().map(|term| term.parts.len() as u64).sum::<u64>() - 1;
+        let passes = 2 * bound.parts - 1;
         e.accumulator_writes += pixels * positions * (channels + bipolar * tiles) * passes;
         e.accumulator_reads += pixels * positions * (channels + bipolar * tiles);
-        e.threshold_reads += window_tiles * positions * channels * u64::from(thr.column_entries());
-        match thr.kind() {
+        e.threshold_reads +=
+            window_tiles * positions * channels * u64::from(codes.column_entries());
+        match codes.kind() {
             ThresholdKind::Raw => {}
-            ThresholdKind::Linear if thr.bits == 1 => e.comparisons += bits,
+            ThresholdKind::Linear if codes.bits == 1 => e.comparisons += bits,
             ThresholdKind::Linear => e.divided_bits += bits,
-            ThresholdKind::Table => e.comparisons += elements * u64::from(thr.column_entries()),
+            ThresholdKind::Table => e.comparisons += elements * u64::from(codes.column_entries()),
         }
         e.bipolar_values += bipolar * elements;
         e.pool_bits += if positions > 1 { bits } else { 0 };
         e.word_buffer_bits += bits;
-        e.thr_act_writes += pixels * u64::from(thr.bits) * bound.words;
-        let (configurations, others) = bound.code(cold);
+        e.thr_act_writes += pixels * u64::from(codes.bits) * bound.words;
+        let (configurations, others) = least_words(plan, bound.layer, cold);
         e.configurations += configurations;
         e.instructions += configurations + others;
         let (words, entries) = (bound.weights.words(cold), bound.entries.words(cold));
@@ -295,8 +276,8 @@ fn events(plan: &Plan, layers: &[Bound], inputs: &[Input], cold: bool) -> Events
             (beats(hw, words, hw.word_bytes()) + beats(hw, entries, hw.threshold_bytes())) * width;
     }
     if let Some(last) = layers.last() {
-        e.store_act_reads += last.pixels * u64::from(last.layer.target.block());
-        let pixel = u64::from(last.layer.target.block()) * u64::from(hw.word_bytes());
+        e.store_act_reads += last.pixels * last.block;
+        let pixel = last.block * u64::from(hw.word_bytes());
         e.store_dram_bytes += last.pixels * pixel.div_ceil(width) * width;
     }
     // The last layer's SYNC posts to STORE's, which waits, sets st.map and stores.
@@ -341,12 +322,11 @@ fn cycles(plan: &Plan, layers: &[Bound], inputs: &[Input], cold: bool) -> u64 {
     // STORE reads one word a cycle; its last burst follows. What stripes have stored may be behind
     // it.
     let stored = layers.last().map_or(0, |last| {
-        let (shape, stripes) = (last.layer.output.0, &last.layer.stripes);
-        let [height, width] = match (last.layer.home, stripes.last()) {
-            (Home::Output, Some(stripe)) => stripe.size(),
-            _ => [shape.height, shape.width],
+        let [height, width] = match (last.maps.home, last.maps.runs.last()) {
+            (Home::Output, Some(run)) => run.size(),
+            _ => last.tiling.out,
         };
-        u64::from(height) * u64::from(width) * u64::from(last.layer.target.block())
+        u64::from(height) * u64::from(width) * last.block
     });
     (end + stored + 1).max(bytes.div_ceil(u64::from(hw.dram_width)))
 }

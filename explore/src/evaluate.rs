@@ -9,12 +9,11 @@
 
 use std::collections::HashMap;
 
-use qnnsim_compiler::backend::emit::emit_code;
+use qnnsim_compiler::backend::emit::{emit, emit_code};
 use qnnsim_compiler::backend::facts::Facts;
-use qnnsim_compiler::backend::plan::Plan;
+use qnnsim_compiler::backend::{Plan, Words};
 use qnnsim_compiler::diagnostic::Diagnostic;
 use qnnsim_compiler::ir::Network;
-use qnnsim_compiler::lower_to;
 use qnnsim_isa::hardware::{HardwarePoint, Overrides};
 use qnnsim_isa::program::{LayerInfo, Program};
 use qnnsim_simulator::report::{Cost, Report};
@@ -33,7 +32,7 @@ pub struct Source {
 
 #[derive(Debug, Clone)]
 enum Kind {
-    Model { network: Box<Network>, facts: Facts, layers: Vec<LayerInfo> },
+    Model { facts: Result<Facts, Vec<Diagnostic>>, layers: Vec<LayerInfo> },
     Program { text: String, hardware: HardwarePoint, layers: Vec<LayerInfo> },
 }
 
@@ -78,8 +77,8 @@ impl Source {
     pub fn model(name: String, network: Network) -> Self {
         let network = Network { name: name.clone(), ..network };
         let facts = Facts::new(&network);
-        let layers = facts.layer_infos();
-        Source { name, kind: Kind::Model { network: Box::new(network), facts, layers } }
+        let layers = facts.as_ref().map_or(Vec::new(), Facts::layer_infos);
+        Source { name, kind: Kind::Model { facts, layers } }
     }
 
     /// A text for the assembler.
@@ -115,28 +114,28 @@ impl Source {
     fn key(
         &self,
         hw: &HardwarePoint,
-        takes: &mut HashMap<HardwarePoint, Option<[u64; 3]>>,
+        takes: &mut HashMap<HardwarePoint, Option<Words>>,
     ) -> HardwarePoint {
         let Kind::Model { facts, .. } = &self.kind else { return hw.clone() };
         let point = hw.timing_point();
         let whole = takes
             .entry(point)
-            .or_insert_with_key(|point| Some(Plan::in_any_memory(facts, point).ok()?.whole));
+            .or_insert_with_key(|point| Some(Plan::words_to_keep_all(facts.as_ref().ok()?, point)));
         let mut point = hw.timing_point();
-        let Some([maps, weights, entries]) = *whole else { return point };
+        let Some(Words { activations, weights, thresholds }) = *whole else { return point };
         // The least memory in which everything stays, or what there is.
         let least = |have: u32, takes: u64| u64::from(have).min(takes.max(1)) as u32;
-        point.act_words = least(hw.act_words, maps);
+        point.act_words = least(hw.act_words, activations);
         point.wgt_words = least(hw.wgt_words, weights);
-        point.thr_words = least(hw.thr_words, entries);
+        point.thr_words = least(hw.thr_words, thresholds);
         point
     }
 
     /// What is known before anything is simulated.
     pub fn prospect(&self, hw: &HardwarePoint) -> Prospect {
         match &self.kind {
-            Kind::Model { network, facts, .. } => match Plan::new(facts, hw) {
-                Ok(plan) => Prospect::Open { bound: bound::of(network, &plan) },
+            Kind::Model { facts, .. } => match plan(facts, hw) {
+                Ok(plan) => Prospect::Open { bound: bound::of(&plan) },
                 Err(errors) => Prospect::Closed(sentence(&errors)),
             },
             // What a text lacks is found by running it.
@@ -152,15 +151,13 @@ impl Source {
     /// Simulates a group.
     pub fn evaluate(&self, hw: &HardwarePoint) -> Outcome {
         match &self.kind {
-            Kind::Model { network, facts, .. } => {
-                match Plan::new(facts, hw).and_then(|plan| emit_code(network, &plan)) {
-                    Ok(program) => match qnnsim_simulator::cost(&program) {
-                        Ok(cost) => Outcome::Exact(cost),
-                        Err(trap) => Outcome::Trap(told(&trap, &program)),
-                    },
-                    Err(errors) => Outcome::Unfit(sentence(&errors)),
-                }
-            }
+            Kind::Model { facts, .. } => match plan(facts, hw).and_then(|plan| emit_code(&plan)) {
+                Ok(program) => match qnnsim_simulator::cost(&program) {
+                    Ok(cost) => Outcome::Exact(cost),
+                    Err(trap) => Outcome::Trap(told(&trap, &program)),
+                },
+                Err(errors) => Outcome::Unfit(sentence(&errors)),
+            },
             Kind::Program { text, .. } => {
                 let program = match qnnsim_assembler::assemble_for(&self.name, text, hw) {
                     Ok(program) => program,
@@ -178,13 +175,21 @@ impl Source {
     /// included. None if it does not run.
     pub fn report(&self, hw: &HardwarePoint, technology: &Technology) -> Option<Report> {
         let program = match &self.kind {
-            Kind::Model { network, .. } => lower_to(network, hw).ok()?.1,
+            Kind::Model { facts, .. } => plan(facts, hw).and_then(|plan| emit(&plan)).ok()?,
             Kind::Program { text, .. } => {
                 qnnsim_assembler::assemble_for(&self.name, text, hw).ok()?
             }
         };
         Some(Simulation::new(program).ok()?.report(technology, hw.clock_mhz))
     }
+}
+
+/// The plan of a model on a machine.
+fn plan(
+    facts: &Result<Facts, Vec<Diagnostic>>,
+    hw: &HardwarePoint,
+) -> Result<Plan, Vec<Diagnostic>> {
+    Plan::new(facts.as_ref().map_err(Clone::clone)?, hw)
 }
 
 /// A trap in one line.
@@ -202,8 +207,7 @@ fn sentence(errors: &[Diagnostic]) -> String {
 pub fn groups(sources: &[Source], points: &[Point]) -> Vec<Group> {
     let mut groups: Vec<Group> = Vec::new();
     let mut numbers: HashMap<(usize, HardwarePoint), usize> = HashMap::new();
-    let mut takes: Vec<HashMap<HardwarePoint, Option<[u64; 3]>>> =
-        vec![HashMap::new(); sources.len()];
+    let mut takes: Vec<HashMap<HardwarePoint, Option<Words>>> = vec![HashMap::new(); sources.len()];
     for (i, point) in points.iter().enumerate().filter(|(_, point)| point.contradiction.is_none()) {
         let hw = sources[point.source].key(&point.hw, &mut takes[point.source]);
         let number = *numbers.entry((point.source, hw)).or_insert_with_key(|(source, hw)| {

@@ -2,6 +2,7 @@
 
 pub mod chains;
 pub mod graphs;
+pub mod imagenet;
 
 use prost::Message;
 use qnnsim_compiler::diagnostic::Diagnostics;

@@ -3,7 +3,9 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-use qnnsim_compiler::backend::plan::Plan;
+use qnnsim_compiler::backend::schedule::schedule;
+use qnnsim_compiler::backend::{Plan, Words as Used};
+use qnnsim_compiler::diagnostic::Diagnostics;
 use qnnsim_compiler::exactness::{self, LayerExactness};
 use qnnsim_compiler::import::Import;
 use qnnsim_compiler::lower_to;
@@ -48,7 +50,7 @@ struct Words {
 impl Json {
     fn new(plan: &Plan, program: &Program, output: Option<&Path>) -> Self {
         let hw = &program.hardware;
-        let [activations, weights, thresholds] = plan.used;
+        let Used { activations, weights, thresholds } = plan.placement.used;
         Json {
             name: program.name.clone(),
             code_words: ColdWarm { cold: program.cold.words.len(), warm: program.warm.words.len() },
@@ -80,11 +82,12 @@ pub fn run(args: &CompileArgs) -> Result<(), Failure> {
     // A stage before the hardware point can be seen even if the point has no room.
     match args.emit {
         Some(Stage::Graph) => print(&imported.graph.to_string())?,
-        Some(Stage::Ir) => print(&imported.network.to_string())?,
-        Some(Stage::Plan | Stage::Asm) | None => {}
+        Some(Stage::Network) => print(&imported.network.to_string())?,
+        Some(Stage::Layout | Stage::Tiling | Stage::Placement | Stage::Schedule | Stage::Code)
+        | None => {}
     }
     if args.output.is_none()
-        && (args.explain || matches!(args.emit, Some(Stage::Graph | Stage::Ir)))
+        && (args.explain || matches!(args.emit, Some(Stage::Graph | Stage::Network)))
     {
         return explain(args, &imported);
     }
@@ -98,8 +101,15 @@ pub fn run(args: &CompileArgs) -> Result<(), Failure> {
     }
     let format = args.format.unwrap_or(ReportFormat::Table);
     match (args.emit, &args.output) {
-        (Some(Stage::Plan), _) => print(&format!("{}\n", plan.to_string().trim_end())),
-        (Some(Stage::Asm), _) => print(&qnnsim_assembler::disassemble(&program)),
+        (Some(Stage::Layout), _) => print(&plan.print_layout()),
+        (Some(Stage::Tiling), _) => print(&plan.print_tiling()),
+        (Some(Stage::Placement), _) => print(&plan.print_placement()),
+        (Some(Stage::Schedule), _) => {
+            let schedule = schedule(&plan)
+                .map_err(|error| refuse(&args.model, &Diagnostics::from(error).into()))?;
+            print(&plan.print_schedule(&schedule))
+        }
+        (Some(Stage::Code), _) => print(&qnnsim_assembler::disassemble(&program)),
         (None, Some(path)) if format == ReportFormat::Table => print(&summary(path, &program)),
         (None, Some(path)) if !args.explain => {
             print_report(&Json::new(&plan, &program, Some(path)), format)

@@ -96,19 +96,22 @@ fn each_stage_can_be_printed() {
     let bench = bench();
     for (stage, part) in [
         ("graph", "BatchNormalization"),
-        ("ir", "layer conv2: map 1 -> map 2"),
-        ("plan", "conv2"),
-        ("asm", "mac wait=free post=full"),
+        ("network", "layer conv2: map 1 -> map 2"),
+        ("layout", "conv1: words 0.."),
+        ("tiling", "conv 3x3 64 -> 64"),
+        ("placement", "weights    at 0"),
+        ("schedule", "thr waits - posts free x2"),
+        ("code", "mac wait=free post=full"),
     ] {
         let text = bench.ok(&format!("compile tcv.onnx --pixel-offset -128 --emit {stage}"));
         assert!(text.contains(part), "{stage}: {part} is not in:\n{text}");
     }
-    let asm = bench.ok("compile tcv.onnx --pixel-offset -128 --emit asm -o tcv.bin");
+    let asm = bench.ok("compile tcv.onnx --pixel-offset -128 --emit code -o tcv.bin");
     bench.write("tcv.asm", &asm);
     bench.ok("asm tcv.asm -o again.bin");
     assert!(bench.read("tcv.bin") == bench.read("again.bin"));
     // What comes before the hardware point can be seen even if the point has no room.
-    bench.ok("compile tcv.onnx --emit ir --set wgt.words=1");
+    bench.ok("compile tcv.onnx --emit network --set wgt.words=1");
 }
 
 #[test]

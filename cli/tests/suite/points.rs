@@ -327,8 +327,8 @@ fn what_does_not_go_with_points_is_misuse() {
             "compile tcv.onnx --points - -o p.bin",
             "every program needs a file of its own, not `p.bin`",
         ),
-        ("compile tcv.onnx --points - --emit plan", "cannot be used with"),
-        ("compile tcv.onnx --format json --emit plan", "cannot be used with"),
+        ("compile tcv.onnx --points - --emit placement", "cannot be used with"),
+        ("compile tcv.onnx --format json --emit placement", "cannot be used with"),
     ] {
         let message = bench.misuse(words);
         assert!(message.contains(part), "{words}: {part} is not in:\n{message}");

@@ -6,6 +6,7 @@
 //! reports to the layer that needs it.
 
 use std::collections::HashMap;
+use std::ops::RangeInclusive;
 use std::sync::Arc;
 
 use qnnsim_isa::descriptor::{Code, MapShape};
@@ -13,39 +14,45 @@ use qnnsim_isa::operand::{ThresholdKind, WeightKind as MachineKind};
 use qnnsim_isa::program::LayerInfo;
 
 use super::thresholds::{Thresholds, encode};
+use crate::diagnostic::{Diagnostic, Kind};
 use crate::ir::{Activation, Conv, Layer, MapId, Network, Steps, Term, WeightKind, Weights};
 
-/// What a network's layers are on every hardware point. Found once for any number of plans.
+/// What a network's layers are on every hardware point. Found once for any number of plans, and
+/// cheap to clone.
 #[derive(Debug, Clone)]
 pub struct Facts {
     /// The network that the machine runs: the given one, and copies.
-    pub(super) network: Arc<Network>,
+    pub network: Arc<Network>,
     /// By layer of it.
-    pub(super) layers: Vec<LayerFacts>,
+    pub layers: Arc<[LayerFacts]>,
 }
 
+/// What one layer is on every hardware point.
 #[derive(Debug, Clone)]
-pub(super) struct LayerFacts {
+pub struct LayerFacts {
     /// Index of the given network's layer that it belongs to.
-    pub(super) origin: usize,
+    pub origin: usize,
     /// It only brings a map into another layout.
-    pub(super) copy: bool,
+    pub copy: bool,
     /// Shape and code of the map that each term reads.
-    pub(super) inputs: Vec<(MapShape, Code)>,
-    pub(super) output: (MapShape, Code),
-    pub(super) products: u64,
-    pub(super) summary: String,
+    pub inputs: Vec<(MapShape, Code)>,
+    /// Shape and code of the map that it writes.
+    pub output: (MapShape, Code),
+    /// Shape of its accumulators, before pooling.
+    pub sums: MapShape,
+    /// Multiply-accumulates of one image.
+    pub products: u64,
+    /// One line for reports: what it does.
+    pub summary: String,
     /// Meaning and number of the weight bits, by term.
-    pub(super) weights: Vec<(MachineKind, u32)>,
-    /// Entries, or none for raw output.
-    pub(super) thresholds: Option<Arc<Thresholds>>,
-    /// Accumulators beyond 32 bits.
-    pub(super) beyond: Option<(i64, i64)>,
+    pub weights: Vec<(MachineKind, u32)>,
+    /// Entries of the threshold unit, or none for raw output.
+    pub thresholds: Option<Arc<Thresholds>>,
     /// Index distance of one output row, and so of one row in each phase of all the maps that it
     /// reads.
-    pub(super) pitch: u32,
+    pub pitch: u32,
     /// Phases in which each term's map lies, y and x.
-    pub(super) phases: Vec<[u32; 2]>,
+    pub phases: Vec<[u32; 2]>,
 }
 
 /// Whether the packer gathers the kernel's columns, so that the array sees one: where they are
@@ -61,25 +68,42 @@ pub(super) fn stride(layer: &Layer, term: &Term) -> [u32; 2] {
 }
 
 impl Facts {
-    /// Of a network.
-    pub fn new(network: &Network) -> Self {
+    /// What a network is on every hardware point.
+    ///
+    /// # Errors
+    /// Every layer that no machine can run.
+    pub fn new(network: &Network) -> Result<Self, Vec<Diagnostic>> {
         let (network, origins) = with_copies(network);
         let phases = phases(&network);
+        let of_layer = |index: usize| -> Vec<[u32; 2]> {
+            let layer = &network.layers[index];
+            layer.terms.iter().map(|term| phases[&place(index, layer, term)]).collect()
+        };
+        let bounds: Vec<Vec<(i64, i64)>> =
+            network.layers.iter().map(|layer| network.accumulator_bounds(layer)).collect();
+        let mut errors: Vec<Diagnostic> = (0..network.layers.len())
+            .filter_map(|index| refusal(&network, index, &bounds[index]))
+            .collect();
+        if network.layers.is_empty() {
+            errors.push(Diagnostic::new(
+                Kind::Encoding,
+                "the network has no layer that the machine could run",
+            ));
+        }
+        if !errors.is_empty() {
+            return Err(errors);
+        }
         let pitches = pitches(&network, &phases);
         let mut layers: Vec<LayerFacts> = Vec::new();
         for (index, layer) in network.layers.iter().enumerate() {
             let (origin, copy) = origins[index];
             let output = network.map(MapId(index + 1));
-            let bounds = network.accumulator_bounds(layer);
-            let beyond = bounds
-                .iter()
-                .find(|b| b.0 < i64::from(i32::MIN) || b.1 > i64::from(i32::MAX))
-                .copied();
             let thresholds = match &layer.activation {
-                Activation::Steps { channels, .. } if beyond.is_none() && output.1.bits <= 8 => {
-                    Some(Arc::new(encode(channels, &bounds, output.1.bits, -output.1.min())))
+                Activation::Steps { channels, .. } => {
+                    let bias = -output.1.min();
+                    Some(Arc::new(encode(channels, &bounds[index], output.1.bits, bias)))
                 }
-                Activation::Steps { .. } | Activation::Raw => None,
+                Activation::Raw => None,
             };
             let copies = layers.iter().filter(|other| other.origin == origin).count();
             layers.push(LayerFacts {
@@ -87,21 +111,36 @@ impl Facts {
                 copy,
                 inputs: layer.terms.iter().map(|term| network.map(term.source)).collect(),
                 output,
+                sums: network.sums(layer),
                 products: if copy { 0 } else { network.products(layer) },
                 summary: summary(&network, layer, output, kind_of(thresholds.as_deref()), copies),
                 weights: weight_kinds(layer),
                 thresholds,
-                beyond,
                 pitch: pitches[index],
-                phases: layer.terms.iter().map(|term| phases[&place(index, layer, term)]).collect(),
+                phases: of_layer(index),
             });
         }
-        Facts { network: Arc::new(network), layers }
+        Ok(Facts { network: Arc::new(network), layers: layers.into() })
+    }
+
+    /// Of each layer's map from which layer to which it is needed: from the one that writes it to
+    /// the last one that reads it. The last layer's is needed behind all layers.
+    pub fn lifetimes(&self) -> Vec<RangeInclusive<usize>> {
+        let count = self.layers.len();
+        let mut last: Vec<usize> = (0..count).collect();
+        last[count - 1] = count;
+        for (index, layer) in self.network.layers.iter().enumerate() {
+            for map in layer.terms.iter().filter_map(|term| term.source.0.checked_sub(1)) {
+                last[map] = index;
+            }
+        }
+        last.into_iter().enumerate().map(|(layer, last)| layer..=last).collect()
     }
 
     /// What reports say about the given network's layers, without a place for their maps.
     pub fn layer_infos(&self) -> Vec<LayerInfo> {
-        let given = self.network.layers.iter().zip(&self.layers).filter(|(_, facts)| !facts.copy);
+        let given =
+            self.network.layers.iter().zip(self.layers.iter()).filter(|(_, facts)| !facts.copy);
         given.map(|(layer, facts)| facts.info(layer)).collect()
     }
 }
@@ -122,6 +161,58 @@ impl LayerFacts {
             map: None,
         }
     }
+}
+
+/// Why no machine can run a layer whose accumulators have these bounds.
+fn refusal(network: &Network, index: usize, bounds: &[(i64, i64)]) -> Option<Diagnostic> {
+    let layer = &network.layers[index];
+    let refuse = |message: String| {
+        Some(Diagnostic::new(Kind::Encoding, format!("layer `{}`: {message}", layer.name)))
+    };
+    let (shape, code) = network.map(MapId(index + 1));
+    if shape.height == 0 || shape.width == 0 || shape.channels == 0 {
+        return refuse("its output is empty".into());
+    }
+    let sums = network.sums(layer);
+    let shape_of = |term: &Term| term.output_shape(network.map(term.source).0);
+    if layer.terms.iter().any(|term| shape_of(term) != sums) {
+        return refuse("the maps that it adds differ in shape".into());
+    }
+    let raw = matches!(layer.activation, Activation::Raw);
+    if raw != (index + 1 == network.layers.len()) {
+        return refuse(
+            "only the last layer, and it always, gives its accumulators as they are".into(),
+        );
+    }
+    if !raw && code.bits > 8 {
+        return refuse(format!(
+            "its codes have {} bits; the threshold unit makes at most 8",
+            code.bits
+        ));
+    }
+    let pool = layer.pool.map_or([1, 1], |pool| pool.kernel);
+    for term in &layer.terms {
+        let stride = stride(layer, term);
+        if stride.iter().any(|&s| s > 15) {
+            return refuse(format!(
+                "stride of convolution and pooling together is {}x{}; at most 15 is supported",
+                stride[0], stride[1]
+            ));
+        }
+        if term.region.is_some() && layer.pool.is_some() {
+            return refuse("it pools sums of which some terms have a region of their own".into());
+        }
+        if pool.iter().any(|&positions| positions > 15) {
+            return refuse("a pooling window larger than 15 is not supported".into());
+        }
+        let bits = activation_bits(term, network.code(term.source));
+        if bits > 8 {
+            return refuse(format!("its input has {bits} bits; the array takes at most 8"));
+        }
+    }
+    let beyond = |b: &&(i64, i64)| b.0 < i64::from(i32::MIN) || b.1 > i64::from(i32::MAX);
+    let (low, high) = bounds.iter().find(beyond)?;
+    refuse(format!("its accumulators can reach {low} to {high}, beyond 32 bits"))
 }
 
 /// Bits of an activation as the array sees it.

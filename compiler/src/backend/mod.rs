@@ -1,13 +1,116 @@
-//! The back end: from the integer network to a program for one hardware point.
+//! The back end: from the integer network to a program for one hardware point, in stages. Each
+//! stage is complete when it is handed on, is never changed afterwards, and knows only what comes
+//! before it.
 //!
-//! [`facts`] knows what a network is on every point, [`plan`] decides (tiles, layouts, addresses),
-//! [`memory`] which weights and thresholds stay in a memory, [`stripes`] which maps, and [`emit`]
-//! writes it down (instructions, data).
+//! | stage | takes | gives |
+//! |---|---|---|
+//! | [`facts`] | network | layers with copies, threshold entries, phases and pitch of each map: what is the same on every machine; or why no machine can run it |
+//! | [`layout`] | facts, machine | the layout of each map and packed input, as if at address 0 |
+//! | [`tiling`] | facts, layouts, machine | of each layer its tiles, the steps of the array, the entries of a tile |
+//! | [`placement`] | all before | where maps are ([`stripes`]) and what is computed at a time, which weights and thresholds stay ([`residency`]), all addresses |
+//! | [`schedule`] | all before | what the units do, in the order of the code, and what waits for what |
+//! | [`emit`] | all before | instructions, [`weights`], DRAM: the program |
 
 pub mod emit;
 pub mod facts;
-pub mod memory;
-pub mod plan;
+pub mod layout;
+pub mod placement;
+mod print;
+pub mod residency;
+pub mod schedule;
 pub mod stripes;
 pub mod thresholds;
+pub mod tiling;
 mod weights;
+
+use qnnsim_isa::HardwarePoint;
+
+use crate::diagnostic::{Diagnostic, Kind};
+use crate::ir::Network;
+use facts::Facts;
+use layout::Layouts;
+use placement::{Placement, words_to_keep_all};
+use tiling::Tiling;
+
+/// All that is decided about a network on a machine, stage by stage.
+#[derive(Debug, Clone)]
+pub struct Plan {
+    /// The machine.
+    pub hw: HardwarePoint,
+    /// What is the same on every machine.
+    pub facts: Facts,
+    /// How maps lie.
+    pub layouts: Layouts,
+    /// How each layer's work is cut, by layer.
+    pub tilings: Vec<Tiling>,
+    /// Where everything is.
+    pub placement: Placement,
+}
+
+/// Words (entries) of each bank of the memories.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Words {
+    /// Of the activation memory.
+    pub activations: u64,
+    /// Of the weight memory.
+    pub weights: u64,
+    /// Of the threshold memory.
+    pub thresholds: u64,
+}
+
+impl Plan {
+    /// The plan for a machine.
+    ///
+    /// # Errors
+    /// Every memory that is too small: in which layer, by how much. What instructions have no room
+    /// for is found when they are encoded.
+    pub fn new(facts: &Facts, hw: &HardwarePoint) -> Result<Plan, Vec<Diagnostic>> {
+        let layouts = Layouts::new(facts, hw);
+        let tilings = Tiling::all(facts, &layouts, hw);
+        let placement = Placement::new(facts, &layouts, &tilings, hw)?;
+        Ok(Plan { hw: hw.clone(), facts: facts.clone(), layouts, tilings, placement })
+    }
+
+    /// The plan of a network that is planned once.
+    ///
+    /// # Errors
+    /// Every layer that no machine can run, or those of [`Plan::new`].
+    pub fn of(network: &Network, hw: &HardwarePoint) -> Result<Plan, Vec<Diagnostic>> {
+        Plan::new(&Facts::new(network)?, hw)
+    }
+
+    /// Words of each bank that a machine needs to keep all maps, weights and thresholds, whatever
+    /// its memories hold.
+    pub fn words_to_keep_all(facts: &Facts, hw: &HardwarePoint) -> Words {
+        let layouts = Layouts::new(facts, hw);
+        words_to_keep_all(facts, &layouts, &Tiling::all(facts, &layouts, hw))
+    }
+
+    /// Tiles of outputs of all runs of a layer.
+    pub fn window_tiles(&self, layer: usize) -> u64 {
+        let runs = self.placement.maps.layers[layer].runs.iter();
+        runs.map(|run| self.tilings[layer].window_tiles(run.size(), self.hw.mac_rows)).sum()
+    }
+}
+
+/// A memory that is too small for what it must hold at a time.
+fn shortage(
+    memory: &str,
+    layer: &str,
+    key: &str,
+    need: u64,
+    have: u32,
+    banks: u32,
+    word_bits: u64,
+) -> Diagnostic {
+    let bytes = |words: u64| (words * u64::from(banks) * word_bits).div_ceil(8);
+    let lack = bytes(need) - bytes(u64::from(have));
+    let message = format!("the {memory} memory lacks {lack} bytes; it is full in layer `{layer}`");
+    Diagnostic::new(Kind::Capacity, message)
+        .cause(format!(
+            "the network needs {need} words a bank and has {have}; with {banks} bank(s) that is {} and {} bytes",
+            bytes(need),
+            bytes(u64::from(have))
+        ))
+        .help(format!("give the point more memory: --set {key}={need}"))
+}

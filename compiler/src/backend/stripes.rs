@@ -1,12 +1,12 @@
-//! Which maps stay in the activation memory, and which pass through it in stripes.
+//! Where maps are: in the activation memory, or in DRAM, from where they pass through it in
+//! stripes.
 //!
-//! If all maps fit, all stay, and nothing here changes a plan. If not, some have their *home* in
-//! DRAM, as few words as a simple search finds: a layer that writes such a map stores it, a layer
-//! that reads it loads it again. A layer that has not the room for what it reads and writes runs in
-//! *stripes*, ranges of its output rows, or of the columns of one row. Each loads the *windows* of
-//! its sources that it reads, the rows above and below that a kernel reaches among them, and packs
-//! only such rows of the image. What lies outside a map stays padding; what lies inside it comes
-//! from DRAM.
+//! If all maps fit, all stay. If not, some have their *home* in DRAM, as few words as a simple
+//! search finds: a layer that writes such a map stores it, a layer that reads it loads it again. A
+//! layer that has not the room for what it reads and writes runs in *stripes*, ranges of its output
+//! rows, or of the columns of one row. Each loads the *windows* of its sources that it reads, the
+//! rows above and below that a kernel reaches among them, and packs only such rows of the image.
+//! What lies outside a map stays padding; what lies inside it comes from DRAM.
 //!
 //! In DRAM a map lies as in the memory, address by address and in an address bank by bank, so a
 //! window is one region for each phase, whole addresses of it, in the same banks.
@@ -14,12 +14,13 @@
 use std::ops::{Range, RangeInclusive};
 
 use num_integer::gcd;
-use qnnsim_isa::descriptor::MapShape;
 use qnnsim_isa::program::SCRATCH_WORDS_MAX;
+use qnnsim_isa::{HardwarePoint, MapLayout};
 
-use super::plan::{
-    Axis, Grid, LayerPlan, Member, Place, Plan, TermPlan, ThrPlan, allocate, shortage,
-};
+use super::facts::Facts;
+use super::layout::{Layouts, Source};
+use super::shortage;
+use super::tiling::{Member, TermTiling, Tiling};
 use crate::diagnostic::{Diagnostic, Kind};
 
 /// Most stripes of a layer.
@@ -29,43 +30,53 @@ const STRIPES_MAX: u32 = 1 << 16;
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Home {
     /// In the activation memory.
-    Memory,
-    /// In DRAM: its first byte in the scratch region, and words of a bank from one phase to the
-    /// next.
+    Memory(MapLayout),
+    /// In the scratch region of DRAM.
     Scratch {
-        /// Bytes from the region's first.
+        /// The map's first byte, from the region's first.
         offset: u64,
-        /// Words.
-        phase: u64,
+        /// The layout from there on, in words of a bank.
+        layout: MapLayout,
     },
     /// In DRAM as the network's output.
     Output,
 }
 
-/// Outputs that a layer computes at a time.
+/// Outputs that a layer computes at a time: all, or a stripe.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Stripe {
+pub struct Run {
     /// Which rows.
     pub rows: Range<u32>,
     /// Which columns: all, or those of a single row.
     pub columns: Range<u32>,
     /// What is loaded for them.
     pub windows: Vec<Window>,
-    /// Where they are written.
-    pub target: Place,
+    /// Where they are written, as if they were the whole map.
+    pub target: MapLayout,
 }
 
-impl Stripe {
+impl Run {
     /// Height and width.
     pub fn size(&self) -> [u32; 2] {
         [self.rows.end - self.rows.start, self.columns.end - self.columns.start]
     }
 }
 
-/// Part of a map that a stripe reads.
+/// Where a reader finds a map, or a part of it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Place {
+    /// The layout, as if all of the map were there.
+    pub layout: MapLayout,
+    /// Pixels of each phase before those that are there.
+    pub first: u64,
+    /// Words of each phase before those that are there.
+    pub skipped: u64,
+}
+
+/// Part of a map that a run loads.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Window {
-    /// Who reads it: a term of the plan, and a member of it.
+    /// Who reads it: a term of the tiling, and a member of it.
     pub reader: (usize, usize),
     /// Rows of the map, or of the image.
     pub rows: Range<u32>,
@@ -73,57 +84,64 @@ pub struct Window {
     pub columns: Range<u32>,
     /// Where they are.
     pub place: Place,
-    /// Words that are loaded of each bank and phase; not of the image, which is packed.
+    /// Words that are loaded of each bank and phase; none of the image, which is packed.
     pub words: u64,
 }
 
-impl LayerPlan {
-    /// One stripe as a layer of its own, on a machine with so many rows.
-    pub fn stripe(&self, stripe: &Stripe, rows: u32) -> LayerPlan {
-        let [height, width] = stripe.size();
-        let mut terms = self.terms.clone();
-        let shift = |axis: &mut Axis, outputs: &Range<u32>| {
-            axis.origin += i64::from(outputs.start) * i64::from(axis.stride);
-            axis.output = outputs.end - outputs.start;
-            axis.only = axis.only.map(|at| at.saturating_sub(outputs.start));
-        };
-        for term in &mut terms {
-            shift(&mut term.x, &stripe.columns);
-            term.members.iter_mut().for_each(|member| shift(&mut member.y, &stripe.rows));
-        }
-        for window in &stripe.windows {
-            terms[window.reader.0].members[window.reader.1].place = window.place;
-        }
-        // A mask counts outputs from the stripe's first.
-        let local = |masks: &[[u32; 2]], &Range { start, end }: &Range<u32>| {
-            let local = |&[first, last]: &[u32; 2]| match [first.max(start), last.min(end - 1)] {
-                [first, last] if first <= last => [first - start, last - start],
-                _ => [1, 0],
-            };
-            masks.iter().map(local).collect()
-        };
-        let masks = self
-            .thr
-            .masks
-            .as_ref()
-            .map(|[y, x]| [local(y, &stripe.rows), local(x, &stripe.columns)]);
-        let mut output = self.output;
-        (output.0.height, output.0.width) = (height, width);
-        let out = [height, width];
-        LayerPlan {
-            origin: self.origin,
-            copy: self.copy,
-            info: self.info.clone(),
-            terms,
-            grid: Grid { out, window_tiles: self.grid.tiles_of(out, rows), ..self.grid },
-            weights: self.weights,
-            thr: ThrPlan { masks, ..self.thr.clone() },
-            target: stripe.target,
-            home: self.home,
-            stripes: Vec::new(),
-            output,
-        }
+/// Where the maps of a network are.
+#[derive(Debug, Clone)]
+pub struct Maps {
+    /// By layer.
+    pub layers: Vec<LayerMaps>,
+    /// Words in use of each bank of the activation memory.
+    pub used: u64,
+    /// Bytes of DRAM for maps that do not fit the activation memory.
+    pub scratch: u64,
+}
+
+/// Where the maps of one layer are.
+#[derive(Debug, Clone)]
+pub struct LayerMaps {
+    /// Where the map that it writes is when it is complete.
+    pub home: Home,
+    /// It runs in stripes, of which each loads what it reads when all before is out of its way.
+    pub striped: bool,
+    /// What it computes at a time, at least one run.
+    pub runs: Vec<Run>,
+}
+
+/// Addresses for what is alive in some layers and takes some words: first fit among what is alive
+/// at the same time. And the words that are used.
+fn allocate(alive: &[(RangeInclusive<usize>, u64)]) -> (Vec<u64>, u64) {
+    let mut bases: Vec<u64> = Vec::new();
+    let mut top = 0;
+    for (i, (life, size)) in alive.iter().enumerate() {
+        let others = alive[..i].iter().zip(&bases);
+        let overlapping = others
+            .filter(|((other, _), _)| other.start() <= life.end() && life.start() <= other.end());
+        let mut taken: Vec<(u64, u64)> =
+            overlapping.map(|((_, size), &base)| (base, base + size)).collect();
+        taken.sort_unstable();
+        let base = taken
+            .iter()
+            .fold(0, |base, &(from, to)| if base + size <= from { base } else { base.max(to) });
+        bases.push(base);
+        top = top.max(base + size);
     }
+    (bases, top)
+}
+
+/// Addresses of all packed inputs and maps if all of them stay, and the words that they take.
+fn all_staying(facts: &Facts, layouts: &Layouts) -> (Vec<u64>, u64) {
+    // An input is alive from the first layer on.
+    let inputs = layouts.inputs.iter().map(|input| (0..=input.layer, input.layout.words()));
+    let maps = facts.lifetimes().into_iter().zip(layouts.maps.iter().map(MapLayout::words));
+    allocate(&inputs.chain(maps).collect::<Vec<_>>())
+}
+
+/// Words of each bank of the activation memory in which all maps stay.
+pub(super) fn words_to_stay(facts: &Facts, layouts: &Layouts) -> u64 {
+    all_staying(facts, layouts).1
 }
 
 /// Sizes of parts worth a try, from all rows or columns down to one unit.
@@ -144,29 +162,77 @@ fn parts(all: u32, unit: u32) -> Vec<u32> {
 /// none.
 struct Choice {
     in_dram: Vec<bool>,
-    stripes: Vec<Vec<Stripe>>,
+    stripes: Vec<Vec<Run>>,
 }
 
-impl Plan {
-    /// Chooses homes and stripes for a plan whose maps do not fit, and gives everything its
-    /// address.
+/// What maps are given places from.
+#[derive(Clone, Copy)]
+pub(super) struct Placing<'a> {
+    pub(super) facts: &'a Facts,
+    pub(super) layouts: &'a Layouts,
+    pub(super) tilings: &'a [Tiling],
+    pub(super) hw: &'a HardwarePoint,
+}
+
+impl Placing<'_> {
+    /// Gives every map its home and address.
     ///
     /// # Errors
-    /// Not even one row of a layer fits.
-    pub(super) fn fit_maps(&mut self) -> Result<(), Diagnostic> {
+    /// Not even one row of a layer fits, or the scratch region would be too large.
+    pub(super) fn place(self) -> Result<Maps, Diagnostic> {
         let capacity = u64::from(self.hw.act_words);
-        let alive: Vec<RangeInclusive<usize>> =
-            (0..self.layers.len()).map(|layer| self.alive(layer)).collect();
+        let (bases, used) = all_staying(self.facts, self.layouts);
+        if used > capacity {
+            return self.fit(capacity);
+        }
+        let (inputs, maps) = bases.split_at(self.layouts.inputs.len());
+        let layers = (0..self.tilings.len()).map(|index| {
+            let target = MapLayout { base: maps[index], ..self.layouts.maps[index] };
+            let windows = self.whole_inputs(index).into_iter().map(|(number, mut window)| {
+                window.place.layout.base = inputs[number];
+                window
+            });
+            let run = self.whole_run(index, target, windows.collect());
+            LayerMaps { home: Home::Memory(target), striped: false, runs: vec![run] }
+        });
+        Ok(Maps { layers: layers.collect(), used, scratch: 0 })
+    }
+
+    /// A run over all outputs.
+    fn whole_run(self, index: usize, target: MapLayout, windows: Vec<Window>) -> Run {
+        let [height, width] = self.tilings[index].out;
+        Run { rows: 0..height, columns: 0..width, windows, target }
+    }
+
+    /// The whole input, packed for each of a layer's readers, from address 0 on, with the number of
+    /// the packed input.
+    fn whole_inputs(self, index: usize) -> Vec<(usize, Window)> {
+        let mut windows = Vec::new();
+        for (t, term) in self.tilings[index].terms.iter().enumerate() {
+            for (m, member) in term.members.iter().enumerate() {
+                let Source::Input(number) = member.source else { continue };
+                let place = Place { layout: term.layout, first: 0, skipped: 0 };
+                let columns = 0..self.layouts.inputs[number].windows;
+                let rows = 0..self.facts.network.input.shape.height;
+                windows.push((number, Window { reader: (t, m), rows, columns, place, words: 0 }));
+            }
+        }
+        windows.sort_by_key(|&(number, _)| number);
+        windows
+    }
+
+    /// Chooses homes and stripes for maps that do not all fit, and gives everything its address.
+    fn fit(self, capacity: u64) -> Result<Maps, Diagnostic> {
+        let alive = self.facts.lifetimes();
         let (mut budget, mut top) = (capacity, 0);
         loop {
             let choice = self
                 .choose(&alive, budget)
                 .map_err(|(layer, need)| self.no_row(layer, need.max(top)))?;
-            let (items, bases);
-            (items, (bases, top)) = self.addresses(&alive, &choice);
+            let bases;
+            (bases, top) = allocate(&self.items(&alive, &choice));
             if top <= capacity {
-                self.used[0] = top;
-                return self.settle(choice, &items, &bases);
+                return self.settle(choice, &bases, top);
             }
             // What is left free between maps is too small: a little less, and other choices.
             let lost = top - capacity;
@@ -175,8 +241,8 @@ impl Plan {
     }
 
     /// Not even one row fits.
-    fn no_row(&self, layer: usize, need: u64) -> Diagnostic {
-        let (hw, layer) = (&self.hw, &self.layers[layer].info.name);
+    fn no_row(self, layer: usize, need: u64) -> Diagnostic {
+        let (hw, layer) = (self.hw, &self.facts.network.layers[layer].name);
         let (have, lanes) = (hw.act_words, u64::from(hw.mac_lanes));
         let error = shortage("activation", layer, "act.words", need, have, hw.mac_rows, lanes);
         let cause = error.cause.clone().unwrap_or_default();
@@ -188,19 +254,21 @@ impl Plan {
     ///
     /// # Errors
     /// A layer that needs more whatever is in DRAM, and what it needs.
-    fn choose(&self, alive: &[RangeInclusive<usize>], budget: u64) -> Result<Choice, (usize, u64)> {
-        let mut in_dram = vec![false; self.layers.len()];
-        let size = |map: usize| self.layers[map].target.size();
+    fn choose(self, alive: &[RangeInclusive<usize>], budget: u64) -> Result<Choice, (usize, u64)> {
+        let count = self.tilings.len();
+        let mut in_dram = vec![false; count];
+        let size = |map: usize| self.layouts.maps[map].words();
         let staying = |layer: usize, in_dram: &[bool]| -> Vec<usize> {
             (0..alive.len()).filter(|&map| !in_dram[map] && alive[map].contains(&layer)).collect()
         };
-        let schedule = |layer: usize, in_dram: &[bool]| {
+        let stripes_of = |layer: usize, in_dram: &[bool]| {
             let stays: u64 = staying(layer, in_dram).into_iter().map(size).sum();
-            self.schedule(layer, in_dram, budget.checked_sub(stays)).map_err(|least| least + stays)
+            self.stripes_of(layer, in_dram, budget.checked_sub(stays))
+                .map_err(|least| least + stays)
         };
         let mut layer = 0;
-        while layer < self.layers.len() {
-            let Err(need) = schedule(layer, &in_dram) else {
+        while layer < count {
+            let Err(need) = stripes_of(layer, &in_dram) else {
                 layer += 1;
                 continue;
             };
@@ -208,7 +276,7 @@ impl Plan {
             maps.sort_by_key(|&map| (size(map), map));
             let enough = maps.iter().find(|&&map| {
                 in_dram[map] = true;
-                let fits = schedule(layer, &in_dram).is_ok();
+                let fits = stripes_of(layer, &in_dram).is_ok();
                 in_dram[map] = false;
                 fits
             });
@@ -216,8 +284,8 @@ impl Plan {
             in_dram[map] = true;
             layer = layer.min(*alive[map].start());
         }
-        let stripes = (0..self.layers.len())
-            .map(|layer| schedule(layer, &in_dram).map_err(|need| (layer, need)));
+        let stripes =
+            (0..count).map(|layer| stripes_of(layer, &in_dram).map_err(|need| (layer, need)));
         Ok(Choice { stripes: stripes.collect::<Result<_, _>>()?, in_dram })
     }
 
@@ -226,24 +294,20 @@ impl Plan {
     ///
     /// # Errors
     /// What the least of them take.
-    fn schedule(
-        &self,
+    fn stripes_of(
+        self,
         index: usize,
         in_dram: &[bool],
         room: Option<u64>,
-    ) -> Result<Vec<Stripe>, u64> {
-        let layer = &self.layers[index];
+    ) -> Result<Vec<Run>, u64> {
+        let tiling = &self.tilings[index];
         let fits = |need: u64| room.is_some_and(|room| need <= room);
-        let sources =
-            self.network.layers[index].terms.iter().filter_map(|term| term.source.0.checked_sub(1));
         let mut least = u64::MAX;
-        if !in_dram[index] && sources.clone().all(|map| !in_dram[map]) {
-            let packed: u64 = self
-                .inputs
-                .iter()
-                .filter(|input| input.layer == index)
-                .map(|i| i.place.size())
-                .sum();
+        let mut sources = tiling.terms.iter().flat_map(|term| &term.members).map(|m| m.source);
+        let loads = |source| matches!(source, Source::Map(map) if in_dram[map]);
+        if !in_dram[index] && !sources.any(loads) {
+            let inputs = self.layouts.inputs.iter().filter(|input| input.layer == index);
+            let packed: u64 = inputs.map(|input| input.layout.words()).sum();
             // LOAD begins with the image before anything else could be in its way.
             if packed == 0 || index == 0 {
                 if fits(packed) {
@@ -255,12 +319,11 @@ impl Plan {
                 }
             }
         }
-        let rows = layer.output.0.height;
-        let Place { s: [s, s_x], pitch, .. } = layer.target;
+        let [rows, columns] = tiling.out;
+        let MapLayout { s: [s, s_x], pitch, .. } = self.layouts.maps[index];
         // A stripe begins with the first phase; in the map's own place it also begins with bank 0.
         let banks = u64::from(self.hw.mac_rows);
         let unit = if in_dram[index] { s } else { s * (banks / gcd(banks, pitch.into())) as u32 };
-        let columns = layer.output.0.width;
         let mut sizes =
             parts(rows, unit).into_iter().map(|height| [height, columns]).collect::<Vec<_>>();
         if unit.min(rows) == 1 && (in_dram[index] || rows == 1) {
@@ -284,8 +347,8 @@ impl Plan {
     }
 
     /// A layer in stripes of so many rows and columns, everything at address 0.
-    fn stripes(&self, index: usize, [height, width]: [u32; 2], in_dram: &[bool]) -> Vec<Stripe> {
-        let MapShape { height: rows, width: columns, .. } = self.layers[index].output.0;
+    fn stripes(self, index: usize, [height, width]: [u32; 2], in_dram: &[bool]) -> Vec<Run> {
+        let [rows, columns] = self.tilings[index].out;
         let cuts = |all: u32, size: u32| {
             (0..all).step_by(size as usize).map(move |start| start..all.min(start + size))
         };
@@ -294,88 +357,55 @@ impl Plan {
         stripes.map(|(rows, columns)| self.stripe(index, rows, columns, in_dram)).collect()
     }
 
-    fn stripe(
-        &self,
-        index: usize,
-        rows: Range<u32>,
-        columns: Range<u32>,
-        in_dram: &[bool],
-    ) -> Stripe {
-        let layer = &self.layers[index];
+    fn stripe(self, index: usize, rows: Range<u32>, columns: Range<u32>, in_dram: &[bool]) -> Run {
         let mut windows = Vec::new();
-        for (t, term) in layer.terms.iter().enumerate() {
+        for (t, term) in self.tilings[index].terms.iter().enumerate() {
             let first = windows.len();
             let mut phase = 0;
             for (m, member) in term.members.iter().enumerate() {
-                let source = self.network.layers[index].terms[member.term].source.0;
-                match source.checked_sub(1) {
-                    Some(map) if !in_dram[map] => phase = phase.max(member.place.phase),
-                    source => {
-                        windows.push(self.window(
-                            (t, m),
-                            term,
-                            member,
-                            [&rows, &columns],
-                            source.is_none(),
-                        ));
-                    }
+                match member.source {
+                    Source::Map(map) if !in_dram[map] => phase = phase.max(term.layout.phase),
+                    _ => windows.push(self.window((t, m), term, member, [&rows, &columns])),
                 }
             }
             // The phases of maps that one step reads are equally far apart.
-            phase = windows[first..].iter().map(|window| window.place.phase).fold(phase, u64::max);
-            windows[first..].iter_mut().for_each(|window| window.place.phase = phase);
+            let phases = windows[first..].iter().map(|window| window.place.layout.phase);
+            phase = phases.fold(phase, u64::max);
+            windows[first..].iter_mut().for_each(|window| window.place.layout.phase = phase);
         }
-        let (Place { words, planes, s, pitch, .. }, banks) = (layer.target, self.hw.mac_rows);
+        let (whole, banks) = (self.layouts.maps[index], self.hw.mac_rows);
         let target = if in_dram[index] {
-            Place::new(
-                [rows.end - rows.start, columns.end - columns.start],
-                words,
-                planes,
-                s,
-                pitch,
-                banks,
-            )
+            let size = [rows.end - rows.start, columns.end - columns.start];
+            let planes = [whole.block / whole.plane, whole.plane];
+            MapLayout::dense(size, planes, whole.s, whole.pitch, banks)
         } else {
-            let before =
-                u64::from(rows.start / s[0]) * u64::from(pitch) + u64::from(columns.start / s[1]);
-            Place {
-                base: before / u64::from(banks) * u64::from(layer.target.block()),
-                ..layer.target
-            }
+            let before = whole.index([rows.start, columns.start]);
+            MapLayout { base: before / u64::from(banks) * u64::from(whole.block), ..whole }
         };
-        Stripe { rows, columns, windows, target }
+        Run { rows, columns, windows, target }
     }
 
     /// What a member reads for some output rows and columns.
     fn window(
-        &self,
+        self,
         reader: (usize, usize),
-        term: &TermPlan,
+        term: &TermTiling,
         member: &Member,
         outputs: [&Range<u32>; 2],
-        from_input: bool,
     ) -> Window {
-        let (whole, banks) = (member.place, u64::from(self.hw.mac_rows));
-        let reads = |axis: &Axis, outputs: &Range<u32>| {
-            let at = |output: u32| i64::from(output) * i64::from(axis.stride);
-            let inside = |at: i64| at.clamp(0, axis.input.into()) as u32;
-            let first = inside(axis.constant(0, 0) + at(outputs.start));
-            first
-                ..inside(axis.constant(axis.positions - 1, axis.taps - 1) + at(outputs.end - 1) + 1)
-        };
-        let (rows, columns) = (reads(&member.y, outputs[0]), reads(&term.x, outputs[1]));
+        let (whole, banks) = (term.layout, u64::from(self.hw.mac_rows));
+        let (rows, columns) = (member.y.reads(outputs[0]), term.x.reads(outputs[1]));
         if rows.is_empty() || columns.is_empty() {
-            let place = Place { phase: 0, ..whole };
+            let place = Place { layout: MapLayout { phase: 0, ..whole }, first: 0, skipped: 0 };
             return Window { reader, rows: 0..0, columns: 0..0, place, words: 0 };
         }
         let [s, s_x] = whole.s;
-        let index = |y: u32, x: u32| u64::from(y / s) * u64::from(whole.pitch) + u64::from(x / s_x);
-        if from_input {
+        if let Source::Input(number) = member.source {
             // The packer counts rows from the first one, and packed pixels as well, so these must
             // be of the first phase. Of several rows it takes all pixels; and the first
             // packed pixel must have something of the row.
-            let packed = member.input.map(|input| &self.inputs[input]);
-            let last = packed.map_or(0, |p| (self.network.input.shape.width - 1 + p.left) / p.step);
+            let packed = &self.layouts.inputs[number];
+            let last = (self.facts.network.input.shape.width - 1 + packed.left) / packed.step;
             let first = columns.start.min(last);
             let rows = rows.start - rows.start % s..rows.end;
             let columns = match rows.len() {
@@ -383,122 +413,91 @@ impl Plan {
                 _ => 0..term.x.input,
             };
             let size = [rows.end - rows.start, columns.end - columns.start];
-            let place =
-                Place::new(size, whole.words, whole.planes, whole.s, whole.pitch, self.hw.mac_rows);
-            let place = Place { first: index(rows.start, columns.start), ..place };
+            let planes = [whole.block / whole.plane, whole.plane];
+            let layout = MapLayout::dense(size, planes, whole.s, whole.pitch, self.hw.mac_rows);
+            let first = whole.index([rows.start, columns.start]);
+            let place = Place { layout, first, skipped: 0 };
             return Window { reader, rows, columns, place, words: 0 };
         }
-        let (before, behind) =
-            (index(rows.start, columns.start), index(rows.end - 1, columns.end - 1) + 1);
-        let block = u64::from(whole.block());
+        let before = whole.index([rows.start, columns.start]);
+        let behind = whole.index([rows.end - 1, columns.end - 1]) + 1;
+        let block = u64::from(whole.block);
         let skipped = before / banks * block;
         let skipped = skipped - skipped % self.beat_words();
         let words = behind.div_ceil(banks) * block - skipped;
-        Window {
-            reader,
-            rows,
-            columns,
-            place: Place { skipped, phase: words, base: 0, ..whole },
-            words,
-        }
+        let place = Place { layout: MapLayout { phase: words, ..whole }, first: 0, skipped };
+        Window { reader, rows, columns, place, words }
     }
 
     /// Addresses from one that begins with a beat of DRAM to the next.
-    fn beat_words(&self) -> u64 {
-        let (width, address) = (u64::from(self.hw.dram_width), self.address_bytes());
+    fn beat_words(self) -> u64 {
+        let (width, address) = (u64::from(self.hw.dram_width), address_bytes(self.hw));
         width / gcd(width, address)
     }
 
-    /// Bytes in DRAM of the words of all banks at one address.
-    fn address_bytes(&self) -> u64 {
-        u64::from(self.hw.mac_rows) * u64::from(self.hw.word_bytes())
-    }
-
-    /// What needs a place and when, layer after layer, and the places: a whole image or else
-    /// windows, then the target.
-    #[expect(clippy::type_complexity, reason = "what `allocate` takes and gives")]
-    fn addresses(
-        &self,
+    /// What needs an address and when, layer after layer: the image or else windows, then the
+    /// target.
+    fn items(
+        self,
         alive: &[RangeInclusive<usize>],
         choice: &Choice,
-    ) -> (Vec<(RangeInclusive<usize>, u64)>, (Vec<u64>, u64)) {
+    ) -> Vec<(RangeInclusive<usize>, u64)> {
         let mut items = Vec::new();
         for (layer, stripes) in choice.stripes.iter().enumerate() {
+            let in_dram = choice.in_dram[layer];
+            let mut words = room_of(stripes, in_dram);
             if stripes.is_empty() {
-                let inputs = self.inputs.iter().filter(|input| input.layer == layer);
-                items.extend(inputs.map(|input| (layer..=layer, input.place.size())));
+                let whole = self.whole_inputs(layer);
+                words.extend(whole.iter().map(|(_, window)| window.place.layout.words()));
             }
-            items.extend(
-                room_of(stripes, choice.in_dram[layer])
-                    .into_iter()
-                    .map(|size| (layer..=layer, size)),
-            );
-            if !choice.in_dram[layer] {
-                items.push((alive[layer].clone(), self.layers[layer].target.size()));
+            items.extend(words.into_iter().map(|words| (layer..=layer, words)));
+            if !in_dram {
+                items.push((alive[layer].clone(), self.layouts.maps[layer].words()));
             }
         }
-        let places = allocate(&items);
-        (items, places)
+        items
     }
 
-    /// Makes the choice the plan's.
+    /// What is chosen, at these addresses of its items.
     ///
     /// # Errors
     /// The scratch region would be too large.
-    fn settle(
-        &mut self,
-        choice: Choice,
-        items: &[(RangeInclusive<usize>, u64)],
-        bases: &[u64],
-    ) -> Result<(), Diagnostic> {
-        debug_assert_eq!(items.len(), bases.len());
+    fn settle(self, choice: Choice, bases: &[u64], used: u64) -> Result<Maps, Diagnostic> {
         let mut bases = bases.iter().copied();
         let mut next = || bases.next().expect("an address for each item");
-        let (beat, address_bytes) = (self.beat_words(), self.address_bytes());
-        let align = u64::from(self.hw.burst_bytes()).next_power_of_two().max(64);
-        let count = self.layers.len();
-        for (index, mut stripes) in choice.stripes.into_iter().enumerate() {
-            let in_dram = choice.in_dram[index];
-            let layer = &mut self.layers[index];
-            if stripes.is_empty() {
-                self.inputs
-                    .iter_mut()
-                    .filter(|input| input.layer == index)
-                    .for_each(|input| input.place.base = next());
-            } else {
-                for window in 0..stripes[0].windows.len() {
-                    let base = next();
-                    stripes.iter_mut().for_each(|stripe| stripe.windows[window].place.base = base);
+        let address_bytes = address_bytes(self.hw);
+        let align = dram_alignment(self.hw);
+        let (count, mut scratch) = (self.tilings.len(), 0);
+        let mut layers = Vec::new();
+        for (index, mut runs) in choice.stripes.into_iter().enumerate() {
+            let (in_dram, whole) = (choice.in_dram[index], self.layouts.maps[index]);
+            let striped = !runs.is_empty();
+            if !striped {
+                let inputs = self.whole_inputs(index).into_iter().map(|(_, window)| window);
+                runs.push(self.whole_run(index, whole, inputs.collect()));
+            }
+            for window in 0..runs[0].windows.len() {
+                let base = next();
+                for run in &mut runs {
+                    run.windows[window].place.layout.base = base;
                 }
             }
             let base = next();
-            stripes.iter_mut().for_each(|stripe| stripe.target.base += base);
-            layer.stripes = stripes;
-            layer.target.base = if in_dram { 0 } else { base };
-            layer.home = match (in_dram, index + 1 == count) {
-                (false, _) => Home::Memory,
+            runs.iter_mut().for_each(|run| run.target.base += base);
+            let home = match (in_dram, index + 1 == count) {
+                (false, _) => Home::Memory(MapLayout { base, ..whole }),
                 (true, true) => Home::Output,
                 (true, false) => {
-                    let phase = layer.target.phase.next_multiple_of(beat);
-                    let offset = self.scratch.next_multiple_of(align);
-                    let phases: u64 = layer.target.s.iter().map(|&s| u64::from(s)).product();
-                    self.scratch = offset + phase * phases * address_bytes;
-                    Home::Scratch { offset, phase }
+                    let phase = whole.phase.next_multiple_of(self.beat_words());
+                    let layout = MapLayout { phase, ..whole };
+                    let offset = u64::next_multiple_of(scratch, align);
+                    scratch = offset + layout.words() * address_bytes;
+                    Home::Scratch { offset, layout }
                 }
             };
+            layers.push(LayerMaps { home, striped, runs });
         }
-        for index in 0..count {
-            let mut terms = std::mem::take(&mut self.layers[index].terms);
-            for member in terms.iter_mut().flat_map(|term| &mut term.members) {
-                let source = self.network.layers[index].terms[member.term].source.0;
-                member.place.base = match (source.checked_sub(1), member.input) {
-                    (Some(map), _) => self.layers[map].target.base,
-                    (None, input) => input.map_or(0, |input| self.inputs[input].place.base),
-                };
-            }
-            self.layers[index].terms = terms;
-        }
-        let words = self.scratch / u64::from(self.hw.word_bytes());
+        let words = scratch / u64::from(self.hw.word_bytes());
         if words > SCRATCH_WORDS_MAX {
             let text = format!("the maps that do not fit the activation memory have {words} words");
             return Err(Diagnostic::new(
@@ -507,15 +506,41 @@ impl Plan {
             )
             .help("give the point more memory, --set act.words=N, or more lanes"));
         }
-        Ok(())
+        Ok(Maps { layers, used, scratch })
     }
 }
 
+impl Maps {
+    /// Where a member of a layer's terms finds its map in a run.
+    pub fn place_of(&self, run: &Run, reader: (usize, usize), source: Source) -> Place {
+        if let Some(window) = run.windows.iter().find(|window| window.reader == reader) {
+            return window.place;
+        }
+        match source {
+            Source::Map(map) => match self.layers[map].home {
+                Home::Memory(layout) => Place { layout, first: 0, skipped: 0 },
+                Home::Scratch { .. } | Home::Output => unreachable!("read through a window"),
+            },
+            Source::Input(_) => unreachable!("read through a window"),
+        }
+    }
+}
+
+/// Bytes of which regions of DRAM begin at a multiple, so that no burst is split for nothing.
+pub(super) fn dram_alignment(hw: &HardwarePoint) -> u64 {
+    u64::from(hw.burst_bytes()).next_power_of_two().max(64)
+}
+
+/// Bytes in DRAM of the words of all banks at one address.
+pub(super) fn address_bytes(hw: &HardwarePoint) -> u64 {
+    u64::from(hw.mac_rows) * u64::from(hw.word_bytes())
+}
+
 /// Words of every window and of the target, the most that a stripe takes.
-fn room_of(stripes: &[Stripe], in_dram: bool) -> Vec<u64> {
+fn room_of(stripes: &[Run], in_dram: bool) -> Vec<u64> {
     let Some(first) = stripes.first() else { return Vec::new() };
-    let most = |size: &dyn Fn(&Stripe) -> u64| stripes.iter().map(size).max().unwrap_or(0);
-    let windows =
-        (0..first.windows.len()).map(|window| most(&|stripe| stripe.windows[window].place.size()));
-    windows.chain(in_dram.then(|| most(&|stripe| stripe.target.size()))).collect()
+    let most = |size: &dyn Fn(&Run) -> u64| stripes.iter().map(size).max().unwrap_or(0);
+    let windows = (0..first.windows.len())
+        .map(|window| most(&|stripe| stripe.windows[window].place.layout.words()));
+    windows.chain(in_dram.then(|| most(&|stripe| stripe.target.words()))).collect()
 }

@@ -79,9 +79,11 @@ fn residual_network(settings: &[&str], stripes: bool) {
     let hw = point("4x4x32", settings);
     let (plan, program) =
         lower_to(&network, &hw).unwrap_or_else(|errors| panic!("{settings:?}: {}", errors[0]));
-    assert!(plan.rings[0].words > 0 || stripes, "{settings:?}: all weights stay");
-    let most = plan.layers.iter().map(|layer| layer.stripes.len()).max();
-    assert_eq!(plan.scratch > 0 && most > Some(2), stripes, "{settings:?}: {most:?} stripes");
+    let placement = &plan.placement;
+    assert!(placement.rings.weights.words > 0 || stripes, "{settings:?}: all weights stay");
+    let most = placement.maps.layers.iter().map(|layer| layer.runs.len()).max();
+    let scratch = placement.maps.scratch;
+    assert_eq!(scratch > 0 && most > Some(2), stripes, "{settings:?}: {most:?} stripes");
     let machine =
         verilator.machine(&program.hardware, &[]).unwrap_or_else(|error| panic!("{error}"));
     let mut bench = Bench::start(&machine).unwrap_or_else(|error| panic!("{error}"));

@@ -5,8 +5,8 @@
 use proptest::prelude::*;
 use proptest::strategy::ValueTree;
 use proptest::test_runner::TestCaseError;
-use qnnsim_compiler::backend::plan::plan;
-use qnnsim_compiler::backend::stripes::{Home, Window};
+use qnnsim_compiler::backend::Plan;
+use qnnsim_compiler::backend::stripes::{Home, Run, Window};
 use qnnsim_compiler::diagnostic::Kind;
 use qnnsim_compiler::ir::Network;
 use qnnsim_isa::{HardwarePoint, Program};
@@ -197,34 +197,37 @@ fn the_networks_in_small_memories_take_every_way() {
         let seed = network_seed().new_tree(&mut runner).expect("a seed").current();
         let hw = hardware_point().new_tree(&mut runner).expect("a point").current();
         let network = seed.build();
-        let plan = plan(&network, &cramped(&network, &hw, [0, 255, 255]))
+        let plan = Plan::of(&network, &cramped(&network, &hw, [0, 255, 255]))
             .unwrap_or_else(|e| panic!("{}", e[0]));
         let mut see =
             |what: &'static str, is: bool| *seen.entry(what).or_insert(0) += u32::from(is);
-        see("no map in DRAM", plan.layers.iter().all(|layer| layer.stripes.is_empty()));
-        for layer in &plan.layers {
-            let windows = || layer.stripes.iter().flat_map(|stripe| &stripe.windows);
-            let members = |window: &Window| &layer.terms[window.reader.0].members;
-            let rows = |at: usize| layer.stripes.get(at).map_or(0..0, |stripe| stripe.rows.clone());
-            see("a map in DRAM", matches!(layer.home, Home::Scratch { .. }));
-            see(
-                "a map in DRAM in phases",
-                matches!(layer.home, Home::Scratch { .. }) && layer.target.s != [1, 1],
-            );
+        let maps = &plan.placement.maps.layers;
+        see("no map in DRAM", maps.iter().all(|layer| !layer.striped));
+        for (layer, tiling) in maps.iter().zip(&plan.tilings) {
+            let stripes: &[Run] = if layer.striped { &layer.runs } else { &[] };
+            let windows = || stripes.iter().flat_map(|stripe| &stripe.windows);
+            let members = |window: &Window| &tiling.terms[window.reader.0].members;
+            let rows = |at: usize| stripes.get(at).map_or(0..0, |stripe| stripe.rows.clone());
+            let scratch = match layer.home {
+                Home::Scratch { layout, .. } => Some(layout),
+                Home::Memory(_) | Home::Output => None,
+            };
+            see("a map in DRAM", scratch.is_some());
+            see("a map in DRAM in phases", scratch.is_some_and(|layout| layout.s != [1, 1]));
             see(
                 "a map in DRAM in words and planes",
-                matches!(layer.home, Home::Scratch { .. }) && layer.target.block() > 1,
+                scratch.is_some_and(|layout| layout.block > 1),
             );
-            see("an output in stripes", layer.home == Home::Output && layer.stripes.len() > 1);
+            see("an output in stripes", layer.home == Home::Output && stripes.len() > 1);
             see(
                 "a map in memory from stripes",
-                layer.home == Home::Memory && layer.stripes.len() > 1,
+                matches!(layer.home, Home::Memory(_)) && stripes.len() > 1,
             );
-            see("one stripe", layer.stripes.len() == 1);
-            see("three stripes or more", layer.stripes.len() > 2);
+            see("one stripe", stripes.len() == 1);
+            see("three stripes or more", stripes.len() > 2);
             see("stripes of one row", rows(0).len() == 1 && rows(1).len() == 1);
             see("stripes of several rows", rows(0).len() > 1 && rows(1).len() > 1);
-            see("stripes of columns", layer.stripes.iter().any(|s| s.columns.start > 0));
+            see("stripes of columns", stripes.iter().any(|s| s.columns.start > 0));
             see(
                 "part of an image row",
                 windows().any(|w| w.columns.start > 0 && w.place.first > 0),
@@ -234,15 +237,13 @@ fn the_networks_in_small_memories_take_every_way() {
             see("a window of nothing but padding", windows().any(|w| w.rows.is_empty()));
             see("windows of stacked terms", windows().any(|w| members(w).len() > 1));
             see("a window beside a whole map", {
-                let maps: usize = layer.terms.iter().map(|term| term.members.len()).sum();
-                layer
-                    .stripes
-                    .first()
-                    .is_some_and(|s| !s.windows.is_empty() && s.windows.len() < maps)
+                let maps: usize = tiling.terms.iter().map(|term| term.members.len()).sum();
+                let windows = stripes.first().map_or(0, |stripe| stripe.windows.len());
+                windows > 0 && windows < maps
             });
             see(
                 "pooling with padding in stripes",
-                layer.thr.masks.is_some() && layer.stripes.len() > 1,
+                tiling.codes.masks.is_some() && stripes.len() > 1,
             );
         }
     }

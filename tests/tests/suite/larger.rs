@@ -15,7 +15,7 @@ fn agree(network: &Network, act_words: u32) {
     let name = &network.name;
     let hw = HardwarePoint { act_words, ..HardwarePoint::default() };
     let (plan, program) = lower_to(network, &hw).unwrap_or_else(|e| panic!("{name}: {}", e[0]));
-    let striped = plan.layers.iter().any(|layer| layer.stripes.len() > 1);
+    let striped = plan.placement.maps.layers.iter().any(|layer| layer.runs.len() > 1);
     assert_eq!(striped, act_words < HardwarePoint::default().act_words, "{name}");
     let program = Program::from_bytes(&program.to_bytes()).expect("a program file");
     let described = program.clone();
@@ -55,7 +55,7 @@ fn agree(network: &Network, act_words: u32) {
     let words = |network: &Network| {
         network.layers.iter().flat_map(|l| &l.terms).map(|t| t.weights.data.len()).sum::<usize>()
     };
-    assert!(plan.rings[0].words > 0 && written(Start::Warm) > 0, "{name}");
+    assert!(plan.placement.rings.weights.words > 0 && written(Start::Warm) > 0, "{name}");
     assert!(written(Start::Cold) > written(Start::Warm), "{name}");
     let report = simulation.report(&Technology::builtin("45nm").expect("known"), 200);
     // For `cargo test -- --nocapture`.

@@ -6,9 +6,8 @@ use std::convert::Infallible;
 use std::fs;
 
 use proptest::prelude::*;
+use qnnsim_compiler::backend::Plan;
 use qnnsim_compiler::backend::emit::emit_code;
-use qnnsim_compiler::backend::facts::Facts;
-use qnnsim_compiler::backend::plan::Plan;
 use qnnsim_compiler::diagnostic::Kind;
 use qnnsim_compiler::import::{ImportOptions, import};
 use qnnsim_compiler::ir::Network;
@@ -139,15 +138,14 @@ fn costs_are_exact_and_bounds_are_bounds() {
             };
             let exact = simulation.cost();
 
-            let plan = Plan::new(&Facts::new(&network), &hw);
+            let plan = Plan::of(&network, &hw);
             let plan = plan.map_err(|e| TestCaseError::fail(format!("{}", e[0])))?;
-            let code =
-                emit_code(&network, &plan).map_err(|e| TestCaseError::fail(format!("{}", e[0])))?;
+            let code = emit_code(&plan).map_err(|e| TestCaseError::fail(format!("{}", e[0])))?;
             let found = qnnsim_simulator::cost(&code)
                 .map_err(|t| TestCaseError::fail(t.describe(&code)))?;
             prop_assert_eq!(found, exact);
 
-            let above = more(&bound::of(&network, &plan), &exact);
+            let above = more(&bound::of(&plan), &exact);
             prop_assert!(above.is_empty(), "{}", above.join(", "));
             Ok(())
         },

@@ -1,9 +1,61 @@
-//! What stays in a memory for weights or thresholds, and what is loaded for every image.
+//! Which weights and thresholds stay in their memories, and which are loaded for every image.
 //!
 //! A layer's words lie by channel tile. If all of them fit, all stay. If not, the first tiles of a
 //! layer stay and the others are loaded in *slices* into a ring behind what stays, each while the
 //! slice before it is in use. The choice is the one that loads the fewest bytes an image: which
 //! layers stay, and how large the ring is.
+
+use std::ops::{Index, IndexMut};
+
+/// What a cold image brings into a memory of its own.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Constant {
+    /// The weights of the array.
+    Weights,
+    /// The entries of the threshold unit.
+    Thresholds,
+}
+
+impl Constant {
+    /// Both.
+    pub const ALL: [Constant; 2] = [Constant::Weights, Constant::Thresholds];
+}
+
+/// One of something for weights and one for thresholds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct PerConstant<T> {
+    /// For weights.
+    pub weights: T,
+    /// For thresholds.
+    pub thresholds: T,
+}
+
+impl<T> PerConstant<T> {
+    /// Both, made by a function.
+    pub fn new(make: impl Fn(Constant) -> T) -> Self {
+        PerConstant { weights: make(Constant::Weights), thresholds: make(Constant::Thresholds) }
+    }
+}
+
+impl<T> Index<Constant> for PerConstant<T> {
+    type Output = T;
+
+    fn index(&self, of: Constant) -> &T {
+        match of {
+            Constant::Weights => &self.weights,
+            Constant::Thresholds => &self.thresholds,
+        }
+    }
+}
+
+impl<T> IndexMut<Constant> for PerConstant<T> {
+    fn index_mut(&mut self, of: Constant) -> &mut T {
+        match of {
+            Constant::Weights => &mut self.weights,
+            Constant::Thresholds => &mut self.thresholds,
+        }
+    }
+}
 
 /// How the tiles that do not stay are cut into slices.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -22,13 +74,13 @@ pub enum Slicing {
 pub struct Storage {
     /// Channel tiles that stay, the first ones.
     pub resident: u32,
-    /// Their address.
+    /// Address of the first of them.
     pub base: u64,
-    /// What becomes of the others.
-    pub slicing: Slicing,
+    /// How the others are loaded; none if all stay.
+    pub sliced: Option<Slicing>,
 }
 
-/// Words of a memory through which slices pass.
+/// Words of a memory through which slices pass, behind what stays.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Ring {
     /// First word of each bank.
@@ -44,12 +96,15 @@ pub struct Ring {
 pub(super) struct Demand {
     /// Words of a channel tile in each bank.
     pub(super) tile: u64,
-    /// Channel tiles, and those of one word of channels.
+    /// Channel tiles.
     pub(super) tiles: u32,
+    /// Channel tiles of one word of channels.
     pub(super) word_tiles: u32,
-    /// Stripes, the tiles of outputs of all of them, and pooling positions.
-    pub(super) stripes: u64,
+    /// Runs over the layer's outputs.
+    pub(super) runs: u64,
+    /// Tiles of outputs, of all runs.
     pub(super) window_tiles: u64,
+    /// Pooling positions.
     pub(super) positions: u64,
     /// Bytes in DRAM of one address.
     pub(super) bytes: u64,
@@ -63,12 +118,17 @@ impl Demand {
         self.tile * u64::from(self.tiles)
     }
 
+    /// The least that a memory must hold of them at a time.
+    pub(super) fn least(&self) -> u64 {
+        self.part.unwrap_or(self.tile).min(self.words())
+    }
+
     /// How to cut slices of at most so many words, and how often each is loaded in an image. None
     /// if that cannot be.
     fn slicing(&self, longest: u64) -> Option<(Slicing, u64)> {
         let tiles = self.word_tiles.min(self.tiles);
-        if self.window_tiles > self.stripes && self.tile * u64::from(tiles) <= longest {
-            Some((Slicing::Word, self.stripes))
+        if self.window_tiles > self.runs && self.tile * u64::from(tiles) <= longest {
+            Some((Slicing::Word, self.runs))
         } else if self.tile <= longest {
             Some((Slicing::Tile, self.window_tiles))
         } else {
@@ -84,11 +144,14 @@ impl Demand {
     }
 }
 
+/// Of one layer how many tiles stay, and how the others are loaded.
+type Stay = (u32, Option<Slicing>);
+
 /// What stays and what is sliced, layer by layer, in a memory of so many words a bank. None if it
 /// is too small even for slices.
 pub(super) fn fit(demands: &[Demand], capacity: u64) -> Option<(Vec<Storage>, Ring)> {
     if demands.iter().map(Demand::words).sum::<u64>() <= capacity {
-        let all: Vec<(u32, Slicing)> = demands.iter().map(|d| (d.tiles, Slicing::Word)).collect();
+        let all: Vec<Stay> = demands.iter().map(|d| (d.tiles, None)).collect();
         return Some(place(demands, &all, Ring::default()));
     }
     let mut lengths: Vec<u64> = vec![capacity / 2, capacity];
@@ -122,40 +185,42 @@ pub(super) fn fit(demands: &[Demand], capacity: u64) -> Option<(Vec<Storage>, Ri
 
 /// Bytes that are loaded in an image, and of each layer how many tiles stay, if slices have at most
 /// so many words and what stays so many as well: what costs most for its room stays first.
-fn choose(demands: &[Demand], mut room: u64, slice: u64) -> Option<(u64, Vec<(u32, Slicing)>)> {
-    let mut choice = Vec::new();
+fn choose(demands: &[Demand], mut room: u64, slice: u64) -> Option<(u64, Vec<Stay>)> {
+    let mut choice: Vec<Stay> = Vec::new();
     let mut streamed = Vec::new();
     let mut bytes = 0;
     for (i, d) in demands.iter().enumerate() {
         match d.slicing(slice) {
             Some((slicing, loads)) if d.tile > 0 => {
-                streamed.push((loads * d.bytes, d.tile, i));
+                streamed.push((loads * d.bytes, d.tile, i, slicing));
                 bytes += loads * d.bytes * d.words();
-                choice.push((0, slicing));
+                choice.push((0, Some(slicing)));
             }
             _ => {
                 room = room.checked_sub(d.words())?;
-                choice.push((d.tiles, Slicing::Word));
+                choice.push((d.tiles, None));
             }
         }
     }
-    streamed.sort_by_key(|&(cost, tile, i)| (std::cmp::Reverse((cost, tile)), i));
-    for (cost, tile, i) in streamed {
-        let (d, (resident, slicing)) = (&demands[i], &mut choice[i]);
-        let unit = d.unit(*slicing);
+    streamed.sort_by_key(|&(cost, tile, i, _)| (std::cmp::Reverse((cost, tile)), i));
+    for (cost, tile, i, slicing) in streamed {
+        let d = &demands[i];
+        let unit = d.unit(slicing);
         let fit = u32::try_from(room / (tile * u64::from(unit))).unwrap_or(u32::MAX);
-        *resident = if room >= d.words() { d.tiles } else { fit.saturating_mul(unit).min(d.tiles) };
-        room -= u64::from(*resident) * tile;
-        bytes -= u64::from(*resident) * tile * cost;
+        let all = room >= d.words();
+        let resident = if all { d.tiles } else { fit.saturating_mul(unit).min(d.tiles) };
+        choice[i] = (resident, (resident < d.tiles).then_some(slicing));
+        room -= u64::from(resident) * tile;
+        bytes -= u64::from(resident) * tile * cost;
     }
     Some((bytes, choice))
 }
 
 /// Addresses: what stays in the order of layers, then the ring.
-fn place(demands: &[Demand], choice: &[(u32, Slicing)], ring: Ring) -> (Vec<Storage>, Ring) {
+fn place(demands: &[Demand], choice: &[Stay], ring: Ring) -> (Vec<Storage>, Ring) {
     let mut base = 0;
-    let storages = demands.iter().zip(choice).map(|(d, &(resident, slicing))| {
-        let storage = Storage { resident, base, slicing };
+    let storages = demands.iter().zip(choice).map(|(d, &(resident, sliced))| {
+        let storage = Storage { resident, base, sliced };
         base += u64::from(resident) * d.tile;
         storage
     });
@@ -172,7 +237,7 @@ mod tests {
             tile,
             tiles,
             word_tiles: 4,
-            stripes: 1,
+            runs: 1,
             window_tiles,
             positions: 1,
             bytes: 8,
@@ -207,7 +272,10 @@ mod tests {
     fn nothing_is_too_large_but_a_part() {
         // One part is one word: two of them are a ring.
         let (storages, ring) = fit(&[demand(100, 4, 3)], 2).unwrap();
-        assert_eq!((storages[0].resident, storages[0].slicing, ring.words), (0, Slicing::Part, 2));
+        assert_eq!(
+            (storages[0].resident, storages[0].sliced, ring.words),
+            (0, Some(Slicing::Part), 2)
+        );
         assert!(fit(&[Demand { part: None, ..demand(100, 4, 3) }], 99).is_none());
     }
 }

@@ -1,0 +1,260 @@
+//! The stages as text.
+
+use std::fmt::Write;
+
+use qnnsim_isa::MapLayout;
+use qnnsim_isa::operand::{ThresholdKind, WeightKind};
+
+use super::Plan;
+use super::residency::{Constant, Slicing, Storage};
+use super::schedule::{Action, Schedule};
+use super::stripes::Home;
+use super::tiling::Kernel;
+
+/// Writes a line of text.
+macro_rules! line {
+    ($text:expr, $($args:tt)*) => {
+        writeln!($text, $($args)*).expect("a String takes any text")
+    };
+}
+
+impl Plan {
+    fn name(&self, layer: usize) -> &str {
+        &self.facts.network.layers[layer].name
+    }
+
+    fn head(&self) -> String {
+        let (point, fingerprint) = (self.hw.short_name(), self.hw.fingerprint());
+        format!("for {point} (fingerprint {fingerprint:08x})\n")
+    }
+
+    /// How maps lie, each as if it began at address 0.
+    pub fn print_layout(&self) -> String {
+        let mut text = format!("layout {}", self.head());
+        for input in &self.layouts.inputs {
+            line!(
+                text,
+                "input for {}: {} windows a row of {} pixels, step {}, left {}; {}",
+                self.name(input.layer),
+                input.windows,
+                input.taps,
+                input.step,
+                input.left,
+                layout(&input.layout)
+            );
+        }
+        for (layer, map) in self.layouts.maps.iter().enumerate() {
+            line!(text, "{}: {}", self.name(layer), layout(map));
+        }
+        text
+    }
+
+    /// How each layer's work is cut.
+    pub fn print_tiling(&self) -> String {
+        let mut text = format!("tiling {}", self.head());
+        for (layer, tiling) in self.tilings.iter().enumerate() {
+            line!(text, "{}: {}", self.name(layer), self.facts.layers[layer].summary);
+            let (tiles, positions) = (tiling.tiles, tiling.position_count());
+            let windows = tiling.window_tiles(tiling.out, self.hw.mac_rows);
+            line!(
+                text,
+                "  tiles    {windows} of outputs x {tiles} of channels x {positions} positions"
+            );
+            for term in &tiling.terms {
+                let signed = if term.signed { " signed" } else { "" };
+                let byte = if term.byte { " byte" } else { "" };
+                let (a, w, kind) = (term.a, term.w, WeightKind::NAMES[term.kind as usize]);
+                let (maps, k, kernel) = (term.members.len(), term.k, kernel(&term.kernel));
+                line!(
+                    text,
+                    "  array    {maps} map(s), a{a}{signed}{byte} w{w} {kind}, {k} words a plane in {kernel}"
+                );
+            }
+            let codes = &tiling.codes;
+            let kind = ThresholdKind::NAMES[codes.kind() as usize];
+            let signed = if codes.signed { " signed" } else { "" };
+            let fraction = codes.thresholds.as_ref().map_or(0, |t| t.fraction);
+            let (bits, entries) = (codes.bits, codes.tile);
+            line!(
+                text,
+                "  codes    {kind} {bits} bit{signed}, fraction {fraction}, {entries} entries a channel tile"
+            );
+        }
+        text
+    }
+
+    /// What lies where.
+    pub fn print_placement(&self) -> String {
+        let mut text = format!("placement {}", self.head());
+        let (placement, hw) = (&self.placement, &self.hw);
+        let used = placement.used;
+        line!(
+            text,
+            "words in use: activations {} of {}, weights {} of {}, thresholds {} of {}",
+            used.activations,
+            hw.act_words,
+            used.weights,
+            hw.wgt_words,
+            used.thresholds,
+            hw.thr_words
+        );
+        for of in Constant::ALL {
+            let ring = placement.rings[of];
+            if ring.words > 0 {
+                let (base, end) = (ring.base, ring.base + ring.words);
+                line!(
+                    text,
+                    "{}: {base} words stay, the others pass through words {base}..{end} in every image",
+                    name(of)
+                );
+            }
+        }
+        if placement.maps.scratch > 0 {
+            let bytes = placement.maps.scratch;
+            line!(text, "maps: {bytes} bytes of DRAM for those that do not fit");
+        }
+        for (layer, maps) in placement.maps.layers.iter().enumerate() {
+            line!(text, "{}", self.name(layer));
+            let (storage, tiles) = (placement.storage[layer], self.tilings[layer].tiles);
+            for of in Constant::ALL {
+                line!(text, "  {:<10} {}", name(of), stored(storage[of], tiles));
+            }
+            let parts: Vec<String> = placement.kernels[layer].iter().map(kernel).collect();
+            line!(text, "  {:<10} {}", "kernels", parts.join(", "));
+            match maps.home {
+                Home::Memory(map) => line!(text, "  {:<10} {}", "map", layout(&map)),
+                Home::Scratch { offset, layout: map } => line!(
+                    text,
+                    "  {:<10} byte {offset} of the scratch region on; {}",
+                    "map",
+                    layout(&map)
+                ),
+                Home::Output => line!(text, "  {:<10} the output in DRAM", "map"),
+            }
+            let (count, [height, width]) = (maps.runs.len(), maps.runs[0].size());
+            if maps.striped {
+                line!(text, "  {:<10} {count} of at most {height} x {width} outputs", "stripes");
+            }
+            for window in &maps.runs[0].windows {
+                line!(
+                    text,
+                    "  {:<10} rows {}..{} first; {}",
+                    "loads",
+                    window.rows.start,
+                    window.rows.end,
+                    layout(&window.place.layout)
+                );
+            }
+        }
+        text
+    }
+
+    /// What is done, one line each.
+    pub fn print_schedule(&self, schedule: &Schedule) -> String {
+        let mut text = format!("schedule {}", self.head());
+        let mut layer = None;
+        for entry in &schedule.entries {
+            if entry.layer != layer {
+                layer = entry.layer;
+                let given = self.facts.layers.iter().position(|facts| {
+                    !facts.copy && layer.is_some_and(|layer| facts.origin == layer as usize)
+                });
+                line!(text, "{}:", given.map_or("end", |layer| self.name(layer)));
+            }
+            let cold = if entry.cold_only { " (cold)" } else { "" };
+            line!(text, "  {}{cold}", self.describe(&entry.action, schedule));
+        }
+        text
+    }
+
+    fn describe(&self, action: &Action, schedule: &Schedule) -> String {
+        let names = |mask: u16| {
+            let set = (0..16).filter(|bit| mask >> bit & 1 == 1);
+            let name = |bit: usize| schedule.semaphores.get(bit).copied().unwrap_or("?");
+            let names: Vec<&str> = set.map(name).collect();
+            if names.is_empty() { "-".to_owned() } else { names.join(",") }
+        };
+        let goes_on = |resume: &bool| if *resume { ", going on" } else { "" };
+        match action {
+            Action::Sync(sync) => format!(
+                "{} waits {} posts {} x{}",
+                sync.unit.name(),
+                names(sync.wait),
+                names(sync.post),
+                sync.repeat
+            ),
+            Action::Load { of, block, base, post } => format!(
+                "load {} of {}, tiles {:?}{} to {base}, posts {}",
+                name(*of),
+                self.name(block.layer),
+                block.tiles,
+                block.part.map_or(String::new(), |(term, part)| format!(", part {term}.{part}")),
+                names(*post)
+            ),
+            Action::Pack { at, window } => format!("pack window {window} of run {}", at.run),
+            Action::Fetch { at, window } => format!("fetch window {window} of run {}", at.run),
+            Action::Codes { at, tiles, table } => {
+                format!("codes of run {}, tiles {tiles:?}, entries at {table}", at.run)
+            }
+            Action::Table { base, tile, .. } => format!("table at {base}, {tile} a tile"),
+            Action::Map { at, .. } => format!("map of run {}", at.run),
+            Action::Shape { .. } => "shape of the kernel".to_owned(),
+            Action::Weights { tiles, base, tile, plane, .. } => {
+                format!("weights at {base}, tiles {tiles:?} of {tile}, planes of {plane}")
+            }
+            Action::Taps { .. } => "tap tables".to_owned(),
+            Action::Mac { steps, resume, post } => {
+                format!("mac x{steps}{}, posts {}", goes_on(resume), names(*post))
+            }
+            Action::PartShape { part: (term, part), add, .. } => {
+                format!("part {term}.{part}{}", if *add { ", added" } else { "" })
+            }
+            Action::PartStep { part: (term, part), position, resume, wait, post, .. } => format!(
+                "mac part {term}.{part} at {position:?}{}, waits {} posts {}",
+                goes_on(resume),
+                names(*wait),
+                names(*post)
+            ),
+            Action::Drain { steps, resume } => format!("thr x{steps}{}", goes_on(resume)),
+            Action::Store { at } => format!("store run {}", at.run),
+            Action::StoreOutput => "store the output".to_owned(),
+            Action::Halt => "halt".to_owned(),
+        }
+    }
+}
+
+fn name(of: Constant) -> &'static str {
+    match of {
+        Constant::Weights => "weights",
+        Constant::Thresholds => "thresholds",
+    }
+}
+
+fn kernel(kernel: &Kernel) -> String {
+    match kernel {
+        Kernel::Whole { step: [y, x] } => format!("one part, table steps {y}x{x}"),
+        Kernel::Parts(parts) => format!("{} part(s) one by one", parts.len()),
+    }
+}
+
+/// Where tiles are, in words.
+fn stored(Storage { resident, base, sliced }: Storage, tiles: u32) -> String {
+    let Some(slicing) = sliced else { return format!("at {base}") };
+    let slices = match slicing {
+        Slicing::Word => "word of channels by word",
+        Slicing::Tile => "tile by tile",
+        Slicing::Part => "part by part",
+    };
+    match (resident, tiles - resident) {
+        (0, _) => format!("loaded {slices}"),
+        (_, rest) => format!("of {resident} tiles at {base}, of {rest} loaded {slices}"),
+    }
+}
+
+fn layout(layout: &MapLayout) -> String {
+    let MapLayout { base, block, plane, s: [s_y, s_x], pitch, .. } = *layout;
+    let (end, planes) = (base + layout.words(), block / plane.max(1));
+    format!(
+        "words {base}..{end}, {planes} planes x {plane} words, phases {s_y}x{s_x}, pitch {pitch}"
+    )
+}
