@@ -254,9 +254,9 @@ impl MaxPool {
         }
         let size = size.map(|size| size as u32);
         let (mut first, mut second) = (pool, MaxPool::of_size([1; 2]).0);
-        for axis in 0..2 {
+        for (axis, &length) in size.iter().enumerate() {
             let (kernel, pads) = (pool.kernel[axis], [pool.pads[axis], pool.pads[axis + 2]]);
-            let alone = size[axis] == kernel;
+            let alone = length == kernel;
             if kernel <= most {
                 continue;
             }

@@ -161,7 +161,7 @@ impl Operator for QOperator {
         let dims = into.output_dims();
         let bias = self.bias(into, &real, &dims);
         let op = match &self.form {
-            Form::Conv(conv) => Op::Linear(Linear::Convolution((**conv).clone())),
+            Form::Conv(conv) => Op::Linear(Linear::Convolution(**conv)),
             Form::Dense(gemm) => Op::Linear(Linear::Product(gemm.dense)),
             Form::Add => match real.iter().flatten().any(|id| into.tensor(*id).is_some()) {
                 true => Op::Pointwise(Pointwise::Add),
@@ -169,7 +169,7 @@ impl Operator for QOperator {
             },
             Form::Mul => Op::Pointwise(Pointwise::Mul),
             Form::GlobalMean => Op::Linear(Linear::Mean((2..dims.len()).collect())),
-            Form::Mean(average) => Op::Linear(Linear::Windows(average.clone())),
+            Form::Mean(average) => Op::Linear(Linear::Windows(*average)),
             Form::Function(function) => Op::Pointwise(Pointwise::Function(*function)),
             Form::Concat(axis) => {
                 Op::Concat { axis: join::axis(*axis, dims.len()).expect("checked by `infer`") }

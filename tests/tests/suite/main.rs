@@ -9,6 +9,7 @@ mod graphs;
 mod hardware_points;
 mod hello;
 mod larger;
+mod mlperf;
 mod precisions;
 mod sweep;
 mod tcv;
