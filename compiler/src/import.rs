@@ -57,7 +57,6 @@ pub fn import(bytes: &[u8], options: &ImportOptions) -> Result<Import, Diagnosti
     drop(model);
     written::recognize(&mut graph);
     fuse::fuse(&mut graph);
-    fuse::check(&graph)?;
     let repaired = sign::repair(&mut graph, options.unsigned_1bit_relu)?;
     let Lowered { mut network, mut maps, epilogues } =
         lower::lower(&canonical::desugar(&graph), options)?;

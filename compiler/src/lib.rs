@@ -13,6 +13,7 @@ mod constants;
 pub mod epilogue;
 pub mod exactness;
 mod fuse;
+pub mod geometry;
 pub mod graph;
 pub mod import;
 pub mod ir;

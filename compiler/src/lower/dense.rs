@@ -68,7 +68,7 @@ impl Lowering<'_> {
             return Err(refuse());
         }
         let filter = Filter {
-            kind: WeightKind::Unsigned1,
+            kind: Some(WeightKind::Unsigned1),
             scale: &[1.0],
             outputs: 1,
             data: vec![1; count].into(),
@@ -126,8 +126,7 @@ impl Lowering<'_> {
             .iter()
             .flat_map(|first| (0..filter.outputs).map(move |o| row(first, o)));
         // Zeros between the weights are no bipolar ones.
-        let kind =
-            Some(filter.kind).filter(|&kind| length == inputs || kind != WeightKind::Bipolar);
+        let kind = filter.kind.filter(|&kind| length == inputs || kind != WeightKind::Bipolar);
         let kernel = Kernel { window, size, rows: rows.collect(), kind };
         let scale = match filter.scale {
             [one] => vec![*one],

@@ -14,6 +14,7 @@ mod dense;
 mod form;
 mod names;
 mod parts;
+mod product;
 mod upsample;
 mod view;
 
@@ -27,10 +28,11 @@ use qnnsim_isa::descriptor::{
 use crate::build::MAX_CHANNELS;
 use crate::canonical::{Graph, Linear, Node, Op, Relabel, Select};
 use crate::diagnostic::{Diagnostic, Kind};
-use crate::epilogue::{Epilogue, Step};
+use crate::epilogue::{Epilogue, PostOp};
+use crate::geometry::Windows;
 use crate::graph::ValueId;
 use crate::import::ImportOptions;
-use crate::ir::{Activation, Layer, MapId, Network, WeightKind};
+use crate::ir::{Activation, Layer, MapId, Network, Steps, WeightKind};
 use crate::limits;
 use crate::ops::join::Range;
 use crate::ops::linear::{Conv, map_size, weight_kind};
@@ -41,7 +43,7 @@ use crate::ops::transposed::ConvTranspose;
 use crate::sign::first_arguments;
 use crate::steps::Shape;
 use crate::tensor::{Array, Codes, Tensor};
-use chain::{Chain, PoolAt, Quantized, Start, quantized};
+use chain::{BehindPool, Chain, Closed, PoolAt, Quantized, quantized};
 use form::{Grid, Kernel, MapInfo, Row, Window};
 use names::layer_names;
 use parts::MapOf;
@@ -80,9 +82,11 @@ pub struct MapValue {
     pub scale: Vec<f64>,
     /// The integer that stands for 0.
     pub zero_point: i64,
-    /// Whether the map's layer does nothing but add up the two parts of each channel that the map
-    /// before it has: what that one's accumulators decided.
-    pub merged: bool,
+    /// Of how many channels of the map before it the map's layer adds up each of its own, if it
+    /// does nothing else: what that one's accumulators decided. Else 0.
+    pub merged: usize,
+    /// By how much the map's integers exceed the codes that its quantizer gives.
+    pub code_offset: i64,
     /// How the value names the places of its maps.
     view: View,
 }
@@ -97,7 +101,8 @@ impl MapValue {
             first_channel: 0,
             scale: vec![1.0],
             zero_point: 0,
-            merged: false,
+            merged: 0,
+            code_offset: 0,
             view,
         }
     }
@@ -213,7 +218,8 @@ struct Made {
 
 /// The weights of a layer.
 struct Filter<'g> {
-    kind: WeightKind,
+    /// `None` if they have more than 8 bits.
+    kind: Option<WeightKind>,
     /// For each output, or for all.
     scale: &'g [f64],
     outputs: usize,
@@ -285,7 +291,7 @@ impl<'g> Lowering<'g> {
             Data::Form(form) => form.shape,
             Data::Chains(chains) => {
                 let channels = chains.iter().map(|chain| chain.channels() as u32).sum();
-                MapShape { channels, ..chain_shape(&chains[0]) }
+                MapShape { channels, ..chains[0].shape() }
             }
         }
     }
@@ -297,9 +303,18 @@ impl<'g> Lowering<'g> {
         if self.graph.data_inputs(node).any(|(_, id)| self.known[id.0].is_none()) {
             return;
         }
-        match self.try_node(index) {
+        match self.try_node(index).and_then(|known| self.held(node.output, known)) {
             Ok(known) => self.known[node.output.0] = Some(known),
             Err(error) => self.errors.push(error.at(node.place())),
+        }
+    }
+
+    /// A value, held against the shape that the graph says it has.
+    fn held(&self, id: ValueId, known: Known) -> Result<Known, Diagnostic> {
+        let (dims, own) = (&self.graph.value(id).dims, known.view.dims());
+        match own == *dims && self.shape(&known.data).values() == dims.iter().product::<usize>() {
+            true => Ok(known),
+            false => Err(fault(format!("values of shape {own:?} stand for {dims:?}"))),
         }
     }
 
@@ -318,6 +333,9 @@ impl<'g> Lowering<'g> {
                 Ok(known.expect("each order of axes is a view"))
             }
             Op::Relabel(Relabel::Blocks(blocks)) => self.blocks(*blocks, id),
+            Op::Pointwise(op) if inputs.len() == 2 => {
+                self.pointwise_of_two(index, *op, [inputs[0], inputs[1]])
+            }
             Op::Pointwise(op) => self.pointwise(index, *op, position, id),
             Op::Maximum(pool) => self.max_pool(index, pool, id),
             Op::Linear(Linear::Convolution(conv)) => self.convolution(index, conv, id),
@@ -331,26 +349,24 @@ impl<'g> Lowering<'g> {
             }
             Op::Select(Select::Repeat(factors)) => self.repeat(index, factors, id),
             Op::Select(Select::Part(ranges)) => self.part(index, ranges, id),
-            Op::Select(Select::Pad { before, after }) => {
+            Op::Select(Select::Pad { before, .. }) => {
                 let pixels = self.form_as_pixels(id, node)?;
                 let spatial = |list: &[i64]| match *list {
                     [_, _, rows, columns] => [rows, columns],
                     [_, _, columns] => [0, columns],
                     _ => [0, 0],
                 };
-                let window =
-                    Window { before: spatial(before), after: spatial(after), ..Window::POINT };
+                let window = Window { before: spatial(before), ..Window::POINT };
                 self.windows(index, pixels, window)
             }
             Op::Linear(Linear::Windows(average)) => {
                 let pixels = self.form_as_pixels(id, node)?;
-                let [top, left, bottom, right] = average.pool.pads.map(i64::from);
+                let of = |f: fn(&Windows) -> u32| average.windows.each_ref().map(f).map(i64::from);
                 let window = Window {
-                    kernel: average.pool.kernel.map(i64::from),
-                    stride: average.pool.stride.map(i64::from),
-                    before: [top, left],
-                    after: [bottom, right],
-                    ..Window::POINT
+                    kernel: of(|windows| windows.kernel),
+                    stride: of(|windows| windows.stride),
+                    dilation: of(|windows| windows.dilation),
+                    before: of(|windows| windows.before),
                 };
                 let size = map_size(dims).expect("a map");
                 let from = map_size(&graph.value(id).dims).expect("a map");
@@ -420,20 +436,18 @@ impl<'g> Lowering<'g> {
             form.node = index;
             return Ok(Known { data: Data::Form(Rc::new(form)), view: a.view });
         }
-        let mut single = |data: Data| -> Result<Chain, Diagnostic> {
-            let mut chains = self.chains(data)?;
-            match (chains.pop(), chains.is_empty()) {
-                (Some(chain), true) if chain.pool.is_none() => Ok(chain),
-                (Some(chain), _) if chain.pool.is_some() => Err(limits::POOL_PLACE
-                    .refuse("a sum of values that were pooled before they are quantized")),
-                _ => Err(limits::SUM_PARTS
-                    .refuse("a sum of values that were joined before they are quantized")),
-            }
-        };
-        let (a_chain, b_chain) = (single(a.data)?, single(b.data)?);
-        let chain = Chain::join(a_chain, b_chain, minus, index)?;
-        self.budget.take_integers(chain.size())?;
-        Ok(Known { data: Data::Chains(Rc::new(vec![chain])), view: a.view })
+        let (of_a, of_b) = (self.chains(a.data)?, self.chains(b.data)?);
+        if !of_a.iter().map(Chain::channels).eq(of_b.iter().map(Chain::channels)) {
+            return Err(limits::SUM_PARTS
+                .refuse("a sum of values that were joined before they are quantized"));
+        }
+        let mut sums = Vec::with_capacity(of_a.len());
+        for (a, b) in of_a.iter().zip(&of_b) {
+            let sum = Chain::sum(a, b, minus, index)?;
+            self.budget.take_integers(sum.size())?;
+            sums.push(sum);
+        }
+        Ok(Known { data: Data::Chains(Rc::new(sums)), view: a.view })
     }
 
     fn concat(&mut self, index: usize, axis: usize, ids: &[ValueId]) -> Result<Known, Diagnostic> {
@@ -471,11 +485,8 @@ impl<'g> Lowering<'g> {
         for data in all {
             parts.extend(self.chains(data)?);
         }
-        let shape = chain_shape(&parts[0]);
-        if parts
-            .iter()
-            .any(|part| MapShape { channels: shape.channels, ..chain_shape(part) } != shape)
-        {
+        let shape = parts[0].shape();
+        if parts.iter().any(|part| MapShape { channels: shape.channels, ..part.shape() } != shape) {
             return Err(limits::CONCAT_SHAPES.refuse("maps of several sizes"));
         }
         self.result(index, Data::Chains(Rc::new(parts)), phases)
@@ -537,11 +548,9 @@ impl<'g> Lowering<'g> {
             return self.result(index, Data::Form(form), phases);
         }
         let mut window = Window::POINT;
-        for (axis, &Range { start, step, length }) in spatial.iter().enumerate() {
+        for (axis, &Range { start, step, .. }) in spatial.iter().enumerate() {
             window.stride[axis] = step as i64;
             window.before[axis] = -(start as i64);
-            let end = start + (length - 1) * step + 1;
-            window.after[axis] = end as i64 - i64::from(form.size()[axis]);
         }
         self.windows(index, (form, phases), window)
     }
@@ -745,19 +754,78 @@ impl<'g> Lowering<'g> {
         }
         let known = self.with_channels_in_order(known)?;
         let shape = self.shape(&known.data);
-        let step = step(graph, node, op, data, &known.view, shape.channels as usize)?;
+        let constants = constants(graph, node, op, data, &known.view, shape.channels as usize)?;
         let mut chains = self.chains(known.data)?;
-        self.budget.take_integers(step.size())?;
+        self.budget.take_integers(constants.iter().map(Vec::len).sum())?;
         let mut first = 0;
         for chain in &mut chains {
             let range = first..first + chain.channels();
             first = range.end;
-            let constants = step.constants.iter();
-            let part =
-                |c: &Vec<f64>| if c.len() > 1 { c[range.clone()].to_vec() } else { c.clone() };
-            chain.push(graph, index, Step { constants: constants.map(part).collect(), ..step })?;
+            chain.push(graph, index, (op, data, of_range(&constants, range)))?;
         }
         Ok(Known { data: Data::Chains(Rc::new(chains)), view: known.view })
+    }
+
+    /// Whether two values do not come from one sum.
+    fn reads_other_maps(&self, a: &Data, b: &Data) -> bool {
+        let sums = |data: &Data| -> Option<Rc<Grid>> {
+            match data {
+                Data::Form(form) => Some(form.clone()),
+                Data::Chains(chains) => match &chains[..] {
+                    [chain] => (chain.sums.len() == 1).then(|| chain.sums[0].clone()),
+                    _ => None,
+                },
+                _ => None,
+            }
+        };
+        matches!((sums(a), sums(b)), (Some(a), Some(b)) if !a.is_same(&b))
+    }
+
+    /// An operator of two values, which are functions of the same sums, or a product.
+    fn pointwise_of_two(
+        &mut self,
+        index: usize,
+        op: Pointwise,
+        [(at, a), (other, b)]: [(usize, ValueId); 2],
+    ) -> Result<Known, Diagnostic> {
+        let graph = self.graph;
+        let node = &graph.nodes[index];
+        let ids = [a, b];
+        let (a, b) = (self.read(a)?, self.read(b)?);
+        let (a, b) = (self.with_channels_in_order(a)?, self.with_channels_in_order(b)?);
+        let refuse = || limits::ONE_CONSTANT.refuse("an operation on two maps");
+        let shape = self.shape(&a.data);
+        let alike = a.view == b.view && shape == self.shape(&b.data);
+        if op == Pointwise::Mul && (!alike || self.reads_other_maps(&a.data, &b.data)) {
+            return self.product(index, (a, ids[0]), (b, ids[1]));
+        }
+        if !alike {
+            return Err(refuse());
+        }
+        let constants = constants(graph, node, op, at, &a.view, shape.channels as usize)?;
+        let (a_chains, b_chains) = (self.chains(a.data)?, self.chains(b.data)?);
+        if !a_chains.iter().map(Chain::channels).eq(b_chains.iter().map(Chain::channels)) {
+            return Err(refuse());
+        }
+        let (mut first, mut both) = (0, Vec::with_capacity(a_chains.len()));
+        for (a, b) in a_chains.iter().zip(&b_chains) {
+            let constants = of_range(&constants, first..first + a.channels());
+            first += a.channels();
+            let chain = Chain::of_both(a, b, (op, [at, other]), constants, index);
+            let chain = chain.ok_or_else(refuse)?;
+            // Of several sums it is no function that could be tried at all values.
+            match (&a.sums[..], &b.sums[..], &chain.sums[..]) {
+                (_, _, [_]) => {}
+                ([_], [_], _) => return Err(refuse()),
+                _ => {
+                    return Err(limits::SUM_AFFINE
+                        .refuse("a function of a sum of values with different scales"));
+                }
+            }
+            self.budget.take_integers(chain.size())?;
+            both.push(chain);
+        }
+        Ok(Known { data: Data::Chains(Rc::new(both)), view: a.view })
     }
 
     /// The quantizer of the input, which the host evaluates, or an operator in front of it.
@@ -776,8 +844,9 @@ impl<'g> Lowering<'g> {
             }
             Some(quantized) => Data::Coded { ops, node: index, quantized, value: node.output },
             None => {
-                let step =
-                    step(self.graph, node, op, data, &view, self.input_shape.channels as usize)?;
+                let channels = self.input_shape.channels as usize;
+                let constants = constants(self.graph, node, op, data, &view, channels)?;
+                let step = PostOp::of_one(op, data, 0, constants);
                 self.budget.take_integers(step.size())?;
                 let more = host_ops(&step, node).map_err(|_| {
                     limits::FIRST_QUANT.refuse(format!("`{}` in this place", node.op_type))
@@ -813,7 +882,8 @@ impl<'g> Lowering<'g> {
                     first_channel: 0,
                     scale,
                     zero_point,
-                    merged: false,
+                    merged: 0,
+                    code_offset: 0,
                     view,
                 });
                 self.maps.push(MapInfo { shape: self.input_shape, code, zero_point });
@@ -860,7 +930,8 @@ impl<'g> Lowering<'g> {
         known.data = self.without_regions(known.data, &known.view, id)?;
         let mut chains = self.chains(known.data)?;
         for chain in &mut chains {
-            chain.pool = Some(PoolAt { node: index, pool: pool.0, after: chain.steps.len() });
+            let (after, quantized) = (chain.ops.len(), chain.quantized);
+            chain.pool = Some(PoolAt { node: index, pool: pool.0, after, quantized });
         }
         self.result(index, Data::Chains(Rc::new(chains)), [1, 1])
     }
@@ -920,7 +991,7 @@ impl<'g> Lowering<'g> {
         });
         let dims = &self.graph.value(self.graph.nodes[index].output).dims;
         let size = map_size(dims).expect("a map").map(|size| size as u32);
-        let kernel = Kernel { window, size, rows: rows.collect(), kind: Some(kind) };
+        let kernel = Kernel { window, size, rows: rows.collect(), kind };
         let data = self.apply(form, &kernel, scale, index)?;
         self.result(index, data, [1, 1])
     }
@@ -988,19 +1059,22 @@ impl<'g> Lowering<'g> {
                 return Err(limits::SUM_FORMS.refuse("a layer of values with many scales"));
             }
         }
-        let mut chain: Option<Chain> = None;
+        let mut sums = Vec::with_capacity(scales.len());
         for of_channels in scales {
             let part = form.of_scale(of_channels, &mut self.budget)?;
             let mut out = part.apply(kernel, &mut self.budget)?;
             out.node = node;
             out.scale_by(scale);
-            let next = Chain::of(Rc::new(out), None);
-            chain = Some(match chain {
-                None => next,
-                Some(chain) => Chain::join(chain, next, false, node)?,
-            });
+            sums.push(out);
         }
-        Ok(Data::Chains(Rc::new(vec![chain.expect("a form has a channel")])))
+        // Frameworks add all products as they come.
+        let products = sums.iter().map(|sum| sum.products).sum();
+        let mut chains = sums.into_iter().map(|sum| {
+            Chain::of(Rc::new(Grid { products, rounded: true, composed: true, ..sum }), None)
+        });
+        let first = chains.next().expect("a form has a channel");
+        let chain = chains.try_fold(first, |sum, next| Chain::sum(&sum, &next, false, node))?;
+        Ok(Data::Chains(Rc::new(vec![chain])))
     }
 
     /// Makes layers of quantized values.
@@ -1031,27 +1105,134 @@ impl<'g> Lowering<'g> {
         first_channel: usize,
     ) -> Result<Grid, Diagnostic> {
         let quantized = chain.quantized.expect("what becomes a map is quantized");
-        let (code, zero_point) = quantized.map_code()?;
+        let zero = quantized.zero_point()?;
         let maps = std::mem::take(&mut self.maps);
         let bounds = |form: &Grid| accumulators(form.bounds(|id: MapId| maps[id.0]));
-        let closed = chain.close(self.graph, bounds, &mut self.budget);
+        let closed = chain.close(&bounds, &mut self.budget);
         self.maps = maps;
         let closed = closed?;
-        let turns = closed.channels.iter().any(|shape| matches!(shape, Shape::Turning { .. }));
-        let closed = if turns { self.merge_parts(closed, chain.node)? } else { closed };
+        let some_fall = closed.behind_pool.contains(&BehindPool::Falls);
+        let falls = |channel: &usize| {
+            let constant = closed.channels[*channel].thresholds() == 0;
+            closed.behind_pool[*channel] == BehindPool::Falls || some_fall && constant
+        };
+        let (falling, rising): (Vec<usize>, Vec<usize>) = (0..chain.channels()).partition(falls);
+        if closed.behind_pool.contains(&BehindPool::Turns) {
+            return self.make_pool_apart(chain, value, view, first_channel);
+        }
+        if !(falling.is_empty() || rising.is_empty()) {
+            return self.make_layers_apart(chain, &[rising, falling]);
+        }
+        let turns = closed.channels.iter().any(|shape| matches!(shape, Shape::Sum { .. }));
+        let (closed, merged) =
+            if turns { self.merge_parts(closed, chain.node)? } else { (closed, 0) };
         let monotone = |shape| match shape {
             Shape::Monotone(steps) => steps,
-            Shape::Turning { .. } => unreachable!("parts were merged"),
+            Shape::Sum { .. } => unreachable!("parts were merged"),
         };
-        let channels = closed.channels.into_iter().map(monotone).collect();
-        let mut layer = self.bare(&closed.form, Activation::Steps { code, channels })?;
+        let Closed { form, mut epilogue, channels, .. } = closed;
+        let mut channels: Vec<Steps> = channels.into_iter().map(monotone).collect();
+        let ends = |steps: &Steps| [steps.lowest, steps.lowest + steps.thresholds.len() as i64];
+        let (low, high) = channels
+            .iter()
+            .flat_map(ends)
+            .fold((zero, zero), |(low, high), code| (low.min(code), high.max(code)));
+        // Codes that no accumulator reaches cost nothing. Where that takes fewer bits, the map's
+        // integers count from the zero point. The minimum of a pooling is the maximum of integers
+        // that count from the other end.
+        let mirrored = !falling.is_empty();
+        let own = Codes::Int { min: low, max: high }.code();
+        let counted = Codes::Int { min: low - zero, max: high - zero }.code();
+        let (code, shift) = match mirrored {
+            true => (Codes::Int { min: 0, max: high - low }.code(), high),
+            false if counted.bits < own.bits => (counted, -zero),
+            false => (own, 0),
+        };
+        if code.bits > 8 {
+            let found = format!("activations from {low} to {high}, zero at {zero}");
+            return Err(limits::QUANT_BITS.refuse(found));
+        }
+        for steps in &mut channels {
+            if mirrored {
+                *steps = steps.negated();
+            }
+            steps.lowest += shift;
+        }
+        if chain.sums.len() > 1 {
+            for (params, form) in epilogue.sums.iter_mut().zip(&chain.sums) {
+                params.terms = form.to_terms(|id| self.map(id))?;
+            }
+        }
+        let mut layer = self.bare(&form, Activation::Steps { code, channels })?;
         layer.pool = chain.pool.as_ref().map(|at| at.pool);
-        let info = MapInfo { shape: chain_shape(chain), code, zero_point };
+        let zero_point = if mirrored { shift - zero } else { zero + shift };
+        let info = MapInfo { shape: chain.shape(), code, zero_point };
         let scale = chain.scales();
+        if mirrored {
+            let none = MapValue { scale, zero_point, ..MapValue::none(info.shape) };
+            let map = MapId(self.maps.len());
+            let plain = self.push_layer(layer, epilogue, info, none, chain.node)?;
+            let scales: Vec<f64> = (0..plain.channels()).map(|c| plain.scale(c)).collect();
+            return Ok(Grid::of_mirrored_map(map, &info, &scales, chain.node));
+        }
         let view = view.clone();
-        let value =
-            MapValue { value: Some(value), first_channel, scale, zero_point, merged: turns, view };
-        self.push_layer(layer, closed.epilogue, info, value, chain.node)
+        let value = MapValue {
+            value: Some(value),
+            first_channel,
+            scale,
+            zero_point,
+            merged,
+            code_offset: shift,
+            view,
+        };
+        self.push_layer(layer, epilogue, info, value, chain.node)
+    }
+
+    /// What is pooled as a map, and the operators behind the pooling as a layer that reads it.
+    fn make_pool_apart(
+        &mut self,
+        chain: &Chain,
+        value: ValueId,
+        view: &View,
+        first_channel: usize,
+    ) -> Result<Grid, Diagnostic> {
+        let pool = chain.pool.expect("there is a pooling to be put apart");
+        let Some(before) = chain.before_pool() else {
+            let refusal = limits::POOL_PLACE.refuse("a pooling whose maxima then fall and rise");
+            return Err(refusal.at(self.graph.nodes[pool.node].place()));
+        };
+        let pooled = self.graph.nodes[pool.node].output;
+        let map = self.make_layer(&before, pooled, view, first_channel)?;
+        self.make_layer(&chain.behind_pool(Rc::new(map)), value, view, first_channel)
+    }
+
+    /// Some channels of a chain as a map, the others as another; maps of which the graph knows
+    /// nothing.
+    fn make_layers_apart(
+        &mut self,
+        chain: &Chain,
+        apart: &[Vec<usize>],
+    ) -> Result<Grid, Diagnostic> {
+        let (mut forms, mut order) = (Vec::new(), vec![0; chain.channels()]);
+        let mut first = 0;
+        for channels in apart {
+            let mut some = chain.clone();
+            some.select(channels, &mut self.budget)?;
+            let shape = some.shape();
+            let at = self.values.len();
+            let view = MapValue::none(shape).view;
+            let form = self.make_layer(&some, self.graph.input, &view, 0)?;
+            for value in &mut self.values[at..] {
+                value.value = None;
+            }
+            forms.push(Rc::new(form));
+            for (i, &channel) in channels.iter().enumerate() {
+                order[channel] = first + i;
+            }
+            first += channels.len();
+        }
+        let all = Grid::concat(&forms, &mut self.budget)?.expect("maps have no divisor");
+        all.select(&order, &mut self.budget)
     }
 
     /// Adds a layer; its map as a form.
@@ -1063,6 +1244,11 @@ impl<'g> Lowering<'g> {
         value: MapValue,
         node: usize,
     ) -> Result<Grid, Diagnostic> {
+        let sums = layer.terms[0].output_shape(self.map(layer.terms[0].source).shape);
+        let shape = layer.output_shape(sums);
+        if shape != info.shape {
+            return Err(fault(format!("a layer of shape {shape:?} stands for {:?}", info.shape)));
+        }
         let form = Grid::of_map(MapId(self.maps.len()), &info, &value.scale, node);
         self.budget.take_integers(form.rows())?;
         self.maps.push(info);
@@ -1075,6 +1261,12 @@ impl<'g> Lowering<'g> {
     fn bare(&mut self, form: &Grid, activation: Activation) -> Result<Layer, Diagnostic> {
         accumulators(form.bounds(|id| self.map(id)))?;
         let terms = form.to_terms(|id| self.map(id))?;
+        for term in &terms {
+            let shape = term.output_shape(self.map(term.source).shape);
+            if shape != form.shape {
+                return Err(fault(format!("sums of shape {shape:?} stand for {:?}", form.shape)));
+            }
+        }
         let weights: usize = terms.iter().map(|term| term.weights.data.len()).sum();
         let products = (weights as u64)
             .saturating_mul(u64::from(form.shape.height) * u64::from(form.shape.width));
@@ -1152,16 +1344,18 @@ impl<'g> Lowering<'g> {
                 .refuse("`MaxPool` in this place")
                 .at(graph.nodes[pool.node].place()));
         }
-        let Some((form, epilogue)) = chain.epilogue() else {
+        let [form] = &chain.sums[..] else {
             return Err(at(limits::OUTPUT_SUM.refuse("a sum of values with different scales")));
         };
-        let layer = self.bare(&form, Activation::Raw).map_err(at)?;
+        let epilogue = chain.epilogue();
+        let layer = self.bare(form, Activation::Raw).map_err(at)?;
         let mut ops = Vec::new();
-        if epilogue.zero.iter().any(|&zero| zero != 0.0) {
-            ops.push(HostOp::Add(epilogue.zero.iter().map(|zero| -zero).collect()));
+        let zero = &epilogue.sums[0].zero;
+        if zero.iter().any(|&zero| zero != 0.0) {
+            ops.push(HostOp::Add(zero.iter().map(|zero| -zero).collect()));
         }
         ops.push(HostOp::Mul(epilogue.scale()));
-        for (step, &node) in epilogue.steps.iter().zip(&chain.nodes) {
+        for (step, &node) in epilogue.ops.iter().zip(&chain.nodes) {
             ops.extend(host_ops(step, &graph.nodes[node])?);
         }
         let bounds = form.bounds(|id| self.map(id));
@@ -1193,7 +1387,8 @@ impl<'g> Lowering<'g> {
             first_channel: 0,
             scale,
             zero_point: 0,
-            merged: false,
+            merged: 0,
+            code_offset: 0,
             view,
         });
         self.made.push(Made { layer, node: chain.node, epilogue });
@@ -1202,23 +1397,15 @@ impl<'g> Lowering<'g> {
     }
 }
 
-fn is_quantized(data: &Data) -> bool {
-    matches!(data, Data::Chains(chains) if chains.iter().all(|chain| chain.quantized.is_some()))
+/// What must not happen, whatever the model: said in place of a program that computes something
+/// else.
+fn fault(found: String) -> Diagnostic {
+    Diagnostic::new(Kind::Fault, format!("this is a fault of qnnsim: {found}"))
+        .help("report it, with the model if you can; another form of this node may do until then")
 }
 
-/// Shape of the values of a chain.
-fn chain_shape(chain: &Chain) -> MapShape {
-    let shape = match &chain.start {
-        Start::Form(form) => form.shape,
-        Start::Join { of, .. } => chain_shape(&of[0]),
-    };
-    match &chain.pool {
-        None => shape,
-        Some(at) => {
-            let [height, width] = at.pool.output_size([shape.height, shape.width]);
-            MapShape { height, width, ..shape }
-        }
-    }
+fn is_quantized(data: &Data) -> bool {
+    matches!(data, Data::Chains(chains) if chains.iter().all(|chain| chain.quantized.is_some()))
 }
 
 /// Bounds of accumulators, checked.
@@ -1232,26 +1419,29 @@ fn accumulators(bounds: Vec<(i64, i64)>) -> Result<Vec<(i64, i64)>, Diagnostic> 
     }
 }
 
-/// A pointwise node as a step behind values of so many channels.
-fn step(
+/// The constants of a pointwise node that reads argument `data`, for values of so many channels.
+fn constants(
     graph: &Graph,
     node: &Node,
     op: Pointwise,
     data: usize,
     view: &View,
     channels: usize,
-) -> Result<Step, Diagnostic> {
+) -> Result<Vec<Vec<f64>>, Diagnostic> {
     let rank = graph.value(node.output).dims.len();
     let inputs: Vec<_> =
         node.inputs.iter().map(|id| id.and_then(|id| graph.value(id).constant.as_ref())).collect();
-    let mut constants = Vec::new();
-    for argument in op.arguments(&inputs, data, rank) {
-        constants.push(match argument {
-            None => Vec::new(),
-            Some(array) => per_channel(&array, view, channels)?,
-        });
-    }
-    Ok(Step { op, data, constants })
+    let of_argument = |argument: Option<Array>| match argument {
+        None => Ok(Vec::new()),
+        Some(array) => per_channel(&array, view, channels),
+    };
+    op.arguments(&inputs, data, rank).into_iter().map(of_argument).collect()
+}
+
+/// Constants of some channels, where there is one for each.
+fn of_range(constants: &[Vec<f64>], range: std::ops::Range<usize>) -> Vec<Vec<f64>> {
+    let part = |c: &Vec<f64>| if c.len() > 1 { c[range.clone()].to_vec() } else { c.clone() };
+    constants.iter().map(part).collect()
 }
 
 /// The values of a constant that varies along the channels at most.
@@ -1263,14 +1453,18 @@ fn per_channel(array: &Array, view: &View, channels: usize) -> Result<Vec<f64>, 
 }
 
 /// A step as the host evaluates it.
-fn host_ops(step: &Step, node: &Node) -> Result<Vec<HostOp>, Diagnostic> {
+fn host_ops(step: &PostOp, node: &Node) -> Result<Vec<HostOp>, Diagnostic> {
     let map = |i: usize, f: &dyn Fn(f64) -> f64| -> Vec<f64> {
         step.constants[i].iter().map(|&c| f(c)).collect()
     };
-    let constant = 1 - step.data.min(1);
+    if step.reads.len() > 1 {
+        return Err(limits::ONE_CONSTANT.refuse("an operation on two maps").at(node.place()));
+    }
+    let data = step.data();
+    let constant = 1 - data.min(1);
     Ok(match step.op {
         Pointwise::Add => vec![HostOp::Add(map(constant, &|c| c))],
-        Pointwise::Sub if step.data == 0 => vec![HostOp::Add(map(1, &|c| -c))],
+        Pointwise::Sub if data == 0 => vec![HostOp::Add(map(1, &|c| -c))],
         Pointwise::Sub => vec![HostOp::Mul(vec![-1.0]), HostOp::Add(map(0, &|c| c))],
         Pointwise::Mul => vec![HostOp::Mul(map(constant, &|c| c))],
         Pointwise::Div => vec![HostOp::Div(map(1, &|c| c))],

@@ -3,10 +3,10 @@
 
 use std::rc::Rc;
 
-use qnnsim_isa::descriptor::{Code, MapShape};
+use qnnsim_isa::descriptor::MapShape;
 
-use super::chain::Closed;
-use super::form::{Grid, Kernel, MAX_LAYER_WEIGHT, MapInfo};
+use super::chain::{Chain, Closed};
+use super::form::{Grid, Kernel, Linear, MAX_LAYER_WEIGHT, MOST_LAYER_WEIGHT, MapInfo, Row};
 use super::view::View;
 use super::{Data, Known, Lowering, MapValue, is_quantized};
 use crate::build::MAX_CHANNELS;
@@ -16,10 +16,14 @@ use crate::graph::ValueId;
 use crate::ir::{Activation, Pool, Steps};
 use crate::limits;
 use crate::steps::Shape;
+use crate::tensor::Codes;
 
 /// Most channels that stand for one value: enough for means of 3 x 3 bytes, those at the borders
 /// among them.
 const MAX_PARTS: i64 = 72;
+
+/// Most thresholds of one channel of 8 bits.
+const MOST_CODES: usize = 255;
 
 /// Sums that become a map, without what lies below zero and pooled if that is asked for.
 pub(super) struct MapOf {
@@ -35,53 +39,65 @@ impl PartialEq for MapOf {
 }
 
 impl Lowering<'_> {
-    /// Step functions that turn, as a layer with two channels for each: one rises and one falls.
-    /// What remains is to add them up.
+    /// Step functions that turn, as a layer with several channels for each: some rise and some fall.
+    /// What remains is to add them up; how many there are for each channel.
     pub(super) fn merge_parts(
         &mut self,
         closed: Closed,
         node: usize,
-    ) -> Result<Closed, Diagnostic> {
-        let Closed { form, epilogue, channels } = closed;
-        let count = channels.len();
-        if 2 * count > MAX_CHANNELS {
-            return Err(
-                limits::MAP_SIZE.refuse(format!("{count} channels whose codes fall and rise"))
-            );
-        }
-        let twice: Vec<usize> = (0..count).flat_map(|channel| [channel; 2]).collect();
+    ) -> Result<(Closed, usize), Diagnostic> {
+        let Closed { form, epilogue, channels, behind_pool } = closed;
+        let outputs = channels.len();
         let (mut parts, mut merged, mut lowest) = (Vec::new(), Vec::new(), Vec::new());
         for shape in channels {
             let (low, high) = shape.codes();
-            let none = Steps { lowest: 0, rising: true, thresholds: Vec::new() };
-            let (first, second) = match shape {
-                Shape::Monotone(steps) => (steps, none),
-                Shape::Turning { first, second } => (first, second),
+            let steps = match shape {
+                Shape::Monotone(steps) => vec![steps],
+                Shape::Sum { steps, .. } => steps.to_vec(),
             };
-            // Each part counts from 0; the sum counts on from the lowest of both, which it need not
+            // Each part counts from 0; the sum counts on from the lowest of all, which it need not
             // reach.
-            let base = first.lowest + second.lowest;
+            let base: i64 = steps.iter().map(|steps| steps.lowest).sum();
             lowest.push(base);
-            parts.extend([first, second].map(|steps| Steps { lowest: 0, ..steps }));
+            let of_channel: Vec<Steps> = steps
+                .iter()
+                .flat_map(|Steps { rising, thresholds, .. }| {
+                    thresholds.chunks(MOST_CODES).map(|some| Steps {
+                        lowest: 0,
+                        rising: *rising,
+                        thresholds: some.to_vec(),
+                    })
+                })
+                .collect();
+            parts.push(of_channel);
             let thresholds = (low - base + 1..=high - base).collect();
             merged.push(Shape::Monotone(Steps { lowest: low, rising: true, thresholds }));
         }
-        let most = parts.iter().map(|steps| steps.thresholds.len()).max().unwrap_or(0) as i64;
-        let code = (1..=8).map(|bits| Code { bits, signed: false }).find(|code| most <= code.max());
-        let code = code
-            .ok_or_else(|| limits::MONOTONE.refuse(format!("{most} codes that fall and rise")))?;
-        let twofold = form.select(&twice, &mut self.budget)?;
-        let layer = self.bare(&twofold, Activation::Steps { code, channels: parts })?;
-        let info = MapInfo { shape: twofold.shape, code, zero_point: 0 };
+        let count = parts.iter().map(Vec::len).max().unwrap_or(0).max(1);
+        if count * outputs > MAX_CHANNELS || count > MAX_PARTS as usize {
+            return Err(
+                limits::MAP_SIZE.refuse(format!("{outputs} channels whose codes fall and rise"))
+            );
+        }
+        let most = parts.iter().flatten().map(|steps| steps.thresholds.len()).max().unwrap_or(0);
+        let code = Codes::Int { min: 0, max: most as i64 }.code();
+        let none = Steps { lowest: 0, rising: true, thresholds: Vec::new() };
+        parts.iter_mut().for_each(|parts| parts.resize(count, none.clone()));
+        let repeated: Vec<usize> =
+            (0..outputs).flat_map(|channel| std::iter::repeat_n(channel, count)).collect();
+        let many = form.select(&repeated, &mut self.budget)?;
+        let layer = self.bare(&many, Activation::Steps { code, channels: parts.concat() })?;
+        let info = MapInfo { shape: many.shape, code, zero_point: 0 };
         let map = self.push_layer(
             layer,
-            epilogue.select(&twice),
+            epilogue.select(&repeated),
             info,
             MapValue::none(info.shape),
             node,
         )?;
-        let form = Rc::new(map.folded(2, &mut self.budget)?);
-        Ok(Closed { form, epilogue: Epilogue::of_codes(lowest, 2), channels: merged })
+        let form = Rc::new(map.folded(count, &mut self.budget)?);
+        let epilogue = Epilogue::of_codes(lowest, count);
+        Ok((Closed { form, epilogue, channels: merged, behind_pool }, count))
     }
 
     /// A layer's weights, with their scale for each output or for all, over a form. Where its sums
@@ -93,21 +109,78 @@ impl Lowering<'_> {
         scale: &[f64],
         node: usize,
     ) -> Result<Data, Diagnostic> {
-        let refused = match self.apply_directly(form, kernel, scale, node) {
-            Err(error)
-                if error.is(&limits::COMPOSED_PADDING) || error.is(&limits::COMPOSED_WEIGHTS) =>
-            {
-                error
+        let direct = self.apply_directly(form, kernel, scale, node);
+        let goes_on = match &direct {
+            Err(error) => {
+                if !(error.is(&limits::COMPOSED_PADDING) || error.is(&limits::COMPOSED_WEIGHTS)) {
+                    return direct;
+                }
+                false
             }
-            Ok(Data::Form(out)) if form.composed && out.greatest_weight() > MAX_LAYER_WEIGHT => {
-                limits::COMPOSED_WEIGHTS.refuse(format!("a weight of {}", out.greatest_weight()))
+            Ok(Data::Form(out)) if form.composed => {
+                let weight = out.greatest_weight();
+                if weight <= MAX_LAYER_WEIGHT && !self.map_is_faster(form, kernel, out) {
+                    return direct;
+                }
+                weight <= MOST_LAYER_WEIGHT
             }
-            other => return other,
+            Ok(_) => return direct,
         };
         match self.as_map(MapOf { form: form.clone(), relu: false, pool: None })? {
             Some(map) => self.apply_directly(&map, kernel, scale, node),
-            None => Err(refused),
+            None if goes_on => direct,
+            None => Err(match direct {
+                Ok(Data::Form(out)) => limits::COMPOSED_WEIGHTS
+                    .refuse(format!("a weight of {}", out.greatest_weight())),
+                Ok(_) => unreachable!("several scales go on as they are"),
+                Err(error) => error,
+            }),
         }
+    }
+
+    /// Whether sums are better a map before a layer reads them, `out` being that layer over the
+    /// sums themselves: a mean over a whole map and a dense layer behind it would make a dense
+    /// layer over the whole map. Counted in words of the array at its default size, with the bits
+    /// of weights and data.
+    fn map_is_faster(&self, form: &Grid, kernel: &Kernel, out: &Grid) -> bool {
+        const ROWS: u64 = 16;
+        const COLUMNS: u64 = 16;
+        const LANES: u64 = 64;
+        /// What a layer takes beside its products.
+        const LAYER: u64 = 64;
+        let bits = |most: i64| u64::from(i64::BITS - most.max(1).leading_zeros()) + 1;
+        let words = |[height, width]: [u32; 2], outputs: usize, inputs: usize, taps: usize| {
+            let pixels = u64::from(height) * u64::from(width);
+            pixels.div_ceil(ROWS)
+                * (outputs as u64).div_ceil(COLUMNS)
+                * (inputs as u64).div_ceil(LANES)
+                * taps as u64
+        };
+        let of_terms = |grid: &Grid, weight_bits: u64| -> u64 {
+            let of = |term: &Linear| {
+                let inputs = term.rows.iter().flatten().map(|row| row.count).max().unwrap_or(1);
+                let data_bits = u64::from(self.map(term.source).code.bits);
+                words(grid.size(), grid.channels(), inputs, term.window.taps())
+                    * data_bits
+                    * weight_bits
+            };
+            grid.terms.iter().map(of).sum()
+        };
+        let weights = kernel.rows.first().map_or(1, Row::greatest);
+        let (mut low, mut high) = (0, 0);
+        for (channel, bounds) in form.bounds(|id| self.map(id)).into_iter().enumerate() {
+            let offset = form.offset(channel);
+            low = low.min(bounds.0.saturating_add(offset));
+            high = high.max(bounds.1.saturating_add(offset));
+        }
+        let parts = (high.saturating_sub(low) as u64).div_ceil(255).clamp(1, MAX_PARTS as u64);
+        let inputs = kernel.rows.iter().map(|row| row.count).max().unwrap_or(1) * parts as usize;
+        let apart = of_terms(form, 1) * parts
+            + words(kernel.size, kernel.rows.len(), inputs, kernel.window.taps())
+                * bits(weights)
+                * 8
+            + LAYER;
+        apart < of_terms(out, bits(weights)) * 3 / 4
     }
 
     /// A value that can be pooled: sums that count differently in regions become a map first.
@@ -119,9 +192,7 @@ impl Lowering<'_> {
     ) -> Result<Data, Diagnostic> {
         let in_regions = match &data {
             Data::Form(form) => form.has_regions(),
-            Data::Chains(chains) => {
-                chains.iter().any(|chain| chain.leaves().iter().any(|form| form.has_regions()))
-            }
+            Data::Chains(chains) => chains.iter().any(Chain::has_regions),
             _ => false,
         };
         match data {
@@ -207,7 +278,7 @@ impl Lowering<'_> {
         let ends = |steps: &Steps| [steps.lowest, steps.lowest + steps.thresholds.len() as i64];
         let (lowest, highest) =
             steps.iter().flat_map(ends).fold((0, 0), |(low, high), c| (c.min(low), c.max(high)));
-        let code = crate::tensor::Codes::Int { min: lowest, max: highest }.code();
+        let code = Codes::Int { min: lowest, max: highest }.code();
         let repeated: Vec<usize> = (0..channels).flat_map(|channel| vec![channel; count]).collect();
         let many = form.select(&repeated, &mut self.budget)?;
         let mut layer = self.bare(&many, Activation::Steps { code, channels: steps })?;

@@ -219,18 +219,13 @@ impl Lowering<'_> {
             data: data.clone(),
         });
         let mut low = Window::POINT;
-        let map = form.size();
         for axis in 0..2 {
             let Extent { first, dilation, kernel } = extents[axis];
             (low.kernel[axis], low.dilation[axis], low.before[axis]) = (kernel, dilation, -first);
             low.stride[axis] = reads[axis].stride;
-            let last =
-                (i64::from(size[axis]) - 1) * low.stride[axis] + first + (kernel - 1) * dilation;
-            low.after[axis] = last + 1 - i64::from(map[axis]);
         }
         // Zeros between the weights are no bipolar ones.
-        let kind =
-            Some(filter.kind).filter(|&kind| written == data.len() || kind != WeightKind::Bipolar);
+        let kind = filter.kind.filter(|&kind| written == data.len() || kind != WeightKind::Bipolar);
         Ok(Kernel { window: low, size, rows: rows_of.collect(), kind })
     }
 
@@ -350,7 +345,8 @@ impl Taps<'_> {
     /// Ones for so many taps, each channel for itself.
     pub fn of_channels(channels: usize, taps: usize) -> Self {
         let data = vec![1; channels.saturating_mul(taps)].into();
-        let filter = Filter { kind: WeightKind::Unsigned1, scale: &[1.0], outputs: channels, data };
+        let filter =
+            Filter { kind: Some(WeightKind::Unsigned1), scale: &[1.0], outputs: channels, data };
         Taps { filter, groups: channels }
     }
 }

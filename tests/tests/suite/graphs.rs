@@ -19,7 +19,7 @@ const GRAPHS: u32 = 4500;
 const CHAINS: u32 = 3000;
 
 /// One image through the graph, the reference and the simulator.
-fn agree(import: &Import, hw: &HardwarePoint, noise: &mut Noise) -> Result<(), TestCaseError> {
+pub fn agree(import: &Import, hw: &HardwarePoint, noise: &mut Noise) -> Result<(), TestCaseError> {
     let network = &import.network;
     let hw = fitted(network, hw);
     let program =
