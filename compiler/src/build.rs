@@ -118,6 +118,8 @@ struct Builder<'a> {
     nodes: Vec<Node>,
     constant_values: usize,
     values_read: usize,
+    /// Images that the file's input holds, if it says so.
+    batch: i64,
     /// What may still be spent on computing constants.
     work: u64,
     /// The integers that constants are, by the axis of their scales; `None` for those that are none.
@@ -209,7 +211,10 @@ impl<'a> Builder<'a> {
         }
         let (&[input], [output, ..]) = (&inputs[..], &graph.output[..]) else { return None };
         let id = match input_dims(input) {
-            Ok(dims) => self.value(&input.name, dims, None),
+            Ok(dims) => {
+                self.batch = batch(input);
+                self.value(&input.name, dims, None)
+            }
             Err(error) => {
                 self.errors.push(error);
                 return None;
@@ -336,6 +341,9 @@ impl<'a> Builder<'a> {
         {
             return self.folded(proto, vec![tensor]).map(Some);
         }
+        if proto.op_type == "Reshape" {
+            self.of_one_image(&mut inputs)?;
+        }
         let done = self.read(proto, inputs, place);
         match (done, folded) {
             (Err(_), Some(tensors)) => self.folded(proto, tensors)?,
@@ -420,6 +428,22 @@ impl<'a> Builder<'a> {
             Operand { dims: &value.dims, constant: value.constant.as_ref() }
         };
         inputs.iter().map(|id| id.map(operand)).collect()
+    }
+
+    /// The shape that a map gets, where it names the batch of the file, for one image.
+    fn of_one_image(&mut self, inputs: &mut [Option<ValueId>]) -> Result<(), Diagnostic> {
+        let [Some(data), Some(shape), ..] = inputs else { return Ok(()) };
+        let (data, value) = (&self.values[data.0], &self.values[shape.0]);
+        let Some(tensor) = &value.constant else { return Ok(()) };
+        let named = tensor.array.data.first() == Some(&(self.batch as f64));
+        if self.batch > 1 && named && data.constant.is_none() && data.dims.first() == Some(&1) {
+            let (mut tensor, name, dims) = (tensor.clone(), value.name.clone(), value.dims.clone());
+            tensor.array.data[0] = 1.0;
+            self.charge(tensor.array.data.len())?;
+            self.values.push(Value { name, dims, constant: Some(tensor) });
+            *shape = ValueId(self.values.len() - 1);
+        }
+        Ok(())
     }
 
     /// Says that a `Dropout` which trains is left away.
@@ -522,6 +546,13 @@ fn place(index: usize, node: &NodeProto) -> NodePlace {
     NodePlace { node: name, op: node.op_type.clone(), attribute: None }
 }
 
+/// The number of images that the model's input holds, if it says so.
+fn batch(input: &ValueInfoProto) -> i64 {
+    let tensor = input.r#type.as_ref().and_then(|t| t.tensor_type.as_ref());
+    let shape = tensor.and_then(|t| t.shape.as_ref());
+    shape.and_then(|shape| shape.dim.first()).map_or(0, |dim| dim.dim_value)
+}
+
 /// The shape of the model's input, with a batch of 1.
 fn input_dims(input: &ValueInfoProto) -> Result<Vec<usize>, Diagnostic> {
     let tensor = input.r#type.as_ref().and_then(|t| t.tensor_type.as_ref());
@@ -534,9 +565,8 @@ fn input_dims(input: &ValueInfoProto) -> Result<Vec<usize>, Diagnostic> {
             .refuse(format!("input `{}` that is not of type float", input.name))
             .help("export the model with a float input"));
     }
-    // A batch may be a symbol, or not given at all.
-    let batch =
-        |d: &crate::onnx::DimensionProto| matches!(d.dim_value, 0 | 1) || !d.dim_param.is_empty();
+    // A batch may be any number, a symbol, or not given at all.
+    let batch = |d: &crate::onnx::DimensionProto| d.dim_value >= 0 || !d.dim_param.is_empty();
     let fixed = dims.iter().skip(1).all(|d| d.dim_param.is_empty());
     let mut sizes = vec![1];
     sizes.extend(dims.iter().skip(1).map(|d| usize::try_from(d.dim_value).unwrap_or(0)));

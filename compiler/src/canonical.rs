@@ -108,7 +108,7 @@ impl Op {
             }
             Op::Relabel(Relabel::Blocks(blocks)) => blocks.eval(data, dims),
             Op::Select(Select::Part(ranges)) => join::part(data, ranges),
-            Op::Select(Select::Pad { before, .. }) => join::pad(data, before, dims),
+            Op::Select(Select::Pad { before, .. }) => join::pad(data, before, 0.0, dims),
             Op::Select(Select::Repeat(factors)) => resize::repeat(data, factors, dims),
             Op::Linear(Linear::Convolution(conv)) => conv.eval(inputs, dims, precision),
             Op::Linear(Linear::Transposed(conv)) => conv.eval(inputs, dims, precision),

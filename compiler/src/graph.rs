@@ -291,7 +291,9 @@ impl fmt::Display for Attributes<'_> {
                 let range = |r: &Range| format!("{}+{}x{}", r.start, r.length, r.step);
                 write!(f, "{} ", ranges.iter().map(range).collect::<Vec<_>>().join(","))
             }
-            Op::Zeros { before, after } => write!(f, "before={before:?} after={after:?} "),
+            Op::Zeros { before, after, value } => {
+                write!(f, "before={before:?} after={after:?} value={value} ")
+            }
             Op::Sum { .. } | Op::Unit { .. } => Ok(()),
             Op::Pointwise(Pointwise::Function(function)) => write!(f, "{function:?} "),
             Op::Pointwise(Pointwise::QuantizeLinear { axis, min, max }) => {

@@ -7,7 +7,7 @@ use crate::graph::Graph;
 use crate::ir::Network;
 pub use crate::lower::MapValue;
 use crate::lower::{self, Lowered};
-use crate::{build, canonical, fuse, limits, onnx, sign, written};
+use crate::{build, canonical, fuse, limits, onnx, padding, sign, written};
 use qnnsim_isa::descriptor::HostOp;
 
 /// What the file does not say.
@@ -56,6 +56,7 @@ pub fn import(bytes: &[u8], options: &ImportOptions) -> Result<Import, Diagnosti
     let Built { mut graph, softmax, mut warnings } = build::build(&model)?;
     drop(model);
     written::recognize(&mut graph);
+    padding::replace(&mut graph)?;
     fuse::fuse(&mut graph);
     let repaired = sign::repair(&mut graph, options.unsigned_1bit_relu)?;
     let Lowered { mut network, mut maps, epilogues } =

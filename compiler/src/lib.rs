@@ -21,6 +21,7 @@ pub mod limits;
 mod lower;
 pub mod onnx;
 pub mod ops;
+mod padding;
 mod print;
 mod sign;
 mod steps;

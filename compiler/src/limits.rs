@@ -42,8 +42,8 @@ limits! {
             "cut the model so that one of each remains";
         FIRST_OUTPUT: "only the first output of a node is used",
             "remove what reads the other outputs";
-        INPUT_SHAPE: "the input has the shape [1, channels, height, width], [1, channels, length] or [1, channels], where the batch may be a symbol",
-            "export the model with a fixed shape and a batch of 1";
+        INPUT_SHAPE: "the input has the shape [1, channels, height, width], [1, channels, length] or [1, channels], where the batch may be any number or a symbol: one image at a time is computed",
+            "export the model with a fixed shape";
         MAP_SIZE: "a map has 1 to 4095 rows, 1 to 4095 columns, 1 to 65535 channels and at most 2^24 values",
             "make the map smaller";
         BATCH: "layers work on one image: their first dimension is 1",
@@ -269,10 +269,10 @@ limits! {
         SPLIT: "the sizes of the parts are positive constants that add up to the dimension",
             "the file contradicts itself: export the model again";
     }
-    "Pad": "With zeros, around rows and columns; negative ones cut off." {
+    "Pad": "With zeros, or another value, around rows and columns; negative ones cut off." {
         PAD: "paddings are constants, for rows and columns, and something is left",
             "pad only rows and columns";
-        PAD_ZERO: "padding is constant zeros",
+        PAD_ZERO: "padding is constant zeros, or another whole number between a quantizer of scale 1 and convolutions without padding",
             "use zero padding";
     }
     "Squeeze": "Dimensions of size 1 go away." {

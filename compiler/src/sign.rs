@@ -34,7 +34,7 @@ pub fn repair(graph: &mut Graph, unsigned_1bit_relu: bool) -> Result<usize, Vec<
         }
         // The first version of Trunc does not clip, so its integers have the sign of its data.
         if let Op::Pointwise(Pointwise::Trunc(trunc)) = &mut graph.nodes[index].op
-            && trunc.version == 1
+            && !trunc.sign_given
         {
             trunc.signed = from.0 < 0.0;
         }

@@ -267,10 +267,14 @@ pub fn part(tensor: &Tensor, ranges: &[Range]) -> Tensor {
     Tensor { array: Array { dims, data }, grid }
 }
 
-/// Zeros around a tensor, or a part of it where a number is negative.
-pub fn pad(tensor: &Tensor, before: &[i64], dims: &[usize]) -> Tensor {
+/// A value around a tensor, or a part of it where a number is negative.
+pub fn pad(tensor: &Tensor, before: &[i64], value: f64, dims: &[usize]) -> Tensor {
     let tensor = tensor.about_zero();
-    let (array, grid) = (&tensor.array, tensor.grid.clone());
+    // Another value than zero is none of the integers.
+    let (array, grid) = match value {
+        0.0 => (std::borrow::Cow::Borrowed(&tensor.array), tensor.grid.clone()),
+        _ => (tensor.to_real(), None),
+    };
     let mut data = Vec::with_capacity(dims.iter().product());
     for_each(dims, |index| {
         let place =
@@ -279,7 +283,7 @@ pub fn pad(tensor: &Tensor, before: &[i64], dims: &[usize]) -> Tensor {
                     usize::try_from(i as i64 - before).ok().filter(|&place| place < size)?;
                 Some(at * size + place)
             });
-        data.push(place.map_or(0.0, |place| array.data[place]));
+        data.push(place.map_or(value, |place| array.data[place]));
     });
     Tensor { array: Array { dims: dims.to_vec(), data }, grid }
 }

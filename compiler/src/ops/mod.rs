@@ -145,8 +145,8 @@ enum Written {
     /// Parts of a tensor along a dimension, each an output; their sizes, where an attribute gives
     /// them.
     Split { axis: i64, sizes: Option<Vec<i64>> },
-    /// Padding, where an attribute gives it.
-    Pad(Option<Vec<i64>>),
+    /// Padding, where an attribute gives it, and the value of an old file.
+    Pad(Option<Vec<i64>>, f64),
     /// Mean along dimensions, where an attribute gives them.
     Mean { axes: Option<Vec<i64>>, keep: bool },
     /// Mean of all pixels.
@@ -186,12 +186,14 @@ pub enum Op {
     },
     /// Part of a tensor, of each dimension.
     Part(Vec<Range>),
-    /// Zeros before and behind each dimension; what is negative cuts off.
+    /// A value before and behind each dimension; what is negative cuts off.
     Zeros {
         /// Before.
         before: Vec<i64>,
         /// Behind.
         after: Vec<i64>,
+        /// What is put there, in place of zeros.
+        value: f64,
     },
     /// Mean over windows.
     AveragePool(AveragePool),
@@ -371,11 +373,11 @@ impl Op {
             "Pad" if standard => {
                 let mode = at.string("mode", "constant")?;
                 let value = at.float("value", 0.0)?;
-                if mode != "constant" || value != 0.0 {
-                    let found = format!("padding of mode `{mode}` with {value}");
+                if mode != "constant" {
+                    let found = format!("padding of mode `{mode}`");
                     return Err(limits::PAD_ZERO.refuse(found).at(place.clone()).attribute("mode"));
                 }
-                return Ok(Written::Pad(at.ints("pads")?));
+                return Ok(Written::Pad(at.ints("pads")?, value));
             }
             "AveragePool" if standard => Op::AveragePool(pool::parse_average(at)?),
             "GlobalAveragePool" if standard => return Ok(Written::GlobalMean),
@@ -470,7 +472,7 @@ impl Written {
         match self {
             Written::Complete(op) => op.arity(),
             Written::Slice(_) => 1..=5,
-            Written::Pad(_) | Written::Resize(_) => 1..=4,
+            Written::Pad(..) | Written::Resize(_) => 1..=4,
             Written::Mean { .. } | Written::Unit { .. } | Written::Split { .. } => 1..=2,
             Written::GlobalMean => 1..=1,
         }
@@ -499,15 +501,16 @@ impl Written {
                 let (axes, steps) = (list(3, "axes")?, list(4, "steps")?);
                 Op::Part(join::ranges(first, &starts, &ends, axes.as_deref(), steps.as_deref())?)
             }
-            Written::Pad(given) => {
+            Written::Pad(given, value) => {
                 let pads =
                     given.map_or_else(|| integers(inputs, 1, "pads"), |pads| Ok(Some(pads)))?;
-                let value = inputs.get(2).copied().flatten().map(|value| value.constant);
-                if value.is_some_and(|value| {
-                    value.is_none_or(|value| value.to_real().data.iter().any(|&x| x != 0.0))
-                }) {
-                    return Err(limits::PAD_ZERO.refuse("padding with another value"));
-                }
+                let value = match inputs.get(2).copied().flatten().map(|value| value.constant) {
+                    None => value,
+                    Some(constant) => match constant.map(|value| value.to_real().data.clone()) {
+                        Some(list) if list.len() == 1 => list[0],
+                        _ => return Err(limits::PAD_ZERO.refuse("padding with computed values")),
+                    },
+                };
                 let rank = first.len();
                 let axes = match integers(inputs, 3, "axes")? {
                     None => (0..rank).collect(),
@@ -525,7 +528,7 @@ impl Written {
                 for (i, &axis) in axes.iter().enumerate() {
                     (before[axis], after[axis]) = (pads[i], pads[axes.len() + i]);
                 }
-                Op::Zeros { before, after }
+                Op::Zeros { before, after, value }
             }
             Written::Mean { axes, keep } => {
                 let axes = match axes {
@@ -589,7 +592,7 @@ impl Op {
             Op::Sum { .. } => join::infer_sum(inputs),
             Op::Concat { axis } => join::infer_concat(inputs, *axis),
             Op::Part(ranges) => Ok(ranges.iter().map(|range| range.length).collect()),
-            Op::Zeros { before, after } => join::infer_pad(first, before, after),
+            Op::Zeros { before, after, .. } => join::infer_pad(first, before, after),
             Op::AveragePool(pool) => pool.infer(first),
             Op::Mean { axes, keep, .. } => {
                 let axes = axes_of(axes, first.dims.len())?;
@@ -657,7 +660,7 @@ impl Op {
             Op::Sum { minus } => join::sum(inputs, dims, *minus, precision),
             Op::Concat { axis } => join::concat(inputs, *axis, dims),
             Op::Part(ranges) => join::part(input(0), ranges),
-            Op::Zeros { before, .. } => join::pad(input(0), before, dims),
+            Op::Zeros { before, value, .. } => join::pad(input(0), before, *value, dims),
             Op::AveragePool(pool) => pool.eval(input(0), dims, precision),
             Op::Mean { axes, .. } => {
                 let axes = axes_of(axes, input(0).array.dims.len()).expect("checked");
@@ -734,7 +737,7 @@ impl Op {
             Op::Part(ranges) => {
                 into.finish(Canonical::Select(Select::Part(ranges.clone())), &data);
             }
-            Op::Zeros { before, after } => {
+            Op::Zeros { before, after, .. } => {
                 let (before, after) = (before.clone(), after.clone());
                 into.finish(Canonical::Select(Select::Pad { before, after }), &data);
             }

@@ -92,7 +92,8 @@ impl Operator for RequantShift {
             Op::Pointwise(Pointwise::Quant { signed, narrow: false, rounding: Rounding::Floor })
         };
         let inputs = |bits| [Some(quotient), Some(whole), Some(zero), Some(bits)];
-        if levels.count_ones() == 1 {
+        // One signed bit would be a sign quantizer.
+        if levels.count_ones() == 1 && !(signed && levels == 2) {
             let bits = into.number(f64::from(levels.trailing_zeros()));
             return into.finish(quant(signed), &inputs(bits));
         }

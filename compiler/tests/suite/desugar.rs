@@ -108,7 +108,9 @@ fn functions_and_quantizers() {
         check(op_type, &[], &[map(&[1, 3, 4, 5])]);
     }
     let factors = || [constant(&[3, 1, 1], Numbers::Integers(data_type::INT32))];
-    for (levels, signed) in [(16.0, 0.0), (256.0, 1.0), (12.0, 1.0), (10.0, 0.0)] {
+    for (levels, signed) in
+        [(2.0, 1.0), (2.0, 0.0), (16.0, 0.0), (256.0, 1.0), (12.0, 1.0), (10.0, 0.0)]
+    {
         let attributes =
             [number("div", 64.0), number("n_levels_out", levels), number("signed", signed)];
         let [mul] = factors();
