@@ -5,7 +5,7 @@ use qnnsim_compiler::ir::{
     Activation, Conv, Layer, MapId, Network, Pool, Steps, Term, WeightKind, Weights,
 };
 use qnnsim_isa::descriptor::{
-    Code, InputDescriptor, MapShape, OutputDescriptor, Quantizer, Rounding,
+    Code, InputDescriptor, MapShape, OutputDescriptor, Quantizer, Rounding, TensorLayout,
 };
 
 use crate::Sequence;
@@ -175,21 +175,15 @@ impl Builder {
             shape: self.maps[0].0,
             code: Code { bits: 8, signed: true },
             quantizer,
-            ops: Vec::new(),
-            pixel_scale: 1.0,
-            pixel_offset: -128.0,
+            layout: TensorLayout::channels_first(self.maps[0].0),
+            model: None,
+            pixel_scale: vec![1.0],
+            pixel_offset: vec![-128.0],
             xor: 0x80,
             dram: 0,
         };
         let shape = MapShape { channels: 10, height: 1, width: 1 };
-        let output = OutputDescriptor {
-            name: "scores".into(),
-            shape,
-            code,
-            ops: vec![],
-            classes: vec![],
-            dram: 0,
-        };
+        let output = OutputDescriptor::of_map("scores", shape, code, vec![]);
         Network { name: name.into(), input, layers: self.layers, output }
     }
 }

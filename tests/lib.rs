@@ -9,6 +9,7 @@ use std::io::{Read, Write};
 use std::path::{Path, PathBuf};
 
 use proptest::prelude::*;
+use qnnsim_compiler::backend::facts::Facts;
 use qnnsim_compiler::backend::{Plan, Words};
 use qnnsim_compiler::import::{ImportOptions, import};
 use qnnsim_compiler::ir::{
@@ -16,7 +17,7 @@ use qnnsim_compiler::ir::{
 };
 use qnnsim_compiler::lower_to;
 use qnnsim_isa::descriptor::{
-    Code, InputDescriptor, MapShape, OutputDescriptor, Quantizer, Rounding,
+    Code, InputDescriptor, MapShape, OutputDescriptor, Quantizer, Rounding, TensorLayout,
 };
 use qnnsim_isa::hardware::Overrides;
 use qnnsim_isa::{HardwarePoint, Program};
@@ -189,7 +190,7 @@ pub fn hardware_point() -> impl Strategy<Value = HardwarePoint> {
             o.dram.outstanding = Some(outstanding);
             (o.act.words, o.wgt.words, o.thr.words) =
                 (Some(1 << 16), Some((1 << 19) / cols.next_power_of_two()), Some(1 << 17));
-            o.resolve()
+            o.resolve().expect("a valid point")
         },
     )
 }
@@ -199,13 +200,10 @@ pub fn hardware_point() -> impl Strategy<Value = HardwarePoint> {
 /// # Panics
 /// If the network does not fit any memory.
 pub fn fitted(network: &Network, hw: &HardwarePoint) -> HardwarePoint {
-    let roomy =
-        HardwarePoint { act_words: 1 << 20, wgt_words: 1 << 20, thr_words: 1 << 20, ..hw.clone() };
-    let plan = Plan::of(network, &roomy).unwrap_or_else(|e| panic!("{}", e[0]));
-    let Words { activations, weights, thresholds } = plan.placement.used;
-    let [act_words, wgt_words, thr_words] =
-        [activations, weights, thresholds].map(|words| words.max(1) as u32);
-    HardwarePoint { act_words, wgt_words, thr_words, ..roomy }
+    let facts = Facts::new(network).unwrap_or_else(|e| panic!("{}", e[0]));
+    let Words { activations, weights, thresholds } = Plan::words_to_keep_all(&facts, hw);
+    let words = [activations, weights, thresholds].map(|words| words.max(1) as u32);
+    hw.with(|p| [p.act_words, p.wgt_words, p.thr_words] = words).expect("a valid point")
 }
 
 /// The point with memories for activations, weights and thresholds that hold a share of 0 to 255 of
@@ -222,19 +220,26 @@ pub fn cramped(network: &Network, hw: &HardwarePoint, shares: [u8; 3]) -> Hardwa
     let entries = whole.tilings.iter().map(|t| t.codes.tile as u32).max().unwrap_or(1).max(1);
     let part = |whole: u32, share: u8| (u64::from(whole) * u64::from(share) / 255) as u32;
     let facts = whole.facts.clone();
-    let fits =
-        |&act_words: &u32| Plan::new(&facts, &HardwarePoint { act_words, ..hw.clone() }).is_ok();
+    let fits = |&words: &u32| {
+        let point = hw.with(|p| p.act_words = words).expect("a smaller memory");
+        Plan::new(&facts, &point).is_ok()
+    };
     let first = part(hw.act_words, shares[0]).max(1);
     let mut sizes = std::iter::successors(Some(first), |words| Some(words + 1 + words / 16));
-    HardwarePoint {
-        act_words: sizes
-            .find(|words| *words >= hw.act_words || fits(words))
-            .unwrap_or(first)
-            .min(hw.act_words),
-        wgt_words: part(hw.wgt_words, shares[1]).max(planes),
-        thr_words: part(hw.thr_words, shares[2]).max(entries),
-        ..hw
-    }
+    let least = sizes.find(|words| *words >= hw.act_words || fits(words));
+    let act_words = least.unwrap_or(first).min(hw.act_words);
+    let (wgt_words, thr_words) =
+        (part(hw.wgt_words, shares[1]).max(planes), part(hw.thr_words, shares[2]).max(entries));
+    hw.with(|p| (p.act_words, p.wgt_words, p.thr_words) = (act_words, wgt_words, thr_words))
+        .expect("no larger memory than is needed")
+}
+
+/// A machine's output, pixel after pixel, in the reference's order: channel after channel.
+pub fn channels_first(output: &[i64], network: &Network) -> Vec<i64> {
+    let shape = network.output.shape;
+    let pixels = (shape.height * shape.width) as usize;
+    let channels = shape.channels as usize;
+    (0..channels).flat_map(|c| (0..pixels).map(move |p| output[p * channels + c])).collect()
 }
 
 impl NetworkSeed {
@@ -252,9 +257,10 @@ impl NetworkSeed {
             shape: self.input,
             code: self.code,
             quantizer,
-            ops: Vec::new(),
-            pixel_scale: 1.0,
-            pixel_offset: 0.0,
+            layout: TensorLayout::channels_first(self.input),
+            model: None,
+            pixel_scale: vec![1.0],
+            pixel_offset: vec![0.0],
             xor: Sequence(self.image).next() as u8,
             dram: 0,
         };
@@ -279,14 +285,7 @@ impl NetworkSeed {
             bounds.iter().all(|&(low, high)| code.min() <= low && high <= code.max())
         });
         let code = Code { bits: bits.expect("small networks fit 32 bits"), signed: true };
-        let output = OutputDescriptor {
-            name: "scores".into(),
-            shape,
-            code,
-            ops: vec![],
-            classes: vec![],
-            dram: 0,
-        };
+        let output = OutputDescriptor::of_map("scores", shape, code, vec![]);
         Network { name: "random".into(), input, layers, output }
     }
 
@@ -499,7 +498,7 @@ pub fn shared() -> Option<PathBuf> {
 
 /// Options for TCV, which was trained on pixel - 128.
 pub fn tcv_options() -> ImportOptions {
-    ImportOptions { pixel_offset: -128.0, ..ImportOptions::default() }
+    ImportOptions { pixel_offset: vec![-128.0], ..ImportOptions::default() }
 }
 
 /// A trained model compiled for a hardware point, named as the command line names it.

@@ -1,7 +1,8 @@
 //! One instruction, read by the instruction table.
 
 use qnnsim_isa::operand::Kind;
-use qnnsim_isa::table::{Field, Instruction, Parts, Row, Unit};
+use qnnsim_isa::operand::{Parts, Unit};
+use qnnsim_isa::table::{Field, Instruction, Row};
 
 use crate::cursor::Cursor;
 use qnnsim_diagnostic::{Collector, Diagnostic, Span};
@@ -55,8 +56,8 @@ pub(crate) fn instruction(
         }
     }
     let late = reader.late;
-    match row.instruction(&values) {
-        Ok(instruction) => Ok(Encoded { word: instruction.encode(), late }),
+    match row.instruction(&values).and_then(|instruction| instruction.encode()) {
+        Ok(word) => Ok(Encoded { word, late }),
         // An operand out of range was reported where it stands.
         Err(_) => Ok(Encoded { word: 0, late }),
     }

@@ -383,8 +383,7 @@ impl<'s> Assembler<'s> {
     fn hardware(&mut self, cursor: &mut Cursor<'s>, word: Span) -> Parsed<()> {
         let (block, span) = cursor.block("the hardware point's parameters")?;
         once(self.hardware.is_some(), &word)?;
-        let point = Overrides::from_ron(&block).map(|overrides| overrides.resolve());
-        let checked = point.and_then(|point| point.validate().map(|()| point));
+        let checked = Overrides::from_ron(&block).and_then(|overrides| overrides.resolve());
         // A wrong point is replaced by the default one: the rest of the text can still be checked.
         self.hardware = Some(checked.clone().unwrap_or_default());
         if self.section != Section::None {

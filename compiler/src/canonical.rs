@@ -44,6 +44,8 @@ pub enum Op {
     Maximum(MaxPool),
     /// A function of the values at one place, or a quantizer.
     Pointwise(Pointwise),
+    /// What only the host computes, behind the last layer.
+    Host(Box<ops::Op>),
 }
 
 /// How values are named in another way.
@@ -89,6 +91,12 @@ pub enum Linear {
 }
 
 impl Op {
+    /// Whether it sums up products of values and weights.
+    pub fn is_layer(&self) -> bool {
+        use Linear::{Convolution, Product, Transposed};
+        matches!(self, Op::Linear(Convolution(_) | Transposed(_) | Product(_)))
+    }
+
     /// The function of the values at one place, if it is one.
     pub fn pointwise(&self) -> Option<Pointwise> {
         match self {
@@ -119,6 +127,7 @@ impl Op {
             Op::Concat { axis } => join::concat(inputs, *axis as i64, dims),
             Op::Maximum(pool) => pool.eval(data, dims),
             Op::Pointwise(op) => op.eval(inputs, dims, precision),
+            Op::Host(op) => op.eval(inputs, dims, precision),
         }
     }
 }
@@ -138,7 +147,13 @@ pub fn desugar(graph: &graph::Graph) -> Graph {
         };
         node.op.desugar(&mut into);
     }
-    Graph { name: graph.name.clone(), values, nodes, input: graph.input, output: graph.output }
+    Graph {
+        name: graph.name.clone(),
+        values,
+        nodes,
+        input: graph.input,
+        outputs: graph.outputs.clone(),
+    }
 }
 
 /// Takes the canonical operators that a node becomes, the last of which makes the node's output.

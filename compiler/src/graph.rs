@@ -22,8 +22,8 @@ pub struct Graph<O = Op> {
     pub nodes: Vec<Node<O>>,
     /// The one input.
     pub input: ValueId,
-    /// The one output.
-    pub output: ValueId,
+    /// The outputs; at least one.
+    pub outputs: Vec<ValueId>,
 }
 
 /// A value: a constant, or something computed from the input.
@@ -82,7 +82,7 @@ impl<O> Graph<O> {
 
     /// Leaves out nodes that nothing reads any more.
     pub fn sweep(&mut self) {
-        let mut needed = HashSet::from([self.output]);
+        let mut needed: HashSet<ValueId> = self.outputs.iter().copied().collect();
         for node in self.nodes.iter().rev() {
             if needed.contains(&node.output) {
                 needed.extend(node.inputs.iter().flatten());
@@ -163,6 +163,11 @@ impl<'g> RealGraph<'g> {
         Section { from, nodes, to }
     }
 
+    /// A section of no nodes: a value itself.
+    pub fn only(&self, value: ValueId) -> Section {
+        Section { from: vec![value], nodes: Vec::new(), to: value }
+    }
+
     /// The real values at the end of a section, from those that it begins with, each in row-major
     /// order.
     ///
@@ -216,7 +221,9 @@ impl fmt::Display for Graph {
             }
             writeln!(f, "  # {}", node.name)?;
         }
-        writeln!(f, "output {}", self.value(self.output).name)
+        let names: Vec<&str> =
+            self.outputs.iter().map(|&id| self.value(id).name.as_str()).collect();
+        writeln!(f, "output {}", names.join(", "))
     }
 }
 
@@ -311,6 +318,9 @@ impl fmt::Display for Attributes<'_> {
                 )
             }
             Op::Pointwise(_) | Op::MatMul(_) | Op::Reshape { .. } | Op::Transpose { .. } => Ok(()),
+            Op::Softmax(softmax) => write!(f, "axis={} ", softmax.axis.unwrap_or(-1)),
+            Op::ArgMax(arg) => write!(f, "axis={} ", arg.axis),
+            Op::TopK(top) => write!(f, "axis={} k={} ", top.axis, top.count.unwrap_or(0)),
             Op::Identity => Ok(()),
         }
     }

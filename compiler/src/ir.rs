@@ -201,7 +201,7 @@ impl Steps {
         let beside = |&t: &i64| if self.rising { t - 1 } else { t + 1 };
         Steps {
             lowest: -(self.lowest + self.thresholds.len() as i64),
-            rising: !self.rising,
+            rising: !self.rising || self.thresholds.is_empty(),
             thresholds: self.thresholds.iter().rev().map(beside).collect(),
         }
     }

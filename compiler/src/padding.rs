@@ -47,7 +47,7 @@ fn readers(graph: &Graph, index: usize, value: f64) -> Option<Vec<usize>> {
         Op::Conv(conv) => conv.geometry.pads == [0; 4],
         _ => false,
     };
-    (graph.output != node.output && readers.iter().all(plain)).then_some(readers)
+    (!graph.outputs.contains(&node.output) && readers.iter().all(plain)).then_some(readers)
 }
 
 /// Gives the number of nodes that were added in front of the next one.

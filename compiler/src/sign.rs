@@ -117,6 +117,7 @@ fn range(graph: &Graph, node: &Node, from: Range) -> Range {
         }
         Op::Composite(Composite::GlobalMaxPool(_)) => return from,
         Op::Composite(_) | Op::Sum { .. } | Op::Concat { .. } => return UNKNOWN,
+        Op::Softmax(_) | Op::ArgMax(_) | Op::TopK(_) => return UNKNOWN,
         Op::Conv(_) | Op::ConvTranspose(_) | Op::MatMul(_) | Op::Gemm(_) => return UNKNOWN,
     };
     let rank = graph.value(node.output).dims.len();

@@ -408,10 +408,12 @@ mod tests {
 
     #[test]
     fn latency_and_clock_need_no_other_machine() {
-        let mut point = HardwarePoint::default();
+        let point = HardwarePoint::default();
         let before = parameters(&point);
-        (point.dram_latency, point.dram_outstanding, point.clock_mhz) = (300, 1, 500);
-        assert_eq!(parameters(&point), before);
+        let change = |p: &mut qnnsim_isa::hardware::Parameters| {
+            (p.dram_latency, p.dram_outstanding, p.clock_mhz) = (300, 1, 500);
+        };
+        assert_eq!(parameters(&point.with(change).unwrap()), before);
         assert!(
             before.contains(&("MAC_ROWS".to_owned(), 16)) && before.len() == PARAMETERS.len() - 3
         );

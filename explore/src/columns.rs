@@ -315,9 +315,9 @@ pub fn row(
     let (status, reason) = status.parts();
     let text = |text: &str| Value::Text(text.into());
     let mut row = vec![Value::Integer(point.index), text(source)];
-    row.extend(point.hw.values().into_iter().map(|value| Value::Integer(value.into())));
+    row.extend(point.parameters.values().into_iter().map(|value| Value::Integer(value.into())));
     row.extend([
-        text(&point.hw.technology),
+        text(&point.parameters.technology),
         text(status),
         reason.map_or(Value::Null, text),
         pareto.map_or(Value::Null, Value::Flag),

@@ -121,14 +121,16 @@ impl Source {
         let whole = takes
             .entry(point)
             .or_insert_with_key(|point| Some(Plan::words_to_keep_all(facts.as_ref().ok()?, point)));
-        let mut point = hw.timing_point();
+        let point = hw.timing_point();
         let Some(Words { activations, weights, thresholds }) = *whole else { return point };
         // The least memory in which everything stays, or what there is.
         let least = |have: u32, takes: u64| u64::from(have).min(takes.max(1)) as u32;
-        point.act_words = least(hw.act_words, activations);
-        point.wgt_words = least(hw.wgt_words, weights);
-        point.thr_words = least(hw.thr_words, thresholds);
-        point
+        let smaller = point.with(|p| {
+            p.act_words = least(hw.act_words, activations);
+            p.wgt_words = least(hw.wgt_words, weights);
+            p.thr_words = least(hw.thr_words, thresholds);
+        });
+        smaller.expect("no memory is larger than the point's own")
     }
 
     /// What is known before anything is simulated.
@@ -208,8 +210,9 @@ pub fn groups(sources: &[Source], points: &[Point]) -> Vec<Group> {
     let mut groups: Vec<Group> = Vec::new();
     let mut numbers: HashMap<(usize, HardwarePoint), usize> = HashMap::new();
     let mut takes: Vec<HashMap<HardwarePoint, Option<Words>>> = vec![HashMap::new(); sources.len()];
-    for (i, point) in points.iter().enumerate().filter(|(_, point)| point.contradiction.is_none()) {
-        let hw = sources[point.source].key(&point.hw, &mut takes[point.source]);
+    for (i, point) in points.iter().enumerate() {
+        let Ok(hw) = &point.hw else { continue };
+        let hw = sources[point.source].key(hw, &mut takes[point.source]);
         let number = *numbers.entry((point.source, hw)).or_insert_with_key(|(source, hw)| {
             groups.push(Group { source: *source, hw: hw.clone(), members: Vec::new() });
             groups.len() - 1

@@ -26,7 +26,9 @@ use std::marker::PhantomData;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use cel::common::ast::{Expr, IdedExpr};
-use qnnsim_isa::hardware::{HardwareError, HardwarePoint, Overrides, PARAMETERS, Parameter};
+use qnnsim_isa::hardware::{
+    HardwareError, HardwarePoint, Overrides, PARAMETERS, Parameter, Parameters,
+};
 use qnnsim_isa::nearest::nearest;
 use rand_chacha::ChaCha8Rng;
 use rand_chacha::rand_core::{Rng, SeedableRng};
@@ -158,10 +160,17 @@ pub struct Point {
     pub index: u64,
     /// Which source: models, then programs.
     pub source: usize,
-    /// The hardware.
-    pub hw: HardwarePoint,
-    /// Why there is no such machine, if it contradicts itself.
-    pub contradiction: Option<String>,
+    /// A value for every parameter.
+    pub parameters: Parameters,
+    /// The machine that has them, or why there is none.
+    pub hw: Result<HardwarePoint, HardwareError>,
+}
+
+impl Point {
+    /// A point with these parameters.
+    pub fn new(index: u64, source: usize, parameters: Parameters) -> Self {
+        Point { index, source, hw: parameters.clone().try_into(), parameters }
+    }
 }
 
 /// What is wrong with a space.
@@ -433,7 +442,7 @@ impl Expression {
         }
     }
 
-    fn value(&self, hw: &HardwarePoint, source: &str) -> Result<cel::Value, SpaceError> {
+    fn value(&self, hw: &Parameters, source: &str) -> Result<cel::Value, SpaceError> {
         let values = hw.values();
         let mut context = cel::Context::empty();
         for (group, keys) in &self.groups {
@@ -449,7 +458,7 @@ impl Expression {
         self.program.execute(&context).map_err(|error| self.refuse(hw, &error.to_string()))
     }
 
-    fn refuse(&self, hw: &HardwarePoint, why: &str) -> SpaceError {
+    fn refuse(&self, hw: &Parameters, why: &str) -> SpaceError {
         let values = hw.values();
         let rows = self.groups.values().flatten();
         let values: Vec<String> =
@@ -459,14 +468,14 @@ impl Expression {
         SpaceError::Other(format!("`{}`{at}: {why}", self.text))
     }
 
-    fn holds(&self, hw: &HardwarePoint, source: &str) -> Result<bool, SpaceError> {
+    fn holds(&self, hw: &Parameters, source: &str) -> Result<bool, SpaceError> {
         match self.value(hw, source)? {
             cel::Value::Bool(holds) => Ok(holds),
             _ => Err(self.refuse(hw, "a constraint must be true or false")),
         }
     }
 
-    fn number(&self, hw: &HardwarePoint, source: &str) -> Result<u32, SpaceError> {
+    fn number(&self, hw: &Parameters, source: &str) -> Result<u32, SpaceError> {
         let number = match self.value(hw, source)? {
             cel::Value::Int(n) => u32::try_from(n).ok(),
             cel::Value::UInt(n) => u32::try_from(n).ok(),
@@ -625,7 +634,7 @@ impl Space {
         }
         let name = &self.source_names()[source];
         let overrides = self.tie(change.over(&self.base.over(below)), name, |_| true)?;
-        let hw = overrides.resolve();
+        let hw = overrides.parameters();
         for constraint in &self.constraints {
             if !constraint.holds(&hw, name)? {
                 let missed = &constraint.text;
@@ -645,18 +654,11 @@ impl Space {
     ) -> Result<Overrides, SpaceError> {
         for (tie, (key, expression)) in self.tied.0.iter().enumerate() {
             if wanted(tie) {
-                let number = expression.number(&overrides.resolve(), source)?;
+                let number = expression.number(&overrides.parameters(), source)?;
                 overrides.set_number(key, number).expect("checked when it was read");
             }
         }
         Ok(overrides)
-    }
-}
-
-impl Point {
-    fn new(index: u64, source: usize, hw: HardwarePoint) -> Self {
-        let contradiction = hw.validate().err().map(|error| error.to_string());
-        Point { index, source, hw, contradiction }
     }
 }
 
@@ -785,7 +787,7 @@ impl<'a> Search<'a> {
         let name = &self.sources[source].0;
         match self.space.tie(overrides.clone(), name, wanted) {
             Ok(overrides) => {
-                let hw = overrides.resolve();
+                let hw = overrides.parameters();
                 for constraint in now {
                     match constraints[constraint].holds(&hw, name) {
                         Ok(true) => {}
@@ -811,7 +813,7 @@ impl<'a> Search<'a> {
         let Space { tied, constraints, .. } = self.space;
         self.spend(tied.0.iter().map(|(_, e)| e).chain(open.iter().map(|&c| &constraints[c])))?;
         let name = &self.sources[source].0;
-        let hw = self.space.tie(overrides, name, |_| true)?.resolve();
+        let hw = self.space.tie(overrides, name, |_| true)?.parameters();
         for &constraint in open {
             if !constraints[constraint].holds(&hw, name)? {
                 return Ok(None);

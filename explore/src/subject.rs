@@ -122,9 +122,7 @@ impl Subject {
     /// There can be no such point.
     pub fn point(&self, change: &Overrides) -> Result<HardwarePoint, Refusal> {
         let (Subject::Program(_, base) | Subject::Network(_, base)) = self;
-        let point = change.over(base).resolve();
-        point.validate()?;
-        Ok(point)
+        Ok(change.over(base).resolve()?)
     }
 
     /// The program for the hardware point with some parameters changed.

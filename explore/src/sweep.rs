@@ -247,8 +247,9 @@ impl<'a> Sweep<'a> {
     }
 
     fn with_figures<R>(&self, point: &Point, cost: &Cost, f: impl FnOnce(&Figures) -> R) -> R {
-        let technology = &self.technologies[&point.hw.technology];
-        f(&Figures::new(&point.hw, technology, self.sources[point.source].layers(), cost))
+        let hw = point.hw.as_ref().expect("only points with a machine have a group");
+        let technology = &self.technologies[&hw.technology];
+        f(&Figures::new(hw, technology, self.sources[point.source].layers(), cost))
     }
 
     /// Points of a shard, in the order of the space.
@@ -256,8 +257,7 @@ impl<'a> Sweep<'a> {
         let groups = self.groups.iter().enumerate().filter(|&(group, _)| shard.holds(group as u64));
         let grouped = groups.flat_map(|(_, group)| group.members.iter().copied());
         let contradictory = self.points.iter().enumerate();
-        let contradictory =
-            contradictory.filter(|(_, p)| p.contradiction.is_some() && shard.holds(p.index));
+        let contradictory = contradictory.filter(|(_, p)| p.hw.is_err() && shard.holds(p.index));
         let mut all: Vec<usize> = grouped.chain(contradictory.map(|(i, _)| i)).collect();
         all.sort_unstable();
         all
@@ -293,7 +293,8 @@ impl<'a> Sweep<'a> {
         let source = &self.sources[point.source];
         let without = |status| row(point, &source.name, &status, None, None);
         let Some((group, place)) = place else {
-            return without(Status::Invalid(point.contradiction.clone().unwrap_or_default()));
+            let why = point.hw.as_ref().err().map(ToString::to_string);
+            return without(Status::Invalid(why.unwrap_or_default()));
         };
         let fate =
             fates[group].as_ref().expect("every group of a shard has a fate when it is complete");

@@ -1,10 +1,11 @@
 //! The hardware-parameter table: every size, width and latency of the machine, once.
 //!
 //! The struct, the RON file, `--set`, the fingerprint, the manual and the generators of the tests
-//! follow from the table. What holds between parameters is in [`HardwarePoint::validate`].
+//! follow from the table. What holds between parameters is in `validate`, and every
+//! [`HardwarePoint`] has passed it.
 
 use std::fmt::{self, Write};
-use std::ops::RangeInclusive;
+use std::ops::{Deref, RangeInclusive};
 
 use serde::de::{DeserializeSeed, Deserializer, Error, MapAccess, Visitor};
 use serde::{Deserialize, Serialize};
@@ -31,9 +32,10 @@ pub struct Parameter {
 
 macro_rules! hardware {
     ($( $group:ident { $( $name:ident / $field:ident: $unit:literal, $default:expr, $range:expr, $exact:literal, $doc:literal; )* } )*) => {
-        /// One point of the design space: a value for every row of the parameter table.
+        /// A value for every row of the parameter table, of which nothing is known: what a
+        /// machine can have is a [`HardwarePoint`].
         #[derive(Debug, Clone, PartialEq, Eq, Hash)]
-        pub struct HardwarePoint {
+        pub struct Parameters {
             $( $( #[doc = $doc] pub $field: u32, )* )*
             /// Name of the technology whose energies the report uses; not part of the fingerprint.
             pub technology: String,
@@ -56,7 +58,7 @@ macro_rules! hardware {
         #[serde(default, deny_unknown_fields)]
         pub struct Overrides {
             $( #[doc = "Overrides of this group."] pub $group: groups::$group, )*
-            /// See [`HardwarePoint::technology`].
+            /// See [`Parameters::technology`].
             #[serde(skip_serializing_if = "Option::is_none")]
             pub technology: Option<String>,
         }
@@ -97,12 +99,13 @@ macro_rules! hardware {
                 all.into_iter().filter_map(|(key, value)| Some((key, value?))).collect()
             }
 
-            /// The full point: what is not said takes its default, which may depend on what is.
-            pub fn resolve(&self) -> HardwarePoint {
-                let mut point = HardwarePoint { $( $( $field: 0, )* )* technology: "45nm".into() };
+            /// A value for every row: what is not said takes its default, which may depend on
+            /// what is.
+            pub fn parameters(&self) -> Parameters {
+                let mut point = Parameters { $( $( $field: 0, )* )* technology: "45nm".into() };
                 // In table order: an expression only looks at rows above it.
                 $( $(
-                    let default: fn(&HardwarePoint) -> u32 = $default;
+                    let default: fn(&Parameters) -> u32 = $default;
                     point.$field = self.$group.$name.unwrap_or_else(|| default(&point));
                 )* )*
                 if let Some(technology) = &self.technology {
@@ -112,7 +115,7 @@ macro_rules! hardware {
             }
         }
 
-        impl HardwarePoint {
+        impl Parameters {
             /// The values in the order of [`PARAMETERS`].
             pub fn values(&self) -> Vec<u32> {
                 vec![$( $( self.$field, )* )*]
@@ -291,6 +294,14 @@ pub enum HardwareError {
 }
 
 impl Overrides {
+    /// The full point: what is not said takes its default, which may depend on what is.
+    ///
+    /// # Errors
+    /// The first value or requirement that does not hold.
+    pub fn resolve(&self) -> Result<HardwarePoint, HardwareError> {
+        HardwarePoint::try_from(self.parameters())
+    }
+
     /// Reads a hardware point as a person writes it: `(mac: (rows: 8, cols: 8), technology:
     /// "22nm")`.
     ///
@@ -451,18 +462,41 @@ fn nearest_key(key: &str) -> Option<String> {
     Some(row.key.to_owned())
 }
 
-impl Default for HardwarePoint {
-    fn default() -> Self {
-        Overrides::default().resolve()
+/// One point of the design space, valid by its type: every parameter is in its range and all
+/// requirements between them hold, for there is no other way to make one. Reads go through to the
+/// [`Parameters`]; another point comes of [`HardwarePoint::with`].
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct HardwarePoint(Parameters);
+
+impl Deref for HardwarePoint {
+    type Target = Parameters;
+
+    fn deref(&self) -> &Parameters {
+        &self.0
     }
 }
 
-impl HardwarePoint {
+impl TryFrom<Parameters> for HardwarePoint {
+    type Error = HardwareError;
+
+    fn try_from(parameters: Parameters) -> Result<Self, HardwareError> {
+        parameters.validate()?;
+        Ok(HardwarePoint(parameters))
+    }
+}
+
+impl Default for HardwarePoint {
+    fn default() -> Self {
+        Overrides::default().resolve().expect("the defaults are a point")
+    }
+}
+
+impl Parameters {
     /// Checks every range, and the requirements between parameters.
     ///
     /// # Errors
     /// The first value or requirement that does not hold.
-    pub fn validate(&self) -> Result<(), HardwareError> {
+    fn validate(&self) -> Result<(), HardwareError> {
         for (p, value) in PARAMETERS.iter().zip(self.values()) {
             if !p.range.contains(&value) {
                 let (min, max) = (*p.range.start(), *p.range.end());
@@ -492,8 +526,8 @@ impl HardwarePoint {
             self.dram_width.is_power_of_two(),
             format!("dram.width={} is not a power of two", self.dram_width),
         )?;
-        let burst = self.burst_bytes();
-        let word = self.word_bytes().max(CODE_WORD_BYTES);
+        let burst = self.dram_width * self.dram_burst;
+        let word = word_bytes(lanes).max(CODE_WORD_BYTES);
         require(
             burst >= word,
             format!(
@@ -521,9 +555,35 @@ impl HardwarePoint {
         Ok(())
     }
 
+    /// Checksum of every parameter that results or cycles depend on.
+    pub fn fingerprint(&self) -> u32 {
+        let mut text = String::new();
+        for (p, value) in PARAMETERS.iter().zip(self.values()).filter(|(p, _)| p.in_fingerprint) {
+            writeln!(text, "{}={value}", p.key).expect("a String takes any text");
+        }
+        crc32fast::hash(text.as_bytes())
+    }
+}
+
+/// Bytes that a word of so many lanes takes in DRAM: a power of two.
+fn word_bytes(lanes: u32) -> u32 {
+    (lanes / 8).next_power_of_two()
+}
+
+impl HardwarePoint {
+    /// The point with some parameters changed.
+    ///
+    /// # Errors
+    /// There is no such point: the first value or requirement that does not hold.
+    pub fn with(&self, change: impl FnOnce(&mut Parameters)) -> Result<Self, HardwareError> {
+        let mut parameters = self.0.clone();
+        change(&mut parameters);
+        parameters.try_into()
+    }
+
     /// Bytes that a word of `lanes` bits takes in DRAM: a power of two.
     pub fn word_bytes(&self) -> u32 {
-        (self.mac_lanes / 8).next_power_of_two()
+        word_bytes(self.mac_lanes)
     }
 
     /// Bytes that a threshold entry takes in DRAM.
@@ -616,18 +676,11 @@ impl HardwarePoint {
     /// compiled network depend: sizes of memories, which need only be large enough, clock and
     /// technology. Networks have equal cycles on points that are equal in this.
     pub fn timing_point(&self) -> HardwarePoint {
-        let HardwarePoint { act_words, wgt_words, thr_words, clock_mhz, technology, .. } =
-            HardwarePoint::default();
-        HardwarePoint { act_words, wgt_words, thr_words, clock_mhz, technology, ..self.clone() }
-    }
-
-    /// Checksum of every parameter that results or cycles depend on.
-    pub fn fingerprint(&self) -> u32 {
-        let mut text = String::new();
-        for (p, value) in PARAMETERS.iter().zip(self.values()).filter(|(p, _)| p.in_fingerprint) {
-            writeln!(text, "{}={value}", p.key).expect("a String takes any text");
-        }
-        crc32fast::hash(text.as_bytes())
+        let Parameters { act_words, wgt_words, thr_words, clock_mhz, technology, .. } =
+            HardwarePoint::default().0;
+        let point =
+            Parameters { act_words, wgt_words, thr_words, clock_mhz, technology, ..self.0.clone() };
+        point.try_into().expect("every array has room for memories of the default sizes")
     }
 
     /// `rows x cols x lanes`, the short name of a point.
@@ -643,8 +696,7 @@ mod tests {
     fn point(settings: &[&str]) -> Result<HardwarePoint, HardwareError> {
         let mut overrides = Overrides::default();
         settings.iter().try_for_each(|s| overrides.set(s))?;
-        let point = overrides.resolve();
-        point.validate().map(|()| point)
+        overrides.resolve()
     }
 
     #[test]
@@ -685,6 +737,45 @@ mod tests {
         }
     }
 
+    /// Every requirement between parameters stands against a point made in any way.
+    #[test]
+    fn no_point_is_invalid() {
+        let base = HardwarePoint::default();
+        type Change = fn(&mut Parameters);
+        let refused: [(Change, &str); 9] = [
+            (|p| p.mac_lanes = 0, "mac.lanes=0 is out of range"),
+            (|p| p.mac_rows = 257, "mac.rows=257 is out of range"),
+            (|p| p.mac_lanes = 12, "mac.lanes=12 is not a multiple of 8"),
+            (|p| p.mac_taps = 31, "mac.taps=31 is not even"),
+            (|p| p.thr_cols = 17, "thr.cols=17 is more than mac.cols=16"),
+            (|p| p.dram_width = 6, "dram.width=6 is not a power of two"),
+            (|p| p.dram_burst = 1, "shorter than a word of 16 bytes"),
+            (
+                |p| (p.mac_rows, p.act_words) = (256, 1 << 20),
+                "act.words x mac.rows = 268435456 words is more than 16777216",
+            ),
+            (
+                |p| (p.mac_cols, p.mac_lanes, p.wgt_words) = (64, 512, 1 << 18),
+                "wgt.words x mac.cols = 16777216 words of 512 bits are more than 1073741824 bits",
+            ),
+        ];
+        for (change, why) in refused {
+            let error = base.with(change).unwrap_err().to_string();
+            assert!(error.contains(why), "{error}");
+        }
+        assert_eq!(base.with(|_| ()), Ok(base));
+    }
+
+    /// The largest array has memories of the default sizes.
+    #[test]
+    fn every_point_has_a_timing_point() {
+        let settings =
+            ["mac.rows=256", "mac.cols=512", "mac.lanes=512", "thr.cols=512", "act.words=1"];
+        let point = point(&settings).map(|point| point.timing_point());
+        // 512 banks of 2,048 words of 512 bits are 2^29 bits.
+        assert_eq!(point.unwrap().wgt_words, 2048);
+    }
+
     #[test]
     fn the_fingerprint_is_of_what_results_and_cycles_depend_on() {
         let base = point(&[]).unwrap().fingerprint();
@@ -692,7 +783,7 @@ mod tests {
         for p in PARAMETERS.iter().filter(|p| p.in_fingerprint) {
             let mut overrides = HardwarePoint::default().to_overrides();
             overrides.set(&format!("{}={}", p.key, p.range.end())).unwrap();
-            assert_ne!(overrides.resolve().fingerprint(), base, "{}", p.key);
+            assert_ne!(overrides.parameters().fingerprint(), base, "{}", p.key);
         }
     }
 
@@ -700,8 +791,8 @@ mod tests {
     fn ron_reads_what_it_writes() {
         let point = point(&["mac.rows=3", "dram.latency=7", "technology=22nm"]).unwrap();
         let text = ron::to_string(&point.to_overrides()).unwrap();
-        assert_eq!(Overrides::from_ron(&text).unwrap().resolve(), point);
-        assert_eq!(Overrides::from_ron("(mac: (rows: 3))").unwrap().resolve().mac_rows, 3);
+        assert_eq!(Overrides::from_ron(&text).unwrap().resolve(), Ok(point));
+        assert_eq!(Overrides::from_ron("(mac: (rows: 3))").unwrap().parameters().mac_rows, 3);
         assert!(Overrides::from_ron("(mac: (rowz: 3))").is_err());
     }
 
@@ -767,7 +858,7 @@ mod tests {
         let over = Overrides::from_json(r#"{"mac.cols": 8, "technology": "22nm"}"#).unwrap();
         let both = over.over(&base);
         assert_eq!(both.said(), [("mac.rows", 4), ("mac.cols", 8)]);
-        assert_eq!((both.resolve().thr_cols, both.technology.as_deref()), (4, Some("22nm")));
+        assert_eq!((both.parameters().thr_cols, both.technology.as_deref()), (4, Some("22nm")));
     }
 
     #[test]

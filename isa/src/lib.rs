@@ -13,5 +13,6 @@ pub mod table;
 
 pub use hardware::HardwarePoint;
 pub use layout::MapLayout;
+pub use operand::Unit;
 pub use program::Program;
-pub use table::{Action, Instruction, Unit};
+pub use table::{Action, Instruction};

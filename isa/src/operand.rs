@@ -1,8 +1,52 @@
 //! Types of operands: their widths, ranges and the text that stands for them.
 
-use std::fmt::Write;
+use std::fmt::{self, Write};
 
-use crate::table::{Parts, Unit};
+/// The four execution units, in the order that breaks ties.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Unit {
+    /// DRAM to memories, through the packer if asked.
+    Load,
+    /// The array.
+    Mac,
+    /// Threshold unit and max-pool unit.
+    Thr,
+    /// Activation memory to DRAM.
+    Store,
+}
+
+impl Unit {
+    /// All units, in encoding order.
+    pub const ALL: [Unit; 4] = [Unit::Load, Unit::Mac, Unit::Thr, Unit::Store];
+
+    /// Name in the assembler, in traces and in reports.
+    pub fn name(self) -> &'static str {
+        ["ld", "mac", "thr", "st"][self as usize]
+    }
+}
+
+/// The values of one operand's parts; unused ones are zero.
+pub type Parts = [i64; 4];
+
+/// A value that an operand of an instruction cannot hold.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct OperandError {
+    /// Mnemonic of the instruction's row.
+    pub mnemonic: &'static str,
+    /// The operand's row.
+    pub field: &'static crate::table::Field,
+    /// The value that does not fit.
+    pub value: i64,
+}
+
+impl std::error::Error for OperandError {}
+
+impl fmt::Display for OperandError {
+    fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
+        let OperandError { mnemonic, field, value } = self;
+        write!(f, "`{mnemonic}` has {}={value}, which must be {}", field.name, field.kind.range())
+    }
+}
 
 /// Type of one operand of the instruction table.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -46,9 +90,9 @@ pub enum Kind {
 
 impl Kind {
     /// Width and signedness of each part, from the low bits up.
-    pub fn parts(self) -> &'static [(u32, bool)] {
-        // One static list of the widths in use keeps the table free of allocation.
-        static UINT: [[(u32, bool); 1]; 33] = {
+    pub const fn parts(self) -> &'static [(u32, bool)] {
+        // One constant list of the widths in use keeps the table free of allocation.
+        const UINT: &[[(u32, bool); 1]; 33] = &{
             let mut all = [[(0, false)]; 33];
             let mut bits = 0;
             while bits < 33 {
@@ -57,7 +101,7 @@ impl Kind {
             }
             all
         };
-        static SINT: [[(u32, bool); 1]; 33] = {
+        const SINT: &[[(u32, bool); 1]; 33] = &{
             let mut all = [[(0, true)]; 33];
             let mut bits = 0;
             while bits < 33 {
@@ -66,7 +110,7 @@ impl Kind {
             }
             all
         };
-        static PAIR: [[(u32, bool); 2]; 17] = {
+        const PAIR: &[[(u32, bool); 2]; 17] = &{
             let mut all = [[(0, false); 2]; 17];
             let mut bits = 0;
             while bits < 17 {
@@ -94,7 +138,7 @@ impl Kind {
     }
 
     /// Smallest and largest value of a part.
-    pub fn limits(self, part: usize) -> (i64, i64) {
+    pub const fn limits(self, part: usize) -> (i64, i64) {
         let (bits, signed) = self.parts()[part];
         let all =
             if signed { (-(1 << (bits - 1)), (1 << (bits - 1)) - 1) } else { (0, (1 << bits) - 1) };
@@ -132,7 +176,11 @@ impl Kind {
             Kind::UnitName => Unit::ALL.map(Unit::name).join(", "),
             Kind::Flag => "0 or 1".into(),
             Kind::Tap => {
-                "offset -524288 to 524287, remainder 0 to 255, coordinates 0 to 4095".into()
+                let [offset, remainder, first] = [0, 1, 2].map(|part| self.limits(part));
+                format!(
+                    "offset {} to {}, remainder {} to {}, coordinates {} to {}",
+                    offset.0, offset.1, remainder.0, remainder.1, first.0, first.1
+                )
             }
             _ => {
                 let (min, max) = self.limits(0);

@@ -7,33 +7,12 @@
 //! Common layout of the 128-bit word: bits 0-3 opcode, bits 4-6 unit, and for CFG bits 7-11 the
 //! register group. A bit that no operand claims must be zero.
 
-use crate::operand::{Kind, Memory, Operand, Tap, ThresholdKind, WeightKind};
-
-/// The four execution units, in the order that breaks ties.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub enum Unit {
-    /// DRAM to memories, through the packer if asked.
-    Load,
-    /// The array.
-    Mac,
-    /// Threshold unit and max-pool unit.
-    Thr,
-    /// Activation memory to DRAM.
-    Store,
-}
-
-impl Unit {
-    /// All units, in encoding order.
-    pub const ALL: [Unit; 4] = [Unit::Load, Unit::Mac, Unit::Thr, Unit::Store];
-
-    /// Name in the assembler, in traces and in reports.
-    pub fn name(self) -> &'static str {
-        ["ld", "mac", "thr", "st"][self as usize]
-    }
-}
+use crate::operand::{
+    Kind, Memory, Operand, OperandError, Parts, Tap, ThresholdKind, Unit, WeightKind,
+};
 
 /// One operand of a row.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Field {
     /// Name in the assembler and in the typed struct.
     pub name: &'static str,
@@ -219,9 +198,6 @@ macro_rules! instructions {
         }
     };
 }
-
-/// The values of one operand's parts; unused ones are zero.
-pub type Parts = [i64; 4];
 
 instructions! {
     #[doc = "Ends the image: waits until every unit is idle and the code queue is refilled from the warm entry, then sets all semaphores to 0."]
@@ -431,17 +407,8 @@ pub enum DecodeError {
         bit: u32,
     },
     /// An operand has a value outside its range.
-    #[error("undefined instruction: `{mnemonic}` has {field}={value}, which must be {range}")]
-    OutOfRange {
-        /// The row.
-        mnemonic: &'static str,
-        /// The operand.
-        field: &'static str,
-        /// Its value.
-        value: i64,
-        /// What it may be.
-        range: String,
-    },
+    #[error("undefined instruction: {0}")]
+    OutOfRange(#[from] OperandError),
 }
 
 /// Extracts `bits` bits from `lsb` on, with the sign if `signed`.
@@ -473,22 +440,73 @@ impl Row {
         operands.fold(self.identity().0, |all, bit| all | bit)
     }
 
+    /// The operand of this name. In a constant, a name that the row does not have is an error of
+    /// compilation.
+    ///
+    /// # Panics
+    /// If the row has no such operand.
+    pub const fn operand(&self, name: &str) -> &'static Field {
+        let mut i = 0;
+        while i < self.fields.len() {
+            let (a, b) = (self.fields[i].name.as_bytes(), name.as_bytes());
+            let mut same = a.len() == b.len();
+            let mut at = 0;
+            while same && at < a.len() {
+                same = a[at] == b[at];
+                at += 1;
+            }
+            if same {
+                return &self.fields[i];
+            }
+            i += 1;
+        }
+        panic!("the row has no operand of this name")
+    }
+
+    /// The largest value of each part of the operand of this name.
+    ///
+    /// # Panics
+    /// If the row has no such operand.
+    pub const fn max(&self, name: &str) -> u32 {
+        self.operand(name).kind.limits(0).1 as u32
+    }
+
+    /// Whether an operand can hold a value in one of its parts.
+    ///
+    /// # Errors
+    /// It cannot.
+    ///
+    /// # Panics
+    /// If the row has no operand of this name.
+    pub fn holds(&self, name: &str, value: u64) -> Result<(), OperandError> {
+        let field = self.operand(name);
+        let (min, max) = field.kind.limits(0);
+        let value = i64::try_from(value).unwrap_or(i64::MAX);
+        if (min..=max).contains(&value) {
+            return Ok(());
+        }
+        Err(OperandError { mnemonic: self.mnemonic, field, value })
+    }
+
+    /// Checks the values of all operands, in the order of the row's fields.
+    ///
+    /// # Errors
+    /// The first value that is out of range.
+    pub fn check(&self, operands: &[Parts]) -> Result<(), OperandError> {
+        for (field, parts) in self.fields.iter().zip(operands) {
+            if let Some(value) = field.kind.offending(parts) {
+                return Err(OperandError { mnemonic: self.mnemonic, field, value });
+            }
+        }
+        Ok(())
+    }
+
     /// The instruction with these operand values.
     ///
     /// # Errors
     /// An operand is out of range.
-    pub fn instruction(&self, operands: &[Parts]) -> Result<Instruction, DecodeError> {
-        for (field, parts) in self.fields.iter().zip(operands) {
-            if let Some(value) = field.kind.offending(parts) {
-                let range = field.kind.range();
-                return Err(DecodeError::OutOfRange {
-                    mnemonic: self.mnemonic,
-                    field: field.name,
-                    value,
-                    range,
-                });
-            }
-        }
+    pub fn instruction(&self, operands: &[Parts]) -> Result<Instruction, OperandError> {
+        self.check(operands)?;
         Ok(Instruction::build(self, operands))
     }
 }
@@ -521,23 +539,23 @@ pub struct Steps {
 
 impl Instruction {
     /// Encodes the instruction.
-    pub fn encode(&self) -> u128 {
+    ///
+    /// # Errors
+    /// An operand has a value that its bits, or its range, cannot hold.
+    pub fn encode(&self) -> Result<u128, OperandError> {
         let row = self.row();
         let mut word = row.identity().1;
         for (field, parts) in row.fields.iter().zip(self.operands()) {
+            if let Some(value) = field.kind.offending(&parts) {
+                return Err(OperandError { mnemonic: row.mnemonic, field, value });
+            }
             let mut lsb = field.lsb;
             for (&(bits, _), value) in field.kind.parts().iter().zip(parts) {
-                debug_assert!(
-                    field.kind.offending(&parts).is_none(),
-                    "{} {}",
-                    row.mnemonic,
-                    field.name
-                );
                 word |= u128::from(value as u64 & (u64::MAX >> (64 - bits))) << lsb;
                 lsb += bits;
             }
         }
-        word
+        Ok(word)
     }
 
     /// Decodes a word.
@@ -577,7 +595,7 @@ impl Instruction {
                 parts
             })
             .collect();
-        row.instruction(&operands)
+        Ok(row.instruction(&operands)?)
     }
 
     /// The instruction as the assembler reads it; operands at their defaults are left out.

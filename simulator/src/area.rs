@@ -371,7 +371,7 @@ pub fn syntheses() -> Vec<Synthesis> {
             let gates = number("gates") + 2.0 * number("memory_muxes");
             Synthesis {
                 unit: cell("unit"),
-                hardware: overrides.resolve(),
+                hardware: overrides.resolve().expect("a point that was synthesized"),
                 parameters,
                 held_out: cell("use") == "check",
                 lut,

@@ -3,10 +3,11 @@
 //! Everything here is a closed function of registers, hardware parameters and n, as the manual
 //! (sections 2 and 3) defines it. Nothing knows about time or values.
 
+use qnnsim_isa::operand::Unit;
 use qnnsim_isa::operand::{Memory, Tap, ThresholdKind, WeightKind};
 use qnnsim_isa::table::{
     Instruction, LdDst, LdMap, LdRow, LdSrc, MacAct, MacShape, MacWgt, PoolDst, StMap, ThrMode,
-    ThrTable, Unit,
+    ThrTable,
 };
 use qnnsim_isa::{HardwarePoint, MapLayout};
 

@@ -1,6 +1,7 @@
 //! What stops the machine, and how it is told.
 
-use qnnsim_isa::table::{DecodeError, Unit};
+use qnnsim_isa::operand::Unit;
+use qnnsim_isa::table::DecodeError;
 
 /// Why the machine stopped.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]

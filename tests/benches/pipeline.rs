@@ -171,14 +171,11 @@ fn exploration(c: &mut Criterion) {
     for source in &sources {
         for array in [[4, 4, 32], [16, 16, 64]] {
             let [mac_rows, mac_cols, mac_lanes] = array;
-            let hw = HardwarePoint {
-                mac_rows,
-                mac_cols,
-                mac_lanes,
-                thr_cols: mac_cols / 2,
-                ..HardwarePoint::default()
-            };
-            let hw = hw.timing_point();
+            let hw = HardwarePoint::default().with(|p| {
+                (p.mac_rows, p.mac_cols, p.mac_lanes) = (mac_rows, mac_cols, mac_lanes);
+                p.thr_cols = mac_cols / 2;
+            });
+            let hw = hw.expect("a valid point").timing_point();
             group.bench_function(format!("{} on {}", source.name, hw.short_name()), |b| {
                 b.iter(|| source.evaluate(black_box(&hw)));
             });

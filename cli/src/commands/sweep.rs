@@ -87,7 +87,7 @@ pub fn run(args: &SweepArgs) -> Result<(), Failure> {
         let point =
             &inputs.points[inputs.points.binary_search_by_key(&index, |point| point.index).ok()?];
         inputs.sources[point.source]
-            .report(&point.hw, inputs.technologies.get(&point.hw.technology)?)
+            .report(point.hw.as_ref().ok()?, inputs.technologies.get(&point.parameters.technology)?)
     };
     let pictures = pool.install(|| Pictures::draw(&table, &manifest, detail));
     write(directory, &table, &pictures, &manifest)?;
@@ -107,7 +107,7 @@ fn run_points(file: &Path, points: &Path) -> Result<(), Failure> {
             technologies.iter().map(move |technology| {
                 let mut base = base.clone();
                 base.technology = technology.clone().or(base.technology);
-                Point { index: 0, source, hw: base.resolve(), contradiction: None }
+                Point::new(0, source, base.parameters())
             })
         });
         Ok(all.collect())
@@ -125,20 +125,21 @@ fn run_points(file: &Path, points: &Path) -> Result<(), Failure> {
     points::answer(points, |index, change| {
         let refuse = |error: SpaceError| RefusalKind::InvalidPoint.because(error);
         let point = space.point_with(index, 0, below, change).map_err(refuse)?;
-        if let Some(why) = &point.contradiction {
-            return Err(RefusalKind::InvalidPoint.because(why).into());
-        }
+        let hw = match &point.hw {
+            Ok(hw) => hw,
+            Err(why) => return Err(RefusalKind::InvalidPoint.because(why).into()),
+        };
         let own;
-        let technology = match inputs.technologies.get(&point.hw.technology) {
+        let technology = match inputs.technologies.get(&hw.technology) {
             Some(technology) => technology,
             None => {
-                own = builtin(&point.hw.technology)?;
+                own = builtin(&hw.technology)?;
                 &own
             }
         };
-        match source.evaluate_point(&point.hw) {
+        match source.evaluate_point(hw) {
             Outcome::Exact(cost) => {
-                let figures = Figures::new(&point.hw, technology, source.layers(), &cost);
+                let figures = Figures::new(hw, technology, source.layers(), &cost);
                 Ok(named(&point, &source.name, &figures))
             }
             Outcome::Unfit(why) => Err(RefusalKind::DoesNotFit.because(why).into()),
@@ -197,8 +198,8 @@ impl Loaded {
             let (path, bytes) = bytes_of(&model.file)?;
             let options = ImportOptions {
                 unsigned_1bit_relu: model.unsigned_1bit_relu,
-                pixel_scale: model.pixel_scale,
-                pixel_offset: model.pixel_offset,
+                pixel_scale: vec![model.pixel_scale],
+                pixel_offset: vec![model.pixel_offset],
                 classes: Vec::new(),
             };
             let imported = import(&bytes, &options).map_err(|all| {
@@ -238,7 +239,8 @@ impl Loaded {
         let points = points(&space, &below).map_err(refuse)?;
 
         let mut technologies = BTreeMap::new();
-        for name in points.iter().map(|point| &point.hw.technology).collect::<BTreeSet<_>>() {
+        for name in points.iter().map(|point| &point.parameters.technology).collect::<BTreeSet<_>>()
+        {
             let technology = if name.ends_with(".ron") {
                 technology_of(name, &text(bytes_of(name)?)?.1)?
             } else {

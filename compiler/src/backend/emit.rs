@@ -23,6 +23,7 @@ use super::stripes::{Home, LayerMaps, Place, Run, address_bytes, dram_alignment}
 use super::tiling::{self, Axis, CodeTiling, Kernel, Part, TermTiling, Tiling};
 use super::weights::Block;
 use crate::diagnostic::{Diagnostic, Kind};
+use crate::sizes::unencodable;
 
 /// Turns a plan into a program, without a sample.
 ///
@@ -360,12 +361,9 @@ impl Emitter<'_> {
     /// Adds an instruction to both streams, or to the cold one only.
     fn emit(&mut self, instruction: impl Into<Instruction>) -> Result {
         let instruction = instruction.into();
-        instruction.row().instruction(&instruction.operands()).map_err(|error| {
-            let layer = self.layer.map_or("", |origin| given_name(self.plan, origin));
-            Diagnostic::new(Kind::Encoding, format!("layer `{layer}`: {error}"))
-                .help("use a hardware point with more lanes, columns or rows, or a smaller layer")
+        let word = instruction.encode().map_err(|error| {
+            unencodable(self.layer.map_or("", |origin| given_name(self.plan, origin)), &error)
         })?;
-        let word = instruction.encode();
         let streams = [Some(&mut self.cold), (!self.cold_only).then_some(&mut self.warm)];
         for stream in streams.into_iter().flatten() {
             stream.words.push(word);
@@ -377,7 +375,7 @@ impl Emitter<'_> {
         }
     }
 
-    /// Work of any number of steps, as instructions of at most 65535.
+    /// Work of any number of steps, as instructions of as many as one can say.
     fn work(
         &mut self,
         mut resume: bool,
@@ -385,7 +383,7 @@ impl Emitter<'_> {
         make: impl Fn(u32, bool) -> Instruction,
     ) -> Result {
         while steps > 0 {
-            let repeat = steps.min(0xffff);
+            let repeat = steps.min(Mac::ROW.max("repeat").into());
             self.emit(make(repeat as u32, resume))?;
             resume = true;
             steps -= repeat;
@@ -428,8 +426,11 @@ impl Emitter<'_> {
             Some(&dram) => dram,
             None => {
                 let dram = self.dram.place(total)?;
-                let bytes = if self.with_bytes { block.bytes(of, plan) } else { Vec::new() };
-                debug_assert!(!self.with_bytes || bytes.len() as u64 == total);
+                let bytes = match self.with_bytes {
+                    true => block.bytes(of, plan),
+                    false => vec![0; total as usize],
+                };
+                debug_assert_eq!(bytes.len() as u64, total);
                 let layer = &plan.facts.network.layers[block.layer].name;
                 self.data.push(Segment { name: format!("{layer} {what}"), dram, bytes });
                 self.blocks[of].insert(block.clone(), dram);

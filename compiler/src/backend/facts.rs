@@ -12,10 +12,12 @@ use std::sync::Arc;
 use qnnsim_isa::descriptor::{Code, MapShape};
 use qnnsim_isa::operand::{ThresholdKind, WeightKind as MachineKind};
 use qnnsim_isa::program::LayerInfo;
+use qnnsim_isa::table::{MacShape, PoolDst};
 
 use super::thresholds::{Thresholds, encode};
 use crate::diagnostic::{Diagnostic, Kind};
 use crate::ir::{Activation, Conv, Layer, MapId, Network, Steps, Term, WeightKind, Weights};
+use crate::sizes::unencodable;
 
 /// What a network's layers are on every hardware point. Found once for any number of plans, and
 /// cheap to clone.
@@ -192,18 +194,15 @@ fn refusal(network: &Network, index: usize, bounds: &[(i64, i64)]) -> Option<Dia
     }
     let pool = layer.pool.map_or([1, 1], |pool| pool.kernel);
     for term in &layer.terms {
-        let stride = stride(layer, term);
-        if stride.iter().any(|&s| s > 15) {
-            return refuse(format!(
-                "stride of convolution and pooling together is {}x{}; at most 15 is supported",
-                stride[0], stride[1]
-            ));
+        let phases = needed_phases(network, layer, term).into_iter().flatten();
+        let sizes = phases.map(|s| (PoolDst::ROW, "s", s));
+        for (row, operand, size) in sizes.chain(pool.map(|size| (MacShape::ROW, "pool", size))) {
+            if let Err(error) = row.holds(operand, size.into()) {
+                return Some(unencodable(&layer.name, &error));
+            }
         }
         if term.region.is_some() && layer.pool.is_some() {
             return refuse("it pools sums of which some terms have a region of their own".into());
-        }
-        if pool.iter().any(|&positions| positions > 15) {
-            return refuse("a pooling window larger than 15 is not supported".into());
         }
         let bits = activation_bits(term, network.code(term.source));
         if bits > 8 {
@@ -324,8 +323,12 @@ fn phases(network: &Network) -> HashMap<PlaceId, [u32; 2]> {
             strides.entry(id).or_insert(stride(layer, term));
         }
     }
-    // Where nobody cares, the stride of the first reader is as good as any.
-    found.into_iter().map(|(id, s)| (id, [0, 1].map(|a| s[a].unwrap_or(strides[&id][a])))).collect()
+    // Where nobody cares, the stride of the first reader is as good as any that can be said.
+    let most = PoolDst::ROW.max("s");
+    let settled = |id: PlaceId, s: [Option<u32>; 2]| {
+        [0, 1].map(|a| s[a].unwrap_or(strides[&id][a].min(most)))
+    };
+    found.into_iter().map(|(id, s)| (id, settled(id, s))).collect()
 }
 
 /// The pitch of every layer. A layer's maps all have its pitch and a map has that of all its

@@ -88,7 +88,7 @@ impl Layouts {
                     term: number,
                     taps,
                     left: if packed { term.conv.pads[1] } else { 0 },
-                    step: if packed { term.conv.stride[1] } else { 1 },
+                    step: if packed && windows > 1 { term.conv.stride[1] } else { 1 },
                     windows,
                     pad: term.pad_value as u8,
                     tail: lanes - (words - 1) * hw.mac_lanes,

@@ -17,8 +17,9 @@
 use std::collections::VecDeque;
 use std::ops::Range;
 
+use qnnsim_isa::operand::Unit;
 use qnnsim_isa::program::WORDS_MAX;
-use qnnsim_isa::table::{Sync, Unit};
+use qnnsim_isa::table::Sync;
 
 use super::Plan;
 use super::layout::{PackedInput, Source};

@@ -12,11 +12,12 @@
 //! fraction f works for all channels of a layer, its thresholds go into tables.
 
 use qnnsim_isa::operand::ThresholdKind;
+use qnnsim_isa::table::ThrMode;
 
 use crate::ir::Steps;
 
 /// Largest fraction that `cfg thr.mode` can say.
-const FRACTION_MAX: u32 = 15;
+const FRACTION_MAX: u32 = ThrMode::ROW.max("fraction");
 
 /// One entry of the threshold memory.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

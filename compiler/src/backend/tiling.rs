@@ -5,6 +5,7 @@ use std::ops::Range;
 use std::sync::Arc;
 
 use qnnsim_isa::operand::{Tap, ThresholdKind, WeightKind as MachineKind};
+use qnnsim_isa::table::MacShape;
 use qnnsim_isa::{HardwarePoint, MapLayout};
 
 use super::facts::{Facts, activation_bits, is_packed, kind_of, stride};
@@ -511,7 +512,8 @@ impl TermTiling {
                 (single && (axis.dilation == 1 || axis.taps == 1)).then_some(axis.position_stride);
             let steps = [shared, Some(taps)].into_iter().flatten();
             let best = steps.min_by_key(|&step| entries(axis.positions, step, taps))?;
-            (entries(axis.positions, best, taps) <= table && best <= 63).then_some(best)
+            (entries(axis.positions, best, taps) <= table && best <= MacShape::ROW.max("step"))
+                .then_some(best)
         };
         let y = fits(&self.members[0].y, taps[0], self.members.len() == 1);
         if let (true, Some(y), Some(x)) = (alone, y, fits(&self.x, taps[1], true)) {

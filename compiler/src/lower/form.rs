@@ -33,9 +33,9 @@ const ROW: usize = 8;
 /// Maps that one form can sum.
 const MAX_TERMS: usize = 256;
 
-/// Positions that a kernel reads: coordinate `at` of the result reads `at * stride + tap * dilation
-/// - before`. Arrays are `[y, x]`; a negative padding cuts off. How far it reaches behind the map
-/// follows from the size of the result, which is the graph's.
+/// Positions that a kernel reads: coordinate `at` of the result reads the coordinate
+/// `at * stride + tap * dilation - before`. Arrays are `[y, x]`; a negative padding cuts off. How
+/// far it reaches behind the map follows from the size of the result, which is the graph's.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Window {
     pub kernel: [i64; 2],
@@ -146,7 +146,7 @@ impl Window {
             return Some(*inner);
         }
         let mut out = Window::POINT;
-        for axis in 0..2 {
+        for (axis, &size) in size.iter().enumerate() {
             let coarse = self.dilation[axis] * inner.stride[axis];
             let fine = inner.dilation[axis];
             out.dilation[axis] = match (self.kernel[axis], inner.kernel[axis]) {
@@ -160,8 +160,7 @@ impl Window {
             if out.kernel[axis] > MAX_SIZE as i64 {
                 return None;
             }
-            out.stride[axis] =
-                if size[axis] == 1 { 1 } else { self.stride[axis] * inner.stride[axis] };
+            out.stride[axis] = if size == 1 { 1 } else { self.stride[axis] * inner.stride[axis] };
             out.before[axis] = self.before[axis] * inner.stride[axis] + inner.before[axis];
         }
         Some(out)

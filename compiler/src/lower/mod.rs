@@ -12,8 +12,9 @@
 mod chain;
 mod dense;
 mod form;
+mod host;
+mod materialize;
 mod names;
-mod parts;
 mod product;
 mod upsample;
 mod view;
@@ -21,18 +22,17 @@ mod view;
 use std::borrow::Cow;
 use std::rc::Rc;
 
-use qnnsim_isa::descriptor::{
-    Code, HostOp, InputDescriptor, MapShape, OutputDescriptor, Quantizer, Rounding,
-};
+use qnnsim_isa::descriptor::{HostModel, MapShape};
 
-use crate::build::MAX_CHANNELS;
+use crate::build::{MAX_CHANNELS, is_map};
 use crate::canonical::{Graph, Linear, Node, Op, Relabel, Select};
-use crate::diagnostic::{Diagnostic, Kind};
-use crate::epilogue::{Epilogue, PostOp};
+use crate::diagnostic::Diagnostic;
+use crate::epilogue::Epilogue;
 use crate::geometry::Windows;
 use crate::graph::ValueId;
+use crate::host::Front;
 use crate::import::ImportOptions;
-use crate::ir::{Activation, Layer, MapId, Network, Steps, WeightKind};
+use crate::ir::{Layer, MapId, Network, WeightKind};
 use crate::limits;
 use crate::ops::join::Range;
 use crate::ops::linear::{Conv, map_size, weight_kind};
@@ -40,13 +40,13 @@ use crate::ops::pointwise::Pointwise;
 use crate::ops::pool::MaxPool;
 use crate::ops::resize::{BlockOrder, BlockSteps, Blocks};
 use crate::ops::transposed::ConvTranspose;
-use crate::sign::first_arguments;
-use crate::steps::Shape;
-use crate::tensor::{Array, Codes, Tensor};
-use chain::{BehindPool, Chain, Closed, PoolAt, Quantized, quantized};
+use crate::tensor::{Array, Tensor};
+use chain::{Chain, PoolAt, Quantized, quantized};
 use form::{Grid, Kernel, MapInfo, Row, Window};
+pub use host::Head;
+use host::{HostPart, RealInput};
+use materialize::{MapOf, fault};
 use names::layer_names;
-use parts::MapOf;
 use upsample::{Taps, Way};
 use view::View;
 
@@ -67,6 +67,10 @@ pub struct Lowered {
     pub maps: Vec<MapValue>,
     /// What each layer's activation was made from.
     pub epilogues: Vec<Epilogue>,
+    /// What the last layer's accumulators are in the graph.
+    pub heads: Vec<Head>,
+    /// What the host does to the input before it is quantized.
+    pub front: Front,
 }
 
 /// What a map of the network is in the graph: a value, or some channels of it.
@@ -132,9 +136,15 @@ impl MapValue {
     }
 }
 
-/// Makes the integer network of a graph, or says all that stands against it.
-pub fn lower(graph: &Graph, options: &ImportOptions) -> Result<Lowered, Vec<Diagnostic>> {
-    let mut lowering = Lowering::new(graph).map_err(|error| vec![error])?;
+/// Makes the integer network of a graph, or says all that stands against it. `extract` cuts out of
+/// the model what leads from some values to others.
+pub fn lower(
+    graph: &Graph,
+    own: usize,
+    options: &ImportOptions,
+    extract: &dyn Fn(&[ValueId], &[ValueId]) -> HostModel,
+) -> Result<Lowered, Vec<Diagnostic>> {
+    let mut lowering = Lowering::new(graph, own).map_err(|error| vec![error])?;
     for index in 0..graph.nodes.len() {
         lowering.node(index);
         if lowering.errors.len() >= MAX_ERRORS {
@@ -142,16 +152,19 @@ pub fn lower(graph: &Graph, options: &ImportOptions) -> Result<Lowered, Vec<Diag
         }
     }
     let refused = !lowering.errors.is_empty();
-    let input = lowering.input(options).map_err(|error| lowering.errors.push(error)).ok();
+    let input = lowering.input(options, extract).map_err(|error| lowering.errors.push(error)).ok();
     let output = match refused {
         true => None,
-        false => {
-            lowering.output(&options.classes).map_err(|error| lowering.errors.push(error)).ok()
-        }
+        false => lowering
+            .output(&options.classes, extract)
+            .map_err(|error| lowering.errors.push(error))
+            .ok(),
     };
-    let (Some(output), Some(input), true) = (output, input, lowering.errors.is_empty()) else {
+    let (Some((output, heads)), Some(input), true) = (output, input, lowering.errors.is_empty())
+    else {
         return Err(lowering.errors);
     };
+    let front = lowering.quantizer.map(|(real, ..)| real.front).unwrap_or_default();
     let nodes: Vec<&Node> = lowering.made.iter().map(|made| &graph.nodes[made.node]).collect();
     let names = layer_names(&nodes);
     let (mut layers, mut epilogues) = (Vec::new(), Vec::new());
@@ -160,7 +173,7 @@ pub fn lower(graph: &Graph, options: &ImportOptions) -> Result<Lowered, Vec<Diag
         epilogues.push(made.epilogue);
     }
     let network = Network { name: graph.name.clone(), input, layers, output };
-    Ok(Lowered { network, maps: lowering.values, epilogues })
+    Ok(Lowered { network, maps: lowering.values, epilogues, heads, front })
 }
 
 /// What lowering may still spend: small files can ask for much, by sharing constants.
@@ -192,10 +205,10 @@ impl Budget {
 /// What is known of a value of the graph.
 #[derive(Clone)]
 enum Data {
-    /// The model's input behind these operators, not yet quantized.
-    Input(Rc<Vec<HostOp>>),
+    /// The model's input behind some operators, not yet quantized.
+    Input(Rc<RealInput>),
     /// The input quantized by a node, and where its integers have this meaning.
-    Coded { ops: Rc<Vec<HostOp>>, node: usize, quantized: Quantized, value: ValueId },
+    Coded { real: Rc<RealInput>, node: usize, quantized: Quantized, value: ValueId },
     /// Exact sums over maps.
     Form(Rc<Grid>),
     /// Real values, the channels in parts.
@@ -237,7 +250,8 @@ struct Lowering<'g> {
     readers: Vec<(usize, usize)>,
     input_shape: MapShape,
     /// The quantizer of the input, what stands in front of it, and what it makes.
-    quantizer: Option<(Rc<Vec<HostOp>>, usize, Quantized)>,
+    quantizer: Option<(RealInput, usize, Quantized)>,
+    host: HostPart,
     maps: Vec<MapInfo>,
     values: Vec<MapValue>,
     made: Vec<Made>,
@@ -246,26 +260,22 @@ struct Lowering<'g> {
 }
 
 impl<'g> Lowering<'g> {
-    fn new(graph: &'g Graph) -> Result<Self, Diagnostic> {
+    fn new(graph: &'g Graph, own: usize) -> Result<Self, Diagnostic> {
         let dims = &graph.value(graph.input).dims;
-        let size = |axis: usize| dims.get(axis).map_or(1, |&size| size as u32);
-        let input_shape = match dims.len() {
-            3 => MapShape { channels: size(1), height: 1, width: size(2) },
-            _ => MapShape { channels: size(1), height: size(2), width: size(3) },
-        };
+        let (input_shape, view) = host::input_map(graph);
         if input_shape.channels as usize > MAX_CHANNELS {
             return Err(limits::MAP_SIZE.refuse(format!("an input of shape {dims:?}")));
         }
         let mut readers = vec![(0, 0); graph.values.len()];
         let read =
-            graph.nodes.iter().flat_map(|node| node.inputs.iter().flatten()).chain([&graph.output]);
+            graph.nodes.iter().flat_map(|node| node.inputs.iter().flatten()).chain(&graph.outputs);
         for id in read {
             readers[id.0].0 += 1;
             readers[id.0].1 += 1;
         }
         let mut known = vec![None; graph.values.len()];
-        let view = View::of_map(input_shape, dims).expect("the input is a map");
-        known[graph.input.0] = Some(Known { data: Data::Input(Rc::default()), view });
+        let real = RealInput { front: Front::default(), value: graph.input, view: view.clone() };
+        known[graph.input.0] = Some(Known { data: Data::Input(Rc::new(real)), view });
         Ok(Lowering {
             graph,
             budget: Budget::default(),
@@ -274,11 +284,18 @@ impl<'g> Lowering<'g> {
             readers,
             input_shape,
             quantizer: None,
+            host: HostPart::new(graph, own),
             maps: Vec::new(),
             values: Vec::new(),
             made: Vec::new(),
             mapped: Vec::new(),
         })
+    }
+
+    /// Keeps what is known of a value.
+    fn learn(&mut self, id: ValueId, known: Known) {
+        self.host.learn(id, &known);
+        self.known[id.0] = Some(known);
     }
 
     fn map(&self, id: MapId) -> MapInfo {
@@ -303,8 +320,18 @@ impl<'g> Lowering<'g> {
         if self.graph.data_inputs(node).any(|(_, id)| self.known[id.0].is_none()) {
             return;
         }
-        match self.try_node(index).and_then(|known| self.held(node.output, known)) {
-            Ok(known) => self.known[node.output.0] = Some(known),
+        if self.host.is_behind(index) {
+            // What the machine does not do here, the host does.
+            self.node_behind(index);
+            return;
+        }
+        let dims = &self.graph.value(node.output).dims;
+        let result = match is_map(dims) {
+            true => self.try_node(index).and_then(|known| self.held(node.output, known)),
+            false => Err(limits::MAP_SIZE.refuse(format!("a value of shape {dims:?}"))),
+        };
+        match result {
+            Ok(known) => self.learn(node.output, known),
             Err(error) => self.errors.push(error.at(node.place())),
         }
     }
@@ -385,6 +412,9 @@ impl<'g> Lowering<'g> {
                 }
                 Rc::make_mut(sums).divide(means.divisor as f64);
                 Ok(known)
+            }
+            Op::Host(_) => {
+                Err(limits::HOST.refuse(format!("`{}` in front of a layer", node.op_type)))
             }
         }
     }
@@ -605,9 +635,10 @@ impl<'g> Lowering<'g> {
     /// A value for one of its readers. What several read and is quantized becomes a map.
     fn read(&mut self, id: ValueId) -> Result<Known, Diagnostic> {
         let mut known = self.read_coded(id)?;
-        if let Data::Coded { ops, node, quantized, value } = known.data {
-            known.data =
-                Data::Form(Rc::new(self.input_map(ops, node, quantized, value, &known.view)?));
+        if let Data::Coded { real, node, quantized, value } = known.data {
+            let form = Rc::new(self.input_map(&real, node, quantized, value, &known.view)?);
+            self.host.made_map(id, &form, &known.view);
+            known.data = Data::Form(form);
         }
         Ok(known)
     }
@@ -696,26 +727,6 @@ impl<'g> Lowering<'g> {
         }
     }
 
-    /// What the values of a form are as integers of a map, if they have few bits.
-    fn integers(&self, form: &Grid) -> Option<Quantized> {
-        if form.divisor != 1.0 {
-            return None;
-        }
-        let scale = form.one_scale();
-        let bounds = form.bounds(|id| self.map(id)).into_iter().enumerate();
-        let (min, max) = bounds.fold((0, 0), |(min, max), (channel, (low, high))| {
-            let offset = form.offset(channel);
-            (min.min(low.saturating_add(offset)), max.max(high.saturating_add(offset)))
-        });
-        let codes = Codes::Int { min, max };
-        (-128..=255).contains(&min).then_some(())?;
-        (max <= 255 && codes.code().bits <= 8).then_some(Quantized {
-            codes,
-            scale,
-            zero: Some(0.0),
-        })
-    }
-
     /// A value with its channels in the order of the tensor, so that constants for each channel
     /// fit.
     fn with_channels_in_order(&mut self, known: Known) -> Result<Known, Diagnostic> {
@@ -739,16 +750,21 @@ impl<'g> Lowering<'g> {
         let node = &graph.nodes[index];
         let mut known = self.read_coded(id)?;
         match known.data {
-            Data::Input(ops) => return self.first_quantizer(index, op, data, ops, known.view),
-            Data::Coded { ops, node: first, quantized: before, value } => {
+            Data::Input(real) => return self.first_quantizer(index, op, data, real, known.view),
+            Data::Coded { real, node: first, quantized: before, value } => {
                 let after = quantized(graph, node, op, Some(before))?;
                 // More of the same quantizer, which keeps its integers.
                 if let (Some(quantized), Some(1.0), false) = (after, before.scale, op.rounds()) {
-                    let data = Data::Coded { ops, node: first, quantized, value: node.output };
+                    let data = Data::Coded { real, node: first, quantized, value: node.output };
                     return Ok(Known { data, view: known.view });
                 }
-                known.data =
-                    Data::Form(Rc::new(self.input_map(ops, first, before, value, &known.view)?));
+                known.data = Data::Form(Rc::new(self.input_map(
+                    &real,
+                    first,
+                    before,
+                    value,
+                    &known.view,
+                )?));
             }
             _ => {}
         }
@@ -796,7 +812,8 @@ impl<'g> Lowering<'g> {
         let refuse = || limits::ONE_CONSTANT.refuse("an operation on two maps");
         let shape = self.shape(&a.data);
         let alike = a.view == b.view && shape == self.shape(&b.data);
-        if op == Pointwise::Mul && (!alike || self.reads_other_maps(&a.data, &b.data)) {
+        let makes_product = op == Pointwise::Mul && !self.host.is_behind(index);
+        if makes_product && (!alike || self.reads_other_maps(&a.data, &b.data)) {
             return self.product(index, (a, ids[0]), (b, ids[1]));
         }
         if !alike {
@@ -826,85 +843,6 @@ impl<'g> Lowering<'g> {
             both.push(chain);
         }
         Ok(Known { data: Data::Chains(Rc::new(both)), view: a.view })
-    }
-
-    /// The quantizer of the input, which the host evaluates, or an operator in front of it.
-    fn first_quantizer(
-        &mut self,
-        index: usize,
-        op: Pointwise,
-        data: usize,
-        ops: Rc<Vec<HostOp>>,
-        view: View,
-    ) -> Result<Known, Diagnostic> {
-        let node = &self.graph.nodes[index];
-        let data = match quantized(self.graph, node, op, None)? {
-            Some(quantized) if quantized.codes == Codes::Bipolar => {
-                return Err(limits::QUANT_INPUT.refuse("a bipolar input"));
-            }
-            Some(quantized) => Data::Coded { ops, node: index, quantized, value: node.output },
-            None => {
-                let channels = self.input_shape.channels as usize;
-                let constants = constants(self.graph, node, op, data, &view, channels)?;
-                let step = PostOp::of_one(op, data, 0, constants);
-                self.budget.take_integers(step.size())?;
-                let more = host_ops(&step, node).map_err(|_| {
-                    limits::FIRST_QUANT.refuse(format!("`{}` in this place", node.op_type))
-                })?;
-                let mut ops = Rc::unwrap_or_clone(ops);
-                ops.extend(more);
-                Data::Input(Rc::new(ops))
-            }
-        };
-        Ok(Known { data, view })
-    }
-
-    /// The input as a map; all that read it must agree on its quantizer.
-    fn input_map(
-        &mut self,
-        ops: Rc<Vec<HostOp>>,
-        index: usize,
-        quantized: Quantized,
-        value: ValueId,
-        view: &View,
-    ) -> Result<Grid, Diagnostic> {
-        let graph = self.graph;
-        let (code, zero_point) = quantized.map_code()?;
-        let per_channel =
-            || limits::QUANT_PER_TENSOR.refuse("an input with a scale for each channel");
-        let scale = vec![quantized.scale.ok_or_else(per_channel)?];
-        match &self.quantizer {
-            None => {
-                self.quantizer = Some((ops, index, quantized));
-                let (value, view) = (Some(value), view.clone());
-                self.values.push(MapValue {
-                    value,
-                    first_channel: 0,
-                    scale,
-                    zero_point,
-                    merged: 0,
-                    code_offset: 0,
-                    view,
-                });
-                self.maps.push(MapInfo { shape: self.input_shape, code, zero_point });
-            }
-            Some((before, first, other)) => {
-                let parameters = |node: &Node| -> Vec<_> {
-                    node.inputs[1..].iter().flatten().map(|id| &graph.value(*id).constant).collect()
-                };
-                let [a, b] = [*first, index].map(|index| &graph.nodes[index]);
-                if a.op != b.op
-                    || parameters(a) != parameters(b)
-                    || *other != quantized
-                    || *before != ops
-                {
-                    return Err(limits::FIRST_QUANT
-                        .refuse("a second quantizer of the input, unlike the first"));
-                }
-            }
-        }
-        self.budget.take_integers(8 * self.input_shape.channels as usize)?;
-        Ok(Grid::of_map(MapId(0), &self.maps[0], &self.values[0].scale, index))
     }
 
     fn max_pool(&mut self, index: usize, pool: &MaxPool, id: ValueId) -> Result<Known, Diagnostic> {
@@ -1076,347 +1014,10 @@ impl<'g> Lowering<'g> {
         let chain = chains.try_fold(first, |sum, next| Chain::sum(&sum, &next, false, node))?;
         Ok(Data::Chains(Rc::new(vec![chain])))
     }
-
-    /// Makes layers of quantized values.
-    fn close(&mut self, data: Data, view: &View, id: ValueId) -> Result<Rc<Grid>, Diagnostic> {
-        let chains = self.chains(data)?;
-        let mut forms = Vec::new();
-        let mut first_channel = 0;
-        for chain in chains {
-            let node = self.graph.nodes[chain.node].place();
-            let form =
-                self.make_layer(&chain, id, view, first_channel).map_err(|error| error.at(node))?;
-            forms.push(Rc::new(form));
-            first_channel += chain.channels();
-        }
-        match &forms[..] {
-            [form] => Ok(form.clone()),
-            _ => {
-                Ok(Rc::new(Grid::concat(&forms, &mut self.budget)?.expect("maps have no divisor")))
-            }
-        }
-    }
-
-    fn make_layer(
-        &mut self,
-        chain: &Chain,
-        value: ValueId,
-        view: &View,
-        first_channel: usize,
-    ) -> Result<Grid, Diagnostic> {
-        let quantized = chain.quantized.expect("what becomes a map is quantized");
-        let zero = quantized.zero_point()?;
-        let maps = std::mem::take(&mut self.maps);
-        let bounds = |form: &Grid| accumulators(form.bounds(|id: MapId| maps[id.0]));
-        let closed = chain.close(&bounds, &mut self.budget);
-        self.maps = maps;
-        let closed = closed?;
-        let some_fall = closed.behind_pool.contains(&BehindPool::Falls);
-        let falls = |channel: &usize| {
-            let constant = closed.channels[*channel].thresholds() == 0;
-            closed.behind_pool[*channel] == BehindPool::Falls || some_fall && constant
-        };
-        let (falling, rising): (Vec<usize>, Vec<usize>) = (0..chain.channels()).partition(falls);
-        if closed.behind_pool.contains(&BehindPool::Turns) {
-            return self.make_pool_apart(chain, value, view, first_channel);
-        }
-        if !(falling.is_empty() || rising.is_empty()) {
-            return self.make_layers_apart(chain, &[rising, falling]);
-        }
-        let turns = closed.channels.iter().any(|shape| matches!(shape, Shape::Sum { .. }));
-        let (closed, merged) =
-            if turns { self.merge_parts(closed, chain.node)? } else { (closed, 0) };
-        let monotone = |shape| match shape {
-            Shape::Monotone(steps) => steps,
-            Shape::Sum { .. } => unreachable!("parts were merged"),
-        };
-        let Closed { form, mut epilogue, channels, .. } = closed;
-        let mut channels: Vec<Steps> = channels.into_iter().map(monotone).collect();
-        let ends = |steps: &Steps| [steps.lowest, steps.lowest + steps.thresholds.len() as i64];
-        let (low, high) = channels
-            .iter()
-            .flat_map(ends)
-            .fold((zero, zero), |(low, high), code| (low.min(code), high.max(code)));
-        // Codes that no accumulator reaches cost nothing. Where that takes fewer bits, the map's
-        // integers count from the zero point. The minimum of a pooling is the maximum of integers
-        // that count from the other end.
-        let mirrored = !falling.is_empty();
-        let own = Codes::Int { min: low, max: high }.code();
-        let counted = Codes::Int { min: low - zero, max: high - zero }.code();
-        let (code, shift) = match mirrored {
-            true => (Codes::Int { min: 0, max: high - low }.code(), high),
-            false if counted.bits < own.bits => (counted, -zero),
-            false => (own, 0),
-        };
-        if code.bits > 8 {
-            let found = format!("activations from {low} to {high}, zero at {zero}");
-            return Err(limits::QUANT_BITS.refuse(found));
-        }
-        for steps in &mut channels {
-            if mirrored {
-                *steps = steps.negated();
-            }
-            steps.lowest += shift;
-        }
-        if chain.sums.len() > 1 {
-            for (params, form) in epilogue.sums.iter_mut().zip(&chain.sums) {
-                params.terms = form.to_terms(|id| self.map(id))?;
-            }
-        }
-        let mut layer = self.bare(&form, Activation::Steps { code, channels })?;
-        layer.pool = chain.pool.as_ref().map(|at| at.pool);
-        let zero_point = if mirrored { shift - zero } else { zero + shift };
-        let info = MapInfo { shape: chain.shape(), code, zero_point };
-        let scale = chain.scales();
-        if mirrored {
-            let none = MapValue { scale, zero_point, ..MapValue::none(info.shape) };
-            let map = MapId(self.maps.len());
-            let plain = self.push_layer(layer, epilogue, info, none, chain.node)?;
-            let scales: Vec<f64> = (0..plain.channels()).map(|c| plain.scale(c)).collect();
-            return Ok(Grid::of_mirrored_map(map, &info, &scales, chain.node));
-        }
-        let view = view.clone();
-        let value = MapValue {
-            value: Some(value),
-            first_channel,
-            scale,
-            zero_point,
-            merged,
-            code_offset: shift,
-            view,
-        };
-        self.push_layer(layer, epilogue, info, value, chain.node)
-    }
-
-    /// What is pooled as a map, and the operators behind the pooling as a layer that reads it.
-    fn make_pool_apart(
-        &mut self,
-        chain: &Chain,
-        value: ValueId,
-        view: &View,
-        first_channel: usize,
-    ) -> Result<Grid, Diagnostic> {
-        let pool = chain.pool.expect("there is a pooling to be put apart");
-        let Some(before) = chain.before_pool() else {
-            let refusal = limits::POOL_PLACE.refuse("a pooling whose maxima then fall and rise");
-            return Err(refusal.at(self.graph.nodes[pool.node].place()));
-        };
-        let pooled = self.graph.nodes[pool.node].output;
-        let map = self.make_layer(&before, pooled, view, first_channel)?;
-        self.make_layer(&chain.behind_pool(Rc::new(map)), value, view, first_channel)
-    }
-
-    /// Some channels of a chain as a map, the others as another; maps of which the graph knows
-    /// nothing.
-    fn make_layers_apart(
-        &mut self,
-        chain: &Chain,
-        apart: &[Vec<usize>],
-    ) -> Result<Grid, Diagnostic> {
-        let (mut forms, mut order) = (Vec::new(), vec![0; chain.channels()]);
-        let mut first = 0;
-        for channels in apart {
-            let mut some = chain.clone();
-            some.select(channels, &mut self.budget)?;
-            let shape = some.shape();
-            let at = self.values.len();
-            let view = MapValue::none(shape).view;
-            let form = self.make_layer(&some, self.graph.input, &view, 0)?;
-            for value in &mut self.values[at..] {
-                value.value = None;
-            }
-            forms.push(Rc::new(form));
-            for (i, &channel) in channels.iter().enumerate() {
-                order[channel] = first + i;
-            }
-            first += channels.len();
-        }
-        let all = Grid::concat(&forms, &mut self.budget)?.expect("maps have no divisor");
-        all.select(&order, &mut self.budget)
-    }
-
-    /// Adds a layer; its map as a form.
-    fn push_layer(
-        &mut self,
-        layer: Layer,
-        epilogue: Epilogue,
-        info: MapInfo,
-        value: MapValue,
-        node: usize,
-    ) -> Result<Grid, Diagnostic> {
-        let sums = layer.terms[0].output_shape(self.map(layer.terms[0].source).shape);
-        let shape = layer.output_shape(sums);
-        if shape != info.shape {
-            return Err(fault(format!("a layer of shape {shape:?} stands for {:?}", info.shape)));
-        }
-        let form = Grid::of_map(MapId(self.maps.len()), &info, &value.scale, node);
-        self.budget.take_integers(form.rows())?;
-        self.maps.push(info);
-        self.values.push(value);
-        self.made.push(Made { layer, node, epilogue });
-        Ok(form)
-    }
-
-    /// A layer without a name, with this activation.
-    fn bare(&mut self, form: &Grid, activation: Activation) -> Result<Layer, Diagnostic> {
-        accumulators(form.bounds(|id| self.map(id)))?;
-        let terms = form.to_terms(|id| self.map(id))?;
-        for term in &terms {
-            let shape = term.output_shape(self.map(term.source).shape);
-            if shape != form.shape {
-                return Err(fault(format!("sums of shape {shape:?} stand for {:?}", form.shape)));
-            }
-        }
-        let weights: usize = terms.iter().map(|term| term.weights.data.len()).sum();
-        let products = (weights as u64)
-            .saturating_mul(u64::from(form.shape.height) * u64::from(form.shape.width));
-        if products > crate::ops::linear::MAX_PRODUCTS {
-            return Err(limits::PRODUCTS.refuse(format!("a layer of {products} products")));
-        }
-        self.budget.take_integers(weights)?;
-        Ok(Layer { name: String::new(), terms, activation, pool: None })
-    }
-
-    fn input(&self, options: &ImportOptions) -> Result<InputDescriptor, Diagnostic> {
-        for (flag, value) in
-            [("--pixel-scale", options.pixel_scale), ("--pixel-offset", options.pixel_offset)]
-        {
-            if !value.is_finite() {
-                return Err(Diagnostic::new(Kind::Option, format!("{flag} is {value}"))
-                    .help("give a finite number"));
-            }
-        }
-        let Some((ops, index, quantized)) = &self.quantizer else {
-            return Err(limits::FIRST_QUANT.refuse("a model without layers"));
-        };
-        let node = &self.graph.nodes[*index];
-        let (scale, zero) =
-            quantized.scale.zip(quantized.zero).expect("checked when it became a map");
-        let rounding = match node.op {
-            Op::Pointwise(Pointwise::Quant { rounding, .. }) => rounding,
-            Op::Pointwise(Pointwise::QuantizeLinear { .. }) => Rounding::HalfEvenFirst,
-            _ => {
-                let found = format!("an input quantizer `{}`", node.op_type);
-                return Err(limits::QUANT_INPUT.refuse(found).at(node.place()));
-            }
-        };
-        let quantizer = first_arguments(self.graph, node, node.op.pointwise().expect("one"));
-        if [scale, zero] != quantizer[1..3] {
-            let found = "an input whose quantizer and dequantizer differ in scale or zero point";
-            return Err(limits::QUANT_INPUT.refuse(found).at(node.place()));
-        }
-        let (min, max) = (quantized.codes.min(), quantized.codes.max());
-        let mut input = InputDescriptor {
-            name: self.graph.value(self.graph.input).name.clone(),
-            shape: self.input_shape,
-            code: self.maps[0].code,
-            ops: (**ops).clone(),
-            quantizer: Quantizer { scale, zero_point: zero, min, max, rounding },
-            pixel_scale: options.pixel_scale,
-            pixel_offset: options.pixel_offset,
-            xor: 0x80,
-            dram: 0,
-        };
-        if !input.pixels_unchanged() {
-            input.xor = 0;
-        }
-        Ok(input)
-    }
-
-    /// Makes the last layer, whose accumulators are the output, and says what the host does with
-    /// them.
-    fn output(&mut self, classes: &[String]) -> Result<OutputDescriptor, Diagnostic> {
-        let graph = self.graph;
-        let output = graph.value(graph.output);
-        let Known { data, view } = self.read(graph.output)?;
-        if let Data::Input(_) = data {
-            return Err(limits::FIRST_QUANT.refuse("a model without layers"));
-        }
-        let shape = self.shape(&data);
-        let mut chains = self.chains(data)?;
-        let (Some(chain), true) = (chains.pop(), chains.is_empty()) else {
-            return Err(limits::OUTPUT.refuse("channels that were computed apart"));
-        };
-        let node = &graph.nodes[chain.node];
-        let at = |error: Diagnostic| error.at(node.place());
-        if let Some(pool) = &chain.pool {
-            return Err(limits::OUTPUT
-                .refuse("`MaxPool` in this place")
-                .at(graph.nodes[pool.node].place()));
-        }
-        let [form] = &chain.sums[..] else {
-            return Err(at(limits::OUTPUT_SUM.refuse("a sum of values with different scales")));
-        };
-        let epilogue = chain.epilogue();
-        let layer = self.bare(form, Activation::Raw).map_err(at)?;
-        let mut ops = Vec::new();
-        let zero = &epilogue.sums[0].zero;
-        if zero.iter().any(|&zero| zero != 0.0) {
-            ops.push(HostOp::Add(zero.iter().map(|zero| -zero).collect()));
-        }
-        ops.push(HostOp::Mul(epilogue.scale()));
-        for (step, &node) in epilogue.ops.iter().zip(&chain.nodes) {
-            ops.extend(host_ops(step, &graph.nodes[node])?);
-        }
-        let bounds = form.bounds(|id| self.map(id));
-        let low = bounds.iter().map(|b| b.0).min().unwrap_or(0);
-        let high = bounds.iter().map(|b| b.1).max().unwrap_or(0);
-        let code = (1..=32)
-            .map(|bits| Code { bits, signed: true })
-            .find(|code| code.min() <= low && high <= code.max())
-            .expect("accumulators fit 32 bits");
-        let mut result = shape;
-        if !view.as_pixels(shape).is_some_and(|pixels| pixels.is_map() && pixels.in_order()) {
-            let refuse =
-                || limits::OUTPUT_SHAPE.refuse(format!("an output of shape {:?}", output.dims));
-            let arrangement = view.arrangement(shape).ok_or_else(refuse)?;
-            result = arrangement.shape;
-            ops.push(HostOp::Arrange(arrangement));
-        }
-        if !classes.is_empty() && classes.len() != result.channels as usize {
-            let (given, outputs) = (classes.len(), result.channels);
-            return Err(Diagnostic::new(
-                Kind::Option,
-                format!("{given} class names for {outputs} outputs"),
-            )
-            .help("give one name for each output, or none"));
-        }
-        let (value, scale) = (Some(graph.output), epilogue.scale());
-        self.values.push(MapValue {
-            value,
-            first_channel: 0,
-            scale,
-            zero_point: 0,
-            merged: 0,
-            code_offset: 0,
-            view,
-        });
-        self.made.push(Made { layer, node: chain.node, epilogue });
-        let name = output.name.clone();
-        Ok(OutputDescriptor { name, shape, code, ops, classes: classes.to_vec(), dram: 0 })
-    }
-}
-
-/// What must not happen, whatever the model: said in place of a program that computes something
-/// else.
-fn fault(found: String) -> Diagnostic {
-    Diagnostic::new(Kind::Fault, format!("this is a fault of qnnsim: {found}"))
-        .help("report it, with the model if you can; another form of this node may do until then")
 }
 
 fn is_quantized(data: &Data) -> bool {
     matches!(data, Data::Chains(chains) if chains.iter().all(|chain| chain.quantized.is_some()))
-}
-
-/// Bounds of accumulators, checked.
-fn accumulators(bounds: Vec<(i64, i64)>) -> Result<Vec<(i64, i64)>, Diagnostic> {
-    let fits = |&acc: &i64| i32::try_from(acc).is_ok();
-    match bounds.iter().find(|(low, high)| !fits(low) || !fits(high)) {
-        Some((low, high)) => {
-            Err(limits::ACCUMULATOR.refuse(format!("an accumulator from {low} to {high}")))
-        }
-        None => Ok(bounds),
-    }
 }
 
 /// The constants of a pointwise node that reads argument `data`, for values of so many channels.
@@ -1449,64 +1050,5 @@ fn per_channel(array: &Array, view: &View, channels: usize) -> Result<Vec<f64>, 
     view.by_channel(array, channels).ok_or_else(|| {
         let found = format!("a constant of shape {:?} for {channels} channels", array.dims);
         limits::PER_CHANNEL.refuse(found)
-    })
-}
-
-/// A step as the host evaluates it.
-fn host_ops(step: &PostOp, node: &Node) -> Result<Vec<HostOp>, Diagnostic> {
-    let map = |i: usize, f: &dyn Fn(f64) -> f64| -> Vec<f64> {
-        step.constants[i].iter().map(|&c| f(c)).collect()
-    };
-    if step.reads.len() > 1 {
-        return Err(limits::ONE_CONSTANT.refuse("an operation on two maps").at(node.place()));
-    }
-    let data = step.data();
-    let constant = 1 - data.min(1);
-    Ok(match step.op {
-        Pointwise::Add => vec![HostOp::Add(map(constant, &|c| c))],
-        Pointwise::Sub if data == 0 => vec![HostOp::Add(map(1, &|c| -c))],
-        Pointwise::Sub => vec![HostOp::Mul(vec![-1.0]), HostOp::Add(map(0, &|c| c))],
-        Pointwise::Mul => vec![HostOp::Mul(map(constant, &|c| c))],
-        Pointwise::Div => vec![HostOp::Div(map(1, &|c| c))],
-        Pointwise::Normalize { epsilon } => vec![
-            HostOp::Add(map(3, &|mean| -mean)),
-            HostOp::Div(map(4, &|variance| (variance + epsilon).sqrt())),
-            HostOp::Mul(map(1, &|gain| gain)),
-            HostOp::Add(map(2, &|bias| bias)),
-        ],
-        Pointwise::Relu => vec![HostOp::Clip(Some(0.0), None)],
-        Pointwise::Clip { .. } => {
-            let [min, max] =
-                [1, 2].map(|i| Some(step.constants[i][0]).filter(|end| end.is_finite()));
-            vec![HostOp::Clip(min, max)]
-        }
-        Pointwise::BipolarQuant => vec![HostOp::Sign, HostOp::Mul(map(1, &|scale| scale))],
-        Pointwise::DequantizeLinear { .. } => {
-            vec![HostOp::Add(map(2, &|zero| -zero)), HostOp::Mul(map(1, &|scale| scale))]
-        }
-        Pointwise::QuantizeLinear { min, max, .. } => {
-            let (scale, zero_point) = (map(1, &|scale| scale), map(2, &|zero| zero));
-            vec![HostOp::Quantize {
-                scale,
-                zero_point,
-                min,
-                max,
-                rounding: Rounding::HalfEvenFirst,
-            }]
-        }
-        Pointwise::Quant { signed, rounding, .. } if !signed || step.constants[3][0] != 1.0 => {
-            let codes = step.op.codes(&[0.0, 1.0, 0.0, step.constants[3][0]]);
-            let (min, max) = (codes.min(), codes.max());
-            let (scale, zero_point) = (map(1, &|scale| scale), map(2, &|zero| zero));
-            vec![
-                HostOp::Quantize { scale, zero_point, min, max, rounding },
-                HostOp::Add(map(2, &|zero| -zero)),
-                HostOp::Mul(map(1, &|scale| scale)),
-            ]
-        }
-        _ => {
-            let found = format!("`{}` in this place", node.op_type);
-            return Err(limits::OUTPUT.refuse(found).at(node.place()));
-        }
     })
 }

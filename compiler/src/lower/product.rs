@@ -10,7 +10,8 @@ use std::rc::Rc;
 
 use super::chain::Chain;
 use super::form::{Grid, Kernel, MapInfo, Row, Window};
-use super::{Data, Known, Lowering, MapValue, accumulators, is_quantized};
+use super::materialize::accumulators;
+use super::{Data, Known, Lowering, MapValue, is_quantized};
 use crate::build::MAX_CHANNELS;
 use crate::diagnostic::Diagnostic;
 use crate::epilogue::{Epilogue, significant_bits};

@@ -10,11 +10,8 @@ use crate::diagnostic::Diagnostic;
 use crate::ir::{self, WeightKind};
 use crate::limits;
 use crate::ops::pointwise::Pointwise;
+pub use crate::sizes::MAX_SIZE;
 use crate::tensor::{Array, Codes, Grid, Precision, Tensor, common_steps, zip};
-
-/// Largest kernel, stride, dilation and padding, and largest height and width of a map: addresses
-/// on the machine are that wide.
-pub const MAX_SIZE: usize = 4095;
 
 /// Most products of one layer.
 pub const MAX_PRODUCTS: u64 = 1 << 36;

@@ -4,6 +4,7 @@ pub mod attributes;
 pub mod by_value;
 pub mod dense;
 pub mod function;
+pub mod head;
 pub mod join;
 pub mod layout;
 pub mod linear;
@@ -24,6 +25,7 @@ use crate::{constants, limits};
 use attributes::Attributes;
 use dense::{Dense, Gemm};
 use function::Function;
+use head::{ArgMax, Softmax, TopK};
 use join::Range;
 use linear::Conv;
 use pointwise::Pointwise;
@@ -122,10 +124,6 @@ operators! {
     abs::Abs: "Abs";
     /// The maximum of all pixels.
     global_max::GlobalMaxPool: "GlobalMaxPool";
-    /// Operators on integers with scales and zero points.
-    qoperator::QOperator: "QLinearConv" | "QLinearMatMul" | "QGemm" | "QLinearAdd" | "QLinearMul"
-        | "QLinearGlobalAveragePool" | "QLinearAveragePool" | "QLinearSigmoid" | "QLinearLeakyRelu"
-        | "QLinearConcat" | "ConvInteger" | "MatMulInteger";
     /// Integers times an integer, shifted to the right.
     requant::RequantShift: "RequantShift";
     /// Integers beside a value.
@@ -230,6 +228,12 @@ pub enum Op {
         /// Axis of the input for each axis of the output.
         perm: Option<Vec<i64>>,
     },
+    /// Shares of the values along an axis.
+    Softmax(Softmax),
+    /// Place of the largest value along an axis.
+    ArgMax(ArgMax),
+    /// Largest values along an axis, or their places.
+    TopK(TopK),
     /// Nothing.
     Identity,
 }
@@ -290,10 +294,11 @@ impl Op {
     pub fn read(
         node: &NodeProto,
         place: &NodePlace,
+        opset: i64,
         inputs: &Operands,
     ) -> Result<Vec<Op>, Diagnostic> {
         let mut attributes = Attributes::new(node, place);
-        let written = Self::parse(node, place, &mut attributes, inputs)?;
+        let written = Self::parse(node, place, opset, &mut attributes, inputs)?;
         attributes.finish()?;
         check_arity(written.arity(), inputs)?;
         written.resolve(inputs, node.output.len())
@@ -303,18 +308,23 @@ impl Op {
     ///
     /// # Errors
     /// One is beyond a limit, as far as that can be seen.
-    pub fn check_attributes(node: &NodeProto, place: &NodePlace) -> Result<(), Diagnostic> {
+    pub fn check_attributes(
+        node: &NodeProto,
+        place: &NodePlace,
+        opset: i64,
+    ) -> Result<(), Diagnostic> {
         if Composite::inputs(&node.op_type).is_some() || node.op_type == "CastLike" {
             return Ok(());
         }
         let mut attributes = Attributes::new(node, place);
-        Self::parse(node, place, &mut attributes, &[])?;
+        Self::parse(node, place, opset, &mut attributes, &[])?;
         attributes.finish()
     }
 
     fn parse(
         node: &NodeProto,
         place: &NodePlace,
+        opset: i64,
         at: &mut Attributes,
         inputs: &Operands,
     ) -> Result<Written, Diagnostic> {
@@ -357,6 +367,13 @@ impl Op {
             "Mul" if standard => Op::Pointwise(Pointwise::Mul),
             "Div" if standard => Op::Pointwise(Pointwise::Div),
             "MaxPool" if standard => Op::MaxPool(pool::parse(at)?),
+            "Softmax" | "LogSoftmax" if standard => {
+                Op::Softmax(head::parse_softmax(at, node.op_type == "LogSoftmax", opset)?)
+            }
+            "ArgMax" | "ArgMin" if standard => {
+                Op::ArgMax(head::parse_arg_max(at, node.op_type == "ArgMin")?)
+            }
+            "TopK" if standard => Op::TopK(head::parse_top_k(at)?),
             "Concat" if standard => Op::Concat { axis: at.required_int("axis")? },
             "Slice" if standard => {
                 let (starts, ends, axes) = (at.ints("starts")?, at.ints("ends")?, at.ints("axes")?);
@@ -419,9 +436,7 @@ impl Op {
                 if standard && let Some(function) = Function::parse(op_type, at)? {
                     return Ok(Written::Complete(Op::Pointwise(Pointwise::Function(function))));
                 }
-                // Heads of classifiers are no arithmetic of shapes.
-                let head = ["Softmax", "LogSoftmax", "Hardmax", "TopK", "ArgMax", "ArgMin"];
-                if standard && constants::OPERATORS.contains(&op_type) && !head.contains(&op_type) {
+                if standard && constants::OPERATORS.contains(&op_type) {
                     let found = format!("`{op_type}` of values that are computed");
                     return Err(limits::FOLD_CONSTANT.refuse(found).at(place.clone()));
                 }
@@ -443,6 +458,8 @@ impl Op {
             Op::Concat { .. } => 1..=MAX_CONCAT,
             Op::Mean { .. } | Op::Unit { .. } => 1..=2,
             Op::AveragePool(_) | Op::Blocks(_) => 1..=1,
+            Op::Softmax(_) | Op::ArgMax(_) => 1..=1,
+            Op::TopK(_) => 1..=2,
             // Their other inputs have become part of them.
             Op::Part(_) | Op::Zeros { .. } | Op::Repeat(_) => 1..=5,
             // Dropout may name a ratio and a training flag.
@@ -544,6 +561,11 @@ impl Written {
             }
             Written::Unit { axes, insert } => Op::Unit { axes, insert },
             Written::Resize(resize) => Op::Repeat(resize.factors(inputs)?),
+            Written::Complete(Op::TopK(top)) => {
+                let top = top.settled(inputs)?;
+                let both = [false, true].map(|places| Op::TopK(TopK { places, ..top }));
+                return Ok(both.into_iter().take(outputs.max(1)).collect());
+            }
             Written::Complete(op) => match op {
                 Op::Pointwise(Pointwise::Add) if computed(0) && computed(1) => {
                     Op::Sum { minus: false }
@@ -589,6 +611,9 @@ impl Op {
                 let perm = layout::permutation(first.dims.len(), perm.as_deref())?;
                 Ok(perm.iter().map(|&axis| first.dims[axis]).collect())
             }
+            Op::Softmax(softmax) => softmax.infer(first.dims),
+            Op::ArgMax(arg) => arg.infer(first.dims),
+            Op::TopK(top) => top.infer(first.dims),
             Op::Sum { .. } => join::infer_sum(inputs),
             Op::Concat { axis } => join::infer_concat(inputs, *axis),
             Op::Part(ranges) => Ok(ranges.iter().map(|range| range.length).collect()),
@@ -632,15 +657,12 @@ impl Op {
     /// Whether a node whose inputs are all constants becomes a constant itself. Layers do not:
     /// their work is not bounded by their size.
     pub fn folds(&self) -> bool {
-        !matches!(
-            self,
-            Op::Conv(_)
-                | Op::ConvTranspose(_)
-                | Op::MatMul(_)
-                | Op::Gemm(_)
-                | Op::MaxPool(_)
-                | Op::AveragePool(_)
-        )
+        !self.is_layer() && !matches!(self, Op::MaxPool(_) | Op::AveragePool(_))
+    }
+
+    /// Whether it multiplies by weights, which is the machine's work.
+    pub fn is_layer(&self) -> bool {
+        matches!(self, Op::Conv(_) | Op::ConvTranspose(_) | Op::MatMul(_) | Op::Gemm(_))
     }
 
     /// The output, of shape `dims`, as ONNX and QONNX define it, with each operation on real values
@@ -657,6 +679,9 @@ impl Op {
             Op::MatMul(dense) => dense.eval(inputs, dims, precision),
             Op::Gemm(gemm) => gemm.eval(inputs, dims, precision),
             Op::MaxPool(pool) => pool.eval(input(0), dims),
+            Op::Softmax(softmax) => softmax.eval(input(0), precision),
+            Op::ArgMax(arg) => arg.eval(input(0), dims),
+            Op::TopK(top) => top.eval(input(0), dims),
             Op::Sum { minus } => join::sum(inputs, dims, *minus, precision),
             Op::Concat { axis } => join::concat(inputs, *axis, dims),
             Op::Part(ranges) => join::part(input(0), ranges),
@@ -727,6 +752,9 @@ impl Op {
                     value = into.push(op, &[Some(value), Some(constant)], &dims);
                 }
                 into.finish(Canonical::Pointwise(last), &[Some(value), Some(constant)]);
+            }
+            Op::Softmax(_) | Op::ArgMax(_) | Op::TopK(_) => {
+                into.finish(Canonical::Host(Box::new(self.clone())), &inputs);
             }
             Op::MaxPool(pool) => pool.desugar(into),
             Op::Sum { minus } => into.finish(Canonical::Sum { minus: *minus }, &pair),

@@ -5,6 +5,7 @@ use super::{Operands, layout};
 use crate::diagnostic::Diagnostic;
 use crate::limits;
 use crate::ops::join;
+use crate::sizes::MAX_SIZE;
 use crate::tensor::{Array, MAX_VALUES, Tensor, checked_len};
 
 /// How coordinates of the result become those of the data.
@@ -200,7 +201,7 @@ pub fn parse_blocks(at: &mut Attributes, to_depth: bool) -> Result<Blocks, Diagn
             }
         },
     };
-    match usize::try_from(size).ok().filter(|size| (1..=4095).contains(size)) {
+    match usize::try_from(size).ok().filter(|size| (1..=MAX_SIZE).contains(size)) {
         Some(size) => Ok(Blocks { size, order }),
         None => Err(limits::BLOCKS
             .refuse(format!("blocksize {size}"))

@@ -55,7 +55,7 @@ fn the_trained_networks_come_as_near_as_their_description_says() {
     let Some(shared) = std::env::var_os("QNNSIM_SHARED") else { return };
     let of = |model: &str| {
         let file = std::path::Path::new(&shared).join(format!("models/{model}.onnx"));
-        let options = ImportOptions { pixel_offset: -128.0, ..ImportOptions::default() };
+        let options = ImportOptions { pixel_offset: vec![-128.0], ..ImportOptions::default() };
         layers(&import(&std::fs::read(file).expect("the model"), &options).expect("supported"))
     };
     // Computed apart, from the model's numbers at these accumulators, in decimal arithmetic of 60

@@ -204,53 +204,63 @@ impl Mutation {
                 // Four units post at once, so that it does not take long.
                 for unit in Unit::ALL {
                     let sync = Sync { unit, repeat: 16_400 + self.at % 100, wait: 0, post };
-                    stream.words.insert(i, Instruction::from(sync).encode());
+                    stream.words.insert(i, word_of(sync));
                     stream.layers.insert(i, layer);
                 }
             }
             Kind::Halt => {
                 if let Some(i) = pick(all.collect()) {
-                    stream.words.insert(i, Instruction::from(Halt::default()).encode());
+                    stream.words.insert(i, word_of(Halt::default()));
                     stream.layers.insert(i, stream.layers[i]);
                 }
             }
             Kind::Illegal(rule) => {
-                let candidates: Vec<(usize, Instruction)> = all
-                    .filter_map(|i| Some((i, illegal(decoded[i].as_ref()?, rule, hw, input)?)))
+                let candidates: Vec<(usize, u128)> = all
+                    .filter_map(|i| {
+                        Some((i, illegal(decoded[i].as_ref()?, rule, hw, input)?.encode().ok()?))
+                    })
                     .collect();
                 if !candidates.is_empty() {
-                    let (i, changed) = candidates[self.at as usize % candidates.len()];
-                    stream.words[i] = changed.encode();
+                    let (i, word) = candidates[self.at as usize % candidates.len()];
+                    stream.words[i] = word;
                 }
             }
             Kind::Loops(which_group) => {
                 let resumes = |i: &Instruction| matches!(action(i), Action::Work(_, s) if s.resume);
                 let Some(i) = which(&resumes) else { return };
-                let groups: Vec<Instruction> = decoded[..i]
+                let groups: Vec<u128> = decoded[..i]
                     .iter()
                     .rev()
                     .flatten()
-                    .filter_map(|word| other_loops(word, decoded[i].as_ref()?, which_group / 5))
+                    .filter_map(|word| {
+                        other_loops(word, decoded[i].as_ref()?, which_group / 5)?.encode().ok()
+                    })
                     .collect();
                 if !groups.is_empty() {
                     let changed = groups[which_group as usize % groups.len().min(5)];
-                    stream.words.insert(i, changed.encode());
+                    stream.words.insert(i, changed);
                     stream.layers.insert(i, stream.layers[i]);
                 }
             }
             Kind::Beyond(way) => {
-                let candidates: Vec<(usize, Instruction)> = all
+                let candidates: Vec<(usize, u128)> = all
                     .filter_map(|i| {
-                        Some((i, beyond(decoded[i].as_ref()?, way, hw, output, self.at)?))
+                        let changed = beyond(decoded[i].as_ref()?, way, hw, output, self.at)?;
+                        Some((i, changed.encode().ok()?))
                     })
                     .collect();
                 if !candidates.is_empty() {
-                    let (i, changed) = candidates[self.at as usize % candidates.len()];
-                    stream.words[i] = changed.encode();
+                    let (i, word) = candidates[self.at as usize % candidates.len()];
+                    stream.words[i] = word;
                 }
             }
         }
     }
+}
+
+/// The word of an instruction whose operands are known to be in range.
+fn word_of(instruction: impl Into<Instruction>) -> u128 {
+    instruction.into().encode().expect("operands in range")
 }
 
 /// Changes one part of one operand, but not who waits for what.
@@ -272,8 +282,8 @@ fn operand(word: &mut u128, which: u32, change: impl Fn(i64, (i64, i64)) -> i64)
     if row.fields[field].name == "repeat" {
         operands[field][part] = operands[field][part] % 300 + 1;
     }
-    if let Ok(changed) = row.instruction(&operands) {
-        *word = changed.encode();
+    if let Ok(changed) = row.instruction(&operands).and_then(|changed| changed.encode()) {
+        *word = changed;
     }
 }
 
@@ -287,8 +297,8 @@ fn edit(word: &mut u128, name: &str, change: impl Fn(i64) -> i64) {
             operand[0] = change(operand[0]);
         }
     }
-    if let Ok(changed) = row.instruction(&operands) {
-        *word = changed.encode();
+    if let Ok(changed) = row.instruction(&operands).and_then(|changed| changed.encode()) {
+        *word = changed;
     }
 }
 
@@ -382,8 +392,8 @@ fn illegal(
             x.into()
         }
         (14, Instruction::MacShape(mut x)) => {
-            x.step = [63, 63];
-            x.k[0] = 127;
+            x.step = [qnnsim_isa::table::MacShape::ROW.max("step"); 2];
+            x.k[0] = qnnsim_isa::table::MacShape::ROW.max("k");
             x.into()
         }
         (15, Instruction::Ld(mut x)) if !x.resume => {

@@ -620,7 +620,7 @@ impl<'a> Planner<'a> {
                     let at = |i: u32| {
                         let [first, last] = item.masks[(4 * index + i + axis as u32) as usize % 4];
                         // Mostly everything, sometimes something, now and then nothing.
-                        if last < first { [0, 4095] } else { [first, last] }
+                        if last < first { [0, PoolY::ROW.max("p0")] } else { [first, last] }
                     };
                     let (p0, p1, p2, p3) = (at(0), at(1), at(2), at(3));
                     thr_words.push(match axis {

@@ -18,7 +18,7 @@ fn point(file: &str, settings: &[&str]) -> HardwarePoint {
     let mut overrides =
         Overrides::from_ron(&text).unwrap_or_else(|error| panic!("{path}: {error}"));
     settings.iter().try_for_each(|setting| overrides.set(setting)).expect("settings");
-    overrides.resolve()
+    overrides.resolve().expect("a valid point")
 }
 
 /// Images of MNIST, if they are there.

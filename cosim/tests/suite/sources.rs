@@ -49,9 +49,7 @@ const POINTS: [&[&str]; 5] = [
 fn point(settings: &[&str]) -> HardwarePoint {
     let mut overrides = Overrides::default();
     settings.iter().try_for_each(|setting| overrides.set(setting)).expect("keys");
-    let point = overrides.resolve();
-    point.validate().expect("a legal point");
-    point
+    overrides.resolve().expect("a legal point")
 }
 
 /// All files but the bench, packages first.

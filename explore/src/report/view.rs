@@ -329,12 +329,12 @@ impl<'a> View<'a> {
                 continue;
             };
             let setting = format!("{}={value}", parameter.key);
-            if u64::from(point.resolve().values()[i]) != *value && point.set(&setting).is_ok() {
+            if u64::from(point.parameters().values()[i]) != *value && point.set(&setting).is_ok() {
                 all.push(setting);
             }
         }
         if let Some(name) = word(values, self.technology)
-            && name != point.resolve().technology
+            && name != point.parameters().technology
         {
             all.push(format!("technology={name}"));
         }

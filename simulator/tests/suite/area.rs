@@ -8,7 +8,7 @@ use qnnsim_simulator::area::{Area, area, bank, modelled, syntheses};
 fn point(settings: &[&str]) -> HardwarePoint {
     let mut overrides = Overrides::default();
     settings.iter().for_each(|setting| overrides.set(setting).expect("a setting"));
-    overrides.resolve()
+    overrides.resolve().expect("a valid point")
 }
 
 fn of(settings: &[&str]) -> Area {

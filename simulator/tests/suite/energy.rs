@@ -53,7 +53,7 @@ fn array() -> HardwarePoint {
     for setting in ["act.words=1024", "wgt.words=1024"] {
         overrides.set(setting).expect("a setting");
     }
-    overrides.resolve()
+    overrides.resolve().expect("a valid point")
 }
 
 #[test]

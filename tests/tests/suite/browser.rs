@@ -132,7 +132,7 @@ fn report_of_tcv() -> (String, Vec<(String, String)>) {
                 let mut overrides = Overrides::default();
                 (overrides.mac.rows, overrides.mac.cols) = (Some(rows), Some(cols));
                 (overrides.act.words, overrides.dram.width) = (Some(words), Some(width));
-                overrides.resolve()
+                overrides.resolve().expect("a valid point")
             })
             .collect();
     let model = std::fs::read(programs().join("tcv_w1a1.onnx")).expect("the model");

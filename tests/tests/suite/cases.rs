@@ -7,9 +7,9 @@ use std::path::PathBuf;
 
 use qnnsim_compiler::compile;
 use qnnsim_compiler::import::ImportOptions;
+use qnnsim_host::{Decoder, Encoder, Order};
 use qnnsim_isa::{HardwarePoint, Program};
 use qnnsim_simulator::Simulation;
-use qnnsim_tests::dram_bytes;
 
 /// A model and how many of its rows may differ by ties.
 struct Case {
@@ -72,16 +72,17 @@ fn wrong_rows(name: &str) -> Result<usize, String> {
     let (inputs, expected) = (rows(name, "in.npy"), rows(name, "out.npy"));
     assert_eq!(inputs.len(), expected.len(), "{name}");
     let greatest = expected.iter().flatten().fold(0.0, |most: f64, x| most.max(x.abs()));
-    let channels = network.output.result_shape().channels as usize;
+    let encoder = Encoder::new(&network.input).map_err(|error| error.to_string())?;
+    let decoder = Decoder::new(&network.output).map_err(|error| error.to_string())?;
+    let mut bytes = vec![0; encoder.values()];
     let (mut wrong, mut output) = (0, Vec::new());
     for (input, expected) in inputs.iter().zip(&expected) {
-        let codes = network.input.codes_of_reals(input);
-        executor.run(&dram_bytes(&network.input, &codes), &mut output);
-        let by_pixel = network.output.real(&output);
-        let real = (0..channels).flat_map(|c| by_pixel.iter().skip(c).step_by(channels));
-        assert_eq!(by_pixel.len(), expected.len(), "{name}");
+        encoder.encode_reals(input, Order::Model, &mut bytes);
+        executor.run(&bytes, &mut output);
+        let real = &decoder.decode(&output)[0];
+        assert_eq!(real.len(), expected.len(), "{name}");
         let differs = |(a, b): (&f64, &f64)| (a - b).abs() > TOLERANCE * greatest;
-        wrong += usize::from(real.zip(expected).any(differs));
+        wrong += usize::from(real.iter().zip(expected).any(differs));
     }
     Ok(wrong)
 }

@@ -13,7 +13,7 @@ use qnnsim_tests::models::{Model, float, int, ints};
 
 fn agree(network: &Network, act_words: u32) {
     let name = &network.name;
-    let hw = HardwarePoint { act_words, ..HardwarePoint::default() };
+    let hw = HardwarePoint::default().with(|p| p.act_words = act_words).expect("a valid point");
     let (plan, program) = lower_to(network, &hw).unwrap_or_else(|e| panic!("{name}: {}", e[0]));
     let striped = plan.placement.maps.layers.iter().any(|layer| layer.runs.len() > 1);
     assert_eq!(striped, act_words < HardwarePoint::default().act_words, "{name}");

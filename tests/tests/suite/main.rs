@@ -13,6 +13,7 @@ mod larger;
 mod mlperf;
 mod pooling;
 mod precisions;
+mod sizes;
 mod sweep;
 mod tcv;
 mod traps;

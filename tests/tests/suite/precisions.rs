@@ -134,7 +134,7 @@ fn every_activation_is_exact(weight_bits: u32) {
         .iter()
         .try_for_each(|setting| odd.set(setting))
         .expect("settings");
-    let odd = odd.resolve();
+    let odd = odd.resolve().expect("a valid point");
     let widths = 0..cases(2, 8);
     widths.into_par_iter().map(|i| 1 + (weight_bits - 1 + 7 * i) % 8).for_each(|activation_bits| {
         let import = import(&model(weight_bits, activation_bits), &ImportOptions::default());

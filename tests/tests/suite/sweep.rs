@@ -338,8 +338,8 @@ fn rows_equal_separate_runs() {
     let network = |model: &qnnsim_explore::space::Model| {
         let path = programs().join(&model.file);
         let options = ImportOptions {
-            pixel_scale: model.pixel_scale,
-            pixel_offset: model.pixel_offset,
+            pixel_scale: vec![model.pixel_scale],
+            pixel_offset: vec![model.pixel_offset],
             ..ImportOptions::default()
         };
         import_as(
@@ -363,14 +363,14 @@ fn rows_equal_separate_runs() {
             Value::Text(text) => text.clone(),
             other => panic!("{name}: {other:?}"),
         };
-        match (&text("status")[..], point.hw.validate()) {
+        match (&text("status")[..], &point.hw) {
             ("invalid", Err(error)) => assert_eq!(text("reason"), error.to_string()),
-            ("ok", Ok(())) => {
-                same(&table, row, &alone(&networks[point.source], &point.hw).expect("fits"));
+            ("ok", Ok(hw)) => {
+                same(&table, row, &alone(&networks[point.source], hw).expect("fits"));
                 simulated += 1;
             }
-            ("unfit", Ok(())) => {
-                assert_eq!(text("reason"), alone(&networks[point.source], &point.hw).unwrap_err())
+            ("unfit", Ok(hw)) => {
+                assert_eq!(text("reason"), alone(&networks[point.source], hw).unwrap_err())
             }
             other => panic!("{other:?}"),
         }

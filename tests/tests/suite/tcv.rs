@@ -20,7 +20,7 @@ fn point(settings: &[&str]) -> HardwarePoint {
     for setting in settings {
         overrides.set(setting).expect("a setting");
     }
-    overrides.resolve()
+    overrides.resolve().expect("a valid point")
 }
 
 fn simulate(program: &Program) -> Simulation {

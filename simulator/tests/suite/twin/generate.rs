@@ -12,7 +12,7 @@
 
 use proptest::prelude::*;
 use qnnsim_isa::descriptor::{
-    Code, InputDescriptor, MapShape, OutputDescriptor, Quantizer, Rounding,
+    Code, InputDescriptor, MapShape, OutputDescriptor, Quantizer, Rounding, TensorLayout,
 };
 use qnnsim_isa::hardware::Overrides;
 use qnnsim_isa::operand::{Memory, Tap, ThresholdKind, WeightKind};
@@ -606,7 +606,7 @@ impl Case {
 pub fn program(hardware: HardwarePoint, cold: &[Instruction], warm: &[Instruction]) -> Program {
     let stream = |dram, words: &[Instruction]| Stream {
         dram,
-        words: words.iter().map(Instruction::encode).collect(),
+        words: words.iter().map(|i| i.encode().expect("operands in range")).collect(),
         layers: vec![None; words.len()],
     };
     let shape = MapShape { channels: 1, height: 1, width: 1 };
@@ -627,19 +627,16 @@ pub fn program(hardware: HardwarePoint, cold: &[Instruction], warm: &[Instructio
                 max: 255,
                 rounding: Rounding::HalfEven,
             },
-            ops: Vec::new(),
-            pixel_scale: 1.0,
-            pixel_offset: 0.0,
+            layout: TensorLayout::channels_first(shape),
+            model: None,
+            pixel_scale: vec![1.0],
+            pixel_offset: vec![0.0],
             xor: 0,
             dram: 0x30_0000,
         },
         output: OutputDescriptor {
-            name: "output".into(),
-            shape,
-            code: Code { bits: 8, signed: false },
-            ops: Vec::new(),
-            classes: Vec::new(),
             dram: 0x40_0000,
+            ..OutputDescriptor::of_map("output", shape, Code { bits: 8, signed: false }, Vec::new())
         },
         scratch: Scratch::default(),
         sample: None,
@@ -696,9 +693,7 @@ pub fn hardware() -> impl Strategy<Value = HardwarePoint> {
             let burst_min = lanes.next_power_of_two().max(16).div_ceil(1 << dram.0);
             over.dram.burst = Some(burst_min - 1 + dram.2);
             over.dram.outstanding = Some(dram.3);
-            let point = over.resolve();
-            point.validate().expect("the strategy draws valid points");
-            point
+            over.resolve().expect("the strategy draws valid points")
         },
     )
 }

@@ -1,19 +1,19 @@
-//! Integers that one map cannot hold, as a map with several channels for each: step functions that
-//! turn, and sums of more than 8 bits.
+//! Layers are made here and nowhere else: of quantized values, of exact sums that cannot go on as
+//! they are, and of what one map of 8 bits cannot hold, which takes several channels for each value.
 
 use std::rc::Rc;
 
 use qnnsim_isa::descriptor::MapShape;
 
-use super::chain::{Chain, Closed};
+use super::chain::{BehindPool, Chain, Closed, Quantized};
 use super::form::{Grid, Kernel, Linear, MAX_LAYER_WEIGHT, MOST_LAYER_WEIGHT, MapInfo, Row};
 use super::view::View;
-use super::{Data, Known, Lowering, MapValue, is_quantized};
+use super::{Data, Known, Lowering, Made, MapValue, is_quantized};
 use crate::build::MAX_CHANNELS;
-use crate::diagnostic::Diagnostic;
+use crate::diagnostic::{Diagnostic, Kind};
 use crate::epilogue::Epilogue;
 use crate::graph::ValueId;
-use crate::ir::{Activation, Pool, Steps};
+use crate::ir::{Activation, Layer, MapId, Pool, Steps};
 use crate::limits;
 use crate::steps::Shape;
 use crate::tensor::Codes;
@@ -38,7 +38,254 @@ impl PartialEq for MapOf {
     }
 }
 
+/// Bounds of accumulators, checked.
+pub(super) fn accumulators(bounds: Vec<(i64, i64)>) -> Result<Vec<(i64, i64)>, Diagnostic> {
+    let fits = |&acc: &i64| i32::try_from(acc).is_ok();
+    match bounds.iter().find(|(low, high)| !fits(low) || !fits(high)) {
+        Some((low, high)) => {
+            Err(limits::ACCUMULATOR.refuse(format!("an accumulator from {low} to {high}")))
+        }
+        None => Ok(bounds),
+    }
+}
+
+/// What must not happen, whatever the model: said in place of a program that computes something
+/// else.
+pub(super) fn fault(found: String) -> Diagnostic {
+    Diagnostic::new(Kind::Fault, format!("this is a fault of qnnsim: {found}"))
+        .help("report it, with the model if you can; another form of this node may do until then")
+}
+
 impl Lowering<'_> {
+    /// Makes layers of quantized values.
+    pub(super) fn close(
+        &mut self,
+        data: Data,
+        view: &View,
+        id: ValueId,
+    ) -> Result<Rc<Grid>, Diagnostic> {
+        let chains = self.chains(data)?;
+        let mut forms = Vec::new();
+        let mut first_channel = 0;
+        for chain in chains {
+            let node = self.graph.nodes[chain.node].place();
+            let form =
+                self.make_layer(&chain, id, view, first_channel).map_err(|error| error.at(node))?;
+            forms.push(Rc::new(form));
+            first_channel += chain.channels();
+        }
+        let form = match &forms[..] {
+            [form] => form.clone(),
+            _ => Rc::new(Grid::concat(&forms, &mut self.budget)?.expect("maps have no divisor")),
+        };
+        self.host.made_map(id, &form, view);
+        Ok(form)
+    }
+
+    pub(super) fn make_layer(
+        &mut self,
+        chain: &Chain,
+        value: ValueId,
+        view: &View,
+        first_channel: usize,
+    ) -> Result<Grid, Diagnostic> {
+        let quantized = chain.quantized.expect("what becomes a map is quantized");
+        let zero = quantized.zero_point()?;
+        let maps = std::mem::take(&mut self.maps);
+        let bounds = |form: &Grid| accumulators(form.bounds(|id: MapId| maps[id.0]));
+        let closed = chain.close(&bounds, &mut self.budget);
+        self.maps = maps;
+        let closed = closed?;
+        let some_fall = closed.behind_pool.contains(&BehindPool::Falls);
+        let falls = |channel: &usize| {
+            let constant = closed.channels[*channel].thresholds() == 0;
+            closed.behind_pool[*channel] == BehindPool::Falls || some_fall && constant
+        };
+        let (falling, rising): (Vec<usize>, Vec<usize>) = (0..chain.channels()).partition(falls);
+        if closed.behind_pool.contains(&BehindPool::Turns) {
+            return self.make_pool_apart(chain, value, view, first_channel);
+        }
+        if !(falling.is_empty() || rising.is_empty()) {
+            return self.make_layers_apart(chain, &[rising, falling]);
+        }
+        let turns = closed.channels.iter().any(|shape| matches!(shape, Shape::Sum { .. }));
+        let (closed, merged) =
+            if turns { self.merge_parts(closed, chain.node)? } else { (closed, 0) };
+        let monotone = |shape| match shape {
+            Shape::Monotone(steps) => steps,
+            Shape::Sum { .. } => unreachable!("parts were merged"),
+        };
+        let Closed { form, mut epilogue, channels, .. } = closed;
+        let mut channels: Vec<Steps> = channels.into_iter().map(monotone).collect();
+        let ends = |steps: &Steps| [steps.lowest, steps.lowest + steps.thresholds.len() as i64];
+        let (low, high) = channels
+            .iter()
+            .flat_map(ends)
+            .fold((zero, zero), |(low, high), code| (low.min(code), high.max(code)));
+        // Codes that no accumulator reaches cost nothing. Where that takes fewer bits, the map's
+        // integers count from the zero point. The minimum of a pooling is the maximum of integers
+        // that count from the other end.
+        let mirrored = !falling.is_empty();
+        let own = Codes::Int { min: low, max: high }.code();
+        let counted = Codes::Int { min: low - zero, max: high - zero }.code();
+        let (code, shift) = match mirrored {
+            true => (Codes::Int { min: 0, max: high - low }.code(), high),
+            false if counted.bits < own.bits => (counted, -zero),
+            false => (own, 0),
+        };
+        if code.bits > 8 {
+            let found = format!("activations from {low} to {high}, zero at {zero}");
+            return Err(limits::QUANT_BITS.refuse(found));
+        }
+        for steps in &mut channels {
+            if mirrored {
+                *steps = steps.negated();
+            }
+            steps.lowest += shift;
+        }
+        if chain.sums.len() > 1 {
+            for (params, form) in epilogue.sums.iter_mut().zip(&chain.sums) {
+                params.terms = form.to_terms(|id| self.map(id))?;
+            }
+        }
+        let mut layer = self.bare(&form, Activation::Steps { code, channels })?;
+        layer.pool = chain.pool.as_ref().map(|at| at.pool);
+        let zero_point = if mirrored { shift - zero } else { zero + shift };
+        let info = MapInfo { shape: chain.shape(), code, zero_point };
+        let scale = chain.scales();
+        if mirrored {
+            let none = MapValue { scale, zero_point, ..MapValue::none(info.shape) };
+            let map = MapId(self.maps.len());
+            let plain = self.push_layer(layer, epilogue, info, none, chain.node)?;
+            let scales: Vec<f64> = (0..plain.channels()).map(|c| plain.scale(c)).collect();
+            return Ok(Grid::of_mirrored_map(map, &info, &scales, chain.node));
+        }
+        let view = view.clone();
+        let value = MapValue {
+            value: Some(value),
+            first_channel,
+            scale,
+            zero_point,
+            merged,
+            code_offset: shift,
+            view,
+        };
+        self.push_layer(layer, epilogue, info, value, chain.node)
+    }
+
+    /// What is pooled as a map, and the operators behind the pooling as a layer that reads it.
+    fn make_pool_apart(
+        &mut self,
+        chain: &Chain,
+        value: ValueId,
+        view: &View,
+        first_channel: usize,
+    ) -> Result<Grid, Diagnostic> {
+        let pool = chain.pool.expect("there is a pooling to be put apart");
+        let Some(before) = chain.before_pool() else {
+            let refusal = limits::POOL_PLACE.refuse("a pooling whose maxima then fall and rise");
+            return Err(refusal.at(self.graph.nodes[pool.node].place()));
+        };
+        let pooled = self.graph.nodes[pool.node].output;
+        let map = self.make_layer(&before, pooled, view, first_channel)?;
+        self.make_layer(&chain.behind_pool(Rc::new(map)), value, view, first_channel)
+    }
+
+    /// Some channels of a chain as a map, the others as another; maps of which the graph knows
+    /// nothing.
+    fn make_layers_apart(
+        &mut self,
+        chain: &Chain,
+        apart: &[Vec<usize>],
+    ) -> Result<Grid, Diagnostic> {
+        let (mut forms, mut order) = (Vec::new(), vec![0; chain.channels()]);
+        let mut first = 0;
+        for channels in apart {
+            let mut some = chain.clone();
+            some.select(channels, &mut self.budget)?;
+            let shape = some.shape();
+            let at = self.values.len();
+            let view = MapValue::none(shape).view;
+            let form = self.make_layer(&some, self.graph.input, &view, 0)?;
+            for value in &mut self.values[at..] {
+                value.value = None;
+            }
+            forms.push(Rc::new(form));
+            for (i, &channel) in channels.iter().enumerate() {
+                order[channel] = first + i;
+            }
+            first += channels.len();
+        }
+        let all = Grid::concat(&forms, &mut self.budget)?.expect("maps have no divisor");
+        all.select(&order, &mut self.budget)
+    }
+
+    /// Adds a layer; its map as a form.
+    pub(super) fn push_layer(
+        &mut self,
+        layer: Layer,
+        epilogue: Epilogue,
+        info: MapInfo,
+        value: MapValue,
+        node: usize,
+    ) -> Result<Grid, Diagnostic> {
+        let sums = layer.terms[0].output_shape(self.map(layer.terms[0].source).shape);
+        let shape = layer.output_shape(sums);
+        if shape != info.shape {
+            return Err(fault(format!("a layer of shape {shape:?} stands for {:?}", info.shape)));
+        }
+        let form = Grid::of_map(MapId(self.maps.len()), &info, &value.scale, node);
+        self.budget.take_integers(form.rows())?;
+        self.maps.push(info);
+        self.values.push(value);
+        self.made.push(Made { layer, node, epilogue });
+        Ok(form)
+    }
+
+    /// A layer without a name, with this activation.
+    pub(super) fn bare(
+        &mut self,
+        form: &Grid,
+        activation: Activation,
+    ) -> Result<Layer, Diagnostic> {
+        accumulators(form.bounds(|id| self.map(id)))?;
+        let terms = form.to_terms(|id| self.map(id))?;
+        for term in &terms {
+            let shape = term.output_shape(self.map(term.source).shape);
+            if shape != form.shape {
+                return Err(fault(format!("sums of shape {shape:?} stand for {:?}", form.shape)));
+            }
+        }
+        let weights: usize = terms.iter().map(|term| term.weights.data.len()).sum();
+        let products = (weights as u64)
+            .saturating_mul(u64::from(form.shape.height) * u64::from(form.shape.width));
+        if products > crate::ops::linear::MAX_PRODUCTS {
+            return Err(limits::PRODUCTS.refuse(format!("a layer of {products} products")));
+        }
+        self.budget.take_integers(weights)?;
+        Ok(Layer { name: String::new(), terms, activation, pool: None })
+    }
+
+    /// What the values of a form are as integers of a map, if they have few bits.
+    pub(super) fn integers(&self, form: &Grid) -> Option<Quantized> {
+        if form.divisor != 1.0 {
+            return None;
+        }
+        let scale = form.one_scale();
+        let bounds = form.bounds(|id| self.map(id)).into_iter().enumerate();
+        let (min, max) = bounds.fold((0, 0), |(min, max), (channel, (low, high))| {
+            let offset = form.offset(channel);
+            (min.min(low.saturating_add(offset)), max.max(high.saturating_add(offset)))
+        });
+        let codes = Codes::Int { min, max };
+        (-128..=255).contains(&min).then_some(())?;
+        (max <= 255 && codes.code().bits <= 8).then_some(Quantized {
+            codes,
+            scale,
+            zero: Some(0.0),
+        })
+    }
+
     /// Step functions that turn, as a layer with several channels for each: some rise and some fall.
     /// What remains is to add them up; how many there are for each channel.
     pub(super) fn merge_parts(
