@@ -9,6 +9,7 @@ mod fault_order;
 mod graphs;
 mod hardware_points;
 mod hello;
+mod imagenet;
 mod larger;
 mod mlperf;
 mod pooling;
