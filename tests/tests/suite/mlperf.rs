@@ -6,10 +6,11 @@ use prost::Message;
 use qnnsim_compiler::compile;
 use qnnsim_compiler::import::ImportOptions;
 use qnnsim_compiler::onnx::{ModelProto, NodeProto, TensorProto, data_type};
+use qnnsim_host::{Decoder, Encoder, Order};
 use qnnsim_isa::hardware::Overrides;
 use qnnsim_isa::{HardwarePoint, Program};
 use qnnsim_simulator::Simulation;
-use qnnsim_tests::{dram_bytes, shared};
+use qnnsim_tests::shared;
 
 fn values(path: &std::path::Path) -> Vec<f64> {
     let bytes = fs::read(path).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
@@ -68,18 +69,20 @@ fn check(name: &str, settings: &[&str]) {
     let model = fs::read(folder.join(format!("{name}.onnx"))).expect("the model");
     let mut point = Overrides::default();
     settings.iter().for_each(|setting| point.set(setting).expect("a setting"));
-    let hw: HardwarePoint = point.resolve();
+    let hw: HardwarePoint = point.resolve().expect("a point");
     let compiled = compile(&with_quantizer(&model), &hw, &ImportOptions::default())
         .unwrap_or_else(|errors| panic!("{errors}"));
     let network = compiled.import.network;
     let program = Program::from_bytes(&compiled.program.to_bytes()).expect("a program file");
     let simulation = Simulation::new(program).expect("a legal program");
     let input = values(&folder.join(format!("{name}.in.npy")));
-    let codes = network.input.codes_of_reals(&input);
-    let mut output = Vec::new();
-    simulation.cold_executor().run(&dram_bytes(&network.input, &codes), &mut output);
+    let encoder = Encoder::new(&network.input).expect("an encoder");
+    let decoder = Decoder::new(&network.output).expect("a decoder");
+    let (mut bytes, mut output) = (vec![0; encoder.values()], Vec::new());
+    encoder.encode_reals(&input, Order::Model, &mut bytes);
+    simulation.cold_executor().run(&bytes, &mut output);
     let expected = values(&folder.join(format!("{name}.out.npy")));
-    assert_eq!(network.output.real(&output), expected, "{name}");
+    assert_eq!(decoder.decode(&output)[0], expected, "{name}");
 }
 
 #[test]
