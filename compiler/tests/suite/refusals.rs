@@ -154,11 +154,15 @@ fn attributes() {
 #[test]
 fn structure() {
     let (mut model, acc) = dense_model();
-    let output = model.node("Mul", &[&acc, "v0"], &[]);
+    let weights = model.weights(&[1, 1], &[2.0]);
+    let other = model.node("MatMul", &["v0", &weights], &[]);
+    let ratio = model.node("Div", &[&acc, &other], &[]);
+    let codes = model.quant(&ratio, 1.0, 4, true);
+    let output = model.last(&codes, 1);
     check_start(
         model,
         &output,
-        "not supported: an operation on two maps\n  at:   node `/mul3/Mul` (Mul)",
+        "not supported: an operation on two maps\n  at:   node `/div5/Div` (Div)",
     );
 
     let (mut model, acc) = dense_model();
