@@ -450,8 +450,8 @@ fn sizes() {
     };
     let model = Model::new(&[1, 1, 4096, 1]);
     assert_eq!(first_line(model, "x"), "not supported: input `x` of shape [1, 1, 4096, 1]");
-    let model = Model::new(&[2, 1]);
-    assert_eq!(first_line(model, "x"), "not supported: input `x` of shape [2, 1]");
+    let model = Model::new(&[-2, 1]);
+    assert_eq!(first_line(model, "x"), "not supported: input `x` of shape [-2, 1]");
     let model = Model::new(&[1, -5]);
     assert_eq!(first_line(model, "x"), "not supported: input `x` of shape [1, 0]");
     let (mut model, x) = map_model();
