@@ -3,7 +3,6 @@
 
 use qnnsim_compiler::ir::{
     Activation, Conv, Layer, MapId, Network, Pool, Steps, Term, WeightKind, Weights,
-    window_positions,
 };
 use qnnsim_isa::descriptor::{
     Code, InputDescriptor, MapShape, OutputDescriptor, Quantizer, Rounding, TensorLayout,
@@ -139,8 +138,9 @@ impl Builder {
 
     fn shape(&self, terms: &[Term], pool: Option<&Pool>) -> MapShape {
         let sums = terms[0].output_shape(self.maps[terms[0].source.0].0);
-        let halved = |size| pool.map_or(size, |_| window_positions(size, 0, 0, 2, 2));
-        MapShape { height: halved(sums.height), width: halved(sums.width), ..sums }
+        let size = [sums.height, sums.width];
+        let [height, width] = pool.map_or(size, |pool| pool.output_size(size));
+        MapShape { height, width, ..sums }
     }
 
     fn last(&self) -> MapId {

@@ -260,7 +260,12 @@ impl fmt::Display for Attributes<'_> {
                 write!(f, "alpha={} beta={} transA={a} transB={b} ", gemm.alpha, gemm.beta)
             }
             Op::AveragePool(average) => {
-                write!(f, "{} include_padding={} ", average.pool, average.include_padding)
+                let dilation = average.windows.map(|windows| windows.dilation);
+                write!(f, "{} ", average.pool())?;
+                if dilation != [1, 1] {
+                    write!(f, "dilation={dilation:?} ")?;
+                }
+                write!(f, "include_padding={} ", average.include_padding)
             }
             Op::Flatten { axis } | Op::Concat { axis } => write!(f, "axis={axis} "),
             Op::Mean { axes: Some(axes), .. } | Op::Unit { axes: Some(axes), .. } => {

@@ -12,7 +12,7 @@ use qnnsim_isa::descriptor::{HostModel, InputDescriptor};
 
 use crate::build;
 use crate::diagnostic::{Diagnostic, Diagnostics};
-use crate::epilogue::Step;
+use crate::epilogue::PostOp;
 use crate::graph::{Graph, Node, Value, ValueId};
 use crate::limits;
 use crate::onnx::{
@@ -200,7 +200,7 @@ fn tensor_proto(name: &str, tensor: &Tensor) -> TensorProto {
 /// What the host does to a real input before it is quantized: operators on each channel by itself.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Front {
-    pub(crate) steps: Vec<Step>,
+    pub(crate) steps: Vec<PostOp>,
 }
 
 impl Front {
@@ -217,7 +217,7 @@ impl Front {
             let mut arguments: Vec<f64> = step.constants.iter().map(of).collect();
             let largest = arguments.iter().fold(0.0, |largest: f64, c| largest.max(c.abs()));
             let mut value = |x: f64| {
-                arguments[step.data] = x;
+                arguments[step.data()] = x;
                 step.op.value(&arguments)
             };
             let next = value(x);

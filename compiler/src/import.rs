@@ -62,7 +62,6 @@ pub fn import(bytes: &[u8], options: &ImportOptions) -> Result<Import, Diagnosti
     let model = onnx::read(bytes)?;
     let Built { mut graph, mut warnings } = build::build(&model)?;
     fuse::fuse(&mut graph);
-    fuse::check(&graph)?;
     let repaired = sign::repair(&mut graph, options.unsigned_1bit_relu)?;
     let extract = |from: &[ValueId], to: &[ValueId]| host::extract(&model, &graph, from, to);
     let Lowered { network, maps, epilogues, heads, front } =

@@ -11,6 +11,7 @@ mod build;
 pub mod epilogue;
 pub mod exactness;
 mod fuse;
+pub mod geometry;
 pub mod graph;
 pub mod host;
 pub mod import;

@@ -76,7 +76,7 @@ limits! {
             "put a quantizer before the addition";
         SUM_PAIRS: "a sum of values with different scales is tried at all pairs: of all operands but the widest at most 65536 together, and 2^21 thresholds",
             "quantize the operands to fewer bits, or with the same scale";
-        SUM_SCALES: "a sum of values with different scales has integer weights of at most 1016 that give the quantizer's code at every pair of values",
+        SUM_SCALES: "a sum of values with different scales has integer weights of at most 8128 that give the quantizer's code at every pair of values",
             "quantize both operands with the same scale, which a shared quantizer does";
         SUM_PARTS: "values that were joined along the channels before they are quantized stay in their order, and are not added",
             "put the quantizer before the concatenation";
@@ -94,6 +94,8 @@ limits! {
             "compute what follows the last layer elsewhere: cut the model behind it";
         TOP_K: "`TopK` takes as many values as there are, or fewer",
             "export the model again";
+        PRODUCT: "a product of two maps reads quantized ones, of one shape, or one of them with a value for each channel of the other; their scales are floats",
+            "quantize both factors before the multiplication, with one scale each";
         FINITE: "the real values of a layer stay finite in double precision",
             "check the scales and the constants of the layer";
         ACCUMULATOR: "accumulators fit 32 bits, by the actual weights",
@@ -190,7 +192,7 @@ limits! {
             "quantize the weights of the layer";
         WEIGHT_SCALE: "the scale of weights is one number or has one number for each output channel",
             "quantize weights per tensor or per output channel";
-        WEIGHT_BITS: "weights, less their zero point, are integers from -128 to 127",
+        WEIGHT_BITS: "weights, less their zero point, are integers from -1016 to 1016; beyond -128 to 127 a layer takes more cycles",
             "use at most 8 signed bits";
     }
     "ConvTranspose": "With the limits of `Conv`. The result is held with its pixels as channels at the resolution of the \
@@ -235,7 +237,7 @@ limits! {
             "use pooling without dilation";
         POOL_SIZES: "kernel and stride are 1 to {size}, as far as the sizes below allow, paddings are smaller than the kernel, and the window fits the padded map",
             "check the attributes of the pooling";
-        POOL_PLACE: "a layer has one `MaxPool`, after its convolution, and what stands between it and the quantizer behind it does not fall in any channel",
+        POOL_PLACE: "a layer has one `MaxPool`, after its convolution; what stands between a pooling of values that are not quantized and the quantizer behind it only rises or only falls in each channel",
             "put the pooling behind the quantizer, one for each layer";
     }
     "Relu": "max(x, 0), before or after the quantizer." {}

@@ -9,10 +9,10 @@
 use std::cell::LazyCell;
 use std::collections::HashSet;
 
-use qnnsim_compiler::epilogue::Outcomes;
+use qnnsim_compiler::epilogue::{Epilogue, Outcomes};
 use qnnsim_compiler::graph::{RealGraph, Section, ValueId};
 use qnnsim_compiler::import::{Import, MapValue};
-use qnnsim_compiler::ir::MapId;
+use qnnsim_compiler::ir::{Layer, MapId};
 use qnnsim_compiler::tensor::Precision;
 use qnnsim_host::{Encoder, HostError, Order};
 use qnnsim_isa::descriptor::MapShape;
@@ -34,8 +34,9 @@ pub struct Verifier<'i> {
     heads: Vec<(Section, Vec<usize>)>,
     /// Of each map, where its values stand in the tensor of the graph.
     places: Vec<Vec<usize>>,
-    /// Least and greatest accumulators, by layer and channel.
-    bounds: Vec<Vec<(i64, i64)>>,
+    /// Least and greatest values of the sums of each layer: its accumulators, or the sums with
+    /// scales of their own that it adds. By layer, sum and channel.
+    bounds: Vec<Vec<Vec<(i64, i64)>>>,
 }
 
 /// What one image, or several, showed of every map: the input's, then each layer's.
@@ -96,7 +97,11 @@ impl<'i> Verifier<'i> {
         let network = &import.network;
         let encoder = Encoder::new(&network.input)?;
         let graph = RealGraph::new(&import.graph, precision);
-        let bounds = network.layers.iter().map(|layer| network.accumulator_bounds(layer)).collect();
+        let bounds = |(layer, epilogue): (&Layer, &Epilogue)| match epilogue.sums() {
+            [_] => vec![network.accumulator_bounds(layer)],
+            sums => sums.iter().map(|sum| network.sum_bounds(&sum.terms)).collect(),
+        };
+        let bounds = network.layers.iter().zip(&import.epilogues).map(bounds).collect();
         // The last map is the heads.
         let inner = &import.maps[..network.layers.len()];
         let known: HashSet<ValueId> = inner.iter().filter_map(|map| map.value).collect();
@@ -166,9 +171,8 @@ impl<'i> Verifier<'i> {
             };
             let integers: Vec<f64> = values.iter().enumerate().map(integer).collect();
             // Needed only where something differs.
-            let sums = LazyCell::new(|| {
-                accumulate(&network.layers[index - 1 - usize::from(at.merged)], &reference)
-            });
+            let sums =
+                LazyCell::new(|| self.sums(index - 1 - usize::from(at.merged > 0), &reference));
             to.compare_graph(image, map, &integers, |channel| match index.checked_sub(1) {
                 None => {
                     let places = &self.places[0][channel * size..][..size];
@@ -178,7 +182,7 @@ impl<'i> Verifier<'i> {
                     };
                     (end(-1.0), end(1.0))
                 }
-                Some(layer) => self.outcomes(layer, at.merged, &sums, channel),
+                Some(layer) => self.outcomes(layer, at, &sums, channel),
             });
         }
     }
@@ -205,24 +209,43 @@ impl<'i> Verifier<'i> {
         real
     }
 
+    /// The sums behind which a layer's operators stand.
+    fn sums(&self, index: usize, reference: &[Map]) -> Vec<Map> {
+        let layer = &self.import.network.layers[index];
+        match self.import.epilogues[index].sums() {
+            [_] => vec![accumulate(layer, reference)],
+            sums => sums
+                .iter()
+                .map(|sum| Layer { terms: sum.terms.clone(), pool: None, ..layer.clone() })
+                .map(|layer| accumulate(&layer, reference))
+                .collect(),
+        }
+    }
+
     /// The least and the greatest code that rounding can lead to, of a channel after pooling.
     fn outcomes(
         &self,
         index: usize,
-        merged: bool,
-        sums: &Map,
+        at: &MapValue,
+        sums: &[Map],
         channel: usize,
     ) -> (Vec<f64>, Vec<f64>) {
         let layer = &self.import.network.layers[index];
-        // Both parts of a channel have the same accumulators.
-        let (index, channel) = if merged { (index - 1, 2 * channel) } else { (index, channel) };
-        let shape = MapShape { channels: 1, ..sums.shape };
+        // All parts of a channel have the same accumulators.
+        let (index, channel) =
+            if at.merged > 0 { (index - 1, at.merged * channel) } else { (index, channel) };
+        let shape = MapShape { channels: 1, ..sums[0].shape };
         let mut chain = self.import.epilogues[index].channel(channel);
-        let bounds = self.bounds[index][channel];
-        let outcome = |&acc: &i64| chain.outcomes(acc, bounds, self.precision);
-        let outcomes: Vec<_> = sums.channel(channel).iter().map(outcome).collect();
+        let bounds: Vec<(i64, i64)> = self.bounds[index].iter().map(|sum| sum[channel]).collect();
+        let of_channel: Vec<&[i64]> = sums.iter().map(|sum| sum.channel(channel)).collect();
+        let outcome = |pixel: usize| {
+            let sums: Vec<i64> = of_channel.iter().map(|sum| sum[pixel]).collect();
+            chain.outcomes(&sums, &bounds, self.precision)
+        };
+        let outcomes: Vec<_> = (0..of_channel[0].len()).map(outcome).collect();
         let pooled = |end: fn(&Outcomes) -> f64| -> Vec<f64> {
-            let values = outcomes.iter().map(|outcome| end(outcome) as i64).collect();
+            let code = |outcome: &Outcomes| end(outcome) as i64 + at.code_offset;
+            let values = outcomes.iter().map(code).collect();
             pool(layer, Map { shape, values }).values.iter().map(|&code| code as f64).collect()
         };
         (pooled(|outcome| outcome.low), pooled(|outcome| outcome.high))
@@ -242,10 +265,10 @@ impl<'i> Verifier<'i> {
             for channel in 0..head.channels {
                 let mut chain = head.epilogue.channel(channel);
                 let at = head.first_channel + channel;
-                let bounds = self.bounds[self.bounds.len() - 1][at];
+                let bounds = self.bounds[self.bounds.len() - 1][0][at];
                 for (pixel, &acc) in sums.channel(at).iter().enumerate() {
                     let found = values[places[channel * size + pixel]];
-                    let outcomes = chain.outcomes(acc, bounds, self.precision);
+                    let outcomes = chain.outcomes(&[acc], &[bounds], self.precision);
                     let expected = value.ops.iter().fold(acc as f64, |x, op| op.apply(x, channel));
                     let reachable = outcomes.real[0]..=outcomes.real[1];
                     // In float32 the host's doubles need not be among what can come out.

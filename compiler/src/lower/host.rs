@@ -16,10 +16,10 @@ use qnnsim_isa::descriptor::{
 use super::chain::{Chain, Quantized, quantized};
 use super::form::{Grid, MapInfo};
 use super::view::View;
-use super::{Data, Known, Lowering, Made, MapValue, step};
+use super::{Data, Known, Lowering, Made, MapValue, constants};
 use crate::build::is_map;
 use crate::diagnostic::{Diagnostic, Kind};
-use crate::epilogue::{Epilogue, Step};
+use crate::epilogue::{Epilogue, PostOp, is_line};
 use crate::graph::{Graph, Node, ValueId};
 use crate::host::Front;
 use crate::import::ImportOptions;
@@ -141,30 +141,35 @@ fn raw(data: &Data) -> Option<(Rc<Grid>, Epilogue, Vec<HostOp>)> {
         },
         _ => return None,
     };
-    let (form, epilogue) = chain.epilogue()?;
+    let epilogue = chain.epilogue();
+    let ([form], [sum]) = (&chain.sums[..], &epilogue.sums[..]) else { return None };
+    if !is_line(&epilogue.ops, 1, 0) {
+        return None;
+    }
     let mut ops = Vec::new();
-    if epilogue.zero.iter().any(|&zero| zero != 0.0) {
-        ops.push(HostOp::Add(epilogue.zero.iter().map(|zero| -zero).collect()));
+    if sum.zero.iter().any(|&zero| zero != 0.0) {
+        ops.push(HostOp::Add(sum.zero.iter().map(|zero| -zero).collect()));
     }
-    ops.push(HostOp::Mul(epilogue.scale()));
-    for step in &epilogue.steps {
-        ops.extend(affine(step)?);
+    ops.push(HostOp::Mul(sum.scale()));
+    for op in &epilogue.ops {
+        ops.extend(affine(op)?);
     }
-    Some((form, epilogue, ops))
+    Some((form.clone(), epilogue, ops))
 }
 
-/// A step that adds constants or multiplies by them.
-fn affine(step: &Step) -> Option<Vec<HostOp>> {
+/// An operator that adds constants or multiplies by them.
+fn affine(op: &PostOp) -> Option<Vec<HostOp>> {
     let map = |i: usize, f: &dyn Fn(f64) -> f64| -> Vec<f64> {
-        step.constants[i].iter().map(|&c| f(c)).collect()
+        op.constants[i].iter().map(|&c| f(c)).collect()
     };
-    let constant = 1 - step.data.min(1);
-    Some(match step.op {
+    let data = op.data();
+    let constant = 1 - data.min(1);
+    Some(match op.op {
         Pointwise::Add => vec![HostOp::Add(map(constant, &|c| c))],
-        Pointwise::Sub if step.data == 0 => vec![HostOp::Add(map(1, &|c| -c))],
+        Pointwise::Sub if data == 0 => vec![HostOp::Add(map(1, &|c| -c))],
         Pointwise::Sub => vec![HostOp::Mul(vec![-1.0]), HostOp::Add(map(0, &|c| c))],
         Pointwise::Mul => vec![HostOp::Mul(map(constant, &|c| c))],
-        Pointwise::Div if step.data == 0 => vec![HostOp::Div(map(1, &|c| c))],
+        Pointwise::Div if data == 0 => vec![HostOp::Div(map(1, &|c| c))],
         Pointwise::Normalize { epsilon } => vec![
             HostOp::Add(map(3, &|mean| -mean)),
             HostOp::Div(map(4, &|variance| (variance + epsilon).sqrt())),
@@ -294,7 +299,9 @@ impl Lowering<'_> {
             let data = Data::Coded { real, node: index, quantized, value: node.output };
             return Ok(Known { data, view });
         }
-        let step = step(self.graph, node, op, data, &view, self.input_shape.channels as usize)?;
+        let channels = self.input_shape.channels as usize;
+        let constants = constants(self.graph, node, op, data, &view, channels)?;
+        let step = PostOp::of_one(op, data, real.front.steps.len(), constants);
         self.budget.take_integers(step.size())?;
         let mut front = real.front.clone();
         front.steps.push(step);
@@ -329,7 +336,8 @@ impl Lowering<'_> {
                     first_channel: 0,
                     scale,
                     zero_point,
-                    merged: false,
+                    merged: 0,
+                    code_offset: 0,
                     view,
                 });
                 self.maps.push(MapInfo { shape: self.input_shape, code, zero_point });
@@ -480,7 +488,8 @@ impl Lowering<'_> {
                 first_channel: 0,
                 scale: epilogue.scale(),
                 zero_point: 0,
-                merged: false,
+                merged: 0,
+                code_offset: 0,
                 view: known.view.clone(),
             };
             values.push(OutputValue {
@@ -518,7 +527,7 @@ impl Lowering<'_> {
                 Diagnostic::new(Kind::Option, found).help("give one name for each output, or none")
             );
         }
-        let (form, epilogue) = Chain::of(form, None).epilogue().expect("a form");
+        let epilogue = Chain::of(form.clone(), None).epilogue();
         let map = match &heads[..] {
             [head] => head.map.clone(),
             _ => MapValue::none(shape),

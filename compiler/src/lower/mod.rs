@@ -13,8 +13,9 @@ mod chain;
 mod dense;
 mod form;
 mod host;
+mod materialize;
 mod names;
-mod parts;
+mod product;
 mod upsample;
 mod view;
 
@@ -25,11 +26,12 @@ use qnnsim_isa::descriptor::{HostModel, MapShape};
 
 use crate::build::{MAX_CHANNELS, is_map};
 use crate::diagnostic::Diagnostic;
-use crate::epilogue::{Epilogue, Step};
+use crate::epilogue::Epilogue;
+use crate::geometry::Windows;
 use crate::graph::{Graph, Node, ValueId};
 use crate::host::Front;
 use crate::import::ImportOptions;
-use crate::ir::{Activation, Layer, MapId, Network, WeightKind};
+use crate::ir::{Layer, MapId, Network, WeightKind};
 use crate::limits;
 use crate::ops::Op;
 use crate::ops::join::Range;
@@ -37,14 +39,13 @@ use crate::ops::linear::{map_size, weight_kind};
 use crate::ops::pointwise::Pointwise;
 use crate::ops::pool::MaxPool;
 use crate::ops::resize::{BlockOrder, BlockSteps, Blocks};
-use crate::steps::Shape;
-use crate::tensor::{Array, Codes, Tensor};
-use chain::{Chain, PoolAt, Quantized, Start, quantized};
+use crate::tensor::{Array, Tensor};
+use chain::{Chain, PoolAt, Quantized, quantized};
 use form::{Grid, Kernel, MapInfo, Row, Window};
 pub use host::Head;
 use host::{HostPart, RealInput};
+use materialize::{MapOf, fault};
 use names::layer_names;
-use parts::MapOf;
 use upsample::{Taps, Way};
 use view::View;
 
@@ -84,9 +85,11 @@ pub struct MapValue {
     pub scale: Vec<f64>,
     /// The integer that stands for 0.
     pub zero_point: i64,
-    /// Whether the map's layer does nothing but add up the two parts of each channel that the map
-    /// before it has: what that one's accumulators decided.
-    pub merged: bool,
+    /// Of how many channels of the map before it the map's layer adds up each of its own, if it
+    /// does nothing else: what that one's accumulators decided. Else 0.
+    pub merged: usize,
+    /// By how much the map's integers exceed the codes that its quantizer gives.
+    pub code_offset: i64,
     /// How the value names the places of its maps.
     view: View,
 }
@@ -101,7 +104,8 @@ impl MapValue {
             first_channel: 0,
             scale: vec![1.0],
             zero_point: 0,
-            merged: false,
+            merged: 0,
+            code_offset: 0,
             view,
         }
     }
@@ -225,7 +229,8 @@ struct Made {
 
 /// The weights of a layer.
 struct Filter<'g> {
-    kind: WeightKind,
+    /// `None` if they have more than 8 bits.
+    kind: Option<WeightKind>,
     /// For each output, or for all.
     scale: &'g [f64],
     outputs: usize,
@@ -301,7 +306,7 @@ impl<'g> Lowering<'g> {
             Data::Form(form) => form.shape,
             Data::Chains(chains) => {
                 let channels = chains.iter().map(|chain| chain.channels() as u32).sum();
-                MapShape { channels, ..chain_shape(&chains[0]) }
+                MapShape { channels, ..chains[0].shape() }
             }
         }
     }
@@ -320,12 +325,21 @@ impl<'g> Lowering<'g> {
         }
         let dims = &self.graph.value(node.output).dims;
         let result = match is_map(dims) {
-            true => self.try_node(index),
+            true => self.try_node(index).and_then(|known| self.held(node.output, known)),
             false => Err(limits::MAP_SIZE.refuse(format!("a value of shape {dims:?}"))),
         };
         match result {
             Ok(known) => self.learn(node.output, known),
             Err(error) => self.errors.push(error.at(node.place())),
+        }
+    }
+
+    /// A value, held against the shape that the graph says it has.
+    fn held(&self, id: ValueId, known: Known) -> Result<Known, Diagnostic> {
+        let (dims, own) = (&self.graph.value(id).dims, known.view.dims());
+        match own == *dims && self.shape(&known.data).values() == dims.iter().product::<usize>() {
+            true => Ok(known),
+            false => Err(fault(format!("values of shape {own:?} stand for {dims:?}"))),
         }
     }
 
@@ -346,6 +360,9 @@ impl<'g> Lowering<'g> {
                 let known = self.renamed(id, |view| Some(view.transpose(&perm)))?;
                 Ok(known.expect("each order of axes is a view"))
             }
+            Op::Pointwise(op) if inputs.len() == 2 => {
+                self.pointwise_of_two(index, *op, [inputs[0], inputs[1]])
+            }
             Op::Pointwise(op) => self.pointwise(index, *op, position, id),
             Op::MaxPool(pool) => self.max_pool(index, pool, id),
             Op::Conv(_) | Op::ConvTranspose(_) => self.layer(index, id),
@@ -358,26 +375,24 @@ impl<'g> Lowering<'g> {
                 self.concat(index, *axis, &ids)
             }
             Op::Part(ranges) => self.part(index, ranges, id),
-            Op::Zeros { before, after } => {
+            Op::Zeros { before, .. } => {
                 let pixels = self.form_as_pixels(id, node)?;
                 let spatial = |list: &[i64]| match *list {
                     [_, _, rows, columns] => [rows, columns],
                     [_, _, columns] => [0, columns],
                     _ => [0, 0],
                 };
-                let window =
-                    Window { before: spatial(before), after: spatial(after), ..Window::POINT };
+                let window = Window { before: spatial(before), ..Window::POINT };
                 self.windows(index, pixels, window)
             }
             Op::AveragePool(average) => {
                 let pixels = self.form_as_pixels(id, node)?;
-                let [top, left, bottom, right] = average.pool.pads.map(i64::from);
+                let of = |f: fn(&Windows) -> u32| average.windows.each_ref().map(f).map(i64::from);
                 let window = Window {
-                    kernel: average.pool.kernel.map(i64::from),
-                    stride: average.pool.stride.map(i64::from),
-                    before: [top, left],
-                    after: [bottom, right],
-                    ..Window::POINT
+                    kernel: of(|windows| windows.kernel),
+                    stride: of(|windows| windows.stride),
+                    dilation: of(|windows| windows.dilation),
+                    before: of(|windows| windows.before),
                 };
                 let size = map_size(dims).expect("a map");
                 let from = map_size(&graph.value(id).dims).expect("a map");
@@ -454,20 +469,18 @@ impl<'g> Lowering<'g> {
             form.node = index;
             return Ok(Known { data: Data::Form(Rc::new(form)), view: a.view });
         }
-        let mut single = |data: Data| -> Result<Chain, Diagnostic> {
-            let mut chains = self.chains(data)?;
-            match (chains.pop(), chains.is_empty()) {
-                (Some(chain), true) if chain.pool.is_none() => Ok(chain),
-                (Some(chain), _) if chain.pool.is_some() => Err(limits::POOL_PLACE
-                    .refuse("a sum of values that were pooled before they are quantized")),
-                _ => Err(limits::SUM_PARTS
-                    .refuse("a sum of values that were joined before they are quantized")),
-            }
-        };
-        let (a_chain, b_chain) = (single(a.data)?, single(b.data)?);
-        let chain = Chain::join(a_chain, b_chain, minus, index)?;
-        self.budget.take_integers(chain.size())?;
-        Ok(Known { data: Data::Chains(Rc::new(vec![chain])), view: a.view })
+        let (of_a, of_b) = (self.chains(a.data)?, self.chains(b.data)?);
+        if !of_a.iter().map(Chain::channels).eq(of_b.iter().map(Chain::channels)) {
+            return Err(limits::SUM_PARTS
+                .refuse("a sum of values that were joined before they are quantized"));
+        }
+        let mut sums = Vec::with_capacity(of_a.len());
+        for (a, b) in of_a.iter().zip(&of_b) {
+            let sum = Chain::sum(a, b, minus, index)?;
+            self.budget.take_integers(sum.size())?;
+            sums.push(sum);
+        }
+        Ok(Known { data: Data::Chains(Rc::new(sums)), view: a.view })
     }
 
     fn concat(&mut self, index: usize, axis: i64, ids: &[ValueId]) -> Result<Known, Diagnostic> {
@@ -505,11 +518,8 @@ impl<'g> Lowering<'g> {
         for data in all {
             parts.extend(self.chains(data)?);
         }
-        let shape = chain_shape(&parts[0]);
-        if parts
-            .iter()
-            .any(|part| MapShape { channels: shape.channels, ..chain_shape(part) } != shape)
-        {
+        let shape = parts[0].shape();
+        if parts.iter().any(|part| MapShape { channels: shape.channels, ..part.shape() } != shape) {
             return Err(limits::CONCAT_SHAPES.refuse("maps of several sizes"));
         }
         self.result(index, Data::Chains(Rc::new(parts)), phases)
@@ -571,11 +581,9 @@ impl<'g> Lowering<'g> {
             return self.result(index, Data::Form(form), phases);
         }
         let mut window = Window::POINT;
-        for (axis, &Range { start, step, length }) in spatial.iter().enumerate() {
+        for (axis, &Range { start, step, .. }) in spatial.iter().enumerate() {
             window.stride[axis] = step as i64;
             window.before[axis] = -(start as i64);
-            let end = start + (length - 1) * step + 1;
-            window.after[axis] = end as i64 - i64::from(form.size()[axis]);
         }
         self.windows(index, (form, phases), window)
     }
@@ -722,26 +730,6 @@ impl<'g> Lowering<'g> {
         }
     }
 
-    /// What the values of a form are as integers of a map, if they have few bits.
-    fn integers(&self, form: &Grid) -> Option<Quantized> {
-        if form.divisor != 1.0 {
-            return None;
-        }
-        let scale = form.one_scale();
-        let bounds = form.bounds(|id| self.map(id)).into_iter().enumerate();
-        let (min, max) = bounds.fold((0, 0), |(min, max), (channel, (low, high))| {
-            let offset = form.offset(channel);
-            (min.min(low.saturating_add(offset)), max.max(high.saturating_add(offset)))
-        });
-        let codes = Codes::Int { min, max };
-        (-128..=255).contains(&min).then_some(())?;
-        (max <= 255 && codes.code().bits <= 8).then_some(Quantized {
-            codes,
-            scale,
-            zero: Some(0.0),
-        })
-    }
-
     /// A value with its channels in the order of the tensor, so that constants for each channel
     /// fit.
     fn with_channels_in_order(&mut self, known: Known) -> Result<Known, Diagnostic> {
@@ -785,19 +773,79 @@ impl<'g> Lowering<'g> {
         }
         let known = self.with_channels_in_order(known)?;
         let shape = self.shape(&known.data);
-        let step = step(graph, node, op, data, &known.view, shape.channels as usize)?;
+        let constants = constants(graph, node, op, data, &known.view, shape.channels as usize)?;
         let mut chains = self.chains(known.data)?;
-        self.budget.take_integers(step.size())?;
+        self.budget.take_integers(constants.iter().map(Vec::len).sum())?;
         let mut first = 0;
         for chain in &mut chains {
             let range = first..first + chain.channels();
             first = range.end;
-            let constants = step.constants.iter();
-            let part =
-                |c: &Vec<f64>| if c.len() > 1 { c[range.clone()].to_vec() } else { c.clone() };
-            chain.push(graph, index, Step { constants: constants.map(part).collect(), ..step })?;
+            chain.push(graph, index, (op, data, of_range(&constants, range)))?;
         }
         Ok(Known { data: Data::Chains(Rc::new(chains)), view: known.view })
+    }
+
+    /// Whether two values do not come from one sum.
+    fn reads_other_maps(&self, a: &Data, b: &Data) -> bool {
+        let sums = |data: &Data| -> Option<Rc<Grid>> {
+            match data {
+                Data::Form(form) => Some(form.clone()),
+                Data::Chains(chains) => match &chains[..] {
+                    [chain] => (chain.sums.len() == 1).then(|| chain.sums[0].clone()),
+                    _ => None,
+                },
+                _ => None,
+            }
+        };
+        matches!((sums(a), sums(b)), (Some(a), Some(b)) if !a.is_same(&b))
+    }
+
+    /// An operator of two values, which are functions of the same sums, or a product.
+    fn pointwise_of_two(
+        &mut self,
+        index: usize,
+        op: Pointwise,
+        [(at, a), (other, b)]: [(usize, ValueId); 2],
+    ) -> Result<Known, Diagnostic> {
+        let graph = self.graph;
+        let node = &graph.nodes[index];
+        let ids = [a, b];
+        let (a, b) = (self.read(a)?, self.read(b)?);
+        let (a, b) = (self.with_channels_in_order(a)?, self.with_channels_in_order(b)?);
+        let refuse = || limits::ONE_CONSTANT.refuse("an operation on two maps");
+        let shape = self.shape(&a.data);
+        let alike = a.view == b.view && shape == self.shape(&b.data);
+        let makes_product = op == Pointwise::Mul && !self.host.is_behind(index);
+        if makes_product && (!alike || self.reads_other_maps(&a.data, &b.data)) {
+            return self.product(index, (a, ids[0]), (b, ids[1]));
+        }
+        if !alike {
+            return Err(refuse());
+        }
+        let constants = constants(graph, node, op, at, &a.view, shape.channels as usize)?;
+        let (a_chains, b_chains) = (self.chains(a.data)?, self.chains(b.data)?);
+        if !a_chains.iter().map(Chain::channels).eq(b_chains.iter().map(Chain::channels)) {
+            return Err(refuse());
+        }
+        let (mut first, mut both) = (0, Vec::with_capacity(a_chains.len()));
+        for (a, b) in a_chains.iter().zip(&b_chains) {
+            let constants = of_range(&constants, first..first + a.channels());
+            first += a.channels();
+            let chain = Chain::of_both(a, b, (op, [at, other]), constants, index);
+            let chain = chain.ok_or_else(refuse)?;
+            // Of several sums it is no function that could be tried at all values.
+            match (&a.sums[..], &b.sums[..], &chain.sums[..]) {
+                (_, _, [_]) => {}
+                ([_], [_], _) => return Err(refuse()),
+                _ => {
+                    return Err(limits::SUM_AFFINE
+                        .refuse("a function of a sum of values with different scales"));
+                }
+            }
+            self.budget.take_integers(chain.size())?;
+            both.push(chain);
+        }
+        Ok(Known { data: Data::Chains(Rc::new(both)), view: a.view })
     }
 
     fn max_pool(&mut self, index: usize, pool: &MaxPool, id: ValueId) -> Result<Known, Diagnostic> {
@@ -823,7 +871,8 @@ impl<'g> Lowering<'g> {
         known.data = self.without_regions(known.data, &known.view, id)?;
         let mut chains = self.chains(known.data)?;
         for chain in &mut chains {
-            chain.pool = Some(PoolAt { node: index, pool: pool.0, after: chain.steps.len() });
+            let (after, quantized) = (chain.ops.len(), chain.quantized);
+            chain.pool = Some(PoolAt { node: index, pool: pool.0, after, quantized });
         }
         self.result(index, Data::Chains(Rc::new(chains)), [1, 1])
     }
@@ -891,7 +940,7 @@ impl<'g> Lowering<'g> {
         });
         let dims = &self.graph.value(self.graph.nodes[index].output).dims;
         let size = map_size(dims).expect("a map").map(|size| size as u32);
-        let kernel = Kernel { window, size, rows: rows.collect(), kind: Some(kind) };
+        let kernel = Kernel { window, size, rows: rows.collect(), kind };
         let data = self.apply(form, &kernel, scale, index)?;
         self.result(index, data, [1, 1])
     }
@@ -929,14 +978,19 @@ impl<'g> Lowering<'g> {
     }
 
     /// Sums with what a layer does to them.
-    fn biased(&mut self, data: Data, steps: Vec<Step>, index: usize) -> Result<Data, Diagnostic> {
+    fn biased(
+        &mut self,
+        data: Data,
+        steps: Vec<(Pointwise, Vec<f64>)>,
+        index: usize,
+    ) -> Result<Data, Diagnostic> {
         if steps.is_empty() {
             return Ok(data);
         }
         let mut chains = self.chains(data)?;
-        for step in steps {
-            self.budget.take_integers(step.size())?;
-            chains[0].push_constant(index, step);
+        for (op, constant) in steps {
+            self.budget.take_integers(constant.len())?;
+            chains[0].push_constant(index, op, constant);
         }
         Ok(Data::Chains(Rc::new(chains)))
     }
@@ -972,101 +1026,22 @@ impl<'g> Lowering<'g> {
                 return Err(limits::SUM_FORMS.refuse("a layer of values with many scales"));
             }
         }
-        let mut chain: Option<Chain> = None;
+        let mut sums = Vec::with_capacity(scales.len());
         for of_channels in scales {
             let part = form.of_scale(of_channels, &mut self.budget)?;
             let mut out = part.apply(kernel, &mut self.budget)?;
             out.node = node;
             out.scale_by(scale);
-            let next = Chain::of(Rc::new(out), None);
-            chain = Some(match chain {
-                None => next,
-                Some(chain) => Chain::join(chain, next, false, node)?,
-            });
+            sums.push(out);
         }
-        Ok(Data::Chains(Rc::new(vec![chain.expect("a form has a channel")])))
-    }
-
-    /// Makes layers of quantized values.
-    fn close(&mut self, data: Data, view: &View, id: ValueId) -> Result<Rc<Grid>, Diagnostic> {
-        let chains = self.chains(data)?;
-        let mut forms = Vec::new();
-        let mut first_channel = 0;
-        for chain in chains {
-            let node = self.graph.nodes[chain.node].place();
-            let form =
-                self.make_layer(&chain, id, view, first_channel).map_err(|error| error.at(node))?;
-            forms.push(Rc::new(form));
-            first_channel += chain.channels();
-        }
-        let form = match &forms[..] {
-            [form] => form.clone(),
-            _ => Rc::new(Grid::concat(&forms, &mut self.budget)?.expect("maps have no divisor")),
-        };
-        self.host.made_map(id, &form, view);
-        Ok(form)
-    }
-
-    fn make_layer(
-        &mut self,
-        chain: &Chain,
-        value: ValueId,
-        view: &View,
-        first_channel: usize,
-    ) -> Result<Grid, Diagnostic> {
-        let quantized = chain.quantized.expect("what becomes a map is quantized");
-        let (code, zero_point) = quantized.map_code()?;
-        let maps = std::mem::take(&mut self.maps);
-        let bounds = |form: &Grid| accumulators(form.bounds(|id: MapId| maps[id.0]));
-        let closed = chain.close(self.graph, bounds, &mut self.budget);
-        self.maps = maps;
-        let closed = closed?;
-        let turns = closed.channels.iter().any(|shape| matches!(shape, Shape::Turning { .. }));
-        let closed = if turns { self.merge_parts(closed, chain.node)? } else { closed };
-        let monotone = |shape| match shape {
-            Shape::Monotone(steps) => steps,
-            Shape::Turning { .. } => unreachable!("parts were merged"),
-        };
-        let channels = closed.channels.into_iter().map(monotone).collect();
-        let mut layer = self.bare(&closed.form, Activation::Steps { code, channels })?;
-        layer.pool = chain.pool.as_ref().map(|at| at.pool);
-        let info = MapInfo { shape: chain_shape(chain), code, zero_point };
-        let scale = chain.scales();
-        let view = view.clone();
-        let value =
-            MapValue { value: Some(value), first_channel, scale, zero_point, merged: turns, view };
-        self.push_layer(layer, closed.epilogue, info, value, chain.node)
-    }
-
-    /// Adds a layer; its map as a form.
-    fn push_layer(
-        &mut self,
-        layer: Layer,
-        epilogue: Epilogue,
-        info: MapInfo,
-        value: MapValue,
-        node: usize,
-    ) -> Result<Grid, Diagnostic> {
-        let form = Grid::of_map(MapId(self.maps.len()), &info, &value.scale, node);
-        self.budget.take_integers(form.rows())?;
-        self.maps.push(info);
-        self.values.push(value);
-        self.made.push(Made { layer, node, epilogue });
-        Ok(form)
-    }
-
-    /// A layer without a name, with this activation.
-    fn bare(&mut self, form: &Grid, activation: Activation) -> Result<Layer, Diagnostic> {
-        accumulators(form.bounds(|id| self.map(id)))?;
-        let terms = form.to_terms(|id| self.map(id))?;
-        let weights: usize = terms.iter().map(|term| term.weights.data.len()).sum();
-        let products = (weights as u64)
-            .saturating_mul(u64::from(form.shape.height) * u64::from(form.shape.width));
-        if products > crate::ops::linear::MAX_PRODUCTS {
-            return Err(limits::PRODUCTS.refuse(format!("a layer of {products} products")));
-        }
-        self.budget.take_integers(weights)?;
-        Ok(Layer { name: String::new(), terms, activation, pool: None })
+        // Frameworks add all products as they come.
+        let products = sums.iter().map(|sum| sum.products).sum();
+        let mut chains = sums.into_iter().map(|sum| {
+            Chain::of(Rc::new(Grid { products, rounded: true, composed: true, ..sum }), None)
+        });
+        let first = chains.next().expect("a form has a channel");
+        let chain = chains.try_fold(first, |sum, next| Chain::sum(&sum, &next, false, node))?;
+        Ok(Data::Chains(Rc::new(vec![chain])))
     }
 }
 
@@ -1074,52 +1049,29 @@ fn is_quantized(data: &Data) -> bool {
     matches!(data, Data::Chains(chains) if chains.iter().all(|chain| chain.quantized.is_some()))
 }
 
-/// Shape of the values of a chain.
-fn chain_shape(chain: &Chain) -> MapShape {
-    let shape = match &chain.start {
-        Start::Form(form) => form.shape,
-        Start::Join { of, .. } => chain_shape(&of[0]),
-    };
-    match &chain.pool {
-        None => shape,
-        Some(at) => {
-            let [height, width] = at.pool.output_size([shape.height, shape.width]);
-            MapShape { height, width, ..shape }
-        }
-    }
-}
-
-/// Bounds of accumulators, checked.
-fn accumulators(bounds: Vec<(i64, i64)>) -> Result<Vec<(i64, i64)>, Diagnostic> {
-    let fits = |&acc: &i64| i32::try_from(acc).is_ok();
-    match bounds.iter().find(|(low, high)| !fits(low) || !fits(high)) {
-        Some((low, high)) => {
-            Err(limits::ACCUMULATOR.refuse(format!("an accumulator from {low} to {high}")))
-        }
-        None => Ok(bounds),
-    }
-}
-
-/// A pointwise node as a step behind values of so many channels.
-fn step(
+/// The constants of a pointwise node that reads argument `data`, for values of so many channels.
+fn constants(
     graph: &Graph,
     node: &Node,
     op: Pointwise,
     data: usize,
     view: &View,
     channels: usize,
-) -> Result<Step, Diagnostic> {
+) -> Result<Vec<Vec<f64>>, Diagnostic> {
     let rank = graph.value(node.output).dims.len();
     let inputs: Vec<_> =
         node.inputs.iter().map(|id| id.and_then(|id| graph.value(id).constant.as_ref())).collect();
-    let mut constants = Vec::new();
-    for argument in op.arguments(&inputs, data, rank) {
-        constants.push(match argument {
-            None => Vec::new(),
-            Some(array) => per_channel(&array, view, channels)?,
-        });
-    }
-    Ok(Step { op, data, constants })
+    let of_argument = |argument: Option<Array>| match argument {
+        None => Ok(Vec::new()),
+        Some(array) => per_channel(&array, view, channels),
+    };
+    op.arguments(&inputs, data, rank).into_iter().map(of_argument).collect()
+}
+
+/// Constants of some channels, where there is one for each.
+fn of_range(constants: &[Vec<f64>], range: std::ops::Range<usize>) -> Vec<Vec<f64>> {
+    let part = |c: &Vec<f64>| if c.len() > 1 { c[range.clone()].to_vec() } else { c.clone() };
+    constants.iter().map(part).collect()
 }
 
 /// The values of a constant that varies along the channels at most.

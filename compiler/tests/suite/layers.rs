@@ -559,3 +559,24 @@ fn an_input_may_be_quantized_in_another_order() {
         expected.iter().map(|&place| place as usize).collect::<Vec<_>>()
     );
 }
+
+#[test]
+fn a_mean_over_a_map_is_a_map_before_a_large_dense_layer() {
+    let of = |outputs: i64| {
+        let mut m = Model::new(&[1, 16, 8, 8]);
+        let x = m.quant("x", 1.0, 4, false);
+        let mean = m.node("GlobalAveragePool", &[&x], &[]);
+        let flat = m.node("Flatten", &[&mean], &[]);
+        let weights = m.weights(&[16, outputs], &vec![2.0; 16 * outputs as usize]);
+        let output = m.node("MatMul", &[&flat, &weights], &[]);
+        layers(m, &output)
+    };
+    // A sum of 64 values from 0 to 15 is at most 960: four channels of 255 each.
+    let [sums, dense] = &of(256)[..] else { panic!("the sums, then the dense layer") };
+    let [term] = &sums.terms[..] else { panic!("one map") };
+    assert_eq!((term.conv.kernel, term.weights.out_channels), ([8, 8], 64));
+    assert_eq!(dense.terms[0].weights.data.len(), 256 * 64);
+    // For few outputs it is less work to have each weight for each pixel.
+    let [dense] = &of(10)[..] else { panic!("one layer") };
+    assert_eq!(dense.terms[0].weights.data.len(), 10 * 16 * 64);
+}

@@ -165,14 +165,16 @@ fn zero_points_of_weights_are_taken_off() {
     let weights = &import.network.layers[0].terms[0].weights;
     assert_eq!((weights.kind, &weights.data[..]), (WeightKind::Signed(8), &[-128, -3, 127][..]));
     assert_eq!(import.network.output.values[0].ops, [HostOp::Mul(vec![0.5])]);
-    // Zero point 0 leaves unsigned weights, which may not be beyond 127.
-    for (last, accepted) in [(127, true), (128, false)] {
+    // Zero point 0 leaves unsigned weights: beyond 127 as terms that add up to them.
+    for (last, parts) in [(127, &[127][..]), (128, &[127, 1]), (255, &[127, 127, 1])] {
         let mut m = Model::new(&[1, 1]);
         let x = m.input();
         let raw = m.integers(data_type::UINT8, &[1, 1], &[last]);
         let weights = dequantize(&mut m, &raw, 0.5, data_type::UINT8, 0);
         let output = m.node("MatMul", &[&x, &weights], &[]);
-        assert_eq!(m.import(&output).is_ok(), accepted);
+        let terms = &self::import(m, &output).network.layers[0].terms;
+        let found: Vec<i8> = terms.iter().map(|term| term.weights.data[0]).collect();
+        assert_eq!(found, parts);
     }
 }
 
@@ -507,13 +509,33 @@ fn a_dip_is_split_where_it_turns() {
 }
 
 #[test]
-fn a_product_of_two_maps_is_refused() {
-    let (model, output) = chain(|m, acc| {
+fn a_product_of_two_functions_of_one_map_is_a_function() {
+    // x max(x, 0), clipped to 127: 11 x 11 = 121, 12 x 12 = 144.
+    let square = |m: &mut Model, acc: &str| {
         let s = m.node("Relu", &[acc], &[]);
         let x = m.node("Mul", &[acc, &s], &[]);
         m.quant(&x, 1.0, 8, true)
+    };
+    assert_eq!(codes([-128, -1, 3, 11, 12], square), [0, 0, 9, 121, 127]);
+    // x / (2 + max(x, 0)) in steps of 1/4: 2/4 is 2 steps, 6/8 is 3, -3/2 is -6.
+    let quotient = |m: &mut Model, acc: &str| {
+        let (s, two) = (m.node("Relu", &[acc], &[]), m.scalar(2.0));
+        let divisor = m.node("Add", &[&s, &two], &[]);
+        let x = m.node("Div", &[acc, &divisor], &[]);
+        m.quant(&x, 0.25, 8, true)
+    };
+    assert_eq!(codes([-3, 0, 2, 6], quotient), [-6, 0, 2, 3]);
+}
+
+#[test]
+fn a_product_of_sums_that_are_not_quantized_is_refused() {
+    let (model, output) = chain(|m, acc| {
+        let weights = m.weights(&[1, 1], &[3.0]);
+        let other = m.node("MatMul", &["v0", &weights], &[]);
+        let x = m.node("Mul", &[acc, &other], &[]);
+        m.quant(&x, 1.0, 8, true)
     });
-    assert_eq!(refusal(model, &output), "not supported: an operation on two maps");
+    assert_eq!(refusal(model, &output), "not supported: a product of sums of more than 8 bits");
 }
 
 #[test]

@@ -154,11 +154,15 @@ fn attributes() {
 #[test]
 fn structure() {
     let (mut model, acc) = dense_model();
-    let output = model.node("Mul", &[&acc, "v0"], &[]);
+    let weights = model.weights(&[1, 1], &[2.0]);
+    let other = model.node("MatMul", &["v0", &weights], &[]);
+    let ratio = model.node("Div", &[&acc, &other], &[]);
+    let codes = model.quant(&ratio, 1.0, 4, true);
+    let output = model.last(&codes, 1);
     check_start(
         model,
         &output,
-        "not supported: an operation on two maps\n  at:   node `/mul3/Mul` (Mul)",
+        "not supported: an operation on two maps\n  at:   node `/div5/Div` (Div)",
     );
 
     let (mut model, acc) = dense_model();
@@ -206,20 +210,20 @@ fn structure() {
         "not supported: a constant of shape [4, 4] for 1 channels\n  at:   node `/add3/Add` (Add)",
     );
 
-    // A pooling whose maximum would have to be a minimum of what follows.
+    // A pooling whose maximum says nothing of the square behind it.
     let (mut model, x) = map_model();
     let weights = model.weights(&[1, 3, 1, 1], &[1.0; 3]);
     let acc = model.node("Conv", &[&x, &weights], &[]);
     let pooled = model.node("MaxPool", &[&acc], &[ints("kernel_shape", &[4, 4])]);
-    let minus = model.scalar(-1.0);
-    let negated = model.node("Mul", &[&pooled, &minus], &[]);
-    let codes = model.quant(&negated, 1.0, 4, true);
+    let two = model.scalar(2.0);
+    let square = model.node("Pow", &[&pooled, &two], &[]);
+    let codes = model.quant(&square, 1.0, 4, true);
     let flat = model.node("Flatten", &[&codes], &[]);
     let output = model.last(&flat, 1);
     check_start(
         model,
         &output,
-        "not supported: channel 0, which falls after the pooling\n  at:   node `/maxpool3/MaxPool` (MaxPool)",
+        "not supported: a pooling whose maxima then fall and rise\n  at:   node `/maxpool3/MaxPool` (MaxPool)",
     );
 }
 

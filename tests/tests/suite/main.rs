@@ -1,6 +1,7 @@
 //! All tests of the crate in one binary: a module a subject.
 
 mod browser;
+mod cases;
 mod damage;
 mod differential;
 mod explain;
@@ -10,6 +11,7 @@ mod hardware_points;
 mod hello;
 mod imagenet;
 mod larger;
+mod pooling;
 mod precisions;
 mod sizes;
 mod sweep;
