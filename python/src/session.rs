@@ -37,7 +37,13 @@ impl Model {
         classes: Vec<String>,
         unsigned_1bit_relu: bool,
     ) -> PyResult<Self> {
-        let options = ModelOptions { unsigned_1bit_relu, pixel_scale, pixel_offset, classes };
+        let options = ModelOptions {
+            unsigned_1bit_relu,
+            pixel_scale,
+            pixel_offset,
+            classes,
+            ..ModelOptions::default()
+        };
         let model =
             work::run(py, None, move |_| qnnsim_api::Model::from_onnx(&name, &file, &options))?;
         Ok(Model { model })
