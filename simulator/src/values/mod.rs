@@ -5,6 +5,7 @@
 //! in which values can be computed, because the checker has shown that no two steps in flight meet
 //! at a word.
 
+mod budget;
 mod plan;
 mod range;
 mod state;
@@ -15,6 +16,7 @@ use qnnsim_isa::Program;
 use qnnsim_isa::hardware::HardwarePoint;
 use qnnsim_isa::operand::Memory;
 
+pub(crate) use budget::Budget;
 pub use plan::{Plan, Planner};
 pub use range::prove_ranges;
 pub use state::Resident;
