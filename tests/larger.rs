@@ -3,10 +3,9 @@
 
 use qnnsim_compiler::ir::{
     Activation, Conv, Layer, MapId, Network, Pool, Steps, Term, WeightKind, Weights,
-    window_positions,
 };
 use qnnsim_isa::descriptor::{
-    Code, InputDescriptor, MapShape, OutputDescriptor, Quantizer, Rounding,
+    Code, InputDescriptor, MapShape, OutputDescriptor, Quantizer, Rounding, TensorLayout,
 };
 
 use crate::Sequence;
@@ -139,8 +138,9 @@ impl Builder {
 
     fn shape(&self, terms: &[Term], pool: Option<&Pool>) -> MapShape {
         let sums = terms[0].output_shape(self.maps[terms[0].source.0].0);
-        let halved = |size| pool.map_or(size, |_| window_positions(size, 0, 0, 2, 2));
-        MapShape { height: halved(sums.height), width: halved(sums.width), ..sums }
+        let size = [sums.height, sums.width];
+        let [height, width] = pool.map_or(size, |pool| pool.output_size(size));
+        MapShape { height, width, ..sums }
     }
 
     fn last(&self) -> MapId {
@@ -175,21 +175,15 @@ impl Builder {
             shape: self.maps[0].0,
             code: Code { bits: 8, signed: true },
             quantizer,
-            ops: Vec::new(),
-            pixel_scale: 1.0,
-            pixel_offset: -128.0,
+            layout: TensorLayout::channels_first(self.maps[0].0),
+            model: None,
+            pixel_scale: vec![1.0],
+            pixel_offset: vec![-128.0],
             xor: 0x80,
             dram: 0,
         };
         let shape = MapShape { channels: 10, height: 1, width: 1 };
-        let output = OutputDescriptor {
-            name: "scores".into(),
-            shape,
-            code,
-            ops: vec![],
-            classes: vec![],
-            dram: 0,
-        };
+        let output = OutputDescriptor::of_map("scores", shape, code, vec![]);
         Network { name: name.into(), input, layers: self.layers, output }
     }
 }

@@ -17,7 +17,7 @@ use qnnsim_compiler::ir::{
 };
 use qnnsim_compiler::lower_to;
 use qnnsim_isa::descriptor::{
-    Code, InputDescriptor, MapShape, OutputDescriptor, Quantizer, Rounding,
+    Code, InputDescriptor, MapShape, OutputDescriptor, Quantizer, Rounding, TensorLayout,
 };
 use qnnsim_isa::hardware::Overrides;
 use qnnsim_isa::{HardwarePoint, Program};
@@ -257,9 +257,10 @@ impl NetworkSeed {
             shape: self.input,
             code: self.code,
             quantizer,
-            ops: Vec::new(),
-            pixel_scale: 1.0,
-            pixel_offset: 0.0,
+            layout: TensorLayout::channels_first(self.input),
+            model: None,
+            pixel_scale: vec![1.0],
+            pixel_offset: vec![0.0],
             xor: Sequence(self.image).next() as u8,
             dram: 0,
         };
@@ -284,14 +285,7 @@ impl NetworkSeed {
             bounds.iter().all(|&(low, high)| code.min() <= low && high <= code.max())
         });
         let code = Code { bits: bits.expect("small networks fit 32 bits"), signed: true };
-        let output = OutputDescriptor {
-            name: "scores".into(),
-            shape,
-            code,
-            ops: vec![],
-            classes: vec![],
-            dram: 0,
-        };
+        let output = OutputDescriptor::of_map("scores", shape, code, vec![]);
         Network { name: "random".into(), input, layers, output }
     }
 
@@ -504,7 +498,7 @@ pub fn shared() -> Option<PathBuf> {
 
 /// Options for TCV, which was trained on pixel - 128.
 pub fn tcv_options() -> ImportOptions {
-    ImportOptions { pixel_offset: -128.0, ..ImportOptions::default() }
+    ImportOptions { pixel_offset: vec![-128.0], ..ImportOptions::default() }
 }
 
 /// A trained model compiled for a hardware point, named as the command line names it.

@@ -3,7 +3,8 @@
 use std::ops::Range;
 
 use qnnsim_isa::descriptor::{
-    Code, HostOp, InputDescriptor, MapShape, OutputDescriptor, Quantizer, Rounding,
+    Code, HostModel, HostOp, InputDescriptor, InputModel, MapShape, OutputDescriptor, OutputTensor,
+    OutputValue, Quantizer, Rounding, TensorLayout,
 };
 use qnnsim_isa::program::{LayerInfo, MapPlace};
 use ron::extensions::Extensions;
@@ -82,32 +83,45 @@ pub(crate) struct InputText {
     #[serde(default = "input_name")]
     name: String,
     shape: MapShape,
+    /// Without one, the model's input has the map's values with the channels first.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    layout: Option<TensorLayout>,
     #[serde(default = "byte")]
     code: Code,
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    ops: Vec<HostOp>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    model: Option<InputModel>,
     /// Without one, real inputs are codes.
     #[serde(default)]
     quantizer: Option<Quantizer>,
     #[serde(default = "one")]
-    pixel_scale: f64,
-    #[serde(default)]
-    pixel_offset: f64,
+    pixel_scale: Vec<f64>,
+    #[serde(default = "zero")]
+    pixel_offset: Vec<f64>,
     #[serde(default)]
     xor: u8,
 }
 
 /// `.output`: [`OutputDescriptor`] without its address.
-#[derive(Serialize, Deserialize)]
+#[derive(Clone, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, rename = "output")]
 pub(crate) struct OutputText {
-    #[serde(default = "output_name")]
-    name: String,
+    /// Of the one output, where the values are not given.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    name: Option<String>,
     shape: MapShape,
     #[serde(default = "accumulator")]
     code: Code,
-    #[serde(default)]
+    /// Of the one output, where the values are not given.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
     ops: Vec<HostOp>,
+    /// Without any, the map is the output, with the channels first.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    values: Vec<OutputValue>,
+    #[serde(default, skip_serializing_if = "HostModel::is_empty")]
+    model: HostModel,
+    /// Without any, the values are.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    outputs: Vec<OutputTensor>,
     #[serde(default)]
     classes: Vec<String>,
 }
@@ -130,10 +144,6 @@ fn input_name() -> String {
     "input".into()
 }
 
-fn output_name() -> String {
-    "output".into()
-}
-
 fn byte() -> Code {
     Code { bits: 8, signed: false }
 }
@@ -142,8 +152,12 @@ fn accumulator() -> Code {
     Code { bits: 32, signed: true }
 }
 
-fn one() -> f64 {
-    1.0
+fn one() -> Vec<f64> {
+    vec![1.0]
+}
+
+fn zero() -> Vec<f64> {
+    vec![0.0]
 }
 
 impl InputText {
@@ -151,8 +165,9 @@ impl InputText {
         let InputDescriptor {
             name,
             shape,
+            layout,
             code,
-            ops,
+            model,
             quantizer,
             pixel_scale,
             pixel_offset,
@@ -162,8 +177,9 @@ impl InputText {
         InputText {
             name,
             shape,
+            layout: (layout != TensorLayout::channels_first(shape)).then_some(layout),
             code,
-            ops,
+            model,
             quantizer: Some(quantizer),
             pixel_scale,
             pixel_offset,
@@ -172,7 +188,17 @@ impl InputText {
     }
 
     pub fn descriptor(self) -> InputDescriptor {
-        let InputText { name, shape, code, ops, quantizer, pixel_scale, pixel_offset, xor } = self;
+        let InputText {
+            name,
+            shape,
+            layout,
+            code,
+            model,
+            quantizer,
+            pixel_scale,
+            pixel_offset,
+            xor,
+        } = self;
         // The code's limits exist only for a legal width; another one is refused later, by the
         // program's check.
         let (min, max) =
@@ -180,11 +206,13 @@ impl InputText {
         let codes =
             Quantizer { scale: 1.0, zero_point: 0.0, min, max, rounding: Rounding::HalfEven };
         let quantizer = quantizer.unwrap_or(codes);
+        let layout = layout.unwrap_or_else(|| TensorLayout::channels_first(shape));
         InputDescriptor {
             name,
             shape,
+            layout,
             code,
-            ops,
+            model,
             quantizer,
             pixel_scale,
             pixel_offset,
@@ -196,13 +224,42 @@ impl InputText {
 
 impl OutputText {
     pub fn of(output: &OutputDescriptor) -> Self {
-        let OutputDescriptor { name, shape, code, ops, classes, dram: _ } = output.clone();
-        OutputText { name, shape, code, ops, classes }
+        let OutputDescriptor { shape, code, values, model, outputs, classes, dram: _ } =
+            output.clone();
+        // The short form, where it says the same.
+        let short = OutputText {
+            name: Some(values[0].name.clone()),
+            shape,
+            code,
+            ops: values[0].ops.clone(),
+            values: Vec::new(),
+            model: HostModel::default(),
+            outputs: Vec::new(),
+            classes: classes.clone(),
+        };
+        if short.clone().descriptor() == (OutputDescriptor { dram: 0, ..output.clone() }) {
+            return short;
+        }
+        OutputText { name: None, shape, code, ops: Vec::new(), values, model, outputs, classes }
     }
 
     pub fn descriptor(self) -> OutputDescriptor {
-        let OutputText { name, shape, code, ops, classes } = self;
-        OutputDescriptor { name, shape, code, ops, classes, dram: 0 }
+        let OutputText { name, shape, code, ops, values, model, outputs, classes } = self;
+        let name = name.unwrap_or_else(|| "output".into());
+        let mut output = OutputDescriptor::of_map(&name, shape, code, ops);
+        if !values.is_empty() {
+            let tensor = |value: &OutputValue| OutputTensor {
+                name: value.name.clone(),
+                dims: value.layout.dims().into_iter().map(|size| size as u32).collect(),
+                index_of: None,
+            };
+            output.outputs = values.iter().map(tensor).collect();
+            output.values = values;
+        }
+        if !outputs.is_empty() {
+            output.outputs = outputs;
+        }
+        OutputDescriptor { model, classes, ..output }
     }
 }
 

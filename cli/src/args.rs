@@ -85,13 +85,16 @@ pub struct StreamArgs {
 /// What a model's file does not say; a program file has it all.
 #[derive(Debug, Args)]
 pub struct ImportArgs {
-    /// Real input of an 8-bit image: scale x pixel + offset; by default 1 x pixel + 0.
-    #[arg(long, value_name = "S", value_parser = scale, allow_negative_numbers = true)]
-    pub pixel_scale: Option<f64>,
+    /// Real input of an 8-bit image: scale x pixel + offset; by default 1 x pixel + 0. One number,
+    /// or one for each channel.
+    #[arg(long, value_name = "S,...", value_parser = scale, value_delimiter = ',',
+        allow_hyphen_values = true)]
+    pub pixel_scale: Vec<f64>,
 
-    /// Offset of the same.
-    #[arg(long, value_name = "O", value_parser = finite, allow_negative_numbers = true)]
-    pub pixel_offset: Option<f64>,
+    /// Offset of the same, one number or one for each channel.
+    #[arg(long, value_name = "O,...", value_parser = finite, value_delimiter = ',',
+        allow_hyphen_values = true)]
+    pub pixel_offset: Vec<f64>,
 
     /// Names of the classes, one an output.
     #[arg(long, value_name = "A,B,...", value_delimiter = ',')]
@@ -676,7 +679,7 @@ mod tests {
             "-128",
         ]);
         let Command::Compile(args) = cli.command else { panic!("compile") };
-        assert_eq!((args.import.pixel_offset, args.import.pixel_scale), (Some(-128.0), None));
+        assert_eq!((args.import.pixel_offset, args.import.pixel_scale), (vec![-128.0], vec![]));
     }
 
     #[test]

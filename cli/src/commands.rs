@@ -17,8 +17,9 @@ use std::path::Path;
 
 use indicatif::{ProgressBar, ProgressStyle};
 use qnnsim_explore::subject::{Refusal, RefusalKind};
+use qnnsim_host::{Decoder, Encoder, HostError};
 use qnnsim_isa::Program;
-use qnnsim_isa::descriptor::MapShape;
+use qnnsim_isa::descriptor::{InputDescriptor, OutputDescriptor};
 use qnnsim_isa::hardware::{HardwareError, HardwarePoint, Overrides};
 use qnnsim_simulator::report::hardware_values;
 use qnnsim_simulator::{Simulation, Technology};
@@ -219,46 +220,22 @@ fn progress(images: usize) -> ProgressBar {
     ProgressBar::new(images as u64).with_style(style.expect("a legal template"))
 }
 
-/// Values of a map, pixel after pixel, in the order in which models write them.
-fn channels_first<T: Copy>(values: &[T], shape: MapShape) -> Vec<T> {
-    let channels = shape.channels as usize;
-    (0..channels)
-        .flat_map(|channel| values.iter().skip(channel).step_by(channels).copied())
-        .collect()
+/// An encoder for the input of what runs.
+///
+/// # Errors
+/// What the host shall compute is refused.
+fn encoder(path: &Path, input: &InputDescriptor) -> Result<Encoder, Failure> {
+    Encoder::new(input).map_err(|error| not_for_host(path, &error))
 }
 
-/// Sizes of one image's output.
-fn output_shape(shape: MapShape) -> Vec<u64> {
-    let MapShape { channels, height, width } = shape;
-    let all = [channels, height, width].map(u64::from);
-    if height == 1 && width == 1 { all[..1].to_vec() } else { all.to_vec() }
+/// A decoder for the output of what runs.
+///
+/// # Errors
+/// What the host shall compute is refused.
+fn decoder(path: &Path, output: &OutputDescriptor) -> Result<Decoder, Failure> {
+    Decoder::new(output).map_err(|error| not_for_host(path, &error))
 }
 
-/// The lowest index of the maximum. An output that is not a number is never it, unless nothing else
-/// is there.
-fn class(outputs: &[f64]) -> usize {
-    let higher = |best: usize, i: usize| {
-        if outputs[i] > outputs[best] || outputs[best].is_nan() { i } else { best }
-    };
-    (1..outputs.len()).fold(0, higher)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_class_is_the_lowest_index_of_the_maximum() {
-        assert_eq!(class(&[1.0, 3.0, 3.0, 2.0]), 1);
-        assert_eq!(class(&[-1.0]), 0);
-        assert_eq!(class(&[f64::NAN, -3.0, -2.0]), 2);
-    }
-
-    #[test]
-    fn a_map_is_turned_to_channels_first() {
-        let shape = MapShape { channels: 2, height: 1, width: 3 };
-        assert_eq!(channels_first(&[1, -1, 2, -2, 3, -3], shape), [1, 2, 3, -1, -2, -3]);
-        assert_eq!(output_shape(shape), [2, 1, 3]);
-        assert_eq!(output_shape(MapShape { channels: 10, height: 1, width: 1 }), [10]);
-    }
+fn not_for_host(path: &Path, error: &HostError) -> Failure {
+    Failure::misuse(format_args!("`{}`: {error}", path.display()))
 }

@@ -7,6 +7,7 @@ mod files;
 mod images;
 mod points;
 mod render;
+mod results;
 mod source;
 
 use std::process::ExitCode;

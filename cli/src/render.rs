@@ -13,6 +13,8 @@ use qnnsim_simulator::report::{ColdWarm, Report};
 use qnnsim_simulator::trace::TraceLine;
 use serde_json::{Value, json};
 
+use crate::commands::run::Tensor;
+
 const TITLE: Style = Style::new().bold();
 const QUIET: Style = Style::new().dimmed();
 
@@ -257,36 +259,45 @@ pub fn area(area: &Area) -> String {
 const OUTPUTS_SHOWN_MAX: usize = 20;
 
 /// The outputs, real and integer, by class.
-pub fn outputs(class: Option<usize>, classes: &[String], real: &[f64], integers: &[i64]) -> String {
-    let numbered: Vec<String> = (0..real.len()).map(|i| i.to_string()).collect();
-    let names = if classes.is_empty() { &numbered } else { classes };
+pub fn outputs(
+    class: Option<usize>,
+    classes: &[String],
+    outputs: &[Tensor],
+    integers: &[i64],
+) -> String {
     let mut text = match class {
-        Some(class) => format!("{TITLE}class {}{TITLE:#}\n", names[class]),
+        Some(class) => {
+            let name = classes.get(class).cloned().unwrap_or_else(|| class.to_string());
+            format!("{TITLE}class {name}{TITLE:#}\n")
+        }
+        None if outputs.len() > 1 => "there are several outputs, so there is no class\n".into(),
         None => "the output is a map, so it has no class\n".into(),
     };
-    let rows = real
-        .iter()
-        .zip(integers)
-        .enumerate()
-        .take(OUTPUTS_SHOWN_MAX)
-        .map(|(i, (real, integer))| {
-            let name =
-                if classes.is_empty() || class.is_none() { &numbered[i] } else { &classes[i] };
-            vec![name.clone(), format!("{real:.6}"), integer.to_string()]
-        })
-        .collect();
-    text += &table(
-        &[Column::Text("output"), Column::Number("real"), Column::Number("accumulator")],
-        rows,
-        false,
-    );
-    if real.len() > OUTPUTS_SHOWN_MAX {
-        let more = real.len() - OUTPUTS_SHOWN_MAX;
-        let _ = writeln!(
-            text,
-            "{QUIET}... and {} more: see --format json{QUIET:#}",
-            grouped(more as u64)
-        );
+    for Tensor { name: tensor, values, .. } in outputs {
+        // Beside their accumulators where each value has one.
+        let integers =
+            if outputs.len() == 1 && integers.len() == values.len() { integers } else { &[] };
+        let row = |(i, real): (usize, &f64)| {
+            let name = match classes.get(i) {
+                Some(name) if class.is_some() && classes.len() == values.len() => name.clone(),
+                _ => i.to_string(),
+            };
+            let integer = integers.get(i).map(i64::to_string);
+            [Some(name), Some(format!("{real:.6}")), integer].into_iter().flatten().collect()
+        };
+        let rows = values.iter().enumerate().take(OUTPUTS_SHOWN_MAX).map(row).collect();
+        let head = if outputs.len() == 1 { "output" } else { tensor };
+        let columns = [Column::Text(head), Column::Number("real"), Column::Number("accumulator")];
+        let shown = if integers.is_empty() { &columns[..2] } else { &columns[..] };
+        text += &table(shown, rows, false);
+        if values.len() > OUTPUTS_SHOWN_MAX {
+            let more = values.len() - OUTPUTS_SHOWN_MAX;
+            let _ = writeln!(
+                text,
+                "{QUIET}... and {} more: see --format json{QUIET:#}",
+                grouped(more as u64)
+            );
+        }
     }
     text
 }

@@ -21,8 +21,8 @@ pub fn read(path: &Path, args: &ImportArgs, point: &Overrides) -> Result<Subject
         return Ok(Subject::Network(Box::new(import.network), point.clone()));
     }
     let given = [
-        ("--pixel-scale", args.pixel_scale.is_some()),
-        ("--pixel-offset", args.pixel_offset.is_some()),
+        ("--pixel-scale", !args.pixel_scale.is_empty()),
+        ("--pixel-offset", !args.pixel_offset.is_empty()),
         ("--classes", !args.classes.is_empty()),
         ("--unsigned-1bit-relu", args.unsigned_1bit_relu),
     ];
@@ -46,8 +46,8 @@ pub fn read_model(path: &Path, args: &ImportArgs) -> Result<Import, Failure> {
     let model = files::read(path, INPUT_BYTES_MAX)?;
     let options = ImportOptions {
         unsigned_1bit_relu: args.unsigned_1bit_relu,
-        pixel_scale: args.pixel_scale.unwrap_or(1.0),
-        pixel_offset: args.pixel_offset.unwrap_or(0.0),
+        pixel_scale: or_one(&args.pixel_scale, 1.0),
+        pixel_offset: or_one(&args.pixel_offset, 0.0),
         classes: args.classes.clone(),
     };
     let mut imported = import(&model, &options).map_err(|all| refuse(path, &all))?;
@@ -57,6 +57,11 @@ pub fn read_model(path: &Path, args: &ImportArgs) -> Result<Import, Failure> {
     }
     imported.warnings.iter().for_each(warn);
     Ok(imported)
+}
+
+/// A list, or one number where there is none.
+fn or_one(list: &[f64], default: f64) -> Vec<f64> {
+    if list.is_empty() { vec![default] } else { list.to_vec() }
 }
 
 fn refuse(path: &Path, all: &[Diagnostic]) -> Failure {

@@ -5,8 +5,10 @@ use std::collections::{HashMap, HashSet};
 
 use crate::diagnostic::{Diagnostic, Kind, NodePlace};
 use crate::graph::{Graph, Node, Value, ValueId};
+use crate::host::HostGraph;
 use crate::limits;
 use crate::onnx::{GraphProto, ModelProto, NodeProto, ValueInfoProto, attribute_type, data_type};
+use crate::ops::head::TopK;
 use crate::ops::join::{self, Range};
 use crate::ops::linear::MAX_SIZE;
 use crate::ops::pointwise::Pointwise;
@@ -15,6 +17,7 @@ use crate::tensor::{Array, Precision, Tensor, checked_len};
 
 const OPSETS: std::ops::RangeInclusive<i64> = 9..=25;
 const MAX_NODES: usize = 1 << 16;
+const MAX_OUTPUTS: usize = 64;
 const MAX_CONSTANT_VALUES: usize = 1 << 26;
 /// Constants may be shared by many nodes; this bounds the work of looking at them again and again.
 const MAX_VALUES_READ: usize = 1 << 28;
@@ -23,10 +26,8 @@ pub const MAX_CHANNELS: usize = 65535;
 
 /// A model's graph, and what else its file says.
 pub struct Built {
-    /// The graph up to its last arithmetic.
+    /// The graph.
     pub graph: Graph,
-    /// Whether the output goes through a `Softmax` over the channels.
-    pub softmax: bool,
     /// What may not be meant.
     pub warnings: Vec<Diagnostic>,
 }
@@ -48,54 +49,74 @@ pub fn build(model: &ModelProto) -> Result<Built, Vec<Diagnostic>> {
         return Err(builder.errors);
     }
     let ends = builder.initializers(graph).and_then(|()| builder.ends(graph));
-    let Some((input, output)) = ends else { return Err(builder.errors) };
-    let Tail { output, softmax, axes } = builder.tail(graph, output);
-    let live = builder.live(graph, &output);
+    let Some((input, outputs)) = ends else { return Err(builder.errors) };
+    let live = builder.live(graph, outputs.iter().map(String::as_str));
     for (index, node) in graph.node.iter().enumerate() {
         if live.contains(&index) {
             builder.node(index, node);
         }
     }
-    let output = match builder.names.get(output.as_str()) {
-        Some(Known::Value(id)) => *id,
-        Some(Known::Failed) => ValueId(0),
-        None => {
-            let found = format!("the output `{output}` is made by no node");
-            builder
-                .errors
-                .push(Diagnostic::new(Kind::Malformed, found).help("export the model again"));
-            ValueId(0)
-        }
-    };
+    let outputs = builder.outputs(&outputs);
     if !builder.errors.is_empty() {
         return Err(builder.errors);
     }
-    // Classes are channels. Before version 13 a Softmax takes all dimensions behind its axis
-    // together.
-    let dims = &builder.values[output.0].dims;
-    let pixel = dims.iter().skip(2).all(|&size| size == 1);
-    for (axis, place) in axes {
-        let rank = dims.len() as i64;
-        let axis = axis.unwrap_or(if builder.opset < 13 { 1 } else { -1 });
-        let channels = axis == 1 || axis == 1 - rank;
-        if !channels || !pixel && (builder.opset < 13 || place.op == "ArgMax") {
-            let found = format!("`{}` along axis {axis} of shape {dims:?}", place.op);
-            builder.errors.push(limits::OUTPUT.refuse(found).at(place));
+    let Builder { values, nodes, warnings, .. } = builder;
+    let graph = Graph { name: graph.name.clone(), values, nodes, input, outputs };
+    Ok(Built { graph, warnings })
+}
+
+/// Builds a part of a model that the host computes: any number of inputs of known shapes, no layer.
+pub fn build_host(model: &ModelProto) -> Result<HostGraph, Vec<Diagnostic>> {
+    let graph = model.graph.as_ref().expect("checked when the file was read");
+    let mut builder = Builder::default();
+    let standard = model.opset_import.iter().find(|o| matches!(o.domain.as_str(), "" | "ai.onnx"));
+    builder.opset = standard.map_or(0, |opset| opset.version);
+    if !OPSETS.contains(&builder.opset) {
+        return Err(vec![limits::OPSET.refuse(format!("opset {}", builder.opset))]);
+    }
+    if graph.node.len() > MAX_NODES {
+        return Err(vec![limits::NODES.refuse(format!("a graph of {} nodes", graph.node.len()))]);
+    }
+    if builder.initializers(graph).is_none() {
+        return Err(builder.errors);
+    }
+    let mut inputs = Vec::new();
+    for input in &graph.input {
+        let tensor = input.r#type.as_ref().and_then(|t| t.tensor_type.as_ref());
+        let dims = tensor.and_then(|t| t.shape.as_ref()).map(|shape| {
+            shape.dim.iter().map(|d| usize::try_from(d.dim_value).unwrap_or(0)).collect::<Vec<_>>()
+        });
+        match dims.filter(|dims| !dims.contains(&0) && checked_len(dims).is_some()) {
+            Some(dims) if !builder.names.contains_key(input.name.as_str()) => {
+                inputs.push(builder.value(&input.name, dims, None));
+            }
+            _ => {
+                let found = format!("input `{}` without a shape", input.name);
+                return Err(vec![limits::INPUT_SHAPE.refuse(found)]);
+            }
+        }
+    }
+    for (index, node) in graph.node.iter().enumerate() {
+        for name in node.output.iter().filter(|name| !name.is_empty()) {
+            if builder.names.contains_key(name.as_str()) {
+                return Err(vec![twice(name).at(place(index, node))]);
+            }
+        }
+        builder.node(index, node);
+        if let Some(last) = builder.nodes.last().filter(|node| node.op.is_layer()) {
+            return Err(vec![limits::LAYER_INPUT.refuse("a layer on the host").at(last.place())]);
+        }
+        if !builder.errors.is_empty() {
             return Err(builder.errors);
         }
     }
-    let Builder { values, nodes, warnings, .. } = builder;
-    let graph = Graph { name: graph.name.clone(), values, nodes, input, output };
-    Ok(Built { graph, softmax, warnings })
-}
-
-/// What stands behind the last arithmetic.
-struct Tail {
-    /// The value in front of it.
-    output: String,
-    softmax: bool,
-    /// Axes of its operators, if they are given.
-    axes: Vec<(Option<i64>, NodePlace)>,
+    let names: Vec<String> = graph.output.iter().map(|output| output.name.clone()).collect();
+    let outputs = builder.outputs(&names);
+    if !builder.errors.is_empty() {
+        return Err(builder.errors);
+    }
+    let Builder { values, nodes, .. } = builder;
+    HostGraph::new(values, nodes, inputs, outputs).map_err(|error| vec![error])
 }
 
 /// What a name stands for.
@@ -166,8 +187,8 @@ impl<'a> Builder<'a> {
         self.errors.is_empty().then_some(())
     }
 
-    /// The input and the output of the model; `None` after an error.
-    fn ends(&mut self, graph: &'a GraphProto) -> Option<(ValueId, String)> {
+    /// The input and the names of the outputs of the model; `None` after an error.
+    fn ends(&mut self, graph: &'a GraphProto) -> Option<(ValueId, Vec<String>)> {
         let inputs: Vec<_> =
             graph.input.iter().filter(|i| !self.names.contains_key(i.name.as_str())).collect();
         if inputs.len() != 1 {
@@ -188,23 +209,26 @@ impl<'a> Builder<'a> {
         // Quantized outputs bring scale, zero point and bit width along: what does not depend on
         // the input is no output.
         let computed = |output: &&ValueInfoProto| {
-            let live = self.live(graph, &output.name);
+            let live = self.live(graph, [output.name.as_str()].into_iter());
             let reads = |index: usize| {
                 graph.node[index].input.iter().any(|name| inputs.iter().any(|i| i.name == *name))
             };
             live.into_iter().any(reads) || inputs.iter().any(|input| input.name == output.name)
         };
-        let outputs = match &graph.output[..] {
-            [_] => 1,
+        let outputs: Vec<String> = match &graph.output[..] {
+            [output] => vec![output.name.clone()],
             // Each asks for a walk through the graph.
-            outputs if outputs.len() > 64 => outputs.len(),
-            outputs => outputs.iter().filter(computed).count(),
+            outputs if outputs.len() > MAX_OUTPUTS => {
+                let found = format!("a model with {} outputs", outputs.len());
+                self.errors.push(limits::OUTPUTS.refuse(found));
+                return None;
+            }
+            outputs => outputs.iter().filter(computed).map(|o| o.name.clone()).collect(),
         };
-        if outputs != 1 {
-            self.errors
-                .push(limits::SINGLE_INPUT.refuse(format!("a model with {outputs} outputs")));
+        if outputs.is_empty() {
+            self.errors.push(limits::OUTPUTS.refuse("a model with 0 outputs"));
         }
-        let (&[input], [output, ..]) = (&inputs[..], &graph.output[..]) else { return None };
+        let &[input] = &inputs[..] else { return None };
         let id = match input_dims(input) {
             Ok(dims) => self.value(&input.name, dims, None),
             Err(error) => {
@@ -212,41 +236,36 @@ impl<'a> Builder<'a> {
                 return None;
             }
         };
-        self.errors.is_empty().then(|| (id, output.name.clone()))
+        self.errors.is_empty().then_some((id, outputs))
     }
 
-    /// Goes back over an `ArgMax` and a `Softmax` at the end.
-    fn tail(&self, graph: &'a GraphProto, output: String) -> Tail {
-        let mut tail = Tail { output, softmax: false, axes: Vec::new() };
-        for op_type in ["ArgMax", "Softmax"] {
-            let Some(&(index, 0)) = self.makers.get(tail.output.as_str()) else { continue };
-            let node = &graph.node[index];
-            let standard = matches!(node.domain.as_str(), "" | "ai.onnx");
-            let attribute =
-                |name: &str| node.attribute.iter().find(|a| a.name == name).map(|a| a.i);
-            if node.op_type != op_type
-                || !standard
-                || node.input.len() != 1
-                || attribute("select_last_index") == Some(1)
-            {
-                continue;
+    /// The values of these names; errors for what there is not.
+    fn outputs(&mut self, names: &[String]) -> Vec<ValueId> {
+        let mut found = Vec::new();
+        for name in names {
+            match self.names.get(name.as_str()) {
+                Some(Known::Value(id)) => found.push(*id),
+                Some(Known::Failed) => {}
+                None => {
+                    let error = format!("the output `{name}` is made by no node");
+                    self.errors.push(
+                        Diagnostic::new(Kind::Malformed, error).help("export the model again"),
+                    );
+                }
             }
-            let axis = match op_type {
-                "ArgMax" => Some(attribute("axis").unwrap_or(0)),
-                _ => attribute("axis"),
-            };
-            tail.softmax |= op_type == "Softmax";
-            tail.axes.push((axis, place(index, node)));
-            tail.output = node.input[0].clone();
         }
-        tail
+        found
     }
 
-    /// The nodes that the output depends on.
-    fn live(&self, graph: &GraphProto, output: &str) -> HashSet<usize> {
+    /// The nodes that values depend on.
+    fn live<'n>(
+        &self,
+        graph: &GraphProto,
+        outputs: impl Iterator<Item = &'n str>,
+    ) -> HashSet<usize> {
         let maker = |name: &str| self.makers.get(name).map(|&(index, _)| index);
         let mut live = HashSet::new();
-        let mut open: Vec<usize> = maker(output).into_iter().collect();
+        let mut open: Vec<usize> = outputs.filter_map(maker).collect();
         while let Some(index) = open.pop() {
             if live.insert(index) {
                 open.extend(graph.node[index].input.iter().filter_map(|name| maker(name)));
@@ -286,7 +305,7 @@ impl<'a> Builder<'a> {
             self.value(output, tensor.array.dims.clone(), Some(tensor));
             return Ok(Some(()));
         }
-        let op = Op::parse(proto, place)?;
+        let op = Op::parse(proto, place, self.opset)?;
         let mut inputs = Vec::new();
         for name in &proto.input {
             inputs.push(match self.names.get(name.as_str()) {
@@ -322,6 +341,11 @@ impl<'a> Builder<'a> {
             }
             return Ok(Some(()));
         }
+        if let (Op::TopK(top), Some(places)) = (&op, proto.output.get(1).filter(|n| !n.is_empty()))
+        {
+            let op = Op::TopK(TopK { places: true, ..*top });
+            self.operation(places, op, inputs.clone(), place)?;
+        }
         self.operation(output, op, inputs, place)?;
         Ok(Some(()))
     }
@@ -353,7 +377,7 @@ impl<'a> Builder<'a> {
         }
         let constants: Vec<_> = operands.iter().map(|o| o.and_then(|o| o.constant)).collect();
         let fold = op.folds() && operands.iter().flatten().all(|o| o.constant.is_some());
-        if checked_len(&dims).is_none() || !fold && !is_map(&dims) {
+        if checked_len(&dims).is_none() || !fold && dims.contains(&0) {
             return Err(limits::MAP_SIZE.refuse(format!("a value of shape {dims:?}")));
         }
         let is_integer = |operand: &Operand| operand.constant.is_some_and(|c| c.grid.is_some());
@@ -495,7 +519,7 @@ fn input_dims(input: &ValueInfoProto) -> Result<Vec<usize>, Diagnostic> {
 
 /// Whether a value of this shape can be a map on the machine. A vector may still stand for a map
 /// that was flattened, so that it can be longer than a map has channels.
-fn is_map(dims: &[usize]) -> bool {
+pub fn is_map(dims: &[usize]) -> bool {
     let sizes = match dims {
         [_, _, height, width] => (1..=MAX_SIZE).contains(height) && (1..=MAX_SIZE).contains(width),
         [_, _, width] => (1..=MAX_SIZE).contains(width),

@@ -7,9 +7,7 @@
 
 use std::collections::HashSet;
 
-use crate::diagnostic::Diagnostic;
 use crate::graph::{Graph, Node, Value, ValueId};
-use crate::limits;
 use crate::ops::Op;
 use crate::ops::function::Function;
 use crate::ops::pointwise::Pointwise;
@@ -35,18 +33,6 @@ pub fn fuse(graph: &mut Graph) {
             index += 1;
         }
     }
-}
-
-/// Refuses products and quotients of two maps that are left.
-pub fn check(graph: &Graph) -> Result<(), Vec<Diagnostic>> {
-    let left = graph
-        .nodes
-        .iter()
-        .filter(|node| matches!(node.op, Op::Pointwise(_)) && reads_two(graph, node));
-    let errors: Vec<_> = left
-        .map(|node| limits::ONE_CONSTANT.refuse("an operation on two maps").at(node.place()))
-        .collect();
-    if errors.is_empty() { Ok(()) } else { Err(errors) }
 }
 
 fn reads_two(graph: &Graph, node: &Node) -> bool {
@@ -317,7 +303,7 @@ fn replace(graph: &mut Graph, index: usize, base: ValueId, function: Function, f
 
 /// Leaves out nodes that nothing reads any more.
 fn sweep(graph: &mut Graph) {
-    let mut needed = HashSet::from([graph.output]);
+    let mut needed = graph.outputs.iter().copied().collect::<HashSet<_>>();
     for node in graph.nodes.iter().rev() {
         if needed.contains(&node.output) {
             needed.extend(node.inputs.iter().flatten());

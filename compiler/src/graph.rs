@@ -22,8 +22,8 @@ pub struct Graph {
     pub nodes: Vec<Node>,
     /// The one input.
     pub input: ValueId,
-    /// The one output.
-    pub output: ValueId,
+    /// The outputs; at least one.
+    pub outputs: Vec<ValueId>,
 }
 
 /// A value: a constant, or something computed from the input.
@@ -141,6 +141,11 @@ impl<'g> RealGraph<'g> {
         Section { from, nodes, to }
     }
 
+    /// A section of no nodes: a value itself.
+    pub fn only(&self, value: ValueId) -> Section {
+        Section { from: vec![value], nodes: Vec::new(), to: value }
+    }
+
     /// The real values at the end of a section, from those that it begins with, each in row-major
     /// order.
     ///
@@ -194,7 +199,9 @@ impl fmt::Display for Graph {
             }
             writeln!(f, "  # {}", node.name)?;
         }
-        writeln!(f, "output {}", self.value(self.output).name)
+        let names: Vec<&str> =
+            self.outputs.iter().map(|&id| self.value(id).name.as_str()).collect();
+        writeln!(f, "output {}", names.join(", "))
     }
 }
 
@@ -253,7 +260,12 @@ impl fmt::Display for Attributes<'_> {
                 write!(f, "alpha={} beta={} transA={a} transB={b} ", gemm.alpha, gemm.beta)
             }
             Op::AveragePool(average) => {
-                write!(f, "{} include_padding={} ", average.pool, average.include_padding)
+                let dilation = average.windows.map(|windows| windows.dilation);
+                write!(f, "{} ", average.pool())?;
+                if dilation != [1, 1] {
+                    write!(f, "dilation={dilation:?} ")?;
+                }
+                write!(f, "include_padding={} ", average.include_padding)
             }
             Op::Flatten { axis } | Op::Concat { axis } => write!(f, "axis={axis} "),
             Op::Mean { axes: Some(axes), .. } | Op::Unit { axes: Some(axes), .. } => {
@@ -282,6 +294,9 @@ impl fmt::Display for Attributes<'_> {
                 )
             }
             Op::Pointwise(_) | Op::MatMul(_) | Op::Reshape { .. } | Op::Transpose { .. } => Ok(()),
+            Op::Softmax(softmax) => write!(f, "axis={} ", softmax.axis.unwrap_or(-1)),
+            Op::ArgMax(arg) => write!(f, "axis={} ", arg.axis),
+            Op::TopK(top) => write!(f, "axis={} k={} ", top.axis, top.count.unwrap_or(0)),
             Op::Fold(_) | Op::Identity => Ok(()),
         }
     }

@@ -1,24 +1,27 @@
 //! From the bytes of a QONNX file to the integer network.
 
+use qnnsim_isa::descriptor::InputDescriptor;
+
 use crate::build::Built;
 use crate::diagnostic::{Diagnostic, Diagnostics};
 use crate::epilogue::Epilogue;
-use crate::graph::Graph;
+use crate::graph::{Graph, ValueId};
+use crate::host::{self, Front};
 use crate::ir::Network;
-pub use crate::lower::MapValue;
 use crate::lower::{self, Lowered};
+pub use crate::lower::{Head, MapValue};
 use crate::{build, fuse, limits, onnx, sign};
-use qnnsim_isa::descriptor::HostOp;
 
 /// What the file does not say.
 #[derive(Debug, Clone, PartialEq)]
 pub struct ImportOptions {
     /// Read a `BipolarQuant` whose input cannot be negative as an unsigned 1-bit `Quant`.
     pub unsigned_1bit_relu: bool,
-    /// An 8-bit image becomes the real input `pixel_scale * pixel + pixel_offset`.
-    pub pixel_scale: f64,
+    /// An 8-bit image becomes the real input `pixel_scale * pixel + pixel_offset`, with one number
+    /// for each channel or one for all.
+    pub pixel_scale: Vec<f64>,
     /// See `pixel_scale`.
-    pub pixel_offset: f64,
+    pub pixel_offset: Vec<f64>,
     /// Names of the classes, one for each output channel; empty if unknown.
     pub classes: Vec<String>,
 }
@@ -27,8 +30,8 @@ impl Default for ImportOptions {
     fn default() -> Self {
         ImportOptions {
             unsigned_1bit_relu: false,
-            pixel_scale: 1.0,
-            pixel_offset: 0.0,
+            pixel_scale: vec![1.0],
+            pixel_offset: vec![0.0],
             classes: Vec::new(),
         }
     }
@@ -46,6 +49,10 @@ pub struct Import {
     pub maps: Vec<MapValue>,
     /// The operators behind the accumulators of each layer.
     pub epilogues: Vec<Epilogue>,
+    /// What the accumulators of the last layer stand for in the graph.
+    pub heads: Vec<Head>,
+    /// What the host does to real inputs in front of their quantizer.
+    pub front: Front,
     /// What may not be meant.
     pub warnings: Vec<Diagnostic>,
 }
@@ -53,15 +60,12 @@ pub struct Import {
 /// Imports a model, or says all that stands against it.
 pub fn import(bytes: &[u8], options: &ImportOptions) -> Result<Import, Diagnostics> {
     let model = onnx::read(bytes)?;
-    let Built { mut graph, softmax, mut warnings } = build::build(&model)?;
-    drop(model);
+    let Built { mut graph, mut warnings } = build::build(&model)?;
     fuse::fuse(&mut graph);
-    fuse::check(&graph)?;
     let repaired = sign::repair(&mut graph, options.unsigned_1bit_relu)?;
-    let Lowered { mut network, maps, epilogues } = lower::lower(&graph, options)?;
-    if softmax {
-        network.output.ops.push(HostOp::Softmax);
-    }
+    let extract = |from: &[ValueId], to: &[ValueId]| host::extract(&model, &graph, from, to);
+    let Lowered { network, maps, epilogues, heads, front } =
+        lower::lower(&graph, options, &extract)?;
     if options.unsigned_1bit_relu && repaired == 0 {
         warnings.push(
             limits::OPTION_UNUSED
@@ -69,15 +73,15 @@ pub fn import(bytes: &[u8], options: &ImportOptions) -> Result<Import, Diagnosti
                 .cause("the model has no BipolarQuant whose input cannot be negative"),
         );
     }
-    warnings.extend(clipped_pixels(&network));
-    Ok(Import { graph, network, maps, epilogues, warnings })
+    warnings.extend(clipped_pixels(&network.input, &front));
+    Ok(Import { graph, network, maps, epilogues, heads, front, warnings })
 }
 
 /// A warning if images lose information in the input quantizer's clipping.
-fn clipped_pixels(network: &Network) -> Option<Diagnostic> {
-    let input = &network.input;
+fn clipped_pixels(input: &InputDescriptor, front: &Front) -> Option<Diagnostic> {
     let clips = |pixel: &u8| {
-        (0..input.distinct_channels()).any(|channel| input.byte_of_pixel(*pixel, channel).1)
+        (0..front.distinct_channels(input))
+            .any(|channel| front.code_of_pixel(input, *pixel, channel).1)
     };
     let clipped: Vec<u8> = (0..=255).filter(clips).collect();
     let (first, last) = (clipped.first()?, clipped.last()?);
@@ -86,9 +90,14 @@ fn clipped_pixels(network: &Network) -> Option<Diagnostic> {
         n if n == usize::from(last - first) + 1 => format!("pixels from {first} to {last}"),
         n => format!("{n} of the 256 values of a pixel"),
     };
+    let numbers = |list: &[f64]| match list {
+        [one] => one.to_string(),
+        list => format!("{list:?}"),
+    };
+    let (scale, offset) = (numbers(&input.pixel_scale), numbers(&input.pixel_offset));
     let quantizer = &input.quantizer;
     Some(limits::PIXELS_CLIPPED.warn(format!("the input quantizer clips {which}")).cause(format!(
-        "a pixel p becomes the real input {} x p + {}, and the quantizer holds {} to {} times {}",
-        input.pixel_scale, input.pixel_offset, quantizer.min, quantizer.max, quantizer.scale
+        "a pixel p becomes the real input {scale} x p + {offset}, and the quantizer holds {} to {} times {}",
+        quantizer.min, quantizer.max, quantizer.scale
     )))
 }

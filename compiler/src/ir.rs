@@ -19,6 +19,8 @@
 
 use qnnsim_isa::descriptor::{Code, InputDescriptor, MapShape, OutputDescriptor};
 
+use crate::geometry::Windows;
+
 /// Index of a map: 0 is the input, `i + 1` the output of layer `i`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct MapId(pub usize);
@@ -155,43 +157,55 @@ pub struct Pool {
     pub ceil_mode: bool,
 }
 
-/// Number of positions of a window along one axis: `floor((size + before + after - extent) /
-/// stride) + 1` (ONNX `Conv`), zero if the window does not fit.
-pub fn window_positions(size: u32, before: u32, after: u32, extent: u32, stride: u32) -> u32 {
-    let padded = size + before + after;
-    if padded < extent { 0 } else { (padded - extent) / stride + 1 }
-}
-
 impl Conv {
+    /// The windows along an axis, 0 for rows and 1 for columns.
+    pub fn windows(&self, axis: usize) -> Windows {
+        Windows {
+            kernel: self.kernel[axis],
+            stride: self.stride[axis],
+            dilation: self.dilation[axis],
+            before: self.pads[axis],
+            after: self.pads[axis + 2],
+            partial: false,
+        }
+    }
+
     /// Height and width of the convolution's output for an input of this shape.
     pub fn output_size(&self, input: MapShape) -> [u32; 2] {
-        let axis = |a: usize, size: u32| {
-            let extent = (self.kernel[a] - 1) * self.dilation[a] + 1;
-            window_positions(size, self.pads[a], self.pads[a + 2], extent, self.stride[a])
-        };
-        [axis(0, input.height), axis(1, input.width)]
+        [self.windows(0).count(input.height), self.windows(1).count(input.width)]
     }
 }
 
 impl Pool {
-    /// Height and width after pooling a map of this height and width (ONNX `MaxPool`: with
-    /// `ceil_mode` a window that would begin in the padding behind the map is left out).
+    /// The windows along an axis, 0 for rows and 1 for columns.
+    pub fn windows(&self, axis: usize) -> Windows {
+        Windows {
+            kernel: self.kernel[axis],
+            stride: self.stride[axis],
+            dilation: 1,
+            before: self.pads[axis],
+            after: self.pads[axis + 2],
+            partial: self.ceil_mode,
+        }
+    }
+
+    /// Height and width after pooling a map of this height and width.
     pub fn output_size(&self, size: [u32; 2]) -> [u32; 2] {
-        let axis = |a: usize| {
-            let (before, after, stride) = (self.pads[a], self.pads[a + 2], self.stride[a]);
-            let floor = window_positions(size[a], before, after, self.kernel[a], stride);
-            let padded = size[a] + before + after;
-            let more = self.ceil_mode
-                && padded >= self.kernel[a]
-                && !(padded - self.kernel[a]).is_multiple_of(stride)
-                && floor * stride < size[a] + before;
-            floor + u32::from(more)
-        };
-        [axis(0), axis(1)]
+        [0, 1].map(|axis| self.windows(axis).count(size[axis]))
     }
 }
 
 impl Steps {
+    /// The step function of the codes with the other sign.
+    pub fn negated(&self) -> Steps {
+        let beside = |&t: &i64| if self.rising { t - 1 } else { t + 1 };
+        Steps {
+            lowest: -(self.lowest + self.thresholds.len() as i64),
+            rising: !self.rising || self.thresholds.is_empty(),
+            thresholds: self.thresholds.iter().rev().map(beside).collect(),
+        }
+    }
+
     /// The code of an accumulator: the definition, by counting.
     pub fn code(&self, acc: i64) -> i64 {
         let met = |&&t: &&i64| if self.rising { acc >= t } else { acc <= t };
@@ -268,11 +282,17 @@ impl Network {
     /// Smallest and largest accumulator of each output channel of a layer, over all codes of the
     /// maps that it reads.
     pub fn accumulator_bounds(&self, layer: &Layer) -> Vec<(i64, i64)> {
+        self.sum_bounds(&layer.terms)
+    }
+
+    /// Smallest and largest sum of each output channel of some terms, over all codes of the maps
+    /// that they read; nothing for no terms.
+    pub fn sum_bounds(&self, terms: &[Term]) -> Vec<(i64, i64)> {
         let of = |term: &Term| term.bounds(self.code(term.source));
-        let (first, rest) = layer.terms.split_first().expect("a layer has a term");
-        rest.iter().fold(of(first), |sum, term| {
-            sum.iter().zip(of(term)).map(|(a, b)| (a.0 + b.0, a.1 + b.1)).collect()
-        })
+        let add = |sum: Vec<(i64, i64)>, term: Vec<(i64, i64)>| {
+            sum.iter().zip(term).map(|(a, b)| (a.0 + b.0, a.1 + b.1)).collect()
+        };
+        terms.iter().map(of).reduce(add).unwrap_or_default()
     }
 
     /// Multiply-accumulates of one image in a layer: one for each weight and each position of a

@@ -50,8 +50,10 @@ limits! {
             "remove the node or replace it by supported operators";
         ATTRIBUTE: "an attribute is known to the operator's definition and has the type that it gives",
             "export the model again with current tools";
-        SINGLE_INPUT: "a model has one input and one output that depends on it, the first",
-            "cut the model so that one of each remains";
+        SINGLE_INPUT: "a model has one input",
+            "cut the model so that one remains";
+        OUTPUTS: "a model has 1 to 64 outputs; those that do not depend on the input are left out",
+            "cut the model so that these remain";
         FIRST_OUTPUT: "only the first output of a node is used",
             "remove what reads the other outputs";
         INPUT_SHAPE: "the input has the shape [1, channels, height, width], [1, channels, length] or [1, channels], where the batch may be a symbol",
@@ -74,20 +76,26 @@ limits! {
             "put a quantizer before the addition";
         SUM_PAIRS: "a sum of values with different scales is tried at all pairs: of all operands but the widest at most 65536 together, and 2^21 thresholds",
             "quantize the operands to fewer bits, or with the same scale";
-        SUM_SCALES: "a sum of values with different scales has integer weights of at most 1016 that give the quantizer's code at every pair of values",
+        SUM_SCALES: "a sum of values with different scales has integer weights of at most 8128 that give the quantizer's code at every pair of values",
             "quantize both operands with the same scale, which a shared quantizer does";
         SUM_PARTS: "values that were joined along the channels before they are quantized stay in their order, and are not added",
             "put the quantizer before the concatenation";
-        FIRST_QUANT: "between the input and its first quantizer stand additions, multiplications, `BatchNormalization`, `Relu` and `Clip` alone, which the host evaluates; all that reads the input reads it through the same ones",
+        FIRST_QUANT: "between the input and its first quantizer stand operators on single values and operators that move values alone, which the host evaluates; all that reads the input reads it through the same ones",
             "quantize the input, as a `QuantIdentity` in front of the first layer does";
         PER_CHANNEL: "a constant operand is one number or has one number for each channel",
             "use constants of shape [1, channels, 1, 1]";
-        OUTPUT: "after the last accumulators may follow, on the host: additions, multiplications, `BatchNormalization`, `Relu`, `Clip`, quantizers but `Trunc` and `MultiThreshold`, relabelling, and last a `Softmax` over the channels, or an `ArgMax`, which is the class that is reported",
-            "remove what follows the last layer";
-        OUTPUT_SUM: "the output is one exact sum: what it adds has one scale, or scales that are small multiples of one",
-            "quantize the operands of the last sum with the same scale, which a shared quantizer does";
-        OUTPUT_SHAPE: "behind dimensions of 1, the output has at most three dimensions",
-            "remove the reshape at the end";
+        HOST: "the host computes what stands behind the last layer with weights, whatever it is; `Softmax`, `LogSoftmax`, `ArgMax`, `ArgMin` and `TopK` can only stand there",
+            "remove this node, or put it behind the last layer";
+        OUTPUT_SUM: "the last layer reads values of one scale, or of scales that are small multiples of one",
+            "quantize what the last layer reads with one scale";
+        OUTPUT_SIZES: "the last accumulators of all outputs have the same rows and columns",
+            "compile a model for each output, or cut the outputs of another size off";
+        HOST_WORK: "what the host computes in front of the input quantizer or behind the last layer reads and makes at most 2^27 values",
+            "compute what follows the last layer elsewhere: cut the model behind it";
+        TOP_K: "`TopK` takes as many values as there are, or fewer",
+            "export the model again";
+        PRODUCT: "a product of two maps reads quantized ones, of one shape, or one of them with a value for each channel of the other; their scales are floats",
+            "quantize both factors before the multiplication, with one scale each";
         FINITE: "the real values of a layer stay finite in double precision",
             "check the scales and the constants of the layer";
         ACCUMULATOR: "accumulators fit 32 bits, by the actual weights",
@@ -132,8 +140,6 @@ limits! {
             "use 1 to 8 bits";
         QUANT_ROUNDING: "the rounding mode is ROUND (to nearest, ties to even), HALF_EVEN, HALF_UP (ties away from zero), HALF_DOWN (ties towards zero), FLOOR, CEIL, UP (away from zero), DOWN or ROUND_TO_ZERO",
             "use ROUND";
-        QUANT_INPUT: "the input quantizer is no bipolar one",
-            "use a `Quant` of at least one unsigned or two signed bits";
     }
     "BipolarQuant": "QONNX sign quantizer: +scale where x >= 0, else -scale. Activations take two bits: \
         padding needs an exact zero." {
@@ -157,6 +163,8 @@ limits! {
     }
     "QuantizeLinear": "ONNX quantizer: integer = clip(round(x / scale) + zero point), ties to even. With a `Clip` behind \
         it, it has fewer bits." {
+        QUANT_INPUT: "the input's quantizer and dequantizer have one scale and zero point",
+            "export the model again";
         LINEAR_AXIS: "scale and zero point are one number, or a list along the axis",
             "export the model again";
         LINEAR_TYPE: "integers are of type uint8, int8, uint16, int16, uint4, int4 or, in constants, int32",
@@ -184,7 +192,7 @@ limits! {
             "quantize the weights of the layer";
         WEIGHT_SCALE: "the scale of weights is one number or has one number for each output channel",
             "quantize weights per tensor or per output channel";
-        WEIGHT_BITS: "weights, less their zero point, are integers from -128 to 127",
+        WEIGHT_BITS: "weights, less their zero point, are integers from -1016 to 1016; beyond -128 to 127 a layer takes more cycles",
             "use at most 8 signed bits";
     }
     "ConvTranspose": "With the limits of `Conv`. The result is held with its pixels as channels at the resolution of the \
@@ -229,7 +237,7 @@ limits! {
             "use pooling without dilation";
         POOL_SIZES: "kernel and stride are 1 to {size}, as far as the sizes below allow, paddings are smaller than the kernel, and the window fits the padded map",
             "check the attributes of the pooling";
-        POOL_PLACE: "a layer has one `MaxPool`, after its convolution, and what stands between it and the quantizer behind it does not fall in any channel",
+        POOL_PLACE: "a layer has one `MaxPool`, after its convolution; what stands between a pooling of values that are not quantized and the quantizer behind it only rises or only falls in each channel",
             "put the pooling behind the quantizer, one for each layer";
     }
     "Relu": "max(x, 0), before or after the quantizer." {}

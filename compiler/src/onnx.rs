@@ -187,6 +187,9 @@ pub mod data_type {
     /// 4-bit integer, two in a byte.
     pub const INT4: i32 = 22;
 
+    /// The types whose values are integers.
+    pub const INTEGERS: [i32; 8] = [UINT8, INT8, UINT16, INT16, INT32, INT64, UINT4, INT4];
+
     /// Smallest and largest integer of a type; `None` if it has other values too.
     pub fn range(data_type: i32) -> Option<(i64, i64)> {
         match data_type {

@@ -19,10 +19,10 @@ impl Display for Network {
             input.name,
             Shape(input.shape),
             Type(input.code),
-            input.ops.iter().map(|op| format!(" {op}")).collect::<String>(),
+            if input.model.is_some() { " behind the model's own operators" } else { "" },
             input.quantizer.scale,
-            input.pixel_scale,
-            input.pixel_offset,
+            Numbers(&input.pixel_scale),
+            Numbers(&input.pixel_offset),
             input.xor,
         )?;
         for (index, layer) in self.layers.iter().enumerate() {
@@ -34,11 +34,29 @@ impl Display for Network {
             writeln!(f, "  makes   {} of {}", Shape(shape), Type(code))?;
         }
         let output = &self.output;
-        write!(f, "output {}: {}, {}", output.name, Shape(output.shape), Type(output.code))?;
-        for op in &output.ops {
-            write!(f, " {op}")?;
+        writeln!(f, "output: {}, {}", Shape(output.shape), Type(output.code))?;
+        for value in &output.values {
+            let (first, channels) = (value.first_channel, value.channels);
+            write!(f, "  value {}: {channels} channels from {first}", value.name)?;
+            value.ops.iter().try_for_each(|op| write!(f, " {op}"))?;
+            writeln!(f)?;
         }
-        writeln!(f)
+        for tensor in &output.outputs {
+            writeln!(f, "  output {} {:?}", tensor.name, tensor.dims)?;
+        }
+        Ok(())
+    }
+}
+
+/// One number, or a list.
+struct Numbers<'a>(&'a [f64]);
+
+impl Display for Numbers<'_> {
+    fn fmt(&self, f: &mut Formatter) -> Result {
+        match self.0 {
+            [one] => write!(f, "{one}"),
+            list => write!(f, "{list:?}"),
+        }
     }
 }
 

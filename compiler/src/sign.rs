@@ -98,6 +98,7 @@ fn make_unsigned(graph: &mut Graph, index: usize) {
 /// sides of where they turn, so these places are enough.
 fn range(graph: &Graph, node: &Node, from: Range) -> Range {
     let op = match node.op {
+        Op::Pointwise(_) if graph.data_inputs(node).count() > 1 => return UNKNOWN,
         Op::Pointwise(op) => op,
         Op::MaxPool(_) | Op::Reshape { .. } | Op::Flatten { .. } | Op::Transpose { .. } => {
             return from;
@@ -112,7 +113,7 @@ fn range(graph: &Graph, node: &Node, from: Range) -> Range {
         | Op::Slice { .. }
         | Op::Split { .. }
         | Op::Pad { .. } => return UNKNOWN,
-        Op::Resize(_) => return UNKNOWN,
+        Op::Resize(_) | Op::Softmax(_) | Op::ArgMax(_) | Op::TopK(_) => return UNKNOWN,
         Op::Conv(_) | Op::ConvTranspose(_) | Op::MatMul(_) | Op::Gemm(_) => return UNKNOWN,
     };
     let rank = graph.value(node.output).dims.len();

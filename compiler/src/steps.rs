@@ -14,13 +14,13 @@ pub type Part = ((i64, i64), i32);
 pub enum Shape {
     /// Codes that only rise or only fall.
     Monotone(Steps),
-    /// Codes that turn once: they are the sum of two step functions, one of them rising and one
-    /// falling. `second` is 0 up to where the codes turn, `first` is constant from there on.
-    Turning {
-        /// The codes up to the turn.
-        first: Steps,
-        /// The difference behind it.
-        second: Steps,
+    /// Codes that turn: the sum of two step functions, one of them rising and one falling. The one
+    /// that changes first comes first and begins with the first code, the other with 0.
+    Sum {
+        /// The two.
+        steps: [Steps; 2],
+        /// Least and greatest code.
+        codes: (i64, i64),
     },
 }
 
@@ -29,7 +29,7 @@ impl Shape {
     pub fn thresholds(&self) -> usize {
         match self {
             Shape::Monotone(steps) => steps.thresholds.len(),
-            Shape::Turning { first, second } => first.thresholds.len() + second.thresholds.len(),
+            Shape::Sum { steps, .. } => steps.iter().map(|steps| steps.thresholds.len()).sum(),
         }
     }
 
@@ -37,14 +37,7 @@ impl Shape {
     pub fn codes(&self) -> (i64, i64) {
         match self {
             Shape::Monotone(steps) => (steps.lowest, steps.lowest + steps.thresholds.len() as i64),
-            Shape::Turning { first, second } => {
-                let (before, behind) =
-                    (first.thresholds.len() as i64, second.thresholds.len() as i64);
-                match first.rising {
-                    true => (first.lowest + (before - behind).min(0), first.lowest + before),
-                    false => (first.lowest, first.lowest + before.max(behind)),
-                }
-            }
+            Shape::Sum { codes, .. } => *codes,
         }
     }
 }
@@ -55,25 +48,27 @@ pub fn search(parts: &[Part], mut code: impl FnMut(i64) -> i64) -> Option<Shape>
     let mut changes = Vec::new();
     let (mut first, mut last) = (None, None);
     for &(range, direction) in parts {
-        let (start, end) = (code(range.0), code(range.1));
+        let start = code(range.0);
+        let end = if range.1 == range.0 { start } else { code(range.1) };
         first.get_or_insert(start);
         changes.extend(last.map(|last| (range.0, start - last)));
         bisect(range, (start, end), direction, &mut code, &mut changes)?;
         last = Some(end);
     }
     changes.retain(|&(_, change)| change != 0);
-    let lowest = first.expect("a channel reaches something");
+    let start = first.expect("a channel reaches something");
     let sign = changes.first().map_or(1, |change| change.1.signum());
-    let turn = changes.iter().position(|change| change.1.signum() != sign);
-    let (first, second) = changes.split_at(turn.unwrap_or(changes.len()));
-    if second.iter().any(|change| change.1.signum() == sign) {
-        return None;
+    let (one, other): (Vec<_>, Vec<_>) =
+        changes.iter().copied().partition(|change| change.1.signum() == sign);
+    if other.is_empty() {
+        return Some(Shape::Monotone(steps(start, &one)));
     }
-    let first = steps(lowest, first);
-    Some(match second {
-        [] => Shape::Monotone(first),
-        _ => Shape::Turning { first, second: steps(0, second) },
-    })
+    let (mut code, mut codes) = (start, (start, start));
+    for (_, change) in changes {
+        code += change;
+        codes = (codes.0.min(code), codes.1.max(code));
+    }
+    Some(Shape::Sum { steps: [steps(start, &one), steps(0, &other)], codes })
 }
 
 /// Where the code changes within a range of the given end codes, and by how much.
@@ -178,17 +173,28 @@ mod tests {
         let first = Steps { lowest: 0, rising: false, thresholds: vec![-1, -2, -3] };
         let second = Steps { lowest: 0, rising: true, thresholds: vec![1, 2] };
         let found = search(&parts, i64::abs);
-        assert_eq!(found.as_ref().map(Shape::codes), Some((0, 3)));
-        assert_eq!(found, Some(Shape::Turning { first, second }));
+        assert_eq!(found, Some(Shape::Sum { steps: [first, second], codes: (0, 3) }));
         // Its opposite rises, then falls: -3 -2 -1 0 -1 -2.
         let parts = [((-3, 0), 1), ((1, 2), -1)];
         let first = Steps { lowest: -3, rising: true, thresholds: vec![-2, -1, 0] };
         let second = Steps { lowest: -2, rising: false, thresholds: vec![1, 0] };
         let found = search(&parts, |acc| -acc.abs());
-        assert_eq!(found, Some(Shape::Turning { first: first.clone(), second: second.clone() }));
-        assert_eq!(found.map(|shape| shape.codes()), Some((-3, 0)));
+        let steps = [first.clone(), second.clone()];
+        assert_eq!(found, Some(Shape::Sum { steps, codes: (-3, 0) }));
         for acc in -3..=2 {
             assert_eq!(first.code(acc) + second.code(acc), -acc.abs());
+        }
+    }
+
+    #[test]
+    fn what_turns_often_is_a_sum_of_two_as_well() {
+        // A zigzag, tried at each accumulator: 0 2 1 1 3 0.
+        let code = |acc: i64| [0, 2, 1, 1, 3, 0][acc as usize];
+        let parts: Vec<Part> = (0..6).map(|acc| ((acc, acc), 0)).collect();
+        let Some(Shape::Sum { steps, codes }) = search(&parts, code) else { panic!("two parts") };
+        assert_eq!(codes, (0, 3));
+        for acc in 0..6 {
+            assert_eq!(steps[0].code(acc) + steps[1].code(acc), code(acc), "{acc}");
         }
     }
 

@@ -17,7 +17,7 @@ mod point;
 
 use proptest::prelude::*;
 use qnnsim_isa::descriptor::{
-    Code, InputDescriptor, MapShape, OutputDescriptor, Quantizer, Rounding,
+    Code, InputDescriptor, MapShape, OutputDescriptor, Quantizer, Rounding, TensorLayout,
 };
 use qnnsim_isa::program::{LayerInfo, Scratch, Stream};
 use qnnsim_isa::table::Halt;
@@ -147,9 +147,10 @@ impl Case {
                 shape: MapShape { channels, height, width },
                 code,
                 quantizer,
-                ops: Vec::new(),
-                pixel_scale: 1.0,
-                pixel_offset: 0.0,
+                layout: TensorLayout::channels_first(MapShape { channels, height, width }),
+                model: None,
+                pixel_scale: vec![1.0],
+                pixel_offset: vec![0.0],
                 xor: 0,
                 dram: input,
             },
@@ -174,14 +175,9 @@ impl Case {
         let pixel = largest(words / bits, pixel.max(1));
         let width = words / bits / pixel;
         let channels = pixel * self.hardware.mac_lanes - unused % self.hardware.mac_lanes;
-        OutputDescriptor {
-            name: "output".into(),
-            shape: MapShape { channels, height: 1, width },
-            code: Code { bits, signed: bits % 2 == 0 },
-            ops: Vec::new(),
-            classes: Vec::new(),
-            dram,
-        }
+        let shape = MapShape { channels, height: 1, width };
+        let code = Code { bits, signed: bits % 2 == 0 };
+        OutputDescriptor { dram, ..OutputDescriptor::of_map("output", shape, code, Vec::new()) }
     }
 }
 

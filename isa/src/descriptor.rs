@@ -3,9 +3,10 @@
 //! The machine moves integers. How a real input becomes the bytes in DRAM, and how the last
 //! accumulators become real outputs, is written here and evaluated on the host in double precision.
 
-use std::borrow::Cow;
 use std::fmt;
 
+use base64::Engine;
+use base64::prelude::BASE64_STANDARD;
 use serde::{Deserialize, Serialize};
 
 /// Height, width and channels of one map; an image of a vector is 1 x 1 x channels.
@@ -151,25 +152,134 @@ impl Quantizer {
     }
 }
 
+/// Where the values of a tensor stand in a map: for each dimension of the tensor a list of sizes,
+/// the outermost first, which multiply to that of the dimension, each with the distance of
+/// neighbours. Distances are in values of the map, pixel after pixel, channels last.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct TensorLayout(pub Vec<Vec<(u32, u32)>>);
+
+impl TensorLayout {
+    /// Most values of a tensor, so that every position fits an index.
+    const VALUES_MAX: u64 = 1 << 31;
+
+    /// A whole map as the tensor `[channels, height, width]`, or `[channels]` for a single pixel.
+    pub fn channels_first(shape: MapShape) -> Self {
+        let MapShape { channels, height, width } = shape;
+        let all = [(channels, 1), (height, channels.saturating_mul(width)), (width, channels)];
+        let dims = if height == 1 && width == 1 { &all[..1] } else { &all[..] };
+        TensorLayout(dims.iter().map(|&step| vec![step]).collect())
+    }
+
+    /// Sizes of the tensor's dimensions.
+    pub fn dims(&self) -> Vec<usize> {
+        self.0.iter().map(|steps| steps.iter().map(|step| step.0 as usize).product()).collect()
+    }
+
+    /// Number of values; `None` if there are more than a map can have.
+    pub fn values(&self) -> Option<usize> {
+        let sizes = self.0.iter().flatten().map(|step| u64::from(step.0));
+        let product = sizes.clone().try_fold(1u64, |n, size| n.checked_mul(size));
+        product.filter(|&n| n <= Self::VALUES_MAX).map(|n| n as usize)
+    }
+
+    /// Position in the map of each value of the tensor, in row-major order, counted from the
+    /// tensor's first value.
+    pub fn positions(&self) -> Vec<usize> {
+        let along = |positions: Vec<usize>, &(size, distance): &(u32, u32)| {
+            let next = |at| (0..size as usize).map(move |i| at + i * distance as usize);
+            positions.into_iter().flat_map(next).collect()
+        };
+        self.0.iter().flatten().fold(vec![0], along)
+    }
+
+    /// Position of the last value, counted from the first.
+    fn last(&self) -> u64 {
+        let steps = self.0.iter().flatten();
+        steps.map(|&(size, distance)| u64::from(size.max(1) - 1) * u64::from(distance)).sum()
+    }
+
+    /// Whether the tensor has some values, and all of them lie in a map of `values` values from
+    /// position `first` on.
+    fn lies_in(&self, first: u32, values: usize) -> bool {
+        let some = self.0.len() <= 8 && self.values().is_some_and(|n| (1..=values).contains(&n));
+        some && u64::from(first) + self.last() < values as u64
+    }
+
+    /// Whether each value of the map is one of the tensor's.
+    fn covers(&self, values: usize) -> bool {
+        // Sorted by distance, each step must begin where the finer ones end: they count through the
+        // map.
+        let mut steps: Vec<(u32, u32)> = self.0.concat();
+        steps.retain(|&(size, _)| size != 1);
+        steps.sort_by_key(|&(_, distance)| distance);
+        let counted = steps.iter().try_fold(1u64, |n, &(size, distance)| {
+            let next = n * u64::from(size);
+            (u64::from(distance) == n && next <= values as u64).then_some(next)
+        });
+        counted == Some(values as u64)
+    }
+}
+
+/// What the host computes besides quantizing and scaling, as an ONNX model: nothing if empty. Its
+/// inputs and outputs are named as the tensors of the descriptor that holds it.
+#[derive(Clone, Default, PartialEq, Eq)]
+pub struct HostModel(pub Vec<u8>);
+
+/// Its size, for it may be long.
+impl fmt::Debug for HostModel {
+    fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
+        write!(f, "HostModel({} bytes)", self.0.len())
+    }
+}
+
+impl HostModel {
+    /// Longest model.
+    pub const BYTES_MAX: usize = 1 << 26;
+
+    /// Whether there is nothing to compute.
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+}
+
+/// As text in base64.
+impl Serialize for HostModel {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(&BASE64_STANDARD.encode(&self.0))
+    }
+}
+
+impl<'de> Deserialize<'de> for HostModel {
+    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let text = std::borrow::Cow::<str>::deserialize(deserializer)?;
+        let bytes = BASE64_STANDARD.decode(text.as_bytes());
+        bytes.map(HostModel).map_err(|_| serde::de::Error::custom("a model is not in base64"))
+    }
+}
+
 /// The input of a program: one map in DRAM, bytes in height-width-channel order.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct InputDescriptor {
     /// Name of the model's input.
     pub name: String,
-    /// Shape of one image.
+    /// Shape of the map.
     pub shape: MapShape,
+    /// The tensor of one image as the model has it, without the batch, and its places in the map.
+    pub layout: TensorLayout,
     /// Integer type of the codes (at most 8 bits).
     pub code: Code,
-    /// From real inputs to what is quantized, in order; nothing that mixes channels.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub ops: Vec<HostOp>,
+    /// What makes of the input the values that are quantized, if they are not the input itself.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub model: Option<InputModel>,
     /// From real values to codes.
     pub quantizer: Quantizer,
-    /// An 8-bit image becomes the real input `pixel_scale * pixel + pixel_offset`.
-    pub pixel_scale: f64,
+    /// An 8-bit image becomes the real input `pixel_scale * pixel + pixel_offset`: one factor for
+    /// each channel, or one for all.
+    pub pixel_scale: Vec<f64>,
     /// See `pixel_scale`.
-    pub pixel_offset: f64,
+    pub pixel_offset: Vec<f64>,
     /// The byte in DRAM is the code (its low 8 bits) XOR this; the packer undoes it. 0x80 lets raw
     /// pixels stand for the codes `pixel - 128`.
     pub xor: u8,
@@ -177,44 +287,76 @@ pub struct InputDescriptor {
     pub dram: u32,
 }
 
+/// From the model's input, with a batch of 1, to the values that are quantized. Each value depends
+/// on the input's value at its place alone, in the same way for all places of a channel.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct InputModel {
+    /// One input, one output.
+    pub model: HostModel,
+    /// Places in the map of the output, without the batch.
+    pub layout: TensorLayout,
+}
+
 impl InputDescriptor {
-    /// The code of a real input value of a channel, and whether the quantizer clipped it.
-    pub fn code_of_real(&self, real: f64, channel: usize) -> (i64, bool) {
-        self.quantizer.quantize(self.ops.iter().fold(real, |x, op| op.apply_at(x, channel)))
+    /// The byte in DRAM of a code.
+    pub fn byte(&self, code: i64) -> u8 {
+        code as u8 ^ self.xor
     }
 
-    /// The codes of real inputs in the order channel, row, column.
-    pub fn codes_of_reals(&self, real: &[f64]) -> Vec<i64> {
-        let pixels = self.shape.height as usize * self.shape.width as usize;
-        real.iter().enumerate().map(|(i, &x)| self.code_of_real(x, i / pixels).0).collect()
+    /// The code that a byte in DRAM stands for.
+    pub fn code_of_byte(&self, byte: u8) -> i64 {
+        let Code { bits, signed } = self.code;
+        let unused = 64 - bits.min(8);
+        let bits = i64::from(byte ^ self.xor) << unused;
+        if signed { bits >> unused } else { (bits as u64 >> unused) as i64 }
     }
 
-    /// The byte in DRAM for a real input value of a channel, and whether the quantizer clipped it.
-    pub fn byte_of_real(&self, real: f64, channel: usize) -> (u8, bool) {
-        let (code, clipped) = self.code_of_real(real, channel);
-        ((code as u8) ^ self.xor, clipped)
+    /// The real input of an 8-bit pixel of a channel.
+    pub fn real_of_pixel(&self, pixel: u8, channel: usize) -> f64 {
+        of_channel(&self.pixel_scale, channel) * f64::from(pixel)
+            + of_channel(&self.pixel_offset, channel)
     }
 
-    /// The byte in DRAM for an 8-bit pixel of a channel, and whether the quantizer clipped it.
-    pub fn byte_of_pixel(&self, pixel: u8, channel: usize) -> (u8, bool) {
-        self.byte_of_real(self.pixel_scale * f64::from(pixel) + self.pixel_offset, channel)
-    }
-
-    /// Number of channels for which the way from real inputs to codes may differ.
-    pub fn distinct_channels(&self) -> usize {
-        let constants = self.ops.iter().flat_map(|op| op.vectors()).map(<[f64]>::len);
-        constants.max().unwrap_or(1).min(self.shape.channels as usize)
-    }
-
-    /// Whether every pixel goes into DRAM as it is, so that the host does nothing.
-    pub fn pixels_unchanged(&self) -> bool {
-        (0..self.distinct_channels())
-            .all(|channel| (0..=255).all(|p| self.byte_of_pixel(p, channel) == (p, false)))
+    /// Whether its numbers make sense.
+    pub(crate) fn check(&self) -> Result<(), &'static str> {
+        let values = self.shape.values();
+        let channels = self.shape.channels as usize;
+        let q = &self.quantizer;
+        let reals = [&[q.scale, q.zero_point], &self.pixel_scale[..], &self.pixel_offset[..]];
+        if !reals.concat().iter().all(|x| x.is_finite()) || q.scale == 0.0 {
+            return Err("the input quantizer is not finite");
+        }
+        for list in [&self.pixel_scale, &self.pixel_offset] {
+            if list.len() != 1 && list.len() != channels {
+                return Err("the scale or offset of pixels is neither for one channel nor for all");
+            }
+        }
+        if !self.layout.lies_in(0, values) || !self.layout.covers(values) {
+            return Err("the input's layout is not one of its map");
+        }
+        if let Some(InputModel { model, layout }) = &self.model {
+            if model.0.len() > HostModel::BYTES_MAX {
+                return Err("the model in front of the input quantizer is too long");
+            }
+            if !layout.lies_in(0, values) || !layout.covers(values) {
+                return Err("the layout of what is quantized is not one of the input's map");
+            }
+        }
+        let range = self.code.min()..=self.code.max();
+        if q.min > q.max || !range.contains(&q.min) || !range.contains(&q.max) {
+            return Err("the input quantizer's range is not that of its code");
+        }
+        Ok(())
     }
 }
 
-/// One step from real inputs to the input quantizer, or from last accumulators to real outputs, in
-/// double precision; vectors have one entry a channel, or one for all.
+fn of_channel(values: &[f64], channel: usize) -> f64 {
+    values[if values.len() == 1 { 0 } else { channel }]
+}
+
+/// One step from last accumulators to real values, in double precision; vectors have one entry a
+/// channel, or one for all.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub enum HostOp {
     /// Multiply by a constant.
@@ -223,256 +365,188 @@ pub enum HostOp {
     Div(Vec<f64>),
     /// Add a constant.
     Add(Vec<f64>),
-    /// Between two ends; an end that is not given does not bind.
-    Clip(Option<f64>, Option<f64>),
-    /// To the integers of a quantizer.
-    Quantize {
-        /// Real size of one integer step.
-        scale: Vec<f64>,
-        /// Integer that stands for real zero.
-        zero_point: Vec<f64>,
-        /// Smallest integer.
-        min: i64,
-        /// Largest integer.
-        max: i64,
-        /// How a quotient between two integers is decided.
-        rounding: Rounding,
-    },
-    /// 1 where the value is at least 0, else -1.
-    Sign,
-    /// e to the value, divided by the sum of these over all channels of a pixel.
-    Softmax,
-    /// The values in other places; what follows works on the new pixels.
-    Arrange(Arrangement),
-}
-
-/// Where the values of a map stand in the model's output.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Arrangement {
-    /// Shape of the output.
-    pub shape: MapShape,
-    /// How a coordinate of the output moves through the map: for channel, row and column a list of
-    /// sizes, the outermost first, which multiply to that of the shape, each with the distance
-    /// of neighbours. Distances are in values, pixel after pixel, channels last.
-    pub steps: [Vec<(u32, u32)>; 3],
-}
-
-impl Arrangement {
-    /// Whether it takes each value of a map of this shape to a place of its own.
-    pub(crate) fn is_sound(&self, map: MapShape) -> bool {
-        let MapShape { channels, height, width } = self.shape;
-        let product =
-            |steps: &Vec<(u32, u32)>| steps.iter().try_fold(1u32, |n, step| n.checked_mul(step.0));
-        let sizes = [channels, height, width]
-            .iter()
-            .zip(&self.steps)
-            .all(|(&size, s)| product(s) == Some(size));
-        // Sorted by distance, each step must begin where the finer ones end: they count through the
-        // map.
-        let mut steps: Vec<(u32, u32)> = self.steps.concat();
-        steps.retain(|&(size, _)| size != 1);
-        steps.sort_by_key(|&(_, distance)| distance);
-        let counted = steps.iter().try_fold(1u64, |n, &(size, distance)| {
-            (u64::from(distance) == n)
-                .then_some(n * u64::from(size))
-                .filter(|&n| n <= map.values() as u64)
-        });
-        sizes && counted == Some(map.values() as u64)
-    }
-
-    /// The values of one map, pixel after pixel, as those of the output.
-    fn apply<T: Copy>(&self, values: &[T]) -> Vec<T> {
-        let [channels, rows, columns] = [0, 1, 2].map(|axis| self.offsets(axis));
-        let pixels = rows.iter().flat_map(|row| columns.iter().map(move |column| row + column));
-        pixels
-            .flat_map(|pixel| channels.iter().map(move |channel| values[pixel + channel]))
-            .collect()
-    }
-
-    /// Distance from the first value, for each coordinate of an axis.
-    fn offsets(&self, axis: usize) -> Vec<usize> {
-        self.steps[axis].iter().fold(vec![0], |offsets, &(size, distance)| {
-            let along =
-                move |offset| (0..size as usize).map(move |i| offset + i * distance as usize);
-            offsets.into_iter().flat_map(along).collect()
-        })
-    }
 }
 
 impl HostOp {
-    /// Its constants by channel.
-    pub fn vectors(&self) -> Vec<&[f64]> {
+    /// Its constants, by channel or for all.
+    pub fn constants(&self) -> &[f64] {
         match self {
-            HostOp::Mul(v) | HostOp::Div(v) | HostOp::Add(v) => vec![v],
-            HostOp::Quantize { scale, zero_point, .. } => vec![scale, zero_point],
-            HostOp::Clip(..) | HostOp::Sign | HostOp::Softmax | HostOp::Arrange(_) => vec![],
-        }
-    }
-
-    /// Whether its numbers make sense for a map of this shape.
-    pub(crate) fn is_sound(&self, map: MapShape) -> bool {
-        let finite = self.vectors().iter().all(|v| v.iter().all(|x| x.is_finite()));
-        finite
-            && match self {
-                HostOp::Clip(min, max) => {
-                    [min, max].into_iter().flatten().all(|end| end.is_finite())
-                }
-                HostOp::Quantize { scale, min, max, .. } => {
-                    scale.iter().all(|&scale| scale > 0.0) && min <= max
-                }
-                HostOp::Arrange(arrangement) => arrangement.is_sound(map),
-                _ => true,
-            }
-    }
-
-    /// Whether it takes each channel by itself.
-    pub(crate) fn is_pointwise(&self) -> bool {
-        !matches!(self, HostOp::Softmax | HostOp::Arrange(_))
-    }
-
-    /// Applies it to the channels of one pixel.
-    fn apply(&self, pixel: &mut [f64]) {
-        match self {
-            HostOp::Softmax => {
-                let most = pixel.iter().copied().fold(f64::NEG_INFINITY, f64::max);
-                pixel.iter_mut().for_each(|x| *x = libm::exp(*x - most));
-                let sum: f64 = pixel.iter().sum();
-                pixel.iter_mut().for_each(|x| *x /= sum);
-            }
-            _ => pixel
-                .iter_mut()
-                .enumerate()
-                .for_each(|(channel, x)| *x = self.apply_at(*x, channel)),
+            HostOp::Mul(v) | HostOp::Div(v) | HostOp::Add(v) => v,
         }
     }
 
     /// Applies it to a value of a channel.
-    ///
-    /// # Panics
-    /// If it mixes channels.
-    pub fn apply_at(&self, x: f64, channel: usize) -> f64 {
-        let pick = |v: &[f64]| v[if v.len() == 1 { 0 } else { channel }];
+    pub fn apply(&self, x: f64, channel: usize) -> f64 {
+        let constant = of_channel(self.constants(), channel);
         match self {
-            HostOp::Mul(v) => x * pick(v),
-            HostOp::Div(v) => x / pick(v),
-            HostOp::Add(v) => x + pick(v),
-            HostOp::Clip(min, max) => {
-                x.max(min.unwrap_or(f64::NEG_INFINITY)).min(max.unwrap_or(f64::INFINITY))
-            }
-            HostOp::Quantize { scale, zero_point, min, max, rounding } => {
-                let (scale, zero_point) = (pick(scale), pick(zero_point));
-                let quantizer =
-                    Quantizer { scale, zero_point, min: *min, max: *max, rounding: *rounding };
-                quantizer.quantize(x).0 as f64
-            }
-            HostOp::Sign if x >= 0.0 => 1.0,
-            HostOp::Sign => -1.0,
-            HostOp::Softmax | HostOp::Arrange(_) => panic!("of more than one value"),
+            HostOp::Mul(_) => x * constant,
+            HostOp::Div(_) => x / constant,
+            HostOp::Add(_) => x + constant,
         }
     }
 }
 
 impl fmt::Display for HostOp {
     fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
-        let list = |v: &[f64]| match *v {
-            [one] => one.to_string(),
-            _ => format!("one of {} by channel", v.len()),
+        let sign = match self {
+            HostOp::Mul(_) => "x",
+            HostOp::Div(_) => "/",
+            HostOp::Add(_) => "+",
         };
-        match self {
-            HostOp::Mul(v) => write!(f, "x {}", list(v)),
-            HostOp::Div(v) => write!(f, "/ {}", list(v)),
-            HostOp::Add(v) => write!(f, "+ {}", list(v)),
-            HostOp::Clip(min, max) => {
-                let end = |end: &Option<f64>| end.map_or(String::new(), |end| end.to_string());
-                write!(f, "clipped to {}..={}", end(min), end(max))
-            }
-            HostOp::Quantize { scale, zero_point, min, max, rounding } => {
-                let (scale, zero_point) = (list(scale), list(zero_point));
-                write!(f, "/ {scale} + {zero_point} rounded {rounding:?} to {min}..={max}")
-            }
-            HostOp::Sign => write!(f, "by sign"),
-            HostOp::Softmax => write!(f, "softmax"),
-            HostOp::Arrange(Arrangement {
-                shape: MapShape { channels, height, width }, ..
-            }) => {
-                write!(f, "arranged as {channels} x {height} x {width}")
-            }
+        match *self.constants() {
+            [one] => write!(f, "{sign} {one}"),
+            ref list => write!(f, "{sign} one of {} by channel", list.len()),
         }
     }
 }
 
 /// The output of a program: a map of accumulators in DRAM, pixel after pixel, each pixel as bit
-/// planes (most significant first) of channel words.
+/// planes (most significant first) of channel words; and what the host makes of them.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct OutputDescriptor {
-    /// Name of the model's output.
-    pub name: String,
     /// Shape of the map.
     pub shape: MapShape,
     /// Integer type: as many planes as `code.bits`.
     pub code: Code,
-    /// From integers to real outputs, in order.
-    pub ops: Vec<HostOp>,
-    /// Names of the classes, empty if unknown; otherwise one a channel of the result.
+    /// Tensors of the model, each made of some channels of the map.
+    pub values: Vec<OutputValue>,
+    /// From `values`, with a batch of 1, to `outputs`. Empty if these are the values themselves.
+    #[serde(default, skip_serializing_if = "HostModel::is_empty")]
+    pub model: HostModel,
+    /// The model's outputs.
+    pub outputs: Vec<OutputTensor>,
+    /// Names of the classes, empty if unknown.
     pub classes: Vec<String>,
     /// Address of the first byte in DRAM.
     pub dram: u32,
 }
 
-impl OutputDescriptor {
-    /// Real outputs of integers given channel by channel for one pixel (index in `accumulators` is
-    /// the channel, repeated every `shape.channels` values: pixel-major, channels last), of one
-    /// image or several. They are in the same order for the shape of the result.
-    pub fn real(&self, accumulators: &[i64]) -> Vec<f64> {
-        let mut values: Vec<f64> = accumulators.iter().map(|&value| value as f64).collect();
-        let arranged = self
-            .ops
-            .iter()
-            .position(|op| matches!(op, HostOp::Arrange(_)))
-            .unwrap_or(self.ops.len());
-        let (before, behind) = self.ops.split_at(arranged);
-        for pixel in values.chunks_mut(self.shape.channels as usize) {
-            before.iter().for_each(|op| op.apply(pixel));
-        }
-        let [HostOp::Arrange(arrangement), behind @ ..] = behind else { return values };
-        values = self.arranged(&values).into_owned();
-        for pixel in values.chunks_mut(arrangement.shape.channels as usize) {
-            behind.iter().for_each(|op| op.apply(pixel));
-        }
-        values
-    }
+/// A tensor of the model that some channels of the last accumulators stand for.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct OutputValue {
+    /// Name in the model.
+    pub name: String,
+    /// First channel of the map.
+    pub first_channel: u32,
+    /// How many channels.
+    pub channels: u32,
+    /// The tensor of one image, without the batch, and its places in the map, counted from the
+    /// first channel of the first pixel.
+    pub layout: TensorLayout,
+    /// From accumulators to real values, in order; by channel, counted from the first.
+    pub ops: Vec<HostOp>,
+}
 
-    /// The values of one map, or of several, in the order of the result.
-    pub fn arranged<'v, T: Copy>(&self, values: &'v [T]) -> Cow<'v, [T]> {
-        let Some(arrangement) = self.arrangement() else { return Cow::Borrowed(values) };
-        Cow::Owned(
-            values
-                .chunks_exact(self.shape.values())
-                .flat_map(|image| arrangement.apply(image))
-                .collect(),
-        )
-    }
+/// An output of the model.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct OutputTensor {
+    /// Name in the model.
+    pub name: String,
+    /// Sizes for one image, without the batch.
+    pub dims: Vec<u32>,
+    /// How many things its values number, as those of `ArgMax` do: integers from 0 on. None where
+    /// they are real values.
+    #[serde(default)]
+    pub index_of: Option<u32>,
+}
 
-    /// Where the values of the map stand in the result, if not in their places.
-    pub fn arrangement(&self) -> Option<&Arrangement> {
-        self.ops.iter().find_map(|op| {
-            if let HostOp::Arrange(arrangement) = op { Some(arrangement) } else { None }
-        })
-    }
-
-    /// Shape of the result.
-    pub fn result_shape(&self) -> MapShape {
-        self.arrangement().map_or(self.shape, |arrangement| arrangement.shape)
-    }
-
-    /// Whether the output is one vector, so that it has a class.
-    pub fn is_vector(&self) -> bool {
-        let shape = self.result_shape();
-        shape.height == 1 && shape.width == 1
+impl OutputTensor {
+    /// Number of values for one image.
+    pub fn values(&self) -> usize {
+        self.dims.iter().map(|&size| size as usize).product()
     }
 }
+
+impl OutputDescriptor {
+    /// A whole map of accumulators that are real outputs behind some operations.
+    pub fn of_map(name: &str, shape: MapShape, code: Code, ops: Vec<HostOp>) -> Self {
+        let layout = TensorLayout::channels_first(shape);
+        let dims = layout.0.iter().map(|steps| steps.iter().map(|step| step.0).product()).collect();
+        let (name, first_channel, channels) = (name.to_owned(), 0, shape.channels);
+        let outputs = vec![OutputTensor { name: name.clone(), dims, index_of: None }];
+        let values = vec![OutputValue { name, first_channel, channels, layout, ops }];
+        let (model, classes) = (HostModel::default(), Vec::new());
+        OutputDescriptor { shape, code, values, model, outputs, classes, dram: 0 }
+    }
+
+    /// Number of classes, where the one output is a vector, or the number of one class.
+    pub fn class_count(&self) -> Option<usize> {
+        let [output] = &self.outputs[..] else { return None };
+        let is_vector = output.dims.iter().filter(|&&size| size != 1).count() <= 1;
+        match output.index_of {
+            None => is_vector.then(|| output.values()),
+            Some(classes) => (output.values() == 1).then_some(classes as usize),
+        }
+    }
+
+    /// Whether its numbers make sense.
+    pub(crate) fn check(&self) -> Result<(), &'static str> {
+        if self.values.is_empty() || self.values.len() > TENSORS_MAX {
+            return Err("the output is made of no tensor, or of too many");
+        }
+        for value in &self.values {
+            let OutputValue { first_channel, channels, layout, ops, .. } = value;
+            if first_channel.checked_add(*channels).is_none_or(|end| end > self.shape.channels) {
+                return Err("an output value has channels that are not there");
+            }
+            let of_channels = |position: u64| {
+                let channel = position % u64::from(self.shape.channels);
+                (u64::from(*first_channel)..u64::from(first_channel + channels)).contains(&channel)
+            };
+            let inside = layout.lies_in(*first_channel, self.shape.values());
+            if !inside
+                || !layout
+                    .positions()
+                    .iter()
+                    .all(|&p| of_channels(u64::from(*first_channel) + p as u64))
+            {
+                return Err("an output value has places that are not its channels");
+            }
+            for op in ops {
+                let constants = op.constants();
+                if constants.len() != 1 && constants.len() != *channels as usize {
+                    return Err("an output operation is neither for one channel nor for all");
+                }
+                if !constants.iter().all(|x| x.is_finite()) {
+                    return Err("an output operation is not finite");
+                }
+            }
+        }
+        if self.model.0.len() > HostModel::BYTES_MAX {
+            return Err("the model behind the last accumulators is too long");
+        }
+        if self.outputs.is_empty() || self.outputs.len() > TENSORS_MAX {
+            return Err("there is no output, or there are too many");
+        }
+        for output in &self.outputs {
+            let sizes = output.dims.iter().map(|&size| u64::from(size));
+            let values = sizes.clone().try_fold(1u64, |n, size| n.checked_mul(size));
+            if output.dims.len() > 8 || !values.is_some_and(|n| (1..=1 << 24).contains(&n)) {
+                return Err("an output is empty or too large");
+            }
+        }
+        let same = |(value, output): (&OutputValue, &OutputTensor)| {
+            value.layout.dims().iter().copied().eq(output.dims.iter().map(|&size| size as usize))
+                && output.index_of.is_none()
+        };
+        if self.model.is_empty()
+            && (self.values.len() != self.outputs.len()
+                || !self.values.iter().zip(&self.outputs).all(same))
+        {
+            return Err("the outputs are not the output values, and no model makes them of these");
+        }
+        if !self.classes.is_empty() && Some(self.classes.len()) != self.class_count() {
+            return Err("the number of class names is not the number of outputs");
+        }
+        Ok(())
+    }
+}
+
+/// Most tensors on either side of the host's part behind the last accumulators.
+const TENSORS_MAX: usize = 256;
 
 #[cfg(test)]
 mod tests {
@@ -526,50 +600,51 @@ mod tests {
     }
 
     #[test]
-    fn outputs_are_evaluated_in_order() {
-        let output = |ops: Vec<HostOp>| {
-            let shape = MapShape { channels: 2, height: 1, width: 2 };
-            let code = Code { bits: 8, signed: true };
-            let descriptor = OutputDescriptor {
-                name: String::new(),
-                shape,
-                code,
-                ops,
-                classes: vec![],
-                dram: 0,
-            };
-            descriptor.real(&[-3, 5, 0, 2])
-        };
-        // (-1.5, 5), (0, 2) / 2 in steps of 1/2 from -1 to 3: -1.5 -> -1 clipped, 5 -> 3 clipped.
-        let (scale, zero_point) = (vec![1.0, 2.0], vec![0.0]);
-        let quantize =
-            HostOp::Quantize { scale, zero_point, min: -1, max: 2, rounding: Rounding::HalfEven };
-        assert_eq!(output(vec![HostOp::Mul(vec![0.5, 1.0]), quantize]), [-1.0, 2.0, 0.0, 1.0]);
-        assert_eq!(
-            output(vec![HostOp::Clip(Some(-1.0), None), HostOp::Sign]),
-            [-1.0, 1.0, 1.0, 1.0]
-        );
-        assert_eq!(output(vec![HostOp::Clip(None, Some(1.0))]), [-3.0, 1.0, 0.0, 1.0]);
-        // Channels become columns: of the pixels (-3, 5) and (0, 2), a single channel of four
-        // columns.
-        let shape = MapShape { channels: 1, height: 1, width: 4 };
-        let arrange = |steps| HostOp::Arrange(Arrangement { shape, steps });
-        let mixed = [vec![], vec![], vec![(2, 1), (2, 2)]];
-        let by_channel = HostOp::Mul(vec![1.0, 10.0]);
-        assert_eq!(output(vec![by_channel, arrange(mixed.clone())]), [-3.0, 0.0, 50.0, 20.0]);
-        assert!(arrange(mixed).is_sound(MapShape { channels: 2, height: 1, width: 2 }));
+    fn a_layout_counts_through_a_map() {
+        // Channels become columns: of 2 channels and 2 columns, a row of four.
+        let layout = TensorLayout(vec![vec![(1, 1)], vec![(2, 1), (2, 2)]]);
+        assert_eq!(layout.dims(), [1, 4]);
+        assert_eq!(layout.positions(), [0, 2, 1, 3]);
+        assert!(layout.covers(4) && layout.lies_in(0, 4) && !layout.lies_in(1, 4));
+        let shape = MapShape { channels: 2, height: 1, width: 3 };
+        assert_eq!(TensorLayout::channels_first(shape).positions(), [0, 2, 4, 1, 3, 5]);
+        let of_vector = TensorLayout::channels_first(MapShape { channels: 3, height: 1, width: 1 });
+        assert_eq!(of_vector.dims(), [3]);
         for steps in
             [vec![(2, 1), (2, 1)], vec![(4, 2)], vec![(2, 1), (2, 3)], vec![(2, 1)], vec![(0, 1)]]
         {
-            let wrong = arrange([vec![], vec![], steps]);
-            assert!(!wrong.is_sound(MapShape { channels: 2, height: 1, width: 2 }), "{wrong:?}");
+            let wrong = TensorLayout(vec![steps]);
+            assert!(!wrong.covers(4), "{wrong:?}");
         }
-        // e^-8 : 1 and e^-2 : 1.
-        let softmax = output(vec![HostOp::Softmax]);
-        let expected = [-8f64, -2.0].map(|x| x.exp() / (1.0 + x.exp()));
-        assert!(
-            (softmax[0] - expected[0]).abs() < 1e-15 && (softmax[2] - expected[1]).abs() < 1e-15
+        let huge = TensorLayout(vec![vec![(u32::MAX, u32::MAX)]; 8]);
+        assert!(huge.values().is_none() && !huge.lies_in(0, 4));
+    }
+
+    #[test]
+    fn operations_take_channels_apart() {
+        let op = HostOp::Mul(vec![1.0, 10.0]);
+        assert_eq!([op.apply(3.0, 0), op.apply(3.0, 1)], [3.0, 30.0]);
+        assert_eq!(HostOp::Div(vec![2.0]).apply(3.0, 7), 1.5);
+        assert_eq!(HostOp::Add(vec![2.0]).apply(3.0, 7), 5.0);
+    }
+
+    #[test]
+    fn classes_are_those_of_one_vector() {
+        let code = Code { bits: 8, signed: true };
+        let mut output = OutputDescriptor::of_map(
+            "y",
+            MapShape { channels: 3, height: 1, width: 1 },
+            code,
+            vec![],
         );
-        assert!((softmax[0] + softmax[1] - 1.0).abs() < 1e-15);
+        assert_eq!((output.class_count(), output.check()), (Some(3), Ok(())));
+        output.outputs[0].index_of = Some(3);
+        assert_eq!(output.class_count(), None);
+        output.outputs[0].dims = vec![1, 1];
+        assert_eq!(output.class_count(), Some(3));
+        assert!(output.check().is_err(), "what numbers classes is no value");
+        let map = MapShape { channels: 3, height: 2, width: 1 };
+        let output = OutputDescriptor::of_map("y", map, code, vec![]);
+        assert_eq!((output.class_count(), output.check()), (None, Ok(())));
     }
 }

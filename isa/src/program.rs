@@ -8,7 +8,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::descriptor::{Code, HostOp, InputDescriptor, MapShape, OutputDescriptor};
+use crate::descriptor::{Code, InputDescriptor, MapShape, OutputDescriptor};
 use crate::hardware::{CODE_WORD_BYTES, HardwareError, HardwarePoint, Overrides};
 use crate::table::{Instruction, PoolDst};
 
@@ -16,7 +16,7 @@ use crate::table::{Instruction, PoolDst};
 pub const MAGIC: [u8; 8] = *b"QNNSIM\r\n";
 
 /// Version of the container and of the instruction set; a reader takes its own only.
-pub const VERSION: u32 = 1;
+pub const VERSION: u32 = 2;
 
 /// Longest program file that is read.
 pub const FILE_BYTES_MAX: u64 = 1 << 30;
@@ -471,48 +471,8 @@ impl Program {
         let code = self.input.code;
         require((1..=8).contains(&code.bits), "input codes must have 1 to 8 bits")?;
         require((1..=32).contains(&self.output.code.bits), "outputs must have 1 to 32 bits")?;
-        let q = &self.input.quantizer;
-        let finite = [q.scale, q.zero_point, self.input.pixel_scale, self.input.pixel_offset];
-        require(
-            finite.iter().all(|x| x.is_finite()) && q.scale != 0.0,
-            "the input quantizer is not finite",
-        )?;
-        let range = code.min()..=code.max();
-        require(
-            q.min <= q.max && range.contains(&q.min) && range.contains(&q.max),
-            "the input quantizer's range is not that of its code",
-        )?;
-        for op in &self.input.ops {
-            let fits = op
-                .vectors()
-                .iter()
-                .all(|v| v.len() == 1 || v.len() == self.input.shape.channels as usize);
-            require(fits, "an input operation is neither for one channel nor for all")?;
-            require(op.is_pointwise(), "an input operation takes more than one value")?;
-            require(op.is_sound(self.input.shape), "an input operation is not finite")?;
-        }
-        let mut shape = self.output.shape;
-        let mut arranged = 0;
-        for op in &self.output.ops {
-            let fits =
-                op.vectors().iter().all(|v| v.len() == 1 || v.len() == shape.channels as usize);
-            require(fits, "an output operation is neither for one channel nor for all")?;
-            require(
-                op.is_sound(shape),
-                "an output operation is not finite, or moves values that are not there",
-            )?;
-            if let HostOp::Arrange(arrangement) = op {
-                shape = arrangement.shape;
-                arranged += 1;
-            }
-        }
-        require(arranged <= 1, "the output is arranged twice")?;
-        let channels = shape.channels as usize;
-        let classes = self.output.classes.len();
-        require(
-            classes == 0 || classes == channels,
-            "the number of class names is not the number of outputs",
-        )?;
+        self.input.check().map_err(damaged)?;
+        self.output.check().map_err(damaged)?;
         for layer in &self.layers {
             let Some(map) = &layer.map else { continue };
             check_shape("map", map.shape)?;
@@ -543,6 +503,7 @@ impl Program {
                 sample.len() == self.input.shape.values(),
                 "the sample does not have the input's size",
             )?;
+            let q = &self.input.quantizer;
             let is_code = |&byte: &u8| {
                 let byte = byte ^ self.input.xor;
                 let value = if code.signed { i64::from(byte as i8) } else { i64::from(byte) };

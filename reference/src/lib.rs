@@ -18,6 +18,14 @@ pub struct Map {
 }
 
 impl Map {
+    /// A map of values that are given pixel after pixel, channels innermost.
+    pub fn of_pixels(shape: MapShape, values: &[i64]) -> Map {
+        let size = shape.height as usize * shape.width as usize;
+        let channels = shape.channels as usize;
+        let turned = (0..values.len()).map(|i| values[i % size * channels + i / size]);
+        Map { shape, values: turned.collect() }
+    }
+
     /// The values pixel after pixel, channels innermost, as the output leaves the machine.
     pub fn by_pixel(&self) -> Vec<i64> {
         let size = self.shape.height as usize * self.shape.width as usize;

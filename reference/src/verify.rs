@@ -9,12 +9,13 @@
 use std::cell::LazyCell;
 use std::collections::HashSet;
 
-use qnnsim_compiler::epilogue::Outcomes;
+use qnnsim_compiler::epilogue::{Epilogue, Outcomes};
 use qnnsim_compiler::graph::{RealGraph, Section, ValueId};
 use qnnsim_compiler::import::{Import, MapValue};
-use qnnsim_compiler::ir::MapId;
+use qnnsim_compiler::ir::{Layer, MapId};
 use qnnsim_compiler::tensor::Precision;
-use qnnsim_isa::descriptor::{HostOp, MapShape};
+use qnnsim_host::{Encoder, HostError, Order};
+use qnnsim_isa::descriptor::MapShape;
 use serde::Serialize;
 
 use crate::{Map, accumulate, evaluate, pool};
@@ -25,13 +26,17 @@ pub struct Verifier<'i> {
     import: &'i Import,
     graph: RealGraph<'i>,
     precision: Precision,
+    encoder: Encoder,
     /// Of each map, what leads to it in the graph from the maps before it; `None` if it is not in
     /// the graph.
     sections: Vec<Option<Section>>,
+    /// Of each head, what leads to it in the same way, and where its values stand.
+    heads: Vec<(Section, Vec<usize>)>,
     /// Of each map, where its values stand in the tensor of the graph.
     places: Vec<Vec<usize>>,
-    /// Least and greatest accumulators, by layer and channel.
-    bounds: Vec<Vec<(i64, i64)>>,
+    /// Least and greatest values of the sums of each layer: its accumulators, or the sums with
+    /// scales of their own that it adds. By layer, sum and channel.
+    bounds: Vec<Vec<Vec<(i64, i64)>>>,
 }
 
 /// What one image, or several, showed of every map: the input's, then each layer's.
@@ -85,16 +90,37 @@ pub struct Difference {
 
 impl<'i> Verifier<'i> {
     /// Compares with the graph in this precision.
-    pub fn new(import: &'i Import, precision: Precision) -> Self {
+    ///
+    /// # Errors
+    /// What stands in front of the input quantizer cannot be computed.
+    pub fn new(import: &'i Import, precision: Precision) -> Result<Self, HostError> {
         let network = &import.network;
+        let encoder = Encoder::new(&network.input)?;
         let graph = RealGraph::new(&import.graph, precision);
-        let bounds = network.layers.iter().map(|layer| network.accumulator_bounds(layer)).collect();
-        let known: HashSet<ValueId> = import.maps.iter().filter_map(|map| map.value).collect();
+        let bounds = |(layer, epilogue): (&Layer, &Epilogue)| match epilogue.sums() {
+            [_] => vec![network.accumulator_bounds(layer)],
+            sums => sums.iter().map(|sum| network.sum_bounds(&sum.terms)).collect(),
+        };
+        let bounds = network.layers.iter().zip(&import.epilogues).map(bounds).collect();
+        // The last map is the heads.
+        let inner = &import.maps[..network.layers.len()];
+        let known: HashSet<ValueId> = inner.iter().filter_map(|map| map.value).collect();
         let section = |map: &MapValue| map.value.map(|value| graph.section(&known, value));
-        let sections = import.maps.iter().map(section).collect();
+        let sections = inner.iter().map(section).chain([None]).collect();
+        let last = network.output.shape;
+        let heads = import.heads.iter().map(|head| {
+            let value = head.map.value.expect("a head is a value of the graph");
+            let shape = MapShape { channels: head.channels as u32, ..last };
+            let section = match known.contains(&value) {
+                true => graph.only(value),
+                false => graph.section(&known, value),
+            };
+            (section, head.map.places(shape))
+        });
+        let heads = heads.collect();
         let shape = |(index, map): (usize, &MapValue)| map.places(network.map(MapId(index)).0);
         let places = import.maps.iter().enumerate().map(shape).collect();
-        Verifier { import, sections, places, graph, precision, bounds }
+        Ok(Verifier { import, sections, heads, places, graph, precision, encoder, bounds })
     }
 
     /// A report of no images.
@@ -112,21 +138,26 @@ impl<'i> Verifier<'i> {
         Report { maps: names.map(map).collect() }
     }
 
-    /// Compares one image: its `real` input values, and all maps of the machine, that of the input
-    /// first. Values are in the order channel, row, column.
+    /// Compares one image: its `real` input values in the model's order, and all maps of the
+    /// machine, that of the input first, whose values are in the order channel, row, column.
     ///
     /// # Panics
     /// If they are not as many as the network's maps have.
     pub fn image(&self, image: u64, real: &[f64], machine: &[&[i64]], report: &mut Report) {
         let Import { network, maps, .. } = self.import;
-        let input = &network.input;
+        let codes = self.encoder.codes(real, Order::Model);
+        let input = Map::of_pixels(network.input.shape, &codes);
         let size = pixels(input.shape);
-        let reference = evaluate(network, &input.codes_of_reals(real));
+        let reference = evaluate(network, &input.values);
         assert_eq!(machine.len(), reference.len(), "maps of the network");
         for (index, ((to, map), machine)) in
             report.maps.iter_mut().zip(&reference).zip(machine).enumerate()
         {
             to.compare_machine(image, map, machine);
+            if index == network.layers.len() {
+                self.compare_output(image, &reference, to);
+                continue;
+            }
             let Some(section) = &self.sections[index] else { continue };
             let from: Vec<Vec<f64>> = match index {
                 0 => vec![real.to_vec()],
@@ -135,46 +166,33 @@ impl<'i> Verifier<'i> {
             let values = self.graph.eval(section, &from);
             let at = &maps[index];
             let values: Vec<f64> = self.places[index].iter().map(|&place| values[place]).collect();
-            if index == network.layers.len() {
-                self.compare_output(image, index - 1, map, &values, to);
-                continue;
-            }
             let integer = |(i, value): (usize, &f64)| {
                 (value / at.scale_of(i / pixels(map.shape))).round() + at.zero_point as f64
             };
             let integers: Vec<f64> = values.iter().enumerate().map(integer).collect();
             // Needed only where something differs.
-            let sums = LazyCell::new(|| {
-                accumulate(&network.layers[index - 1 - usize::from(at.merged)], &reference)
-            });
+            let sums =
+                LazyCell::new(|| self.sums(index - 1 - usize::from(at.merged > 0), &reference));
             to.compare_graph(image, map, &integers, |channel| match index.checked_sub(1) {
                 None => {
-                    let real = &real[channel * size..][..size];
+                    let places = &self.places[0][channel * size..][..size];
                     let end = |sign: f64| {
-                        real.iter().map(|&x| self.input_code(x, channel, sign)).collect()
+                        let code = |&at: &usize| self.input_code(real[at], channel, sign);
+                        places.iter().map(code).collect()
                     };
                     (end(-1.0), end(1.0))
                 }
-                Some(layer) => self.outcomes(layer, at.merged, &sums, channel),
+                Some(layer) => self.outcomes(layer, at, &sums, channel),
             });
         }
     }
 
     /// The code that an input can become if all roundings on its way err to one side.
     fn input_code(&self, real: f64, channel: usize, sign: f64) -> f64 {
-        let input = &self.import.network.input;
         let unit = self.precision.rounding();
-        let (mut x, mut error) = (real, real.abs() * unit);
-        for op in &input.ops {
-            let next = op.apply_at(x, channel);
-            // Of the constant, too.
-            let slope = |moved: f64| (op.apply_at(x + moved, channel) - next).abs();
-            let constant = if let HostOp::Add(_) = op { (next - x).abs() } else { 0.0 };
-            error = slope(error).max(slope(-error)) + (next.abs() + constant) * 2.0 * unit;
-            x = next;
-        }
+        let (x, mut error) = self.import.front.apply(real, channel, unit);
         // A few roundings on the way to the quotient, and of its sum with the zero point.
-        let quantizer = &input.quantizer;
+        let quantizer = &self.import.network.input.quantizer;
         error += 4.0 * unit * (x.abs() + (quantizer.zero_point * quantizer.scale).abs());
         quantizer.quantize(x + sign * error).0 as f64
     }
@@ -191,59 +209,76 @@ impl<'i> Verifier<'i> {
         real
     }
 
+    /// The sums behind which a layer's operators stand.
+    fn sums(&self, index: usize, reference: &[Map]) -> Vec<Map> {
+        let layer = &self.import.network.layers[index];
+        match self.import.epilogues[index].sums() {
+            [_] => vec![accumulate(layer, reference)],
+            sums => sums
+                .iter()
+                .map(|sum| Layer { terms: sum.terms.clone(), pool: None, ..layer.clone() })
+                .map(|layer| accumulate(&layer, reference))
+                .collect(),
+        }
+    }
+
     /// The least and the greatest code that rounding can lead to, of a channel after pooling.
     fn outcomes(
         &self,
         index: usize,
-        merged: bool,
-        sums: &Map,
+        at: &MapValue,
+        sums: &[Map],
         channel: usize,
     ) -> (Vec<f64>, Vec<f64>) {
         let layer = &self.import.network.layers[index];
-        // Both parts of a channel have the same accumulators.
-        let (index, channel) = if merged { (index - 1, 2 * channel) } else { (index, channel) };
-        let shape = MapShape { channels: 1, ..sums.shape };
+        // All parts of a channel have the same accumulators.
+        let (index, channel) =
+            if at.merged > 0 { (index - 1, at.merged * channel) } else { (index, channel) };
+        let shape = MapShape { channels: 1, ..sums[0].shape };
         let mut chain = self.import.epilogues[index].channel(channel);
-        let bounds = self.bounds[index][channel];
-        let outcome = |&acc: &i64| chain.outcomes(acc, bounds, self.precision);
-        let outcomes: Vec<_> = sums.channel(channel).iter().map(outcome).collect();
+        let bounds: Vec<(i64, i64)> = self.bounds[index].iter().map(|sum| sum[channel]).collect();
+        let of_channel: Vec<&[i64]> = sums.iter().map(|sum| sum.channel(channel)).collect();
+        let outcome = |pixel: usize| {
+            let sums: Vec<i64> = of_channel.iter().map(|sum| sum[pixel]).collect();
+            chain.outcomes(&sums, &bounds, self.precision)
+        };
+        let outcomes: Vec<_> = (0..of_channel[0].len()).map(outcome).collect();
         let pooled = |end: fn(&Outcomes) -> f64| -> Vec<f64> {
-            let values = outcomes.iter().map(|outcome| end(outcome) as i64).collect();
+            let code = |outcome: &Outcomes| end(outcome) as i64 + at.code_offset;
+            let values = outcomes.iter().map(code).collect();
             pool(layer, Map { shape, values }).values.iter().map(|&code| code as f64).collect()
         };
         (pooled(|outcome| outcome.low), pooled(|outcome| outcome.high))
     }
 
-    /// The real outputs, which no quantizer makes equal: they differ by rounding, or by more.
-    fn compare_output(
-        &self,
-        image: u64,
-        index: usize,
-        sums: &Map,
-        values: &[f64],
-        to: &mut MapReport,
-    ) {
+    /// The real values that the last accumulators stand for, which no quantizer makes equal: they
+    /// differ by rounding, or by more. What the host makes of them is computed by the graph's own
+    /// operators.
+    fn compare_output(&self, image: u64, reference: &[Map], to: &mut MapReport) {
+        let sums = &reference[reference.len() - 1];
         let size = pixels(sums.shape);
-        let channels = sums.shape.channels as usize;
-        // A softmax at the end is none of the graph's: what is compared stands in front of it, and
-        // in the map's order.
-        let mut output = self.import.network.output.clone();
-        output.ops.retain(|op| !matches!(op, HostOp::Softmax | HostOp::Arrange(_)));
-        // The host takes the channels of one pixel after the other.
-        let host = output.real(&sums.by_pixel());
-        for (channel, values) in values.chunks(size).enumerate() {
-            let mut chain = self.import.epilogues[index].channel(channel);
-            for (pixel, (&found, &acc)) in values.iter().zip(sums.channel(channel)).enumerate() {
-                let outcomes = chain.outcomes(acc, self.bounds[index][channel], self.precision);
-                let expected = host[pixel * channels + channel];
-                let reachable = outcomes.real[0]..=outcomes.real[1];
-                // In float32 the host's doubles need not be among what can come out.
-                let near = |x: f64| {
-                    let slack = (x.abs() + expected.abs()) * self.precision.rounding();
-                    *reachable.start() - slack <= x && x <= *reachable.end() + slack
-                };
-                if !near(found) || !near(expected) {
-                    to.graph.add(place(image, sums.shape, channel, pixel, found, expected));
+        let heads = self.import.heads.iter().zip(&self.import.network.output.values);
+        for ((head, value), (section, places)) in heads.zip(&self.heads) {
+            let from: Vec<Vec<f64>> =
+                section.from.iter().map(|&value| self.value(value, reference)).collect();
+            let values = self.graph.eval(section, &from);
+            for channel in 0..head.channels {
+                let mut chain = head.epilogue.channel(channel);
+                let at = head.first_channel + channel;
+                let bounds = self.bounds[self.bounds.len() - 1][0][at];
+                for (pixel, &acc) in sums.channel(at).iter().enumerate() {
+                    let found = values[places[channel * size + pixel]];
+                    let outcomes = chain.outcomes(&[acc], &[bounds], self.precision);
+                    let expected = value.ops.iter().fold(acc as f64, |x, op| op.apply(x, channel));
+                    let reachable = outcomes.real[0]..=outcomes.real[1];
+                    // In float32 the host's doubles need not be among what can come out.
+                    let near = |x: f64| {
+                        let slack = (x.abs() + expected.abs()) * self.precision.rounding();
+                        *reachable.start() - slack <= x && x <= *reachable.end() + slack
+                    };
+                    if !near(found) || !near(expected) {
+                        to.graph.add(place(image, sums.shape, at, pixel, found, expected));
+                    }
                 }
             }
         }

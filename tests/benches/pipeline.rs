@@ -6,9 +6,12 @@ use std::convert::Infallible;
 use std::fs;
 use std::hint::black_box;
 
-use criterion::{BatchSize, Criterion, SamplingMode, Throughput, criterion_group, criterion_main};
+use criterion::measurement::WallTime;
+use criterion::{
+    BatchSize, BenchmarkGroup, Criterion, SamplingMode, Throughput, criterion_group, criterion_main,
+};
 use qnnsim_assembler::{assemble, disassemble};
-use qnnsim_compiler::import::import;
+use qnnsim_compiler::import::{ImportOptions, import};
 use qnnsim_compiler::lower_to;
 use qnnsim_explore::evaluate::{Outcome, Source};
 use qnnsim_explore::pareto::Objectives;
@@ -18,6 +21,7 @@ use qnnsim_isa::hardware::Overrides;
 use qnnsim_isa::{HardwarePoint, Program};
 use qnnsim_simulator::{Simulation, Start, Technology, timing};
 use qnnsim_tests::larger::{resnet, vgg};
+use qnnsim_tests::models::imagenet::{mobilenet_v1, resnet18};
 use qnnsim_tests::{compile, digits, programs, tcv_options};
 use rayon::prelude::*;
 
@@ -114,32 +118,50 @@ fn larger(c: &mut Criterion) {
             b.iter(|| lower_to(black_box(&network), &hw))
         });
         let (_, program) = lower_to(&network, &hw).expect("compiles");
-        group.bench_function(format!("{name}, load"), |b| {
-            b.iter_batched(|| program.clone(), Simulation::new, BatchSize::LargeInput);
-        });
-        let simulation = Simulation::new(program).expect("legal");
-        let report =
-            simulation.report(&Technology::builtin("45nm").expect("it is there"), hw.clock_mhz);
-        let products: u64 = report.layers.iter().map(|layer| layer.products).sum();
-        group.throughput(Throughput::Elements(products));
-        let image: Vec<u8> =
-            (0..network.input.shape.values()).map(|i| (i * 37 % 256) as u8).collect();
-        let (mut executor, mut output) = (simulation.executor(), Vec::new());
-        group.bench_function(format!("{name}, one image"), |b| {
-            b.iter(|| executor.run(black_box(&image), &mut output))
-        });
-        let status = fs::read_to_string("/proc/self/status").unwrap_or_default();
-        let peak =
-            status.lines().find(|line| line.starts_with("VmHWM")).unwrap_or("VmHWM: unknown");
-        println!(
-            "{name}: {products} products, {} cycles warm, {} cold, {:.1} uJ warm; {}",
-            report.cycles.warm,
-            report.cycles.cold,
-            report.energy_pj.warm / 1e6,
-            peak.split_whitespace().collect::<Vec<_>>().join(" "),
-        );
+        load_and_run(&mut group, name, program);
     }
     group.finish();
+}
+
+/// Networks of ImageNet's size, from the ONNX file: compiling, loading, and an image.
+fn imagenet(c: &mut Criterion) {
+    let (hw, options) = (HardwarePoint::default(), ImportOptions::default());
+    let mut group = c.benchmark_group("imagenet");
+    group.sample_size(10).sampling_mode(SamplingMode::Flat);
+    for (name, model) in [("resnet18", resnet18(4)), ("mobilenet_v1", mobilenet_v1(4))] {
+        group.bench_function(format!("{name}, compile"), |b| {
+            b.iter(|| qnnsim_compiler::compile(black_box(&model), &hw, &options));
+        });
+        let compiled = qnnsim_compiler::compile(&model, &hw, &options).expect("compiles");
+        load_and_run(&mut group, name, compiled.program);
+    }
+    group.finish();
+}
+
+/// Loads a program and runs an image; prints what it takes.
+fn load_and_run(group: &mut BenchmarkGroup<WallTime>, name: &str, program: Program) {
+    group.bench_function(format!("{name}, load"), |b| {
+        b.iter_batched(|| program.clone(), Simulation::new, BatchSize::LargeInput);
+    });
+    let (values, clock_mhz) = (program.input.shape.values(), program.hardware.clock_mhz);
+    let simulation = Simulation::new(program).expect("legal");
+    let report = simulation.report(&Technology::builtin("45nm").expect("it is there"), clock_mhz);
+    let products: u64 = report.layers.iter().map(|layer| layer.products).sum();
+    group.throughput(Throughput::Elements(products));
+    let image: Vec<u8> = (0..values).map(|i| (i * 37 % 256) as u8).collect();
+    let (mut executor, mut output) = (simulation.executor(), Vec::new());
+    group.bench_function(format!("{name}, one image"), |b| {
+        b.iter(|| executor.run(black_box(&image), &mut output))
+    });
+    let status = fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let peak = status.lines().find(|line| line.starts_with("VmHWM")).unwrap_or("VmHWM: unknown");
+    println!(
+        "{name}: {products} products, {} cycles warm, {} cold, {:.1} uJ warm; {}",
+        report.cycles.warm,
+        report.cycles.cold,
+        report.energy_pj.warm / 1e6,
+        peak.split_whitespace().collect::<Vec<_>>().join(" "),
+    );
 }
 
 /// A sweep that starts from nothing and tells nobody.
@@ -205,5 +227,5 @@ fn exploration(c: &mut Criterion) {
     group.finish();
 }
 
-criterion_group!(benches, compiler, assembler, loading, images, larger, exploration);
+criterion_group!(benches, compiler, assembler, loading, images, larger, imagenet, exploration);
 criterion_main!(benches);

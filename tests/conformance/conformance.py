@@ -9,6 +9,7 @@ digits and weights few bits, so that every sum is exact in float32 and outputs m
 """
 
 import argparse
+import itertools
 import pathlib
 import subprocess
 import sys
@@ -295,6 +296,14 @@ def layers(rng):
     # Thirds are no binary fractions, but ninths are never ties.
     yield "AveragePool 3 x 3", maps, lambda m, x: m.node("AveragePool", x, kernel_shape=[3, 3]), True
     yield "AveragePool at borders", maps, lambda m, x: m.node("AveragePool", x, kernel_shape=[3, 3], pads=[1] * 4), True
+    # Every combination of what decides where windows lie and what they count.
+    for ceil, counted, dilated, padded in itertools.product((0, 1), repeat=4):
+        attributes = dict(kernel_shape=[2, 2], strides=[3, 2], ceil_mode=ceil, pads=[0, 1, 1, 0] if padded else [0] * 4)
+        name = f"ceil_mode={ceil} dilations={1 + dilated} pads={padded}"
+        if not dilated:
+            yield f"MaxPool {name}", maps, lambda m, x, a=attributes: m.node("MaxPool", x, **a), True
+        a = dict(attributes, count_include_pad=counted, dilations=[1 + dilated, 1])
+        yield f"AveragePool {name} count_include_pad={counted}", maps, lambda m, x, a=a: m.node("AveragePool", x, **a), True
     yield "Flatten", maps, lambda m, x: m.node("MatMul", m.node("Flatten", x), m.weights(192, 5)), False
     yield "Flatten of columns first", maps, lambda m, x: m.node(
         "MatMul", m.node("Flatten", m.node("Transpose", x, perm=[0, 3, 2, 1])), m.weights(192, 5)), False

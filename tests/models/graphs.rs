@@ -2,11 +2,12 @@
 
 use qnnsim_compiler::import::Import;
 use qnnsim_compiler::limits;
+use qnnsim_compiler::onnx::data_type;
 
 use super::{Model, Noise, float, int, ints, string};
 
 /// Kinds of operators that are drawn.
-pub const DRAWN: [&str; 35] = [
+pub const DRAWN: [&str; 39] = [
     "Add",
     "AveragePool",
     "BatchNormalization",
@@ -31,16 +32,20 @@ pub const DRAWN: [&str; 35] = [
     "asymmetric pads",
     "auto_pad",
     "depthwise",
+    "falling behind a pooling",
+    "function of one map",
     "groups",
     "map output",
     "means that vary at the borders",
     "preprocessing",
+    "product of maps",
     "requantized",
     "scale of each channel",
     "shuffle",
     "transA",
     "unquantized branch",
     "weights first",
+    "weights of 9 bits",
     "zero point",
 ];
 
@@ -140,10 +145,20 @@ impl Builder {
         let inputs = channels / groups;
         let bits = self.noise.of(&[1, 2, 3, 4]) as u32;
         let count = (outputs * inputs * kernel[0] * kernel[1]) as usize;
-        let weights: Vec<f32> =
-            (0..count).map(|_| self.noise.real() * (1 << bits) as f32).collect();
-        let weights = self.m.constant(&[outputs, inputs, kernel[0], kernel[1]], &weights);
-        let weights = self.m.quant(&weights, 1.0, bits, true);
+        let dims = [outputs, inputs, kernel[0], kernel[1]];
+        let weights = if self.noise.chance(10) {
+            self.drawn.push("weights of 9 bits");
+            let data: Vec<i32> = (0..count).map(|_| self.noise.below(256) as i32).collect();
+            let weights = self.m.integers(data_type::UINT8, &dims, &data);
+            let zero = self.m.integers(data_type::UINT8, &[], &[100]);
+            let scale = self.m.scalar(1.0 / 64.0);
+            self.m.node("DequantizeLinear", &[&weights, &scale, &zero], &[])
+        } else {
+            let weights: Vec<f32> =
+                (0..count).map(|_| self.noise.real() * (1 << bits) as f32).collect();
+            let weights = self.m.constant(&dims, &weights);
+            self.m.quant(&weights, 1.0, bits, true)
+        };
         let name = self.m.node("Conv", &[&x.name, &weights], &attributes);
         self.drawn.push("Conv");
         let spread =
@@ -269,6 +284,41 @@ impl Builder {
         Value { name, ..x.clone() }
     }
 
+    /// A function of a value that reads it more than once, perhaps with quantizers on the way.
+    fn function(&mut self, x: &Value) -> Value {
+        self.drawn.push("function of one map");
+        let rounded = |builder: &mut Self, name: String, scale: f32| -> String {
+            if builder.noise.chance(40) { builder.m.quant(&name, scale, 8, true) } else { name }
+        };
+        let name = match self.noise.below(5) {
+            0 => {
+                let sigmoid = self.m.node("Sigmoid", &[&x.name], &[]);
+                let sigmoid = rounded(self, sigmoid, 1.0 / 128.0);
+                self.m.node("Mul", &[&x.name, &sigmoid], &[])
+            }
+            1 => self.m.node("Mul", &[&x.name, &x.name], &[]),
+            2 => {
+                let tanh = self.m.node("Tanh", &[&x.name], &[]);
+                let two = self.m.scalar(2.0);
+                let divisor = self.m.node("Add", &[&tanh, &two], &[]);
+                self.m.node("Div", &[&x.name, &divisor], &[])
+            }
+            3 => {
+                let tenth = self.m.scalar(0.125);
+                let scaled = self.m.node("Mul", &[&x.name, &tenth], &[]);
+                let hard = self.m.node("HardSigmoid", &[&scaled], &[]);
+                let hard = rounded(self, hard, 1.0 / 64.0);
+                self.m.node("Mul", &[&hard, &x.name], &[])
+            }
+            _ => {
+                let tanh = self.m.node("Tanh", &[&x.name], &[]);
+                let twice = self.m.node("Mul", &[&tanh, &tanh], &[]);
+                self.m.node("Sub", &[&tanh, &twice], &[])
+            }
+        };
+        Value { name, ..x.clone() }
+    }
+
     fn relu(&mut self, x: &Value) -> Value {
         self.drawn.push("Relu");
         Value { name: self.m.node("Relu", &[&x.name], &[]), ..x.clone() }
@@ -280,7 +330,7 @@ impl Builder {
         let x = self.values[at].clone();
         let [channels, height, width] = x.shape;
         let bits = self.noise.of(&[1, 2, 3, 4, 8]) as u32;
-        match self.noise.below(17) {
+        match self.noise.below(20) {
             0..=2 => {
                 let mut y = self.conv(&x)?;
                 if self.noise.chance(50) {
@@ -472,6 +522,50 @@ impl Builder {
                 let y = self.product(&x);
                 self.quantize(&y, bits);
             }
+            17 => {
+                let y = self.function(&x);
+                self.quantize(&y, bits);
+            }
+            19 => {
+                // A product of two maps, or of a map and what is made of its means.
+                let bits = bits.min(4);
+                let a = self.quantize(&x, bits);
+                let b = match x.phases == [1, 1] && self.noise.chance(50) {
+                    true => {
+                        let mean = self.m.node("GlobalAveragePool", &[&x.name], &[]);
+                        let mean = Value { name: mean, shape: [channels, 1, 1], ..x.clone() };
+                        let scale = (x.spread / 16.0).max(1e-4).log2().round().exp2();
+                        let name = self.m.quant(&mean.name, scale, 4, true);
+                        Value { name, ..mean }
+                    }
+                    false => {
+                        let norm = self.norm(&x);
+                        self.quantize(&norm, bits)
+                    }
+                };
+                self.drawn.push("product of maps");
+                let name = self.m.node("Mul", &[&a.name, &b.name], &[]);
+                let y = Value { name, spread: a.spread * x.spread / 2.0, ..a };
+                self.quantize(&y, bits);
+            }
+            18 => {
+                if height < 2 || width < 2 || x.phases != [1, 1] {
+                    return None;
+                }
+                let mut y = if self.noise.chance(50) { self.conv(&x)? } else { x };
+                let [_, height, width] = y.shape;
+                if height < 2 || width < 2 || y.phases != [1, 1] {
+                    return None;
+                }
+                self.drawn.push("falling behind a pooling");
+                let attributes = [ints("kernel_shape", &[2, 2]), ints("strides", &[1, 2])];
+                let name = self.m.node("MaxPool", &[&y.name], &attributes);
+                let shape = [y.shape[0], height - 1, (width - 2) / 2 + 1];
+                y = Value { name, shape, ..y };
+                // Gains of both signs.
+                y = self.norm(&y);
+                self.quantize(&y, bits);
+            }
             _ => {
                 if channels < 2 {
                     return None;
@@ -603,6 +697,9 @@ pub fn draw(seed: u32, steps: usize) -> (Vec<&'static str>, [i64; 3], Result<Imp
             &limits::QUANT_BITS,
             &limits::UPSAMPLE_MIXED,
             &limits::MEAN_SPATIAL,
+            &limits::MONOTONE,
+            &limits::FINITE,
+            &limits::PRODUCT,
         ];
         assert!(known.iter().any(|limit| errors[0].is(limit)), "seed {seed}: {}", errors[0]);
         errors[0].cause.clone().unwrap_or_default()

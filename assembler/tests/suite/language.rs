@@ -115,7 +115,7 @@ fn streams_and_layers() {
 fn defaults() {
     let program = program("");
     assert_eq!(program.name, "t");
-    assert!(program.input.pixels_unchanged());
+    assert_eq!((program.input.xor, &program.input.pixel_scale[..]), (0, &[1.0][..]));
     assert_eq!((program.output.code.bits, program.output.code.signed), (32, true));
     assert_eq!(
         assemble("x", &format!("\u{feff}{}", HEAD.replace('\n', "\r\n"))).unwrap().warm,

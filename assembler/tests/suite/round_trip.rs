@@ -6,7 +6,8 @@ use proptest::prelude::*;
 use proptest::sample::select;
 use qnnsim_assembler::{assemble, disassemble};
 use qnnsim_isa::descriptor::{
-    Arrangement, Code, HostOp, InputDescriptor, MapShape, OutputDescriptor, Quantizer, Rounding,
+    Code, HostModel, HostOp, InputDescriptor, InputModel, MapShape, OutputDescriptor, OutputTensor,
+    Quantizer, Rounding, TensorLayout,
 };
 use qnnsim_isa::hardware::Overrides;
 use qnnsim_isa::program::{LayerInfo, MapPlace, Program, Scratch, Segment, Stream};
@@ -89,28 +90,34 @@ fn code(bits_max: u32) -> impl Strategy<Value = Code> {
     (1..=bits_max, any::<bool>()).prop_map(|(bits, signed)| Code { bits, signed })
 }
 
+/// The channels first, or last.
+fn layout(shape: MapShape) -> impl Strategy<Value = TensorLayout> {
+    let MapShape { channels, height, width } = shape;
+    let last = vec![vec![(height, channels * width)], vec![(width, channels)], vec![(channels, 1)]];
+    select(vec![TensorLayout::channels_first(shape), TensorLayout(last)])
+}
+
 fn input() -> impl Strategy<Value = InputDescriptor> {
     shape().prop_flat_map(move |shape| {
         let rounding = select(Rounding::ALL.to_vec());
-        let reals = (finite(), finite(), finite(), finite());
-        let ops = vec(op(shape.channels as usize), 0..3);
-        (name(), code(8), reals, rounding, any::<u8>(), ops).prop_map(
-            move |(
-                name,
-                code,
-                (scale, zero_point, pixel_scale, pixel_offset),
-                rounding,
-                xor,
-                ops,
-            )| {
+        let reals = (finite(), finite());
+        let channels = shape.channels as usize;
+        let pixels = move || prop_oneof![vec(finite(), 1), vec(finite(), channels)];
+        let model = (layout(shape), vec(any::<u8>(), 0..9))
+            .prop_map(|(layout, model)| InputModel { model: HostModel(model), layout });
+        let all = (layout(shape), option::of(model), pixels(), pixels());
+        (name(), code(8), reals, rounding, any::<u8>(), all).prop_map(
+            move |(name, code, (scale, zero_point), rounding, xor, all)| {
+                let (layout, model, pixel_scale, pixel_offset) = all;
                 let scale = if scale == 0.0 { 1.0 } else { scale };
                 let quantizer =
                     Quantizer { scale, zero_point, min: code.min(), max: code.max(), rounding };
                 InputDescriptor {
                     name,
                     shape,
+                    layout,
                     code,
-                    ops,
+                    model,
                     quantizer,
                     pixel_scale,
                     pixel_offset,
@@ -129,35 +136,31 @@ fn op(channels: usize) -> impl Strategy<Value = HostOp> {
         constants().prop_map(HostOp::Mul),
         constants().prop_map(HostOp::Div),
         constants().prop_map(HostOp::Add),
-        (option::of(finite()), option::of(finite())).prop_map(|(min, max)| HostOp::Clip(min, max)),
-        (constants(), select(Rounding::ALL.to_vec())).prop_map(|(zero_point, rounding)| {
-            HostOp::Quantize { scale: vec![0.5], zero_point, min: -3, max: 4, rounding }
-        }),
-        Just(HostOp::Sign),
     ]
 }
 
 fn output() -> impl Strategy<Value = OutputDescriptor> {
     shape().prop_flat_map(|shape| {
         let channels = shape.channels as usize;
-        let op = prop_oneof![6 => op(channels), 1 => Just(HostOp::Softmax)];
-        let classes = prop_oneof![Just(Vec::new()), vec(name(), channels)];
-        (name(), code(32), vec(op, 0..3), classes, any::<bool>()).prop_map(
-            move |(name, code, mut ops, classes, arranged)| {
-                // Rows become columns.
-                let MapShape { channels, height, width } = shape;
-                let steps = [
-                    vec![(channels, 1)],
-                    vec![(width, channels)],
-                    vec![(height, channels * width)],
-                ];
-                let turned = MapShape { channels, height: width, width: height };
-                if arranged {
-                    ops.push(HostOp::Arrange(Arrangement { shape: turned, steps }));
-                }
-                OutputDescriptor { name, shape, code, ops, classes, dram: 0 }
+        let whole = (name(), code(32), vec(op(channels), 0..3), any::<bool>()).prop_map(
+            move |(name, code, ops, named)| {
+                let output = OutputDescriptor::of_map(&name, shape, code, ops);
+                let count = output.class_count().filter(|_| named).unwrap_or(0);
+                let classes = (0..count).map(|class| format!("{name}{class}")).collect();
+                OutputDescriptor { classes, ..output }
             },
-        )
+        );
+        let parts = (name(), code(32), layout(shape), vec(any::<u8>(), 1..9), 1..9u32).prop_map(
+            move |(name, code, layout, model, size)| {
+                let mut output = OutputDescriptor::of_map(&name, shape, code, Vec::new());
+                output.values[0].layout = layout;
+                output.model = HostModel(model);
+                let dims = vec![size, 2];
+                output.outputs.push(OutputTensor { name, dims, index_of: Some(size) });
+                output
+            },
+        );
+        prop_oneof![2 => whole, 1 => parts]
     })
 }
 

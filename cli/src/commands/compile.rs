@@ -16,10 +16,10 @@ use qnnsim_simulator::report::ColdWarm;
 use serde::Serialize;
 use serde_json::Value;
 
-use super::{choose, overrides, point, point_values, print_report, refuse, summary};
+use super::{choose, encoder, overrides, point, point_values, print_report, refuse, summary};
 use crate::args::{CompileArgs, ReportFormat, Stage};
 use crate::failure::{Failure, print, warn};
-use crate::images::{Encoder, Images};
+use crate::images::Images;
 use crate::source::read_model;
 use crate::{files, points, render};
 
@@ -180,10 +180,11 @@ fn write(args: &CompileArgs, path: &Path, program: &Program) -> Result<(), Failu
 /// The bytes in DRAM of the image that the program file shall carry.
 fn sample(args: &CompileArgs, input: &InputDescriptor) -> Result<Option<Vec<u8>>, Failure> {
     let Some(path) = &args.sample else { return Ok(None) };
-    let images = Images::read(path, input)?;
+    let encoder = encoder(&args.model, input)?;
+    let images = Images::read(path, &encoder)?;
     let index = choose(path, &images, args.index)?;
     let mut bytes = vec![0; input.shape.values()];
-    let clipped = Encoder::new(input).encode(&images, index, &mut bytes);
+    let clipped = images.encode(index, &encoder, &mut bytes).clipped;
     if clipped > 0 {
         warn(format_args!(
             "the input quantizer clips {clipped} of the {} values of the sample",

@@ -1,12 +1,12 @@
 //! `qnnsim eval`: many images, their accuracy, totals and results.
 
 use std::collections::BTreeMap;
-use std::io::Write;
 use std::path::Path;
 use std::sync::Mutex;
 
 use qnnsim_explore::subject::{self, Refusal};
-use qnnsim_isa::descriptor::OutputDescriptor;
+use qnnsim_host::{Codes, Decoder, Encoder};
+use qnnsim_isa::descriptor::{OutputDescriptor, OutputTensor};
 use qnnsim_isa::hardware::Overrides;
 use qnnsim_simulator::Simulation;
 use qnnsim_simulator::area::Area;
@@ -16,15 +16,12 @@ use rayon::prelude::*;
 use serde::Serialize;
 use serde_json::Value;
 
-use super::{
-    TechnologyChoice, channels_first, class, output_shape, overrides, print_report, progress,
-    refuse,
-};
+use super::{TechnologyChoice, decoder, encoder, overrides, print_report, progress, refuse};
 use crate::args::{EvalArgs, ReportFormat};
 use crate::failure::{Failure, print, warn};
-use crate::files::Output;
-use crate::images::{Encoder, Images, npy_header, read_labels};
+use crate::images::{Images, read_labels};
 use crate::render::{self, Column, energy, facts, grouped, table, time};
+use crate::results::{Results, Table};
 use crate::{points, source};
 
 /// Images whose results are held before they are written; the progress shows as often.
@@ -77,7 +74,9 @@ pub fn run(args: &EvalArgs) -> Result<(), Failure> {
         points::stream(args.stream.points.as_deref(), args.point.hw.as_deref(), args.format)?;
     let choice = TechnologyChoice::read(&args.technology)?;
     let subject = source::read(&args.program, &args.import, &overrides(&args.point)?)?;
-    let images = Images::read(&args.images, subject.input())?;
+    let encoder = encoder(&args.program, subject.input())?;
+    let decoder = decoder(&args.program, subject.output())?;
+    let images = Images::read(&args.images, &encoder)?;
     let labels = args
         .labels
         .as_deref()
@@ -87,11 +86,11 @@ pub fn run(args: &EvalArgs) -> Result<(), Failure> {
         .count()
         .min(args.limit.map_or(usize::MAX, |n| usize::try_from(n).unwrap_or(usize::MAX)));
     let evaluation = Evaluation {
-        descriptor: subject.output(),
         images: &images,
-        encoder: Encoder::new(subject.input()),
+        encoder: &encoder,
+        decoder: &decoder,
         labels: labels.as_deref(),
-        pixels_unchanged: images.are_pixels().then(|| subject.input().pixels_unchanged()),
+        pixels_unchanged: images.are_pixels().then(|| encoder.pixels_unchanged()),
     };
     if let Some(points) = stream {
         return points::answer(points, |_, point| {
@@ -109,38 +108,51 @@ pub fn run(args: &EvalArgs) -> Result<(), Failure> {
     let sources =
         [Some(&args.program), Some(&args.images), args.labels.as_ref(), args.point.hw.as_ref()];
     let sources: Vec<&Path> = sources.into_iter().flatten().map(AsRef::as_ref).collect();
-    let create = |path: &Option<_>| {
-        path.as_deref().map(|path: &Path| Output::create(path, &sources)).transpose()
-    };
     if args.output_int.is_some() && program.output.code.max() > i64::from(i32::MAX) {
         return Err(Failure::misuse(
             "--output-int: the program's accumulators are 32 bits unsigned, more than int32 holds",
         ));
     }
     // Before the work, so that a mistake in a path costs none of it.
-    let (real, integer) = (create(&args.output)?, create(&args.output_int)?);
+    let create = |path: &Option<_>, tables: Vec<Table>| {
+        path.as_deref().map(|path: &Path| Results::create(path, &sources, &tables)).transpose()
+    };
+    let mut real = create(&args.output, real_tables(&decoder, count))?;
+    let mut integer = create(&args.output_int, integer_tables(&decoder, count))?;
 
     let simulation = subject::simulate(&program).map_err(refuse)?;
-    let descriptor = subject.output();
-    let mut real = real.map(|file| Npy::begin(file, "<f8", count, descriptor)).transpose()?;
-    let mut integer = integer.map(|file| Npy::begin(file, "<i4", count, descriptor)).transpose()?;
+    let mut bytes = Vec::new();
     let counts = evaluation.blocks(&simulation, count, |accumulators| {
-        if let Some(npy) = &mut integer {
-            // Refused above if they could be longer.
-            npy.write(&descriptor.arranged(accumulators), descriptor, |integer| {
-                (integer as i32).to_le_bytes()
-            })?;
+        for image in accumulators.chunks_exact(decoder.accumulators()) {
+            if let Some(results) = &mut integer {
+                for (index, values) in decoder.integers(image).iter().enumerate() {
+                    bytes.clear();
+                    // Refused above if they could be longer.
+                    bytes.extend(values.iter().flat_map(|&value| (value as i32).to_le_bytes()));
+                    results.write(index, &bytes)?;
+                }
+            }
+            if let Some(results) = &mut real {
+                let outputs = decoder.decode(image);
+                for (index, (tensor, values)) in decoder.outputs().iter().zip(outputs).enumerate() {
+                    bytes.clear();
+                    match tensor.index_of {
+                        None => bytes.extend(values.iter().flat_map(|x| x.to_le_bytes())),
+                        Some(_) => {
+                            bytes.extend(values.iter().flat_map(|&x| (x as i64).to_le_bytes()));
+                        }
+                    }
+                    results.write(index, &bytes)?;
+                }
+            }
         }
-        match &mut real {
-            Some(npy) => npy.write(&descriptor.real(accumulators), descriptor, f64::to_le_bytes),
-            None => Ok(()),
-        }
+        Ok(())
     })?;
-    real.into_iter().chain(integer).try_for_each(|npy| npy.file.finish())?;
-    if counts.clipped > 0 {
+    real.into_iter().chain(integer).try_for_each(Results::finish)?;
+    if counts.codes.clipped > 0 {
         warn(format_args!(
             "the input quantizer clips {} values of the images",
-            grouped(counts.clipped)
+            grouped(counts.codes.clipped)
         ));
     }
 
@@ -160,11 +172,12 @@ fn labels(
     images: &Images,
     output: &OutputDescriptor,
 ) -> Result<Vec<i64>, Failure> {
-    if !output.is_vector() {
+    let Some(classes) = output.class_count() else {
+        let what = if output.outputs.len() > 1 { "has several outputs" } else { "gives a map" };
         let failure =
-            Failure::misuse("--labels: the program's output is a map, so an image has no class");
-        return Err(failure.help("leave --labels out, and take the results with --output FILE.npy"));
-    }
+            Failure::misuse(format_args!("--labels: the program {what}, so an image has no class"));
+        return Err(failure.help("leave --labels out, and take the results with --output FILE"));
+    };
     let labels = read_labels(path)?;
     if labels.len() != images.count() {
         return Err(Failure::misuse(format_args!(
@@ -175,7 +188,7 @@ fn labels(
             images.count()
         )));
     }
-    let classes = i64::from(output.result_shape().channels);
+    let classes = classes as i64;
     match labels.iter().position(|label| !(0..classes).contains(label)) {
         None => Ok(labels),
         Some(at) => Err(Failure::misuse(format_args!(
@@ -191,7 +204,7 @@ fn labels(
 #[derive(Debug, Clone, Copy, Default)]
 struct Counts {
     correct: u64,
-    clipped: u64,
+    codes: Codes,
 }
 
 /// What one thread needs, made once.
@@ -204,9 +217,9 @@ struct Worker<'a> {
 
 /// What all threads read.
 struct Evaluation<'a> {
-    descriptor: &'a OutputDescriptor,
     images: &'a Images,
-    encoder: Encoder<'a>,
+    encoder: &'a Encoder,
+    decoder: &'a Decoder,
     labels: Option<&'a [i64]>,
     /// Whether 8-bit images go into DRAM as they are; none where the images are not made of
     /// pixels.
@@ -214,9 +227,9 @@ struct Evaluation<'a> {
 }
 
 impl Evaluation<'_> {
-    /// Outputs of one image.
+    /// Accumulators of one image.
     fn outputs(&self) -> usize {
-        self.descriptor.shape.values()
+        self.decoder.accumulators()
     }
 
     /// Computes the first `count` images block by block, and hands on the accumulators of each
@@ -248,7 +261,7 @@ impl Evaluation<'_> {
         progress.finish_and_clear();
         Ok(workers.iter().fold(Counts::default(), |sum, worker| Counts {
             correct: sum.correct + worker.counts.correct,
-            clipped: sum.clipped + worker.counts.clipped,
+            codes: sum.codes.merge(worker.counts.codes),
         }))
     }
 
@@ -270,15 +283,18 @@ impl Evaluation<'_> {
 
     fn chunk(&self, worker: &mut Worker, first: usize, chunk: &mut [i64]) {
         for (accumulators, index) in chunk.chunks_exact_mut(self.outputs()).zip(first..) {
-            worker.counts.clipped += self.encoder.encode(self.images, index, &mut worker.input);
+            let codes = self.images.encode(index, self.encoder, &mut worker.input);
+            worker.counts.codes = worker.counts.codes.merge(codes);
             worker.executor.run(&worker.input, &mut worker.output);
             accumulators.copy_from_slice(&worker.output);
         }
         let Some(labels) = self.labels else { return };
-        let real = self.descriptor.real(chunk);
-        let right = |(outputs, label): &(&[f64], &i64)| class(outputs) as i64 == **label;
-        worker.counts.correct +=
-            real.chunks_exact(self.outputs()).zip(&labels[first..]).filter(right).count() as u64;
+        let right = |(accumulators, label): &(&[i64], &i64)| {
+            let class = self.decoder.class(&self.decoder.decode(accumulators));
+            class.is_some_and(|class| class as i64 == **label)
+        };
+        let images = chunk.chunks_exact(self.outputs());
+        worker.counts.correct += images.zip(&labels[first..]).filter(right).count() as u64;
     }
 
     /// What is reported of so many images.
@@ -306,7 +322,7 @@ impl Evaluation<'_> {
             power_mw: report.power_mw,
             images_per_s: report.images_per_s,
             pixels_unchanged: self.pixels_unchanged,
-            clipped: counts.clipped,
+            clipped: counts.codes.clipped,
             name: report.name,
             hw: report.hw,
             area: report.area,
@@ -314,39 +330,24 @@ impl Evaluation<'_> {
     }
 }
 
-/// An npy file of one type of number, [N, K].
-struct Npy {
-    file: Output,
-    bytes: Vec<u8>,
+/// The model's outputs of so many images.
+fn real_tables(decoder: &Decoder, count: usize) -> Vec<Table> {
+    let table = |tensor: &OutputTensor| Table {
+        name: tensor.name.clone(),
+        element: if tensor.index_of.is_some() { "<i8" } else { "<f8" },
+        shape: [count as u64].into_iter().chain(tensor.dims.iter().map(|&d| d.into())).collect(),
+    };
+    decoder.outputs().iter().map(table).collect()
 }
 
-impl Npy {
-    fn begin(
-        mut file: Output,
-        element: &str,
-        count: usize,
-        descriptor: &OutputDescriptor,
-    ) -> Result<Self, Failure> {
-        let sizes = [vec![count as u64], output_shape(descriptor.result_shape())].concat();
-        let header = npy_header(element, &sizes);
-        file.write_all(&header).map_err(|error| file.refuse(&error))?;
-        Ok(Npy { file, bytes: Vec::new() })
-    }
-
-    /// Writes the outputs of some images, given with channels last.
-    fn write<T: Copy, const N: usize>(
-        &mut self,
-        values: &[T],
-        descriptor: &OutputDescriptor,
-        bytes: impl Fn(T) -> [u8; N],
-    ) -> Result<(), Failure> {
-        self.bytes.clear();
-        let shape = descriptor.result_shape();
-        for image in values.chunks_exact(shape.values()) {
-            self.bytes.extend(channels_first(image, shape).into_iter().flat_map(&bytes));
-        }
-        self.file.write_all(&self.bytes).map_err(|error| self.file.refuse(&error))
-    }
+/// The last accumulators of so many images.
+fn integer_tables(decoder: &Decoder, count: usize) -> Vec<Table> {
+    let table = |(name, dims): (&str, Vec<usize>)| Table {
+        name: name.to_owned(),
+        element: "<i4",
+        shape: [count as u64].into_iter().chain(dims.into_iter().map(|d| d as u64)).collect(),
+    };
+    decoder.integer_tensors().map(table).collect()
 }
 
 fn text(report: &Report, json: &Json) -> String {

@@ -1,12 +1,13 @@
 //! `qnnsim inspect`: what a program file contains.
 
+use qnnsim_compiler::host::HostGraph;
 use qnnsim_isa::Program;
-use qnnsim_isa::descriptor::Code;
+use qnnsim_isa::descriptor::{Code, HostModel};
 use qnnsim_isa::hardware::HardwarePoint;
 use qnnsim_isa::program::VERSION;
 use serde_json::{Value, json};
 
-use super::{fingerprint, memories, point_values, print_json};
+use super::{encoder, fingerprint, memories, not_for_host, point_values, print_json};
 use crate::args::{Format, InspectArgs};
 use crate::failure::{Failure, print};
 use crate::files;
@@ -19,34 +20,35 @@ use crate::render::{Column, bytes, facts, grouped, shape, table, title};
 pub fn run(args: &InspectArgs) -> Result<(), Failure> {
     let program = files::read_program(&args.program)?;
     match args.format {
-        Format::Table => print(&text(&program)),
-        Format::Json => print_json(&json(&program)),
+        Format::Table => print(&text(args, &program)?),
+        Format::Json => print_json(&json(args, &program)?),
     }
 }
 
-fn json(program: &Program) -> Value {
+fn json(args: &InspectArgs, program: &Program) -> Result<Value, Failure> {
     let regions: Vec<Value> = program
         .regions()
         .into_iter()
         .map(|(name, address, bytes)| json!({"name": name, "dram": address, "bytes": bytes}))
         .collect();
-    json!({
+    let unchanged = encoder(&args.program, &program.input)?.pixels_unchanged();
+    Ok(json!({
         "name": program.name,
         "version": VERSION,
         "hw": point_values(&program.hardware),
         "code_words": {"cold": program.cold.words.len(), "warm": program.warm.words.len()},
         "regions": regions,
         "input": program.input,
-        "pixels_unchanged": program.input.pixels_unchanged(),
+        "pixels_unchanged": unchanged,
         "output": program.output,
         "sample": program.sample.is_some(),
         "layers": program.layers,
         "semaphores": program.semaphores,
         "memories": program.hardware.memories(),
-    })
+    }))
 }
 
-fn text(program: &Program) -> String {
+fn text(args: &InspectArgs, program: &Program) -> Result<String, Failure> {
     let mut out = title(format_args!("program {}", program.name));
     out += &facts(&[
         ("hardware", hardware(&program.hardware)),
@@ -65,17 +67,17 @@ fn text(program: &Program) -> String {
     ]);
     out += "\n";
     out += &title("input");
-    out += &input(program);
+    out += &input(args, program)?;
     out += "\n";
     out += &title("output");
-    out += &output(program);
+    out += &output(args, program)?;
     out += "\n";
     out += &layers(program);
     out += "\n";
     out += &regions(program);
     out += "\n";
     out += &memories(&program.hardware);
-    out
+    Ok(out)
 }
 
 fn hardware(point: &HardwarePoint) -> String {
@@ -94,46 +96,72 @@ fn code(code: Code) -> String {
     format!("{} bits {}", code.bits, if code.signed { "signed" } else { "unsigned" })
 }
 
-fn input(program: &Program) -> String {
+fn input(args: &InspectArgs, program: &Program) -> Result<String, Failure> {
     let input = &program.input;
     let q = &input.quantizer;
-    let pixels = if input.pixels_unchanged() {
-        "raw bytes go in unchanged"
-    } else {
-        "translated on the host"
+    let pixels = match encoder(&args.program, input)?.pixels_unchanged() {
+        true => "raw bytes go in unchanged",
+        false => "translated on the host",
     };
-    let ops: String = input.ops.iter().map(|op| format!(" {op}")).collect();
-    facts(&[
+    let front = match &input.model {
+        None => String::new(),
+        Some(model) => host_lines(args, &model.model)?,
+    };
+    let numbers = |list: &[f64]| match list {
+        [one] => one.to_string(),
+        list => format!("{list:?}"),
+    };
+    let (scale, offset) = (numbers(&input.pixel_scale), numbers(&input.pixel_offset));
+    let mut rows = vec![
         ("name", input.name.clone()),
-        ("shape", format!("{} (channels x height x width)", shape(input.shape))),
+        ("shape", format!("{:?} for one image", input.layout.dims())),
+        ("map", format!("{} (channels x height x width)", shape(input.shape))),
         ("code", code(input.code)),
+    ];
+    if !front.is_empty() {
+        rows.push(("host", front));
+    }
+    rows.extend([
         (
             "quantizer",
             format!(
-                "clip(round(real{ops} / {} + {}), {}, {}), rounding {:?}",
+                "clip(round(real / {} + {}), {}, {}), rounding {:?}",
                 q.scale, q.zero_point, q.min, q.max, q.rounding
             ),
         ),
-        (
-            "pixels",
-            format!("real = {} x pixel + {}; {pixels}", input.pixel_scale, input.pixel_offset),
-        ),
+        ("pixels", format!("real = {scale} x pixel + {offset}; {pixels}")),
         ("byte", format!("code XOR {:#04x}", input.xor)),
-    ])
+    ]);
+    Ok(facts(&rows))
 }
 
-fn output(program: &Program) -> String {
+/// The nodes of a part of the model that the host computes.
+fn host_lines(args: &InspectArgs, model: &HostModel) -> Result<String, Failure> {
+    let graph = HostGraph::read(model).map_err(|all| not_for_host(&args.program, &all.into()))?;
+    Ok(graph.lines().collect::<Vec<_>>().join("; "))
+}
+
+fn output(args: &InspectArgs, program: &Program) -> Result<String, Failure> {
     let output = &program.output;
-    let ops: Vec<String> = output.ops.iter().map(ToString::to_string).collect();
     let classes =
         if output.classes.is_empty() { "not named".into() } else { output.classes.join(", ") };
-    facts(&[
-        ("name", output.name.clone()),
-        ("shape", format!("{} (channels x height x width)", shape(output.shape))),
+    let mut rows = vec![
+        ("map", format!("{} (channels x height x width)", shape(output.shape))),
         ("code", code(output.code)),
-        ("real", format!("accumulator {}", ops.join(" ")).trim_end().to_owned()),
-        ("classes", classes),
-    ])
+    ];
+    for value in &output.values {
+        let ops: Vec<String> = value.ops.iter().map(ToString::to_string).collect();
+        let real = format!("{} = accumulator {}", value.name, ops.join(" "));
+        rows.push(("real", real.trim_end().to_owned()));
+    }
+    if !output.model.is_empty() {
+        rows.push(("host", host_lines(args, &output.model)?));
+    }
+    for tensor in &output.outputs {
+        rows.push(("output", format!("{} {:?} for one image", tensor.name, tensor.dims)));
+    }
+    rows.push(("classes", classes));
+    Ok(facts(&rows))
 }
 
 fn layers(program: &Program) -> String {

@@ -3,58 +3,79 @@
 use std::path::Path;
 
 use qnnsim_explore::subject::{self, Refusal};
-use qnnsim_isa::descriptor::InputDescriptor;
+use qnnsim_host::Decoder;
+use qnnsim_isa::descriptor::{InputDescriptor, OutputTensor};
 use qnnsim_isa::hardware::Overrides;
 use qnnsim_simulator::report::Report;
 use qnnsim_simulator::{Simulation, Start, Technology};
 use serde::Serialize;
 
-use super::{
-    TechnologyChoice, channels_first, choose, class, output_shape, overrides, print_report, refuse,
-};
+use super::{TechnologyChoice, choose, decoder, encoder, overrides, print_report, refuse};
 use crate::args::{ReportFormat, RunArgs};
 use crate::failure::{Failure, print, warn};
 use crate::files::Output;
-use crate::images::{Encoder, Images};
+use crate::images::Images;
 use crate::{points, render, source};
 
 /// The JSON object: the result, then the report.
 #[derive(Serialize)]
 struct Json<'a> {
-    /// Lowest index of the maximum, null where the output is not one vector.
+    /// The class number that is the output, or the lowest index of the maximum; null where the
+    /// output is not one vector.
     class: Option<usize>,
     class_name: Option<String>,
-    /// Real outputs, channels first.
-    output: Vec<f64>,
+    /// Real outputs in row-major order; null where there are several.
+    output: Option<Vec<f64>>,
+    /// Sizes of the output for one image; null where there are several.
+    output_shape: Option<Vec<u32>>,
+    /// Every output of the model.
+    outputs: Vec<Tensor>,
     /// The last accumulators.
     output_int: Vec<i64>,
-    /// `[K]`, or `[C, H, W]` for a map.
-    output_shape: Vec<u64>,
     input: &'a Input,
     #[serde(flatten)]
     report: Report,
+}
+
+/// An output of the model for one image.
+#[derive(Debug, Serialize)]
+pub struct Tensor {
+    /// Its name in the model.
+    pub name: String,
+    /// Its sizes.
+    pub shape: Vec<u32>,
+    /// Its values in row-major order.
+    pub values: Vec<f64>,
 }
 
 impl<'a> Json<'a> {
     /// Computes the image.
     fn new(
         simulation: &Simulation,
+        decoder: &Decoder,
         input: &'a Input,
         technology: &Technology,
         clock_mhz: u32,
     ) -> Self {
-        let mut integers = Vec::new();
-        simulation.executor().run(&input.bytes, &mut integers);
+        let mut accumulators = Vec::new();
+        simulation.executor().run(&input.bytes, &mut accumulators);
+        let values = decoder.decode(&accumulators);
+        let class = decoder.class(&values);
+        let tensor = |(tensor, values): (&OutputTensor, Vec<f64>)| Tensor {
+            name: tensor.name.clone(),
+            shape: tensor.dims.clone(),
+            values,
+        };
+        let outputs: Vec<Tensor> = decoder.outputs().iter().zip(values).map(tensor).collect();
+        let one = if let [one] = &outputs[..] { Some(one) } else { None };
         let descriptor = &simulation.program().output;
-        let shape = descriptor.result_shape();
-        let output = channels_first(&descriptor.real(&integers), shape);
-        let class = descriptor.is_vector().then(|| class(&output));
         Json {
             class,
             class_name: class.and_then(|class| descriptor.classes.get(class)).cloned(),
-            output,
-            output_int: channels_first(&descriptor.arranged(&integers), shape),
-            output_shape: output_shape(shape),
+            output: one.map(|tensor| tensor.values.clone()),
+            output_shape: one.map(|tensor| tensor.shape.clone()),
+            outputs,
+            output_int: decoder.integers(&accumulators).concat(),
             input,
             report: simulation.report(technology, clock_mhz),
         }
@@ -92,11 +113,12 @@ pub fn run(args: &RunArgs) -> Result<(), Failure> {
     let subject = source::read(&args.program, &args.import, &overrides(&args.point)?)?;
     let input =
         input(&args.program, args.input.as_deref(), args.index, subject.input(), subject.sample())?;
+    let decoder = decoder(&args.program, subject.output())?;
     if let Some(points) = stream {
         return points::answer(points, |_, point| {
             let program = subject.program(point)?;
             let (technology, clock_mhz) = choice.of(&program.hardware)?;
-            Ok(Json::new(&subject::simulate(&program)?, &input, &technology, clock_mhz))
+            Ok(Json::new(&subject::simulate(&program)?, &decoder, &input, &technology, clock_mhz))
         });
     }
 
@@ -110,7 +132,7 @@ pub fn run(args: &RunArgs) -> Result<(), Failure> {
         _ => None,
     };
     let simulation = subject::simulate(&program).map_err(refuse)?;
-    let json = Json::new(&simulation, &input, &technology, clock_mhz);
+    let json = Json::new(&simulation, &decoder, &input, &technology, clock_mhz);
     let start = if args.cold { Start::Cold } else { Start::Warm };
     if let Some(file) = trace_file {
         write_trace(file, &simulation, start)?;
@@ -119,7 +141,7 @@ pub fn run(args: &RunArgs) -> Result<(), Failure> {
         return print_report(&json, format);
     }
     let mut text = head(&json.report, &input);
-    text += &render::outputs(json.class, &program.output.classes, &json.output, &json.output_int);
+    text += &render::outputs(json.class, &program.output.classes, &json.outputs, &json.output_int);
     text += "\n";
     text += &render::report(&json.report);
     if args.trace == Some(None) {
@@ -157,7 +179,8 @@ pub fn input(
     descriptor: &InputDescriptor,
     sample: Option<&[u8]>,
 ) -> Result<Input, Failure> {
-    let unchanged = descriptor.pixels_unchanged();
+    let encoder = encoder(file, descriptor)?;
+    let unchanged = encoder.pixels_unchanged();
     let Some(path) = input else {
         let Some(sample) = sample else {
             let failure =
@@ -174,10 +197,10 @@ pub fn input(
             bytes,
         });
     };
-    let images = Images::read(path, descriptor)?;
+    let images = Images::read(path, &encoder)?;
     let index = choose(path, &images, index)?;
     let mut bytes = vec![0; descriptor.shape.values()];
-    let clipped = Encoder::new(descriptor).encode(&images, index, &mut bytes);
+    let clipped = images.encode(index, &encoder, &mut bytes).clipped;
     if clipped > 0 {
         warn(format_args!(
             "the input quantizer clips {clipped} of the {} values of image {index} of `{}`",

@@ -198,8 +198,8 @@ impl Loaded {
             let (path, bytes) = bytes_of(&model.file)?;
             let options = ImportOptions {
                 unsigned_1bit_relu: model.unsigned_1bit_relu,
-                pixel_scale: model.pixel_scale,
-                pixel_offset: model.pixel_offset,
+                pixel_scale: vec![model.pixel_scale],
+                pixel_offset: vec![model.pixel_offset],
                 classes: Vec::new(),
             };
             let imported = import(&bytes, &options).map_err(|all| {

@@ -6,19 +6,21 @@ use std::path::Path;
 use qnnsim_compiler::import::{Import, ImportOptions, import};
 use qnnsim_compiler::ir::MapId;
 use qnnsim_compiler::tensor::Precision;
+use qnnsim_host::Encoder;
 use qnnsim_isa::Program;
 use qnnsim_isa::descriptor::{Code, InputDescriptor};
+use qnnsim_reference::Map;
 use qnnsim_reference::verify::{Difference, Report, Verifier};
 use qnnsim_simulator::values::LayerMap;
 use qnnsim_simulator::{Simulation, Start};
 use rayon::prelude::*;
 use serde::Serialize;
 
-use super::{channels_first, print_json, progress, simulate};
+use super::{encoder, not_for_host, print_json, progress, simulate};
 use crate::args::{Format, VerifyArgs};
 use crate::failure::{Failure, print};
 use crate::files::{self, INPUT_BYTES_MAX};
-use crate::images::{Encoder, Images};
+use crate::images::Images;
 use crate::render::{Column, facts, grouped, shape, table};
 
 /// The JSON object.
@@ -42,8 +44,8 @@ pub fn run(args: &VerifyArgs) -> Result<(), Failure> {
     let program = files::read_program(&args.program)?;
     let options = ImportOptions {
         unsigned_1bit_relu: args.unsigned_1bit_relu,
-        pixel_scale: program.input.pixel_scale,
-        pixel_offset: program.input.pixel_offset,
+        pixel_scale: program.input.pixel_scale.clone(),
+        pixel_offset: program.input.pixel_offset.clone(),
         classes: Vec::new(),
     };
     let import = import(&model, &options).map_err(|all| {
@@ -52,7 +54,8 @@ pub fn run(args: &VerifyArgs) -> Result<(), Failure> {
         )
     })?;
     match_model(args, &import, &program)?;
-    let images = Images::read(&args.images, &program.input)?;
+    let encoder = encoder(&args.program, &program.input)?;
+    let images = Images::read(&args.images, &encoder)?;
     let count = images
         .count()
         .min(args.limit.map_or(usize::MAX, |n| usize::try_from(n).unwrap_or(usize::MAX)));
@@ -68,7 +71,9 @@ pub fn run(args: &VerifyArgs) -> Result<(), Failure> {
         }
     }
     let precision = if args.float32 { Precision::Single } else { Precision::Double };
-    let report = compare(&simulation, &Verifier::new(&import, precision), &images, count);
+    let verifier =
+        Verifier::new(&import, precision).map_err(|error| not_for_host(&args.model, &error))?;
+    let report = compare(&simulation, &verifier, (&images, &encoder), count);
 
     let name = if args.float32 { "float32" } else { "double precision" };
     let agrees = report.agrees();
@@ -133,9 +138,12 @@ fn match_model(args: &VerifyArgs, import: &Import, program: &Program) -> Result<
     if given.shape != wanted.shape {
         return refuse("the output", &shape(given.shape), &shape(wanted.shape));
     }
-    if given.ops != wanted.ops {
-        let ops = [&given.ops, &wanted.ops].map(|ops| format!("{ops:?}"));
-        return refuse("what makes real outputs of accumulators", &ops[0], &ops[1]);
+    if (&given.values, &given.outputs) != (&wanted.values, &wanted.outputs) {
+        let values = [given, wanted].map(|o| format!("{:?} {:?}", o.values, o.outputs));
+        return refuse("what makes real outputs of accumulators", &values[0], &values[1]);
+    }
+    if given.model != wanted.model {
+        return refuse("what the host computes behind the last layer", "another", "one");
     }
     Ok(())
 }
@@ -150,17 +158,21 @@ fn shortened(text: &str) -> String {
 }
 
 /// Compares the first `count` images, on all threads; the first of them cold, the others warm.
-fn compare(simulation: &Simulation, verifier: &Verifier, images: &Images, count: usize) -> Report {
+fn compare(
+    simulation: &Simulation,
+    verifier: &Verifier,
+    (images, encoder): (&Images, &Encoder),
+    count: usize,
+) -> Report {
     let input = &simulation.program().input;
-    let encoder = Encoder::new(input);
     let progress = progress(count);
     let one = |mut report: Report, index: usize| {
         let mut bytes = vec![0; input.shape.values()];
-        encoder.encode(images, index, &mut bytes);
+        images.encode(index, encoder, &mut bytes);
         let start = if index == 0 { Start::Cold } else { Start::Warm };
         let maps = machine(simulation, start, &bytes).expect("every map, as was checked");
         let machine: Vec<&[i64]> = maps.iter().map(Vec::as_slice).collect();
-        verifier.image(index as u64, &images.reals(index, input), &machine, &mut report);
+        verifier.image(index as u64, &images.reals(index, encoder), &machine, &mut report);
         progress.inc(1);
         report
     };
@@ -188,18 +200,10 @@ fn machine(simulation: &Simulation, start: Start, bytes: &[u8]) -> Option<Vec<Ve
         return None;
     }
     written.pop();
-    let codes: Vec<i64> = bytes.iter().map(|&byte| code(byte, input)).collect();
+    let codes: Vec<i64> = bytes.iter().map(|&byte| input.code_of_byte(byte)).collect();
     let inner = written.into_iter().map(|map| map.values);
-    let (first, last) = (channels_first(&codes, input.shape), channels_first(&last, output.shape));
-    Some([first].into_iter().chain(inner).chain([last]).collect())
-}
-
-/// The integer that a byte in DRAM stands for.
-fn code(byte: u8, input: &InputDescriptor) -> i64 {
-    let Code { bits, signed } = input.code;
-    let unused = 64 - bits.min(8);
-    let bits = i64::from(byte ^ input.xor) << unused;
-    if signed { bits >> unused } else { (bits as u64 >> unused) as i64 }
+    let [first, last] = [Map::of_pixels(input.shape, &codes), Map::of_pixels(output.shape, &last)];
+    Some([first.values].into_iter().chain(inner).chain([last.values]).collect())
 }
 
 fn text(program: &Program, report: &Report, images: usize, precision: &str) -> String {

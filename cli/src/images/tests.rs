@@ -6,7 +6,6 @@ use flate2::Compression;
 use flate2::write::GzEncoder;
 use npyz::WriterBuilder;
 use proptest::prelude::*;
-use qnnsim_isa::descriptor::{Code, Quantizer, Rounding};
 
 use super::*;
 
@@ -216,78 +215,6 @@ fn written_npy_headers_are_legal_and_aligned() {
         let numbers: Vec<i32> = read.into_vec().expect("int32");
         assert!(numbers.into_iter().eq(0..count as i32));
     }
-}
-
-#[test]
-fn the_number_of_images_follows_from_the_programs_shape() {
-    let shape = |channels, height, width| MapShape { channels, height, width };
-    let grey = shape(1, 28, 28);
-    assert_eq!(count(&[28, 28], grey), Some(1));
-    assert_eq!(count(&[1, 28, 28], grey), Some(1));
-    assert_eq!(count(&[7, 28, 28], grey), Some(7));
-    assert_eq!(count(&[7, 1, 28, 28], grey), Some(7));
-    assert_eq!(count(&[0, 28, 28], grey), Some(0));
-    for wrong in [&[7, 3, 28, 28][..], &[7, 28, 27], &[784], &[7, 784], &[], &[1, 1, 1, 28, 28]] {
-        assert_eq!(count(wrong, grey), None, "{wrong:?}");
-    }
-    let color = shape(3, 32, 32);
-    assert_eq!(count(&[5, 3, 32, 32], color), Some(5));
-    assert_eq!(count(&[3, 32, 32], color), Some(1));
-    assert_eq!(count(&[5, 32, 32], color), None);
-    let vector = shape(784, 1, 1);
-    for (dims, images) in
-        [(&[784][..], 1), (&[9, 784], 9), (&[28, 28], 1), (&[9, 28, 28], 9), (&[9, 1, 28, 28], 9)]
-    {
-        assert_eq!(count(dims, vector), Some(images), "{dims:?}");
-    }
-    assert_eq!(count(&[9, 785], vector), None);
-    assert_eq!(count(&[5], shape(1, 1, 1)), Some(5));
-}
-
-fn descriptor(channels: u32, height: u32, width: u32) -> InputDescriptor {
-    InputDescriptor {
-        name: "x".into(),
-        shape: MapShape { channels, height, width },
-        code: Code { bits: 8, signed: true },
-        quantizer: Quantizer {
-            scale: 1.0,
-            zero_point: 0.0,
-            min: -128,
-            max: 127,
-            rounding: Rounding::HalfEven,
-        },
-        ops: Vec::new(),
-        pixel_scale: 1.0,
-        pixel_offset: -128.0,
-        xor: 0x80,
-        dram: 0,
-    }
-}
-
-fn images(file: Vec<u8>, input: &InputDescriptor) -> Images {
-    let array = parse(file).expect("a legal file");
-    let count = count(&array.dims, input.shape).expect("images of the shape");
-    Images { array, count, shape: input.shape }
-}
-
-#[test]
-fn pixels_whose_code_is_the_pixel_go_in_unchanged() {
-    let input = descriptor(1, 2, 3);
-    let images = images(idx(&[2, 2, 3], &[9, 8, 7, 6, 5, 4, 0, 1, 2, 128, 254, 255]), &input);
-    let mut bytes = [0; 6];
-    assert_eq!(Encoder::new(&input).encode(&images, 1, &mut bytes), 0);
-    assert_eq!(bytes, [0, 1, 2, 128, 254, 255]);
-}
-
-#[test]
-fn reals_are_quantized_and_turned_to_channels_last() {
-    // Two channels of 1 x 3: 0.5 and 1.5 lie between two codes and go to the even one.
-    let input = InputDescriptor { xor: 0, ..descriptor(2, 1, 3) };
-    let numbers = vec![0.5f32, 1.5, -3.0, 127.4, 200.0, f32::NAN];
-    let images = images(npy(&[1, 2, 1, 3], "<f4", numbers), &input);
-    let mut bytes = [0; 6];
-    assert_eq!(Encoder::new(&input).encode(&images, 0, &mut bytes), 2);
-    assert_eq!(bytes.map(|byte| byte as i8), [0, 127, 2, 127, -3, -128]);
 }
 
 proptest! {

@@ -11,6 +11,7 @@
 //! In DRAM a map lies as in the memory, address by address and in an address bank by bank, so a
 //! window is one region for each phase, whole addresses of it, in the same banks.
 
+use std::cmp::Reverse;
 use std::ops::{Range, RangeInclusive};
 
 use num_integer::gcd;
@@ -110,38 +111,54 @@ pub struct LayerMaps {
     pub runs: Vec<Run>,
 }
 
-/// Addresses for what is alive in some layers and takes some words: first fit among what is alive
-/// at the same time. And the words that are used.
-fn allocate(alive: &[(RangeInclusive<usize>, u64)]) -> (Vec<u64>, u64) {
-    let mut bases: Vec<u64> = Vec::new();
+/// Addresses for what is alive in some layers and takes some words, and the words that are used:
+/// first fit among what is alive at the same time, in the given order, or where that takes more than
+/// `capacity`, in whichever of some other orders takes least.
+fn allocate(alive: &[(RangeInclusive<usize>, u64)], capacity: u64) -> (Vec<u64>, u64) {
+    let mut order: Vec<usize> = (0..alive.len()).collect();
+    let given = first_fit(alive, &order);
+    if given.1 <= capacity {
+        return given;
+    }
+    let backwards: Vec<usize> = order.iter().rev().copied().collect();
+    order.sort_by_key(|&i| Reverse(alive[i].1));
+    let others = [first_fit(alive, &backwards), first_fit(alive, &order)];
+    std::iter::once(given).chain(others).min_by_key(|(_, top)| *top).expect("some order")
+}
+
+/// Addresses by first fit in some order, and the words that are used.
+fn first_fit(alive: &[(RangeInclusive<usize>, u64)], order: &[usize]) -> (Vec<u64>, u64) {
+    let mut bases: Vec<Option<u64>> = vec![None; alive.len()];
     let mut top = 0;
-    for (i, (life, size)) in alive.iter().enumerate() {
-        let others = alive[..i].iter().zip(&bases);
-        let overlapping = others
+    for &i in order {
+        let (life, size) = &alive[i];
+        let others = alive
+            .iter()
+            .zip(&bases)
             .filter(|((other, _), _)| other.start() <= life.end() && life.start() <= other.end());
         let mut taken: Vec<(u64, u64)> =
-            overlapping.map(|((_, size), &base)| (base, base + size)).collect();
+            others.filter_map(|((_, size), &base)| Some((base?, base? + size))).collect();
         taken.sort_unstable();
         let base = taken
             .iter()
             .fold(0, |base, &(from, to)| if base + size <= from { base } else { base.max(to) });
-        bases.push(base);
+        bases[i] = Some(base);
         top = top.max(base + size);
     }
-    (bases, top)
+    (bases.into_iter().flatten().collect(), top)
 }
 
 /// Addresses of all packed inputs and maps if all of them stay, and the words that they take.
-fn all_staying(facts: &Facts, layouts: &Layouts) -> (Vec<u64>, u64) {
+fn all_staying(facts: &Facts, layouts: &Layouts, capacity: u64) -> (Vec<u64>, u64) {
     // An input is alive from the first layer on.
     let inputs = layouts.inputs.iter().map(|input| (0..=input.layer, input.layout.words()));
     let maps = facts.lifetimes().into_iter().zip(layouts.maps.iter().map(MapLayout::words));
-    allocate(&inputs.chain(maps).collect::<Vec<_>>())
+    allocate(&inputs.chain(maps).collect::<Vec<_>>(), capacity)
 }
 
 /// Words of each bank of the activation memory in which all maps stay.
 pub(super) fn words_to_stay(facts: &Facts, layouts: &Layouts) -> u64 {
-    all_staying(facts, layouts).1
+    all_staying(facts, layouts, u64::MAX).1
 }
 
 /// Sizes of parts worth a try, from all rows or columns down to one unit.
@@ -181,7 +198,7 @@ impl Placing<'_> {
     /// Not even one row of a layer fits, or the scratch region would be too large.
     pub(super) fn place(self) -> Result<Maps, Diagnostic> {
         let capacity = u64::from(self.hw.act_words);
-        let (bases, used) = all_staying(self.facts, self.layouts);
+        let (bases, used) = all_staying(self.facts, self.layouts, capacity);
         if used > capacity {
             return self.fit(capacity);
         }
@@ -230,7 +247,7 @@ impl Placing<'_> {
                 .choose(&alive, budget)
                 .map_err(|(layer, need)| self.no_row(layer, need.max(top)))?;
             let bases;
-            (bases, top) = allocate(&self.items(&alive, &choice));
+            (bases, top) = allocate(&self.items(&alive, &choice), capacity);
             if top <= capacity {
                 return self.settle(choice, &bases, top);
             }
@@ -543,4 +560,19 @@ fn room_of(stripes: &[Run], in_dram: bool) -> Vec<u64> {
     let windows = (0..first.windows.len())
         .map(|window| most(&|stripe| stripe.windows[window].place.layout.words()));
     windows.chain(in_dram.then(|| most(&|stripe| stripe.target.words()))).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn another_order_fills_what_the_given_one_leaves_free() {
+        // A window of 4 words in layer 0 and a map of 1 that layers 0 and 1 need lie behind each
+        // other, so a map of 5 in layer 1 does not fit before the latter: 10 words. Placed first it
+        // does, and the others lie behind and over it: 6 words.
+        let items = [(0..=0, 4), (0..=1, 1), (1..=1, 5)];
+        assert_eq!(allocate(&items, 10), (vec![0, 4, 5], 10));
+        assert_eq!(allocate(&items, 9), (vec![0, 5, 0], 6));
+    }
 }

@@ -7,7 +7,6 @@ use super::view::Contraction;
 use super::{Data, Filter, Known, Lowering, per_channel};
 use crate::build::MAX_CHANNELS;
 use crate::diagnostic::Diagnostic;
-use crate::epilogue::Step;
 use crate::graph::ValueId;
 use crate::ir::WeightKind;
 use crate::limits;
@@ -50,12 +49,12 @@ impl Lowering<'_> {
         let mut steps = Vec::new();
         if let Some(gemm) = gemm {
             if gemm.alpha != 1.0 {
-                steps.push(Step::of_layer(Pointwise::Mul, vec![gemm.alpha]));
+                steps.push((Pointwise::Mul, vec![gemm.alpha]));
             }
             if let Some(bias) = self.constant(node, 2) {
                 let channels = self.shape(&data).channels as usize;
                 let bias = per_channel(&gemm.scaled_bias(bias), &view, channels)?;
-                steps.push(Step::of_layer(Pointwise::Add, bias));
+                steps.push((Pointwise::Add, bias));
             }
         }
         Ok(Known { data: self.biased(data, steps, index)?, view })
@@ -83,7 +82,7 @@ impl Lowering<'_> {
             return Err(refuse());
         }
         let filter = Filter {
-            kind: WeightKind::Unsigned1,
+            kind: Some(WeightKind::Unsigned1),
             scale: &[1.0],
             outputs: 1,
             data: vec![1; count].into(),
@@ -141,8 +140,7 @@ impl Lowering<'_> {
             .iter()
             .flat_map(|first| (0..filter.outputs).map(move |o| row(first, o)));
         // Zeros between the weights are no bipolar ones.
-        let kind =
-            Some(filter.kind).filter(|&kind| length == inputs || kind != WeightKind::Bipolar);
+        let kind = filter.kind.filter(|&kind| length == inputs || kind != WeightKind::Bipolar);
         let kernel = Kernel { window, size, rows: rows.collect(), kind };
         let scale = match filter.scale {
             [one] => vec![*one],

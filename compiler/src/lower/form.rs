@@ -21,11 +21,11 @@ use crate::tensor::{common_step, common_steps};
 /// Largest factor and weight of a form; what is larger is on no way to 8 bits.
 const MAX_WEIGHT: i64 = 1 << 20;
 
-/// Terms of one layer that stand for one convolution whose weights have more than 8 bits.
-const MAX_PARTS: i64 = 8;
+/// Largest weight of sums of sums that go on as they are: 8 terms of 8 bits stand for one.
+pub const MAX_LAYER_WEIGHT: i64 = 8 * 127;
 
-/// Largest weight of a layer, in all these terms together.
-pub const MAX_LAYER_WEIGHT: i64 = MAX_PARTS * 127;
+/// Largest weight of a layer, in all the terms together that stand for it.
+pub const MOST_LAYER_WEIGHT: i64 = 64 * 127;
 
 /// What a row counts for, in integers that a network may have: it takes so much memory.
 const ROW: usize = 8;
@@ -33,15 +33,15 @@ const ROW: usize = 8;
 /// Maps that one form can sum.
 const MAX_TERMS: usize = 256;
 
-/// Positions that a kernel reads: coordinate `at` of the result reads `at * stride + tap * dilation
-/// - before`. Arrays are `[y, x]`; a negative padding cuts off.
+/// Positions that a kernel reads: coordinate `at` of the result reads the coordinate
+/// `at * stride + tap * dilation - before`. Arrays are `[y, x]`; a negative padding cuts off. How
+/// far it reaches behind the map follows from the size of the result, which is the graph's.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Window {
     pub kernel: [i64; 2],
     pub stride: [i64; 2],
     pub dilation: [i64; 2],
     pub before: [i64; 2],
-    pub after: [i64; 2],
 }
 
 /// Weights of one output channel: those of input channels `first..first + count`, each with a
@@ -119,7 +119,7 @@ pub struct MapInfo {
 impl Window {
     /// Reads each place itself.
     pub const POINT: Window =
-        Window { kernel: [1; 2], stride: [1; 2], dilation: [1; 2], before: [0; 2], after: [0; 2] };
+        Window { kernel: [1; 2], stride: [1; 2], dilation: [1; 2], before: [0; 2] };
 
     /// Number of taps.
     pub fn taps(&self) -> usize {
@@ -137,9 +137,8 @@ impl Window {
     }
 
     /// The window that reads through `inner` what `self` reads of the result of `inner`, whose own
-    /// result has this size and which reads a map of size `map`. `None` if its kernel would be
-    /// too large.
-    fn over(&self, inner: &Window, size: [u32; 2], map: [u32; 2]) -> Option<Window> {
+    /// result has this size. `None` if its kernel would be too large.
+    fn over(&self, inner: &Window, size: [u32; 2]) -> Option<Window> {
         if *inner == Window::POINT {
             return Some(*self);
         }
@@ -147,7 +146,7 @@ impl Window {
             return Some(*inner);
         }
         let mut out = Window::POINT;
-        for axis in 0..2 {
+        for (axis, &size) in size.iter().enumerate() {
             let coarse = self.dilation[axis] * inner.stride[axis];
             let fine = inner.dilation[axis];
             out.dilation[axis] = match (self.kernel[axis], inner.kernel[axis]) {
@@ -161,30 +160,25 @@ impl Window {
             if out.kernel[axis] > MAX_SIZE as i64 {
                 return None;
             }
-            out.stride[axis] =
-                if size[axis] == 1 { 1 } else { self.stride[axis] * inner.stride[axis] };
+            out.stride[axis] = if size == 1 { 1 } else { self.stride[axis] * inner.stride[axis] };
             out.before[axis] = self.before[axis] * inner.stride[axis] + inner.before[axis];
-            let last = (i64::from(size[axis]) - 1) * out.stride[axis] + out.extent(axis);
-            out.after[axis] = last - i64::from(map[axis]) - out.before[axis];
         }
         Some(out)
     }
 
-    /// The same window without negative paddings, for a map and a result of these sizes, and the
-    /// number of taps without weight that it has in front. Window positions are counted by how
-    /// often the window fits, so one that begins late or ends early becomes longer.
-    fn canonical(&self, size: [u32; 2], map: [u32; 2]) -> (Window, [i64; 2]) {
-        let (mut out, mut lead) = (*self, [0; 2]);
+    /// The same window without negative paddings, for a map and a result of these sizes.
+    fn canonical(&self, size: [u32; 2], map: [u32; 2]) -> Canonical {
+        let mut out = Canonical { window: *self, after: [0; 2], lead: [0; 2] };
         for axis in 0..2 {
+            let window = &mut out.window;
             let cut = (-self.before[axis]).max(0);
-            let before = self.before[axis].max(0);
-            let padded = i64::from(map[axis]) + before;
+            window.before[axis] = self.before[axis].max(0);
+            let padded = i64::from(map[axis]) + window.before[axis];
             let missing =
                 (i64::from(size[axis]) - 1) * self.stride[axis] + cut + self.extent(axis) - padded;
+            out.after[axis] = missing.max(0);
             let tail = (-missing - self.stride[axis] + 1).max(0);
             if cut == 0 && tail == 0 {
-                out.after[axis] =
-                    if self.after[axis] < 0 { missing.max(0) } else { self.after[axis] };
                 continue;
             }
             // Taps between the weights, where the ends do not fall on taps.
@@ -192,14 +186,23 @@ impl Window {
                 || cut % self.dilation[axis] != 0
                 || tail % self.dilation[axis] != 0
             {
-                (out.kernel[axis], out.dilation[axis]) = (self.extent(axis), 1);
+                (window.kernel[axis], window.dilation[axis]) = (self.extent(axis), 1);
             }
-            lead[axis] = cut / out.dilation[axis];
-            out.kernel[axis] += lead[axis] + tail / out.dilation[axis];
-            (out.before[axis], out.after[axis]) = (before, missing.max(0));
+            out.lead[axis] = cut / window.dilation[axis];
+            window.kernel[axis] += out.lead[axis] + tail / window.dilation[axis];
         }
-        (out, lead)
+        out
     }
+}
+
+/// A window as a convolution of the integer network has it: with paddings, counted by how often it
+/// fits the padded map. One that begins late or ends early has more taps.
+struct Canonical {
+    window: Window,
+    /// Padding behind the map.
+    after: [i64; 2],
+    /// Taps without weight in front.
+    lead: [i64; 2],
 }
 
 impl From<&ConvTranspose> for Window {
@@ -212,13 +215,12 @@ impl From<&ConvTranspose> for Window {
 impl From<ir::Conv> for Window {
     fn from(conv: ir::Conv) -> Self {
         let wide = |sizes: [u32; 2]| sizes.map(i64::from);
-        let [top, left, bottom, right] = conv.pads.map(i64::from);
+        let [top, left, ..] = conv.pads.map(i64::from);
         Window {
             kernel: wide(conv.kernel),
             stride: wide(conv.stride),
             dilation: wide(conv.dilation),
             before: [top, left],
-            after: [bottom, right],
         }
     }
 }
@@ -231,6 +233,12 @@ impl Row {
 
     fn weights(&self, taps: usize) -> &[i32] {
         &self.data[self.at..self.at + self.count * taps]
+    }
+
+    /// Size of the largest of all weights of its data.
+    pub fn greatest(&self) -> i64 {
+        let most = self.data.iter().map(|weight| i64::from(weight.abs())).max();
+        self.factor.abs() * most.unwrap_or(0)
     }
 
     /// The weight, if it is a single one.
@@ -281,6 +289,51 @@ impl Grid {
             rounded: false,
             node,
         }
+    }
+
+    /// A map whose integers are mirrored at a code: `mirror` less what they stand for.
+    pub fn of_mirrored_map(source: MapId, info: &MapInfo, scale: &[f64], node: usize) -> Grid {
+        let mut form = Grid::of_map(source, info, scale, node);
+        for row in form.terms.iter_mut().flat_map(|term| &mut term.rows).flatten() {
+            row.factor = -1;
+        }
+        form.terms.iter_mut().for_each(|term| term.kind = None);
+        form.offset.iter_mut().for_each(|offset| *offset = -*offset);
+        form
+    }
+
+    /// The integers alone, with a scale of 1.
+    pub fn in_steps(&self) -> Grid {
+        Grid { data_scale: 1.0, weight_scale: vec![1.0], ..self.clone() }
+    }
+
+    /// Whether another form has the same sums with the same scales.
+    pub fn is_same(self: &Rc<Self>, other: &Rc<Self>) -> bool {
+        let same_row = |taps: usize, a: &Option<Row>, b: &Option<Row>| match (a, b) {
+            (Some(a), Some(b)) => {
+                let weights = || {
+                    Rc::ptr_eq(&a.data, &b.data) && a.at == b.at
+                        || a.weights(taps) == b.weights(taps)
+                };
+                (a.first, a.count, a.factor) == (b.first, b.count, b.factor) && weights()
+            }
+            (a, b) => a.is_none() && b.is_none(),
+        };
+        let same_term = |(a, b): (&Linear, &Linear)| {
+            let taps = a.window.taps();
+            (a.source, a.window, a.region) == (b.source, b.window, b.region)
+                && a.rows.iter().zip(&b.rows).all(|(a, b)| same_row(taps, a, b))
+        };
+        let same_channel = |channel: usize| {
+            self.scale(channel) == other.scale(channel)
+                && self.offset(channel) == other.offset(channel)
+        };
+        Rc::ptr_eq(self, other)
+            || self.shape == other.shape
+                && self.divisor == other.divisor
+                && self.terms.len() == other.terms.len()
+                && (0..self.channels()).all(same_channel)
+                && self.terms.iter().zip(&other.terms).all(same_term)
     }
 
     /// The sums of so many neighbouring channels.
@@ -770,7 +823,7 @@ impl Linear {
                 );
             }
         }
-        let window = outer.window.over(&self.window, outer.size, map);
+        let window = outer.window.over(&self.window, outer.size);
         let Some(window) = window else {
             return Err(limits::CONV_SIZES.refuse("a kernel over a kernel of this size"));
         };
@@ -853,9 +906,35 @@ impl Linear {
         ))
     }
 
+    /// What reads the one pixel of a map for each of its own, a stride of 0, as a kernel that meets
+    /// the pixel once wherever it stands; all else it reads is zero.
+    fn without_zero_strides(&self, size: [u32; 2]) -> Linear {
+        let mut out = self.clone();
+        let repeats = |axis: usize| self.window.stride[axis] == 0;
+        let mut taps = 1;
+        for axis in (0..2).filter(|&axis| repeats(axis)) {
+            let size = i64::from(size[axis]);
+            (out.window.kernel[axis], out.window.stride[axis]) = (size, 1);
+            out.window.before[axis] = size - 1;
+            taps *= size as usize;
+        }
+        if taps > 1 {
+            for row in out.rows.iter_mut().flatten() {
+                let weights = row.weights(self.window.taps());
+                let repeated = weights.iter().flat_map(|&weight| std::iter::repeat_n(weight, taps));
+                *row = Row { at: 0, data: repeated.collect(), ..row.clone() };
+            }
+        }
+        out
+    }
+
     /// The terms of a layer whose result has this size: one, or several whose weights add up.
     fn to_terms(&self, size: [u32; 2], zero_point: i64) -> Result<Vec<ir::Term>, Diagnostic> {
-        let (window, lead) = self.window.canonical(size, [self.map.height, self.map.width]);
+        if self.window.stride.contains(&0) {
+            return self.without_zero_strides(size).to_terms(size, zero_point);
+        }
+        let Canonical { window, after, lead } =
+            self.window.canonical(size, [self.map.height, self.map.width]);
         let groups = self.groups();
         let (inputs, outputs) = (self.map.channels as usize, self.rows.len());
         let (group_inputs, group_outputs) = (inputs / groups, outputs / groups);
@@ -864,7 +943,7 @@ impl Linear {
         let sizes =
             |sizes: [i64; 2]| -> Option<[u32; 2]> { Some([fits(sizes[0])?, fits(sizes[1])?]) };
         let conv = || -> Option<ir::Conv> {
-            let ([top, left], [bottom, right]) = (sizes(window.before)?, sizes(window.after)?);
+            let ([top, left], [bottom, right]) = (sizes(window.before)?, sizes(after)?);
             Some(ir::Conv {
                 kernel: sizes(window.kernel)?,
                 stride: sizes(window.stride)?,
@@ -908,7 +987,7 @@ impl Linear {
                 }
             }
         }
-        if let Some(weight) = data.iter().find(|weight| weight.abs() > MAX_LAYER_WEIGHT) {
+        if let Some(weight) = data.iter().find(|weight| weight.abs() > MOST_LAYER_WEIGHT) {
             return Err(limits::COMPOSED_WEIGHTS.refuse(format!("a weight of {weight}")));
         }
         let kind = self.kind.filter(|&kind| !holes || kind != WeightKind::Bipolar);

@@ -12,24 +12,26 @@
 mod chain;
 mod dense;
 mod form;
+mod host;
+mod materialize;
 mod names;
-mod parts;
+mod product;
 mod upsample;
 mod view;
 
 use std::borrow::Cow;
 use std::rc::Rc;
 
-use qnnsim_isa::descriptor::{
-    Code, HostOp, InputDescriptor, MapShape, OutputDescriptor, Quantizer, Rounding,
-};
+use qnnsim_isa::descriptor::{HostModel, MapShape};
 
-use crate::build::MAX_CHANNELS;
-use crate::diagnostic::{Diagnostic, Kind};
-use crate::epilogue::{Epilogue, Step};
+use crate::build::{MAX_CHANNELS, is_map};
+use crate::diagnostic::Diagnostic;
+use crate::epilogue::Epilogue;
+use crate::geometry::Windows;
 use crate::graph::{Graph, Node, ValueId};
+use crate::host::Front;
 use crate::import::ImportOptions;
-use crate::ir::{Activation, Layer, MapId, Network, WeightKind};
+use crate::ir::{Layer, MapId, Network, WeightKind};
 use crate::limits;
 use crate::ops::Op;
 use crate::ops::join::Range;
@@ -37,13 +39,13 @@ use crate::ops::linear::{map_size, weight_kind};
 use crate::ops::pointwise::Pointwise;
 use crate::ops::pool::MaxPool;
 use crate::ops::resize::{BlockOrder, BlockSteps, Blocks};
-use crate::sign::first_arguments;
-use crate::steps::Shape;
-use crate::tensor::{Array, Codes, Tensor};
-use chain::{Chain, PoolAt, Quantized, Start, quantized};
+use crate::tensor::{Array, Tensor};
+use chain::{Chain, PoolAt, Quantized, quantized};
 use form::{Grid, Kernel, MapInfo, Row, Window};
+pub use host::Head;
+use host::{HostPart, RealInput};
+use materialize::{MapOf, fault};
 use names::layer_names;
-use parts::MapOf;
 use upsample::{Taps, Way};
 use view::View;
 
@@ -64,6 +66,10 @@ pub struct Lowered {
     pub maps: Vec<MapValue>,
     /// What each layer's activation was made from.
     pub epilogues: Vec<Epilogue>,
+    /// What the last layer's accumulators are in the graph.
+    pub heads: Vec<Head>,
+    /// What the host does to the input before it is quantized.
+    pub front: Front,
 }
 
 /// What a map of the network is in the graph: a value, or some channels of it.
@@ -79,9 +85,11 @@ pub struct MapValue {
     pub scale: Vec<f64>,
     /// The integer that stands for 0.
     pub zero_point: i64,
-    /// Whether the map's layer does nothing but add up the two parts of each channel that the map
-    /// before it has: what that one's accumulators decided.
-    pub merged: bool,
+    /// Of how many channels of the map before it the map's layer adds up each of its own, if it
+    /// does nothing else: what that one's accumulators decided. Else 0.
+    pub merged: usize,
+    /// By how much the map's integers exceed the codes that its quantizer gives.
+    pub code_offset: i64,
     /// How the value names the places of its maps.
     view: View,
 }
@@ -96,7 +104,8 @@ impl MapValue {
             first_channel: 0,
             scale: vec![1.0],
             zero_point: 0,
-            merged: false,
+            merged: 0,
+            code_offset: 0,
             view,
         }
     }
@@ -126,8 +135,13 @@ impl MapValue {
     }
 }
 
-/// Makes the integer network of a graph, or says all that stands against it.
-pub fn lower(graph: &Graph, options: &ImportOptions) -> Result<Lowered, Vec<Diagnostic>> {
+/// Makes the integer network of a graph, or says all that stands against it. `extract` cuts out of
+/// the model what leads from some values to others.
+pub fn lower(
+    graph: &Graph,
+    options: &ImportOptions,
+    extract: &dyn Fn(&[ValueId], &[ValueId]) -> HostModel,
+) -> Result<Lowered, Vec<Diagnostic>> {
     let mut lowering = Lowering::new(graph).map_err(|error| vec![error])?;
     for index in 0..graph.nodes.len() {
         lowering.node(index);
@@ -136,16 +150,19 @@ pub fn lower(graph: &Graph, options: &ImportOptions) -> Result<Lowered, Vec<Diag
         }
     }
     let refused = !lowering.errors.is_empty();
-    let input = lowering.input(options).map_err(|error| lowering.errors.push(error)).ok();
+    let input = lowering.input(options, extract).map_err(|error| lowering.errors.push(error)).ok();
     let output = match refused {
         true => None,
-        false => {
-            lowering.output(&options.classes).map_err(|error| lowering.errors.push(error)).ok()
-        }
+        false => lowering
+            .output(&options.classes, extract)
+            .map_err(|error| lowering.errors.push(error))
+            .ok(),
     };
-    let (Some(output), Some(input), true) = (output, input, lowering.errors.is_empty()) else {
+    let (Some((output, heads)), Some(input), true) = (output, input, lowering.errors.is_empty())
+    else {
         return Err(lowering.errors);
     };
+    let front = lowering.quantizer.map(|(real, ..)| real.front).unwrap_or_default();
     let nodes: Vec<&Node> = lowering.made.iter().map(|made| &graph.nodes[made.node]).collect();
     let names = layer_names(&nodes);
     let (mut layers, mut epilogues) = (Vec::new(), Vec::new());
@@ -154,7 +171,7 @@ pub fn lower(graph: &Graph, options: &ImportOptions) -> Result<Lowered, Vec<Diag
         epilogues.push(made.epilogue);
     }
     let network = Network { name: graph.name.clone(), input, layers, output };
-    Ok(Lowered { network, maps: lowering.values, epilogues })
+    Ok(Lowered { network, maps: lowering.values, epilogues, heads, front })
 }
 
 /// What lowering may still spend: small files can ask for much, by sharing constants.
@@ -186,10 +203,10 @@ impl Budget {
 /// What is known of a value of the graph.
 #[derive(Clone)]
 enum Data {
-    /// The model's input behind these operators, not yet quantized.
-    Input(Rc<Vec<HostOp>>),
+    /// The model's input behind some operators, not yet quantized.
+    Input(Rc<RealInput>),
     /// The input quantized by a node, and where its integers have this meaning.
-    Coded { ops: Rc<Vec<HostOp>>, node: usize, quantized: Quantized, value: ValueId },
+    Coded { real: Rc<RealInput>, node: usize, quantized: Quantized, value: ValueId },
     /// Exact sums over maps.
     Form(Rc<Grid>),
     /// Real values, the channels in parts.
@@ -212,7 +229,8 @@ struct Made {
 
 /// The weights of a layer.
 struct Filter<'g> {
-    kind: WeightKind,
+    /// `None` if they have more than 8 bits.
+    kind: Option<WeightKind>,
     /// For each output, or for all.
     scale: &'g [f64],
     outputs: usize,
@@ -230,7 +248,8 @@ struct Lowering<'g> {
     readers: Vec<(usize, usize)>,
     input_shape: MapShape,
     /// The quantizer of the input, what stands in front of it, and what it makes.
-    quantizer: Option<(Rc<Vec<HostOp>>, usize, Quantized)>,
+    quantizer: Option<(RealInput, usize, Quantized)>,
+    host: HostPart,
     maps: Vec<MapInfo>,
     values: Vec<MapValue>,
     made: Vec<Made>,
@@ -241,24 +260,20 @@ struct Lowering<'g> {
 impl<'g> Lowering<'g> {
     fn new(graph: &'g Graph) -> Result<Self, Diagnostic> {
         let dims = &graph.value(graph.input).dims;
-        let size = |axis: usize| dims.get(axis).map_or(1, |&size| size as u32);
-        let input_shape = match dims.len() {
-            3 => MapShape { channels: size(1), height: 1, width: size(2) },
-            _ => MapShape { channels: size(1), height: size(2), width: size(3) },
-        };
+        let (input_shape, view) = host::input_map(graph);
         if input_shape.channels as usize > MAX_CHANNELS {
             return Err(limits::MAP_SIZE.refuse(format!("an input of shape {dims:?}")));
         }
         let mut readers = vec![(0, 0); graph.values.len()];
         let read =
-            graph.nodes.iter().flat_map(|node| node.inputs.iter().flatten()).chain([&graph.output]);
+            graph.nodes.iter().flat_map(|node| node.inputs.iter().flatten()).chain(&graph.outputs);
         for id in read {
             readers[id.0].0 += 1;
             readers[id.0].1 += 1;
         }
         let mut known = vec![None; graph.values.len()];
-        let view = View::of_map(input_shape, dims).expect("the input is a map");
-        known[graph.input.0] = Some(Known { data: Data::Input(Rc::default()), view });
+        let real = RealInput { front: Front::default(), value: graph.input, view: view.clone() };
+        known[graph.input.0] = Some(Known { data: Data::Input(Rc::new(real)), view });
         Ok(Lowering {
             graph,
             budget: Budget::default(),
@@ -267,11 +282,18 @@ impl<'g> Lowering<'g> {
             readers,
             input_shape,
             quantizer: None,
+            host: HostPart::new(graph),
             maps: Vec::new(),
             values: Vec::new(),
             made: Vec::new(),
             mapped: Vec::new(),
         })
+    }
+
+    /// Keeps what is known of a value.
+    fn learn(&mut self, id: ValueId, known: Known) {
+        self.host.learn(id, &known);
+        self.known[id.0] = Some(known);
     }
 
     fn map(&self, id: MapId) -> MapInfo {
@@ -284,7 +306,7 @@ impl<'g> Lowering<'g> {
             Data::Form(form) => form.shape,
             Data::Chains(chains) => {
                 let channels = chains.iter().map(|chain| chain.channels() as u32).sum();
-                MapShape { channels, ..chain_shape(&chains[0]) }
+                MapShape { channels, ..chains[0].shape() }
             }
         }
     }
@@ -296,9 +318,28 @@ impl<'g> Lowering<'g> {
         if self.graph.data_inputs(node).any(|(_, id)| self.known[id.0].is_none()) {
             return;
         }
-        match self.try_node(index) {
-            Ok(known) => self.known[node.output.0] = Some(known),
+        if self.host.is_behind(index) {
+            // What the machine does not do here, the host does.
+            self.node_behind(index);
+            return;
+        }
+        let dims = &self.graph.value(node.output).dims;
+        let result = match is_map(dims) {
+            true => self.try_node(index).and_then(|known| self.held(node.output, known)),
+            false => Err(limits::MAP_SIZE.refuse(format!("a value of shape {dims:?}"))),
+        };
+        match result {
+            Ok(known) => self.learn(node.output, known),
             Err(error) => self.errors.push(error.at(node.place())),
+        }
+    }
+
+    /// A value, held against the shape that the graph says it has.
+    fn held(&self, id: ValueId, known: Known) -> Result<Known, Diagnostic> {
+        let (dims, own) = (&self.graph.value(id).dims, known.view.dims());
+        match own == *dims && self.shape(&known.data).values() == dims.iter().product::<usize>() {
+            true => Ok(known),
+            false => Err(fault(format!("values of shape {own:?} stand for {dims:?}"))),
         }
     }
 
@@ -319,6 +360,9 @@ impl<'g> Lowering<'g> {
                 let known = self.renamed(id, |view| Some(view.transpose(&perm)))?;
                 Ok(known.expect("each order of axes is a view"))
             }
+            Op::Pointwise(op) if inputs.len() == 2 => {
+                self.pointwise_of_two(index, *op, [inputs[0], inputs[1]])
+            }
             Op::Pointwise(op) => self.pointwise(index, *op, position, id),
             Op::MaxPool(pool) => self.max_pool(index, pool, id),
             Op::Conv(_) | Op::ConvTranspose(_) => self.layer(index, id),
@@ -331,26 +375,24 @@ impl<'g> Lowering<'g> {
                 self.concat(index, *axis, &ids)
             }
             Op::Part(ranges) => self.part(index, ranges, id),
-            Op::Zeros { before, after } => {
+            Op::Zeros { before, .. } => {
                 let pixels = self.form_as_pixels(id, node)?;
                 let spatial = |list: &[i64]| match *list {
                     [_, _, rows, columns] => [rows, columns],
                     [_, _, columns] => [0, columns],
                     _ => [0, 0],
                 };
-                let window =
-                    Window { before: spatial(before), after: spatial(after), ..Window::POINT };
+                let window = Window { before: spatial(before), ..Window::POINT };
                 self.windows(index, pixels, window)
             }
             Op::AveragePool(average) => {
                 let pixels = self.form_as_pixels(id, node)?;
-                let [top, left, bottom, right] = average.pool.pads.map(i64::from);
+                let of = |f: fn(&Windows) -> u32| average.windows.each_ref().map(f).map(i64::from);
                 let window = Window {
-                    kernel: average.pool.kernel.map(i64::from),
-                    stride: average.pool.stride.map(i64::from),
-                    before: [top, left],
-                    after: [bottom, right],
-                    ..Window::POINT
+                    kernel: of(|windows| windows.kernel),
+                    stride: of(|windows| windows.stride),
+                    dilation: of(|windows| windows.dilation),
+                    before: of(|windows| windows.before),
                 };
                 let size = map_size(dims).expect("a map");
                 let from = map_size(&graph.value(id).dims).expect("a map");
@@ -371,6 +413,9 @@ impl<'g> Lowering<'g> {
                 Ok(known)
             }
             Op::Mean { axes, .. } => self.mean(index, axes.as_deref().unwrap_or_default(), id),
+            Op::Softmax(_) | Op::ArgMax(_) | Op::TopK(_) => {
+                Err(limits::HOST.refuse(format!("`{}` in front of a layer", node.op_type)))
+            }
             Op::Slice { .. } | Op::Split { .. } | Op::Pad { .. } | Op::Resize(_) => {
                 unreachable!("resolved before")
             }
@@ -424,20 +469,18 @@ impl<'g> Lowering<'g> {
             form.node = index;
             return Ok(Known { data: Data::Form(Rc::new(form)), view: a.view });
         }
-        let mut single = |data: Data| -> Result<Chain, Diagnostic> {
-            let mut chains = self.chains(data)?;
-            match (chains.pop(), chains.is_empty()) {
-                (Some(chain), true) if chain.pool.is_none() => Ok(chain),
-                (Some(chain), _) if chain.pool.is_some() => Err(limits::POOL_PLACE
-                    .refuse("a sum of values that were pooled before they are quantized")),
-                _ => Err(limits::SUM_PARTS
-                    .refuse("a sum of values that were joined before they are quantized")),
-            }
-        };
-        let (a_chain, b_chain) = (single(a.data)?, single(b.data)?);
-        let chain = Chain::join(a_chain, b_chain, minus, index)?;
-        self.budget.take_integers(chain.size())?;
-        Ok(Known { data: Data::Chains(Rc::new(vec![chain])), view: a.view })
+        let (of_a, of_b) = (self.chains(a.data)?, self.chains(b.data)?);
+        if !of_a.iter().map(Chain::channels).eq(of_b.iter().map(Chain::channels)) {
+            return Err(limits::SUM_PARTS
+                .refuse("a sum of values that were joined before they are quantized"));
+        }
+        let mut sums = Vec::with_capacity(of_a.len());
+        for (a, b) in of_a.iter().zip(&of_b) {
+            let sum = Chain::sum(a, b, minus, index)?;
+            self.budget.take_integers(sum.size())?;
+            sums.push(sum);
+        }
+        Ok(Known { data: Data::Chains(Rc::new(sums)), view: a.view })
     }
 
     fn concat(&mut self, index: usize, axis: i64, ids: &[ValueId]) -> Result<Known, Diagnostic> {
@@ -475,11 +518,8 @@ impl<'g> Lowering<'g> {
         for data in all {
             parts.extend(self.chains(data)?);
         }
-        let shape = chain_shape(&parts[0]);
-        if parts
-            .iter()
-            .any(|part| MapShape { channels: shape.channels, ..chain_shape(part) } != shape)
-        {
+        let shape = parts[0].shape();
+        if parts.iter().any(|part| MapShape { channels: shape.channels, ..part.shape() } != shape) {
             return Err(limits::CONCAT_SHAPES.refuse("maps of several sizes"));
         }
         self.result(index, Data::Chains(Rc::new(parts)), phases)
@@ -541,11 +581,9 @@ impl<'g> Lowering<'g> {
             return self.result(index, Data::Form(form), phases);
         }
         let mut window = Window::POINT;
-        for (axis, &Range { start, step, length }) in spatial.iter().enumerate() {
+        for (axis, &Range { start, step, .. }) in spatial.iter().enumerate() {
             window.stride[axis] = step as i64;
             window.before[axis] = -(start as i64);
-            let end = start + (length - 1) * step + 1;
-            window.after[axis] = end as i64 - i64::from(form.size()[axis]);
         }
         self.windows(index, (form, phases), window)
     }
@@ -600,9 +638,10 @@ impl<'g> Lowering<'g> {
     /// A value for one of its readers. What several read and is quantized becomes a map.
     fn read(&mut self, id: ValueId) -> Result<Known, Diagnostic> {
         let mut known = self.read_coded(id)?;
-        if let Data::Coded { ops, node, quantized, value } = known.data {
-            known.data =
-                Data::Form(Rc::new(self.input_map(ops, node, quantized, value, &known.view)?));
+        if let Data::Coded { real, node, quantized, value } = known.data {
+            let form = Rc::new(self.input_map(&real, node, quantized, value, &known.view)?);
+            self.host.made_map(id, &form, &known.view);
+            known.data = Data::Form(form);
         }
         Ok(known)
     }
@@ -691,26 +730,6 @@ impl<'g> Lowering<'g> {
         }
     }
 
-    /// What the values of a form are as integers of a map, if they have few bits.
-    fn integers(&self, form: &Grid) -> Option<Quantized> {
-        if form.divisor != 1.0 {
-            return None;
-        }
-        let scale = form.one_scale();
-        let bounds = form.bounds(|id| self.map(id)).into_iter().enumerate();
-        let (min, max) = bounds.fold((0, 0), |(min, max), (channel, (low, high))| {
-            let offset = form.offset(channel);
-            (min.min(low.saturating_add(offset)), max.max(high.saturating_add(offset)))
-        });
-        let codes = Codes::Int { min, max };
-        (-128..=255).contains(&min).then_some(())?;
-        (max <= 255 && codes.code().bits <= 8).then_some(Quantized {
-            codes,
-            scale,
-            zero: Some(0.0),
-        })
-    }
-
     /// A value with its channels in the order of the tensor, so that constants for each channel
     /// fit.
     fn with_channels_in_order(&mut self, known: Known) -> Result<Known, Diagnostic> {
@@ -734,111 +753,99 @@ impl<'g> Lowering<'g> {
         let node = &graph.nodes[index];
         let mut known = self.read_coded(id)?;
         match known.data {
-            Data::Input(ops) => return self.first_quantizer(index, op, data, ops, known.view),
-            Data::Coded { ops, node: first, quantized: before, value } => {
+            Data::Input(real) => return self.first_quantizer(index, op, data, real, known.view),
+            Data::Coded { real, node: first, quantized: before, value } => {
                 let after = quantized(graph, node, op, Some(before))?;
                 // More of the same quantizer, which keeps its integers.
                 if let (Some(quantized), Some(1.0), false) = (after, before.scale, op.rounds()) {
-                    let data = Data::Coded { ops, node: first, quantized, value: node.output };
+                    let data = Data::Coded { real, node: first, quantized, value: node.output };
                     return Ok(Known { data, view: known.view });
                 }
-                known.data =
-                    Data::Form(Rc::new(self.input_map(ops, first, before, value, &known.view)?));
+                known.data = Data::Form(Rc::new(self.input_map(
+                    &real,
+                    first,
+                    before,
+                    value,
+                    &known.view,
+                )?));
             }
             _ => {}
         }
         let known = self.with_channels_in_order(known)?;
         let shape = self.shape(&known.data);
-        let step = step(graph, node, op, data, &known.view, shape.channels as usize)?;
+        let constants = constants(graph, node, op, data, &known.view, shape.channels as usize)?;
         let mut chains = self.chains(known.data)?;
-        self.budget.take_integers(step.size())?;
+        self.budget.take_integers(constants.iter().map(Vec::len).sum())?;
         let mut first = 0;
         for chain in &mut chains {
             let range = first..first + chain.channels();
             first = range.end;
-            let constants = step.constants.iter();
-            let part =
-                |c: &Vec<f64>| if c.len() > 1 { c[range.clone()].to_vec() } else { c.clone() };
-            chain.push(graph, index, Step { constants: constants.map(part).collect(), ..step })?;
+            chain.push(graph, index, (op, data, of_range(&constants, range)))?;
         }
         Ok(Known { data: Data::Chains(Rc::new(chains)), view: known.view })
     }
 
-    /// The quantizer of the input, which the host evaluates, or an operator in front of it.
-    fn first_quantizer(
+    /// Whether two values do not come from one sum.
+    fn reads_other_maps(&self, a: &Data, b: &Data) -> bool {
+        let sums = |data: &Data| -> Option<Rc<Grid>> {
+            match data {
+                Data::Form(form) => Some(form.clone()),
+                Data::Chains(chains) => match &chains[..] {
+                    [chain] => (chain.sums.len() == 1).then(|| chain.sums[0].clone()),
+                    _ => None,
+                },
+                _ => None,
+            }
+        };
+        matches!((sums(a), sums(b)), (Some(a), Some(b)) if !a.is_same(&b))
+    }
+
+    /// An operator of two values, which are functions of the same sums, or a product.
+    fn pointwise_of_two(
         &mut self,
         index: usize,
         op: Pointwise,
-        data: usize,
-        ops: Rc<Vec<HostOp>>,
-        view: View,
+        [(at, a), (other, b)]: [(usize, ValueId); 2],
     ) -> Result<Known, Diagnostic> {
-        let node = &self.graph.nodes[index];
-        let data = match quantized(self.graph, node, op, None)? {
-            Some(quantized) if quantized.codes == Codes::Bipolar => {
-                return Err(limits::QUANT_INPUT.refuse("a bipolar input"));
-            }
-            Some(quantized) => Data::Coded { ops, node: index, quantized, value: node.output },
-            None => {
-                let step =
-                    step(self.graph, node, op, data, &view, self.input_shape.channels as usize)?;
-                self.budget.take_integers(step.size())?;
-                let more = host_ops(&step, node).map_err(|_| {
-                    limits::FIRST_QUANT.refuse(format!("`{}` in this place", node.op_type))
-                })?;
-                let mut ops = Rc::unwrap_or_clone(ops);
-                ops.extend(more);
-                Data::Input(Rc::new(ops))
-            }
-        };
-        Ok(Known { data, view })
-    }
-
-    /// The input as a map; all that read it must agree on its quantizer.
-    fn input_map(
-        &mut self,
-        ops: Rc<Vec<HostOp>>,
-        index: usize,
-        quantized: Quantized,
-        value: ValueId,
-        view: &View,
-    ) -> Result<Grid, Diagnostic> {
         let graph = self.graph;
-        let (code, zero_point) = quantized.map_code()?;
-        let per_channel =
-            || limits::QUANT_PER_TENSOR.refuse("an input with a scale for each channel");
-        let scale = vec![quantized.scale.ok_or_else(per_channel)?];
-        match &self.quantizer {
-            None => {
-                self.quantizer = Some((ops, index, quantized));
-                let (value, view) = (Some(value), view.clone());
-                self.values.push(MapValue {
-                    value,
-                    first_channel: 0,
-                    scale,
-                    zero_point,
-                    merged: false,
-                    view,
-                });
-                self.maps.push(MapInfo { shape: self.input_shape, code, zero_point });
-            }
-            Some((before, first, other)) => {
-                let parameters = |node: &Node| -> Vec<_> {
-                    node.inputs[1..].iter().flatten().map(|id| &graph.value(*id).constant).collect()
-                };
-                let [a, b] = [*first, index].map(|index| &graph.nodes[index]);
-                if a.op != b.op
-                    || parameters(a) != parameters(b)
-                    || *other != quantized
-                    || *before != ops
-                {
-                    return Err(limits::FIRST_QUANT
-                        .refuse("a second quantizer of the input, unlike the first"));
+        let node = &graph.nodes[index];
+        let ids = [a, b];
+        let (a, b) = (self.read(a)?, self.read(b)?);
+        let (a, b) = (self.with_channels_in_order(a)?, self.with_channels_in_order(b)?);
+        let refuse = || limits::ONE_CONSTANT.refuse("an operation on two maps");
+        let shape = self.shape(&a.data);
+        let alike = a.view == b.view && shape == self.shape(&b.data);
+        let makes_product = op == Pointwise::Mul && !self.host.is_behind(index);
+        if makes_product && (!alike || self.reads_other_maps(&a.data, &b.data)) {
+            return self.product(index, (a, ids[0]), (b, ids[1]));
+        }
+        if !alike {
+            return Err(refuse());
+        }
+        let constants = constants(graph, node, op, at, &a.view, shape.channels as usize)?;
+        let (a_chains, b_chains) = (self.chains(a.data)?, self.chains(b.data)?);
+        if !a_chains.iter().map(Chain::channels).eq(b_chains.iter().map(Chain::channels)) {
+            return Err(refuse());
+        }
+        let (mut first, mut both) = (0, Vec::with_capacity(a_chains.len()));
+        for (a, b) in a_chains.iter().zip(&b_chains) {
+            let constants = of_range(&constants, first..first + a.channels());
+            first += a.channels();
+            let chain = Chain::of_both(a, b, (op, [at, other]), constants, index);
+            let chain = chain.ok_or_else(refuse)?;
+            // Of several sums it is no function that could be tried at all values.
+            match (&a.sums[..], &b.sums[..], &chain.sums[..]) {
+                (_, _, [_]) => {}
+                ([_], [_], _) => return Err(refuse()),
+                _ => {
+                    return Err(limits::SUM_AFFINE
+                        .refuse("a function of a sum of values with different scales"));
                 }
             }
+            self.budget.take_integers(chain.size())?;
+            both.push(chain);
         }
-        self.budget.take_integers(8 * self.input_shape.channels as usize)?;
-        Ok(Grid::of_map(MapId(0), &self.maps[0], &self.values[0].scale, index))
+        Ok(Known { data: Data::Chains(Rc::new(both)), view: a.view })
     }
 
     fn max_pool(&mut self, index: usize, pool: &MaxPool, id: ValueId) -> Result<Known, Diagnostic> {
@@ -864,7 +871,8 @@ impl<'g> Lowering<'g> {
         known.data = self.without_regions(known.data, &known.view, id)?;
         let mut chains = self.chains(known.data)?;
         for chain in &mut chains {
-            chain.pool = Some(PoolAt { node: index, pool: pool.0, after: chain.steps.len() });
+            let (after, quantized) = (chain.ops.len(), chain.quantized);
+            chain.pool = Some(PoolAt { node: index, pool: pool.0, after, quantized });
         }
         self.result(index, Data::Chains(Rc::new(chains)), [1, 1])
     }
@@ -932,7 +940,7 @@ impl<'g> Lowering<'g> {
         });
         let dims = &self.graph.value(self.graph.nodes[index].output).dims;
         let size = map_size(dims).expect("a map").map(|size| size as u32);
-        let kernel = Kernel { window, size, rows: rows.collect(), kind: Some(kind) };
+        let kernel = Kernel { window, size, rows: rows.collect(), kind };
         let data = self.apply(form, &kernel, scale, index)?;
         self.result(index, data, [1, 1])
     }
@@ -970,14 +978,19 @@ impl<'g> Lowering<'g> {
     }
 
     /// Sums with what a layer does to them.
-    fn biased(&mut self, data: Data, steps: Vec<Step>, index: usize) -> Result<Data, Diagnostic> {
+    fn biased(
+        &mut self,
+        data: Data,
+        steps: Vec<(Pointwise, Vec<f64>)>,
+        index: usize,
+    ) -> Result<Data, Diagnostic> {
         if steps.is_empty() {
             return Ok(data);
         }
         let mut chains = self.chains(data)?;
-        for step in steps {
-            self.budget.take_integers(step.size())?;
-            chains[0].push_constant(index, step);
+        for (op, constant) in steps {
+            self.budget.take_integers(constant.len())?;
+            chains[0].push_constant(index, op, constant);
         }
         Ok(Data::Chains(Rc::new(chains)))
     }
@@ -1013,217 +1026,22 @@ impl<'g> Lowering<'g> {
                 return Err(limits::SUM_FORMS.refuse("a layer of values with many scales"));
             }
         }
-        let mut chain: Option<Chain> = None;
+        let mut sums = Vec::with_capacity(scales.len());
         for of_channels in scales {
             let part = form.of_scale(of_channels, &mut self.budget)?;
             let mut out = part.apply(kernel, &mut self.budget)?;
             out.node = node;
             out.scale_by(scale);
-            let next = Chain::of(Rc::new(out), None);
-            chain = Some(match chain {
-                None => next,
-                Some(chain) => Chain::join(chain, next, false, node)?,
-            });
+            sums.push(out);
         }
-        Ok(Data::Chains(Rc::new(vec![chain.expect("a form has a channel")])))
-    }
-
-    /// Makes layers of quantized values.
-    fn close(&mut self, data: Data, view: &View, id: ValueId) -> Result<Rc<Grid>, Diagnostic> {
-        let chains = self.chains(data)?;
-        let mut forms = Vec::new();
-        let mut first_channel = 0;
-        for chain in chains {
-            let node = self.graph.nodes[chain.node].place();
-            let form =
-                self.make_layer(&chain, id, view, first_channel).map_err(|error| error.at(node))?;
-            forms.push(Rc::new(form));
-            first_channel += chain.channels();
-        }
-        match &forms[..] {
-            [form] => Ok(form.clone()),
-            _ => {
-                Ok(Rc::new(Grid::concat(&forms, &mut self.budget)?.expect("maps have no divisor")))
-            }
-        }
-    }
-
-    fn make_layer(
-        &mut self,
-        chain: &Chain,
-        value: ValueId,
-        view: &View,
-        first_channel: usize,
-    ) -> Result<Grid, Diagnostic> {
-        let quantized = chain.quantized.expect("what becomes a map is quantized");
-        let (code, zero_point) = quantized.map_code()?;
-        let maps = std::mem::take(&mut self.maps);
-        let bounds = |form: &Grid| accumulators(form.bounds(|id: MapId| maps[id.0]));
-        let closed = chain.close(self.graph, bounds, &mut self.budget);
-        self.maps = maps;
-        let closed = closed?;
-        let turns = closed.channels.iter().any(|shape| matches!(shape, Shape::Turning { .. }));
-        let closed = if turns { self.merge_parts(closed, chain.node)? } else { closed };
-        let monotone = |shape| match shape {
-            Shape::Monotone(steps) => steps,
-            Shape::Turning { .. } => unreachable!("parts were merged"),
-        };
-        let channels = closed.channels.into_iter().map(monotone).collect();
-        let mut layer = self.bare(&closed.form, Activation::Steps { code, channels })?;
-        layer.pool = chain.pool.as_ref().map(|at| at.pool);
-        let info = MapInfo { shape: chain_shape(chain), code, zero_point };
-        let scale = chain.scales();
-        let view = view.clone();
-        let value =
-            MapValue { value: Some(value), first_channel, scale, zero_point, merged: turns, view };
-        self.push_layer(layer, closed.epilogue, info, value, chain.node)
-    }
-
-    /// Adds a layer; its map as a form.
-    fn push_layer(
-        &mut self,
-        layer: Layer,
-        epilogue: Epilogue,
-        info: MapInfo,
-        value: MapValue,
-        node: usize,
-    ) -> Result<Grid, Diagnostic> {
-        let form = Grid::of_map(MapId(self.maps.len()), &info, &value.scale, node);
-        self.budget.take_integers(form.rows())?;
-        self.maps.push(info);
-        self.values.push(value);
-        self.made.push(Made { layer, node, epilogue });
-        Ok(form)
-    }
-
-    /// A layer without a name, with this activation.
-    fn bare(&mut self, form: &Grid, activation: Activation) -> Result<Layer, Diagnostic> {
-        accumulators(form.bounds(|id| self.map(id)))?;
-        let terms = form.to_terms(|id| self.map(id))?;
-        let weights: usize = terms.iter().map(|term| term.weights.data.len()).sum();
-        let products = (weights as u64)
-            .saturating_mul(u64::from(form.shape.height) * u64::from(form.shape.width));
-        if products > crate::ops::linear::MAX_PRODUCTS {
-            return Err(limits::PRODUCTS.refuse(format!("a layer of {products} products")));
-        }
-        self.budget.take_integers(weights)?;
-        Ok(Layer { name: String::new(), terms, activation, pool: None })
-    }
-
-    fn input(&self, options: &ImportOptions) -> Result<InputDescriptor, Diagnostic> {
-        for (flag, value) in
-            [("--pixel-scale", options.pixel_scale), ("--pixel-offset", options.pixel_offset)]
-        {
-            if !value.is_finite() {
-                return Err(Diagnostic::new(Kind::Option, format!("{flag} is {value}"))
-                    .help("give a finite number"));
-            }
-        }
-        let Some((ops, index, quantized)) = &self.quantizer else {
-            return Err(limits::FIRST_QUANT.refuse("a model without layers"));
-        };
-        let node = &self.graph.nodes[*index];
-        let (scale, zero) =
-            quantized.scale.zip(quantized.zero).expect("checked when it became a map");
-        let rounding = match node.op {
-            Op::Pointwise(Pointwise::Quant { rounding, .. }) => rounding,
-            Op::Pointwise(Pointwise::QuantizeLinear { .. }) => Rounding::HalfEvenFirst,
-            _ => {
-                let found = format!("an input quantizer `{}`", node.op_type);
-                return Err(limits::QUANT_INPUT.refuse(found).at(node.place()));
-            }
-        };
-        let quantizer = first_arguments(self.graph, node, node.op.pointwise().expect("one"));
-        if [scale, zero] != quantizer[1..3] {
-            let found = "an input whose quantizer and dequantizer differ in scale or zero point";
-            return Err(limits::QUANT_INPUT.refuse(found).at(node.place()));
-        }
-        let (min, max) = (quantized.codes.min(), quantized.codes.max());
-        let mut input = InputDescriptor {
-            name: self.graph.value(self.graph.input).name.clone(),
-            shape: self.input_shape,
-            code: self.maps[0].code,
-            ops: (**ops).clone(),
-            quantizer: Quantizer { scale, zero_point: zero, min, max, rounding },
-            pixel_scale: options.pixel_scale,
-            pixel_offset: options.pixel_offset,
-            xor: 0x80,
-            dram: 0,
-        };
-        if !input.pixels_unchanged() {
-            input.xor = 0;
-        }
-        Ok(input)
-    }
-
-    /// Makes the last layer, whose accumulators are the output, and says what the host does with
-    /// them.
-    fn output(&mut self, classes: &[String]) -> Result<OutputDescriptor, Diagnostic> {
-        let graph = self.graph;
-        let output = graph.value(graph.output);
-        let Known { data, view } = self.read(graph.output)?;
-        if let Data::Input(_) = data {
-            return Err(limits::FIRST_QUANT.refuse("a model without layers"));
-        }
-        let shape = self.shape(&data);
-        let mut chains = self.chains(data)?;
-        let (Some(chain), true) = (chains.pop(), chains.is_empty()) else {
-            return Err(limits::OUTPUT.refuse("channels that were computed apart"));
-        };
-        let node = &graph.nodes[chain.node];
-        let at = |error: Diagnostic| error.at(node.place());
-        if let Some(pool) = &chain.pool {
-            return Err(limits::OUTPUT
-                .refuse("`MaxPool` in this place")
-                .at(graph.nodes[pool.node].place()));
-        }
-        let Some((form, epilogue)) = chain.epilogue() else {
-            return Err(at(limits::OUTPUT_SUM.refuse("a sum of values with different scales")));
-        };
-        let layer = self.bare(&form, Activation::Raw).map_err(at)?;
-        let mut ops = Vec::new();
-        if epilogue.zero.iter().any(|&zero| zero != 0.0) {
-            ops.push(HostOp::Add(epilogue.zero.iter().map(|zero| -zero).collect()));
-        }
-        ops.push(HostOp::Mul(epilogue.scale()));
-        for (step, &node) in epilogue.steps.iter().zip(&chain.nodes) {
-            ops.extend(host_ops(step, &graph.nodes[node])?);
-        }
-        let bounds = form.bounds(|id| self.map(id));
-        let low = bounds.iter().map(|b| b.0).min().unwrap_or(0);
-        let high = bounds.iter().map(|b| b.1).max().unwrap_or(0);
-        let code = (1..=32)
-            .map(|bits| Code { bits, signed: true })
-            .find(|code| code.min() <= low && high <= code.max())
-            .expect("accumulators fit 32 bits");
-        let mut result = shape;
-        if !view.as_pixels(shape).is_some_and(|pixels| pixels.is_map() && pixels.in_order()) {
-            let refuse =
-                || limits::OUTPUT_SHAPE.refuse(format!("an output of shape {:?}", output.dims));
-            let arrangement = view.arrangement(shape).ok_or_else(refuse)?;
-            result = arrangement.shape;
-            ops.push(HostOp::Arrange(arrangement));
-        }
-        if !classes.is_empty() && classes.len() != result.channels as usize {
-            let (given, outputs) = (classes.len(), result.channels);
-            return Err(Diagnostic::new(
-                Kind::Option,
-                format!("{given} class names for {outputs} outputs"),
-            )
-            .help("give one name for each output, or none"));
-        }
-        let (value, scale) = (Some(graph.output), epilogue.scale());
-        self.values.push(MapValue {
-            value,
-            first_channel: 0,
-            scale,
-            zero_point: 0,
-            merged: false,
-            view,
+        // Frameworks add all products as they come.
+        let products = sums.iter().map(|sum| sum.products).sum();
+        let mut chains = sums.into_iter().map(|sum| {
+            Chain::of(Rc::new(Grid { products, rounded: true, composed: true, ..sum }), None)
         });
-        self.made.push(Made { layer, node: chain.node, epilogue });
-        let name = output.name.clone();
-        Ok(OutputDescriptor { name, shape, code, ops, classes: classes.to_vec(), dram: 0 })
+        let first = chains.next().expect("a form has a channel");
+        let chain = chains.try_fold(first, |sum, next| Chain::sum(&sum, &next, false, node))?;
+        Ok(Data::Chains(Rc::new(vec![chain])))
     }
 }
 
@@ -1231,52 +1049,29 @@ fn is_quantized(data: &Data) -> bool {
     matches!(data, Data::Chains(chains) if chains.iter().all(|chain| chain.quantized.is_some()))
 }
 
-/// Shape of the values of a chain.
-fn chain_shape(chain: &Chain) -> MapShape {
-    let shape = match &chain.start {
-        Start::Form(form) => form.shape,
-        Start::Join { of, .. } => chain_shape(&of[0]),
-    };
-    match &chain.pool {
-        None => shape,
-        Some(at) => {
-            let [height, width] = at.pool.output_size([shape.height, shape.width]);
-            MapShape { height, width, ..shape }
-        }
-    }
-}
-
-/// Bounds of accumulators, checked.
-fn accumulators(bounds: Vec<(i64, i64)>) -> Result<Vec<(i64, i64)>, Diagnostic> {
-    let fits = |&acc: &i64| i32::try_from(acc).is_ok();
-    match bounds.iter().find(|(low, high)| !fits(low) || !fits(high)) {
-        Some((low, high)) => {
-            Err(limits::ACCUMULATOR.refuse(format!("an accumulator from {low} to {high}")))
-        }
-        None => Ok(bounds),
-    }
-}
-
-/// A pointwise node as a step behind values of so many channels.
-fn step(
+/// The constants of a pointwise node that reads argument `data`, for values of so many channels.
+fn constants(
     graph: &Graph,
     node: &Node,
     op: Pointwise,
     data: usize,
     view: &View,
     channels: usize,
-) -> Result<Step, Diagnostic> {
+) -> Result<Vec<Vec<f64>>, Diagnostic> {
     let rank = graph.value(node.output).dims.len();
     let inputs: Vec<_> =
         node.inputs.iter().map(|id| id.and_then(|id| graph.value(id).constant.as_ref())).collect();
-    let mut constants = Vec::new();
-    for argument in op.arguments(&inputs, data, rank) {
-        constants.push(match argument {
-            None => Vec::new(),
-            Some(array) => per_channel(&array, view, channels)?,
-        });
-    }
-    Ok(Step { op, data, constants })
+    let of_argument = |argument: Option<Array>| match argument {
+        None => Ok(Vec::new()),
+        Some(array) => per_channel(&array, view, channels),
+    };
+    op.arguments(&inputs, data, rank).into_iter().map(of_argument).collect()
+}
+
+/// Constants of some channels, where there is one for each.
+fn of_range(constants: &[Vec<f64>], range: std::ops::Range<usize>) -> Vec<Vec<f64>> {
+    let part = |c: &Vec<f64>| if c.len() > 1 { c[range.clone()].to_vec() } else { c.clone() };
+    constants.iter().map(part).collect()
 }
 
 /// The values of a constant that varies along the channels at most.
@@ -1284,60 +1079,5 @@ fn per_channel(array: &Array, view: &View, channels: usize) -> Result<Vec<f64>, 
     view.by_channel(array, channels).ok_or_else(|| {
         let found = format!("a constant of shape {:?} for {channels} channels", array.dims);
         limits::PER_CHANNEL.refuse(found)
-    })
-}
-
-/// A step as the host evaluates it.
-fn host_ops(step: &Step, node: &Node) -> Result<Vec<HostOp>, Diagnostic> {
-    let map = |i: usize, f: &dyn Fn(f64) -> f64| -> Vec<f64> {
-        step.constants[i].iter().map(|&c| f(c)).collect()
-    };
-    let constant = 1 - step.data.min(1);
-    Ok(match step.op {
-        Pointwise::Add => vec![HostOp::Add(map(constant, &|c| c))],
-        Pointwise::Sub if step.data == 0 => vec![HostOp::Add(map(1, &|c| -c))],
-        Pointwise::Sub => vec![HostOp::Mul(vec![-1.0]), HostOp::Add(map(0, &|c| c))],
-        Pointwise::Mul => vec![HostOp::Mul(map(constant, &|c| c))],
-        Pointwise::Div => vec![HostOp::Div(map(1, &|c| c))],
-        Pointwise::Normalize { epsilon } => vec![
-            HostOp::Add(map(3, &|mean| -mean)),
-            HostOp::Div(map(4, &|variance| (variance + epsilon).sqrt())),
-            HostOp::Mul(map(1, &|gain| gain)),
-            HostOp::Add(map(2, &|bias| bias)),
-        ],
-        Pointwise::Relu => vec![HostOp::Clip(Some(0.0), None)],
-        Pointwise::Clip { .. } => {
-            let [min, max] =
-                [1, 2].map(|i| Some(step.constants[i][0]).filter(|end| end.is_finite()));
-            vec![HostOp::Clip(min, max)]
-        }
-        Pointwise::BipolarQuant => vec![HostOp::Sign, HostOp::Mul(map(1, &|scale| scale))],
-        Pointwise::DequantizeLinear { .. } => {
-            vec![HostOp::Add(map(2, &|zero| -zero)), HostOp::Mul(map(1, &|scale| scale))]
-        }
-        Pointwise::QuantizeLinear { min, max, .. } => {
-            let (scale, zero_point) = (map(1, &|scale| scale), map(2, &|zero| zero));
-            vec![HostOp::Quantize {
-                scale,
-                zero_point,
-                min,
-                max,
-                rounding: Rounding::HalfEvenFirst,
-            }]
-        }
-        Pointwise::Quant { signed, rounding, .. } if !signed || step.constants[3][0] != 1.0 => {
-            let codes = step.op.codes(&[0.0, 1.0, 0.0, step.constants[3][0]]);
-            let (min, max) = (codes.min(), codes.max());
-            let (scale, zero_point) = (map(1, &|scale| scale), map(2, &|zero| zero));
-            vec![
-                HostOp::Quantize { scale, zero_point, min, max, rounding },
-                HostOp::Add(map(2, &|zero| -zero)),
-                HostOp::Mul(map(1, &|scale| scale)),
-            ]
-        }
-        _ => {
-            let found = format!("`{}` in this place", node.op_type);
-            return Err(limits::OUTPUT.refuse(found).at(node.place()));
-        }
     })
 }

@@ -14,7 +14,6 @@ use super::view::View;
 use super::{Data, Filter, Known, Lowering, per_channel};
 use crate::build::MAX_CHANNELS;
 use crate::diagnostic::Diagnostic;
-use crate::epilogue::Step;
 use crate::graph::ValueId;
 use crate::ir::WeightKind;
 use crate::limits;
@@ -222,18 +221,13 @@ impl Lowering<'_> {
             data: data.clone(),
         });
         let mut low = Window::POINT;
-        let map = form.size();
         for axis in 0..2 {
             let Extent { first, dilation, kernel } = extents[axis];
             (low.kernel[axis], low.dilation[axis], low.before[axis]) = (kernel, dilation, -first);
             low.stride[axis] = reads[axis].stride;
-            let last =
-                (i64::from(size[axis]) - 1) * low.stride[axis] + first + (kernel - 1) * dilation;
-            low.after[axis] = last + 1 - i64::from(map[axis]);
         }
         // Zeros between the weights are no bipolar ones.
-        let kind =
-            Some(filter.kind).filter(|&kind| written == data.len() || kind != WeightKind::Bipolar);
+        let kind = filter.kind.filter(|&kind| written == data.len() || kind != WeightKind::Bipolar);
         Ok(Kernel { window: low, size, rows: rows_of.collect(), kind })
     }
 
@@ -360,7 +354,7 @@ impl Lowering<'_> {
         dims.resize(known.view.dims().len() - 1, 1);
         let channels = self.shape(&known.data).channels as usize;
         let bias = per_channel(&Array { dims, data: bias.to_vec() }, &known.view, channels)?;
-        let data = self.biased(known.data, vec![Step::of_layer(Pointwise::Add, bias)], index)?;
+        let data = self.biased(known.data, vec![(Pointwise::Add, bias)], index)?;
         Ok(Known { data, ..known })
     }
 }
@@ -369,7 +363,8 @@ impl Taps<'_> {
     /// Ones for so many taps, each channel for itself.
     pub fn of_channels(channels: usize, taps: usize) -> Self {
         let data = vec![1; channels.saturating_mul(taps)].into();
-        let filter = Filter { kind: WeightKind::Unsigned1, scale: &[1.0], outputs: channels, data };
+        let filter =
+            Filter { kind: Some(WeightKind::Unsigned1), scale: &[1.0], outputs: channels, data };
         Taps { filter, groups: channels }
     }
 }

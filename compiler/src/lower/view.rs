@@ -3,9 +3,7 @@
 //!
 //! `Reshape`, `Flatten`, `Squeeze`, `Unsqueeze` and `Transpose` change nothing but this.
 
-use std::mem::take;
-
-use qnnsim_isa::descriptor::{Arrangement, MapShape};
+use qnnsim_isa::descriptor::{MapShape, TensorLayout};
 
 use crate::tensor::Array;
 
@@ -142,31 +140,14 @@ impl View {
         View(vec![atoms.to_vec()]).reshape(dims)
     }
 
-    /// Where a map of this shape has the values of the tensor as channels, rows and columns: those
-    /// behind a first dimension of 1. `None` if there are too many.
-    pub fn arrangement(&self, map: MapShape) -> Option<Arrangement> {
+    /// Where a map of this shape, or the first channels of one, has the values of the tensor,
+    /// without its batch.
+    pub fn layout(&self, map: MapShape) -> TensorLayout {
         let distances = [1, (map.width * map.channels) as usize, map.channels as usize];
         let step = |atom: &Atom| (atom.size as u32, (atom.stride * distances[atom.axis]) as u32);
-        let mut dimensions = self
-            .0
-            .iter()
-            .map(|atoms| atoms.iter().map(step).collect::<Vec<_>>())
-            .collect::<Vec<_>>();
-        while dimensions.len() > 1
-            && dimensions[0].is_empty()
-            && (dimensions.len() == self.0.len() || dimensions.len() > 3)
-        {
-            dimensions.remove(0);
-        }
-        let steps: [Vec<(u32, u32)>; 3] = match &mut dimensions[..] {
-            [channels] => [take(channels), vec![], vec![]],
-            [channels, columns] => [take(channels), vec![], take(columns)],
-            [channels, rows, columns] => [take(channels), take(rows), take(columns)],
-            _ => return None,
-        };
-        let [channels, height, width] =
-            [0, 1, 2].map(|axis| steps[axis].iter().map(|step| step.0).product());
-        Some(Arrangement { shape: MapShape { channels, height, width }, steps })
+        let batch = usize::from(self.0.first().is_some_and(Vec::is_empty));
+        let steps = |atoms: &Vec<Atom>| atoms.iter().map(step).collect();
+        TensorLayout(self.0[batch..].iter().map(steps).collect())
     }
 
     /// The sizes of the dimensions.

@@ -137,8 +137,12 @@ pub fn parse_conv(at: &mut Attributes) -> Result<Conv, Diagnostic> {
     Ok(Conv { geometry, kernel_given, spatial, same })
 }
 
-/// The representation of quantized weights whose outputs are axis `axis`, if there is one.
-pub fn weight_kind(weights: &Tensor, axis: usize) -> Result<WeightKind, Diagnostic> {
+/// Largest weight: a layer may have several terms of 8 bits that stand for one.
+pub const MAX_WEIGHT: i64 = 8 * 127;
+
+/// The representation of quantized weights whose outputs are axis `axis`, if there is one; `None`
+/// if they have more than 8 bits.
+pub fn weight_kind(weights: &Tensor, axis: usize) -> Result<Option<WeightKind>, Diagnostic> {
     let Some(grid) = &weights.grid else {
         return Err(limits::WEIGHTS.refuse("a layer whose weights have no quantizer"));
     };
@@ -151,7 +155,7 @@ pub fn weight_kind(weights: &Tensor, axis: usize) -> Result<WeightKind, Diagnost
         .iter()
         .fold((f64::INFINITY, f64::NEG_INFINITY), |(a, b), &z| (a.min(z), b.max(z)));
     match grid.codes {
-        Codes::Bipolar if zeros == (0.0, 0.0) => return Ok(WeightKind::Bipolar),
+        Codes::Bipolar if zeros == (0.0, 0.0) => return Ok(Some(WeightKind::Bipolar)),
         Codes::Accumulator => {
             return Err(limits::WEIGHTS.refuse("a layer whose weights are computed"));
         }
@@ -166,15 +170,17 @@ pub fn weight_kind(weights: &Tensor, axis: usize) -> Result<WeightKind, Diagnost
             .map(WeightKind::Signed),
     };
     // By what the quantizer can give; if that is too much, by what there is.
-    let (min, max) = (grid.codes.min() as f64 - zeros.1, grid.codes.max() as f64 - zeros.0);
-    let there_is = || {
-        let integers = weights.centered();
-        let of = |f: fn(f64, f64) -> f64| integers.data.iter().copied().reduce(f).unwrap_or(0.0);
-        kind(of(f64::min), of(f64::max))
-    };
-    kind(min, max)
-        .or_else(there_is)
-        .ok_or_else(|| limits::WEIGHT_BITS.refuse(format!("weights from {min} to {max}")))
+    let given = (grid.codes.min() as f64 - zeros.1, grid.codes.max() as f64 - zeros.0);
+    if let Some(kind) = kind(given.0, given.1) {
+        return Ok(Some(kind));
+    }
+    let integers = weights.centered();
+    let of = |f: fn(f64, f64) -> f64| integers.data.iter().copied().reduce(f).unwrap_or(0.0);
+    let (min, max) = (of(f64::min), of(f64::max));
+    if -min > MAX_WEIGHT as f64 || max > MAX_WEIGHT as f64 {
+        return Err(limits::WEIGHT_BITS.refuse(format!("weights from {min} to {max}")));
+    }
+    Ok(kind(min, max))
 }
 
 impl Conv {
@@ -200,8 +206,7 @@ impl Conv {
             && let (Some(size), Some(geometry)) =
                 (map_size(data.dims), self.with_kernel(weights.dims))
         {
-            let extent =
-                [0, 1].map(|axis| (geometry.kernel[axis] - 1) * geometry.dilation[axis] + 1);
+            let extent = [0, 1].map(|axis| geometry.windows(axis).extent());
             self.geometry.pads = same.pads(size, extent, geometry.stride);
             if self.geometry.pads.iter().any(|&pad| pad as usize > MAX_SIZE) {
                 return Err(limits::CONV_SIZES.refuse(format!("pads {:?}", self.geometry.pads)));
@@ -413,9 +418,10 @@ fn convolve(
     let outputs_of_group = outputs / conv.groups as usize;
     let [kernel_height, kernel_width] = conv.kernel.map(|size| size as usize);
     // Coordinate of a tap, if it lies inside the map.
+    let windows = [conv.windows(0), conv.windows(1)];
     let tap = |axis: usize, out: usize, k: usize, size: usize| {
-        let padded = out * conv.stride[axis] as usize + k * conv.dilation[axis] as usize;
-        padded.checked_sub(conv.pads[axis] as usize).filter(|&at| at < size)
+        let at = windows[axis].coordinate(out as u32, k as u32);
+        usize::try_from(at).ok().filter(|&at| at < size)
     };
     let mut sums = Array { dims: dims.to_vec(), data: vec![0.0; outputs * out_height * out_width] };
     let mut weight = weights.data.iter();

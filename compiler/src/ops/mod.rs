@@ -4,6 +4,7 @@ mod attributes;
 pub mod dense;
 pub mod fold;
 pub mod function;
+pub mod head;
 pub mod join;
 pub mod layout;
 pub mod linear;
@@ -21,6 +22,7 @@ use attributes::Attributes;
 use dense::{Dense, Gemm};
 use fold::Fold;
 use function::Function;
+use head::{ArgMax, Softmax, TopK};
 use join::Range;
 use linear::Conv;
 use pointwise::Pointwise;
@@ -118,6 +120,12 @@ pub enum Op {
         /// Axis of the input for each axis of the output.
         perm: Option<Vec<i64>>,
     },
+    /// Shares of the values along an axis.
+    Softmax(Softmax),
+    /// Place of the largest value along an axis.
+    ArgMax(ArgMax),
+    /// Largest values along an axis, or their places.
+    TopK(TopK),
     /// Arithmetic of shapes.
     Fold(Fold),
     /// Nothing.
@@ -171,7 +179,7 @@ const QONNX_DOMAINS: [&str; 3] =
 
 impl Op {
     /// Reads the operator and the attributes of a node.
-    pub fn parse(node: &NodeProto, place: &NodePlace) -> Result<Op, Diagnostic> {
+    pub fn parse(node: &NodeProto, place: &NodePlace, opset: i64) -> Result<Op, Diagnostic> {
         let mut attributes = Attributes::new(node, place);
         let at = &mut attributes;
         let standard = node.domain.is_empty() || node.domain == "ai.onnx";
@@ -205,6 +213,13 @@ impl Op {
             "Mul" if standard => Op::Pointwise(Pointwise::Mul),
             "Div" if standard => Op::Pointwise(Pointwise::Div),
             "MaxPool" if standard => Op::MaxPool(pool::parse(at)?),
+            "Softmax" | "LogSoftmax" if standard => {
+                Op::Softmax(head::parse_softmax(at, node.op_type == "LogSoftmax", opset)?)
+            }
+            "ArgMax" | "ArgMin" if standard => {
+                Op::ArgMax(head::parse_arg_max(at, node.op_type == "ArgMin")?)
+            }
+            "TopK" if standard => Op::TopK(head::parse_top_k(at)?),
             "Concat" if standard => Op::Concat { axis: at.required_int("axis")? },
             "Slice" if standard => {
                 let (starts, ends, axes) = (at.ints("starts")?, at.ints("ends")?, at.ints("axes")?);
@@ -277,6 +292,8 @@ impl Op {
             Op::Pad { .. } | Op::Resize(_) => 1..=4,
             Op::Mean { .. } | Op::Unit { .. } | Op::Split { .. } => 1..=2,
             Op::AveragePool(_) | Op::Blocks(_) => 1..=1,
+            Op::Softmax(_) | Op::ArgMax(_) => 1..=1,
+            Op::TopK(_) => 1..=2,
             // Their other inputs have become part of them.
             Op::Part(_) | Op::Zeros { .. } | Op::Repeat(_) => 1..=5,
             // Dropout may name a ratio and a training flag.
@@ -364,6 +381,7 @@ impl Op {
             Op::Unit { axes: None, insert } => {
                 Op::Unit { axes: integers(inputs, 1, "axes")?, insert }
             }
+            Op::TopK(top) => Op::TopK(top.settled(inputs)?),
             Op::Conv(conv) => Op::Conv(conv.padded(inputs)?),
             Op::ConvTranspose(conv) => Op::ConvTranspose(conv.settled(inputs)?),
             Op::Resize(resize) => Op::Repeat(resize.factors(inputs)?),
@@ -396,6 +414,9 @@ impl Op {
                 let perm = layout::permutation(first.dims.len(), perm.as_deref())?;
                 Ok(perm.iter().map(|&axis| first.dims[axis]).collect())
             }
+            Op::Softmax(softmax) => softmax.infer(first.dims),
+            Op::ArgMax(arg) => arg.infer(first.dims),
+            Op::TopK(top) => top.infer(first.dims),
             Op::Sum { .. } => join::infer_sum(inputs),
             Op::Concat { axis } => join::infer_concat(inputs, *axis),
             Op::Part(ranges) => Ok(ranges.iter().map(|range| range.length).collect()),
@@ -443,15 +464,12 @@ impl Op {
     /// Whether a node whose inputs are all constants becomes a constant itself. Layers do not:
     /// their work is not bounded by their size.
     pub fn folds(&self) -> bool {
-        !matches!(
-            self,
-            Op::Conv(_)
-                | Op::ConvTranspose(_)
-                | Op::MatMul(_)
-                | Op::Gemm(_)
-                | Op::MaxPool(_)
-                | Op::AveragePool(_)
-        )
+        !self.is_layer() && !matches!(self, Op::MaxPool(_) | Op::AveragePool(_))
+    }
+
+    /// Whether it multiplies by weights, which is the machine's work.
+    pub fn is_layer(&self) -> bool {
+        matches!(self, Op::Conv(_) | Op::ConvTranspose(_) | Op::MatMul(_) | Op::Gemm(_))
     }
 
     /// The output, of shape `dims`, as ONNX and QONNX define it, with each operation on real values
@@ -467,6 +485,9 @@ impl Op {
             Op::MatMul(dense) => dense.eval(inputs, dims, precision),
             Op::Gemm(gemm) => gemm.eval(inputs, dims, precision),
             Op::MaxPool(pool) => pool.eval(input(0), dims),
+            Op::Softmax(softmax) => softmax.eval(input(0), precision),
+            Op::ArgMax(arg) => arg.eval(input(0), dims),
+            Op::TopK(top) => top.eval(input(0), dims),
             Op::Sum { minus } => join::sum(inputs, dims, *minus, precision),
             Op::Concat { axis } => join::concat(inputs, *axis, dims),
             Op::Part(ranges) => join::part(input(0), ranges),

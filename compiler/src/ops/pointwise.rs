@@ -261,22 +261,16 @@ impl Pointwise {
             .filter(|dims| checked_len(dims).is_some())
             .ok_or_else(refuse)?;
         match (a.constant, b.constant) {
-            // Whether there is a function of one map behind it is seen when the graph is known.
-            (None, None) if a.dims == b.dims && self != Pointwise::Div => {}
+            // Whether there is a function of one map behind it is seen when layers are made.
+            (None, None) if a.dims == b.dims => {}
+            (None, None) if self == Pointwise::Mul && (dims == a.dims || dims == b.dims) => {}
             (None, None) => return Err(limits::ONE_CONSTANT.refuse("an operation on two maps")),
             (None, Some(_)) if dims != a.dims => return Err(refuse()),
             (Some(_), None) if dims != b.dims => return Err(refuse()),
             _ => {}
         }
-        if self == Pointwise::Div {
-            let zero = |t: &Tensor| t.array.data.contains(&0.0);
-            match b.constant {
-                None => return Err(limits::DIV_ZERO.refuse("division by a map")),
-                Some(divisor) if zero(divisor) => {
-                    return Err(limits::DIV_ZERO.refuse("division by 0"));
-                }
-                Some(_) => {}
-            }
+        if self == Pointwise::Div && b.constant.is_some_and(|b| b.array.data.contains(&0.0)) {
+            return Err(limits::DIV_ZERO.refuse("division by 0"));
         }
         Ok(dims)
     }

@@ -6,6 +6,7 @@ use super::Operand;
 use super::attributes::Attributes;
 use super::linear::{Same, for_two, map_size, parse_auto_pad, sizes};
 use crate::diagnostic::Diagnostic;
+use crate::geometry::Windows;
 use crate::ir;
 use crate::limits;
 use crate::tensor::{Array, Precision, Tensor};
@@ -17,8 +18,8 @@ pub struct MaxPool(pub ir::Pool, pub Option<Same>);
 /// Mean over windows of a map.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct AveragePool {
-    /// The windows.
-    pub pool: ir::Pool,
+    /// The windows along rows and columns.
+    pub windows: [Windows; 2],
     /// Padding that keeps the size.
     pub same: Option<Same>,
     /// Whether padding counts as zeros, else the mean is that of the values inside.
@@ -43,66 +44,93 @@ pub struct Means {
 /// Reads the attributes of a `MaxPool`.
 pub fn parse(at: &mut Attributes) -> Result<MaxPool, Diagnostic> {
     at.ignore(&["storage_order"]);
-    let (pool, same) = parse_windows(at)?;
-    Ok(MaxPool(pool, same))
+    let (windows, same) = parse_windows(at)?;
+    if let [a, b] = windows.map(|windows| windows.dilation)
+        && [a, b] != [1, 1]
+    {
+        let refusal = limits::POOL_DILATION.refuse(format!("dilations [{a}, {b}]"));
+        return Err(refusal.at(at.place()).attribute("dilations"));
+    }
+    Ok(MaxPool(pool_of(windows), same))
 }
 
 /// Reads the attributes of an `AveragePool`.
 pub fn parse_average(at: &mut Attributes) -> Result<AveragePool, Diagnostic> {
     let include_padding = at.int("count_include_pad", 0)? != 0;
-    let (pool, same) = parse_windows(at)?;
-    Ok(AveragePool { pool, same, include_padding })
+    let (windows, same) = parse_windows(at)?;
+    Ok(AveragePool { windows, same, include_padding })
 }
 
 fn refuse(found: String, attribute: &str, at: &Attributes) -> Diagnostic {
     limits::POOL_SIZES.refuse(found).at(at.place()).attribute(attribute)
 }
 
-fn parse_windows(at: &mut Attributes) -> Result<(ir::Pool, Option<Same>), Diagnostic> {
+fn parse_windows(at: &mut Attributes) -> Result<([Windows; 2], Option<Same>), Diagnostic> {
     let same = parse_auto_pad(at)?;
-    let ceil_mode = at.int("ceil_mode", 0)? != 0;
+    let partial = at.int("ceil_mode", 0)? != 0;
     let kernel = at.ints("kernel_shape")?.unwrap_or_default();
     if !matches!(kernel.len(), 1 | 2) {
         let refusal = limits::POOL_2D.refuse(format!("kernel_shape {kernel:?}"));
         return Err(refusal.at(at.place()).attribute("kernel_shape"));
     }
     let spatial = kernel.len();
-    let dilations = at.ints("dilations")?.unwrap_or(vec![1; spatial]);
-    if dilations != vec![1; spatial] {
-        let refusal = limits::POOL_DILATION.refuse(format!("dilations {dilations:?}"));
-        return Err(refusal.at(at.place()).attribute("dilations"));
-    }
-    let strides = at.ints("strides")?.unwrap_or(vec![1; spatial]);
-    let pads = at.ints("pads")?.unwrap_or(vec![0; 2 * spatial]);
-    let two = |list: &Vec<i64>| {
-        if list.len() == spatial { for_two::<2>(list.clone(), 1) } else { Vec::new() }
+    let mut two = |name: &str, list: Option<Vec<i64>>| -> Result<[u32; 2], Diagnostic> {
+        let list = match list {
+            Some(list) => list,
+            None => at.ints(name)?.unwrap_or(vec![1; spatial]),
+        };
+        let both = if list.len() == spatial { for_two::<2>(list.clone(), 1) } else { Vec::new() };
+        sizes(&both, 1).ok_or_else(|| refuse(format!("{name} {list:?}"), name, at))
     };
-    let four = if pads.len() == 2 * spatial { for_two::<4>(pads.clone(), 0) } else { Vec::new() };
-    let kernel_sizes = sizes(&two(&kernel), 1);
-    let pool = ir::Pool {
-        kernel: kernel_sizes
-            .ok_or_else(|| refuse(format!("kernel_shape {kernel:?}"), "kernel_shape", at))?,
-        stride: sizes(&two(&strides), 1)
-            .ok_or_else(|| refuse(format!("strides {strides:?}"), "strides", at))?,
-        pads: sizes(&four, 0).ok_or_else(|| refuse(format!("pads {pads:?}"), "pads", at))?,
-        ceil_mode,
-    };
-    // A window of padding only would have no maximum.
-    if (0..4).any(|side| pool.pads[side] >= pool.kernel[side % 2]) {
-        return Err(refuse(format!("pads {pads:?} for kernel {kernel:?}"), "pads", at));
+    let kernels = two("kernel_shape", Some(kernel.clone()))?;
+    let (strides, dilations) = (two("strides", None)?, two("dilations", None)?);
+    let given = at.ints("pads")?.unwrap_or(vec![0; 2 * spatial]);
+    let four = if given.len() == 2 * spatial { for_two::<4>(given.clone(), 0) } else { Vec::new() };
+    let pads: [u32; 4] =
+        sizes(&four, 0).ok_or_else(|| refuse(format!("pads {given:?}"), "pads", at))?;
+    let windows = [0, 1].map(|axis| Windows {
+        kernel: kernels[axis],
+        stride: strides[axis],
+        dilation: dilations[axis],
+        before: pads[axis],
+        after: pads[axis + 2],
+        partial,
+    });
+    if windows.iter().any(padding_only) {
+        return Err(refuse(format!("pads {given:?} for kernel {kernel:?}"), "pads", at));
     }
-    Ok((pool, same))
+    Ok((windows, same))
 }
 
-/// Shape after pooling.
-fn infer(pool: &ir::Pool, data: Operand) -> Result<Vec<usize>, Diagnostic> {
-    let Some([height, width]) = map_size(data.dims) else {
+/// Whether a window can lie in the padding as a whole, so that it has no maximum.
+fn padding_only(windows: &Windows) -> bool {
+    windows.before >= windows.extent() || windows.after >= windows.extent()
+}
+
+/// The windows of an undilated pooling.
+fn pool_of([rows, columns]: [Windows; 2]) -> ir::Pool {
+    ir::Pool {
+        kernel: [rows.kernel, columns.kernel],
+        stride: [rows.stride, columns.stride],
+        pads: [rows.before, columns.before, rows.after, columns.after],
+        ceil_mode: rows.partial,
+    }
+}
+
+/// Shape after pooling. Every window has a value inside the map.
+fn infer(windows: [Windows; 2], data: Operand) -> Result<Vec<usize>, Diagnostic> {
+    let Some(size) = map_size(data.dims) else {
         return Err(limits::POOL_2D.refuse(format!("pooling of shape {:?}", data.dims)));
     };
-    let [height, width] = pool.output_size([height as u32, width as u32]).map(|size| size as usize);
-    if height == 0 || width == 0 || data.dims.len() == 3 && pool.kernel[0] != 1 {
+    let count = [0, 1].map(|axis| windows[axis].count(size[axis] as u32));
+    let empty = |axis: usize| {
+        let inside = |window| windows[axis].taps_inside(window, size[axis] as u32);
+        count[axis] == 0 || (0..count[axis]).any(|window| inside(window).is_empty())
+    };
+    if empty(0) || empty(1) || data.dims.len() == 3 && windows[0].kernel != 1 {
         return Err(limits::POOL_SIZES.refuse(format!("a window for shape {:?}", data.dims)));
     }
+    let [height, width] = count.map(|count| count as usize);
     Ok(if data.dims.len() == 3 {
         vec![1, data.dims[1], width]
     } else {
@@ -111,51 +139,71 @@ fn infer(pool: &ir::Pool, data: Operand) -> Result<Vec<usize>, Diagnostic> {
 }
 
 /// With the paddings that `auto_pad` asks for.
-fn padded(mut pool: ir::Pool, same: Option<Same>, dims: &[usize]) -> Result<ir::Pool, Diagnostic> {
+fn padded(
+    mut windows: [Windows; 2],
+    same: Option<Same>,
+    dims: &[usize],
+) -> Result<[Windows; 2], Diagnostic> {
     if let (Some(same), Some(size)) = (same, map_size(dims)) {
-        pool.pads = same.pads(size, pool.kernel, pool.stride);
-        if (0..4).any(|side| pool.pads[side] >= pool.kernel[side % 2]) {
-            return Err(limits::POOL_SIZES
-                .refuse(format!("pads {:?} for kernel {:?}", pool.pads, pool.kernel)));
+        let (extents, strides) = (windows.map(|w| w.extent()), windows.map(|w| w.stride));
+        let pads = same.pads(size, extents, strides);
+        for (axis, windows) in windows.iter_mut().enumerate() {
+            (windows.before, windows.after) = (pads[axis], pads[axis + 2]);
+        }
+        if windows.iter().any(padding_only) {
+            let kernels = windows.map(|windows| windows.kernel);
+            return Err(limits::POOL_SIZES.refuse(format!("pads {pads:?} for kernel {kernels:?}")));
         }
     }
-    Ok(pool)
+    Ok(windows)
 }
 
-/// Positions of a window that lie inside the map, for one output coordinate.
-fn window(pool: &ir::Pool, axis: usize, out: usize, size: usize) -> std::ops::Range<usize> {
-    let start = out * pool.stride[axis] as usize;
-    let before = pool.pads[axis] as usize;
-    start.saturating_sub(before)..(start + pool.kernel[axis] as usize - before).min(size)
+/// The values of a channel that a window covers, row by row.
+fn covered<'a>(
+    windows: &'a [Windows; 2],
+    channel: &'a [f64],
+    [height, width]: [usize; 2],
+    [y, x]: [usize; 2],
+) -> impl Iterator<Item = f64> + 'a {
+    let places = move |axis: usize, window: usize, size: usize| {
+        let windows = windows[axis];
+        let place = move |tap| windows.coordinate(window as u32, tap) as usize;
+        windows.taps_inside(window as u32, size as u32).map(place)
+    };
+    places(0, y, height)
+        .flat_map(move |row| places(1, x, width).map(move |column| channel[row * width + column]))
 }
 
 impl AveragePool {
+    /// The windows but for their dilation.
+    pub fn pool(&self) -> ir::Pool {
+        pool_of(self.windows)
+    }
+
     /// With the paddings that `auto_pad` asks for.
     pub fn padded(self, dims: &[usize]) -> Result<Self, Diagnostic> {
-        Ok(AveragePool { pool: padded(self.pool, self.same, dims)?, ..self })
+        Ok(AveragePool { windows: padded(self.windows, self.same, dims)?, ..self })
     }
 
     /// Checks the input and gives the shape of the output.
     pub fn infer(&self, data: Operand) -> Result<Vec<usize>, Diagnostic> {
-        let dims = infer(&self.pool, data)?;
+        let dims = infer(self.windows, data)?;
         let size = |dims: &[usize]| map_size(dims).expect("a map");
         match self.means(size(data.dims), size(&dims)) {
             Some(_) => Ok(dims),
             None => Err(limits::POOL_DIVISOR
-                .refuse(format!("means over windows of {:?}", self.pool.kernel))),
+                .refuse(format!("means over windows of {:?}", self.windows.map(|w| w.kernel)))),
         }
     }
 
     /// What the mean at a place is divided by, along one axis. Padding counts, if it does, but not
     /// what a window reaches beyond it.
     fn counted(&self, axis: usize, out: usize, size: usize) -> usize {
-        let pool = &self.pool;
-        if !self.include_padding {
-            return window(pool, axis, out, size).len();
+        let (windows, out, size) = (&self.windows[axis], out as u32, size as u32);
+        match self.include_padding {
+            true => windows.taps_padded(out, size) as usize,
+            false => windows.taps_inside(out, size).len(),
         }
-        let start = out * pool.stride[axis] as usize;
-        let end = size + (pool.pads[axis] + pool.pads[axis + 2]) as usize;
-        (start + pool.kernel[axis] as usize).min(end) - start
     }
 
     /// By what the sums are divided, as one number and how often each region of the result then
@@ -210,9 +258,8 @@ impl AveragePool {
         for channel in array.data.chunks(height * width) {
             for y in 0..out_height {
                 for x in 0..out_width {
-                    let sum = window(&self.pool, 0, y, height)
-                        .flat_map(|y| &channel[y * width..][window(&self.pool, 1, x, width)])
-                        .fold(0.0, |sum, &value| precision.round(sum + value));
+                    let sum = covered(&self.windows, channel, [height, width], [y, x])
+                        .fold(0.0, |sum, value| precision.round(sum + value));
                     let count = self.counted(0, y, height) * self.counted(1, x, width);
                     // Integers of one divisor for all.
                     let factor = divisor / count as i64;
@@ -232,26 +279,29 @@ impl AveragePool {
 impl MaxPool {
     /// With the paddings that `auto_pad` asks for.
     pub fn padded(self, dims: &[usize]) -> Result<Self, Diagnostic> {
-        Ok(MaxPool(padded(self.0, self.1, dims)?, self.1))
+        Ok(MaxPool(pool_of(padded(self.windows(), self.1, dims)?), self.1))
     }
 
     /// Checks the input and gives the shape of the output.
     pub fn infer(&self, data: Operand) -> Result<Vec<usize>, Diagnostic> {
-        infer(&self.0, data)
+        infer(self.windows(), data)
+    }
+
+    fn windows(&self) -> [Windows; 2] {
+        [self.0.windows(0), self.0.windows(1)]
     }
 
     /// The whole output.
     pub fn eval(&self, data: &Tensor, dims: &[usize]) -> Tensor {
         let [height, width] = map_size(&data.array.dims).expect("a map");
         let [out_height, out_width] = map_size(dims).expect("a map");
-        let pool = &self.0;
+        let windows = self.windows();
         let mut maxima = Vec::with_capacity(dims.iter().product());
         for channel in data.array.data.chunks(height * width) {
             for y in 0..out_height {
                 for x in 0..out_width {
-                    let maximum = window(pool, 0, y, height)
-                        .flat_map(|y| &channel[y * width..][window(pool, 1, x, width)])
-                        .fold(f64::NEG_INFINITY, |max, &value| max.max(value));
+                    let maximum = covered(&windows, channel, [height, width], [y, x])
+                        .fold(f64::NEG_INFINITY, f64::max);
                     maxima.push(maximum);
                 }
             }

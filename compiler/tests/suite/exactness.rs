@@ -55,7 +55,7 @@ fn the_trained_networks_come_as_near_as_their_description_says() {
     let Some(shared) = std::env::var_os("QNNSIM_SHARED") else { return };
     let of = |model: &str| {
         let file = std::path::Path::new(&shared).join(format!("models/{model}.onnx"));
-        let options = ImportOptions { pixel_offset: -128.0, ..ImportOptions::default() };
+        let options = ImportOptions { pixel_offset: vec![-128.0], ..ImportOptions::default() };
         layers(&import(&std::fs::read(file).expect("the model"), &options).expect("supported"))
     };
     // Computed apart, from the model's numbers at these accumulators, in decimal arithmetic of 60
@@ -211,8 +211,8 @@ fn a_normalization_is_rounded_more_than_once() {
         let mut chain = import.epilogues[0].channel(0);
         for code in -128..=127 {
             case.codes = vec![code];
-            let outcomes = chain.outcomes(i64::from(code), (-128, 127), Precision::Single);
-            let exact = chain.code(i64::from(code)).expect("finite");
+            let outcomes = chain.outcomes(&[i64::from(code)], &[(-128, 127)], Precision::Single);
+            let exact = chain.code(&[i64::from(code)]).expect("finite");
             for float32 in case.all_float32() {
                 assert!(
                     (outcomes.low..=outcomes.high).contains(&float32),
@@ -235,7 +235,7 @@ fn float32_gives_no_code_that_is_not_foreseen() {
         let acc =
             case.weights.iter().zip(&case.codes).map(|(&w, &c)| i64::from(w) * i64::from(c)).sum();
         let mut chain = import.epilogues[0].channel(0);
-        let outcomes = chain.outcomes(acc, bounds, Precision::Single);
+        let outcomes = chain.outcomes(&[acc], &[bounds], Precision::Single);
         for code in case.all_float32() {
             prop_assert!(
                 (outcomes.low..=outcomes.high).contains(&code),
@@ -244,9 +244,9 @@ fn float32_gives_no_code_that_is_not_foreseen() {
                 outcomes
             );
         }
-        let exact = chain.code(acc).expect("finite");
+        let exact = chain.code(&[acc]).expect("finite");
         prop_assert!((outcomes.low..=outcomes.high).contains(&exact));
-        let double = chain.outcomes(acc, bounds, Precision::Double);
+        let double = chain.outcomes(&[acc], &[bounds], Precision::Double);
         prop_assert!(
             outcomes.low <= double.low
                 && double.high <= outcomes.high
@@ -272,8 +272,8 @@ fn no_accumulator_comes_nearer() {
         let mut least = f64::INFINITY;
         let mut undecided = false;
         for acc in bounds.0..=bounds.1 {
-            least = least.min(chain.margin(acc).expect("finite"));
-            let outcomes = chain.outcomes(acc, bounds, Precision::Single);
+            least = least.min(chain.margin(&[acc]).expect("finite"));
+            let outcomes = chain.outcomes(&[acc], &[bounds], Precision::Single);
             undecided |= outcomes.low != outcomes.high;
         }
         prop_assert_eq!(found.nearest.map_or(f64::INFINITY, |nearest| nearest.margin), least);

@@ -3,7 +3,6 @@
 use prost::Message;
 use qnnsim_compiler::import::{ImportOptions, import};
 use qnnsim_compiler::ir::{Activation, Layer, Steps, WeightKind};
-use qnnsim_compiler::limits;
 use qnnsim_compiler::onnx::{OperatorSetIdProto, TensorProto, ValueInfoProto};
 use qnnsim_isa::descriptor::{Code, HostOp, MapShape};
 use qnnsim_tests::models::{Model, float, int, ints};
@@ -141,7 +140,7 @@ fn bipolar_activations_are_two_bits_and_take_zero_as_plus() {
     let Activation::Steps { code, channels } = &network.layers[0].activation else { panic!() };
     assert_eq!(*code, Code { bits: 2, signed: true });
     assert_eq!(channels[0], rising(-1, &[0, 0]));
-    assert_eq!(network.output.ops, [HostOp::Mul(vec![0.5])]);
+    assert_eq!(network.output.values[0].ops, [HostOp::Mul(vec![0.5])]);
 }
 
 #[test]
@@ -307,7 +306,7 @@ fn what_follows_the_last_layer_is_for_the_host() {
     let output = model.node("Sub", &[&one, &scaled], &[]);
     let network = model.import(&output).unwrap().network;
     assert_eq!(
-        network.output.ops,
+        network.output.values[0].ops,
         [
             HostOp::Mul(vec![0.5]),
             HostOp::Add(vec![10.0, 20.0]),
@@ -328,7 +327,7 @@ fn raw_pixels_where_the_code_is_the_pixel_minus_128() {
         let output = model.last(&x, 1);
         model.bytes(&output)
     };
-    let options = ImportOptions { pixel_offset: -128.0, ..ImportOptions::default() };
+    let options = ImportOptions { pixel_offset: vec![-128.0], ..ImportOptions::default() };
     let shifted = import(&model(), &options).unwrap();
     assert_eq!((shifted.network.input.xor, shifted.warnings.len()), (0x80, 0));
     let plain = import(&model(), &ImportOptions::default()).unwrap();
@@ -419,7 +418,9 @@ layer matmul7: map 1 -> map 2
   sums    1 products, 0..=7
   raw
   makes   1x1x1 of s4
-output v7: 1x1x1, s4 x 1
+output: 1x1x1, s4
+  value v7: 1 channels from 0 x 1
+  output v7 [1]
 "
     );
     assert!(format!("{:#}", import.network).contains(">= 1 2 3 4 5 6 7\n"));
@@ -451,7 +452,7 @@ fn shapes_are_computed() {
     let output = model.node("Gemm", &[&same, &weights, &bias], &[]);
     let network = model.import(&output).unwrap().network;
     assert_eq!(network.layers[0].terms[0].conv.kernel, [2, 2]);
-    assert_eq!(network.output.ops, [HostOp::Mul(vec![1.0]), HostOp::Add(vec![8.0])]);
+    assert_eq!(network.output.values[0].ops, [HostOp::Mul(vec![1.0]), HostOp::Add(vec![8.0])]);
 }
 
 #[test]
@@ -469,8 +470,12 @@ fn outputs_that_are_constants_come_along() {
     };
     assert!(build(|m, _| m.scalar(0.5)).is_ok());
     assert!(build(|m, _| m.node("Constant", &[], &[float("value_float", 0.5)])).is_ok());
-    let errors = build(|m, x| m.node("Relu", &[x], &[])).unwrap_err();
-    assert!(errors[0].is(&limits::SINGLE_INPUT), "{}", errors[0]);
+    // What depends on the input is an output of its own, here of the input's map.
+    let network = build(|m, x| m.node("Relu", &[x], &[])).unwrap().network;
+    let decoder = qnnsim_host::Decoder::new(&network.output).unwrap();
+    let values: Vec<usize> = network.output.values.iter().map(|v| v.channels as usize).collect();
+    assert_eq!((&values[..], decoder.outputs().len()), (&[1, 1][..], 2));
+    assert_eq!(decoder.decode(&[-3, -3]), [[-3.0], [0.0]]);
 }
 
 /// A network whose operators have attributes that later versions of the standard made inputs.
@@ -552,7 +557,8 @@ fn every_operator_set_says_the_same() {
         let mut network =
             import.unwrap_or_else(|errors| panic!("opset {opset}: {}", errors[0])).network;
         network.layers.iter_mut().for_each(|layer| layer.name.clear());
-        network.output.name.clear();
+        network.output.values.iter_mut().for_each(|value| value.name.clear());
+        network.output.outputs.iter_mut().for_each(|output| output.name.clear());
         network
     };
     let first = network(9);

@@ -2,7 +2,7 @@
 
 use qnnsim_compiler::import::Import;
 use qnnsim_compiler::ir::{Activation, Layer, MapId, Steps, WeightKind};
-use qnnsim_isa::descriptor::{Arrangement, Code, HostOp, MapShape};
+use qnnsim_isa::descriptor::{Code, HostOp, TensorLayout};
 use qnnsim_tests::models::{Model, floats, int, ints, string};
 
 fn import(model: Model, output: &str) -> Import {
@@ -223,7 +223,7 @@ fn a_mean_goes_into_the_weights_of_the_next_layer() {
     let term = &network.layers[0].terms[0];
     assert_eq!(term.conv.kernel, [3, 3]);
     assert_eq!(term.weights.data, [[3i8; 9], [-4; 9]].concat());
-    assert_eq!(network.output.ops, [HostOp::Mul(vec![0.5]), HostOp::Div(vec![9.0])]);
+    assert_eq!(network.output.values[0].ops, [HostOp::Mul(vec![0.5]), HostOp::Div(vec![9.0])]);
 }
 
 #[test]
@@ -307,7 +307,7 @@ fn small_sums_that_meet_padding_are_a_map_of_their_own() {
     let network = &import.network;
     assert_eq!(steps(&network.layers[0])[0], rising(0, &[1, 2, 3, 4, 5, 6]));
     assert_eq!(network.code(MapId(1)), Code { bits: 3, signed: false });
-    assert_eq!(network.output.ops, [HostOp::Mul(vec![0.5])]);
+    assert_eq!(network.output.values[0].ops, [HostOp::Mul(vec![0.5])]);
 }
 
 #[test]
@@ -358,7 +358,7 @@ fn weights_stand_on_either_side() {
         let output = m.node("Reshape", &[&sums, &shapes[1]], &[]);
         let network = import(m, &output).network;
         assert_eq!(network.layers[0].terms[0].weights.data, expected, "case {case}");
-        assert_eq!(network.output.ops, [HostOp::Mul(vec![1.0])], "case {case}");
+        assert_eq!(network.output.values[0].ops, [HostOp::Mul(vec![1.0])], "case {case}");
     }
 }
 
@@ -377,10 +377,9 @@ fn a_column_is_arranged_by_the_host() {
     assert_eq!((term.conv.kernel, &term.weights.data[..]), ([1, 1], &[1i8, 3, 2, 4][..]));
     // Three tokens are three columns of the map, which are the channels of the output; its columns
     // are the outputs.
-    let shape = MapShape { channels: 3, height: 1, width: 2 };
-    let arrangement = Arrangement { shape, steps: [vec![(3, 2)], vec![], vec![(2, 1)]] };
-    let ops = [HostOp::Mul(vec![1.0]), HostOp::Add(vec![10.0, 20.0]), HostOp::Arrange(arrangement)];
-    assert_eq!(network.output.ops, ops);
+    let value = &network.output.values[0];
+    assert_eq!(value.layout, TensorLayout(vec![vec![(3, 2)], vec![(2, 1)]]));
+    assert_eq!(value.ops, [HostOp::Mul(vec![1.0]), HostOp::Add(vec![10.0, 20.0])]);
 }
 
 #[test]
@@ -420,14 +419,11 @@ fn repeated_values_add_up_the_taps_that_read_them() {
     let odd_even = [0, 0, 0, 1 + 4, 2 + 3 + 5 + 6, 0, 7, 8 + 9, 0];
     let odd_odd = [0, 0, 0, 0, 1 + 2 + 4 + 5, 3 + 6, 0, 7 + 8, 9];
     assert_eq!(term.weights.data, [even_even, even_odd, odd_even, odd_odd].concat());
-    let shape = MapShape { channels: 1, height: 4, width: 4 };
     // A row of the map has 2 pixels of 4 channels; the second row of a block begins at its third
     // channel.
     let steps = [vec![], vec![(2, 8), (2, 2)], vec![(2, 4), (2, 1)]];
-    assert_eq!(
-        network.output.ops,
-        [HostOp::Mul(vec![1.0]), HostOp::Arrange(Arrangement { shape, steps })]
-    );
+    let value = &network.output.values[0];
+    assert_eq!((&value.ops[..], &value.layout.0[..]), (&[HostOp::Mul(vec![1.0])][..], &steps[..]));
 }
 
 #[test]
@@ -482,7 +478,7 @@ fn a_transposed_convolution_has_an_output_for_each_phase() {
         (term.conv.kernel, term.conv.stride, &term.weights.data[..]),
         ([1, 1], [1, 1], &[4i8, 5][..])
     );
-    assert_eq!(network.output.ops, [HostOp::Mul(vec![1.0])]);
+    assert_eq!(network.output.values[0].ops, [HostOp::Mul(vec![1.0])]);
 }
 
 #[test]
@@ -562,4 +558,25 @@ fn an_input_may_be_quantized_in_another_order() {
         import.maps[0].places(shape),
         expected.iter().map(|&place| place as usize).collect::<Vec<_>>()
     );
+}
+
+#[test]
+fn a_mean_over_a_map_is_a_map_before_a_large_dense_layer() {
+    let of = |outputs: i64| {
+        let mut m = Model::new(&[1, 16, 8, 8]);
+        let x = m.quant("x", 1.0, 4, false);
+        let mean = m.node("GlobalAveragePool", &[&x], &[]);
+        let flat = m.node("Flatten", &[&mean], &[]);
+        let weights = m.weights(&[16, outputs], &vec![2.0; 16 * outputs as usize]);
+        let output = m.node("MatMul", &[&flat, &weights], &[]);
+        layers(m, &output)
+    };
+    // A sum of 64 values from 0 to 15 is at most 960: four channels of 255 each.
+    let [sums, dense] = &of(256)[..] else { panic!("the sums, then the dense layer") };
+    let [term] = &sums.terms[..] else { panic!("one map") };
+    assert_eq!((term.conv.kernel, term.weights.out_channels), ([8, 8], 64));
+    assert_eq!(dense.terms[0].weights.data.len(), 256 * 64);
+    // For few outputs it is less work to have each weight for each pixel.
+    let [dense] = &of(10)[..] else { panic!("one layer") };
+    assert_eq!(dense.terms[0].weights.data.len(), 10 * 16 * 64);
 }

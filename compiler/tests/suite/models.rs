@@ -24,7 +24,7 @@ fn model(name: &str) -> Option<Vec<u8>> {
 }
 
 fn options(unsigned_1bit_relu: bool) -> ImportOptions {
-    ImportOptions { unsigned_1bit_relu, pixel_offset: -128.0, ..ImportOptions::default() }
+    ImportOptions { unsigned_1bit_relu, pixel_offset: vec![-128.0], ..ImportOptions::default() }
 }
 
 fn imported(name: &str, unsigned_1bit_relu: bool) -> Option<Import> {
@@ -35,7 +35,7 @@ fn imported(name: &str, unsigned_1bit_relu: bool) -> Option<Import> {
 fn tcv_w1a1() {
     let Some(Import { network, warnings, .. }) = imported("tcv_w1a1.onnx", false) else { return };
     assert!(warnings.is_empty(), "{}", warnings[0]);
-    assert!(network.input.pixels_unchanged());
+    assert!(qnnsim_host::Encoder::new(&network.input).unwrap().pixels_unchanged());
     let names: Vec<&str> = network.layers.iter().map(|layer| layer.name.as_str()).collect();
     assert_eq!(names, ["conv1", "conv2", "fc1", "out"]);
     let maps: Vec<(MapShape, Code)> = (0..5).map(|index| network.map(MapId(index))).collect();

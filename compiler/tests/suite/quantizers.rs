@@ -141,12 +141,16 @@ fn what_a_layer_reads_is_centered_on_its_zero_point() {
     let weights = m.weights(&[2, 1], &[1.0, -2.0]);
     let output = m.node("MatMul", &[&x, &weights], &[]);
     let import = import(m, &output);
-    assert_eq!(import.network.output.ops, [HostOp::Add(vec![3.0]), HostOp::Mul(vec![2.0])]);
+    assert_eq!(
+        import.network.output.values[0].ops,
+        [HostOp::Add(vec![3.0]), HostOp::Mul(vec![2.0])]
+    );
     assert_eq!(import.network.layers[1].terms[0].pad_value, 3);
     // The graph agrees: x = (6, -2) gives codes 6 and 2, values 6 and -2, and 6 + 4 = 10.
     let tensors = import.graph.eval(&[6.0, -2.0]).unwrap();
     assert_eq!(tensors["v5"].to_real().data, [10.0]);
-    assert_eq!(import.network.output.real(&[6 - 4]), [10.0]);
+    let decoder = qnnsim_host::Decoder::new(&import.network.output).unwrap();
+    assert_eq!(decoder.decode(&[6 - 4]), [[10.0]]);
 }
 
 #[test]
@@ -160,15 +164,17 @@ fn zero_points_of_weights_are_taken_off() {
     let import = import(m, &output);
     let weights = &import.network.layers[0].terms[0].weights;
     assert_eq!((weights.kind, &weights.data[..]), (WeightKind::Signed(8), &[-128, -3, 127][..]));
-    assert_eq!(import.network.output.ops, [HostOp::Mul(vec![0.5])]);
-    // Zero point 0 leaves unsigned weights, which may not be beyond 127.
-    for (last, accepted) in [(127, true), (128, false)] {
+    assert_eq!(import.network.output.values[0].ops, [HostOp::Mul(vec![0.5])]);
+    // Zero point 0 leaves unsigned weights: beyond 127 as terms that add up to them.
+    for (last, parts) in [(127, &[127][..]), (128, &[127, 1]), (255, &[127, 127, 1])] {
         let mut m = Model::new(&[1, 1]);
         let x = m.input();
         let raw = m.integers(data_type::UINT8, &[1, 1], &[last]);
         let weights = dequantize(&mut m, &raw, 0.5, data_type::UINT8, 0);
         let output = m.node("MatMul", &[&x, &weights], &[]);
-        assert_eq!(m.import(&output).is_ok(), accepted);
+        let terms = &self::import(m, &output).network.layers[0].terms;
+        let found: Vec<i8> = terms.iter().map(|term| term.weights.data[0]).collect();
+        assert_eq!(found, parts);
     }
 }
 
@@ -267,7 +273,7 @@ fn parameters_along_an_axis() {
         let import = import(m, &acc);
         assert_eq!(import.network.layers[0].terms[0].weights.data, [3, 5]);
         let ops = [HostOp::Mul(vec![1.0, 0.5]), HostOp::Add(vec![7.0, -4.0])];
-        assert_eq!(import.network.output.ops, ops);
+        assert_eq!(import.network.output.values[0].ops, ops);
     }
 }
 
@@ -287,7 +293,7 @@ fn thresholds_are_counted() {
     let found = codes([-1, 0, 1], |m, acc| thresholds(m, acc, 2.0, -1.0, &[0.0]));
     assert_eq!(found, [-1, 1, 1]);
     let (model, output) = chain(|m, acc| thresholds(m, acc, 0.5, 0.0, &list));
-    assert_eq!(import(model, &output).network.output.ops, [HostOp::Mul(vec![0.5])]);
+    assert_eq!(import(model, &output).network.output.values[0].ops, [HostOp::Mul(vec![0.5])]);
     let (model, output) = chain(|m, acc| thresholds(m, acc, 1.0, 0.25, &list));
     assert_eq!(refusal(model, &output), "not supported: out_scale 1 and out_bias 0.25");
 }
@@ -306,7 +312,7 @@ fn a_shift_in_both_versions() {
         [-8, -2, -1, 1, 7]
     );
     let (model, output) = chain(|m, acc| first(m, acc, "FLOOR"));
-    assert_eq!(import(model, &output).network.output.ops, [HostOp::Mul(vec![1.0])]);
+    assert_eq!(import(model, &output).network.output.values[0].ops, [HostOp::Mul(vec![1.0])]);
     let clipped = |m: &mut Model, acc: &str| {
         let x = m.node("Clip", &[acc], &[float("max", 111.0)]);
         first(m, &x, "ROUND")
@@ -324,7 +330,7 @@ fn a_shift_in_both_versions() {
     };
     assert_eq!(codes([-128, -65, -49, -1, 31, 127], second), [-4, -4, -4, -1, 1, 3]);
     let (model, output) = chain(second);
-    assert_eq!(import(model, &output).network.output.ops, [HostOp::Mul(vec![16.0])]);
+    assert_eq!(import(model, &output).network.output.values[0].ops, [HostOp::Mul(vec![16.0])]);
 }
 
 #[test]
@@ -503,13 +509,33 @@ fn a_dip_is_split_where_it_turns() {
 }
 
 #[test]
-fn a_product_of_two_maps_is_refused() {
-    let (model, output) = chain(|m, acc| {
+fn a_product_of_two_functions_of_one_map_is_a_function() {
+    // x max(x, 0), clipped to 127: 11 x 11 = 121, 12 x 12 = 144.
+    let square = |m: &mut Model, acc: &str| {
         let s = m.node("Relu", &[acc], &[]);
         let x = m.node("Mul", &[acc, &s], &[]);
         m.quant(&x, 1.0, 8, true)
+    };
+    assert_eq!(codes([-128, -1, 3, 11, 12], square), [0, 0, 9, 121, 127]);
+    // x / (2 + max(x, 0)) in steps of 1/4: 2/4 is 2 steps, 6/8 is 3, -3/2 is -6.
+    let quotient = |m: &mut Model, acc: &str| {
+        let (s, two) = (m.node("Relu", &[acc], &[]), m.scalar(2.0));
+        let divisor = m.node("Add", &[&s, &two], &[]);
+        let x = m.node("Div", &[acc, &divisor], &[]);
+        m.quant(&x, 0.25, 8, true)
+    };
+    assert_eq!(codes([-3, 0, 2, 6], quotient), [-6, 0, 2, 3]);
+}
+
+#[test]
+fn a_product_of_sums_that_are_not_quantized_is_refused() {
+    let (model, output) = chain(|m, acc| {
+        let weights = m.weights(&[1, 1], &[3.0]);
+        let other = m.node("MatMul", &["v0", &weights], &[]);
+        let x = m.node("Mul", &[acc, &other], &[]);
+        m.quant(&x, 1.0, 8, true)
     });
-    assert_eq!(refusal(model, &output), "not supported: an operation on two maps");
+    assert_eq!(refusal(model, &output), "not supported: a product of sums of more than 8 bits");
 }
 
 #[test]
@@ -521,9 +547,10 @@ fn a_quantizer_at_the_end_is_for_the_host() {
         let acc = m.node("MatMul", &[&x, &weights], &[]);
         let output = build(&mut m, &acc);
         let import = import(m, &output);
-        let host = import.network.output.real(&[-3, 5]);
+        let decoder = qnnsim_host::Decoder::new(&import.network.output).unwrap();
+        let host = decoder.decode(&[-3, 5]).remove(0);
         let graph = import.graph.eval(&[-3.0, 5.0]).unwrap();
-        let value = import.graph.value(import.graph.output).name.as_str();
+        let value = import.graph.value(import.graph.outputs[0]).name.as_str();
         (host, graph[value].to_real().data.clone())
     };
     // -3 / 2 + 1 = -0.5 -> 0 -> -2; 5 / 2 + 1 = 3.5 -> 4 -> clipped to 3 -> 4.
@@ -548,19 +575,38 @@ fn softmax_and_argmax_at_the_end() {
     let (mut m, acc) = {
         let mut m = Model::new(&[1, 2]);
         let x = m.input();
-        let acc = m.last(&x, 2);
+        let weights = m.weights(&[2, 2], &[1.0, 0.0, 0.0, 1.0]);
+        let acc = m.node("MatMul", &[&x, &weights], &[]);
         (m, acc)
     };
     let softmax = m.node("Softmax", &[&acc], &[int("axis", -1)]);
     let output = m.node("ArgMax", &[&softmax], &[int("axis", 1)]);
-    assert_eq!(import(m, &output).network.output.ops, [HostOp::Mul(vec![1.0]), HostOp::Softmax]);
-    // Along pixels it is none of the host's.
+    let network = import(m, &output).network;
+    assert_eq!(network.output.values[0].ops, [HostOp::Mul(vec![1.0])]);
+    // The class is the number that the model gives.
+    let output = &network.output.outputs[0];
+    assert_eq!((&output.dims[..], output.index_of), (&[1][..], Some(2)));
+    let decoder = qnnsim_host::Decoder::new(&network.output).unwrap();
+    for (accumulators, class) in [([-3, 5], 1), ([5, -3], 0), ([4, 4], 0)] {
+        let outputs = decoder.decode(&accumulators);
+        assert_eq!((outputs[0][0], decoder.class(&outputs)), (class as f64, Some(class)));
+    }
+    // Along pixels, too.
     let mut m = Model::new(&[1, 1, 2, 2]);
     let x = m.input();
     let weights = m.weights(&[2, 1, 1, 1], &[1.0, 2.0]);
     let acc = m.node("Conv", &[&x, &weights], &[]);
     let output = m.node("Softmax", &[&acc], &[int("axis", 2)]);
-    assert_eq!(refusal(m, &output), "not supported: `Softmax` along axis 2 of shape [1, 2, 2, 2]");
+    let network = import(m, &output).network;
+    let outputs = qnnsim_host::Decoder::new(&network.output).unwrap().decode(&[0; 8]);
+    assert_eq!(outputs, [[0.5; 8]]);
+    // In front of a layer there is no quantizer for what it gives.
+    let mut m = Model::new(&[1, 2]);
+    let x = m.input();
+    let acc = m.last(&x, 2);
+    let softmax = m.node("Softmax", &[&acc], &[]);
+    let output = m.last(&softmax, 1);
+    assert_eq!(refusal(m, &output), "not supported: `Softmax` in front of a layer");
 }
 
 #[test]
@@ -591,12 +637,20 @@ fn what_stands_before_the_first_quantizer_is_for_the_host() {
     let weights = m.weights(&[1, 2, 1, 1], &[1.0, 1.0]);
     let output = m.node("Conv", &[&x, &weights], &[]);
     let input = import(m, &output).network.input;
-    assert_eq!(input.ops.len(), 3);
+    let encoder = qnnsim_host::Encoder::new(&input).unwrap();
+    let codes = |reals: [f64; 2]| {
+        let mut bytes = [0; 2];
+        let codes = encoder.encode_reals(&reals, qnnsim_host::Order::Model, &mut bytes);
+        (bytes.map(|byte| input.code_of_byte(byte)), codes.clipped)
+    };
     // (2.25 - 1) / 0.5 = 2.5 and (2.25 + 2) / 4 = 1.0625, in steps of 0.5: 5 and 2.125; below zero
     // is 0; 8 is too much.
-    assert_eq!(
-        [input.code_of_real(2.25, 0), input.code_of_real(2.25, 1)],
-        [(5, false), (2, false)]
-    );
-    assert_eq!([input.code_of_real(0.0, 0), input.code_of_real(3.0, 0)], [(0, false), (7, true)]);
+    assert_eq!(codes([2.25, 2.25]), ([5, 2], 0));
+    assert_eq!(codes([0.0, -2.0]), ([0, 0], 0));
+    assert_eq!(codes([5.0, -2.0]), ([7, 0], 1));
+    // Pixels take the same way: a table for each channel.
+    let mut bytes = [0; 2];
+    encoder.encode_pixels(&[2, 4], qnnsim_host::Order::Model, &mut bytes);
+    // (2 - 1) / 0.5 = 2 and (4 + 2) / 4 = 1.5, in steps of 0.5.
+    assert_eq!(bytes.map(|byte| input.code_of_byte(byte)), [4, 3]);
 }

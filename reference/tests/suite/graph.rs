@@ -4,9 +4,10 @@
 use proptest::prelude::*;
 use qnnsim_compiler::import::Import;
 use qnnsim_compiler::tensor::Precision;
+use qnnsim_host::{Decoder, Encoder, Order};
 use qnnsim_isa::descriptor::HostOp;
-use qnnsim_reference::evaluate;
 use qnnsim_reference::verify::Verifier;
+use qnnsim_reference::{Map, evaluate};
 use qnnsim_tests::models::Noise;
 use qnnsim_tests::models::chains::{case, import};
 use qnnsim_tests::{cases, for_all};
@@ -22,7 +23,9 @@ fn maps_are_the_integers_of_tensors() {
             let mut noise = Noise(pixels);
             let input = noise.list(case.input.iter().product(), 140.0);
             let input: Vec<f64> = input.iter().map(|&x| f64::from(x)).collect();
-            let maps = evaluate(network, &network.input.codes_of_reals(&input));
+            let codes = Encoder::new(&network.input).unwrap().codes(&input, Order::Model);
+            let codes = Map::of_pixels(network.input.shape, &codes).values;
+            let maps = evaluate(network, &codes);
             let tensors = graph.eval(&input).unwrap();
             prop_assert_eq!(values.len(), maps.len());
             for (at, map) in values.iter().zip(&maps) {
@@ -31,10 +34,12 @@ fn maps_are_the_integers_of_tensors() {
                 let name = graph.value(value).name.as_str();
                 let tensor = &tensors[name];
                 prop_assert!(tensor.grid.is_some(), "{} has no grid", name);
-                let mut integers: Vec<i64> = tensor.array.data.iter().map(|&x| x as i64).collect();
+                // The last map's integers are accumulators, which are no codes.
+                let code = |&x: &f64| x as i64 + at.code_offset;
+                let mut integers: Vec<i64> = tensor.array.data.iter().map(code).collect();
                 // Accumulators of codes with a zero point are moved by a constant.
                 if let (true, HostOp::Add(moved)) =
-                    (std::ptr::eq(map, maps.last().unwrap()), &network.output.ops[0])
+                    (std::ptr::eq(map, maps.last().unwrap()), &network.output.values[0].ops[0])
                 {
                     for (integer, zero) in integers.iter_mut().zip(moved.iter().cycle()) {
                         *integer -= *zero as i64;
@@ -45,7 +50,7 @@ fn maps_are_the_integers_of_tensors() {
             // The graph on real values differs in nothing but ties.
             let machine: Vec<&[i64]> = maps.iter().map(|map| map.values.as_slice()).collect();
             for precision in [Precision::Single, Precision::Double] {
-                let verifier = Verifier::new(&import, precision);
+                let verifier = Verifier::new(&import, precision).unwrap();
                 let mut report = verifier.report();
                 verifier.image(0, &input, &machine, &mut report);
                 prop_assert!(report.agrees(), "{:?}: {:?}", precision, report);
@@ -69,9 +74,12 @@ fn maps_are_the_integers_of_tensors() {
                 }
             }
             // Real outputs of the host are those of the graph, which are rounded once.
-            let outputs: Vec<f64> = network.output.real(&maps.last().unwrap().values);
-            let last = &tensors[graph.value(graph.output).name.as_str()];
-            prop_assert_eq!(&outputs, &last.to_real().data);
+            let decoder = Decoder::new(&network.output).unwrap();
+            let outputs = decoder.decode(&maps.last().unwrap().by_pixel());
+            for (outputs, &id) in outputs.iter().zip(&graph.outputs) {
+                let last = &tensors[graph.value(id).name.as_str()];
+                prop_assert_eq!(outputs, &last.to_real().data);
+            }
             Ok(())
         },
     );

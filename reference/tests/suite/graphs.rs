@@ -7,9 +7,10 @@ use std::sync::Mutex;
 use proptest::prelude::*;
 use qnnsim_compiler::import::Import;
 use qnnsim_compiler::tensor::Precision;
+use qnnsim_host::{Decoder, Encoder, Order};
 use qnnsim_isa::descriptor::HostOp;
-use qnnsim_reference::evaluate;
 use qnnsim_reference::verify::Verifier;
+use qnnsim_reference::{Map, evaluate};
 use qnnsim_tests::models::Noise;
 use qnnsim_tests::models::graphs::{DRAWN, draw};
 use qnnsim_tests::{cases, for_all};
@@ -19,7 +20,8 @@ fn agree(import: &Import, shape: [i64; 3], noise: &mut Noise) -> Result<(), Test
     let Import { graph, network, maps: values, .. } = import;
     let input: Vec<f64> =
         (0..shape.iter().product()).map(|_| f64::from(noise.real() * 9.0)).collect();
-    let maps = evaluate(network, &network.input.codes_of_reals(&input));
+    let codes = Encoder::new(&network.input).unwrap().codes(&input, Order::Model);
+    let maps = evaluate(network, &Map::of_pixels(network.input.shape, &codes).values);
     let tensors = graph.eval(&input).unwrap();
     prop_assert_eq!(values.len(), maps.len());
     for (at, map) in values.iter().zip(&maps) {
@@ -29,7 +31,8 @@ fn agree(import: &Import, shape: [i64; 3], noise: &mut Noise) -> Result<(), Test
         prop_assert!(tensor.grid.is_some(), "{} has no grid\n{}", name, graph);
         // Accumulators of codes with a zero point are moved by a constant, which the host takes
         // back.
-        if value == graph.output && matches!(network.output.ops[0], HostOp::Add(_)) {
+        let last = std::ptr::eq(map, maps.last().unwrap());
+        if last && matches!(network.output.values[0].ops[0], HostOp::Add(_)) {
             continue;
         }
         let centered = tensor.centered();
@@ -38,17 +41,16 @@ fn agree(import: &Import, shape: [i64; 3], noise: &mut Noise) -> Result<(), Test
         let codes: Vec<i64> = map.values.iter().map(|&code| code - at.zero_point).collect();
         prop_assert_eq!(&integers, &codes, "{}\n{}", name, graph);
     }
-    // The host takes the channels of one pixel after the other, and gives them so.
-    let outputs = network.output.real(&maps.last().unwrap().by_pixel());
-    let channels = network.output.result_shape().channels as usize;
-    let outputs: Vec<f64> = (0..channels)
-        .flat_map(|channel| outputs.iter().skip(channel).step_by(channels).copied())
-        .collect();
-    let last = &tensors[graph.value(graph.output).name.as_str()];
-    prop_assert_eq!(&outputs, &last.to_real().data);
+    // The host makes the graph's outputs of the accumulators.
+    let decoder = Decoder::new(&network.output).unwrap();
+    let outputs = decoder.decode(&maps.last().unwrap().by_pixel());
+    for (outputs, &id) in outputs.iter().zip(&graph.outputs) {
+        let last = &tensors[graph.value(id).name.as_str()];
+        prop_assert_eq!(outputs, &last.to_real().data, "{}", graph);
+    }
     let machine: Vec<&[i64]> = maps.iter().map(|map| map.values.as_slice()).collect();
     for precision in [Precision::Single, Precision::Double] {
-        let verifier = Verifier::new(import, precision);
+        let verifier = Verifier::new(import, precision).unwrap();
         let mut report = verifier.report();
         verifier.image(0, &input, &machine, &mut report);
         prop_assert!(report.agrees(), "{:?}: {:?}\n{}", precision, report, graph);

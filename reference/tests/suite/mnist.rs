@@ -28,7 +28,7 @@ fn shared() -> Option<PathBuf> {
 
 fn imported(shared: &Path, model: &str) -> Import {
     let bytes = fs::read(shared.join(format!("models/{model}.onnx"))).expect("the model");
-    let options = ImportOptions { pixel_offset: -128.0, ..ImportOptions::default() };
+    let options = ImportOptions { pixel_offset: vec![-128.0], ..ImportOptions::default() };
     import(&bytes, &options).expect("the model is supported")
 }
 
@@ -122,6 +122,10 @@ fn output_scales() {
     use qnnsim_isa::descriptor::HostOp;
     let Some(shared) = shared() else { return };
     for (model, scale) in [("tcv_w1a1", 11.76627577643842), ("tcv_w8a8", 3.6866413171918536e-05)] {
-        assert_eq!(network(&shared, model).output.ops, [HostOp::Mul(vec![scale])], "{model}");
+        assert_eq!(
+            network(&shared, model).output.values[0].ops,
+            [HostOp::Mul(vec![scale])],
+            "{model}"
+        );
     }
 }

@@ -20,7 +20,7 @@ fn ten() -> Import {
 
 /// Verifies one image of ten times 0.1 against what a machine makes of it.
 fn verify(import: &Import, precision: Precision, machine: &[Vec<i64>]) -> Report {
-    let verifier = Verifier::new(import, precision);
+    let verifier = Verifier::new(import, precision).unwrap();
     let mut report = verifier.report();
     let machine: Vec<&[i64]> = machine.iter().map(Vec::as_slice).collect();
     verifier.image(3, &[f64::from(0.1f32); 10], &machine, &mut report);
@@ -93,7 +93,7 @@ fn a_graph_that_differs_by_more_than_rounding_is_an_error() {
 #[test]
 fn reports_of_several_images_keep_the_first_difference() {
     let import = ten();
-    let verifier = Verifier::new(&import, Precision::Double);
+    let verifier = Verifier::new(&import, Precision::Double).unwrap();
     let one = |image: u64| {
         let mut report = verifier.report();
         let mut machine = right();

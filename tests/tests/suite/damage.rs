@@ -64,7 +64,15 @@ fn work(program: Program) -> Fate {
     simulation.executor().run_with_maps(&input, &mut second);
     assert_eq!(first.len(), program.output.shape.values());
     assert_eq!(first.len(), second.len());
-    program.output.real(&second);
+    if let Ok(decoder) = qnnsim_host::Decoder::new(&program.output) {
+        let outputs = decoder.decode(&second);
+        decoder.class(&outputs);
+    }
+    if let Ok(encoder) = qnnsim_host::Encoder::new(&program.input) {
+        let mut bytes = vec![0; encoder.values()];
+        encoder.encode_pixels(&vec![7; bytes.len()], qnnsim_host::Order::Model, &mut bytes);
+        encoder.encode_reals(&vec![0.7; bytes.len()], qnnsim_host::Order::Model, &mut bytes);
+    }
     for start in [Start::Cold, Start::Warm] {
         assert!(!simulation.trace(start).is_empty());
     }

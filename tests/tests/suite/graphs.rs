@@ -8,6 +8,7 @@ use std::sync::Mutex;
 use proptest::prelude::*;
 use qnnsim_compiler::import::Import;
 use qnnsim_compiler::lower_to;
+use qnnsim_host::{Decoder, Encoder, Order};
 use qnnsim_isa::{HardwarePoint, Program};
 use qnnsim_simulator::Simulation;
 use qnnsim_tests::models::graphs::{DRAWN, draw};
@@ -19,7 +20,7 @@ const GRAPHS: u32 = 4500;
 const CHAINS: u32 = 3000;
 
 /// One image through the graph, the reference and the simulator.
-fn agree(import: &Import, hw: &HardwarePoint, noise: &mut Noise) -> Result<(), TestCaseError> {
+pub fn agree(import: &Import, hw: &HardwarePoint, noise: &mut Noise) -> Result<(), TestCaseError> {
     let network = &import.network;
     let hw = fitted(network, hw);
     let program =
@@ -30,7 +31,8 @@ fn agree(import: &Import, hw: &HardwarePoint, noise: &mut Noise) -> Result<(), T
         Simulation::new(program).unwrap_or_else(|trap| panic!("{}", trap.describe(&described)));
     let shape = network.input.shape;
     let real: Vec<f64> = (0..shape.values()).map(|_| f64::from(noise.real() * 9.0)).collect();
-    let codes = network.input.codes_of_reals(&real);
+    let codes = Encoder::new(&network.input).unwrap().codes(&real, Order::Model);
+    let codes = qnnsim_reference::Map::of_pixels(shape, &codes).values;
     let reference = qnnsim_reference::evaluate(network, &codes);
     let bytes = dram_bytes(&network.input, &codes);
     let mut output = Vec::new();
@@ -57,14 +59,13 @@ fn agree(import: &Import, hw: &HardwarePoint, noise: &mut Noise) -> Result<(), T
             places.iter().map(|&place| tensor.data[place] as i64 + at.zero_point).collect();
         prop_assert_eq!(&integers, &map.values, "{}", import.graph);
     }
-    // The host takes the channels of one pixel after the other, and gives them so.
+    // The machine leaves the channels of one pixel after the other.
     prop_assert_eq!(&output, &reference.last().expect("maps").by_pixel());
-    let host = network.output.real(&output);
-    let channels = network.output.result_shape().channels as usize;
-    let host: Vec<f64> =
-        (0..channels).flat_map(|c| host.iter().skip(c).step_by(channels).copied()).collect();
-    let last = &tensors[import.graph.value(import.graph.output).name.as_str()];
-    prop_assert_eq!(&host, &last.to_real().data);
+    let host = Decoder::new(&network.output).unwrap().decode(&output);
+    for (host, &id) in host.iter().zip(&import.graph.outputs) {
+        let last = &tensors[import.graph.value(id).name.as_str()];
+        prop_assert_eq!(host, &last.to_real().data);
+    }
     Ok(())
 }
 
@@ -134,5 +135,5 @@ fn random_chains_of_layers_agree() {
         },
     );
     // Each function, rounding mode and precision.
-    drawn.into_inner().expect("no test panicked").check(count, CHAINS, chains::KINDS, 85);
+    drawn.into_inner().expect("no test panicked").check(count, CHAINS, chains::KINDS, 80);
 }

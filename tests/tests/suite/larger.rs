@@ -233,10 +233,9 @@ fn exported_resnet(bits: u32) -> Import {
     net.import(&output)
 }
 
-/// From the ONNX file: every map of an image equals that of the integer reference and the integers
-/// of the graph.
-fn agree_with_graph(import: &Import) {
-    let network = &import.network;
+/// One image on the default point: every map equals that of the integer reference. Gives the image
+/// and the reference's maps.
+pub fn an_image_agrees(network: &Network) -> (Vec<i64>, Vec<qnnsim_reference::Map>) {
     let program =
         lower_to(network, &HardwarePoint::default()).unwrap_or_else(|e| panic!("{}", e[0])).1;
     let described = program.clone();
@@ -251,7 +250,18 @@ fn agree_with_graph(import: &Import) {
     {
         let layer = &network.layers[map.layer as usize].name;
         assert!(map.values == reference[map.layer as usize + 1].values, "map of {layer}");
+        // A map that is constant would show nothing.
+        let distinct = map.values.iter().filter(|&&code| code != map.values[0]).count();
+        assert!(20 * distinct > map.values.len(), "{layer}: {distinct} of {}", map.values.len());
     }
+    (codes, reference)
+}
+
+/// From the ONNX file: every map of an image equals that of the integer reference and the integers
+/// of the graph.
+fn agree_with_graph(import: &Import) {
+    let network = &import.network;
+    let (codes, reference) = an_image_agrees(network);
     // The input's scale is 1.
     let tensors =
         import.graph.eval(&codes.iter().map(|&x| x as f64).collect::<Vec<_>>()).expect("values");
@@ -260,12 +270,5 @@ fn agree_with_graph(import: &Import) {
         let tensor = tensors[import.graph.value(value).name.as_str()].centered();
         let integers = tensor.data.iter().map(|&x| x as i64 + at.zero_point);
         assert!(integers.eq(map.values.iter().copied()), "tensor of {}", layer.name);
-        let distinct = map.values.iter().filter(|&&code| code != map.values[0]).count();
-        assert!(
-            20 * distinct > map.values.len(),
-            "{}: {distinct} of {}",
-            layer.name,
-            map.values.len()
-        );
     }
 }

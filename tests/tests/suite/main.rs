@@ -1,6 +1,7 @@
 //! All tests of the crate in one binary: a module a subject.
 
 mod browser;
+mod cases;
 mod damage;
 mod differential;
 mod explain;
@@ -8,7 +9,9 @@ mod fault_order;
 mod graphs;
 mod hardware_points;
 mod hello;
+mod imagenet;
 mod larger;
+mod pooling;
 mod precisions;
 mod sizes;
 mod sweep;

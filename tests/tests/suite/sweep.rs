@@ -339,8 +339,8 @@ fn rows_equal_separate_runs() {
     let network = |model: &qnnsim_explore::space::Model| {
         let path = programs().join(&model.file);
         let options = ImportOptions {
-            pixel_scale: model.pixel_scale,
-            pixel_offset: model.pixel_offset,
+            pixel_scale: vec![model.pixel_scale],
+            pixel_offset: vec![model.pixel_offset],
             ..ImportOptions::default()
         };
         import_as(

@@ -12,7 +12,7 @@
 
 use proptest::prelude::*;
 use qnnsim_isa::descriptor::{
-    Code, InputDescriptor, MapShape, OutputDescriptor, Quantizer, Rounding,
+    Code, InputDescriptor, MapShape, OutputDescriptor, Quantizer, Rounding, TensorLayout,
 };
 use qnnsim_isa::hardware::Overrides;
 use qnnsim_isa::operand::{Memory, Tap, ThresholdKind, WeightKind};
@@ -627,19 +627,16 @@ pub fn program(hardware: HardwarePoint, cold: &[Instruction], warm: &[Instructio
                 max: 255,
                 rounding: Rounding::HalfEven,
             },
-            ops: Vec::new(),
-            pixel_scale: 1.0,
-            pixel_offset: 0.0,
+            layout: TensorLayout::channels_first(shape),
+            model: None,
+            pixel_scale: vec![1.0],
+            pixel_offset: vec![0.0],
             xor: 0,
             dram: 0x30_0000,
         },
         output: OutputDescriptor {
-            name: "output".into(),
-            shape,
-            code: Code { bits: 8, signed: false },
-            ops: Vec::new(),
-            classes: Vec::new(),
             dram: 0x40_0000,
+            ..OutputDescriptor::of_map("output", shape, Code { bits: 8, signed: false }, Vec::new())
         },
         scratch: Scratch::default(),
         sample: None,

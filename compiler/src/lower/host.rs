@@ -1,0 +1,558 @@
+//! What the host does: the input up to its codes, and what stands behind the last layer.
+//!
+//! A node *behind* the layers has no layer with weights at or after it. What the machine cannot do
+//! of such a node, the host does: the outputs are followed back to values that are exact sums with
+//! constants behind them, whose accumulators the machine stores, and the model between these and
+//! the outputs becomes part of the program.
+
+use std::collections::{HashMap, HashSet};
+use std::rc::Rc;
+
+use qnnsim_isa::descriptor::{
+    Code, HostModel, HostOp, InputDescriptor, InputModel, MapShape, OutputDescriptor, OutputTensor,
+    OutputValue, Quantizer, Rounding,
+};
+
+use super::chain::{Chain, Quantized, quantized};
+use super::form::{Grid, MapInfo};
+use super::view::View;
+use super::{Data, Known, Lowering, Made, MapValue, constants};
+use crate::build::is_map;
+use crate::diagnostic::{Diagnostic, Kind};
+use crate::epilogue::{Epilogue, PostOp, is_line};
+use crate::graph::{Graph, Node, ValueId};
+use crate::host::Front;
+use crate::import::ImportOptions;
+use crate::ir::{Activation, MapId};
+use crate::limits;
+use crate::ops::pointwise::Pointwise;
+use crate::ops::{Op, join, layout};
+use crate::sign::first_arguments;
+use crate::tensor::Codes;
+
+/// The model's input behind some operators.
+#[derive(Debug, Clone)]
+pub struct RealInput {
+    /// The operators.
+    pub front: Front,
+    /// The value that they make.
+    pub value: ValueId,
+    /// How it names the places of the input's map.
+    pub view: View,
+}
+
+/// Channels of the last layer that are a value of the graph.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Head {
+    /// The value; its channels are counted from the head's first.
+    pub map: MapValue,
+    /// First channel of the last layer.
+    pub first_channel: usize,
+    /// How many.
+    pub channels: usize,
+    /// The operators behind the accumulators.
+    pub epilogue: Epilogue,
+}
+
+/// What is kept of values and nodes behind the layers.
+pub struct HostPart {
+    /// By node, whether it is behind the layers.
+    behind: Vec<bool>,
+    /// By value, the node that makes it.
+    makers: Vec<Option<usize>>,
+    /// Values that such nodes read, and the outputs.
+    wanted: HashSet<ValueId>,
+    /// Those of them that are exact sums, with constants behind them.
+    sums: HashMap<ValueId, Known>,
+}
+
+impl HostPart {
+    pub fn new(graph: &Graph) -> Self {
+        let mut makers = vec![None; graph.values.len()];
+        let mut before_layer = vec![false; graph.values.len()];
+        let mut behind = vec![false; graph.nodes.len()];
+        let mut wanted: HashSet<ValueId> = graph.outputs.iter().copied().collect();
+        for (index, node) in graph.nodes.iter().enumerate().rev() {
+            makers[node.output.0] = Some(index);
+            behind[index] = !node.op.is_layer() && !before_layer[node.output.0];
+            for (_, id) in graph.data_inputs(node) {
+                before_layer[id.0] |= !behind[index];
+                if behind[index] {
+                    wanted.insert(id);
+                }
+            }
+        }
+        HostPart { behind, makers, wanted, sums: HashMap::new() }
+    }
+
+    /// Whether no layer comes at a node or after it.
+    pub fn is_behind(&self, node: usize) -> bool {
+        self.behind[node]
+    }
+
+    /// Keeps a value if outputs may be made of it.
+    pub fn learn(&mut self, id: ValueId, known: &Known) {
+        if self.wanted.contains(&id) && raw(&known.data).is_some() {
+            self.sums.insert(id, known.clone());
+        }
+    }
+
+    /// Keeps a value that has become a map.
+    pub fn made_map(&mut self, id: ValueId, form: &Rc<Grid>, view: &View) {
+        self.learn(id, &Known { data: Data::Form(form.clone()), view: view.clone() });
+    }
+
+    /// The exact sums that the outputs are made of.
+    fn cuts(&self, graph: &Graph) -> Result<Vec<ValueId>, Diagnostic> {
+        let mut cuts = Vec::new();
+        let mut seen = HashSet::new();
+        let mut open: Vec<ValueId> = graph.outputs.iter().rev().copied().collect();
+        while let Some(id) = open.pop() {
+            if !seen.insert(id) {
+                continue;
+            }
+            if self.sums.contains_key(&id) {
+                cuts.push(id);
+                continue;
+            }
+            let Some(index) = self.makers[id.0] else {
+                return Err(limits::FIRST_QUANT.refuse("a model without layers"));
+            };
+            let node = &graph.nodes[index];
+            if !self.behind[index] {
+                let found = "a last layer that reads values with many scales";
+                return Err(limits::OUTPUT_SUM.refuse(found).at(node.place()));
+            }
+            let inputs: Vec<ValueId> = graph.data_inputs(node).map(|(_, id)| id).collect();
+            open.extend(inputs.into_iter().rev());
+        }
+        Ok(cuts)
+    }
+}
+
+/// The sums of real values that are nothing but exact sums with constants behind them, and what
+/// makes the values of these.
+fn raw(data: &Data) -> Option<(Rc<Grid>, Epilogue, Vec<HostOp>)> {
+    let chain = match data {
+        Data::Form(form) => Chain::of(form.clone(), None),
+        Data::Chains(chains) => match &chains[..] {
+            [chain] if chain.pool.is_none() => chain.clone(),
+            _ => return None,
+        },
+        _ => return None,
+    };
+    let epilogue = chain.epilogue();
+    let ([form], [sum]) = (&chain.sums[..], &epilogue.sums[..]) else { return None };
+    if !is_line(&epilogue.ops, 1, 0) {
+        return None;
+    }
+    let mut ops = Vec::new();
+    if sum.zero.iter().any(|&zero| zero != 0.0) {
+        ops.push(HostOp::Add(sum.zero.iter().map(|zero| -zero).collect()));
+    }
+    ops.push(HostOp::Mul(sum.scale()));
+    for op in &epilogue.ops {
+        ops.extend(affine(op)?);
+    }
+    Some((form.clone(), epilogue, ops))
+}
+
+/// An operator that adds constants or multiplies by them.
+fn affine(op: &PostOp) -> Option<Vec<HostOp>> {
+    let map = |i: usize, f: &dyn Fn(f64) -> f64| -> Vec<f64> {
+        op.constants[i].iter().map(|&c| f(c)).collect()
+    };
+    let data = op.data();
+    let constant = 1 - data.min(1);
+    Some(match op.op {
+        Pointwise::Add => vec![HostOp::Add(map(constant, &|c| c))],
+        Pointwise::Sub if data == 0 => vec![HostOp::Add(map(1, &|c| -c))],
+        Pointwise::Sub => vec![HostOp::Mul(vec![-1.0]), HostOp::Add(map(0, &|c| c))],
+        Pointwise::Mul => vec![HostOp::Mul(map(constant, &|c| c))],
+        Pointwise::Div if data == 0 => vec![HostOp::Div(map(1, &|c| c))],
+        Pointwise::Normalize { epsilon } => vec![
+            HostOp::Add(map(3, &|mean| -mean)),
+            HostOp::Div(map(4, &|variance| (variance + epsilon).sqrt())),
+            HostOp::Mul(map(1, &|gain| gain)),
+            HostOp::Add(map(2, &|bias| bias)),
+        ],
+        Pointwise::DequantizeLinear { .. } => {
+            vec![HostOp::Add(map(2, &|zero| -zero)), HostOp::Mul(map(1, &|scale| scale))]
+        }
+        _ => return None,
+    })
+}
+
+/// The shape of a tensor as a map.
+fn shape_of(dims: &[usize]) -> MapShape {
+    let size = |axis: usize| dims.get(axis).map_or(1, |&size| size as u32);
+    match dims.len() {
+        3 => MapShape { channels: size(1), height: 1, width: size(2) },
+        _ => MapShape { channels: size(1), height: size(2), width: size(3) },
+    }
+}
+
+/// The map that the input becomes, and how the input names its places. Where the input is
+/// transposed, or a vector becomes a map, the map is that of what is read in the end.
+pub fn input_map(graph: &Graph) -> (MapShape, View) {
+    let input = graph.value(graph.input);
+    let own = shape_of(&input.dims);
+    let default = || (own, View::of_map(own, &input.dims).expect("the input is a map"));
+    // The first readers, up to one that takes more than a value.
+    let mut way: Vec<&Node> = Vec::new();
+    let (mut id, mut reader) = (graph.input, None);
+    for node in &graph.nodes {
+        if !graph.data_inputs(node).any(|(_, input)| input == id) {
+            continue;
+        }
+        match node.op {
+            Op::Transpose { .. } | Op::Reshape { .. } | Op::Flatten { .. } | Op::Unit { .. } => {}
+            Op::Pointwise(_) | Op::Identity => {}
+            _ => {
+                reader = Some(&node.op);
+                break;
+            }
+        }
+        way.push(node);
+        id = node.output;
+    }
+    // What moves over rows and columns takes them, and the channels, as they are.
+    let spatial = reader.is_some_and(|op| {
+        matches!(op, Op::Conv(_) | Op::ConvTranspose(_) | Op::MaxPool(_) | Op::AveragePool(_))
+            || matches!(op, Op::Zeros { .. } | Op::Repeat(_) | Op::Blocks(_))
+    });
+    let turned = way.iter().any(|node| matches!(node.op, Op::Transpose { .. }));
+    let dims = &graph.value(id).dims;
+    let unfolded = input.dims.len() < 3 && dims.len() >= 3;
+    if !(spatial && (turned || unfolded))
+        || dims.first() != Some(&1)
+        || !matches!(dims.len(), 2..=4)
+        || !is_map(dims)
+    {
+        return default();
+    }
+    let shape = shape_of(dims);
+    let mut view = View::of_map(shape, dims);
+    for node in way.into_iter().rev() {
+        let Some((_, before)) = graph.data_inputs(node).next() else { return default() };
+        let dims = &graph.value(before).dims;
+        view = match (&node.op, view) {
+            (Op::Transpose { perm }, Some(view)) => {
+                let perm = layout::permutation(dims.len(), perm.as_deref());
+                perm.ok().map(|perm| {
+                    let mut inverse = vec![0; perm.len()];
+                    perm.iter().enumerate().for_each(|(to, &from)| inverse[from] = to);
+                    view.transpose(&inverse)
+                })
+            }
+            (Op::Pointwise(_) | Op::Identity, view) => view,
+            (_, view) => view.and_then(|view| view.reshape(dims)),
+        };
+    }
+    view.map_or_else(default, |view| (shape, view))
+}
+
+impl Lowering<'_> {
+    /// Looks at a node behind the layers. Where the machine does not compute it, all is as if it
+    /// had not been looked at.
+    pub(super) fn node_behind(&mut self, index: usize) {
+        let graph = self.graph;
+        let node = &graph.nodes[index];
+        if !is_map(&graph.value(node.output).dims) {
+            return;
+        }
+        let ids: Vec<ValueId> = graph.data_inputs(node).map(|(_, id)| id).collect();
+        let state: Vec<_> =
+            ids.iter().map(|id| (*id, self.known[id.0].clone(), self.readers[id.0])).collect();
+        let lengths = [self.maps.len(), self.values.len(), self.made.len(), self.mapped.len()];
+        let (quantizer, sums) = (self.quantizer.clone(), self.host.sums.clone());
+        match self.try_node(index) {
+            Ok(known) => self.learn(node.output, known),
+            Err(_) => {
+                for (id, known, readers) in state {
+                    self.known[id.0] = known;
+                    self.readers[id.0] = readers;
+                }
+                self.maps.truncate(lengths[0]);
+                self.values.truncate(lengths[1]);
+                self.made.truncate(lengths[2]);
+                self.mapped.truncate(lengths[3]);
+                (self.quantizer, self.host.sums) = (quantizer, sums);
+            }
+        }
+    }
+
+    /// The quantizer of the input, which the host evaluates, or an operator in front of it.
+    pub(super) fn first_quantizer(
+        &mut self,
+        index: usize,
+        op: Pointwise,
+        data: usize,
+        real: Rc<RealInput>,
+        view: View,
+    ) -> Result<Known, Diagnostic> {
+        let node = &self.graph.nodes[index];
+        let found = quantized(self.graph, node, op, None)?;
+        // The two that a program file says in figures.
+        let plain = matches!(op, Pointwise::Quant { .. } | Pointwise::QuantizeLinear { .. });
+        if let (Some(quantized), true) = (found, plain) {
+            let data = Data::Coded { real, node: index, quantized, value: node.output };
+            return Ok(Known { data, view });
+        }
+        let channels = self.input_shape.channels as usize;
+        let constants = constants(self.graph, node, op, data, &view, channels)?;
+        let step = PostOp::of_one(op, data, real.front.steps.len(), constants);
+        self.budget.take_integers(step.size())?;
+        let mut front = real.front.clone();
+        front.steps.push(step);
+        let real = Rc::new(RealInput { front, value: node.output, view: view.clone() });
+        let data = match found {
+            Some(quantized) => Data::Coded { real, node: index, quantized, value: node.output },
+            None => Data::Input(real),
+        };
+        Ok(Known { data, view })
+    }
+
+    /// The input as a map; all that read it must agree on its quantizer.
+    pub(super) fn input_map(
+        &mut self,
+        real: &RealInput,
+        index: usize,
+        quantized: Quantized,
+        value: ValueId,
+        view: &View,
+    ) -> Result<Grid, Diagnostic> {
+        let graph = self.graph;
+        let (code, zero_point) = quantized.map_code()?;
+        let per_channel =
+            || limits::QUANT_PER_TENSOR.refuse("an input with a scale for each channel");
+        let scale = vec![quantized.scale.ok_or_else(per_channel)?];
+        match &self.quantizer {
+            None => {
+                self.quantizer = Some((real.clone(), index, quantized));
+                let (value, view) = (Some(value), view.clone());
+                self.values.push(MapValue {
+                    value,
+                    first_channel: 0,
+                    scale,
+                    zero_point,
+                    merged: 0,
+                    code_offset: 0,
+                    view,
+                });
+                self.maps.push(MapInfo { shape: self.input_shape, code, zero_point });
+            }
+            Some((before, first, other)) => {
+                let parameters = |node: &Node| -> Vec<_> {
+                    node.inputs[1..].iter().flatten().map(|id| &graph.value(*id).constant).collect()
+                };
+                let [a, b] = [*first, index].map(|index| &graph.nodes[index]);
+                if a.op != b.op
+                    || parameters(a) != parameters(b)
+                    || *other != quantized
+                    || before.front != real.front
+                {
+                    return Err(limits::FIRST_QUANT
+                        .refuse("a second quantizer of the input, unlike the first"));
+                }
+            }
+        }
+        self.budget.take_integers(8 * self.input_shape.channels as usize)?;
+        Ok(Grid::of_map(MapId(0), &self.maps[0], &self.values[0].scale, index))
+    }
+
+    /// What the host does with an input.
+    pub(super) fn input(
+        &self,
+        options: &ImportOptions,
+        extract: &dyn Fn(&[ValueId], &[ValueId]) -> HostModel,
+    ) -> Result<InputDescriptor, Diagnostic> {
+        let graph = self.graph;
+        let channels = self.input_shape.channels as usize;
+        for (flag, list) in
+            [("--pixel-scale", &options.pixel_scale), ("--pixel-offset", &options.pixel_offset)]
+        {
+            if let Some(value) = list.iter().find(|value| !value.is_finite()) {
+                return Err(Diagnostic::new(Kind::Option, format!("{flag} is {value}"))
+                    .help("give a finite number"));
+            }
+            if list.len() != 1 && list.len() != channels {
+                let found = format!(
+                    "{flag} has {} numbers for the {channels} channels of the input",
+                    list.len()
+                );
+                return Err(Diagnostic::new(Kind::Option, found)
+                    .help("give one number, or one for each channel"));
+            }
+        }
+        let Some((real, index, quantized)) = &self.quantizer else {
+            return Err(limits::FIRST_QUANT.refuse("a model without layers"));
+        };
+        let node = &graph.nodes[*index];
+        let (scale, zero) =
+            quantized.scale.zip(quantized.zero).expect("checked when it became a map");
+        let rounding = match node.op {
+            Op::Pointwise(Pointwise::Quant { rounding, .. }) => Some(rounding),
+            Op::Pointwise(Pointwise::QuantizeLinear { .. }) => Some(Rounding::HalfEvenFirst),
+            _ => None,
+        };
+        let (mut min, mut max) = (quantized.codes.min(), quantized.codes.max());
+        if rounding.is_some() {
+            let quantizer = first_arguments(graph, node, node.op.pointwise().expect("one"));
+            if [scale, zero] != quantizer[1..3] {
+                let found =
+                    "an input whose quantizer and dequantizer differ in scale or zero point";
+                return Err(limits::QUANT_INPUT.refuse(found).at(node.place()));
+            }
+        } else if quantized.codes == Codes::Bipolar {
+            // The integers of the map.
+            (min, max) = (-1, 1);
+        }
+        let name = graph.value(graph.input).name.clone();
+        let model = (!real.front.steps.is_empty()).then(|| InputModel {
+            model: extract(&[graph.input], &[real.value]),
+            layout: real.view.layout(self.input_shape),
+        });
+        let view = input_map(graph).1;
+        let pixels = |list: &[f64]| list.to_vec();
+        // What is on the grid already is not moved by rounding.
+        let rounding = rounding.unwrap_or(Rounding::HalfEven);
+        let mut input = InputDescriptor {
+            name,
+            shape: self.input_shape,
+            layout: view.layout(self.input_shape),
+            code: self.maps[0].code,
+            model,
+            quantizer: Quantizer { scale, zero_point: zero, min, max, rounding },
+            pixel_scale: pixels(&options.pixel_scale),
+            pixel_offset: pixels(&options.pixel_offset),
+            xor: 0x80,
+            dram: 0,
+        };
+        if !real.front.keeps_pixels(&input) {
+            input.xor = 0;
+        }
+        Ok(input)
+    }
+
+    /// Makes the last layer, whose accumulators the outputs are made of, and says what the host
+    /// does with them.
+    pub(super) fn output(
+        &mut self,
+        classes: &[String],
+        extract: &dyn Fn(&[ValueId], &[ValueId]) -> HostModel,
+    ) -> Result<(OutputDescriptor, Vec<Head>), Diagnostic> {
+        let graph = self.graph;
+        let cuts = self.host.cuts(graph)?;
+        let known: Vec<Known> = cuts.iter().map(|id| self.host.sums[id].clone()).collect();
+        let sums: Vec<_> =
+            known.iter().map(|known| raw(&known.data).expect("kept as such")).collect();
+        let node = sums[0].0.node;
+        let at = |error: Diagnostic| error.at(graph.nodes[node].place());
+        let first = sums[0].0.shape;
+        let other = |form: &&Rc<Grid>| MapShape { channels: first.channels, ..form.shape } != first;
+        if let Some(form) = sums.iter().map(|sum| &sum.0).find(other) {
+            let [a, b] = [first, form.shape].map(|s| format!("{} x {}", s.height, s.width));
+            let place = graph.nodes[form.node].place();
+            return Err(limits::OUTPUT_SIZES
+                .refuse(format!("accumulators of {a} and of {b}"))
+                .at(place));
+        }
+        let form = match &sums[..] {
+            [(form, ..)] => form.clone(),
+            _ => {
+                // What divides the real values is none of the accumulators'.
+                let whole = |(form, ..): &(Rc<Grid>, Epilogue, Vec<HostOp>)| {
+                    let mut form = form.clone();
+                    Rc::make_mut(&mut form).divisor = 1.0;
+                    form
+                };
+                let all: Vec<Rc<Grid>> = sums.iter().map(whole).collect();
+                Rc::new(Grid::concat(&all, &mut self.budget)?.expect("no divisors"))
+            }
+        };
+        let layer = self.bare(&form, Activation::Raw).map_err(at)?;
+        let bounds = form.bounds(|id| self.map(id));
+        let low = bounds.iter().map(|b| b.0).min().unwrap_or(0);
+        let high = bounds.iter().map(|b| b.1).max().unwrap_or(0);
+        let code = (1..=32)
+            .map(|bits| Code { bits, signed: true })
+            .find(|code| code.min() <= low && high <= code.max())
+            .expect("accumulators fit 32 bits");
+        let shape = form.shape;
+        let (mut heads, mut values, mut first_channel) = (Vec::new(), Vec::new(), 0);
+        for ((&id, known), (form, epilogue, ops)) in cuts.iter().zip(&known).zip(sums) {
+            let channels = form.channels();
+            let map = MapValue {
+                value: Some(id),
+                first_channel: 0,
+                scale: epilogue.scale(),
+                zero_point: 0,
+                merged: 0,
+                code_offset: 0,
+                view: known.view.clone(),
+            };
+            values.push(OutputValue {
+                name: graph.value(id).name.clone(),
+                first_channel: first_channel as u32,
+                channels: channels as u32,
+                layout: known.view.layout(shape),
+                ops,
+            });
+            heads.push(Head { map, first_channel, channels, epilogue });
+            first_channel += channels;
+        }
+        let outputs: Vec<OutputTensor> =
+            graph.outputs.iter().map(|&id| self.output_tensor(id)).collect();
+        let model = match cuts == graph.outputs {
+            true => HostModel::default(),
+            false => extract(&cuts, &graph.outputs),
+        };
+        let output = OutputDescriptor {
+            shape,
+            code,
+            values,
+            model,
+            outputs,
+            classes: classes.to_vec(),
+            dram: 0,
+        };
+        if !classes.is_empty() && output.class_count() != Some(classes.len()) {
+            let given = classes.len();
+            let found = match output.class_count() {
+                Some(count) => format!("{given} class names for {count} outputs"),
+                None => format!("{given} class names for outputs that are no vector"),
+            };
+            return Err(
+                Diagnostic::new(Kind::Option, found).help("give one name for each output, or none")
+            );
+        }
+        let epilogue = Chain::of(form.clone(), None).epilogue();
+        let map = match &heads[..] {
+            [head] => head.map.clone(),
+            _ => MapValue::none(shape),
+        };
+        self.values.push(map);
+        self.made.push(Made { layer, node: form.node, epilogue });
+        Ok((output, heads))
+    }
+
+    /// An output of the graph for one image.
+    fn output_tensor(&self, id: ValueId) -> OutputTensor {
+        let value = self.graph.value(id);
+        let maker = self.host.makers[id.0].map(|index| &self.graph.nodes[index]);
+        let axis = |node: &Node, axis: i64| {
+            let (_, from) = self.graph.data_inputs(node).next().expect("it is computed");
+            let dims = &self.graph.value(from).dims;
+            join::axis(axis, dims.len()).ok().map(|axis| dims[axis] as u32)
+        };
+        let index_of = maker.and_then(|node| match &node.op {
+            Op::ArgMax(arg) => axis(node, arg.axis),
+            Op::TopK(top) if top.places => axis(node, top.axis),
+            _ => None,
+        });
+        let batch = usize::from(value.dims.first() == Some(&1));
+        let dims = value.dims[batch..].iter().map(|&size| size as u32).collect();
+        OutputTensor { name: value.name.clone(), dims, index_of }
+    }
+}

@@ -1,0 +1,548 @@
+//! Layers are made here and nowhere else: of quantized values, of exact sums that cannot go on as
+//! they are, and of what one map of 8 bits cannot hold, which takes several channels for each value.
+
+use std::rc::Rc;
+
+use qnnsim_isa::descriptor::MapShape;
+
+use super::chain::{BehindPool, Chain, Closed, Quantized};
+use super::form::{Grid, Kernel, Linear, MAX_LAYER_WEIGHT, MOST_LAYER_WEIGHT, MapInfo, Row};
+use super::view::View;
+use super::{Data, Known, Lowering, Made, MapValue, is_quantized};
+use crate::build::MAX_CHANNELS;
+use crate::diagnostic::{Diagnostic, Kind};
+use crate::epilogue::Epilogue;
+use crate::graph::ValueId;
+use crate::ir::{Activation, Layer, MapId, Pool, Steps};
+use crate::limits;
+use crate::steps::Shape;
+use crate::tensor::Codes;
+
+/// Most channels that stand for one value: enough for means of 3 x 3 bytes, those at the borders
+/// among them.
+const MAX_PARTS: i64 = 72;
+
+/// Most thresholds of one channel of 8 bits.
+const MOST_CODES: usize = 255;
+
+/// Sums that become a map, without what lies below zero and pooled if that is asked for.
+pub(super) struct MapOf {
+    form: Rc<Grid>,
+    relu: bool,
+    pool: Option<Pool>,
+}
+
+impl PartialEq for MapOf {
+    fn eq(&self, other: &MapOf) -> bool {
+        Rc::ptr_eq(&self.form, &other.form) && (self.relu, self.pool) == (other.relu, other.pool)
+    }
+}
+
+/// Bounds of accumulators, checked.
+pub(super) fn accumulators(bounds: Vec<(i64, i64)>) -> Result<Vec<(i64, i64)>, Diagnostic> {
+    let fits = |&acc: &i64| i32::try_from(acc).is_ok();
+    match bounds.iter().find(|(low, high)| !fits(low) || !fits(high)) {
+        Some((low, high)) => {
+            Err(limits::ACCUMULATOR.refuse(format!("an accumulator from {low} to {high}")))
+        }
+        None => Ok(bounds),
+    }
+}
+
+/// What must not happen, whatever the model: said in place of a program that computes something
+/// else.
+pub(super) fn fault(found: String) -> Diagnostic {
+    Diagnostic::new(Kind::Fault, format!("this is a fault of qnnsim: {found}"))
+        .help("report it, with the model if you can; another form of this node may do until then")
+}
+
+impl Lowering<'_> {
+    /// Makes layers of quantized values.
+    pub(super) fn close(
+        &mut self,
+        data: Data,
+        view: &View,
+        id: ValueId,
+    ) -> Result<Rc<Grid>, Diagnostic> {
+        let chains = self.chains(data)?;
+        let mut forms = Vec::new();
+        let mut first_channel = 0;
+        for chain in chains {
+            let node = self.graph.nodes[chain.node].place();
+            let form =
+                self.make_layer(&chain, id, view, first_channel).map_err(|error| error.at(node))?;
+            forms.push(Rc::new(form));
+            first_channel += chain.channels();
+        }
+        let form = match &forms[..] {
+            [form] => form.clone(),
+            _ => Rc::new(Grid::concat(&forms, &mut self.budget)?.expect("maps have no divisor")),
+        };
+        self.host.made_map(id, &form, view);
+        Ok(form)
+    }
+
+    pub(super) fn make_layer(
+        &mut self,
+        chain: &Chain,
+        value: ValueId,
+        view: &View,
+        first_channel: usize,
+    ) -> Result<Grid, Diagnostic> {
+        let quantized = chain.quantized.expect("what becomes a map is quantized");
+        let zero = quantized.zero_point()?;
+        let maps = std::mem::take(&mut self.maps);
+        let bounds = |form: &Grid| accumulators(form.bounds(|id: MapId| maps[id.0]));
+        let closed = chain.close(&bounds, &mut self.budget);
+        self.maps = maps;
+        let closed = closed?;
+        let some_fall = closed.behind_pool.contains(&BehindPool::Falls);
+        let falls = |channel: &usize| {
+            let constant = closed.channels[*channel].thresholds() == 0;
+            closed.behind_pool[*channel] == BehindPool::Falls || some_fall && constant
+        };
+        let (falling, rising): (Vec<usize>, Vec<usize>) = (0..chain.channels()).partition(falls);
+        if closed.behind_pool.contains(&BehindPool::Turns) {
+            return self.make_pool_apart(chain, value, view, first_channel);
+        }
+        if !(falling.is_empty() || rising.is_empty()) {
+            return self.make_layers_apart(chain, &[rising, falling]);
+        }
+        let turns = closed.channels.iter().any(|shape| matches!(shape, Shape::Sum { .. }));
+        let (closed, merged) =
+            if turns { self.merge_parts(closed, chain.node)? } else { (closed, 0) };
+        let monotone = |shape| match shape {
+            Shape::Monotone(steps) => steps,
+            Shape::Sum { .. } => unreachable!("parts were merged"),
+        };
+        let Closed { form, mut epilogue, channels, .. } = closed;
+        let mut channels: Vec<Steps> = channels.into_iter().map(monotone).collect();
+        let ends = |steps: &Steps| [steps.lowest, steps.lowest + steps.thresholds.len() as i64];
+        let (low, high) = channels
+            .iter()
+            .flat_map(ends)
+            .fold((zero, zero), |(low, high), code| (low.min(code), high.max(code)));
+        // Codes that no accumulator reaches cost nothing. Where that takes fewer bits, the map's
+        // integers count from the zero point. The minimum of a pooling is the maximum of integers
+        // that count from the other end.
+        let mirrored = !falling.is_empty();
+        let own = Codes::Int { min: low, max: high }.code();
+        let counted = Codes::Int { min: low - zero, max: high - zero }.code();
+        let (code, shift) = match mirrored {
+            true => (Codes::Int { min: 0, max: high - low }.code(), high),
+            false if counted.bits < own.bits => (counted, -zero),
+            false => (own, 0),
+        };
+        if code.bits > 8 {
+            let found = format!("activations from {low} to {high}, zero at {zero}");
+            return Err(limits::QUANT_BITS.refuse(found));
+        }
+        for steps in &mut channels {
+            if mirrored {
+                *steps = steps.negated();
+            }
+            steps.lowest += shift;
+        }
+        if chain.sums.len() > 1 {
+            for (params, form) in epilogue.sums.iter_mut().zip(&chain.sums) {
+                params.terms = form.to_terms(|id| self.map(id))?;
+            }
+        }
+        let mut layer = self.bare(&form, Activation::Steps { code, channels })?;
+        layer.pool = chain.pool.as_ref().map(|at| at.pool);
+        let zero_point = if mirrored { shift - zero } else { zero + shift };
+        let info = MapInfo { shape: chain.shape(), code, zero_point };
+        let scale = chain.scales();
+        if mirrored {
+            let none = MapValue { scale, zero_point, ..MapValue::none(info.shape) };
+            let map = MapId(self.maps.len());
+            let plain = self.push_layer(layer, epilogue, info, none, chain.node)?;
+            let scales: Vec<f64> = (0..plain.channels()).map(|c| plain.scale(c)).collect();
+            return Ok(Grid::of_mirrored_map(map, &info, &scales, chain.node));
+        }
+        let view = view.clone();
+        let value = MapValue {
+            value: Some(value),
+            first_channel,
+            scale,
+            zero_point,
+            merged,
+            code_offset: shift,
+            view,
+        };
+        self.push_layer(layer, epilogue, info, value, chain.node)
+    }
+
+    /// What is pooled as a map, and the operators behind the pooling as a layer that reads it.
+    fn make_pool_apart(
+        &mut self,
+        chain: &Chain,
+        value: ValueId,
+        view: &View,
+        first_channel: usize,
+    ) -> Result<Grid, Diagnostic> {
+        let pool = chain.pool.expect("there is a pooling to be put apart");
+        let Some(before) = chain.before_pool() else {
+            let refusal = limits::POOL_PLACE.refuse("a pooling whose maxima then fall and rise");
+            return Err(refusal.at(self.graph.nodes[pool.node].place()));
+        };
+        let pooled = self.graph.nodes[pool.node].output;
+        let map = self.make_layer(&before, pooled, view, first_channel)?;
+        self.make_layer(&chain.behind_pool(Rc::new(map)), value, view, first_channel)
+    }
+
+    /// Some channels of a chain as a map, the others as another; maps of which the graph knows
+    /// nothing.
+    fn make_layers_apart(
+        &mut self,
+        chain: &Chain,
+        apart: &[Vec<usize>],
+    ) -> Result<Grid, Diagnostic> {
+        let (mut forms, mut order) = (Vec::new(), vec![0; chain.channels()]);
+        let mut first = 0;
+        for channels in apart {
+            let mut some = chain.clone();
+            some.select(channels, &mut self.budget)?;
+            let shape = some.shape();
+            let at = self.values.len();
+            let view = MapValue::none(shape).view;
+            let form = self.make_layer(&some, self.graph.input, &view, 0)?;
+            for value in &mut self.values[at..] {
+                value.value = None;
+            }
+            forms.push(Rc::new(form));
+            for (i, &channel) in channels.iter().enumerate() {
+                order[channel] = first + i;
+            }
+            first += channels.len();
+        }
+        let all = Grid::concat(&forms, &mut self.budget)?.expect("maps have no divisor");
+        all.select(&order, &mut self.budget)
+    }
+
+    /// Adds a layer; its map as a form.
+    pub(super) fn push_layer(
+        &mut self,
+        layer: Layer,
+        epilogue: Epilogue,
+        info: MapInfo,
+        value: MapValue,
+        node: usize,
+    ) -> Result<Grid, Diagnostic> {
+        let sums = layer.terms[0].output_shape(self.map(layer.terms[0].source).shape);
+        let shape = layer.output_shape(sums);
+        if shape != info.shape {
+            return Err(fault(format!("a layer of shape {shape:?} stands for {:?}", info.shape)));
+        }
+        let form = Grid::of_map(MapId(self.maps.len()), &info, &value.scale, node);
+        self.budget.take_integers(form.rows())?;
+        self.maps.push(info);
+        self.values.push(value);
+        self.made.push(Made { layer, node, epilogue });
+        Ok(form)
+    }
+
+    /// A layer without a name, with this activation.
+    pub(super) fn bare(
+        &mut self,
+        form: &Grid,
+        activation: Activation,
+    ) -> Result<Layer, Diagnostic> {
+        accumulators(form.bounds(|id| self.map(id)))?;
+        let terms = form.to_terms(|id| self.map(id))?;
+        for term in &terms {
+            let shape = term.output_shape(self.map(term.source).shape);
+            if shape != form.shape {
+                return Err(fault(format!("sums of shape {shape:?} stand for {:?}", form.shape)));
+            }
+        }
+        let weights: usize = terms.iter().map(|term| term.weights.data.len()).sum();
+        let products = (weights as u64)
+            .saturating_mul(u64::from(form.shape.height) * u64::from(form.shape.width));
+        if products > crate::ops::linear::MAX_PRODUCTS {
+            return Err(limits::PRODUCTS.refuse(format!("a layer of {products} products")));
+        }
+        self.budget.take_integers(weights)?;
+        Ok(Layer { name: String::new(), terms, activation, pool: None })
+    }
+
+    /// What the values of a form are as integers of a map, if they have few bits.
+    pub(super) fn integers(&self, form: &Grid) -> Option<Quantized> {
+        if form.divisor != 1.0 {
+            return None;
+        }
+        let scale = form.one_scale();
+        let bounds = form.bounds(|id| self.map(id)).into_iter().enumerate();
+        let (min, max) = bounds.fold((0, 0), |(min, max), (channel, (low, high))| {
+            let offset = form.offset(channel);
+            (min.min(low.saturating_add(offset)), max.max(high.saturating_add(offset)))
+        });
+        let codes = Codes::Int { min, max };
+        (-128..=255).contains(&min).then_some(())?;
+        (max <= 255 && codes.code().bits <= 8).then_some(Quantized {
+            codes,
+            scale,
+            zero: Some(0.0),
+        })
+    }
+
+    /// Step functions that turn, as a layer with several channels for each: some rise and some fall.
+    /// What remains is to add them up; how many there are for each channel.
+    pub(super) fn merge_parts(
+        &mut self,
+        closed: Closed,
+        node: usize,
+    ) -> Result<(Closed, usize), Diagnostic> {
+        let Closed { form, epilogue, channels, behind_pool } = closed;
+        let outputs = channels.len();
+        let (mut parts, mut merged, mut lowest) = (Vec::new(), Vec::new(), Vec::new());
+        for shape in channels {
+            let (low, high) = shape.codes();
+            let steps = match shape {
+                Shape::Monotone(steps) => vec![steps],
+                Shape::Sum { steps, .. } => steps.to_vec(),
+            };
+            // Each part counts from 0; the sum counts on from the lowest of all, which it need not
+            // reach.
+            let base: i64 = steps.iter().map(|steps| steps.lowest).sum();
+            lowest.push(base);
+            let of_channel: Vec<Steps> = steps
+                .iter()
+                .flat_map(|Steps { rising, thresholds, .. }| {
+                    thresholds.chunks(MOST_CODES).map(|some| Steps {
+                        lowest: 0,
+                        rising: *rising,
+                        thresholds: some.to_vec(),
+                    })
+                })
+                .collect();
+            parts.push(of_channel);
+            let thresholds = (low - base + 1..=high - base).collect();
+            merged.push(Shape::Monotone(Steps { lowest: low, rising: true, thresholds }));
+        }
+        let count = parts.iter().map(Vec::len).max().unwrap_or(0).max(1);
+        if count * outputs > MAX_CHANNELS || count > MAX_PARTS as usize {
+            return Err(
+                limits::MAP_SIZE.refuse(format!("{outputs} channels whose codes fall and rise"))
+            );
+        }
+        let most = parts.iter().flatten().map(|steps| steps.thresholds.len()).max().unwrap_or(0);
+        let code = Codes::Int { min: 0, max: most as i64 }.code();
+        let none = Steps { lowest: 0, rising: true, thresholds: Vec::new() };
+        parts.iter_mut().for_each(|parts| parts.resize(count, none.clone()));
+        let repeated: Vec<usize> =
+            (0..outputs).flat_map(|channel| std::iter::repeat_n(channel, count)).collect();
+        let many = form.select(&repeated, &mut self.budget)?;
+        let layer = self.bare(&many, Activation::Steps { code, channels: parts.concat() })?;
+        let info = MapInfo { shape: many.shape, code, zero_point: 0 };
+        let map = self.push_layer(
+            layer,
+            epilogue.select(&repeated),
+            info,
+            MapValue::none(info.shape),
+            node,
+        )?;
+        let form = Rc::new(map.folded(count, &mut self.budget)?);
+        let epilogue = Epilogue::of_codes(lowest, count);
+        Ok((Closed { form, epilogue, channels: merged, behind_pool }, count))
+    }
+
+    /// A layer's weights, with their scale for each output or for all, over a form. Where its sums
+    /// cannot go on as they are, they become a map.
+    pub(super) fn apply(
+        &mut self,
+        form: &Rc<Grid>,
+        kernel: &Kernel,
+        scale: &[f64],
+        node: usize,
+    ) -> Result<Data, Diagnostic> {
+        let direct = self.apply_directly(form, kernel, scale, node);
+        let goes_on = match &direct {
+            Err(error) => {
+                if !(error.is(&limits::COMPOSED_PADDING) || error.is(&limits::COMPOSED_WEIGHTS)) {
+                    return direct;
+                }
+                false
+            }
+            Ok(Data::Form(out)) if form.composed => {
+                let weight = out.greatest_weight();
+                if weight <= MAX_LAYER_WEIGHT && !self.map_is_faster(form, kernel, out) {
+                    return direct;
+                }
+                weight <= MOST_LAYER_WEIGHT
+            }
+            Ok(_) => return direct,
+        };
+        match self.as_map(MapOf { form: form.clone(), relu: false, pool: None })? {
+            Some(map) => self.apply_directly(&map, kernel, scale, node),
+            None if goes_on => direct,
+            None => Err(match direct {
+                Ok(Data::Form(out)) => limits::COMPOSED_WEIGHTS
+                    .refuse(format!("a weight of {}", out.greatest_weight())),
+                Ok(_) => unreachable!("several scales go on as they are"),
+                Err(error) => error,
+            }),
+        }
+    }
+
+    /// Whether sums are better a map before a layer reads them, `out` being that layer over the
+    /// sums themselves: a mean over a whole map and a dense layer behind it would make a dense
+    /// layer over the whole map. Counted in words of the array at its default size, with the bits
+    /// of weights and data.
+    fn map_is_faster(&self, form: &Grid, kernel: &Kernel, out: &Grid) -> bool {
+        const ROWS: u64 = 16;
+        const COLUMNS: u64 = 16;
+        const LANES: u64 = 64;
+        /// What a layer takes beside its products.
+        const LAYER: u64 = 64;
+        let bits = |most: i64| u64::from(i64::BITS - most.max(1).leading_zeros()) + 1;
+        let words = |[height, width]: [u32; 2], outputs: usize, inputs: usize, taps: usize| {
+            let pixels = u64::from(height) * u64::from(width);
+            pixels.div_ceil(ROWS)
+                * (outputs as u64).div_ceil(COLUMNS)
+                * (inputs as u64).div_ceil(LANES)
+                * taps as u64
+        };
+        let of_terms = |grid: &Grid, weight_bits: u64| -> u64 {
+            let of = |term: &Linear| {
+                let inputs = term.rows.iter().flatten().map(|row| row.count).max().unwrap_or(1);
+                let data_bits = u64::from(self.map(term.source).code.bits);
+                words(grid.size(), grid.channels(), inputs, term.window.taps())
+                    * data_bits
+                    * weight_bits
+            };
+            grid.terms.iter().map(of).sum()
+        };
+        let weights = kernel.rows.first().map_or(1, Row::greatest);
+        let (mut low, mut high) = (0, 0);
+        for (channel, bounds) in form.bounds(|id| self.map(id)).into_iter().enumerate() {
+            let offset = form.offset(channel);
+            low = low.min(bounds.0.saturating_add(offset));
+            high = high.max(bounds.1.saturating_add(offset));
+        }
+        let parts = (high.saturating_sub(low) as u64).div_ceil(255).clamp(1, MAX_PARTS as u64);
+        let inputs = kernel.rows.iter().map(|row| row.count).max().unwrap_or(1) * parts as usize;
+        let apart = of_terms(form, 1) * parts
+            + words(kernel.size, kernel.rows.len(), inputs, kernel.window.taps())
+                * bits(weights)
+                * 8
+            + LAYER;
+        apart < of_terms(out, bits(weights)) * 3 / 4
+    }
+
+    /// A value that can be pooled: sums that count differently in regions become a map first.
+    pub(super) fn without_regions(
+        &mut self,
+        data: Data,
+        view: &View,
+        id: ValueId,
+    ) -> Result<Data, Diagnostic> {
+        let in_regions = match &data {
+            Data::Form(form) => form.has_regions(),
+            Data::Chains(chains) => chains.iter().any(Chain::has_regions),
+            _ => false,
+        };
+        match data {
+            data if !in_regions => Ok(data),
+            data if is_quantized(&data) => Ok(Data::Form(self.close(data, view, id)?)),
+            data => {
+                let map = match data {
+                    Data::Form(form) => self.as_map(MapOf { form, relu: false, pool: None })?,
+                    _ => None,
+                };
+                map.map(Data::Form).ok_or_else(|| {
+                    limits::POOL_PLACE.refuse("a maximum of means that vary at the borders")
+                })
+            }
+        }
+    }
+
+    /// What `Relu` or `MaxPool` makes of exact sums, as a map if it has few bits; other values as
+    /// they are.
+    pub(super) fn rectified(&mut self, known: Known) -> Result<Known, Diagnostic> {
+        let Data::Chains(chains) = &known.data else { return Ok(known) };
+        let [chain] = &chains[..] else { return Ok(known) };
+        let (None, Some((form, relu, pool))) = (chain.quantized, chain.rectified()) else {
+            return Ok(known);
+        };
+        let map = self.as_map(MapOf { form: form.clone(), relu, pool })?;
+        Ok(map
+            .map(|map| Known { data: Data::Form(map), view: known.view.clone() })
+            .unwrap_or(known))
+    }
+
+    /// Sums as a map; `None` if they have too many bits. What has more than 8 is stacked: of
+    /// unsigned values the first part is what lies below 255, the next what exceeds that, and
+    /// so on; real zero is zero in all parts, as padding wants it. The maximum of the parts is
+    /// that of the values.
+    fn as_map(&mut self, of: MapOf) -> Result<Option<Rc<Grid>>, Diagnostic> {
+        if let Some((_, map)) = self.mapped.iter().find(|(made, _)| *made == of) {
+            return Ok(Some(map.clone()));
+        }
+        let MapOf { form, relu, pool } = &of;
+        let (relu, pool) = (*relu, *pool);
+        let bounds = form.bounds(|id| self.map(id)).into_iter().enumerate();
+        let bounds: Vec<(i64, i64)> = bounds
+            .map(|(channel, (low, high))| {
+                let offset = form.offset(channel);
+                (low.saturating_add(offset), high.saturating_add(offset))
+            })
+            .collect();
+        let min = if relu { 0 } else { bounds.iter().fold(0, |min, bounds| min.min(bounds.0)) };
+        let max = bounds.iter().fold(0, |max, bounds| max.max(bounds.1));
+        let [above, below] = if min < 0 { [127, 128] } else { [255, 0] };
+        // The least code of each part, and what its integers are counted from.
+        let rising =
+            (0..).map(|i| i * above).take_while(|&from| from < max).map(|from| (0, from, above));
+        let falling = (1..)
+            .map(|i| -i * below)
+            .take_while(|&from| from + below > min)
+            .map(|from| (-below, from, below));
+        let most = MAX_PARTS as usize + 1;
+        let mut parts: Vec<(i64, i64, i64)> = rising.take(most).chain(falling.take(most)).collect();
+        if (-128..0).contains(&min) && max <= 127 {
+            parts = vec![(min, min, max - min)];
+        }
+        if parts.is_empty() {
+            parts.push((0, 0, above));
+        }
+        let (count, channels) = (parts.len(), form.channels());
+        if count > MAX_PARTS as usize || count * channels > MAX_CHANNELS {
+            return Ok(None);
+        }
+        let mut steps = Vec::with_capacity(count * channels);
+        for (channel, &(low, high)) in bounds.iter().enumerate() {
+            for &(least, from, span) in &parts {
+                // Only what some sum reaches and another does not is a threshold.
+                let first = (from + 1).max(low + 1);
+                let thresholds: Vec<i64> =
+                    (first..=(from + span).min(high)).map(|t| t - form.offset(channel)).collect();
+                let always = (low.min(from + span) - from).max(0);
+                self.budget.take_integers(thresholds.len())?;
+                steps.push(Steps { lowest: least + always, rising: true, thresholds });
+            }
+        }
+        let ends = |steps: &Steps| [steps.lowest, steps.lowest + steps.thresholds.len() as i64];
+        let (lowest, highest) =
+            steps.iter().flat_map(ends).fold((0, 0), |(low, high), c| (c.min(low), c.max(high)));
+        let code = Codes::Int { min: lowest, max: highest }.code();
+        let repeated: Vec<usize> = (0..channels).flat_map(|channel| vec![channel; count]).collect();
+        let many = form.select(&repeated, &mut self.budget)?;
+        let mut layer = self.bare(&many, Activation::Steps { code, channels: steps })?;
+        layer.pool = pool;
+        let offsets = repeated.iter().map(|&channel| form.offset(channel)).collect();
+        let [height, width] = pool.map_or(many.size(), |pool| pool.output_size(many.size()));
+        let info = MapInfo { shape: MapShape { height, width, ..many.shape }, code, zero_point: 0 };
+        let epilogue = Epilogue::of_codes(offsets, form.products);
+        let mut out =
+            self.push_layer(layer, epilogue, info, MapValue::none(info.shape), form.node)?;
+        if count > 1 {
+            out = out.folded(count, &mut self.budget)?;
+        }
+        // The graph's own sums are what they were.
+        out.take_scales(form);
+        let out = Rc::new(out);
+        self.mapped.push((of, out.clone()));
+        Ok(Some(out))
+    }
+}
