@@ -397,7 +397,7 @@ impl Engine<'_> {
             }
             match *told {
                 Told::Issue(ref issue) => {
-                    let work = works.next().expect("one for each").clone();
+                    let work = *works.next().expect("one for each");
                     let issue = Issue { cycle: issue.cycle + later, work, ..issue.clone() };
                     self.tell(tape.observer, &issue);
                 }
