@@ -6,14 +6,12 @@ use std::collections::{HashMap, HashSet};
 use crate::diagnostic::{Diagnostic, Kind, NodePlace};
 use crate::graph::{Graph, Node, Value, ValueId};
 use crate::host::HostGraph;
-use crate::limits;
 use crate::onnx::{GraphProto, ModelProto, NodeProto, ValueInfoProto, attribute_type, data_type};
-use crate::ops::head::TopK;
-use crate::ops::join::{self, Range};
 use crate::ops::linear::MAX_SIZE;
 use crate::ops::pointwise::Pointwise;
-use crate::ops::{Op, Operand};
+use crate::ops::{Op, Operand, by_value};
 use crate::tensor::{Array, Precision, Tensor, checked_len};
+use crate::{constants, limits};
 
 const OPSETS: std::ops::RangeInclusive<i64> = 9..=25;
 const MAX_NODES: usize = 1 << 16;
@@ -35,7 +33,7 @@ pub struct Built {
 /// Builds the graph of a model, or says all that is wrong with it.
 pub fn build(model: &ModelProto) -> Result<Built, Vec<Diagnostic>> {
     let graph = model.graph.as_ref().expect("checked when the file was read");
-    let mut builder = Builder::default();
+    let mut builder = Builder { work: constants::MAX_WORK, ..Builder::default() };
     for opset in &model.opset_import {
         if matches!(opset.domain.as_str(), "" | "ai.onnx") {
             builder.opset = opset.version;
@@ -68,7 +66,7 @@ pub fn build(model: &ModelProto) -> Result<Built, Vec<Diagnostic>> {
 /// Builds a part of a model that the host computes: any number of inputs of known shapes, no layer.
 pub fn build_host(model: &ModelProto) -> Result<HostGraph, Vec<Diagnostic>> {
     let graph = model.graph.as_ref().expect("checked when the file was read");
-    let mut builder = Builder::default();
+    let mut builder = Builder { work: constants::MAX_WORK, ..Builder::default() };
     let standard = model.opset_import.iter().find(|o| matches!(o.domain.as_str(), "" | "ai.onnx"));
     builder.opset = standard.map_or(0, |opset| opset.version);
     if !OPSETS.contains(&builder.opset) {
@@ -140,6 +138,12 @@ struct Builder<'a> {
     nodes: Vec<Node>,
     constant_values: usize,
     values_read: usize,
+    /// Images that the file's input holds, if it says so.
+    batch: i64,
+    /// What may still be spent on computing constants.
+    work: u64,
+    /// The integers that constants are, by the axis of their scales; `None` for those that are none.
+    integers: HashMap<(ValueId, usize), Option<ValueId>>,
 }
 
 impl<'a> Builder<'a> {
@@ -230,7 +234,10 @@ impl<'a> Builder<'a> {
         }
         let &[input] = &inputs[..] else { return None };
         let id = match input_dims(input) {
-            Ok(dims) => self.value(&input.name, dims, None),
+            Ok(dims) => {
+                self.batch = batch(input);
+                self.value(&input.name, dims, None)
+            }
             Err(error) => {
                 self.errors.push(error);
                 return None;
@@ -305,76 +312,185 @@ impl<'a> Builder<'a> {
             self.value(output, tensor.array.dims.clone(), Some(tensor));
             return Ok(Some(()));
         }
-        let op = Op::parse(proto, place, self.opset)?;
         let mut inputs = Vec::new();
         for name in &proto.input {
             inputs.push(match self.names.get(name.as_str()) {
                 _ if name.is_empty() => None,
                 Some(Known::Value(id)) => Some(*id),
-                Some(Known::Failed) => return Ok(None),
+                Some(Known::Failed) => {
+                    // What is wrong with the node itself is said together with that.
+                    Op::check_attributes(proto, place, self.opset)?;
+                    return Ok(None);
+                }
                 None => return Err(self.missing(index, name)),
             });
         }
-        // Dropout's ratio and training flag do not matter: this is inference.
-        if op == Op::Identity {
+        if proto.op_type == "Dropout" {
+            self.warn_of_training(&inputs, place);
+            // The ratio and the flag do not matter: this is inference.
             inputs.truncate(1);
         }
-        let operands: Vec<Option<Operand>> = inputs
+        let constants: Option<Vec<Option<&Tensor>>> = inputs
             .iter()
-            .map(|id| id.map(|id| &self.values[id.0]))
-            .map(|v| v.map(|v| Operand { dims: &v.dims, constant: v.constant.as_ref() }))
+            .map(|id| id.map_or(Some(None), |id| self.values[id.0].constant.as_ref().map(Some)))
             .collect();
+        let mut folded = None;
+        if let Some(constants) = constants.filter(|constants| !constants.is_empty()) {
+            // What has a grid keeps it in the operators' own files, and so do clipped integers.
+            let own = |tensor: &&Tensor| {
+                tensor.grid.as_ref().is_none_or(|grid| {
+                    (&grid.scale.data[..], &grid.zero.data[..]) == (&[1.0], &[0.0])
+                })
+            };
+            let kept = proto.op_type == "Clip" || !constants.iter().flatten().all(own);
+            let mut work = self.work;
+            let opset = self.opset;
+            let computed = constants::evaluate(proto, place, &constants, opset, &mut work);
+            self.work = work;
+            match computed {
+                Ok(Some(tensors)) if kept => folded = Some(tensors),
+                Ok(Some(tensors)) => return self.folded(proto, tensors).map(Some),
+                Ok(None) => {}
+                Err(error) if kept => drop(error),
+                Err(error) => return Err(error),
+            }
+        } else if let [Some(id), ..] = inputs[..]
+            && let Some(tensor) = constants::of_shape(proto, place, &self.values[id.0].dims)?
+        {
+            return self.folded(proto, vec![tensor]).map(Some);
+        }
+        if proto.op_type == "Reshape" {
+            self.of_one_image(&mut inputs)?;
+        }
+        let done = self.read(proto, inputs, place);
+        match (done, folded) {
+            (Err(_), Some(tensors)) => self.folded(proto, tensors)?,
+            (done, _) => done?,
+        }
+        Ok(Some(()))
+    }
+
+    /// Adds the constants that a node became.
+    fn folded(&mut self, proto: &'a NodeProto, tensors: Vec<Tensor>) -> Result<(), Diagnostic> {
+        for (output, tensor) in proto.output.iter().zip(tensors) {
+            if !output.is_empty() {
+                self.charge(tensor.array.data.len())?;
+                self.value(output, tensor.array.dims.clone(), Some(tensor));
+            }
+        }
+        Ok(())
+    }
+
+    /// Reads a node with known inputs, and adds its operators.
+    fn read(
+        &mut self,
+        proto: &'a NodeProto,
+        mut inputs: Vec<Option<ValueId>>,
+        place: &NodePlace,
+    ) -> Result<(), Diagnostic> {
+        let operands = self.operands(&inputs);
         let read =
             operands.iter().flatten().filter_map(|o| Some(o.constant?.array.data.len())).sum();
+        let mut ops = Op::read(proto, place, self.opset, &operands);
+        let weights = match &ops {
+            Ok(ops) => ops.first().and_then(|op| op.weights(&operands)),
+            Err(_) => None,
+        };
         self.values_read = self.values_read.saturating_add(read);
         if self.values_read > MAX_VALUES_READ {
             return Err(limits::CONSTANTS.refuse(format!("reading {} constants", self.values_read)));
         }
-        if let Op::Split { axis, sizes } = op {
-            Op::Split { axis, sizes: None }.check_arity(&operands)?;
-            let given = operands.get(1).copied().flatten();
-            let parts = split(operands[0], given, axis, sizes, proto.output.len())?;
-            for (output, part) in
-                proto.output.iter().zip(parts).filter(|(output, _)| !output.is_empty())
-            {
-                self.operation(output, Op::Part(part), inputs[..1].to_vec(), place)?;
-            }
-            return Ok(Some(()));
-        }
-        if let (Op::TopK(top), Some(places)) = (&op, proto.output.get(1).filter(|n| !n.is_empty()))
+        if let Some((position, axis)) = weights
+            && let Some(id) = inputs.get(position).copied().flatten()
+            && let Some(integers) = self.integers(id, axis)?
         {
-            let op = Op::TopK(TopK { places: true, ..*top });
-            self.operation(places, op, inputs.clone(), place)?;
+            inputs[position] = Some(integers);
+            ops = Op::read(proto, place, self.opset, &self.operands(&inputs));
         }
-        self.operation(output, op, inputs, place)?;
-        Ok(Some(()))
+        let ops = ops?;
+        if let [op] = &ops[..] {
+            let output = proto.output.first().expect("checked before");
+            return self.operation(output, op.clone(), inputs, place);
+        }
+        for (output, op) in proto.output.iter().zip(ops) {
+            if !output.is_empty() {
+                // What other inputs say has become part of these.
+                self.operation(output, op, inputs[..1].to_vec(), place)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Weights without a grid as integers, if their values are on one; each value once.
+    fn integers(&mut self, id: ValueId, axis: usize) -> Result<Option<ValueId>, Diagnostic> {
+        if let Some(known) = self.integers.get(&(id, axis)) {
+            return Ok(*known);
+        }
+        let value = &self.values[id.0];
+        let found = value.constant.as_ref().and_then(|tensor| by_value::on_grid(tensor, axis));
+        let found = match found {
+            None => None,
+            Some(tensor) => {
+                let (name, dims) = (value.name.clone(), value.dims.clone());
+                self.charge(tensor.array.data.len())?;
+                self.values.push(Value { name, dims, constant: Some(tensor) });
+                Some(ValueId(self.values.len() - 1))
+            }
+        };
+        self.integers.insert((id, axis), found);
+        Ok(found)
+    }
+
+    fn operands(&self, inputs: &[Option<ValueId>]) -> Vec<Option<Operand<'_>>> {
+        let operand = |id: ValueId| {
+            let value = &self.values[id.0];
+            Operand { dims: &value.dims, constant: value.constant.as_ref() }
+        };
+        inputs.iter().map(|id| id.map(operand)).collect()
+    }
+
+    /// The shape that a map gets, where it names the batch of the file, for one image.
+    fn of_one_image(&mut self, inputs: &mut [Option<ValueId>]) -> Result<(), Diagnostic> {
+        let [Some(data), Some(shape), ..] = inputs else { return Ok(()) };
+        let (data, value) = (&self.values[data.0], &self.values[shape.0]);
+        let Some(tensor) = &value.constant else { return Ok(()) };
+        let named = tensor.array.data.first() == Some(&(self.batch as f64));
+        if self.batch > 1 && named && data.constant.is_none() && data.dims.first() == Some(&1) {
+            let (mut tensor, name, dims) = (tensor.clone(), value.name.clone(), value.dims.clone());
+            tensor.array.data[0] = 1.0;
+            self.charge(tensor.array.data.len())?;
+            self.values.push(Value { name, dims, constant: Some(tensor) });
+            *shape = ValueId(self.values.len() - 1);
+        }
+        Ok(())
+    }
+
+    /// Says that a `Dropout` which trains is left away.
+    fn warn_of_training(&mut self, inputs: &[Option<ValueId>], place: &NodePlace) {
+        let flag = inputs.get(2).copied().flatten().map(|id| &self.values[id.0]);
+        let trains = |flag: &Value| {
+            flag.constant.as_ref().is_none_or(|flag| flag.array.data.iter().any(|&x| x != 0.0))
+        };
+        if flag.is_some_and(trains) {
+            let warning = limits::DROPOUT_TRAINING.warn("a `Dropout` in training mode");
+            self.warnings.push(warning.at(place.clone()));
+        }
     }
 
     /// Adds an operation on known inputs, or its result if that is a constant.
     fn operation(
         &mut self,
         output: &'a str,
-        op: Op,
+        mut op: Op,
         inputs: Vec<Option<ValueId>>,
         place: &NodePlace,
     ) -> Result<(), Diagnostic> {
-        let operands: Vec<Option<Operand>> = inputs
-            .iter()
-            .map(|id| id.map(|id| &self.values[id.0]))
-            .map(|v| v.map(|v| Operand { dims: &v.dims, constant: v.constant.as_ref() }))
-            .collect();
-        let mut op = op.resolve(&operands)?;
+        let operand = |id: ValueId| {
+            let value = &self.values[id.0];
+            Operand { dims: &value.dims, constant: value.constant.as_ref() }
+        };
+        let operands: Vec<Option<Operand>> = inputs.iter().map(|id| id.map(operand)).collect();
         let dims = op.infer(&operands)?;
-        if let Op::Fold(fold) = &op {
-            if fold.keeps_maps() && operands[0].is_some_and(|data| data.constant.is_none()) {
-                op = Op::Identity;
-            } else {
-                let tensor = fold.eval(&operands)?;
-                self.charge(tensor.array.data.len())?;
-                self.value(output, tensor.array.dims.clone(), Some(tensor));
-                return Ok(());
-            }
-        }
         let constants: Vec<_> = operands.iter().map(|o| o.and_then(|o| o.constant)).collect();
         let fold = op.folds() && operands.iter().flatten().all(|o| o.constant.is_some());
         if checked_len(&dims).is_none() || !fold && dims.contains(&0) {
@@ -399,6 +515,10 @@ impl<'a> Builder<'a> {
             _ => {}
         }
         if !fold {
+            let mut numbers = constants.iter().flatten().flat_map(|tensor| &tensor.array.data);
+            if let Some(x) = numbers.find(|x| !x.is_finite()) {
+                return Err(limits::CONSTANT_FINITE.refuse(format!("{x}, computed from constants")));
+            }
             let id = self.value(output, dims, None);
             let (name, op_type) = (place.node.clone(), place.op.clone());
             self.nodes.push(Node { name, op_type, op, inputs, output: id });
@@ -435,42 +555,6 @@ impl<'a> Builder<'a> {
     }
 }
 
-/// The ranges of the outputs of a `Split`.
-fn split(
-    data: Option<Operand>,
-    given: Option<Operand>,
-    at: i64,
-    sizes: Option<Vec<i64>>,
-    outputs: usize,
-) -> Result<Vec<Vec<Range>>, Diagnostic> {
-    let dims = data.expect("every operator has a first input").dims;
-    let at = join::axis(at, dims.len())?;
-    let sizes: Vec<i64> = match (sizes, given.map(|given| given.constant)) {
-        (Some(sizes), _) => sizes,
-        (None, Some(Some(sizes))) => sizes.to_real().data.iter().map(|&size| size as i64).collect(),
-        (None, Some(None)) => return Err(limits::SPLIT.refuse("sizes that are computed")),
-        (None, None) => {
-            // Equal parts, the last may be smaller.
-            let size = dims[at].div_ceil(outputs.max(1));
-            (0..outputs).map(|i| dims[at].saturating_sub(i * size).min(size) as i64).collect()
-        }
-    };
-    let positive = sizes.iter().all(|&size| (1..=dims[at] as i64).contains(&size));
-    if !positive || sizes.len() != outputs || sizes.iter().sum::<i64>() != dims[at] as i64 {
-        return Err(limits::SPLIT
-            .refuse(format!("parts of {sizes:?} of {} for {outputs} outputs", dims[at])));
-    }
-    let mut start = 0;
-    let part = |&length: &i64| {
-        let mut ranges: Vec<Range> =
-            dims.iter().map(|&length| Range { start: 0, step: 1, length }).collect();
-        ranges[at] = Range { start, step: 1, length: length as usize };
-        start += length as usize;
-        ranges
-    };
-    Ok(sizes.iter().map(part).collect())
-}
-
 fn twice(name: &str) -> Diagnostic {
     Diagnostic::new(Kind::Malformed, format!("`{name}` is defined twice"))
         .help("the file is damaged: export the model again")
@@ -479,6 +563,13 @@ fn twice(name: &str) -> Diagnostic {
 fn place(index: usize, node: &NodeProto) -> NodePlace {
     let name = if node.name.is_empty() { format!("#{index}") } else { node.name.clone() };
     NodePlace { node: name, op: node.op_type.clone(), attribute: None }
+}
+
+/// The number of images that the model's input holds, if it says so.
+fn batch(input: &ValueInfoProto) -> i64 {
+    let tensor = input.r#type.as_ref().and_then(|t| t.tensor_type.as_ref());
+    let shape = tensor.and_then(|t| t.shape.as_ref());
+    shape.and_then(|shape| shape.dim.first()).map_or(0, |dim| dim.dim_value)
 }
 
 /// The shape of the model's input, with a batch of 1.
@@ -493,9 +584,8 @@ fn input_dims(input: &ValueInfoProto) -> Result<Vec<usize>, Diagnostic> {
             .refuse(format!("input `{}` that is not of type float", input.name))
             .help("export the model with a float input"));
     }
-    // A batch may be a symbol, or not given at all.
-    let batch =
-        |d: &crate::onnx::DimensionProto| matches!(d.dim_value, 0 | 1) || !d.dim_param.is_empty();
+    // A batch may be any number, a symbol, or not given at all.
+    let batch = |d: &crate::onnx::DimensionProto| d.dim_value >= 0 || !d.dim_param.is_empty();
     let fixed = dims.iter().skip(1).all(|d| d.dim_param.is_empty());
     let mut sizes = vec![1];
     sizes.extend(dims.iter().skip(1).map(|d| usize::try_from(d.dim_value).unwrap_or(0)));

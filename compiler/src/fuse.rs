@@ -5,8 +5,6 @@
 //! into a sum of products of one value and of functions of it, and compared with the sums that
 //! these functions are. The constants stay those of the file.
 
-use std::collections::HashSet;
-
 use crate::graph::{Graph, Node, Value, ValueId};
 use crate::ops::Op;
 use crate::ops::function::Function;
@@ -20,14 +18,14 @@ const MAX_TERMS: usize = 8;
 /// Replaces what is recognized.
 pub fn fuse(graph: &mut Graph) {
     let mut index = 0;
-    let mut makers = makers(graph);
+    let mut makers = graph.makers();
     while index < graph.nodes.len() {
         if reads_two(graph, &graph.nodes[index])
             && let Some((base, function, factor)) = recognize(graph, &makers, index)
         {
             replace(graph, index, base, function, factor);
-            sweep(graph);
-            makers = self::makers(graph);
+            graph.sweep();
+            makers = graph.makers();
             index = 0;
         } else {
             index += 1;
@@ -37,15 +35,6 @@ pub fn fuse(graph: &mut Graph) {
 
 fn reads_two(graph: &Graph, node: &Node) -> bool {
     matches!(node.op, Op::Pointwise(_) | Op::Sum { .. }) && graph.data_inputs(node).count() == 2
-}
-
-/// The node that makes each value.
-fn makers(graph: &Graph) -> Vec<Option<usize>> {
-    let mut makers = vec![None; graph.values.len()];
-    for (index, node) in graph.nodes.iter().enumerate() {
-        makers[node.output.0] = Some(index);
-    }
-    makers
 }
 
 /// The value that a node is a function of, the function, and a factor in front of it.
@@ -299,15 +288,4 @@ fn replace(graph: &mut Graph, index: usize, base: ValueId, function: Function, f
     graph
         .nodes
         .insert(index, Node { name, op_type, op: function, inputs: vec![Some(base)], output });
-}
-
-/// Leaves out nodes that nothing reads any more.
-fn sweep(graph: &mut Graph) {
-    let mut needed = graph.outputs.iter().copied().collect::<HashSet<_>>();
-    for node in graph.nodes.iter().rev() {
-        if needed.contains(&node.output) {
-            needed.extend(node.inputs.iter().flatten());
-        }
-    }
-    graph.nodes.retain(|node| needed.contains(&node.output));
 }

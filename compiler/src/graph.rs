@@ -13,13 +13,13 @@ pub struct ValueId(pub usize);
 
 /// A graph of nodes, each after those it reads from. Only what the output depends on is in it.
 #[derive(Debug, Clone, PartialEq)]
-pub struct Graph {
+pub struct Graph<O = Op> {
     /// Name.
     pub name: String,
     /// Constants, the input, and what the nodes make.
     pub values: Vec<Value>,
     /// Nodes in execution order.
-    pub nodes: Vec<Node>,
+    pub nodes: Vec<Node<O>>,
     /// The one input.
     pub input: ValueId,
     /// The outputs; at least one.
@@ -39,38 +39,60 @@ pub struct Value {
 
 /// One operation.
 #[derive(Debug, Clone, PartialEq)]
-pub struct Node {
+pub struct Node<O = Op> {
     /// Name, for messages and reports.
     pub name: String,
     /// Operator as the file calls it.
     pub op_type: String,
     /// What it does.
-    pub op: Op,
+    pub op: O,
     /// What it reads; `None` where an optional input is left out.
     pub inputs: Vec<Option<ValueId>>,
     /// What it makes.
     pub output: ValueId,
 }
 
-impl Node {
+impl<O> Node<O> {
     /// Where the node is, for diagnostics.
     pub fn place(&self) -> NodePlace {
         NodePlace { node: self.name.clone(), op: self.op_type.clone(), attribute: None }
     }
 }
 
-impl Graph {
+impl<O> Graph<O> {
     /// A value.
     pub fn value(&self, id: ValueId) -> &Value {
         &self.values[id.0]
     }
 
     /// The inputs of a node that are not constants, with their positions.
-    pub fn data_inputs(&self, node: &Node) -> impl Iterator<Item = (usize, ValueId)> {
+    pub fn data_inputs(&self, node: &Node<O>) -> impl Iterator<Item = (usize, ValueId)> {
         let present = node.inputs.iter().enumerate().filter_map(|(i, id)| id.map(|id| (i, id)));
         present.filter(|(_, id)| self.value(*id).constant.is_none())
     }
 
+    /// The node that makes each value.
+    pub fn makers(&self) -> Vec<Option<usize>> {
+        let mut makers = vec![None; self.values.len()];
+        for (index, node) in self.nodes.iter().enumerate() {
+            makers[node.output.0] = Some(index);
+        }
+        makers
+    }
+
+    /// Leaves out nodes that nothing reads any more.
+    pub fn sweep(&mut self) {
+        let mut needed: HashSet<ValueId> = self.outputs.iter().copied().collect();
+        for node in self.nodes.iter().rev() {
+            if needed.contains(&node.output) {
+                needed.extend(node.inputs.iter().flatten());
+            }
+        }
+        self.nodes.retain(|node| needed.contains(&node.output));
+    }
+}
+
+impl Graph {
     /// Evaluates the graph node by node in double precision, as ONNX and QONNX define the
     /// operators; quantized tensors and sums of their products are integers times a scale, and
     /// exact. Gives every tensor that is not a constant, by name.
@@ -268,16 +290,18 @@ impl fmt::Display for Attributes<'_> {
                 write!(f, "include_padding={} ", average.include_padding)
             }
             Op::Flatten { axis } | Op::Concat { axis } => write!(f, "axis={axis} "),
-            Op::Mean { axes: Some(axes), .. } | Op::Unit { axes: Some(axes), .. } => {
+            Op::Mean { axes, .. } | Op::Unit { axes: Some(axes), .. } => {
                 write!(f, "axes={axes:?} ")
             }
+            Op::Composite(op) => write!(f, "{op:?} "),
             Op::Part(ranges) => {
                 let range = |r: &Range| format!("{}+{}x{}", r.start, r.length, r.step);
                 write!(f, "{} ", ranges.iter().map(range).collect::<Vec<_>>().join(","))
             }
-            Op::Zeros { before, after } => write!(f, "before={before:?} after={after:?} "),
-            Op::Sum { .. } | Op::Mean { .. } | Op::Unit { .. } => Ok(()),
-            Op::Slice { .. } | Op::Split { .. } | Op::Pad { .. } | Op::Resize(_) => Ok(()),
+            Op::Zeros { before, after, value } => {
+                write!(f, "before={before:?} after={after:?} value={value} ")
+            }
+            Op::Sum { .. } | Op::Unit { .. } => Ok(()),
             Op::Pointwise(Pointwise::Function(function)) => write!(f, "{function:?} "),
             Op::Pointwise(Pointwise::QuantizeLinear { axis, min, max }) => {
                 write!(f, "axis={axis} to {min}..={max} ")
@@ -297,7 +321,7 @@ impl fmt::Display for Attributes<'_> {
             Op::Softmax(softmax) => write!(f, "axis={} ", softmax.axis.unwrap_or(-1)),
             Op::ArgMax(arg) => write!(f, "axis={} ", arg.axis),
             Op::TopK(top) => write!(f, "axis={} k={} ", top.axis, top.count.unwrap_or(0)),
-            Op::Fold(_) | Op::Identity => Ok(()),
+            Op::Identity => Ok(()),
         }
     }
 }

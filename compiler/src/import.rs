@@ -10,7 +10,7 @@ use crate::host::{self, Front};
 use crate::ir::Network;
 use crate::lower::{self, Lowered};
 pub use crate::lower::{Head, MapValue};
-use crate::{build, fuse, limits, onnx, sign};
+use crate::{build, canonical, fuse, limits, onnx, padding, qdq, sign, written};
 
 /// What the file does not say.
 #[derive(Debug, Clone, PartialEq)]
@@ -59,13 +59,22 @@ pub struct Import {
 
 /// Imports a model, or says all that stands against it.
 pub fn import(bytes: &[u8], options: &ImportOptions) -> Result<Import, Diagnostics> {
-    let model = onnx::read(bytes)?;
+    let mut model = onnx::read(bytes)?;
+    qdq::expand(&mut model);
     let Built { mut graph, mut warnings } = build::build(&model)?;
+    written::recognize(&mut graph);
+    padding::replace(&mut graph)?;
     fuse::fuse(&mut graph);
     let repaired = sign::repair(&mut graph, options.unsigned_1bit_relu)?;
     let extract = |from: &[ValueId], to: &[ValueId]| host::extract(&model, &graph, from, to);
-    let Lowered { network, maps, epilogues, heads, front } =
-        lower::lower(&graph, options, &extract)?;
+    let canonical = canonical::desugar(&graph);
+    let own = graph.values.len();
+    let Lowered { network, mut maps, epilogues, heads, front } =
+        lower::lower(&canonical, own, options, &extract)?;
+    // Values between the operators that one became are none of the model's.
+    for map in &mut maps {
+        map.value = map.value.filter(|value| value.0 < own);
+    }
     if options.unsigned_1bit_relu && repaired == 0 {
         warnings.push(
             limits::OPTION_UNUSED

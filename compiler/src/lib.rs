@@ -8,6 +8,8 @@
 
 pub mod backend;
 mod build;
+pub mod canonical;
+mod constants;
 pub mod epilogue;
 pub mod exactness;
 mod fuse;
@@ -20,11 +22,14 @@ pub mod limits;
 mod lower;
 pub mod onnx;
 pub mod ops;
+mod padding;
 mod print;
+mod qdq;
 mod sign;
 pub mod sizes;
 mod steps;
 pub mod tensor;
+mod written;
 
 pub use qnnsim_diagnostic as diagnostic;
 

@@ -56,8 +56,8 @@ limits! {
             "cut the model so that these remain";
         FIRST_OUTPUT: "only the first output of a node is used",
             "remove what reads the other outputs";
-        INPUT_SHAPE: "the input has the shape [1, channels, height, width], [1, channels, length] or [1, channels], where the batch may be a symbol",
-            "export the model with a fixed shape and a batch of 1";
+        INPUT_SHAPE: "the input has the shape [1, channels, height, width], [1, channels, length] or [1, channels], where the batch may be any number or a symbol: one image at a time is computed",
+            "export the model with a fixed shape";
         MAP_SIZE: "a map has 1 to {size} rows, 1 to {size} columns, 1 to 65535 channels and at most 2^24 values",
             "make the map smaller";
         BATCH: "layers work on one image: their first dimension is 1",
@@ -287,10 +287,10 @@ limits! {
         SPLIT: "the sizes of the parts are positive constants that add up to the dimension",
             "the file contradicts itself: export the model again";
     }
-    "Pad": "With zeros, around rows and columns; negative ones cut off." {
+    "Pad": "With zeros, or another value, around rows and columns; negative ones cut off." {
         PAD: "paddings are constants, for rows and columns, and something is left",
             "pad only rows and columns";
-        PAD_ZERO: "padding is constant zeros",
+        PAD_ZERO: "padding is constant zeros, or another whole number between a quantizer of scale 1 and convolutions without padding",
             "use zero padding";
     }
     "Squeeze": "Dimensions of size 1 go away." {
@@ -327,12 +327,35 @@ limits! {
         TRANSPOSE_CONSTANT: "`perm` names each axis once",
             "the file contradicts itself: export the model again";
     }
-    "Shape, Size, Gather, ConstantOfShape, Cast, Range, ReduceProd": "Computed while importing: the batch is 1, a symbol \
-        too. `Cast` of maps between types of float goes away." {
-        FOLD_CONSTANT: "these operators read constants; `Shape` and `Size` read a map's shape",
+    "Constants": "What depends on constants alone is computed while importing, before any limit of maps is looked at; `Shape` and \
+        `Size` read the shape of a map, with a batch of 1, a symbol too." {
+        FOLD_CONSTANT: "operators that only constants are computed of read no maps; `Shape` and `Size` read a map's shape",
             "export the model with fixed shapes";
-        FOLD_ARGUMENTS: "axes, indices and sizes are whole numbers in range",
+        FOLD_OPERATOR: "nothing is random, has state or is run in a loop",
+            "export the model for inference, with its loops unrolled";
+        FOLD_ARGUMENTS: "axes, indices and sizes are whole numbers in range, and integers stay within their type",
             "the file contradicts itself: export the model again";
+    }
+    "Cast, CastLike": "Of maps between types of float: go away." {
+        CAST: "a map is cast to float or double: other types round or cut off its values",
+            "quantize the map with a quantizer, and export the model in single precision";
+    }
+    "Round, Floor, Ceil": "Quantizers of scale 1, whose ends a `Clip` gives. With a division in front and a product behind them, a \
+        quantizer that is written out." {}
+    "Abs": "The value without its sign." {}
+    "ThresholdedRelu": "x where it is greater than alpha, else 0." {
+        THRESHOLD_ALPHA: "alpha is not negative",
+            "use an alpha of at least 0";
+    }
+    "QLinearConv, QLinearMatMul, QGemm, QLinearAdd, QLinearMul, QLinearConcat, QLinearGlobalAveragePool, QLinearAveragePool, \
+QLinearSigmoid, QLinearLeakyRelu, ConvInteger, MatMulInteger": "The same as the operators in their names between `DequantizeLinear` and \
+        `QuantizeLinear`." {
+        QOPERATOR: "scales, zero points and biases are constants, and channels come first",
+            "export the model in QDQ form";
+    }
+    "RequantShift": "Integers of PULP's tools: clip(floor((x * mul + add + div / 2) / div))." {
+        REQUANT: "`mul` and `add` are whole numbers, one or one for each channel; `div`, `n_levels_out` and `signed` are whole numbers in attributes, the number of levels is even and at most 65536",
+            "export the model again";
     }
     "Identity": "Goes away." {}
     "Dropout": "Goes away: this is inference." {}
@@ -341,6 +364,8 @@ limits! {
             "leave the option away";
         PIXELS_CLIPPED: "what 8-bit pixels become lies within the range of the input quantizer",
             "give the transform of the training with --pixel-scale and --pixel-offset";
+        DROPOUT_TRAINING: "a `Dropout` goes away, for this is inference",
+            "export the model for inference, with `training_mode` false";
         CLIP_OPSET: "the standard defines `Clip` of integers from opset 12 on; in older sets it is read as meant, but other tools may refuse it",
             "export the model with opset 13 or later";
     }
@@ -383,6 +408,7 @@ which keeps them.
 - `TruncAvgPool2d` comes out in QCDQ as a mean that is rounded. QONNX has its `Trunc`.
 - A 1-bit integer quantizer whose input may be negative comes out as `BipolarQuant`, too, and looks like one that was meant.
 
-So compare the outputs of the trained model with those of `qnnsim eval --output` on some images: integers are exact, so any difference \
+The Python package takes the module itself, which still has all of this, and corrects the file from it. Otherwise \
+compare the outputs of the trained model with those of `qnnsim eval --output` on some images: integers are exact, so any difference \
 that is not a tie in float32 is in the file.
 ";

@@ -437,6 +437,23 @@ fn half(bits: u16) -> f64 {
     if sign == 1 { -size } else { size }
 }
 
+/// The nearest 16-bit float, ties to even.
+pub fn to_half(x: f64) -> f64 {
+    let x = f64::from(x as f32);
+    // The distance of neighbours: 10 digits behind the first, down to 2^-24.
+    let exponent = x.abs().log2().floor().max(-14.0);
+    let step = f64::exp2(exponent - 10.0);
+    let rounded = if x == 0.0 { x } else { (x / step).round_ties_even() * step };
+    if rounded.abs() > 65504.0 { f64::INFINITY.copysign(x) } else { rounded }
+}
+
+/// The nearest float of which the upper 16 bits are not zero, ties to even.
+pub fn to_brain(x: f64) -> f64 {
+    let bits = (x as f32).to_bits();
+    let rounded = bits.wrapping_add(0x7fff + (bits >> 16 & 1)) & 0xffff_0000;
+    if x.is_finite() { f64::from(f32::from_bits(rounded)) } else { x }
+}
+
 /// The upper half of a 32-bit float.
 fn brain(bits: u16) -> f64 {
     f64::from(f32::from_bits(u32::from(bits) << 16))

@@ -5,8 +5,8 @@ use qnnsim_isa::descriptor::Rounding;
 use crate::diagnostic::Diagnostic;
 use crate::graph::{Graph, Node, Value, ValueId};
 use crate::limits;
-use crate::ops::Op;
 use crate::ops::pointwise::Pointwise;
+use crate::ops::{Composite, Op};
 use crate::tensor::{Array, Codes, Tensor, broadcast, zip};
 
 /// Smallest and largest real value that a tensor can have.
@@ -15,7 +15,8 @@ type Range = (f64, f64);
 const UNKNOWN: Range = (f64::NEG_INFINITY, f64::INFINITY);
 
 /// Refuses bipolar quantizers of activations that cannot be negative, or turns them into unsigned
-/// 1-bit quantizers of the same scale. Gives the number of those turned.
+/// 1-bit quantizers of the same scale. Gives the number of those turned. Says of each `Trunc` of
+/// version 1 whether its integers can be negative.
 pub fn repair(graph: &mut Graph, unsigned_1bit_relu: bool) -> Result<usize, Vec<Diagnostic>> {
     let mut ranges = vec![UNKNOWN; graph.values.len()];
     let mut errors = Vec::new();
@@ -30,6 +31,12 @@ pub fn repair(graph: &mut Graph, unsigned_1bit_relu: bool) -> Result<usize, Vec<
             } else {
                 errors.push(constant_sign(&graph.nodes[index], from));
             }
+        }
+        // The first version of Trunc does not clip, so its integers have the sign of its data.
+        if let Op::Pointwise(Pointwise::Trunc(trunc)) = &mut graph.nodes[index].op
+            && !trunc.sign_given
+        {
+            trunc.signed = from.0 < 0.0;
         }
         let node = &graph.nodes[index];
         ranges[node.output.0] = range(graph, node, from);
@@ -62,12 +69,12 @@ fn is_plus_one(graph: &Graph, node: &Node, from: Range) -> bool {
 }
 
 /// The integers that a quantizer node can give.
-pub fn codes(graph: &Graph, node: &Node, op: Pointwise) -> Codes {
+pub fn codes<O>(graph: &Graph<O>, node: &Node<O>, op: Pointwise) -> Codes {
     op.codes(&first_arguments(graph, node, op))
 }
 
 /// The arguments of a node at one place, 0 for what is not a constant.
-pub fn first_arguments(graph: &Graph, node: &Node, op: Pointwise) -> Vec<f64> {
+pub fn first_arguments<O>(graph: &Graph<O>, node: &Node<O>, op: Pointwise) -> Vec<f64> {
     let inputs: Vec<_> =
         node.inputs.iter().map(|id| id.and_then(|id| graph.value(id).constant.as_ref())).collect();
     let rank = graph.value(node.output).dims.len();
@@ -103,17 +110,14 @@ fn range(graph: &Graph, node: &Node, from: Range) -> Range {
         Op::MaxPool(_) | Op::Reshape { .. } | Op::Flatten { .. } | Op::Transpose { .. } => {
             return from;
         }
-        Op::Fold(_) | Op::Identity | Op::Part(_) | Op::Unit { .. } => return from,
+        Op::Identity | Op::Part(_) | Op::Unit { .. } => return from,
         Op::Repeat(_) | Op::Blocks(_) => return from,
         Op::Zeros { .. } | Op::AveragePool(_) | Op::Mean { .. } => {
             return (from.0.min(0.0), from.1.max(0.0));
         }
-        Op::Sum { .. }
-        | Op::Concat { .. }
-        | Op::Slice { .. }
-        | Op::Split { .. }
-        | Op::Pad { .. } => return UNKNOWN,
-        Op::Resize(_) | Op::Softmax(_) | Op::ArgMax(_) | Op::TopK(_) => return UNKNOWN,
+        Op::Composite(Composite::GlobalMaxPool(_)) => return from,
+        Op::Composite(_) | Op::Sum { .. } | Op::Concat { .. } => return UNKNOWN,
+        Op::Softmax(_) | Op::ArgMax(_) | Op::TopK(_) => return UNKNOWN,
         Op::Conv(_) | Op::ConvTranspose(_) | Op::MatMul(_) | Op::Gemm(_) => return UNKNOWN,
     };
     let rank = graph.value(node.output).dims.len();

@@ -41,11 +41,12 @@ class Model:
         self.constants.append(numpy_helper.from_array(np.asarray(value, dtype), name))
         return name
 
-    def node(self, op, *inputs, **attributes):
+    def node(self, op, *inputs, outputs=1, **attributes):
         name = f"v{len(self.nodes)}"
+        names = [name, *(f"{name}.{i}" for i in range(1, outputs))]
         domain = QONNX if op in ("Quant", "BipolarQuant", "Trunc", "MultiThreshold") else ""
         self.qonnx |= domain != ""
-        self.nodes.append(helper.make_node(op, list(inputs), [name], name=name, domain=domain, **attributes))
+        self.nodes.append(helper.make_node(op, list(inputs), names, name=name, domain=domain, **attributes))
         return name
 
     def quant(self, x, scale, zero, bits, signed=1, narrow=0, mode="ROUND"):
@@ -315,6 +316,203 @@ def layers(rng):
     yield "ArgMax", (1, 12), lambda m, x: m.node("ArgMax", m.node("MatMul", x, m.weights(12, 5)), axis=1), False
 
 
+def forms(rng):
+    """Name, input shape and builder of whole models in the forms that tools write."""
+    maps = (1, 4, 6, 8)
+    grid = lambda m, *shape: m.constant(rng.integers(-7, 8, shape) / 16)
+
+    def ends(m, x):
+        """QuantizeLinear of the input and its parameters."""
+        parameters = [m.constant(0.5), m.constant(7, np.int8)]
+        return [m.node("QuantizeLinear", x, *parameters), *parameters]
+
+    def head(m, x, *parameters):
+        return m.node("DequantizeLinear", x, *parameters)
+
+    def conv(m):
+        y = [m.constant(8.0), m.constant(3, np.int8)]
+        weights = [m.constant(rng.integers(-7, 8, (5, 4, 3, 3)), np.int8), m.constant(2.0 ** rng.integers(-2, 1, 5)),
+                   m.constant(np.zeros(5), np.int8)]
+        bias = m.constant(rng.integers(-99, 99, 5), np.int32)
+        x = m.node("QLinearConv", *ends(m, "x"), *weights, *y, bias, pads=[1] * 4, strides=[2, 1])
+        return head(m, x, *y)
+
+    yield "QLinearConv", maps, conv
+
+    def matmul(m):
+        y = [m.constant(4.0), m.constant(-3, np.int8)]
+        weights = [m.constant(rng.integers(-7, 8, (INPUTS, 5)), np.int8), m.constant(0.25), m.constant(0, np.int8)]
+        return head(m, m.node("QLinearMatMul", *ends(m, "x"), *weights, *y), *y)
+
+    yield "QLinearMatMul", (1, INPUTS), matmul
+
+    def conv_integer(m):
+        x, _, zero = ends(m, "x")
+        sums = m.node("ConvInteger", x, m.constant(rng.integers(-7, 8, (3, 4, 2, 2)), np.int8), zero)
+        return m.node("Mul", m.node("Cast", sums, to=TensorProto.FLOAT), m.constant(0.25))
+
+    yield "ConvInteger", maps, conv_integer
+
+    def matmul_integer(m):
+        x, _, zero = ends(m, "x")
+        sums = m.node("MatMulInteger", x, m.constant(rng.integers(-7, 8, (INPUTS, 5)), np.int8), zero)
+        return m.node("Mul", m.node("Cast", sums, to=TensorProto.FLOAT), m.constant(0.25))
+
+    yield "MatMulInteger", (1, INPUTS), matmul_integer
+
+    def written(m, scale, zero, low, high, order):
+        x = m.linear("x", 0.5, 7, np.int8)
+        x = m.node("Conv", x, grid(m, 5, 4, 3, 3), m.numbers(5))
+        x = m.node("Add", m.node("Div", x, m.constant(scale)), m.constant(zero))
+        ends = m.constant(low), m.constant(high)
+        x = m.node("Round", m.node("Clip", x, *ends)) if order else m.node("Clip", m.node("Round", x), *ends)
+        x = m.node("Mul", m.node("Sub", x, m.constant(zero)), m.constant(scale))
+        return m.node("Conv", x, grid(m, 3, 5, 3, 3))
+
+    for order in (0, 1):
+        yield f"quantizer written out {order}", maps, lambda m: written(m, 2.0, 0.0, -8.0, 7.0, order)
+        yield f"quantizer written out, zero point {order}", maps, lambda m: written(m, 2.0, 3.0, 0.0, 15.0, order)
+        yield f"quantizer written out, odd ends {order}", maps, lambda m: written(m, 2.0, 3.0, -5.0, 77.0, order)
+
+    def input_written(m):
+        x = m.node("Round", m.node("Mul", "x", m.constant(2.0)))
+        x = m.node("Mul", m.node("Clip", x, m.constant(-128.0), m.constant(127.0)), m.constant(0.5))
+        return m.node("Conv", x, grid(m, 3, 4, 3, 3))
+
+    yield "quantizer of the input written out", maps, input_written
+    yield "weights without quantizer", maps, lambda m: m.node(
+        "Conv", m.linear("x", 0.5, 7, np.int8), grid(m, 3, 4, 3, 3), m.numbers(3))
+    yield "signs as weights", (1, INPUTS), lambda m: m.node(
+        "MatMul", m.linear("x", 0.5, 7, np.int8), m.constant(rng.choice([-0.5, 0.5], (INPUTS, 5))))
+
+    def quantized(m, x):
+        return m.node("Conv", m.linear(x, 2.0, 3, np.int8), m.weights(3, 4, 1, 1, axis=0))
+
+    sums = lambda m: m.node("Conv", m.linear("x", 0.5, 7, np.int8), m.weights(4, 4, 3, 3, axis=0))
+    yield "Abs", maps, lambda m: quantized(m, m.node("Abs", sums(m)))
+    yield "ThresholdedRelu", maps, lambda m: quantized(m, m.node("ThresholdedRelu", sums(m), alpha=3.0))
+    yield "GlobalMaxPool", maps, lambda m: quantized(m, m.node("GlobalMaxPool", sums(m)))
+    yield "GlobalMaxPool of a large map", (1, 4, 19, 18), lambda m: m.node("Conv", m.node(
+        "GlobalMaxPool", m.linear("x", 0.5, 7, np.int8)), m.weights(3, 4, 1, 1, axis=0))
+    yield "Floor", maps, lambda m: m.node("Conv", m.node("Clip", m.node(
+        "Floor", m.node("Mul", sums(m), m.constant(0.125))), m.constant(-8.0), m.constant(7.0)), grid(m, 3, 4, 1, 1))
+    yield "Expand and CastLike", maps, lambda m: m.node("Add", sums(m), m.node("CastLike", m.node(
+        "Expand", m.numbers(4, 1, 1), m.integers(1, 4, 1, 1)), "x"))
+    # Truncated pooling as Brevitas exports it: a shift that is computed.
+    yield "computed scale", maps, lambda m: m.node("Mul", sums(m), m.node("Pow", m.constant(2.0), m.node(
+        "Ceil", m.node("Div", m.node("Log", m.constant(5.0)), m.node("Log", m.constant(2.0))))))
+
+
+def constants(rng):
+    """Name and builder of constants that are computed from constants: every operator of the interpreter."""
+    reals = lambda m, *shape: m.constant(rng.integers(-24, 25, shape) / 8)
+    positive = lambda m, *shape: m.constant(rng.integers(1, 25, shape) / 8)
+    whole = lambda m, *shape: m.constant(rng.integers(-9, 10, shape), np.int64)
+    truths = lambda m, *shape: m.constant(rng.integers(0, 2, shape), bool)
+    within = lambda m, *shape: m.constant(rng.integers(-7, 8, shape) / 8)
+    for op in ("Abs", "Sign", "Ceil", "Floor", "Round", "Exp", "Sin", "Cos", "Tan", "Atan", "Sinh", "Cosh", "Asinh", "Relu",
+               "Neg", "Sigmoid", "Tanh", "Softplus", "Softsign", "Erf", "LeakyRelu", "Elu", "Selu", "Celu", "HardSigmoid",
+               "HardSwish", "Mish", "Gelu", "ThresholdedRelu", "Shrink", "Identity"):
+        yield op, lambda m: m.node(op, reals(m, 3, 4))
+    for op in ("Sqrt", "Log", "Reciprocal"):
+        yield op, lambda m: m.node(op, positive(m, 3, 4))
+    for op in ("Asin", "Acos", "Atanh"):
+        yield op, lambda m: m.node(op, within(m, 3, 4))
+    yield "Acosh", lambda m: m.node("Acosh", m.node("Add", positive(m, 3, 4), m.constant(1.0)))
+    for op in ("Abs", "Sign", "Neg"):
+        yield f"{op} of integers", lambda m: m.node(op, whole(m, 7))
+    for op in ("Add", "Sub", "Mul", "Min", "Max", "Sum", "Mean"):
+        yield op, lambda m: m.node(op, reals(m, 3, 1), reals(m, 4))
+    for op in ("Add", "Sub", "Mul", "Min", "Max"):
+        yield f"{op} of integers", lambda m: m.node(op, whole(m, 3, 1), whole(m, 4))
+    yield "Div", lambda m: m.node("Div", reals(m, 3, 4), positive(m, 4))
+    yield "Div of integers", lambda m: m.node("Div", whole(m, 12), m.integers(3, -3, 2, 5, -7, 1, 4, 3, 2, -2, 6, 9))
+    yield "Mod of integers", lambda m: m.node("Mod", whole(m, 6), m.integers(3, -3, 2, 5, -7, 4))
+    yield "Mod, as in C", lambda m: m.node("Mod", reals(m, 6), positive(m, 6), fmod=1)
+    yield "Pow", lambda m: m.node("Pow", positive(m, 3, 4), reals(m, 4))
+    yield "Pow of integers", lambda m: m.node("Pow", whole(m, 5), m.integers(0, 1, 2, 3, 2))
+    yield "PRelu", lambda m: m.node("PRelu", reals(m, 3, 4), reals(m, 4))
+    for op in ("Equal", "Greater", "Less", "GreaterOrEqual", "LessOrEqual"):
+        yield op, lambda m: m.node(op, whole(m, 20), whole(m, 20))
+    for op in ("And", "Or", "Xor"):
+        yield op, lambda m: m.node(op, truths(m, 3, 1), truths(m, 4))
+    yield "Not", lambda m: m.node("Not", truths(m, 6))
+    yield "IsNaN", lambda m: m.node("IsNaN", m.node("Log", reals(m, 8)))
+    yield "IsInf", lambda m: m.node("IsInf", m.node("Div", reals(m, 8), m.constant(0.0)), detect_negative=0)
+    for op in ("BitwiseAnd", "BitwiseOr", "BitwiseXor"):
+        yield op, lambda m: m.node(op, whole(m, 6), whole(m, 6))
+    yield "BitwiseNot", lambda m: m.node("BitwiseNot", whole(m, 6))
+    for direction in ("LEFT", "RIGHT"):
+        yield f"BitShift {direction}", lambda m: m.node(
+            "BitShift", m.constant([5, 200, 7], np.uint8), m.constant([1, 2, 9], np.uint8), direction=direction)
+    yield "Where", lambda m: m.node("Where", truths(m, 3, 1), reals(m, 4), reals(m, 3, 4))
+    yield "Clip", lambda m: m.node("Clip", reals(m, 12), m.constant(-1.0), m.constant(1.5))
+    for kind in (TensorProto.INT32, TensorProto.INT8, TensorProto.FLOAT16, TensorProto.BFLOAT16, TensorProto.BOOL, TensorProto.DOUBLE):
+        yield f"Cast {kind}", lambda m: m.node("Cast", m.node("Mul", reals(m, 12), m.constant(1.01)), to=kind)
+    yield "CastLike", lambda m: m.node("CastLike", reals(m, 12), whole(m, 1))
+    yield "Shape", lambda m: m.node("Shape", reals(m, 2, 3, 4), start=-2)
+    yield "Size", lambda m: m.node("Size", reals(m, 2, 3, 4))
+    yield "Reshape", lambda m: m.node("Reshape", reals(m, 2, 6), m.integers(0, -1, 2))
+    yield "Flatten", lambda m: m.node("Flatten", reals(m, 2, 3, 2), axis=2)
+    yield "Squeeze", lambda m: m.node("Squeeze", reals(m, 1, 3, 1), m.integers(0))
+    yield "Unsqueeze", lambda m: m.node("Unsqueeze", reals(m, 3), m.integers(0, -1))
+    yield "Transpose", lambda m: m.node("Transpose", reals(m, 2, 3, 2), perm=[2, 0, 1])
+    yield "Expand", lambda m: m.node("Expand", reals(m, 3, 1), m.integers(2, 1, 4))
+    yield "Tile", lambda m: m.node("Tile", reals(m, 2, 3), m.integers(2, 2))
+    yield "Concat", lambda m: m.node("Concat", reals(m, 2, 3), reals(m, 2, 1), axis=-1)
+    yield "Split", lambda m: m.node("Split", reals(m, 6, 2), m.integers(4, 2), axis=0, outputs=2)
+    for bounds in ([(5, -10, 0, -1)], [(1, 100, -1, 2)], [(-1, 0, 1, -2), (0, 2, 0, 1)]):
+        starts, ends, axes, steps = ([bound[i] for bound in bounds] for i in range(4))
+        yield f"Slice {bounds}", lambda m: m.node(
+            "Slice", reals(m, 4, 6), *(m.integers(*of) for of in (starts, ends, axes, steps)))
+    yield "Gather", lambda m: m.node("Gather", reals(m, 3, 4), m.constant([[0, -1], [2, 1]], np.int64), axis=1)
+    yield "GatherElements", lambda m: m.node(
+        "GatherElements", reals(m, 3, 3), m.constant([[1, 2, 0], [2, 0, -3]], np.int64), axis=0)
+    yield "GatherND", lambda m: m.node("GatherND", reals(m, 2, 3, 2), m.constant([[0, 1], [1, -1]], np.int64))
+    yield "ScatterElements", lambda m: m.node(
+        "ScatterElements", reals(m, 3, 3), m.constant([[1, 0, 2]], np.int64), reals(m, 1, 3), axis=0)
+    yield "ScatterElements add", lambda m: m.node(
+        "ScatterElements", reals(m, 1, 5), m.constant([[1, 1]], np.int64), reals(m, 1, 2), axis=1, reduction="add")
+    yield "ScatterND", lambda m: m.node("ScatterND", reals(m, 4, 2), m.constant([[3], [0]], np.int64), reals(m, 2, 2))
+    for mode in ("constant", "edge", "reflect", "wrap"):
+        yield f"Pad {mode}", lambda m: m.node("Pad", reals(m, 3, 4), m.integers(1, 2, 0, 1), m.constant(0.5), mode=mode)
+    yield "ConstantOfShape", lambda m: m.node(
+        "ConstantOfShape", m.integers(2, 3), value=helper.make_tensor("v", TensorProto.FLOAT, [1], [1.5]))
+    yield "Range", lambda m: m.node("Range", *(m.constant(x, np.int64) for x in (7, -4, -3)))
+    yield "EyeLike", lambda m: m.node("EyeLike", reals(m, 3, 4), k=1)
+    for upper in (0, 1):
+        yield f"Trilu {upper}", lambda m: m.node("Trilu", reals(m, 2, 3, 4), m.constant(-1 + upper, np.int64), upper=upper)
+    yield "OneHot", lambda m: m.node("OneHot", m.integers(1, -1, 3), m.constant(4, np.int64), m.constant([0.5, 2.0]), axis=0)
+    yield "NonZero", lambda m: m.node("NonZero", m.constant([[0, 1, 0], [2, 0, 3]]))
+    yield "Compress", lambda m: m.node("Compress", reals(m, 3, 4), m.constant([True, False, True]), axis=1)
+    yield "DepthToSpace", lambda m: m.node("DepthToSpace", reals(m, 1, 4, 1, 2), blocksize=2)
+    yield "SpaceToDepth", lambda m: m.node("SpaceToDepth", reals(m, 1, 1, 2, 4), blocksize=2)
+    for op in ("Sum", "Mean", "Prod", "Max", "Min", "L1", "L2", "LogSum", "LogSumExp", "SumSquare"):
+        values = positive if op == "LogSum" else reals
+        yield f"Reduce{op}", lambda m: m.node(f"Reduce{op}", values(m, 2, 3, 2), m.integers(0, -1), keepdims=0)
+        yield f"Reduce{op} of all", lambda m: m.node(f"Reduce{op}", values(m, 2, 3))
+    yield "ReduceProd of integers", lambda m: m.node("ReduceProd", whole(m, 4), keepdims=1)
+    for op in ("ArgMax", "ArgMin"):
+        for last in (0, 1):
+            yield f"{op} {last}", lambda m: m.node(
+                op, m.constant([[1, 3, 3], [2, 0, 0]]), axis=1, select_last_index=last, keepdims=0)
+    yield "CumSum", lambda m: m.node("CumSum", reals(m, 3, 4), m.constant(1, np.int64), reverse=1, exclusive=1)
+    for op in ("Softmax", "LogSoftmax", "Hardmax"):
+        yield op, lambda m: m.node(op, reals(m, 3, 4), axis=0)
+    for largest in (0, 1):
+        yield f"TopK {largest}", lambda m: m.node("TopK", whole(m, 2, 5), m.integers(3), largest=largest, outputs=2)
+    yield "MatMul", lambda m: m.node("MatMul", reals(m, 2, 1, 3, 4), reals(m, 2, 4, 2))
+    yield "MatMul of vectors", lambda m: m.node("MatMul", reals(m, 4), reals(m, 4))
+    yield "MatMulInteger", lambda m: m.node(
+        "MatMulInteger", m.constant([[1, 2]], np.uint8), m.constant([[3], [4]], np.uint8), m.constant(1, np.uint8))
+    yield "Gemm", lambda m: m.node("Gemm", reals(m, 3, 2), reals(m, 4, 3), reals(m, 4), transA=1, transB=1, alpha=0.5, beta=2.0)
+    yield "Einsum", lambda m: m.node("Einsum", reals(m, 2, 3), reals(m, 3, 4), equation="ij,jk->ki")
+    yield "Einsum, diagonal", lambda m: m.node("Einsum", reals(m, 3, 3), equation="ii")
+    yield "BatchNormalization", lambda m: m.node(
+        "BatchNormalization", reals(m, 1, 2, 3), *(positive(m, 2) for _ in range(4)))
+    yield "Unique", lambda m: m.node("Unique", whole(m, 9))
+
+
 def expected(model, images):
     """What the other implementation gives."""
     if any(node.domain == QONNX for node in model.graph.node):
@@ -355,7 +553,8 @@ def compare(binary, name, proto, images, folder):
         result = result.argmax(axis=1)
     result = result.reshape(right.shape)
     # Exponentials are rounded in several ways.
-    equal = np.allclose(result, right, rtol=1e-5, atol=1e-7) if last == "Softmax" else np.array_equal(result, right)
+    rounded = last == "Softmax" or name.startswith("constant ")
+    equal = np.allclose(result, right, rtol=1e-5, atol=1e-6) if rounded else np.array_equal(result, right)
     if equal:
         print(f"{name}: equal, {len(np.unique(right))} values")
     else:
@@ -386,6 +585,16 @@ def cases(rng):
             x = model.node("Flatten", x)
             x = model.node("MatMul", x, model.weights(model.shape(x, shape)[1], OUTPUTS))
         yield name, model.proto(x, shape), images(shape)
+    # A constant is added to sums, so that the output shows it.
+    for name, build in constants(rng):
+        model = Model(rng)
+        value = model.node("Reshape", model.node("Cast", build(model), to=TensorProto.FLOAT), model.integers(1, -1))
+        count = model.shape(value, [1, INPUTS])[1]
+        x = model.node("MatMul", model.linear("x", 0.5, 7, np.int8), model.weights(INPUTS, count))
+        yield f"constant {name}", model.proto(model.node("Add", x, value), [1, INPUTS]), images([1, INPUTS])
+    for name, shape, build in forms(rng):
+        model = Model(rng)
+        yield name, model.proto(build(model), shape), images(shape)
 
 
 def main():

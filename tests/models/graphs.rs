@@ -2,12 +2,13 @@
 
 use qnnsim_compiler::import::Import;
 use qnnsim_compiler::limits;
-use qnnsim_compiler::onnx::data_type;
+use qnnsim_compiler::onnx::{AttributeProto, TensorProto, attribute_type, data_type};
 
 use super::{Model, Noise, float, int, ints, string};
 
 /// Kinds of operators that are drawn.
-pub const DRAWN: [&str; 39] = [
+pub const DRAWN: [&str; 45] = [
+    "Abs",
     "Add",
     "AveragePool",
     "BatchNormalization",
@@ -17,6 +18,7 @@ pub const DRAWN: [&str; 39] = [
     "DepthToSpace",
     "Flatten",
     "GlobalAveragePool",
+    "GlobalMaxPool",
     "MatMul of columns",
     "MatMul of rows",
     "MatMul of tokens",
@@ -24,11 +26,13 @@ pub const DRAWN: [&str; 39] = [
     "Pad",
     "ReduceMean",
     "Relu",
+    "RequantShift",
     "Resize",
     "Slice",
     "SpaceToDepth",
     "Split",
     "Sub",
+    "ThresholdedRelu",
     "asymmetric pads",
     "auto_pad",
     "depthwise",
@@ -38,12 +42,14 @@ pub const DRAWN: [&str; 39] = [
     "map output",
     "means that vary at the borders",
     "preprocessing",
+    "quantizer written out",
     "product of maps",
     "requantized",
     "scale of each channel",
     "shuffle",
     "transA",
     "unquantized branch",
+    "weights by value",
     "weights first",
     "weights of 9 bits",
     "zero point",
@@ -75,7 +81,49 @@ impl Builder {
         value
     }
 
+    /// A quantizer as a file writes it out: divided, rounded, clipped and multiplied.
+    fn written_out(&mut self, x: &Value, bits: u32) -> Value {
+        self.drawn.push("quantizer written out");
+        let scale = (x.spread / (1 << bits) as f32).max(1e-4).log2().round().exp2();
+        let zero = self.noise.of(&[0, 0, 1, 3]) as f32;
+        let most = (1 << bits) as f32 - 1.0 - self.noise.of(&[0, 0, 2]) as f32 * 0.5;
+        let constants = [scale, zero, 0.0, most.floor().max(zero)].map(|x| self.m.scalar(x));
+        let [scale_of, zero_of, least, most] = &constants;
+        let rounding = ["Round", "Round", "Floor", "Ceil"][self.noise.below(4)];
+        let mut name = self.m.node("Div", &[&x.name, scale_of], &[]);
+        if zero != 0.0 {
+            name = self.m.node("Add", &[&name, zero_of], &[]);
+        }
+        name = self.m.node(rounding, &[&name], &[]);
+        name = self.m.node("Clip", &[&name, least, most], &[]);
+        if zero != 0.0 {
+            name = self.m.node("Sub", &[&name, zero_of], &[]);
+        }
+        name = self.m.node("Mul", &[&name, scale_of], &[]);
+        self.add(name, x.shape, scale * (1 << bits) as f32, x.phases)
+    }
+
+    /// Times an integer, shifted to the right and clipped.
+    fn requant_shift(&mut self, x: &Value, bits: u32) -> Value {
+        self.drawn.push("RequantShift");
+        let levels = (1 << bits) as f32;
+        let div = (x.spread * 5.0 / levels).max(1.0).log2().round().exp2();
+        let (mul, add) = (self.m.scalar(self.noise.of(&[2, 3, 5]) as f32), self.noise.of(&[0, 4]));
+        let add = self.m.scalar(add as f32);
+        let signed = self.noise.chance(30);
+        let attributes =
+            [("div", div), ("n_levels_out", levels), ("signed", f32::from(u8::from(signed)))];
+        let attributes = attributes.map(|(name, value)| number(name, value));
+        let name = self.m.node("RequantShift", &[&x.name, &mul, &add], &attributes);
+        self.add(name, x.shape, levels, x.phases)
+    }
+
     fn quantize(&mut self, x: &Value, bits: u32) -> Value {
+        match self.noise.below(20) {
+            0..=2 => return self.written_out(x, bits),
+            3 => return self.requant_shift(x, bits),
+            _ => {}
+        }
         let signed = self.noise.chance(30);
         let bits = bits + u32::from(signed && bits == 1);
         let base = if self.noise.chance(80) { 1.0 } else { 0.7 + 0.3 * self.noise.real() };
@@ -154,10 +202,16 @@ impl Builder {
             let scale = self.m.scalar(1.0 / 64.0);
             self.m.node("DequantizeLinear", &[&weights, &scale, &zero], &[])
         } else {
-            let weights: Vec<f32> =
+            let by_value = self.noise.chance(25);
+            let mut weights: Vec<f32> =
                 (0..count).map(|_| self.noise.real() * (1 << bits) as f32).collect();
+            if by_value {
+                // Integers of more bits, times a scale, rounded to float32.
+                self.drawn.push("weights by value");
+                weights.iter_mut().for_each(|weight| *weight = (*weight * 4.0).round() * 0.3);
+            }
             let weights = self.m.constant(&dims, &weights);
-            self.m.quant(&weights, 1.0, bits, true)
+            if by_value { weights } else { self.m.quant(&weights, 1.0, bits, true) }
         };
         let name = self.m.node("Conv", &[&x.name, &weights], &attributes);
         self.drawn.push("Conv");
@@ -330,7 +384,7 @@ impl Builder {
         let x = self.values[at].clone();
         let [channels, height, width] = x.shape;
         let bits = self.noise.of(&[1, 2, 3, 4, 8]) as u32;
-        match self.noise.below(20) {
+        match self.noise.below(22) {
             0..=2 => {
                 let mut y = self.conv(&x)?;
                 if self.noise.chance(50) {
@@ -566,6 +620,25 @@ impl Builder {
                 y = self.norm(&y);
                 self.quantize(&y, bits);
             }
+            20 => {
+                let y = self.conv(&x)?;
+                let (op, attributes) = match self.noise.chance(50) {
+                    true => ("Abs", vec![]),
+                    false => ("ThresholdedRelu", vec![float("alpha", y.spread * 0.1)]),
+                };
+                self.drawn.push(op);
+                let name = self.m.node(op, &[&y.name], &attributes);
+                let y = Value { name, ..y };
+                self.quantize(&y, bits.min(4));
+            }
+            21 => {
+                if x.phases != [1, 1] {
+                    return None;
+                }
+                self.drawn.push("GlobalMaxPool");
+                let name = self.m.node("GlobalMaxPool", &[&x.name], &[]);
+                self.add(name, [channels, 1, 1], x.spread, [1, 1]);
+            }
             _ => {
                 if channels < 2 {
                     return None;
@@ -625,6 +698,22 @@ impl Builder {
             }
             _ => self.m.node("Gemm", &[&flat, &weights], &[int("transB", 1)]),
         }
+    }
+}
+
+/// A number as an attribute of type tensor.
+fn number(name: &str, value: f32) -> AttributeProto {
+    let tensor = TensorProto {
+        data_type: data_type::FLOAT,
+        float_data: vec![value],
+        dims: vec![1],
+        ..TensorProto::default()
+    };
+    AttributeProto {
+        name: name.to_owned(),
+        t: Some(tensor),
+        r#type: attribute_type::TENSOR,
+        ..AttributeProto::default()
     }
 }
 

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-use qnnsim_compiler::backend::schedule::schedule;
+use qnnsim_compiler::backend::print;
 use qnnsim_compiler::backend::{Plan, Words as Used};
 use qnnsim_compiler::diagnostic::Diagnostics;
 use qnnsim_compiler::exactness::{self, LayerExactness};
@@ -79,16 +79,24 @@ pub fn run(args: &CompileArgs) -> Result<(), Failure> {
     }
     let (point, _) = point(&args.point)?;
     let imported = read_model(&args.model, &args.import)?;
-    // A stage before the hardware point can be seen even if the point has no room.
-    match args.emit {
-        Some(Stage::Graph) => print(&imported.graph.to_string())?,
-        Some(Stage::Network) => print(&imported.network.to_string())?,
-        Some(Stage::Layout | Stage::Tiling | Stage::Placement | Stage::Schedule | Stage::Code)
-        | None => {}
+    // A stage can be seen even if the point has no room for one behind it.
+    let stage = |stage| {
+        print::print(stage, &imported.network, &point)
+            .map_err(|all| refuse(&args.model, &Diagnostics::from(all).into()))
+    };
+    let text = match args.emit {
+        Some(Stage::Graph) => Some(imported.graph.to_string()),
+        Some(Stage::Network) => Some(imported.network.to_string()),
+        Some(Stage::Layout) => Some(stage(print::Stage::Layout)?),
+        Some(Stage::Tiling) => Some(stage(print::Stage::Tiling)?),
+        Some(Stage::Placement) => Some(stage(print::Stage::Placement)?),
+        Some(Stage::Schedule) => Some(stage(print::Stage::Schedule)?),
+        Some(Stage::Code) | None => None,
+    };
+    if let Some(text) = &text {
+        print(text)?;
     }
-    if args.output.is_none()
-        && (args.explain || matches!(args.emit, Some(Stage::Graph | Stage::Network)))
-    {
+    if args.output.is_none() && (args.explain || text.is_some()) {
         return explain(args, &imported);
     }
 
@@ -101,14 +109,6 @@ pub fn run(args: &CompileArgs) -> Result<(), Failure> {
     }
     let format = args.format.unwrap_or(ReportFormat::Table);
     match (args.emit, &args.output) {
-        (Some(Stage::Layout), _) => print(&plan.print_layout()),
-        (Some(Stage::Tiling), _) => print(&plan.print_tiling()),
-        (Some(Stage::Placement), _) => print(&plan.print_placement()),
-        (Some(Stage::Schedule), _) => {
-            let schedule = schedule(&plan)
-                .map_err(|error| refuse(&args.model, &Diagnostics::from(error).into()))?;
-            print(&plan.print_schedule(&schedule))
-        }
         (Some(Stage::Code), _) => print(&qnnsim_assembler::disassemble(&program)),
         (None, Some(path)) if format == ReportFormat::Table => print(&summary(path, &program)),
         (None, Some(path)) if !args.explain => {

@@ -110,8 +110,12 @@ fn each_stage_can_be_printed() {
     bench.write("tcv.asm", &asm);
     bench.ok("asm tcv.asm -o again.bin");
     assert!(bench.read("tcv.bin") == bench.read("again.bin"));
-    // What comes before the hardware point can be seen even if the point has no room.
-    bench.ok("compile tcv.onnx --emit network --set wgt.words=1");
+    // What comes before the memories' sizes matter can be seen even if the point has no room.
+    for stage in ["network", "layout", "tiling"] {
+        bench.ok(&format!("compile tcv.onnx --emit {stage} --set act.words=1"));
+    }
+    let refused = bench.misuse("compile tcv.onnx --emit placement --set act.words=1");
+    assert!(refused.contains("activation memory lacks"), "{refused}");
 }
 
 #[test]

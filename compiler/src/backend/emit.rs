@@ -362,7 +362,7 @@ impl Emitter<'_> {
     fn emit(&mut self, instruction: impl Into<Instruction>) -> Result {
         let instruction = instruction.into();
         let word = instruction.encode().map_err(|error| {
-            unencodable(self.layer.map_or("", |origin| given_name(self.plan, origin)), &error)
+            unencodable(self.layer.map_or("", |origin| self.plan.facts.given_name(origin)), &error)
         })?;
         let streams = [Some(&mut self.cold), (!self.cold_only).then_some(&mut self.warm)];
         for stream in streams.into_iter().flatten() {
@@ -431,7 +431,7 @@ impl Emitter<'_> {
                     false => vec![0; total as usize],
                 };
                 debug_assert_eq!(bytes.len() as u64, total);
-                let layer = &plan.facts.network.layers[block.layer].name;
+                let layer = plan.facts.name(block.layer);
                 self.data.push(Segment { name: format!("{layer} {what}"), dram, bytes });
                 self.blocks[of].insert(block.clone(), dram);
                 dram
@@ -735,15 +735,6 @@ impl Emitter<'_> {
         }
         Ok(())
     }
-}
-
-/// Name of a layer of the given network.
-fn given_name(plan: &Plan, origin: u32) -> &str {
-    let given = |layer: &usize| {
-        let facts = &plan.facts.layers[*layer];
-        !facts.copy && facts.origin == origin as usize
-    };
-    (0..plan.tilings.len()).find(given).map_or("", |layer| &plan.facts.network.layers[layer].name)
 }
 
 fn mac_act(job: &Job, term: usize, word: u32) -> MacAct {

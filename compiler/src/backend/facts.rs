@@ -139,6 +139,17 @@ impl Facts {
         last.into_iter().enumerate().map(|(layer, last)| layer..=last).collect()
     }
 
+    /// Name of a layer.
+    pub fn name(&self, layer: usize) -> &str {
+        &self.network.layers[layer].name
+    }
+
+    /// Name of a layer of the given network, by its index there.
+    pub(super) fn given_name(&self, origin: u32) -> &str {
+        let given = |facts: &LayerFacts| !facts.copy && facts.origin == origin as usize;
+        self.layers.iter().position(given).map_or("", |layer| self.name(layer))
+    }
+
     /// What reports say about the given network's layers, without a place for their maps.
     pub fn layer_infos(&self) -> Vec<LayerInfo> {
         let given =

@@ -4,18 +4,22 @@
 //!
 //! | stage | takes | gives |
 //! |---|---|---|
-//! | [`facts`] | network | layers with copies, threshold entries, phases and pitch of each map: what is the same on every machine; or why no machine can run it |
+//! | [`facts`] | network | layers with copies, entries of the threshold unit, phases and pitch of maps |
 //! | [`layout`] | facts, machine | the layout of each map and packed input, as if at address 0 |
-//! | [`tiling`] | facts, layouts, machine | of each layer its tiles, the steps of the array, the entries of a tile |
-//! | [`placement`] | all before | where maps are ([`stripes`]) and what is computed at a time, which weights and thresholds stay ([`residency`]), all addresses |
-//! | [`schedule`] | all before | what the units do, in the order of the code, and what waits for what |
-//! | [`emit`] | all before | instructions, [`weights`], DRAM: the program |
+//! | [`tiling`] | facts, layouts, machine | of each layer its tiles and the steps of the array |
+//! | [`placement`] | all before | all addresses, runs of layers, parts of kernels |
+//! | [`schedule`] | all before | what the units do, in the order of the code, and what waits |
+//! | [`emit`] | all before | instructions, data, layout of DRAM: the program |
+//!
+//! Facts are the same on every machine, and so is the refusal of a layer that none can run. For
+//! placement, [`stripes`] decides about maps and [`residency`] about weights and thresholds;
+//! [`print`] shows a stage.
 
 pub mod emit;
 pub mod facts;
 pub mod layout;
 pub mod placement;
-mod print;
+pub mod print;
 pub mod residency;
 pub mod schedule;
 pub mod stripes;
@@ -108,7 +112,8 @@ fn shortage(
     let message = format!("the {memory} memory lacks {lack} bytes; it is full in layer `{layer}`");
     Diagnostic::new(Kind::Capacity, message)
         .cause(format!(
-            "the network needs {need} words a bank and has {have}; with {banks} bank(s) that is {} and {} bytes",
+            "the network needs {need} words a bank and has {have}; with {banks} bank(s) that is \
+             {} and {} bytes",
             bytes(need),
             bytes(u64::from(have))
         ))

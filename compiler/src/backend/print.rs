@@ -2,14 +2,18 @@
 
 use std::fmt::Write;
 
-use qnnsim_isa::MapLayout;
 use qnnsim_isa::operand::{ThresholdKind, WeightKind};
+use qnnsim_isa::{HardwarePoint, MapLayout};
 
 use super::Plan;
+use super::facts::Facts;
+use super::layout::Layouts;
 use super::residency::{Constant, Slicing, Storage};
-use super::schedule::{Action, Schedule};
+use super::schedule::{Action, Schedule, schedule};
 use super::stripes::Home;
-use super::tiling::Kernel;
+use super::tiling::{Kernel, Tiling};
+use crate::diagnostic::Diagnostic;
+use crate::ir::Network;
 
 /// Writes a line of text.
 macro_rules! line {
@@ -18,74 +22,102 @@ macro_rules! line {
     };
 }
 
+/// A stage that can be printed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Stage {
+    /// How maps lie in the activation memory.
+    Layout,
+    /// How each layer's work is cut for the array.
+    Tiling,
+    /// What lies where, and what stays in a memory.
+    Placement,
+    /// What is done in which order, and what waits for what.
+    Schedule,
+}
+
+/// A stage of a network on a machine as text. Layout and tiling do not depend on the sizes of
+/// memories, so they can be seen where these have no room.
+///
+/// # Errors
+/// Those of the stage, or of one before it.
+pub fn print(
+    stage: Stage,
+    network: &Network,
+    hw: &HardwarePoint,
+) -> Result<String, Vec<Diagnostic>> {
+    let facts = Facts::new(network)?;
+    let layouts = Layouts::new(&facts, hw);
+    match stage {
+        Stage::Layout => Ok(print_layouts(&facts, &layouts, hw)),
+        Stage::Tiling => Ok(print_tilings(&facts, &Tiling::all(&facts, &layouts, hw), hw)),
+        Stage::Placement => Ok(Plan::new(&facts, hw)?.print_placement()),
+        Stage::Schedule => {
+            let plan = Plan::new(&facts, hw)?;
+            let schedule = schedule(&plan).map_err(|error| vec![error])?;
+            Ok(plan.print_schedule(&schedule))
+        }
+    }
+}
+
+fn head(stage: &str, hw: &HardwarePoint) -> String {
+    let (point, fingerprint) = (hw.short_name(), hw.fingerprint());
+    format!("{stage} for {point} (fingerprint {fingerprint:08x})\n")
+}
+
+/// How maps lie, each as if it began at address 0.
+fn print_layouts(facts: &Facts, layouts: &Layouts, hw: &HardwarePoint) -> String {
+    let mut text = head("layout", hw);
+    for input in &layouts.inputs {
+        line!(
+            text,
+            "input for {}: {} windows a row of {} pixels, step {}, left {}; {}",
+            facts.name(input.layer),
+            input.windows,
+            input.taps,
+            input.step,
+            input.left,
+            layout(&input.layout)
+        );
+    }
+    for (layer, map) in layouts.maps.iter().enumerate() {
+        line!(text, "{}: {}", facts.name(layer), layout(map));
+    }
+    text
+}
+
+/// How each layer's work is cut.
+fn print_tilings(facts: &Facts, tilings: &[Tiling], hw: &HardwarePoint) -> String {
+    let mut text = head("tiling", hw);
+    for (layer, tiling) in tilings.iter().enumerate() {
+        line!(text, "{}: {}", facts.name(layer), facts.layers[layer].summary);
+        let (tiles, positions) = (tiling.tiles, tiling.position_count());
+        let windows = tiling.window_tiles(tiling.out, hw.mac_rows);
+        line!(
+            text,
+            "  tiles    {windows} of outputs x {tiles} of channels x {positions} positions"
+        );
+        for term in &tiling.terms {
+            let signed = if term.signed { " signed" } else { "" };
+            let byte = if term.byte { " byte" } else { "" };
+            let (a, w, kind) = (term.a, term.w, WeightKind::NAMES[term.kind as usize]);
+            let (maps, k, kernel) = (term.members.len(), term.k, kernel(&term.kernel));
+            let bits = format!("a{a}{signed}{byte} w{w} {kind}");
+            line!(text, "  array    {maps} map(s), {bits}, {k} words a plane in {kernel}");
+        }
+        let codes = &tiling.codes;
+        let kind = ThresholdKind::NAMES[codes.kind() as usize];
+        let signed = if codes.signed { " signed" } else { "" };
+        let fraction = codes.thresholds.as_ref().map_or(0, |t| t.fraction);
+        let entries = format!("fraction {fraction}, {} entries a channel tile", codes.tile);
+        line!(text, "  codes    {kind} {} bit{signed}, {entries}", codes.bits);
+    }
+    text
+}
+
 impl Plan {
-    fn name(&self, layer: usize) -> &str {
-        &self.facts.network.layers[layer].name
-    }
-
-    fn head(&self) -> String {
-        let (point, fingerprint) = (self.hw.short_name(), self.hw.fingerprint());
-        format!("for {point} (fingerprint {fingerprint:08x})\n")
-    }
-
-    /// How maps lie, each as if it began at address 0.
-    pub fn print_layout(&self) -> String {
-        let mut text = format!("layout {}", self.head());
-        for input in &self.layouts.inputs {
-            line!(
-                text,
-                "input for {}: {} windows a row of {} pixels, step {}, left {}; {}",
-                self.name(input.layer),
-                input.windows,
-                input.taps,
-                input.step,
-                input.left,
-                layout(&input.layout)
-            );
-        }
-        for (layer, map) in self.layouts.maps.iter().enumerate() {
-            line!(text, "{}: {}", self.name(layer), layout(map));
-        }
-        text
-    }
-
-    /// How each layer's work is cut.
-    pub fn print_tiling(&self) -> String {
-        let mut text = format!("tiling {}", self.head());
-        for (layer, tiling) in self.tilings.iter().enumerate() {
-            line!(text, "{}: {}", self.name(layer), self.facts.layers[layer].summary);
-            let (tiles, positions) = (tiling.tiles, tiling.position_count());
-            let windows = tiling.window_tiles(tiling.out, self.hw.mac_rows);
-            line!(
-                text,
-                "  tiles    {windows} of outputs x {tiles} of channels x {positions} positions"
-            );
-            for term in &tiling.terms {
-                let signed = if term.signed { " signed" } else { "" };
-                let byte = if term.byte { " byte" } else { "" };
-                let (a, w, kind) = (term.a, term.w, WeightKind::NAMES[term.kind as usize]);
-                let (maps, k, kernel) = (term.members.len(), term.k, kernel(&term.kernel));
-                line!(
-                    text,
-                    "  array    {maps} map(s), a{a}{signed}{byte} w{w} {kind}, {k} words a plane in {kernel}"
-                );
-            }
-            let codes = &tiling.codes;
-            let kind = ThresholdKind::NAMES[codes.kind() as usize];
-            let signed = if codes.signed { " signed" } else { "" };
-            let fraction = codes.thresholds.as_ref().map_or(0, |t| t.fraction);
-            let (bits, entries) = (codes.bits, codes.tile);
-            line!(
-                text,
-                "  codes    {kind} {bits} bit{signed}, fraction {fraction}, {entries} entries a channel tile"
-            );
-        }
-        text
-    }
-
     /// What lies where.
-    pub fn print_placement(&self) -> String {
-        let mut text = format!("placement {}", self.head());
+    fn print_placement(&self) -> String {
+        let mut text = head("placement", &self.hw);
         let (placement, hw) = (&self.placement, &self.hw);
         let used = placement.used;
         line!(
@@ -102,11 +134,8 @@ impl Plan {
             let ring = placement.rings[of];
             if ring.words > 0 {
                 let (base, end) = (ring.base, ring.base + ring.words);
-                line!(
-                    text,
-                    "{}: {base} words stay, the others pass through words {base}..{end} in every image",
-                    name(of)
-                );
+                let others = format!("the others pass through words {base}..{end} in every image");
+                line!(text, "{}: {base} words stay, {others}", name(of));
             }
         }
         if placement.maps.scratch > 0 {
@@ -114,7 +143,7 @@ impl Plan {
             line!(text, "maps: {bytes} bytes of DRAM for those that do not fit");
         }
         for (layer, maps) in placement.maps.layers.iter().enumerate() {
-            line!(text, "{}", self.name(layer));
+            line!(text, "{}", self.facts.name(layer));
             let (storage, tiles) = (placement.storage[layer], self.tilings[layer].tiles);
             for of in Constant::ALL {
                 line!(text, "  {:<10} {}", name(of), stored(storage[of], tiles));
@@ -150,16 +179,14 @@ impl Plan {
     }
 
     /// What is done, one line each.
-    pub fn print_schedule(&self, schedule: &Schedule) -> String {
-        let mut text = format!("schedule {}", self.head());
+    fn print_schedule(&self, schedule: &Schedule) -> String {
+        let mut text = head("schedule", &self.hw);
         let mut layer = None;
         for entry in &schedule.entries {
             if entry.layer != layer {
                 layer = entry.layer;
-                let given = self.facts.layers.iter().position(|facts| {
-                    !facts.copy && layer.is_some_and(|layer| facts.origin == layer as usize)
-                });
-                line!(text, "{}:", given.map_or("end", |layer| self.name(layer)));
+                let name = layer.map_or("end", |origin| self.facts.given_name(origin));
+                line!(text, "{name}:");
             }
             let cold = if entry.cold_only { " (cold)" } else { "" };
             line!(text, "  {}{cold}", self.describe(&entry.action, schedule));
@@ -186,7 +213,7 @@ impl Plan {
             Action::Load { of, block, base, post } => format!(
                 "load {} of {}, tiles {:?}{} to {base}, posts {}",
                 name(*of),
-                self.name(block.layer),
+                self.facts.name(block.layer),
                 block.tiles,
                 block.part.map_or(String::new(), |(term, part)| format!(", part {term}.{part}")),
                 names(*post)

@@ -456,7 +456,8 @@ impl<'a> Scheduler<'a> {
         if bursts > hw.load_buffers {
             let have = hw.load_buffers;
             return Err(Diagnostic::new(Kind::Capacity, format!(
-                "an image row of {bytes} bytes takes {bursts} bursts, but there are {have} load buffers"
+                "an image row of {bytes} bytes takes {bursts} bursts, but there are {have} load \
+                 buffers"
             ))
             .help(format!("give the point more: --set load.buffers={bursts}")));
         }
@@ -888,6 +889,12 @@ fn slices(plan: &Plan, of: Constant) -> Result<Vec<Block>, Diagnostic> {
 pub(super) fn too_long(words: usize) -> Diagnostic {
     let message = format!("the program has {words} instructions, more than {WORDS_MAX}");
     Diagnostic::new(Kind::ProgramLength, message)
-    .cause("a kernel that does not fit the tap tables or the weight memory, and a sum of maps, take instructions for every step")
-    .help("give the point longer tap tables, --set mac.taps=64, or more memory for weights, --set wgt.words=N")
+        .cause(
+            "a kernel that does not fit the tap tables or the weight memory, and a sum of maps, \
+             take instructions for every step",
+        )
+        .help(
+            "give the point longer tap tables, --set mac.taps=64, or more memory for weights, \
+             --set wgt.words=N",
+        )
 }

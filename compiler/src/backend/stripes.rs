@@ -112,8 +112,8 @@ pub struct LayerMaps {
 }
 
 /// Addresses for what is alive in some layers and takes some words, and the words that are used:
-/// first fit among what is alive at the same time, in the given order, or where that takes more than
-/// `capacity`, in whichever of some other orders takes least.
+/// first fit among what is alive at the same time, in the given order, or where that takes more
+/// than `capacity`, in whichever of some other orders takes least.
 fn allocate(alive: &[(RangeInclusive<usize>, u64)], capacity: u64) -> (Vec<u64>, u64) {
     let mut order: Vec<usize> = (0..alive.len()).collect();
     let given = first_fit(alive, &order);

@@ -4,11 +4,11 @@ use std::rc::Rc;
 
 use super::Budget;
 use super::form::Grid;
+use crate::canonical::{Graph, Node};
 use crate::diagnostic::Diagnostic;
 use crate::epilogue::{
     Channel, Epilogue, NotAffine, PostOp, Shapeless, Slopes, SumParams, is_line, widest,
 };
-use crate::graph::{Graph, Node};
 use crate::ir::{Pool, Steps};
 use crate::limits;
 use crate::ops::pointwise::Pointwise;

@@ -4,26 +4,24 @@ use std::rc::Rc;
 
 use super::form::{Grid, Kernel, Row, Window};
 use super::view::Contraction;
-use super::{Data, Filter, Known, Lowering, per_channel};
+use super::{Data, Filter, Known, Lowering};
 use crate::build::MAX_CHANNELS;
 use crate::diagnostic::Diagnostic;
 use crate::graph::ValueId;
 use crate::ir::WeightKind;
 use crate::limits;
 use crate::ops::dense::Dense;
-use crate::ops::pointwise::Pointwise;
-use crate::ops::{Op, axes_of};
 
 impl Lowering<'_> {
     /// A product of values and weights.
-    pub(super) fn dense(&mut self, index: usize, id: ValueId) -> Result<Known, Diagnostic> {
+    pub(super) fn dense(
+        &mut self,
+        index: usize,
+        dense: Dense,
+        id: ValueId,
+    ) -> Result<Known, Diagnostic> {
         let graph = self.graph;
         let node = &graph.nodes[index];
-        let (dense, gemm): (Dense, _) = match &node.op {
-            Op::MatMul(dense) => (*dense, None),
-            Op::Gemm(gemm) => (gemm.dense, Some(gemm)),
-            _ => unreachable!("another operator"),
-        };
         let rank = self.constant(node, dense.weights).map_or(0, |weights| weights.array.dims.len());
         let axis = dense.outputs(rank);
         let filter =
@@ -46,33 +44,21 @@ impl Lowering<'_> {
             view = view.transpose(&swapped);
         }
         let view = view.reshape(dims).ok_or_else(|| self.relabel(id, dims))?;
-        let mut steps = Vec::new();
-        if let Some(gemm) = gemm {
-            if gemm.alpha != 1.0 {
-                steps.push((Pointwise::Mul, vec![gemm.alpha]));
-            }
-            if let Some(bias) = self.constant(node, 2) {
-                let channels = self.shape(&data).channels as usize;
-                let bias = per_channel(&gemm.scaled_bias(bias), &view, channels)?;
-                steps.push((Pointwise::Add, bias));
-            }
-        }
-        Ok(Known { data: self.biased(data, steps, index)?, view })
+        Ok(Known { data, view })
     }
 
     /// The mean along some dimensions.
     pub(super) fn mean(
         &mut self,
         index: usize,
-        axes: &[i64],
+        axes: &[usize],
         id: ValueId,
     ) -> Result<Known, Diagnostic> {
         let graph = self.graph;
         let node = &graph.nodes[index];
         let (form, view) = self.form(id, node)?;
-        let axes = axes_of(axes, graph.value(id).dims.len())?;
         let refuse = || limits::MEAN_SPATIAL.refuse(format!("a mean along the axes {axes:?}"));
-        let sums = view.contract(&axes, 1, form.shape).ok_or_else(refuse)?;
+        let sums = view.contract(axes, 1, form.shape).ok_or_else(refuse)?;
         let count = sums.places.len();
         self.budget.take_integers(count)?;
         let differs = |first: &usize| {

@@ -18,15 +18,16 @@ use super::form::{Grid, MapInfo};
 use super::view::View;
 use super::{Data, Known, Lowering, Made, MapValue, constants};
 use crate::build::is_map;
+use crate::canonical::{Graph, Linear, Node, Op, Relabel, Select};
 use crate::diagnostic::{Diagnostic, Kind};
 use crate::epilogue::{Epilogue, PostOp, is_line};
-use crate::graph::{Graph, Node, ValueId};
+use crate::graph::ValueId;
 use crate::host::Front;
 use crate::import::ImportOptions;
 use crate::ir::{Activation, MapId};
 use crate::limits;
 use crate::ops::pointwise::Pointwise;
-use crate::ops::{Op, join, layout};
+use crate::ops::{self, join};
 use crate::sign::first_arguments;
 use crate::tensor::Codes;
 
@@ -56,6 +57,8 @@ pub struct Head {
 
 /// What is kept of values and nodes behind the layers.
 pub struct HostPart {
+    /// Values that the model itself has.
+    own: usize,
     /// By node, whether it is behind the layers.
     behind: Vec<bool>,
     /// By value, the node that makes it.
@@ -67,7 +70,9 @@ pub struct HostPart {
 }
 
 impl HostPart {
-    pub fn new(graph: &Graph) -> Self {
+    /// The first `own` values are those of the model; the others stand between the operators that
+    /// one of its nodes became, and no output can be made of them.
+    pub fn new(graph: &Graph, own: usize) -> Self {
         let mut makers = vec![None; graph.values.len()];
         let mut before_layer = vec![false; graph.values.len()];
         let mut behind = vec![false; graph.nodes.len()];
@@ -77,12 +82,12 @@ impl HostPart {
             behind[index] = !node.op.is_layer() && !before_layer[node.output.0];
             for (_, id) in graph.data_inputs(node) {
                 before_layer[id.0] |= !behind[index];
-                if behind[index] {
+                if behind[index] && id.0 < own {
                     wanted.insert(id);
                 }
             }
         }
-        HostPart { behind, makers, wanted, sums: HashMap::new() }
+        HostPart { own, behind, makers, wanted, sums: HashMap::new() }
     }
 
     /// Whether no layer comes at a node or after it.
@@ -206,8 +211,7 @@ pub fn input_map(graph: &Graph) -> (MapShape, View) {
             continue;
         }
         match node.op {
-            Op::Transpose { .. } | Op::Reshape { .. } | Op::Flatten { .. } | Op::Unit { .. } => {}
-            Op::Pointwise(_) | Op::Identity => {}
+            Op::Relabel(Relabel::Reshape | Relabel::Transpose(_)) | Op::Pointwise(_) => {}
             _ => {
                 reader = Some(&node.op);
                 break;
@@ -218,10 +222,12 @@ pub fn input_map(graph: &Graph) -> (MapShape, View) {
     }
     // What moves over rows and columns takes them, and the channels, as they are.
     let spatial = reader.is_some_and(|op| {
-        matches!(op, Op::Conv(_) | Op::ConvTranspose(_) | Op::MaxPool(_) | Op::AveragePool(_))
-            || matches!(op, Op::Zeros { .. } | Op::Repeat(_) | Op::Blocks(_))
+        use Linear::{Convolution, Transposed, Windows};
+        matches!(op, Op::Linear(Convolution(_) | Transposed(_) | Windows(_)) | Op::Maximum(_))
+            || matches!(op, Op::Select(Select::Pad { .. } | Select::Repeat(_)))
+            || matches!(op, Op::Relabel(Relabel::Blocks(_)))
     });
-    let turned = way.iter().any(|node| matches!(node.op, Op::Transpose { .. }));
+    let turned = way.iter().any(|node| matches!(node.op, Op::Relabel(Relabel::Transpose(_))));
     let dims = &graph.value(id).dims;
     let unfolded = input.dims.len() < 3 && dims.len() >= 3;
     if !(spatial && (turned || unfolded))
@@ -237,15 +243,12 @@ pub fn input_map(graph: &Graph) -> (MapShape, View) {
         let Some((_, before)) = graph.data_inputs(node).next() else { return default() };
         let dims = &graph.value(before).dims;
         view = match (&node.op, view) {
-            (Op::Transpose { perm }, Some(view)) => {
-                let perm = layout::permutation(dims.len(), perm.as_deref());
-                perm.ok().map(|perm| {
-                    let mut inverse = vec![0; perm.len()];
-                    perm.iter().enumerate().for_each(|(to, &from)| inverse[from] = to);
-                    view.transpose(&inverse)
-                })
+            (Op::Relabel(Relabel::Transpose(perm)), Some(view)) => {
+                let mut inverse = vec![0; perm.len()];
+                perm.iter().enumerate().for_each(|(to, &from)| inverse[from] = to);
+                Some(view.transpose(&inverse))
             }
-            (Op::Pointwise(_) | Op::Identity, view) => view,
+            (Op::Pointwise(_), view) => view,
             (_, view) => view.and_then(|view| view.reshape(dims)),
         };
     }
@@ -409,6 +412,10 @@ impl Lowering<'_> {
             (min, max) = (-1, 1);
         }
         let name = graph.value(graph.input).name.clone();
+        if !real.front.steps.is_empty() && real.value.0 >= self.host.own {
+            let found = format!("`{}` in front of the first quantizer", node.op_type);
+            return Err(limits::FIRST_QUANT.refuse(found).at(node.place()));
+        }
         let model = (!real.front.steps.is_empty()).then(|| InputModel {
             model: extract(&[graph.input], &[real.value]),
             layout: real.view.layout(self.input_shape),
@@ -547,8 +554,11 @@ impl Lowering<'_> {
             join::axis(axis, dims.len()).ok().map(|axis| dims[axis] as u32)
         };
         let index_of = maker.and_then(|node| match &node.op {
-            Op::ArgMax(arg) => axis(node, arg.axis),
-            Op::TopK(top) if top.places => axis(node, top.axis),
+            Op::Host(op) => match &**op {
+                ops::Op::ArgMax(arg) => axis(node, arg.axis),
+                ops::Op::TopK(top) if top.places => axis(node, top.axis),
+                _ => None,
+            },
             _ => None,
         });
         let batch = usize::from(value.dims.first() == Some(&1));

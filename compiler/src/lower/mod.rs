@@ -25,20 +25,21 @@ use std::rc::Rc;
 use qnnsim_isa::descriptor::{HostModel, MapShape};
 
 use crate::build::{MAX_CHANNELS, is_map};
+use crate::canonical::{Graph, Linear, Node, Op, Relabel, Select};
 use crate::diagnostic::Diagnostic;
 use crate::epilogue::Epilogue;
 use crate::geometry::Windows;
-use crate::graph::{Graph, Node, ValueId};
+use crate::graph::ValueId;
 use crate::host::Front;
 use crate::import::ImportOptions;
 use crate::ir::{Layer, MapId, Network, WeightKind};
 use crate::limits;
-use crate::ops::Op;
 use crate::ops::join::Range;
-use crate::ops::linear::{map_size, weight_kind};
+use crate::ops::linear::{Conv, map_size, weight_kind};
 use crate::ops::pointwise::Pointwise;
 use crate::ops::pool::MaxPool;
 use crate::ops::resize::{BlockOrder, BlockSteps, Blocks};
+use crate::ops::transposed::ConvTranspose;
 use crate::tensor::{Array, Tensor};
 use chain::{Chain, PoolAt, Quantized, quantized};
 use form::{Grid, Kernel, MapInfo, Row, Window};
@@ -139,10 +140,11 @@ impl MapValue {
 /// the model what leads from some values to others.
 pub fn lower(
     graph: &Graph,
+    own: usize,
     options: &ImportOptions,
     extract: &dyn Fn(&[ValueId], &[ValueId]) -> HostModel,
 ) -> Result<Lowered, Vec<Diagnostic>> {
-    let mut lowering = Lowering::new(graph).map_err(|error| vec![error])?;
+    let mut lowering = Lowering::new(graph, own).map_err(|error| vec![error])?;
     for index in 0..graph.nodes.len() {
         lowering.node(index);
         if lowering.errors.len() >= MAX_ERRORS {
@@ -258,7 +260,7 @@ struct Lowering<'g> {
 }
 
 impl<'g> Lowering<'g> {
-    fn new(graph: &'g Graph) -> Result<Self, Diagnostic> {
+    fn new(graph: &'g Graph, own: usize) -> Result<Self, Diagnostic> {
         let dims = &graph.value(graph.input).dims;
         let (input_shape, view) = host::input_map(graph);
         if input_shape.channels as usize > MAX_CHANNELS {
@@ -282,7 +284,7 @@ impl<'g> Lowering<'g> {
             readers,
             input_shape,
             quantizer: None,
-            host: HostPart::new(graph),
+            host: HostPart::new(graph, own),
             maps: Vec::new(),
             values: Vec::new(),
             made: Vec::new(),
@@ -350,32 +352,31 @@ impl<'g> Lowering<'g> {
         let &(position, id) = inputs.first().expect("what has constants only is a constant");
         let dims = graph.value(node.output).dims.as_slice();
         match &node.op {
-            Op::Fold(_) | Op::Identity => self.read(id),
-            Op::Reshape { .. } | Op::Flatten { .. } | Op::Unit { .. } => self
+            Op::Relabel(Relabel::Reshape) => self
                 .renamed(id, |view| view.reshape(dims))
                 .and_then(|known| known.ok_or_else(|| self.relabel(id, dims))),
-            Op::Transpose { perm } => {
-                let perm =
-                    crate::ops::layout::permutation(graph.value(id).dims.len(), perm.as_deref())?;
-                let known = self.renamed(id, |view| Some(view.transpose(&perm)))?;
+            Op::Relabel(Relabel::Transpose(perm)) => {
+                let known = self.renamed(id, |view| Some(view.transpose(perm)))?;
                 Ok(known.expect("each order of axes is a view"))
             }
+            Op::Relabel(Relabel::Blocks(blocks)) => self.blocks(*blocks, id),
             Op::Pointwise(op) if inputs.len() == 2 => {
                 self.pointwise_of_two(index, *op, [inputs[0], inputs[1]])
             }
             Op::Pointwise(op) => self.pointwise(index, *op, position, id),
-            Op::MaxPool(pool) => self.max_pool(index, pool, id),
-            Op::Conv(_) | Op::ConvTranspose(_) => self.layer(index, id),
-            Op::Repeat(factors) => self.repeat(index, factors, id),
-            Op::Blocks(blocks) => self.blocks(*blocks, id),
-            Op::MatMul(_) | Op::Gemm(_) => self.dense(index, id),
+            Op::Maximum(pool) => self.max_pool(index, pool, id),
+            Op::Linear(Linear::Convolution(conv)) => self.convolution(index, conv, id),
+            Op::Linear(Linear::Transposed(conv)) => self.transposed(index, conv, id),
+            Op::Linear(Linear::Product(dense)) => self.dense(index, *dense, id),
+            Op::Linear(Linear::Mean(axes)) => self.mean(index, axes, id),
             Op::Sum { minus } => self.sum(index, *minus, [id, inputs[1].1]),
             Op::Concat { axis } => {
                 let ids: Vec<ValueId> = inputs.iter().map(|&(_, id)| id).collect();
                 self.concat(index, *axis, &ids)
             }
-            Op::Part(ranges) => self.part(index, ranges, id),
-            Op::Zeros { before, .. } => {
+            Op::Select(Select::Repeat(factors)) => self.repeat(index, factors, id),
+            Op::Select(Select::Part(ranges)) => self.part(index, ranges, id),
+            Op::Select(Select::Pad { before, .. }) => {
                 let pixels = self.form_as_pixels(id, node)?;
                 let spatial = |list: &[i64]| match *list {
                     [_, _, rows, columns] => [rows, columns],
@@ -385,7 +386,7 @@ impl<'g> Lowering<'g> {
                 let window = Window { before: spatial(before), ..Window::POINT };
                 self.windows(index, pixels, window)
             }
-            Op::AveragePool(average) => {
+            Op::Linear(Linear::Windows(average)) => {
                 let pixels = self.form_as_pixels(id, node)?;
                 let of = |f: fn(&Windows) -> u32| average.windows.each_ref().map(f).map(i64::from);
                 let window = Window {
@@ -412,12 +413,8 @@ impl<'g> Lowering<'g> {
                 Rc::make_mut(sums).divide(means.divisor as f64);
                 Ok(known)
             }
-            Op::Mean { axes, .. } => self.mean(index, axes.as_deref().unwrap_or_default(), id),
-            Op::Softmax(_) | Op::ArgMax(_) | Op::TopK(_) => {
+            Op::Host(_) => {
                 Err(limits::HOST.refuse(format!("`{}` in front of a layer", node.op_type)))
-            }
-            Op::Slice { .. } | Op::Split { .. } | Op::Pad { .. } | Op::Resize(_) => {
-                unreachable!("resolved before")
             }
         }
     }
@@ -483,13 +480,13 @@ impl<'g> Lowering<'g> {
         Ok(Known { data: Data::Chains(Rc::new(sums)), view: a.view })
     }
 
-    fn concat(&mut self, index: usize, axis: i64, ids: &[ValueId]) -> Result<Known, Diagnostic> {
+    fn concat(&mut self, index: usize, axis: usize, ids: &[ValueId]) -> Result<Known, Diagnostic> {
         let graph = self.graph;
         let node = &graph.nodes[index];
         if ids.len() != node.inputs.iter().flatten().count() {
             return Err(limits::CONCAT_CHANNELS.refuse("a map joined with a constant"));
         }
-        if crate::ops::join::axis(axis, graph.value(ids[0]).dims.len())? != 1 {
+        if axis != 1 {
             return Err(limits::CONCAT_CHANNELS.refuse(format!("axis {axis}")));
         }
         let operands = ids.iter().map(|&id| self.operand(id)).collect::<Result<Vec<_>, _>>()?;
@@ -877,49 +874,41 @@ impl<'g> Lowering<'g> {
         self.result(index, Data::Chains(Rc::new(chains)), [1, 1])
     }
 
+    /// A transposed convolution.
+    fn transposed(
+        &mut self,
+        index: usize,
+        conv: &ConvTranspose,
+        id: ValueId,
+    ) -> Result<Known, Diagnostic> {
+        let node = &self.graph.nodes[index];
+        let groups = conv.groups as usize;
+        let mut filter = self.filter(node, 1, 1, |integers| Some(conv.by_output(integers)))?;
+        // Scales are those of one group.
+        let scale = filter.scale.repeat(if filter.scale.len() == 1 { 1 } else { groups });
+        filter.outputs *= groups;
+        let taps = Taps { filter: Filter { scale: &scale, ..filter }, groups };
+        let (form, phases) = self.form_as_pixels(id, node)?;
+        self.over_pixels(index, (&form, phases), Way::Writes, &Window::from(conv), &taps)
+    }
+
     /// A convolution.
-    fn layer(&mut self, index: usize, id: ValueId) -> Result<Known, Diagnostic> {
-        let graph = self.graph;
-        let node = &graph.nodes[index];
-        let bias = self.constant(node, 2).map(|bias| bias.to_real().data.clone());
-        let known = match &node.op {
-            Op::ConvTranspose(conv) => {
-                let axis = 1;
-                let mut filter =
-                    self.filter(node, 1, axis, |integers| Some(conv.by_output(integers)))?;
-                // Scales are those of one group.
-                let scale = filter.scale.repeat(if filter.scale.len() == 1 {
-                    1
-                } else {
-                    conv.groups as usize
-                });
-                filter.outputs *= conv.groups as usize;
-                let taps = Taps {
-                    filter: Filter { scale: &scale, ..filter },
-                    groups: conv.groups as usize,
-                };
-                let (form, phases) = self.form_as_pixels(id, node)?;
-                self.over_pixels(index, (&form, phases), Way::Writes, &Window::from(conv), &taps)?
+    fn convolution(&mut self, index: usize, conv: &Conv, id: ValueId) -> Result<Known, Diagnostic> {
+        let node = &self.graph.nodes[index];
+        let filter = self.filter(node, 1, 0, |_| None)?;
+        let (form, phases) = self.form_as_pixels(id, node)?;
+        let (window, groups) = (Window::from(conv.geometry), conv.geometry.groups as usize);
+        match phases {
+            [1, 1] => self.plain_convolution(index, &form, window, filter, groups),
+            _ => {
+                let taps = Taps { filter, groups };
+                self.over_pixels(index, (&form, phases), Way::Reads, &window, &taps)
             }
-            Op::Conv(conv) => {
-                let filter = self.filter(node, 1, 0, |_| None)?;
-                let (form, phases) = self.form_as_pixels(id, node)?;
-                let (window, groups) = (Window::from(conv.geometry), conv.geometry.groups as usize);
-                match phases {
-                    [1, 1] => self.convolution(index, &form, window, filter, groups)?,
-                    _ => {
-                        let taps = Taps { filter, groups };
-                        self.over_pixels(index, (&form, phases), Way::Reads, &window, &taps)?
-                    }
-                }
-            }
-            _ => unreachable!("another operator"),
-        };
-        self.with_bias(known, bias.as_deref(), index)
+        }
     }
 
     /// A convolution whose rows share the weights as they are.
-    fn convolution(
+    fn plain_convolution(
         &mut self,
         index: usize,
         form: &Rc<Grid>,
@@ -975,24 +964,6 @@ impl<'g> Lowering<'g> {
             outputs,
             data: integers.data.iter().map(|&weight| weight as i32).collect(),
         })
-    }
-
-    /// Sums with what a layer does to them.
-    fn biased(
-        &mut self,
-        data: Data,
-        steps: Vec<(Pointwise, Vec<f64>)>,
-        index: usize,
-    ) -> Result<Data, Diagnostic> {
-        if steps.is_empty() {
-            return Ok(data);
-        }
-        let mut chains = self.chains(data)?;
-        for (op, constant) in steps {
-            self.budget.take_integers(constant.len())?;
-            chains[0].push_constant(index, op, constant);
-        }
-        Ok(Data::Chains(Rc::new(chains)))
     }
 
     /// A layer's weights, with their scale for each output or for all, over a form as it is.

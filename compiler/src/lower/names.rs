@@ -2,7 +2,7 @@
 
 use std::collections::{HashMap, HashSet};
 
-use crate::graph::Node;
+use crate::canonical::Node;
 
 /// Short names for layers: the shortest tails of the nodes' paths that are unique, without the
 /// operator: `/conv1/Conv` is `conv1`.

@@ -11,15 +11,13 @@ use num_integer::gcd;
 
 use super::form::{Grid, Kernel, Row, Window};
 use super::view::View;
-use super::{Data, Filter, Known, Lowering, per_channel};
+use super::{Data, Filter, Known, Lowering};
 use crate::build::MAX_CHANNELS;
 use crate::diagnostic::Diagnostic;
 use crate::graph::ValueId;
 use crate::ir::WeightKind;
 use crate::limits;
 use crate::ops::linear::map_size;
-use crate::ops::pointwise::Pointwise;
-use crate::tensor::Array;
 
 /// How the pixels of a result read along one axis.
 struct Reads {
@@ -340,22 +338,6 @@ impl Lowering<'_> {
                 Ok(Data::Chains(Rc::new(chains)))
             }
         }
-    }
-
-    /// Sums with a bias for each channel of the tensor.
-    pub(super) fn with_bias(
-        &mut self,
-        known: Known,
-        bias: Option<&[f64]>,
-        index: usize,
-    ) -> Result<Known, Diagnostic> {
-        let Some(bias) = bias else { return Ok(known) };
-        let mut dims = vec![bias.len()];
-        dims.resize(known.view.dims().len() - 1, 1);
-        let channels = self.shape(&known.data).channels as usize;
-        let bias = per_channel(&Array { dims, data: bias.to_vec() }, &known.view, channels)?;
-        let data = self.biased(known.data, vec![(Pointwise::Add, bias)], index)?;
-        Ok(Known { data, ..known })
     }
 }
 

@@ -36,6 +36,11 @@ impl<'a> Attributes<'a> {
         Ok(self.take(name, attribute_type::INT)?.map_or(default, |a| a.i))
     }
 
+    /// An integer, if it is there.
+    pub fn take_int(&mut self, name: &str) -> Result<Option<i64>, Diagnostic> {
+        Ok(self.take(name, attribute_type::INT)?.map(|a| a.i))
+    }
+
     /// An integer that must be there.
     pub fn required_int(&mut self, name: &str) -> Result<i64, Diagnostic> {
         match self.take(name, attribute_type::INT)? {

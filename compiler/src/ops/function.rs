@@ -14,6 +14,11 @@ pub enum Function {
         /// Slope below zero.
         alpha: f64,
     },
+    /// x where it is greater than alpha, which is not negative, else 0.
+    Thresholded {
+        /// The greatest value that becomes 0.
+        alpha: f64,
+    },
     /// x, or alpha (e^x - 1) below zero.
     Elu {
         /// Minus the limit at minus infinity.
@@ -155,6 +160,13 @@ impl Function {
                     x
                 }
             }
+            Function::Thresholded { alpha } => {
+                if x > alpha {
+                    x
+                } else {
+                    0.0
+                }
+            }
             Function::Elu { alpha } => {
                 if x < 0.0 {
                     alpha * libm::expm1(x)
@@ -230,7 +242,9 @@ impl Function {
     pub fn error(self, x: f64, rounding: f64) -> f64 {
         const ROUNDINGS: f64 = 8.0;
         let size = match self {
-            Function::LeakyRelu { .. } | Function::Neg => return 0.0,
+            Function::LeakyRelu { .. } | Function::Neg | Function::Thresholded { .. } => {
+                return 0.0;
+            }
             Function::HardSigmoid { alpha, beta } => (alpha * x).abs() + beta.abs(),
             Function::Elu { alpha } => 1.0 + alpha.abs(),
             Function::Selu { alpha, gamma } => gamma * (x.abs() + 1.0 + alpha.abs()),

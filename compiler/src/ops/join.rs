@@ -204,6 +204,41 @@ pub fn ranges(
     Ok(ranges)
 }
 
+/// The ranges of the outputs of a `Split`.
+pub fn split(
+    dims: &[usize],
+    given: Option<Operand>,
+    at: i64,
+    sizes: Option<Vec<i64>>,
+    outputs: usize,
+) -> Result<Vec<Vec<Range>>, Diagnostic> {
+    let at = axis(at, dims.len())?;
+    let sizes: Vec<i64> = match (sizes, given.map(|given| given.constant)) {
+        (Some(sizes), _) => sizes,
+        (None, Some(Some(sizes))) => sizes.to_real().data.iter().map(|&size| size as i64).collect(),
+        (None, Some(None)) => return Err(limits::SPLIT.refuse("sizes that are computed")),
+        (None, None) => {
+            // Equal parts, the last may be smaller.
+            let size = dims[at].div_ceil(outputs.max(1));
+            (0..outputs).map(|i| dims[at].saturating_sub(i * size).min(size) as i64).collect()
+        }
+    };
+    let positive = sizes.iter().all(|&size| (1..=dims[at] as i64).contains(&size));
+    if !positive || sizes.len() != outputs || sizes.iter().sum::<i64>() != dims[at] as i64 {
+        return Err(limits::SPLIT
+            .refuse(format!("parts of {sizes:?} of {} for {outputs} outputs", dims[at])));
+    }
+    let mut start = 0;
+    let part = |&length: &i64| {
+        let mut ranges: Vec<Range> =
+            dims.iter().map(|&length| Range { start: 0, step: 1, length }).collect();
+        ranges[at] = Range { start, step: 1, length: length as usize };
+        start += length as usize;
+        ranges
+    };
+    Ok(sizes.iter().map(part).collect())
+}
+
 /// Part of a tensor.
 pub fn part(tensor: &Tensor, ranges: &[Range]) -> Tensor {
     let tensor = tensor.about_zero();
@@ -232,10 +267,14 @@ pub fn part(tensor: &Tensor, ranges: &[Range]) -> Tensor {
     Tensor { array: Array { dims, data }, grid }
 }
 
-/// Zeros around a tensor, or a part of it where a number is negative.
-pub fn pad(tensor: &Tensor, before: &[i64], dims: &[usize]) -> Tensor {
+/// A value around a tensor, or a part of it where a number is negative.
+pub fn pad(tensor: &Tensor, before: &[i64], value: f64, dims: &[usize]) -> Tensor {
     let tensor = tensor.about_zero();
-    let (array, grid) = (&tensor.array, tensor.grid.clone());
+    // Another value than zero is none of the integers.
+    let (array, grid) = match value {
+        0.0 => (std::borrow::Cow::Borrowed(&tensor.array), tensor.grid.clone()),
+        _ => (tensor.to_real(), None),
+    };
     let mut data = Vec::with_capacity(dims.iter().product());
     for_each(dims, |index| {
         let place =
@@ -244,7 +283,7 @@ pub fn pad(tensor: &Tensor, before: &[i64], dims: &[usize]) -> Tensor {
                     usize::try_from(i as i64 - before).ok().filter(|&place| place < size)?;
                 Some(at * size + place)
             });
-        data.push(place.map_or(0.0, |place| array.data[place]));
+        data.push(place.map_or(value, |place| array.data[place]));
     });
     Tensor { array: Array { dims: dims.to_vec(), data }, grid }
 }

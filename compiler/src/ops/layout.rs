@@ -39,6 +39,13 @@ pub fn reshape(
     if checked_len(&out) == Some(values) { Ok(out) } else { Err(refuse()) }
 }
 
+/// The sizes of the dimensions from one to another, which may be counted from the end.
+pub fn shape(dims: &[usize], start: i64, end: i64) -> Vec<usize> {
+    let rank = dims.len() as i64;
+    let axis = |at: i64| if at < 0 { at.saturating_add(rank) } else { at }.clamp(0, rank) as usize;
+    dims[axis(start)..axis(end).max(axis(start))].to_vec()
+}
+
 /// Shape after `Flatten`.
 pub fn flatten(dims: &[usize], axis: i64) -> Result<Vec<usize>, Diagnostic> {
     let from_end = if axis < 0 { dims.len() as i64 } else { 0 };

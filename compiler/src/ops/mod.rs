@@ -1,8 +1,8 @@
 //! The operators: their attributes, shapes and meaning, one file for each kind.
 
-mod attributes;
+pub mod attributes;
+pub mod by_value;
 pub mod dense;
-pub mod fold;
 pub mod function;
 pub mod head;
 pub mod join;
@@ -14,13 +14,16 @@ pub mod quantizer;
 pub mod resize;
 pub mod transposed;
 
+use std::ops::RangeInclusive;
+
+use crate::canonical::{self, Desugar, Linear, Relabel, Select};
 use crate::diagnostic::{Diagnostic, Kind, NodePlace};
-use crate::limits;
-use crate::onnx::NodeProto;
-use crate::tensor::{Precision, Tensor};
+use crate::graph::ValueId;
+use crate::onnx::{NodeProto, data_type};
+use crate::tensor::{Array, Precision, Tensor};
+use crate::{constants, limits};
 use attributes::Attributes;
 use dense::{Dense, Gemm};
-use fold::Fold;
 use function::Function;
 use head::{ArgMax, Softmax, TopK};
 use join::Range;
@@ -30,9 +33,133 @@ use pool::{AveragePool, MaxPool};
 use resize::{Blocks, Resize};
 use transposed::ConvTranspose;
 
-/// An operator with its attributes.
+/// A source operator that has a file of its own.
+///
+/// To add one: its file, a line of the list of [`Composite`], its limits, its test.
+pub trait Operator: Sized {
+    /// How many inputs there must be and may be.
+    const INPUTS: RangeInclusive<usize>;
+
+    /// Reads the attributes of a node, and of its inputs what belongs to the operator.
+    ///
+    /// # Errors
+    /// It is beyond a limit, or contradicts itself.
+    fn parse(at: &mut Attributes, inputs: &Operands) -> Result<Self, Diagnostic>;
+
+    /// Checks the inputs against the limits and gives the shape of the output.
+    ///
+    /// # Errors
+    /// They are beyond a limit.
+    fn infer(&self, inputs: &Operands) -> Result<Vec<usize>, Diagnostic>;
+
+    /// The output, of shape `dims`, as the operator is defined, with each operation on real values
+    /// rounded to a precision.
+    fn eval(&self, inputs: &[Option<&Tensor>], dims: &[usize], precision: Precision) -> Tensor;
+
+    /// The canonical operators that it is made of.
+    fn desugar(&self, into: &mut Desugar);
+}
+
+/// Writes the list of the operators that have files of their own.
+macro_rules! operators {
+    ($($(#[$doc:meta])* $module:ident::$name:ident: $($op_type:literal)|+;)*) => {
+        $($(#[$doc])* pub mod $module;)*
+
+        /// A source operator that has a file of its own.
+        #[derive(Debug, Clone, PartialEq)]
+        pub enum Composite {
+            $($(#[$doc])* $name($module::$name),)*
+        }
+
+        impl Composite {
+            /// The names of the operators.
+            pub const NAMES: &[&str] = &[$($($op_type),+),*];
+
+            fn inputs(op_type: &str) -> Option<RangeInclusive<usize>> {
+                match op_type {
+                    $($($op_type)|+ => Some($module::$name::INPUTS),)*
+                    _ => None,
+                }
+            }
+
+            fn parse(
+                op_type: &str,
+                at: &mut Attributes,
+                inputs: &Operands,
+            ) -> Result<Option<Self>, Diagnostic> {
+                match op_type {
+                    $($($op_type)|+ => $module::$name::parse(at, inputs).map(Self::$name).map(Some),)*
+                    _ => Ok(None),
+                }
+            }
+
+            fn infer(&self, inputs: &Operands) -> Result<Vec<usize>, Diagnostic> {
+                match self {
+                    $(Composite::$name(op) => op.infer(inputs),)*
+                }
+            }
+
+            fn eval(
+                &self,
+                inputs: &[Option<&Tensor>],
+                dims: &[usize],
+                precision: Precision,
+            ) -> Tensor {
+                match self {
+                    $(Composite::$name(op) => op.eval(inputs, dims, precision),)*
+                }
+            }
+
+            fn desugar(&self, into: &mut Desugar) {
+                match self {
+                    $(Composite::$name(op) => op.desugar(into),)*
+                }
+            }
+        }
+    };
+}
+
+operators! {
+    /// The value without its sign.
+    abs::Abs: "Abs";
+    /// The maximum of all pixels.
+    global_max::GlobalMaxPool: "GlobalMaxPool";
+    /// Integers times an integer, shifted to the right.
+    requant::RequantShift: "RequantShift";
+    /// Integers beside a value.
+    round::Round: "Round" | "Floor" | "Ceil";
+    /// The value where it is greater than a number.
+    thresholded::ThresholdedRelu: "ThresholdedRelu";
+}
+
+/// An operator as a file writes it, before what its inputs say is known: newer files give
+/// parameters as inputs that older ones have as attributes.
+#[derive(Debug, Clone, PartialEq)]
+enum Written {
+    /// What inputs say nothing about.
+    Complete(Op),
+    /// Part of a tensor; starts, ends and axes, where attributes give them.
+    Slice(Option<[Vec<i64>; 3]>),
+    /// Parts of a tensor along a dimension, each an output; their sizes, where an attribute gives
+    /// them.
+    Split { axis: i64, sizes: Option<Vec<i64>> },
+    /// Padding, where an attribute gives it, and the value of an old file.
+    Pad(Option<Vec<i64>>, f64),
+    /// Mean along dimensions, where an attribute gives them.
+    Mean { axes: Option<Vec<i64>>, keep: bool },
+    /// Mean of all pixels.
+    GlobalMean,
+    /// Dimensions of size 1 taken away or put in, where an attribute says which.
+    Unit { axes: Option<Vec<i64>>, insert: bool },
+    /// Each value several times.
+    Resize(Resize),
+}
+
+/// A source operator with its attributes, and all that its inputs say about it.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Op {
+    /// An operator in a file of its own.
+    Composite(Composite),
     /// A function of the values at one place.
     Pointwise(Pointwise),
     /// Convolution.
@@ -55,45 +182,26 @@ pub enum Op {
         /// The dimension.
         axis: i64,
     },
-    /// Part of a tensor, given by inputs or, in old files, by attributes: starts, ends, axes.
-    Slice {
-        /// Starts, ends and axes.
-        given: Option<[Vec<i64>; 3]>,
-    },
-    /// Parts of a tensor along a dimension, each an output; the importer makes nodes of them.
-    Split {
-        /// The dimension.
-        axis: i64,
-        /// Sizes of the parts, if an attribute gives them.
-        sizes: Option<Vec<i64>>,
-    },
     /// Part of a tensor, of each dimension.
     Part(Vec<Range>),
-    /// Padding, given by inputs or, in old files, by an attribute.
-    Pad {
-        /// Numbers before each dimension, then behind each.
-        given: Option<Vec<i64>>,
-    },
-    /// Zeros before and behind each dimension; what is negative cuts off.
+    /// A value before and behind each dimension; what is negative cuts off.
     Zeros {
         /// Before.
         before: Vec<i64>,
         /// Behind.
         after: Vec<i64>,
+        /// What is put there, in place of zeros.
+        value: f64,
     },
     /// Mean over windows.
     AveragePool(AveragePool),
     /// Mean along some dimensions.
     Mean {
-        /// The dimensions, if attributes say which; those behind the second for a global pooling.
-        axes: Option<Vec<i64>>,
+        /// The dimensions.
+        axes: Vec<i64>,
         /// Whether they stay, with a size of 1.
         keep: bool,
-        /// Whether all dimensions behind the second are meant.
-        global: bool,
     },
-    /// Each value several times, by factors that inputs or attributes give.
-    Resize(Resize),
     /// Each value so many times along each dimension.
     Repeat(Vec<usize>),
     /// Blocks of pixels that become channels, or the other way round.
@@ -126,8 +234,6 @@ pub enum Op {
     ArgMax(ArgMax),
     /// Largest values along an axis, or their places.
     TopK(TopK),
-    /// Arithmetic of shapes.
-    Fold(Fold),
     /// Nothing.
     Identity,
 }
@@ -177,15 +283,63 @@ pub fn axes_of(axes: &[i64], rank: usize) -> Result<Vec<usize>, Diagnostic> {
 const QONNX_DOMAINS: [&str; 3] =
     ["qonnx.custom_op.general", "onnx.brevitas", "finn.custom_op.general"];
 
+/// Domain of the operators that PULP's quantizer adds, which leaves it out as a rule.
+const PULP_DOMAIN: &str = "PACTOps";
+
 impl Op {
-    /// Reads the operator and the attributes of a node.
-    pub fn parse(node: &NodeProto, place: &NodePlace, opset: i64) -> Result<Op, Diagnostic> {
+    /// Reads a node with these inputs: the operator that makes each of its outputs.
+    ///
+    /// # Errors
+    /// It is beyond a limit, or contradicts itself.
+    pub fn read(
+        node: &NodeProto,
+        place: &NodePlace,
+        opset: i64,
+        inputs: &Operands,
+    ) -> Result<Vec<Op>, Diagnostic> {
         let mut attributes = Attributes::new(node, place);
-        let at = &mut attributes;
+        let written = Self::parse(node, place, opset, &mut attributes, inputs)?;
+        attributes.finish()?;
+        check_arity(written.arity(), inputs)?;
+        written.resolve(inputs, node.output.len())
+    }
+
+    /// Checks the attributes of a node of whose inputs nothing is known.
+    ///
+    /// # Errors
+    /// One is beyond a limit, as far as that can be seen.
+    pub fn check_attributes(
+        node: &NodeProto,
+        place: &NodePlace,
+        opset: i64,
+    ) -> Result<(), Diagnostic> {
+        if Composite::inputs(&node.op_type).is_some() || node.op_type == "CastLike" {
+            return Ok(());
+        }
+        let mut attributes = Attributes::new(node, place);
+        Self::parse(node, place, opset, &mut attributes, &[])?;
+        attributes.finish()
+    }
+
+    fn parse(
+        node: &NodeProto,
+        place: &NodePlace,
+        opset: i64,
+        at: &mut Attributes,
+        inputs: &Operands,
+    ) -> Result<Written, Diagnostic> {
         let standard = node.domain.is_empty() || node.domain == "ai.onnx";
         let qonnx = QONNX_DOMAINS.contains(&node.domain.as_str());
         // onnxruntime's quantizer may write its own, older form of these two.
         let linear = standard || node.domain == "com.microsoft";
+        if (linear || node.domain == PULP_DOMAIN)
+            && let Some(arity) = Composite::inputs(&node.op_type)
+        {
+            check_arity(arity, inputs)?;
+            if let Some(op) = Composite::parse(&node.op_type, at, inputs)? {
+                return Ok(Written::Complete(Op::Composite(op)));
+            }
+        }
         let op = match node.op_type.as_str() {
             "Quant" | "IntQuant" if qonnx => Op::Pointwise(quantizer::parse_quant(at)?),
             "BipolarQuant" if qonnx => Op::Pointwise(Pointwise::BipolarQuant),
@@ -196,7 +350,7 @@ impl Op {
             "Conv" if standard => Op::Conv(linear::parse_conv(at)?),
             "ConvTranspose" if standard => Op::ConvTranspose(transposed::parse(at)?),
             "Resize" | "Upsample" if standard => {
-                Op::Resize(resize::parse(at, node.op_type == "Upsample")?)
+                return Ok(Written::Resize(resize::parse(at, node.op_type == "Upsample")?));
             }
             "DepthToSpace" | "SpaceToDepth" if standard => {
                 Op::Blocks(resize::parse_blocks(at, node.op_type == "SpaceToDepth")?)
@@ -227,70 +381,82 @@ impl Op {
                     let axes = axes.unwrap_or_else(|| (0..starts.len() as i64).collect());
                     [starts, ends, axes]
                 });
-                Op::Slice { given }
+                return Ok(Written::Slice(given));
             }
             "Split" if standard => {
                 at.ignore(&["num_outputs"]);
-                Op::Split { axis: at.int("axis", 0)?, sizes: at.ints("split")? }
+                return Ok(Written::Split { axis: at.int("axis", 0)?, sizes: at.ints("split")? });
             }
             "Pad" if standard => {
                 let mode = at.string("mode", "constant")?;
                 let value = at.float("value", 0.0)?;
-                if mode != "constant" || value != 0.0 {
-                    let found = format!("padding of mode `{mode}` with {value}");
+                if mode != "constant" {
+                    let found = format!("padding of mode `{mode}`");
                     return Err(limits::PAD_ZERO.refuse(found).at(place.clone()).attribute("mode"));
                 }
-                Op::Pad { given: at.ints("pads")? }
+                return Ok(Written::Pad(at.ints("pads")?, value));
             }
             "AveragePool" if standard => Op::AveragePool(pool::parse_average(at)?),
-            "GlobalAveragePool" if standard => Op::Mean { axes: None, keep: true, global: true },
+            "GlobalAveragePool" if standard => return Ok(Written::GlobalMean),
             "ReduceMean" if standard => {
                 at.ignore(&["noop_with_empty_axes"]);
-                Op::Mean {
-                    axes: at.ints("axes")?,
-                    keep: at.int("keepdims", 1)? != 0,
-                    global: false,
-                }
+                let keep = at.int("keepdims", 1)? != 0;
+                return Ok(Written::Mean { axes: at.ints("axes")?, keep });
             }
-            "Squeeze" if standard => Op::Unit { axes: at.ints("axes")?, insert: false },
-            "Unsqueeze" if standard => Op::Unit { axes: at.ints("axes")?, insert: true },
+            "Squeeze" | "Unsqueeze" if standard => {
+                let insert = node.op_type == "Unsqueeze";
+                return Ok(Written::Unit { axes: at.ints("axes")?, insert });
+            }
             "Reshape" if standard => Op::Reshape { allow_zero: at.int("allowzero", 0)? != 0 },
             "Flatten" if standard => Op::Flatten { axis: at.int("axis", 1)? },
             "Transpose" if standard => Op::Transpose { perm: at.ints("perm")? },
             "Identity" if standard => Op::Identity,
+            "Cast" if standard => {
+                at.ignore(&["saturate", "round_mode"]);
+                let to = at.required_int("to")?;
+                if ![data_type::FLOAT, data_type::DOUBLE].map(i64::from).contains(&to) {
+                    let refusal = limits::CAST.refuse(format!("a `Cast` to type {to}"));
+                    return Err(refusal.at(place.clone()).attribute("to"));
+                }
+                Op::Identity
+            }
+            "CastLike" if standard => {
+                at.ignore(&["saturate", "round_mode"]);
+                let like = inputs.get(1).copied().flatten();
+                if like.is_none_or(|like| like.constant.is_some_and(|like| like.grid.is_some())) {
+                    return Err(limits::CAST.refuse("a `CastLike` of integers").at(place.clone()));
+                }
+                Op::Identity
+            }
             "Dropout" if standard => {
                 at.ignore(&["ratio", "seed", "is_test"]);
                 Op::Identity
             }
             op_type => {
                 if standard && let Some(function) = Function::parse(op_type, at)? {
-                    attributes.finish()?;
-                    return Ok(Op::Pointwise(Pointwise::Function(function)));
+                    return Ok(Written::Complete(Op::Pointwise(Pointwise::Function(function))));
                 }
-                if standard && let Some(fold) = Fold::parse(op_type, at)? {
-                    attributes.finish()?;
-                    return Ok(Op::Fold(fold));
+                if standard && constants::OPERATORS.contains(&op_type) {
+                    let found = format!("`{op_type}` of values that are computed");
+                    return Err(limits::FOLD_CONSTANT.refuse(found).at(place.clone()));
                 }
                 let domain = if standard { "" } else { &format!(" of `{}`", node.domain) };
                 let found = format!("operator `{}`{domain}", node.op_type);
                 return Err(limits::OPERATOR.refuse(found).at(place.clone()));
             }
         };
-        attributes.finish()?;
-        Ok(op)
+        Ok(Written::Complete(op))
     }
 
     /// How many inputs there must be and may be.
-    fn arity(&self) -> std::ops::RangeInclusive<usize> {
+    fn arity(&self) -> RangeInclusive<usize> {
         match self {
+            Op::Composite(_) => 1..=MAX_CONCAT,
             Op::Pointwise(op) => op.arity(),
-            Op::Fold(fold) => fold.arity(),
             Op::Conv(_) | Op::ConvTranspose(_) | Op::Gemm(_) => 2..=3,
             Op::MatMul(_) | Op::Reshape { .. } | Op::Sum { .. } => 2..=2,
             Op::Concat { .. } => 1..=MAX_CONCAT,
-            Op::Slice { .. } => 1..=5,
-            Op::Pad { .. } | Op::Resize(_) => 1..=4,
-            Op::Mean { .. } | Op::Unit { .. } | Op::Split { .. } => 1..=2,
+            Op::Mean { .. } | Op::Unit { .. } => 1..=2,
             Op::AveragePool(_) | Op::Blocks(_) => 1..=1,
             Op::Softmax(_) | Op::ArgMax(_) => 1..=1,
             Op::TopK(_) => 1..=2,
@@ -301,38 +467,50 @@ impl Op {
             Op::MaxPool(_) | Op::Flatten { .. } | Op::Transpose { .. } => 1..=1,
         }
     }
+}
 
-    /// Whether there are as many inputs as there must be.
-    pub fn check_arity(&self, inputs: &Operands) -> Result<(), Diagnostic> {
-        let given = inputs.iter().flatten().count();
-        let arity = self.arity();
-        if inputs.len() > *arity.end()
-            || inputs.iter().take(*arity.start()).flatten().count() < *arity.start()
-        {
-            return Err(Diagnostic::new(
-                Kind::Malformed,
-                format!("the node has {given} inputs in place of {arity:?}"),
-            )
-            .help("the file contradicts itself: export the model again"));
+/// Whether there are as many inputs as there must be.
+fn check_arity(arity: RangeInclusive<usize>, inputs: &Operands) -> Result<(), Diagnostic> {
+    let given = inputs.iter().flatten().count();
+    if inputs.len() > *arity.end()
+        || inputs.iter().take(*arity.start()).flatten().count() < *arity.start()
+    {
+        return Err(Diagnostic::new(
+            Kind::Malformed,
+            format!("the node has {given} inputs in place of {arity:?}"),
+        )
+        .help("the file contradicts itself: export the model again"));
+    }
+    Ok(())
+}
+
+impl Written {
+    fn arity(&self) -> RangeInclusive<usize> {
+        match self {
+            Written::Complete(op) => op.arity(),
+            Written::Slice(_) => 1..=5,
+            Written::Pad(..) | Written::Resize(_) => 1..=4,
+            Written::Mean { .. } | Written::Unit { .. } | Written::Split { .. } => 1..=2,
+            Written::GlobalMean => 1..=1,
         }
-        Ok(())
     }
 
-    /// The operator with what its inputs say: newer files give parameters as inputs that older ones
-    /// have as attributes.
-    pub fn resolve(self, inputs: &Operands) -> Result<Op, Diagnostic> {
-        self.check_arity(inputs)?;
+    /// The operator of each output, with what the inputs say.
+    fn resolve(self, inputs: &Operands, outputs: usize) -> Result<Vec<Op>, Diagnostic> {
         let first = inputs[0].expect("every operator has a first input").dims;
         let computed = |i: usize| {
             inputs.get(i).copied().flatten().is_some_and(|input| input.constant.is_none())
         };
-        Ok(match self {
-            Op::Pointwise(Pointwise::Add) if computed(0) && computed(1) => Op::Sum { minus: false },
-            Op::Pointwise(Pointwise::Sub) if computed(0) && computed(1) => Op::Sum { minus: true },
-            Op::Slice { given: Some([starts, ends, axes]) } => {
+        Ok(vec![match self {
+            Written::Split { axis, sizes } => {
+                let given = inputs.get(1).copied().flatten();
+                let parts = join::split(first, given, axis, sizes, outputs)?;
+                return Ok(parts.into_iter().map(Op::Part).collect());
+            }
+            Written::Slice(Some([starts, ends, axes])) => {
                 Op::Part(join::ranges(first, &starts, &ends, Some(&axes), None)?)
             }
-            Op::Slice { given: None } => {
+            Written::Slice(None) => {
                 let list = |i: usize, name: &str| integers(inputs, i, name);
                 let Some((starts, ends)) = list(1, "starts")?.zip(list(2, "ends")?) else {
                     return Err(limits::SLICE.refuse("a `Slice` without `starts` and `ends`"));
@@ -340,15 +518,16 @@ impl Op {
                 let (axes, steps) = (list(3, "axes")?, list(4, "steps")?);
                 Op::Part(join::ranges(first, &starts, &ends, axes.as_deref(), steps.as_deref())?)
             }
-            Op::Pad { given } => {
+            Written::Pad(given, value) => {
                 let pads =
                     given.map_or_else(|| integers(inputs, 1, "pads"), |pads| Ok(Some(pads)))?;
-                let value = inputs.get(2).copied().flatten().map(|value| value.constant);
-                if value.is_some_and(|value| {
-                    value.is_none_or(|value| value.to_real().data.iter().any(|&x| x != 0.0))
-                }) {
-                    return Err(limits::PAD_ZERO.refuse("padding with another value"));
-                }
+                let value = match inputs.get(2).copied().flatten().map(|value| value.constant) {
+                    None => value,
+                    Some(constant) => match constant.map(|value| value.to_real().data.clone()) {
+                        Some(list) if list.len() == 1 => list[0],
+                        _ => return Err(limits::PAD_ZERO.refuse("padding with computed values")),
+                    },
+                };
                 let rank = first.len();
                 let axes = match integers(inputs, 3, "axes")? {
                     None => (0..rank).collect(),
@@ -366,38 +545,56 @@ impl Op {
                 for (i, &axis) in axes.iter().enumerate() {
                     (before[axis], after[axis]) = (pads[i], pads[axes.len() + i]);
                 }
-                Op::Zeros { before, after }
+                Op::Zeros { before, after, value }
             }
-            Op::Mean { axes: None, keep, global: false } => {
-                let axes = integers(inputs, 1, "axes")?
-                    .unwrap_or_else(|| (0..first.len() as i64).collect());
-                Op::Mean { axes: Some(axes), keep, global: false }
+            Written::Mean { axes, keep } => {
+                let axes = match axes {
+                    Some(axes) => axes,
+                    None => integers(inputs, 1, "axes")?
+                        .unwrap_or_else(|| (0..first.len() as i64).collect()),
+                };
+                Op::Mean { axes, keep }
             }
-            Op::Mean { global: true, .. } => Op::Mean {
-                axes: Some((2..first.len() as i64).collect()),
-                keep: true,
-                global: false,
-            },
-            Op::Unit { axes: None, insert } => {
+            Written::GlobalMean => Op::Mean { axes: (2..first.len() as i64).collect(), keep: true },
+            Written::Unit { axes: None, insert } => {
                 Op::Unit { axes: integers(inputs, 1, "axes")?, insert }
             }
-            Op::TopK(top) => Op::TopK(top.settled(inputs)?),
-            Op::Conv(conv) => Op::Conv(conv.padded(inputs)?),
-            Op::ConvTranspose(conv) => Op::ConvTranspose(conv.settled(inputs)?),
-            Op::Resize(resize) => Op::Repeat(resize.factors(inputs)?),
-            Op::MatMul(dense) => Op::MatMul(dense.placed(inputs)),
-            Op::Gemm(gemm) => Op::Gemm(Gemm { dense: gemm.dense.placed(inputs), ..gemm }),
-            Op::MaxPool(pool) => Op::MaxPool(pool.padded(first)?),
-            Op::AveragePool(pool) => Op::AveragePool(pool.padded(first)?),
-            other => other,
-        })
+            Written::Unit { axes, insert } => Op::Unit { axes, insert },
+            Written::Resize(resize) => Op::Repeat(resize.factors(inputs)?),
+            Written::Complete(Op::TopK(top)) => {
+                let top = top.settled(inputs)?;
+                let both = [false, true].map(|places| Op::TopK(TopK { places, ..top }));
+                return Ok(both.into_iter().take(outputs.max(1)).collect());
+            }
+            Written::Complete(op) => match op {
+                Op::Pointwise(Pointwise::Add) if computed(0) && computed(1) => {
+                    Op::Sum { minus: false }
+                }
+                Op::Pointwise(Pointwise::Sub) if computed(0) && computed(1) => {
+                    Op::Sum { minus: true }
+                }
+                Op::Conv(conv) => Op::Conv(conv.padded(inputs)?),
+                Op::ConvTranspose(conv) => Op::ConvTranspose(conv.settled(inputs)?),
+                Op::MatMul(dense) => Op::MatMul(dense.placed(inputs)),
+                Op::Gemm(gemm) => Op::Gemm(Gemm { dense: gemm.dense.placed(inputs), ..gemm }),
+                Op::MaxPool(pool) => Op::MaxPool(pool.padded(first)?),
+                Op::AveragePool(pool) => Op::AveragePool(pool.padded(first)?),
+                other => other,
+            },
+        }])
     }
+}
 
+impl Op {
     /// Checks the inputs against the limits and gives the shape of the output.
+    ///
+    /// # Errors
+    /// They are beyond a limit.
     pub fn infer(&self, inputs: &Operands) -> Result<Vec<usize>, Diagnostic> {
-        self.check_arity(inputs)?;
+        check_arity(self.arity(), inputs)?;
         let first = inputs[0].expect("every operator has a first input");
         match self {
+            Op::Composite(op) => op.infer(inputs),
             Op::Pointwise(op) => op.infer(inputs),
             Op::Conv(conv) => conv.infer(inputs),
             Op::ConvTranspose(conv) => conv.infer(inputs),
@@ -420,10 +617,10 @@ impl Op {
             Op::Sum { .. } => join::infer_sum(inputs),
             Op::Concat { axis } => join::infer_concat(inputs, *axis),
             Op::Part(ranges) => Ok(ranges.iter().map(|range| range.length).collect()),
-            Op::Zeros { before, after } => join::infer_pad(first, before, after),
+            Op::Zeros { before, after, .. } => join::infer_pad(first, before, after),
             Op::AveragePool(pool) => pool.infer(first),
             Op::Mean { axes, keep, .. } => {
-                let axes = axes_of(axes.as_deref().unwrap_or_default(), first.dims.len())?;
+                let axes = axes_of(axes, first.dims.len())?;
                 if first.dims.contains(&0) {
                     return Err(
                         limits::MEAN_SPATIAL.refuse(format!("a mean of shape {:?}", first.dims))
@@ -445,11 +642,7 @@ impl Op {
             Op::Unit { axes, insert: true } => {
                 layout::with_axes(first.dims, axes.as_deref().unwrap_or_default())
             }
-            Op::Slice { .. } | Op::Split { .. } | Op::Pad { .. } | Op::Resize(_) => {
-                unreachable!("resolved before")
-            }
-            // What it makes of constants is made elsewhere.
-            Op::Fold(_) | Op::Identity => Ok(first.dims.to_vec()),
+            Op::Identity => Ok(first.dims.to_vec()),
         }
     }
 
@@ -477,6 +670,7 @@ impl Op {
     pub fn eval(&self, inputs: &[Option<&Tensor>], dims: &[usize], precision: Precision) -> Tensor {
         let input = |i: usize| inputs[i].expect("checked when the shape was inferred");
         match self {
+            Op::Composite(op) => op.eval(inputs, dims, precision),
             Op::Pointwise(op) => op.eval(inputs, dims, precision),
             Op::Conv(conv) => conv.eval(inputs, dims, precision),
             Op::ConvTranspose(conv) => conv.eval(inputs, dims, precision),
@@ -491,21 +685,112 @@ impl Op {
             Op::Sum { minus } => join::sum(inputs, dims, *minus, precision),
             Op::Concat { axis } => join::concat(inputs, *axis, dims),
             Op::Part(ranges) => join::part(input(0), ranges),
-            Op::Zeros { before, .. } => join::pad(input(0), before, dims),
+            Op::Zeros { before, value, .. } => join::pad(input(0), before, *value, dims),
             Op::AveragePool(pool) => pool.eval(input(0), dims, precision),
             Op::Mean { axes, .. } => {
-                let axes = axes_of(axes.as_deref().unwrap_or_default(), input(0).array.dims.len())
-                    .expect("checked");
+                let axes = axes_of(axes, input(0).array.dims.len()).expect("checked");
                 join::mean(input(0), &axes, dims, precision)
-            }
-            Op::Slice { .. } | Op::Split { .. } | Op::Pad { .. } | Op::Resize(_) => {
-                unreachable!("resolved before")
             }
             Op::Reshape { .. } | Op::Flatten { .. } | Op::Unit { .. } => {
                 layout::relabel(input(0), dims)
             }
             Op::Transpose { perm } => layout::transpose(input(0), perm.as_deref()),
-            Op::Fold(_) | Op::Identity => input(0).clone(),
+            Op::Identity => input(0).clone(),
+        }
+    }
+
+    /// Position and output axis of the weights of a layer, if it is one with a constant operand.
+    pub fn weights(&self, inputs: &Operands) -> Option<(usize, usize)> {
+        let of = |dense: &Dense| {
+            let rank = inputs.get(dense.weights).copied().flatten()?.dims.len();
+            (rank >= 2).then(|| (dense.weights, dense.outputs(rank)))
+        };
+        match self {
+            Op::Conv(_) => Some((1, 0)),
+            Op::ConvTranspose(_) => Some((1, 1)),
+            Op::MatMul(dense) => of(dense),
+            Op::Gemm(gemm) => of(&gemm.dense),
+            _ => None,
+        }
+    }
+
+    /// The canonical operators that it is made of.
+    pub fn desugar(&self, into: &mut Desugar) {
+        use canonical::Op as Canonical;
+        let (inputs, data) = (into.inputs(), [into.optional(0)]);
+        let dims = into.output_dims();
+        let pair: Vec<Option<ValueId>> = inputs.iter().take(2).copied().collect();
+        let bias = into.optional(2);
+        let reshape = Canonical::Relabel(Relabel::Reshape);
+        match self {
+            Op::Composite(op) => op.desugar(into),
+            Op::Pointwise(op) => into.finish(Canonical::Pointwise(*op), &inputs),
+            Op::Conv(conv) => {
+                let op = Canonical::Linear(Linear::Convolution(*conv));
+                into.finish_biased(op, &pair, bias);
+            }
+            Op::ConvTranspose(conv) => {
+                let op = Canonical::Linear(Linear::Transposed(*conv));
+                into.finish_biased(op, &pair, bias);
+            }
+            Op::MatMul(dense) => into.finish(Canonical::Linear(Linear::Product(*dense)), &pair),
+            Op::Gemm(gemm) => {
+                let op = Canonical::Linear(Linear::Product(gemm.dense));
+                let mut steps = Vec::new();
+                if gemm.alpha != 1.0 {
+                    let alpha = Tensor::real(Array::scalar(gemm.alpha));
+                    steps.push((Pointwise::Mul, into.constant(alpha)));
+                }
+                if let Some(bias) = bias.and_then(|bias| into.tensor(bias)) {
+                    let bias = Tensor::real(gemm.scaled_bias(bias));
+                    steps.push((Pointwise::Add, into.constant(bias)));
+                }
+                let Some((last, constant)) = steps.pop() else { return into.finish(op, &pair) };
+                let mut value = into.push(op, &pair, &dims);
+                for (op, constant) in steps {
+                    let op = Canonical::Pointwise(op);
+                    value = into.push(op, &[Some(value), Some(constant)], &dims);
+                }
+                into.finish(Canonical::Pointwise(last), &[Some(value), Some(constant)]);
+            }
+            Op::Softmax(_) | Op::ArgMax(_) | Op::TopK(_) => {
+                into.finish(Canonical::Host(Box::new(self.clone())), &inputs);
+            }
+            Op::MaxPool(pool) => pool.desugar(into),
+            Op::Sum { minus } => into.finish(Canonical::Sum { minus: *minus }, &pair),
+            Op::Concat { axis } => {
+                let axis = join::axis(*axis, dims.len()).expect("checked by `infer`");
+                into.finish(Canonical::Concat { axis }, &inputs);
+            }
+            Op::Part(ranges) => {
+                into.finish(Canonical::Select(Select::Part(ranges.clone())), &data);
+            }
+            Op::Zeros { before, after, .. } => {
+                let (before, after) = (before.clone(), after.clone());
+                into.finish(Canonical::Select(Select::Pad { before, after }), &data);
+            }
+            Op::Repeat(factors) => {
+                into.finish(Canonical::Select(Select::Repeat(factors.clone())), &data);
+            }
+            Op::AveragePool(average) => {
+                into.finish(Canonical::Linear(Linear::Windows(*average)), &data);
+            }
+            Op::Mean { axes, .. } => {
+                let rank = into.dims(into.input(0)).len();
+                let axes = axes_of(axes, rank).expect("checked by `infer`");
+                into.finish(Canonical::Linear(Linear::Mean(axes)), &data);
+            }
+            Op::Blocks(blocks) => {
+                into.finish(Canonical::Relabel(Relabel::Blocks(*blocks)), &data);
+            }
+            Op::Transpose { perm } => {
+                let rank = into.dims(into.input(0)).len();
+                let perm = layout::permutation(rank, perm.as_deref()).expect("checked by `infer`");
+                into.finish(Canonical::Relabel(Relabel::Transpose(perm)), &data);
+            }
+            Op::Reshape { .. } | Op::Flatten { .. } | Op::Unit { .. } | Op::Identity => {
+                into.finish(reshape, &data);
+            }
         }
     }
 }

@@ -1,10 +1,12 @@
 //! Maximum pooling.
 
 use num_integer::gcd;
+use qnnsim_isa::table::ThrMode;
 
 use super::Operand;
 use super::attributes::Attributes;
 use super::linear::{Same, for_two, map_size, parse_auto_pad, sizes};
+use crate::canonical::{Desugar, Op};
 use crate::diagnostic::Diagnostic;
 use crate::geometry::Windows;
 use crate::ir;
@@ -39,6 +41,13 @@ pub struct Means {
     pub divisor: i64,
     /// Regions of the result, and how often their sums count.
     pub regions: Vec<(ir::Region, i64)>,
+}
+
+/// The longest side of a pooling window on the machine: the largest value of its operand.
+fn window_max() -> u32 {
+    let mut fields = ThrMode::ROW.fields.iter();
+    let pool = fields.find(|field| field.name == "pool").expect("an operand of `thr.mode`");
+    pool.kind.limits(0).1 as u32
 }
 
 /// Reads the attributes of a `MaxPool`.
@@ -277,6 +286,60 @@ impl AveragePool {
 }
 
 impl MaxPool {
+    /// One window of this size.
+    pub fn of_size(kernel: [u32; 2]) -> Self {
+        MaxPool(ir::Pool { kernel, stride: [1; 2], pads: [0; 4], ceil_mode: false }, None)
+    }
+
+    /// The same maximum as one or two poolings, one behind the other, for a map of this size:
+    /// windows that are larger than the machine's become two if they do not overlap.
+    pub fn split(self, size: [usize; 2]) -> Vec<MaxPool> {
+        let pool = self.0;
+        let most = window_max();
+        if pool.kernel.iter().all(|&kernel| kernel <= most) {
+            return vec![self];
+        }
+        let size = size.map(|size| size as u32);
+        let (mut first, mut second) = (pool, MaxPool::of_size([1; 2]).0);
+        for (axis, &length) in size.iter().enumerate() {
+            let (kernel, pads) = (pool.kernel[axis], [pool.pads[axis], pool.pads[axis + 2]]);
+            let alone = length == kernel;
+            if kernel <= most {
+                continue;
+            }
+            if pads != [0; 2] || !alone && pool.stride[axis] != kernel {
+                return vec![self];
+            }
+            // A last window may lie partly outside, if there is nothing else outside.
+            let fits = |a: u32| alone || kernel.is_multiple_of(a);
+            let sizes = (2..=most).map(|a| (a, kernel.div_ceil(a)));
+            let sizes = sizes.filter(|&(a, b)| fits(a) && b <= most);
+            let Some((a, b)) = sizes.min_by_key(|(a, b)| a + b) else { return vec![self] };
+            first.ceil_mode |= !kernel.is_multiple_of(a);
+            (first.kernel[axis], first.stride[axis]) = (a, a);
+            (second.kernel[axis], second.stride[axis]) = (b, b);
+        }
+        let result = second.output_size(first.output_size(size));
+        match result == pool.output_size(size) {
+            true => vec![MaxPool(first, None), MaxPool(second, None)],
+            false => vec![self],
+        }
+    }
+
+    /// The canonical operators of it.
+    pub fn desugar(self, into: &mut Desugar) {
+        let dims = into.dims(into.input(0));
+        let parts = self.split(map_size(&dims).expect("checked when the shape was inferred"));
+        let mut value = into.optional(0);
+        let (last, parts) = parts.split_last().expect("one at least");
+        for part in parts {
+            let dims = part.infer(Operand { dims: &dims, constant: None });
+            let dims = dims.expect("a part of a pooling that was checked");
+            value = Some(into.push(Op::Maximum(*part), &[value], &dims));
+        }
+        into.finish(Op::Maximum(*last), &[value]);
+    }
+
     /// With the paddings that `auto_pad` asks for.
     pub fn padded(self, dims: &[usize]) -> Result<Self, Diagnostic> {
         Ok(MaxPool(pool_of(padded(self.windows(), self.1, dims)?), self.1))

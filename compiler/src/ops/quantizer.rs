@@ -23,6 +23,8 @@ pub struct Trunc {
     pub version: u32,
     /// Two's complement.
     pub signed: bool,
+    /// Whether the file says so; else the data do.
+    pub sign_given: bool,
     /// Leave out one end of the range.
     pub narrow: bool,
     /// How the bits that are shifted out decide.
@@ -57,9 +59,13 @@ pub fn parse_quant(at: &mut Attributes) -> Result<Pointwise, Diagnostic> {
 /// Reads the attributes of a `Trunc`; its version is told by the number of its inputs.
 pub fn parse_trunc(at: &mut Attributes, inputs: usize) -> Result<Pointwise, Diagnostic> {
     let version = if inputs == 6 { 2 } else { 1 };
-    let signed = at.int("signed", 1)? != 0;
+    // Version 1 has neither of these, for it does not clip: its data say whether it has a sign,
+    // unless the file does.
+    let given = at.take_int("signed")?;
+    let (signed, sign_given) = (given != Some(0), given.is_some() || version == 2);
     let narrow = at.int("narrow", 0)? != 0;
-    Ok(Pointwise::Trunc(Trunc { version, signed, narrow, rounding: rounding(at, "FLOOR")? }))
+    let rounding = rounding(at, "FLOOR")?;
+    Ok(Pointwise::Trunc(Trunc { version, signed, sign_given, narrow, rounding }))
 }
 
 /// Reads the attributes of a `MultiThreshold`.

@@ -1,5 +1,6 @@
 //! All tests of the crate in one binary: a module a subject.
 
+mod desugar;
 mod exactness;
 mod import;
 mod layers;

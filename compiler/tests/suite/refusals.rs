@@ -189,7 +189,8 @@ fn structure() {
     check_start(model, &output, "not supported: a model without layers");
 
     let (mut model, x) = map_model();
-    let weights = model.constant(&[1, 3, 1, 1], &[1.0; 3]);
+    // No two of these are small multiples of one number.
+    let weights = model.constant(&[1, 3, 1, 1], &[1.0, 2f32.sqrt(), 3f32.sqrt()]);
     let output = model.node("Conv", &[&x, &weights], &[]);
     check_start(
         model,
@@ -280,7 +281,7 @@ fn branches() {
     check_start(
         model,
         &output,
-        "not supported: padding of mode `reflect` with 0\n  at:   node `/pad1/Pad` (Pad), `mode`",
+        "not supported: padding of mode `reflect`\n  at:   node `/pad1/Pad` (Pad), `mode`",
     );
 
     // Weights times weights.
@@ -449,8 +450,8 @@ fn sizes() {
     };
     let model = Model::new(&[1, 1, 4096, 1]);
     assert_eq!(first_line(model, "x"), "not supported: input `x` of shape [1, 1, 4096, 1]");
-    let model = Model::new(&[2, 1]);
-    assert_eq!(first_line(model, "x"), "not supported: input `x` of shape [2, 1]");
+    let model = Model::new(&[-2, 1]);
+    assert_eq!(first_line(model, "x"), "not supported: input `x` of shape [-2, 1]");
     let model = Model::new(&[1, -5]);
     assert_eq!(first_line(model, "x"), "not supported: input `x` of shape [1, 0]");
     let (mut model, x) = map_model();

@@ -37,6 +37,20 @@ const CASES: &[Case] = &[
     exact("ort_v_se"),
     // Codes that never occur.
     exact("ort_pc_s8s8_sym"),
+    // The sign of what a shift that does not clip makes is that of its data.
+    exact("01b_trunc_u4_8_4"),
+    // Padding with another value than zero.
+    exact("06_bin_one_pad"),
+    exact("42_gmax"),
+    exact("42_threlu"),
+    // A maximum over more pixels than a window of the machine has.
+    exact("ort_v_gmp"),
+    // A batch of 8 in the file.
+    exact("ort_v_batch8"),
+    // Weights whose quantizer was folded away.
+    exact("ort_v_folded_dq_weights"),
+    // QLinearConv and QGemm.
+    exact("ort_qoperator_u8s8"),
 ];
 
 /// Most relative difference of a value from the expected one, whose arithmetic is float32.

@@ -11,6 +11,7 @@ mod hardware_points;
 mod hello;
 mod imagenet;
 mod larger;
+mod mlperf;
 mod pooling;
 mod precisions;
 mod sizes;

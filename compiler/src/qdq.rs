@@ -1,0 +1,136 @@
+//! The operators on integers that bring scales and zero points along, in their QDQ form: each is an
+//! operator on real values between a `DequantizeLinear` of every operand and, where it has an
+//! output scale, a `QuantizeLinear`. The file is rewritten before it is read, so that all else
+//! knows the QDQ form alone.
+
+use crate::onnx::{
+    AttributeProto, GraphProto, ModelProto, NodeProto, TensorProto, attribute_type, data_type,
+};
+
+/// Names of the operators that are rewritten.
+const NAMES: &[&str] = &[
+    "QLinearConv",
+    "QLinearMatMul",
+    "QGemm",
+    "QLinearAdd",
+    "QLinearMul",
+    "QLinearConcat",
+    "QLinearGlobalAveragePool",
+    "QLinearAveragePool",
+    "QLinearSigmoid",
+    "QLinearLeakyRelu",
+    "ConvInteger",
+    "MatMulInteger",
+];
+
+/// A scale of 1, which integers without one have.
+const ONE: &str = "qdq/one";
+
+/// Rewrites a model.
+pub fn expand(model: &mut ModelProto) {
+    let Some(graph) = &mut model.graph else { return };
+    let known = |node: &NodeProto| {
+        NAMES.contains(&node.op_type.as_str())
+            && matches!(node.domain.as_str(), "" | "ai.onnx" | "com.microsoft")
+    };
+    if !graph.node.iter().any(known) {
+        return;
+    }
+    let nodes = std::mem::take(&mut graph.node);
+    for node in nodes {
+        match known(&node) {
+            true => expand_one(graph, node),
+            false => graph.node.push(node),
+        }
+    }
+    graph.initializer.push(TensorProto {
+        name: ONE.to_owned(),
+        data_type: data_type::FLOAT,
+        float_data: vec![1.0],
+        ..TensorProto::default()
+    });
+}
+
+fn int(name: &str, value: i64) -> AttributeProto {
+    AttributeProto {
+        name: name.to_owned(),
+        i: value,
+        r#type: attribute_type::INT,
+        ..AttributeProto::default()
+    }
+}
+
+fn expand_one(graph: &mut GraphProto, node: NodeProto) {
+    let input = |i: usize| node.input.get(i).cloned().unwrap_or_default();
+    let attribute = |name: &str| node.attribute.iter().find(|a| a.name == name).map_or(0, |a| a.i);
+    let output = node.output.first().cloned().unwrap_or_default();
+    let name = if node.name.is_empty() { output.clone() } else { node.name.clone() };
+    // Integers, scale and zero point of each operand, scale and zero point of the output, bias.
+    let triples = |from: usize, to: usize| -> Vec<[usize; 3]> {
+        (from..to).step_by(3).map(|i| [i, i + 1, i + 2]).collect()
+    };
+    const NONE: usize = usize::MAX;
+    let (operands, result, bias) = match node.op_type.as_str() {
+        "QLinearConv" => (triples(0, 6), 6, 8),
+        "QLinearMatMul" | "QLinearAdd" | "QLinearMul" => (triples(0, 6), 6, NONE),
+        "QGemm" => (triples(0, 6), 7, 6),
+        "QLinearConcat" => (triples(2, node.input.len()), 0, NONE),
+        "ConvInteger" | "MatMulInteger" => (vec![[0, NONE, 2], [1, NONE, 3]], NONE, NONE),
+        _ => (triples(0, 3), 3, NONE),
+    };
+    let op_type = match node.op_type.as_str() {
+        "QLinearConcat" => "Concat",
+        "QGemm" => "Gemm",
+        other => other.trim_start_matches("QLinear").trim_end_matches("Integer"),
+    };
+    // The axis of a scale for each output.
+    let axis = match op_type {
+        "Conv" => 0,
+        "Gemm" => 1 - attribute("transB"),
+        "MatMul" => -1,
+        _ => 1,
+    };
+    let mut push = |op_type: &str,
+                    what: &str,
+                    inputs: Vec<String>,
+                    output: String,
+                    attribute: Vec<AttributeProto>| {
+        let name = if what.is_empty() { name.clone() } else { format!("{name}/{what}") };
+        let domain = String::new();
+        let (op_type, output) = (op_type.to_owned(), vec![output]);
+        graph.node.push(NodeProto { input: inputs, output, name, op_type, attribute, domain });
+    };
+    let scale_of = |i: usize| if i == NONE { ONE.to_owned() } else { input(i) };
+    let mut inputs = Vec::new();
+    for (i, [value, scale, zero]) in operands.iter().enumerate() {
+        let real = format!("{output}/operand{i}");
+        // Data have one scale; weights are the second operand.
+        let axis = int("axis", if i == 1 { axis } else { 1 });
+        let mut from = vec![input(*value), scale_of(*scale)];
+        if !input(*zero).is_empty() {
+            from.push(input(*zero));
+        }
+        push("DequantizeLinear", &format!("operand{i}"), from, real.clone(), vec![axis]);
+        inputs.push(real);
+    }
+    if bias != NONE && !input(bias).is_empty() {
+        let (scale, real) = (format!("{output}/bias_scale"), format!("{output}/bias"));
+        let scales = vec![scale_of(operands[0][1]), scale_of(operands[1][1])];
+        push("Mul", "bias_scale", scales, scale.clone(), vec![]);
+        let axis = vec![int("axis", if op_type == "Gemm" { -1 } else { 0 })];
+        push("DequantizeLinear", "bias", vec![input(bias), scale], real.clone(), axis);
+        inputs.push(real);
+    }
+    let kept = |a: &&AttributeProto| a.name != "channels_last" || a.i != 0;
+    let attributes: Vec<_> = node.attribute.iter().filter(kept).cloned().collect();
+    let quantized = result != NONE && !input(result).is_empty();
+    let real = if quantized { format!("{output}/real") } else { output.clone() };
+    push(op_type, "", inputs, real.clone(), attributes);
+    if quantized {
+        let mut from = vec![real, input(result)];
+        if !input(result + 1).is_empty() {
+            from.push(input(result + 1));
+        }
+        push("QuantizeLinear", "quantized", from, output.clone(), vec![]);
+    }
+}
