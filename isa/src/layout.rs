@@ -108,6 +108,19 @@ impl MapLayout {
         (bank, address + u64::from(at.plane) * u64::from(self.plane) + u64::from(at.word))
     }
 
+    /// Whether it is plain that no two words of a map of `size` pixels (y, x) with `planes` planes
+    /// of `words` words share a place in a memory of `rows` banks: pixels are as far apart as they
+    /// are long, and so are rows and phases.
+    pub fn keeps_apart(&self, size: [u32; 2], [planes, words]: [u32; 2], rows: u32) -> bool {
+        let block = u64::from(planes - 1) * u64::from(self.plane) + u64::from(words);
+        let [height, width] = [0, 1].map(|axis| size[axis].div_ceil(self.s[axis]));
+        let phase = self.pixels(size).div_ceil(rows.into()) * u64::from(self.block);
+        (planes == 1 || self.plane >= words)
+            && u64::from(self.block) >= block
+            && (height == 1 || self.pitch >= width)
+            && (self.phases() == 1 || self.phase >= phase)
+    }
+
     /// The word of a map of `size` pixels (y, x) with `planes` planes that lies at this place of a
     /// memory of `rows` banks; none if no word of it does. The inverse of [`MapLayout::place`] for
     /// layouts whose pixels do not overlap.

@@ -6,6 +6,7 @@
 //! ([`values`]). After that an image is nothing but popcount loops.
 pub mod area;
 pub mod check;
+pub mod cost;
 pub mod energy;
 mod kernels;
 pub mod profile;
@@ -20,14 +21,14 @@ pub mod values;
 
 use qnnsim_isa::{Program, Unit};
 
+pub use cost::cost;
 pub use energy::Technology;
 pub use kernels::isa;
 pub use timing::Start;
 pub use trap::{Fault, Trap};
 
 use check::{Checker, Used};
-use profile::{Counter, Profile, Profiler};
-use report::{ColdWarm, Cost};
+use profile::{Profile, Profiler};
 use timing::{Code, Issue, Observer, Stall, Timing};
 use trace::TraceLine;
 use values::{Batch, Compiled, Executor, Form, NotCompiled, Plan, Planner, Resident};
@@ -103,26 +104,6 @@ fn load<'a>(
     let Loader { checker, planner, profiler } = loader;
     let profile = profiler.finish(timing.cycles);
     Ok(Loaded { timing, plan: planner.finish(), profile, checker })
-}
-
-/// Times both images of a program and counts their events: the figures of [`Simulation::cost`] in a
-/// fraction of the time, for nothing is checked or proven. For programs of the compiler, which
-/// makes no others than such that are legal; their segments may be empty.
-///
-/// # Errors
-/// The machine stops by itself: an illegal step, a deadlock.
-pub fn cost(program: &Program) -> Result<Cost, Trap> {
-    let code = [Code::new(&program.cold), Code::new(&program.warm)];
-    let image = |start| {
-        let mut counter = Counter::new(&program.hardware);
-        let timing = timing::run(program, [&code[0], &code[1]], start, &mut counter)?;
-        Ok((timing.cycles, counter.events))
-    };
-    let (cold, warm) = (image(Start::Cold)?, image(Start::Warm)?);
-    Ok(Cost {
-        cycles: ColdWarm { cold: cold.0, warm: warm.0 },
-        events: ColdWarm { cold: cold.1, warm: warm.1 },
-    })
 }
 
 impl Simulation {

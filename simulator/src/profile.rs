@@ -7,6 +7,7 @@ use qnnsim_isa::operand::{Memory, ThresholdKind, WeightKind, semaphore_name};
 use qnnsim_isa::{HardwarePoint, Program, Unit};
 
 use crate::energy::Events;
+use crate::steps::ReadCounts;
 use crate::timing::{Issue, Observer, Stall, Work};
 use crate::trace::TraceLine;
 use crate::trap::{Fault, instruction_text};
@@ -106,8 +107,13 @@ impl<'a> Profiler<'a> {
     }
 }
 
-/// What an issue costs.
-fn events_of(hw: &HardwarePoint, issue: &Issue) -> Events {
+/// What an issue costs. `counts` tells the rows of a step of MAC or THR, and of MAC's the words that
+/// they read of one plane.
+pub(crate) fn events_of(
+    hw: &HardwarePoint,
+    issue: &Issue,
+    counts: impl FnOnce() -> ReadCounts,
+) -> Events {
     let width = u64::from(hw.dram_width);
     let registers = &issue.registers;
     let mut e = Events::default();
@@ -133,15 +139,8 @@ fn events_of(hw: &HardwarePoint, issue: &Issue) -> Events {
         Work::Mac(step) => {
             let (shape, _, _) = registers.mac();
             let planes = step.cycles / u64::from(step.k);
-            let mut rows = 0;
-            let mut last = None;
-            registers.mac_reads(hw, step, |row, k, place| {
-                e.mac_act_reads += if place.is_some() { planes } else { 0 };
-                if k == 0 && last != Some(row) {
-                    rows += 1;
-                    last = Some(row);
-                }
-            });
+            let ReadCounts { rows, words } = counts();
+            e.mac_act_reads = words * planes;
             let columns = u64::from(step.columns);
             e.element_cycles = rows * columns * step.cycles;
             e.row_sum_cycles =
@@ -152,8 +151,7 @@ fn events_of(hw: &HardwarePoint, issue: &Issue) -> Events {
         }
         Work::Drain(step) => {
             let (mode, _, _) = registers.thr();
-            let mut rows = 0;
-            registers.thr_places(hw, step, |_, _, _| rows += 1);
+            let rows = counts().rows;
             let elements = rows * u64::from(step.columns);
             let bits = elements * u64::from(mode.bits);
             e.accumulator_reads = elements + if mode.bipolar { rows } else { 0 };
@@ -174,9 +172,7 @@ fn events_of(hw: &HardwarePoint, issue: &Issue) -> Events {
         }
         Work::ThrWrite(step) => {
             let (mode, _, _) = registers.thr();
-            let mut rows = 0;
-            registers.thr_places(hw, step, |_, _, _| rows += 1);
-            e.thr_act_writes = rows * u64::from(mode.bits) * u64::from(step.words);
+            e.thr_act_writes = counts().rows * u64::from(mode.bits) * u64::from(step.words);
         }
         Work::StoreRead(step) => e.store_act_reads = u64::from(step.words),
         Work::StoreBurst { beats, .. } => e.store_dram_bytes = beats * width,
@@ -184,36 +180,22 @@ fn events_of(hw: &HardwarePoint, issue: &Issue) -> Events {
     e
 }
 
-/// Counts the events of an image and nothing else.
-#[derive(Debug)]
-pub struct Counter<'a> {
-    hw: &'a HardwarePoint,
-    /// So far.
-    pub events: Events,
-}
-
-impl<'a> Counter<'a> {
-    /// Listens to an image on this hardware point.
-    pub fn new(hw: &'a HardwarePoint) -> Self {
-        Counter { hw, events: Events::default() }
-    }
-}
-
-impl Observer for Counter<'_> {
-    fn issue(&mut self, issue: &Issue) -> Result<(), Fault> {
-        self.events += events_of(self.hw, issue);
-        Ok(())
-    }
-
-    fn configure(&mut self, _: u64, _: Unit, _: u32) {
-        self.events.configurations += 1;
+/// Rows of a step, and words that it reads.
+fn counts_of(hw: &HardwarePoint, issue: &Issue) -> ReadCounts {
+    match &issue.work {
+        Work::Mac(step) => issue.registers.mac_counts(hw, step),
+        Work::Drain(step) | Work::ThrWrite(step) => {
+            ReadCounts { rows: issue.registers.thr_rows(hw, step), words: 0 }
+        }
+        _ => ReadCounts::default(),
     }
 }
 
 impl Observer for Profiler<'_> {
     fn issue(&mut self, issue: &Issue) -> Result<(), Fault> {
         let layer = self.layer(issue.word);
-        let events = events_of(&self.program.hardware, issue);
+        let hw = &self.program.hardware;
+        let events = events_of(hw, issue, || counts_of(hw, issue));
         let slot = layer.unwrap_or(self.profile.last_write.len());
         self.profile.events[slot] += events;
         match &issue.work {
@@ -282,6 +264,13 @@ pub fn stall_name(semaphores: &[String], reason: Stall) -> String {
 }
 
 impl Profile {
+    /// The events of all layers and of what serves none.
+    pub fn all_events(&self) -> Events {
+        let mut all = Events::default();
+        self.events.iter().for_each(|&events| all += events);
+        all
+    }
+
     /// The timeline, by start.
     pub fn trace(&self, program: &Program, stream: &qnnsim_isa::program::Stream) -> Vec<TraceLine> {
         let fetch = |&(start, end): &(u64, u64)| TraceLine {

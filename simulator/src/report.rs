@@ -234,11 +234,7 @@ pub fn hardware_values(
 impl Simulation {
     /// What both images take.
     pub fn cost(&self) -> Cost {
-        let events = |start| {
-            let mut all = Events::default();
-            self.profile(start).events.iter().for_each(|&e| all += e);
-            all
-        };
+        let events = |start| self.profile(start).all_events();
         let cycles = |start| self.timing(start).cycles;
         Cost {
             cycles: ColdWarm { cold: cycles(Start::Cold), warm: cycles(Start::Warm) },

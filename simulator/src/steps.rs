@@ -72,6 +72,8 @@ pub struct LoadStep {
 /// One step of MAC.
 #[derive(Debug, Clone, Copy)]
 pub struct MacStep {
+    /// Number of the step.
+    pub n: u64,
     /// Window tile, channel tile.
     pub tile: [u64; 2],
     /// Pooling position, y and x.
@@ -84,9 +86,75 @@ pub struct MacStep {
     pub cycles: u64,
 }
 
+/// Neighbouring rows of a MAC step, and where the first of them reads a tap.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Run {
+    /// Number of the tap in the kernel.
+    pub tap: u32,
+    /// First row.
+    pub row: u32,
+    /// Rows.
+    pub rows: u32,
+    /// Where the first row's first word lies: the others are in the next banks at the same address.
+    /// None outside the map.
+    pub place: Option<Place>,
+}
+
+/// What a step reads: rows that are not masked, and words of one plane of all of them.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct ReadCounts {
+    /// Rows.
+    pub rows: u64,
+    /// Words.
+    pub words: u64,
+}
+
+impl ReadCounts {
+    /// Adds a run of a step, a word for each of its rows.
+    fn add(&mut self, run: &Run) {
+        let rows = u64::from(run.rows);
+        self.rows += if run.tap == 0 { rows } else { 0 };
+        self.words += if run.place.is_some() { rows } else { 0 };
+    }
+}
+
+/// Neighbouring rows of a window tile whose outputs lie in one row of the map.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Segment {
+    /// First row of the array.
+    pub row: u32,
+    /// Its output, y and x.
+    pub output: [u32; 2],
+    /// Rows.
+    pub length: u32,
+}
+
+/// The segments of a window tile, without masked rows.
+pub fn segments(tile: u64, rows: u32, pitch: u32, out: [u32; 2]) -> impl Iterator<Item = Segment> {
+    let g = tile * u64::from(rows);
+    let (mut y, mut x, mut row) = (g / u64::from(pitch), (g % u64::from(pitch)) as u32, 0);
+    std::iter::from_fn(move || {
+        while row < rows && y < u64::from(out[0]) {
+            let length = (pitch - x).min(rows - row);
+            let segment = Segment {
+                row,
+                output: [y as u32, x],
+                length: length.min(out[1].saturating_sub(x)),
+            };
+            (row, x, y) = (row + length, 0, y + 1);
+            if segment.length > 0 {
+                return Some(segment);
+            }
+        }
+        None
+    })
+}
+
 /// One step of THR: its drain and, if it completes a word, its write.
 #[derive(Debug, Clone, Copy)]
 pub struct ThrStep {
+    /// Number of the step.
+    pub n: u64,
     /// Window tile, channel tile.
     pub tile: [u64; 2],
     /// Pooling position, y and x.
@@ -110,6 +178,8 @@ pub struct ThrStep {
 /// One step of ST.
 #[derive(Debug, Clone, Copy)]
 pub struct StoreStep {
+    /// Number of the step.
+    pub n: u64,
     /// First word.
     pub from: Place,
     /// Words.
@@ -381,6 +451,20 @@ impl Registers {
         }
     }
 
+    /// Where a plain load goes: first address, first bank, banks.
+    pub fn plain_target(&self) -> (u64, u32, u32) {
+        let dst = self.ld_dst.expect("the step was made from it");
+        (dst.base.into(), dst.bank, dst.span)
+    }
+
+    /// The map that the packer writes, and of a step its row and its windows.
+    pub fn packed_map(&self, step: &LoadStep) -> (MapLayout, [u32; 2]) {
+        let (Some(dst), Some(row), Some(map)) = (self.ld_dst, self.ld_row, self.ld_map) else {
+            unreachable!("the step was made from them")
+        };
+        (MapLayout::packed(&dst, &map), [step.n as u32, row.windows])
+    }
+
     /// The packer's XOR and pad code.
     pub fn packer_codes(&self) -> (u8, u8) {
         let row = self.ld_row.expect("the step was made from it");
@@ -420,7 +504,7 @@ impl Registers {
         let columns = columns_of(hw, tile[1], wgt.tiles, wgt.last)?;
         let k = shape.k[0] * shape.k[1] * shape.words;
         let planes = if shape.byte { shape.w } else { shape.a * shape.w };
-        Ok(MacStep { tile, position, columns, k, cycles: u64::from(k) * u64::from(planes) })
+        Ok(MacStep { n, tile, position, columns, k, cycles: u64::from(k) * u64::from(planes) })
     }
 
     fn tap(&self, axis: usize, entry: u32) -> Result<Tap, Fault> {
@@ -433,15 +517,10 @@ impl Registers {
             .ok_or_else(|| Fault::Unconfigured { what: format!("entry {entry} of {name}") })
     }
 
-    /// The activation words of a MAC step, plane 0: calls `f(row, output, word k of the kernel,
-    /// place)`; no place where the tap lies outside the map. Rows that are masked are left out;
-    /// taps come in order.
-    pub fn mac_reads(
-        &self,
-        hw: &HardwarePoint,
-        step: &MacStep,
-        mut f: impl FnMut(u32, u32, Option<Place>),
-    ) {
+    /// What a MAC step reads of activations: calls `f` for runs of neighbouring rows whose words lie
+    /// side by side, or all outside the map. Rows that are masked are left out; taps come in order,
+    /// and rows of a tap do.
+    pub fn mac_runs(&self, hw: &HardwarePoint, step: &MacStep, mut f: impl FnMut(Run)) {
         let (Some(shape), Some(act)) = (self.mac_shape, self.mac_act) else {
             unreachable!("the step was made from them")
         };
@@ -450,37 +529,80 @@ impl Registers {
             self.tap(axis, step.position[axis] * shape.step[axis] + k)
                 .expect("checked when the step was made")
         };
+        let here = i64::from(act.base) + step.tile[0] as i64 * i64::from(act.block);
         for ky in 0..shape.k[0] {
             let y = tap_of(0, ky);
             for kx in 0..shape.k[1] {
                 let x = tap_of(1, kx);
+                let tap = ky * shape.k[1] + kx;
                 let mut remainder = y.remainder + x.remainder;
-                let mut offset = i64::from(y.offset) + i64::from(x.offset);
+                let mut address = here + i64::from(y.offset) + i64::from(x.offset);
                 if remainder >= rows {
                     remainder -= rows;
-                    offset += i64::from(act.block);
+                    address += i64::from(act.block);
                 }
-                for r in 0..rows {
-                    let g = step.tile[0] * u64::from(rows) + u64::from(r);
-                    let Some([oy, ox]) = output_of(g, act.pitch, act.out) else { continue };
-                    let inside =
-                        (y.first..=y.last).contains(&oy) && (x.first..=x.last).contains(&ox);
-                    let wraps = r + remainder >= rows;
-                    let block = step.tile[0] + u64::from(wraps);
-                    let place = Place {
-                        bank: (r + remainder) % rows,
-                        address: i64::from(act.base)
-                            + offset
-                            + (block * u64::from(act.block)) as i64,
+                for Segment { row, output: [oy, ox], length } in
+                    segments(step.tile[0], rows, act.pitch, act.out)
+                {
+                    // The rows whose output lies in the intervals of both taps.
+                    let end = row + length;
+                    let inside = (y.first..=y.last).contains(&oy);
+                    let first = row + if inside { x.first.saturating_sub(ox) } else { length };
+                    let first = first.min(end);
+                    let behind = row + (x.last + 1).saturating_sub(ox);
+                    let behind = behind.clamp(first, end);
+                    // Those from here on read the next block.
+                    let wrap = (rows - remainder).clamp(first, behind);
+                    let place = |row: u32, wraps: bool| {
+                        let bank = row + remainder - if wraps { rows } else { 0 };
+                        let block = if wraps { i64::from(act.block) } else { 0 };
+                        Some(Place { bank, address: address + block })
                     };
-                    for word in 0..shape.words {
-                        let k = (ky * shape.k[1] + kx) * shape.words + word;
-                        let place = Place { address: place.address + i64::from(word), ..place };
-                        f(r, k, inside.then_some(place));
+                    let runs = [
+                        (row, first, None),
+                        (first, wrap, place(first, false).filter(|_| first < wrap)),
+                        (wrap, behind, (wrap < behind).then(|| place(wrap, true)).flatten()),
+                        (behind, end, None),
+                    ];
+                    for (row, end, place) in runs {
+                        if row < end {
+                            f(Run { tap, row, rows: end - row, place });
+                        }
                     }
                 }
             }
         }
+    }
+
+    /// The activation words of a MAC step, plane 0: calls `f(row, word k of the kernel, place)`; no
+    /// place where the tap lies outside the map. Rows that are masked are left out; taps come in
+    /// order.
+    pub fn mac_reads(
+        &self,
+        hw: &HardwarePoint,
+        step: &MacStep,
+        mut f: impl FnMut(u32, u32, Option<Place>),
+    ) {
+        let words = self.mac_shape.map_or(0, |shape| shape.words);
+        self.mac_runs(hw, step, |run| {
+            for i in 0..run.rows {
+                for word in 0..words {
+                    let place = run.place.map(|Place { bank, address }| Place {
+                        bank: bank + i,
+                        address: address + i64::from(word),
+                    });
+                    f(run.row + i, run.tap * words + word, place);
+                }
+            }
+        });
+    }
+
+    /// What a MAC step reads of activations, as numbers.
+    pub fn mac_counts(&self, hw: &HardwarePoint, step: &MacStep) -> ReadCounts {
+        let mut counts = ReadCounts::default();
+        self.mac_runs(hw, step, |run| counts.add(&run));
+        counts.words *= u64::from(self.mac_shape.map_or(0, |shape| shape.words));
+        counts
     }
 
     /// Address of the first weight word of a MAC step in every bank.
@@ -540,6 +662,7 @@ impl Registers {
             .min(u64::from(table.out[0] - 1));
         let segments = last_y - first_y + 1;
         Ok(ThrStep {
+            n,
             tile,
             position,
             columns,
@@ -613,13 +736,23 @@ impl Registers {
     ) {
         let (_, table, dst) = self.thr();
         let layout = MapLayout::from(dst);
-        for r in 0..hw.mac_rows {
-            let g = step.tile[0] * u64::from(hw.mac_rows) + u64::from(r);
-            let Some([y, x]) = output_of(g, table.pitch, table.out) else { continue };
-            let first = Place::first_of(&layout, [y, x], hw.mac_rows);
-            let place = Place { address: first.address + i64::from(step.first_word), ..first };
-            f(r, [y, x], place);
+        for Segment { row, output: [y, x], length } in
+            segments(step.tile[0], hw.mac_rows, table.pitch, table.out)
+        {
+            for i in 0..length {
+                let output = [y, x + i];
+                let first = Place::first_of(&layout, output, hw.mac_rows);
+                let address = first.address + i64::from(step.first_word);
+                f(row + i, output, Place { address, ..first });
+            }
         }
+    }
+
+    /// Rows of a step that are not masked.
+    pub fn thr_rows(&self, hw: &HardwarePoint, step: &ThrStep) -> u64 {
+        let (_, table, _) = self.thr();
+        let all = segments(step.tile[0], hw.mac_rows, table.pitch, table.out);
+        all.map(|segment| u64::from(segment.length)).sum()
     }
 
     /// Step n of ST.
@@ -644,6 +777,7 @@ impl Registers {
         let rows = u64::from(hw.mac_rows);
         let address = u64::from(map.base) + pixel / rows * u64::from(map.block);
         Ok(StoreStep {
+            n,
             from: Place { bank: (pixel % rows) as u32, address: address as i64 },
             words: map.words,
             dram,

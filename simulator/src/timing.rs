@@ -3,8 +3,10 @@
 //! Durations are closed functions of registers and hardware, and every contention is decided when a
 //! step issues. So nothing needs to be looked at between two events: the engine keeps absolute
 //! times and visits only the cycles in which something becomes visible. Whoever wants to know more
-//! than the length of an image listens as an [`Observer`]; an observer that does nothing costs
-//! nothing.
+//! than the length of an image listens as an [`Observer`]. What repeats itself, as the steps of a
+//! large layer do, is decided once ([`repeat`]).
+
+mod repeat;
 
 use std::cmp::Reverse;
 use std::collections::{BinaryHeap, VecDeque};
@@ -16,6 +18,7 @@ use qnnsim_isa::program::Stream;
 use qnnsim_isa::table::{DecodeError, Steps};
 use qnnsim_isa::{Action, Instruction, Program, Unit};
 
+use self::repeat::{Repetition, Tape};
 use crate::steps::{LoadStep, MacStep, Registers, StoreStep, ThrStep, beats};
 use crate::trap::{Fault, Trap};
 
@@ -240,6 +243,8 @@ pub struct Timing {
     pub front_end: FrontEndCycles,
     /// Cycles the engine looked at.
     pub wakeups: u64,
+    /// Steps and bursts that were not decided, for they repeat what was.
+    pub replayed: u64,
 }
 
 /// Runs one image.
@@ -252,7 +257,20 @@ pub fn run(
     start: Start,
     observer: &mut impl Observer,
 ) -> Result<Timing, Trap> {
-    Engine::new(program, code, start).run(observer)
+    Engine::new(program, code, start).run(observer, true)
+}
+
+/// Runs one image without making use of what repeats itself: the same, slower.
+///
+/// # Errors
+/// The first trap.
+pub fn run_every_cycle(
+    program: &Program,
+    code: [&Code; 2],
+    start: Start,
+    observer: &mut impl Observer,
+) -> Result<Timing, Trap> {
+    Engine::new(program, code, start).run(observer, false)
 }
 
 /// One unit's queue and issuing stage.
@@ -367,6 +385,7 @@ struct Engine<'a> {
     steps: u64,
     front_end: FrontEndCycles,
     wakeups: u64,
+    replayed: u64,
     trap: Option<(Rank, Trap)>,
 }
 
@@ -443,6 +462,7 @@ impl<'a> Engine<'a> {
             steps: 0,
             front_end: FrontEndCycles::default(),
             wakeups: 0,
+            replayed: 0,
             trap: None,
         };
         if start == Start::Warm {
@@ -481,7 +501,8 @@ impl<'a> Engine<'a> {
         }
     }
 
-    fn run(mut self, observer: &mut impl Observer) -> Result<Timing, Trap> {
+    fn run(mut self, observer: &mut impl Observer, repeats: bool) -> Result<Timing, Trap> {
+        let (mut tape, mut repetition) = (Tape::new(observer), Repetition::default());
         while let Some(Reverse(time)) = self.wake.pop() {
             if self.wakeups > 0 && time == self.now {
                 continue;
@@ -500,15 +521,19 @@ impl<'a> Engine<'a> {
                     units: self.lanes.map(|l| l.cycles),
                     front_end: self.front_end,
                     wakeups: self.wakeups,
+                    replayed: self.replayed,
                 });
             }
-            if self.decide(observer) {
+            if self.decide(&mut tape) {
                 self.wake_at(time + 1);
             }
-            self.account(observer);
+            self.account(&mut tape);
             if self.steps > STEPS_MAX {
                 let fault = Fault::TooLong(format!("more than {STEPS_MAX} steps an image"));
                 self.raise(time, None, Place::Limit, None, fault);
+            }
+            if repeats {
+                self.repeat(&mut repetition, &mut tape);
             }
         }
         if self.trap.is_none() {

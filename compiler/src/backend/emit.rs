@@ -33,7 +33,7 @@ pub fn emit(plan: &Plan) -> std::result::Result<Program, Vec<Diagnostic>> {
     schedule(plan).and_then(|schedule| program(plan, &schedule, true)).map_err(|error| vec![error])
 }
 
-/// The same program with empty segments in the same places: all that its timing depends on, in a
+/// The same program with zeros for weights and thresholds: all that its timing depends on, in a
 /// fraction of the time.
 ///
 /// # Errors

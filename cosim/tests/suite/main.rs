@@ -1,6 +1,7 @@
 //! All tests of the crate in one binary: a module a subject.
 
 mod common;
+mod costs;
 mod faults;
 mod generator;
 mod netlist;

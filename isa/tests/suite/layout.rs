@@ -75,6 +75,30 @@ proptest! {
         }
     }
 
+    /// Layouts of any numbers: where words are said to be apart they are, and dense ones are.
+    #[test]
+    fn what_is_kept_apart_shares_no_place(
+        (size, pixel, dense, rows) in map(),
+        (block, plane, phase, pitch) in (0u32..12, 0u32..5, 0u64..40, 1u32..6),
+    ) {
+        prop_assert!(dense.keeps_apart(size, pixel, rows));
+        for layout in [
+            MapLayout { block, plane, phase, pitch, ..dense },
+            MapLayout { block, ..dense },
+            MapLayout { plane, ..dense },
+            MapLayout { phase, ..dense },
+            MapLayout { pitch, ..dense },
+        ] {
+            let mut seen = HashSet::new();
+            let pixels = (0..size[0]).flat_map(|y| (0..size[1]).map(move |x| [y, x]));
+            let words = pixels.flat_map(|at| (0..pixel[0]).flat_map(move |plane| {
+                (0..pixel[1]).map(move |word| MapWord { pixel: at, plane, word })
+            }));
+            let apart = words.into_iter().all(|word| seen.insert(layout.place(word, rows)));
+            prop_assert!(apart || !layout.keeps_apart(size, pixel, rows), "{layout:?}");
+        }
+    }
+
     /// A tap's distance from an output's pixel leads to the pixel that it means.
     #[test]
     fn distances_lead_to_pixels((size, _, layout, rows) in map(), to in [0u32..9, 0..9], step in [0u32..9, 0..9]) {

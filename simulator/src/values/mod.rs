@@ -6,6 +6,7 @@
 //! at a word.
 
 mod batch;
+mod budget;
 mod byte_batch;
 mod compiled;
 mod dense;
@@ -20,6 +21,7 @@ use qnnsim_isa::hardware::HardwarePoint;
 use qnnsim_isa::operand::Memory;
 
 pub use batch::Batch;
+pub(crate) use budget::Budget;
 pub use compiled::{Compiled, Form, NotCompiled};
 pub(crate) use compiled::{compile_as, faster_form};
 pub use plan::{Plan, Planner};

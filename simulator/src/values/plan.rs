@@ -14,7 +14,7 @@ use crate::timing::{Issue, Observer, Work};
 use crate::trap::Fault;
 
 /// A bit of a code takes the drain this many times as long as the array a product of lane words.
-const DRAINED_BIT: u64 = 4;
+pub(super) const DRAINED_BIT: u64 = 4;
 
 /// Marks a tap outside the map in a gather list.
 pub(super) const OUTSIDE: u32 = u32::MAX;
