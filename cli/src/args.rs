@@ -598,6 +598,7 @@ Examples:
   qnnsim cosim --random 1000 --points 8
   qnnsim cosim --random 1 --points 8 --seed 0 --case 17     # one of these again
   qnnsim cosim --random 1000 --points 8 --traps
+  qnnsim cosim --random 1000 --hw point.ron
 
 The RTL runs under Verilator 5.006 or newer, which must be installed. What is built for a hardware point is kept in
 the folder QNNSIM_COSIM_DIR, by default qnnsim/cosim in the user's cache folder.")]
@@ -617,6 +618,10 @@ pub struct CosimArgs {
     /// Run N random programs instead of a program file.
     #[arg(long, value_name = "N", conflicts_with = "program", value_parser = RangedU64ValueParser::<u64>::new().range(1..))]
     pub random: Option<u64>,
+
+    /// The hardware point that they run on, instead of random ones: a file in RON or JSON, or `-`.
+    #[arg(long, value_name = "POINT.ron|-", requires = "random", conflicts_with_all = ["program", "points"])]
+    pub hw: Option<PathBuf>,
 
     /// Random hardware points that they run on, in turn.
     #[arg(long, value_name = "P", default_value = "4", conflicts_with = "program", value_parser = RangedU64ValueParser::<u64>::new().range(1..=1000))]

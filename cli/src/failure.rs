@@ -2,7 +2,6 @@
 
 use std::fmt::Display;
 use std::io;
-use std::process::ExitCode;
 
 use anstyle::{AnsiColor, Style};
 
@@ -47,17 +46,17 @@ impl Failure {
     }
 
     /// Tells the user, and gives the exit code.
-    pub fn report(&self) -> ExitCode {
+    pub fn report(&self) -> u8 {
         match self {
             Failure::Misuse(text) => {
                 anstream::eprintln!("{}", text.trim_end());
-                ExitCode::from(2)
+                2
             }
             Failure::Trap(text) => {
                 anstream::eprintln!("{}", text.trim_end());
-                ExitCode::from(1)
+                1
             }
-            Failure::ClosedPipe => ExitCode::SUCCESS,
+            Failure::ClosedPipe => 0,
         }
     }
 }

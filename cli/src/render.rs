@@ -1,6 +1,5 @@
 //! Reports as a person reads them, and the timeline in both its forms.
 
-use std::collections::BTreeMap;
 use std::fmt::{Display, Write};
 
 use anstyle::{AnsiColor, Style};
@@ -11,7 +10,7 @@ use qnnsim_simulator::area::Area;
 pub use qnnsim_simulator::quantity::{bytes, energy, grouped, percent, power, time};
 use qnnsim_simulator::report::{ColdWarm, Report};
 use qnnsim_simulator::trace::TraceLine;
-use serde_json::{Value, json};
+use serde_json::Value;
 
 use crate::commands::run::Tensor;
 
@@ -388,51 +387,6 @@ pub fn timeline(lines: &[TraceLine]) -> String {
     out
 }
 
-/// The timeline as a Chrome trace, a track a unit; a microsecond there is a cycle here.
-pub fn chrome_trace(process: &str, lines: &[TraceLine]) -> Value {
-    let mut tracks: BTreeMap<&str, usize> = BTreeMap::new();
-    let mut events =
-        vec![json!({"ph": "M", "pid": 1, "name": "process_name", "args": {"name": process}})];
-    for line in lines {
-        let next = tracks.len() + 1;
-        let tid = *tracks.entry(line.track).or_insert(next);
-        if tid == next {
-            events.push(json!({"ph": "M", "pid": 1, "tid": tid, "name": "thread_name", "args": {"name": line.track}}));
-            let place = track_place(line.track);
-            events.push(
-                json!({"ph": "M", "pid": 1, "tid": tid, "name": "thread_sort_index", "args": {"sort_index": place}}),
-            );
-        }
-        let mnemonic = line.text.split(' ').next().unwrap_or_default();
-        let waited: BTreeMap<&str, u64> =
-            line.waited.iter().map(|(cause, cycles)| (cause.as_str(), *cycles)).collect();
-        events.push(json!({
-            "ph": "X",
-            "pid": 1,
-            "tid": tid,
-            "ts": line.start,
-            "dur": (line.end + 1).saturating_sub(line.start),
-            "name": line.layer.as_deref().unwrap_or(mnemonic),
-            "cat": line.track,
-            "args": {
-                "instruction": line.text,
-                "layer": line.layer,
-                "steps": line.steps,
-                "busy": line.busy,
-                "waited": waited,
-            },
-        }));
-    }
-    json!({"displayTimeUnit": "ns", "traceEvents": events})
-}
-
-/// Tracks from top to bottom, in the direction in which data flow.
-fn track_place(track: &str) -> usize {
-    const ORDER: [&str; 9] =
-        ["fetch", "ld", "ld write", "mac", "thr", "pool", "thr write", "st", "st burst"];
-    ORDER.iter().position(|&t| t == track).unwrap_or(ORDER.len())
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -458,34 +412,6 @@ mod tests {
             text,
             "start   end  unit   layer  instruction                  waited\n   \
              10   137  mac    conv1  mac x64 wait=free post=full  semaphore free 12, port 3\n"
-        );
-    }
-
-    #[test]
-    fn a_chrome_trace_has_a_track_a_unit_and_a_microsecond_a_cycle() {
-        let trace = chrome_trace(
-            "net, warm image",
-            &[line("mac", 10, 137), line("pool", 40, 41), line("mac", 138, 138)],
-        );
-        let events = trace["traceEvents"].as_array().expect("events");
-        let names: Vec<&Value> = events
-            .iter()
-            .filter(|e| e["name"] == "thread_name")
-            .map(|e| &e["args"]["name"])
-            .collect();
-        assert_eq!(names, ["mac", "pool"]);
-        let spans: Vec<_> = events
-            .iter()
-            .filter(|e| e["ph"] == "X")
-            .map(|e| (&e["tid"], &e["ts"], &e["dur"]))
-            .collect();
-        assert_eq!(
-            spans,
-            [
-                (&json!(1), &json!(10), &json!(128)),
-                (&json!(2), &json!(40), &json!(2)),
-                (&json!(1), &json!(138), &json!(1))
-            ]
         );
     }
 }

@@ -163,8 +163,6 @@ limits! {
     }
     "QuantizeLinear": "ONNX quantizer: integer = clip(round(x / scale) + zero point), ties to even. With a `Clip` behind \
         it, it has fewer bits." {
-        QUANT_INPUT: "the input's quantizer and dequantizer have one scale and zero point",
-            "export the model again";
         LINEAR_AXIS: "scale and zero point are one number, or a list along the axis",
             "export the model again";
         LINEAR_TYPE: "integers are of type uint8, int8, uint16, int16, uint4, int4 or, in constants, int32",
@@ -408,6 +406,7 @@ which keeps them.
 - `TruncAvgPool2d` comes out in QCDQ as a mean that is rounded. QONNX has its `Trunc`.
 - A 1-bit integer quantizer whose input may be negative comes out as `BipolarQuant`, too, and looks like one that was meant.
 
-So compare the outputs of the trained model with those of `qnnsim eval --output` on some images: integers are exact, so any difference \
+The Python package takes the module itself, which still has all of this, and corrects the file from it. Otherwise \
+compare the outputs of the trained model with those of `qnnsim eval --output` on some images: integers are exact, so any difference \
 that is not a tie in float32 is in the file.
 ";

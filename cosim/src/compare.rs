@@ -1,10 +1,13 @@
 //! The machine against the simulator: every event, every cycle, every word.
 
+use std::collections::HashSet;
 use std::fmt;
 use std::ops::AddAssign;
 
+use qnnsim_isa::operand::Memory;
 use qnnsim_isa::{Instruction, Program, Unit};
 use qnnsim_simulator::check::Checker;
+use qnnsim_simulator::energy::Events;
 use qnnsim_simulator::steps::beats;
 use qnnsim_simulator::timing::{self, Code, Issue, Observer, Work};
 use qnnsim_simulator::trap::instruction_text;
@@ -13,7 +16,7 @@ use qnnsim_simulator::{Fault, Simulation, Start, Trap};
 
 use crate::bench::{Bench, BenchError, Ending, Image, Job, Port};
 use crate::check::{self, Cause, Found};
-use crate::replay::{Event, Replay, Stage, replay};
+use crate::replay::{Detail, Event, Replay, Stage, replay};
 
 /// Cycles beyond those that the simulator expects before the machine is given up.
 const PATIENCE: u64 = 20_000;
@@ -29,6 +32,8 @@ pub struct Compared {
     pub events: u64,
     /// Words, entries, accumulators and row sums of the memories, and bytes of the output.
     pub words: u64,
+    /// Reads and writes of words of the memories, counted by memory, port and layer.
+    pub accesses: u64,
     /// Traps, by cause, in the order of [`Cause::ALL`].
     pub traps: [u64; Cause::ALL.len()],
     /// Programs that were not run: the simulator refuses them by a proof, not by what the machine
@@ -42,6 +47,7 @@ impl AddAssign for Compared {
         self.cycles += other.cycles;
         self.events += other.events;
         self.words += other.words;
+        self.accesses += other.accesses;
         self.traps.iter_mut().zip(other.traps).for_each(|(all, more)| *all += more);
         self.skipped += other.skipped;
     }
@@ -278,6 +284,7 @@ pub fn compare(
     let mut executor = simulation.as_ref().ok().map(Simulation::cold_executor);
     let mut checker = check::Checker::new(program);
     let mut compared = Compared::default();
+    let mut written = Written::default();
     for (number, input) in images.iter().enumerate() {
         let start = if number == 0 { Start::Cold } else { Start::Warm };
         let expected = &expected[start as usize];
@@ -291,6 +298,10 @@ pub fn compare(
         let found = checker.image(start, image, &comparison.replay);
         comparison.outcome(found)?;
         compared.images += 1;
+        written.add(&comparison.replay);
+        if let Ok(simulation) = &simulation {
+            compared.accesses += comparison.accesses(&simulation.profile(start).events)?;
+        }
         match &expected.outcome {
             Ok(cycles) => compared.cycles += cycles,
             Err(trap) => {
@@ -301,11 +312,42 @@ pub fn compare(
         if let (Some(now), Ok(simulation)) = (executor.take(), &simulation) {
             let mut now = if number == 0 { now } else { simulation.next_executor(now) };
             now.run(input, &mut Vec::new());
-            compared.words += comparison.memories(&now.memories())?;
+            compared.words += comparison.memories(&now.memories(), &written)?;
             executor = Some(now);
         }
     }
     Ok(compared)
+}
+
+/// Words and accumulator banks that the machine has written since it was reset. All others hold
+/// what they held when the power came on, and zeros in the simulator.
+#[derive(Default)]
+struct Written {
+    words: HashSet<(Memory, u16, u32)>,
+    banks: usize,
+}
+
+impl Written {
+    fn add(&mut self, replay: &Replay) {
+        let mut fills = 0;
+        for step in &replay.steps {
+            fills += usize::from(matches!(step.detail, Detail::Mac(false)));
+            for access in &step.accesses {
+                let memory = match access.port {
+                    Port::ActLoad | Port::ActThr => Memory::Act,
+                    Port::WgtLoad => Memory::Wgt,
+                    Port::ThrLoad => Memory::Thr,
+                    Port::ActMac | Port::ActStore | Port::WgtMac | Port::ThrDrain => continue,
+                };
+                self.words.insert((memory, access.bank, access.address));
+            }
+        }
+        self.banks = self.banks.max(fills);
+    }
+
+    fn has(&self, memory: Memory, bank: usize, address: usize) -> bool {
+        self.words.contains(&(memory, bank as u16, address as u32))
+    }
 }
 
 /// One image of both.
@@ -327,7 +369,8 @@ impl Comparison<'_> {
     ) -> CompareError {
         let stream = [&self.program.cold, &self.program.warm][self.start as usize];
         let layer = |word: u32| {
-            Some(self.program.layers[stream.layers[word as usize]? as usize].name.clone())
+            let layer = (*stream.layers.get(word as usize)?)?;
+            Some(self.program.layers[layer as usize].name.clone())
         };
         CompareError::Difference(Box::new(Difference {
             image: self.number,
@@ -335,6 +378,7 @@ impl Comparison<'_> {
             unit,
             place: place.into(),
             instruction: word
+                .filter(|&word| (word as usize) < stream.words.len())
                 .map(|word| (word, instruction_text(self.program, stream.words[word as usize]))),
             layer: word.and_then(layer),
             simulator,
@@ -348,10 +392,14 @@ impl Comparison<'_> {
         let until = trap.map_or(u64::MAX, |trap| trap.cycle).min(self.expected.until);
         // A word that traps in its decode may count as decoded or not.
         let stream = [&self.program.cold, &self.program.warm][self.start as usize];
-        let traps = |word: u32| match Instruction::decode(stream.words[word as usize]) {
-            Ok(Instruction::Halt(_)) => word as usize + 1 < stream.words.len(),
-            Ok(_) => false,
-            Err(_) => true,
+        // A machine with a fault may decode more words than there are.
+        let traps = |index: u32| match stream.words.get(index as usize).copied() {
+            None => false,
+            Some(word) => match Instruction::decode(word) {
+                Ok(Instruction::Halt(_)) => index as usize + 1 < stream.words.len(),
+                Ok(_) => false,
+                Err(_) => true,
+            },
         };
         let told = |event: &&Event| {
             event.cycle <= until && !(event.stage == Stage::Decode && event.word.is_some_and(traps))
@@ -453,8 +501,80 @@ impl Comparison<'_> {
         }
     }
 
+    /// How often the memories are read and written, and DRAM's beats are moved, by port and layer:
+    /// the machine's own accesses against the events that energy is counted from. Returns the
+    /// number of accesses to the memories.
+    fn accesses(&self, simulator: &[Events]) -> Result<u64, CompareError> {
+        if let Some((cycle, access)) = self.replay.strays.first() {
+            let machine = format!("bank {}, address {}, by no step", access.bank, access.address);
+            return Err(self.difference(
+                (*cycle, None, None),
+                format!("access of {:?}", access.port),
+                ["nothing".into(), machine],
+            ));
+        }
+        let stream = [&self.program.cold, &self.program.warm][self.start as usize];
+        let layers = simulator.len() - 1;
+        let layer = |event: &Event| {
+            let word = event.word.and_then(|word| stream.layers.get(word as usize).copied());
+            word.flatten().map_or(layers, |layer| layer as usize)
+        };
+        let width = u64::from(self.program.hardware.dram_width);
+        let mut machine = vec![Events::default(); simulator.len()];
+        let mut count = 0;
+        for step in &self.replay.steps {
+            let events = &mut machine[layer(&self.replay.events[step.event])];
+            count += step.accesses.len() as u64;
+            for access in &step.accesses {
+                *match access.port {
+                    Port::ActMac => &mut events.mac_act_reads,
+                    Port::ActStore => &mut events.store_act_reads,
+                    Port::ActLoad => &mut events.load_act_writes,
+                    Port::ActThr => &mut events.thr_act_writes,
+                    Port::WgtMac => &mut events.weight_reads,
+                    Port::WgtLoad => &mut events.weight_writes,
+                    Port::ThrDrain => &mut events.threshold_reads,
+                    Port::ThrLoad => &mut events.threshold_writes,
+                } += 1;
+            }
+        }
+        // LOAD's bursts are told in order, each with the memory of its step.
+        let mut bursts = self.image.cycles.iter().filter_map(|cycle| cycle.burst?.step);
+        for event in &self.replay.events {
+            let events = &mut machine[layer(event)];
+            let bytes = event.burst.map_or(0, |(_, beats)| beats * width);
+            match event.stage {
+                Stage::Configure => events.configurations += 1,
+                Stage::Fetch => events.fetch_dram_bytes += bytes,
+                Stage::StoreBurst => events.store_dram_bytes += bytes,
+                Stage::LoadBurst => {
+                    let memory = bursts.next().map(|step| step.memory);
+                    let weights = [Memory::Wgt, Memory::Thr].map(|memory| Some(memory as u8));
+                    *match weights.contains(&memory) {
+                        true => &mut events.weight_dram_bytes,
+                        false => &mut events.load_dram_bytes,
+                    } += bytes;
+                }
+                _ => {}
+            }
+        }
+        for (number, (simulator, machine)) in simulator.iter().zip(&machine).enumerate() {
+            for (name, [simulator, machine]) in counted(simulator, machine) {
+                if simulator != machine {
+                    let layer = self.program.layers.get(number).map_or("no layer", |l| &l.name);
+                    return Err(self.difference(
+                        (self.image.end, None, None),
+                        format!("{name} of {layer}"),
+                        [simulator.to_string(), machine.to_string()],
+                    ));
+                }
+            }
+        }
+        Ok(count)
+    }
+
     /// The contents of all memories, and the output.
-    fn memories(&self, simulator: &Memories) -> Result<u64, CompareError> {
+    fn memories(&self, simulator: &Memories, written: &Written) -> Result<u64, CompareError> {
         let hw = &self.program.hardware;
         let machine = &self.image.memories;
         let word = hw.mac_lanes as usize / 8;
@@ -469,15 +589,24 @@ impl Comparison<'_> {
                 first = Some((cycle, self.difference((cycle, unit, word), place, values)));
             }
         };
-        for (name, a, b, bank_words, ports) in [
+        let zeros = vec![0; word];
+        for (memory, name, a, b, bank_words, ports) in [
             (
+                Memory::Act,
                 "activation",
                 &simulator.activations,
                 &machine.activations,
                 hw.act_words,
                 [Port::ActLoad, Port::ActThr].as_slice(),
             ),
-            ("weight", &simulator.weights, &machine.weights, hw.wgt_words, &[Port::WgtLoad]),
+            (
+                Memory::Wgt,
+                "weight",
+                &simulator.weights,
+                &machine.weights,
+                hw.wgt_words,
+                &[Port::WgtLoad],
+            ),
         ] {
             words += a.len() / word;
             for (i, (a, b)) in a
@@ -487,6 +616,10 @@ impl Comparison<'_> {
                 .filter(|(_, (a, b))| a != b)
             {
                 let (bank, address) = (i / bank_words as usize, i % bank_words as usize);
+                let b = if written.has(memory, bank, address) { b } else { &zeros };
+                if a == b {
+                    continue;
+                }
                 let place =
                     format!("word written to bank {bank}, address {address} of the {name} memory");
                 differs(self.writer(ports, bank, address), place, [hex(a), hex(b)]);
@@ -501,6 +634,10 @@ impl Comparison<'_> {
             .filter(|(_, (a, b))| a != b)
         {
             let (bank, address) = (i / hw.thr_words as usize, i % hw.thr_words as usize);
+            let b = if written.has(Memory::Thr, bank, address) { b } else { &(0, 0) };
+            if a == b {
+                continue;
+            }
             let place =
                 format!("entry written to bank {bank}, address {address} of the threshold memory");
             differs(
@@ -517,6 +654,10 @@ impl Comparison<'_> {
             words += a.len();
             for (i, (a, b)) in a.iter().zip(b).enumerate().filter(|(_, (a, b))| a != b) {
                 let (bank, at) = (i / size, i % size);
+                let b = if bank < written.banks { b } else { &0 };
+                if a == b {
+                    continue;
+                }
                 let (row, column) = (at / (size / rows), at % (size / rows));
                 let place = format!("{name} of row {row}, column {column} in bank {bank}");
                 differs(self.filler(bank), place, [a.to_string(), b.to_string()]);
@@ -557,7 +698,7 @@ impl Comparison<'_> {
         let mut fills = 0usize;
         let mut last = None;
         for step in &self.replay.steps {
-            if let crate::replay::Detail::Mac(adds) = step.detail {
+            if let Detail::Mac(adds) = step.detail {
                 fills += usize::from(!adds);
                 if fills.wrapping_sub(1) % self.program.hardware.acc_banks as usize == bank {
                     last = Some(&self.replay.events[step.event]);
@@ -566,6 +707,17 @@ impl Comparison<'_> {
         }
         last
     }
+}
+
+/// Names of the counts that the machine tells, in the simulator and in the machine.
+fn counted(simulator: &Events, machine: &Events) -> impl Iterator<Item = (&'static str, [u64; 2])> {
+    macro_rules! pairs {
+        ($($name:ident)*) => { [$((stringify!($name), [simulator.$name, machine.$name])),*] };
+    }
+    pairs!(mac_act_reads store_act_reads load_act_writes thr_act_writes weight_reads weight_writes
+        threshold_reads threshold_writes configurations load_dram_bytes weight_dram_bytes
+        store_dram_bytes fetch_dram_bytes)
+    .into_iter()
 }
 
 /// A word, the highest lane first.

@@ -19,16 +19,31 @@ use crate::faults::Planted;
 use crate::generate;
 use crate::verilator::{BuildError, Machine, Verilator};
 
+/// Most words of all memories together that a hardware point may have for random programs: their
+/// generator remembers who touched each.
+pub const WORDS_MAX: u64 = 1 << 20;
+
+/// Words of activation, weight and threshold memory of a hardware point.
+pub fn memory_words(hw: &HardwarePoint) -> u64 {
+    [(hw.mac_rows, hw.act_words), (hw.mac_cols, hw.wgt_words), (hw.thr_cols, hw.thr_words)]
+        .map(|(banks, words)| u64::from(banks) * u64::from(words))
+        .iter()
+        .sum()
+}
+
 /// Images of a legal program: one cold, the others warm.
 const IMAGES: usize = 3;
 
 /// What is drawn.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Random {
     /// Programs.
     pub programs: u64,
-    /// Hardware points; program i runs on point i mod points.
+    /// Random hardware points; program i runs on point i mod points.
     pub points: u64,
+    /// The hardware point that all run on instead, with any latency and outstanding bursts of its
+    /// DRAM.
+    pub hardware: Option<HardwarePoint>,
     /// Seed of all.
     pub seed: u64,
     /// Only this one of the programs.
@@ -54,12 +69,17 @@ pub struct Failure {
 
 impl fmt::Display for Failure {
     fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
-        let Failure { random: Random { points, seed, traps, .. }, case, program, error } = self;
+        let Failure { random: Random { points, seed, traps, hardware, .. }, case, program, error } =
+            self;
         let traps = if *traps { " --traps" } else { "" };
+        let points = match hardware {
+            Some(_) => "--hw POINT.ron".into(),
+            None => format!("--points {points}"),
+        };
         writeln!(f, "{error}")?;
         writeln!(
             f,
-            "again with: qnnsim cosim --random 1 --points {points} --seed {seed} --case {case}{traps}"
+            "again with: qnnsim cosim --random 1 {points} --seed {seed} --case {case}{traps}"
         )?;
         write!(f, "the smallest program that fails:\n\n{}", qnnsim_assembler::disassemble(program))
     }
@@ -165,12 +185,13 @@ pub fn random(
         Some(case) => vec![case],
         None => (0..random.programs).collect(),
     };
-    let number_of = |case: u64| case % random.points;
+    let number_of = |case: u64| if random.hardware.is_some() { 0 } else { case % random.points };
     let mut numbers: Vec<u64> = cases.iter().copied().map(number_of).collect();
     numbers.sort_unstable();
     numbers.dedup();
     let build = |&number: &u64| {
-        let machine = verilator.machine(&point(random.seed, number), planted.faults)?;
+        let hardware = random.hardware.clone().unwrap_or_else(|| point(random.seed, number));
+        let machine = verilator.machine(&hardware, planted.faults)?;
         Ok(Pool { machine, fault: planted.number, idle: Mutex::new(Vec::new()) })
     };
     let pools: Vec<Pool> = numbers.par_iter().map(build).collect::<Result<_, BuildError>>()?;
@@ -217,5 +238,5 @@ fn shrink(random: &Random, pool: &Pool, case: u64, mut error: CompareError) -> F
             }
         };
     }
-    Failure { random: *random, case, program: smallest, error }
+    Failure { random: random.clone(), case, program: smallest, error }
 }

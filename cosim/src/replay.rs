@@ -107,6 +107,8 @@ pub struct Replay {
     pub events: Vec<Event>,
     /// Steps with accesses and bursts of LOAD.
     pub steps: Vec<Step>,
+    /// Accesses, with their cycles, of stages that no step held.
+    pub strays: Vec<(u64, Access)>,
     /// Where the machine was when it ended: the unit and its instruction of a fault, or what is
     /// stuck.
     pub place: (Option<Unit>, Option<u32>),
@@ -131,6 +133,7 @@ struct Reader<'a> {
     loading: Option<LoadStep>,
     events: Vec<Event>,
     steps: Vec<Step>,
+    strays: Vec<(u64, Access)>,
     /// Steps that hold a stage, by stage.
     running: [Option<usize>; STAGES],
 }
@@ -163,6 +166,7 @@ pub fn replay(program: &Program, start: Start, image: &Image) -> Replay {
         loading: None,
         events: Vec::new(),
         steps: Vec::new(),
+        strays: Vec::new(),
         running: [None; STAGES],
     };
     // Behind a fault or a deadlock nothing issues, but steps still end.
@@ -171,7 +175,7 @@ pub fn replay(program: &Program, start: Start, image: &Image) -> Replay {
     let at_end = image.cycles[..after].last().is_some_and(|cycle| cycle.cycle == image.end);
     let place = reader.place(image, at_end);
     image.cycles[after..].iter().for_each(|cycle| reader.cycle(cycle));
-    Replay { events: reader.events, steps: reader.steps, place }
+    Replay { events: reader.events, steps: reader.steps, strays: reader.strays, place }
 }
 
 impl Reader<'_> {
@@ -225,8 +229,12 @@ impl Reader<'_> {
                 Port::ActLoad | Port::WgtLoad | Port::ThrLoad => Stage::LoadWrite,
                 Port::ThrDrain => Stage::Drain,
             };
-            if let Some(step) = self.running[stage as usize] {
-                self.steps[step].accesses.push(access);
+            let held = |&step: &usize| {
+                self.events[self.steps[step].event].last.is_none_or(|last| last >= now.cycle)
+            };
+            match self.running[stage as usize].filter(held) {
+                Some(step) => self.steps[step].accesses.push(access),
+                None => self.strays.push((now.cycle, access)),
             }
         }
         self.bursts(now);
@@ -293,11 +301,17 @@ impl Reader<'_> {
         self.events.len() - 1
     }
 
+    /// An instruction of the stream; none for a word that is none, or behind its end, where only a
+    /// machine with a fault gets.
+    fn instruction(&self, word: u32) -> Option<Instruction> {
+        self.code.get(word as usize).copied().flatten()
+    }
+
     fn configure(&mut self, cycle: u64, unit: Unit) {
         let word = self.queues[unit as usize].pop_front();
         self.configured[unit as usize] = word;
         self.push(cycle, Stage::Configure, Some(unit), word, true);
-        match word.and_then(|word| self.code[word as usize]) {
+        match word.and_then(|word| self.instruction(word)) {
             Some(Instruction::MacShape(shape)) => self.shape[0] = Some(shape),
             Some(Instruction::StMap(map)) => self.store[0] = Some(map),
             _ => {}
@@ -309,7 +323,7 @@ impl Reader<'_> {
     fn begin(&mut self, unit: Unit) {
         let word = self.queues[unit as usize].pop_front();
         let action =
-            word.and_then(|word| self.code[word as usize]).map(|instruction| instruction.action());
+            word.and_then(|word| self.instruction(word)).map(|instruction| instruction.action());
         let repeat = match action {
             Some(Action::Sync(_, steps)) => steps.repeat,
             Some(Action::Work(_, steps)) => {
@@ -390,7 +404,7 @@ impl Reader<'_> {
         let illegal = |index: u32, taps: [Tap; 2]| {
             2 * index >= hw.mac_taps || taps.iter().any(|tap| tap.remainder >= hw.mac_rows)
         };
-        let beyond = |word: &u32| match self.code[*word as usize] {
+        let beyond = |word: &u32| match self.instruction(*word) {
             Some(Instruction::MacYtap(x)) => illegal(x.index, [x.t0, x.t1]),
             Some(Instruction::MacXtap(x)) => illegal(x.index, [x.t0, x.t1]),
             _ => false,

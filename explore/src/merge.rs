@@ -56,6 +56,11 @@ pub fn merge(parts: Vec<(String, Manifest, Table)>) -> Result<(Table, Manifest),
                 part.points
             ));
         }
+        if let Some(slot) = seen.get_mut(shard.index as usize)
+            && let Some(other) = slot.replace(name)
+        {
+            return Err(format!("`{other}` and `{name}` are both part {shard}"));
+        }
         for (line, row) in table.rows.iter().enumerate() {
             let place = |why| format!("`{name}`, line {}: {why}", line + 1);
             check(row, grid_points).map_err(place)?;
@@ -64,10 +69,6 @@ pub fn merge(parts: Vec<(String, Manifest, Table)>) -> Result<(Table, Manifest),
             {
                 return Err(place(format!("the point {index} is there twice")));
             }
-        }
-        let Some(slot) = seen.get_mut(shard.index as usize) else { continue };
-        if let Some(other) = slot.replace(name) {
-            return Err(format!("`{other}` and `{name}` are both part {shard}"));
         }
     }
     let count = first.shard.as_deref().map_or(Ok(Shard::WHOLE), str::parse)?.count;

@@ -508,7 +508,11 @@ impl Space {
         Ok(space)
     }
 
-    fn check(&self) -> Result<(), String> {
+    /// What [`Space::from_ron`] holds against a space once it is read.
+    ///
+    /// # Errors
+    /// The first mistake in a sentence.
+    pub fn check(&self) -> Result<(), String> {
         if self.models.is_empty() && self.programs.is_empty() {
             return Err(
                 "a space needs models: [(file: \"MODEL.onnx\")], or programs: [\"FILE.qasm\"]"

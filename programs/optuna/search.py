@@ -1,28 +1,25 @@
 """Searches hardware points for few cycles, little energy and little memory at once, with Optuna.
 
-One qnnsim process takes a point a line and answers each with a line of JSON (`qnnsim run MODEL --points -`); NSGA-II
-chooses the next point by what came of those before. At the end the best points are compiled and run once more, each by
-itself, and must give the same figures.
+The network is imported once; each point is compiled and simulated in this process, and NSGA-II
+chooses the next one by what came of those before. At the end the best points are found once more by
+a sweep, which counts what a point takes without its values, and must give the same figures.
 
-    python3 -m venv venv && venv/bin/pip install -r programs/optuna/requirements.txt
-    venv/bin/python programs/optuna/search.py [--trials N] [--qnnsim PATH]
+    python3 -m venv venv
+    venv/bin/pip install ./python -r programs/optuna/requirements.txt
+    venv/bin/python programs/optuna/search.py [--trials N]
 """
 
 import argparse
-import json
-import os
 import pathlib
-import shutil
-import subprocess
 import sys
-import tempfile
 
 import optuna
+import qnnsim
 
 PROGRAMS = pathlib.Path(__file__).resolve().parent.parent
 MODEL = PROGRAMS / "tcv_w1a1.onnx"
-IMAGE = PROGRAMS / "digits" / "digit_7.png"
-OFFSET = "--pixel-offset=-128"
+# TCV was trained on pixel - 128.
+PIXEL_OFFSET = -128
 
 # What is searched. Memories have just enough words, or the network does not fit; then Optuna is told so.
 SPACE = {
@@ -38,92 +35,53 @@ SPACE = {
 OBJECTIVES = ["cycles", "energy_nj", "memory_bytes"]
 
 
-def find_qnnsim(path):
-    """The binary: as given, or QNNSIM, or on the path, or what cargo built here."""
-    target = PROGRAMS.parent / "target"
-    choices = [path, os.environ.get("QNNSIM"), "qnnsim", target / "release" / "qnnsim", target / "debug" / "qnnsim"]
-    found = next((found for choice in choices if choice and (found := shutil.which(choice))), None)
-    if found is None:
-        sys.exit("qnnsim is not on the path: give --qnnsim PATH or QNNSIM=PATH, or run `cargo build --release`")
-    return os.path.abspath(found)
+def objectives(program):
+    """What a program says of OBJECTIVES: one warm image, and all memories of the machine."""
+    profile = program.profile()
+    memory_bytes = sum(memory["bytes"] for memory in profile.to_dict()["memories"])
+    return [profile.cycles.warm, profile.energy_pj.warm / 1000, memory_bytes]
 
 
-def objectives(report):
-    """What a report says of OBJECTIVES: one warm image, and all memories of the machine."""
-    return [report["cycles"]["warm"], report["energy_pj"]["warm"] / 1000, sum(m["bytes"] for m in report["memories"])]
-
-
-class Simulator:
-    """A qnnsim process that is asked for one point after the other."""
-
-    def __init__(self, qnnsim):
-        command = [qnnsim, "run", MODEL, OFFSET, "--input", IMAGE, "--points", "-"]
-        self.process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
-
-    def __call__(self, point):
-        self.process.stdin.write(json.dumps(point) + "\n")
-        self.process.stdin.flush()
-        answer = self.process.stdout.readline()
-        if not answer:
-            sys.exit(f"qnnsim ended with exit code {self.process.wait()}")
-        return json.loads(answer)
-
-    def close(self):
-        self.process.stdin.close()
-        return self.process.wait()
-
-
-def search(simulator, trials, seed):
+def search(model, trials, seed):
     """Asks Optuna for points and tells it what they take; one that has no figures has failed."""
     study = optuna.create_study(
-        directions=["minimize"] * len(OBJECTIVES), sampler=optuna.samplers.NSGAIISampler(population_size=24, seed=seed)
+        directions=["minimize"] * len(OBJECTIVES),
+        sampler=optuna.samplers.NSGAIISampler(population_size=24, seed=seed),
     )
-    reports = {}
+    fit = 0
     for _ in range(trials):
         trial = study.ask()
         point = {key: trial.suggest_categorical(key, values) for key, values in SPACE.items()}
-        answer = simulator(point)
-        if "error" in answer:
+        try:
+            study.tell(trial, objectives(qnnsim.compile(model, hw=point)))
+            fit += 1
+        except (qnnsim.DoesNotFit, qnnsim.InvalidHardware):
             study.tell(trial, state=optuna.trial.TrialState.FAIL)
-        else:
-            reports[trial.number] = answer
-            study.tell(trial, objectives(answer))
-    return study, reports
+    return study, fit
 
 
-def check(qnnsim, point, answer):
-    """Compiles and runs one point by itself; returns whether every figure is the same."""
-    with tempfile.TemporaryDirectory() as directory:
-        program = pathlib.Path(directory) / MODEL.with_suffix(".bin").name
-        settings = [word for key, value in point.items() for word in ("--set", f"{key}={value}")]
-        subprocess.run(
-            [qnnsim, "compile", MODEL, OFFSET, "-o", program, *settings], check=True, stdout=subprocess.DEVNULL
-        )
-        run = [qnnsim, "run", program, "--input", IMAGE, "--format", "json"]
-        report = json.loads(subprocess.run(run, check=True, stdout=subprocess.PIPE).stdout)
-    return report == {key: value for key, value in answer.items() if key not in ("index", "point")}
+def check(model, trial):
+    """Whether a sweep of the one point has the same figures."""
+    (row,) = qnnsim.sweep(model, {}, hw=trial.params, minimize=["cycles"]).to_dict()
+    return trial.values[:2] == [row["cycles"], row["energy_pj"] / 1000]
 
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--qnnsim", help="the binary (default: QNNSIM, the path, or cargo's target folder)")
-    parser.add_argument("--trials", type=int, default=240, help="points to try (default: %(default)s)")
+    parser.add_argument("--trials", type=int, default=240, help="default: %(default)s")
     parser.add_argument("--seed", type=int, default=1, help="of the search (default: %(default)s)")
     args = parser.parse_args()
-    qnnsim = find_qnnsim(args.qnnsim)
     optuna.logging.set_verbosity(optuna.logging.WARNING)
 
-    simulator = Simulator(qnnsim)
-    study, reports = search(simulator, args.trials, args.seed)
-    if code := simulator.close():
-        sys.exit(f"qnnsim ended with exit code {code}")
-    if not reports:
+    model = qnnsim.compile(MODEL, pixel_offset=PIXEL_OFFSET).model
+    study, fit = search(model, args.trials, args.seed)
+    if not fit:
         sys.exit("none of the points has room for the network; try more")
 
     # NSGA-II may try a point again.
     front = {tuple(trial.params.values()): trial for trial in study.best_trials}
     front = sorted(front.values(), key=lambda trial: trial.values)
-    print(f"{len(reports)} of {args.trials} points fit; {len(front)} of them are on the front:\n")
+    print(f"{fit} of {args.trials} points fit; {len(front)} of them are on the front:\n")
     print(f"{'cycles':>8} {'energy':>12} {'memory':>10}  point")
     for trial in front:
         cycles, energy_nj, memory_bytes = trial.values
@@ -132,9 +90,9 @@ def main():
 
     best = [min(front, key=lambda trial: trial.values[i]) for i in range(len(OBJECTIVES))]
     for name, trial in zip(OBJECTIVES, best):
-        if not check(qnnsim, trial.params, reports[trial.number]):
-            sys.exit(f"compiled and run by itself, the point of the least {name} differs")
-    print(f"\nthe points of the least {', '.join(OBJECTIVES)}, compiled and run each by itself, give the same figures")
+        if not check(model, trial):
+            sys.exit(f"swept by itself, the point of the least {name} differs")
+    print(f"\na sweep of the points of the least {', '.join(OBJECTIVES)} gives the same figures")
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""Trains the network TCV on MNIST with Brevitas and exports it to QONNX.
+"""Trains the network TCV on MNIST with Brevitas and writes it as QONNX, as it was trained.
 
 DIR holds the four files of MNIST as they are distributed, *-ubyte.gz.
 
@@ -12,15 +12,12 @@ import time
 
 import brevitas.nn as qnn
 import numpy as np
-import onnx
+import qnnsim
 import torch
-from brevitas.export import export_qonnx
 from brevitas.inject.enum import QuantType, ScalingImplType
 from brevitas.quant import Int8ActPerTensorFloat, Int8WeightPerTensorFloat, Uint8ActPerTensorFloat
 from torch import nn
 from torch.nn import functional as F
-
-from correct_export import correct_export
 
 BATCH = 128
 LEARNING_RATE_MAX = 5e-3
@@ -135,13 +132,13 @@ def accuracy(model, images, labels):
 
 
 def export(model, path):
-    """Writes QONNX through Brevitas, with its one-bit activations corrected."""
-    image = torch.zeros(1, 1, 28, 28)
-    export_qonnx(model.eval(), image, export_path=str(path), opset_version=18, dynamo=False)
-    exported = onnx.load(path)
-    corrected = correct_export(exported)
-    onnx.save(exported, path)
-    print(f"{path}: {len(corrected)} one-bit activation quantizers corrected")
+    """Compiles the module and writes the model from which that was done: exported in memory, with
+    what Brevitas writes wrongly corrected from the module."""
+    program = qnnsim.compile(model, torch.zeros(1, 1, 28, 28), pixel_offset=PIXEL_OFFSET)
+    path.write_bytes(program.model.onnx)
+    corrections = program.model.corrections
+    print(f"{path}: {len(corrections)} corrections", *corrections, sep="\n  ")
+    print(program.profile())
 
 
 def main():

@@ -1,9 +1,13 @@
 //! The inner loops: 64 lanes a machine word, 4 array rows by 8 array columns at a time, no
 //! allocation.
 //!
-//! Each is compiled for several instruction sets and picks the best at run time.
+//! Each is compiled for several instruction sets and picks the best at run time; [`isa`] says how.
 
-use multiversion::multiversion;
+pub mod bytes;
+pub mod isa;
+pub mod sliced;
+
+use isa::kernel;
 
 /// Array rows that a kernel takes at a time.
 pub const ROWS: usize = 4;
@@ -95,116 +99,86 @@ macro_rules! accumulate_blocks {
         }
     }};
 }
-
-#[multiversion(targets(
-    "x86_64+avx512f+avx512bw+avx512dq+avx512vl+avx512vpopcntdq+popcnt",
-    "x86_64+avx2+bmi1+bmi2+popcnt",
-    "x86_64+popcnt",
-    "aarch64+neon"
-))]
-fn accumulate_bits(
-    a: &[u64],
-    rows: usize,
-    w: &[ColumnBlock],
-    factor: i32,
-    sums: &mut [[i32; COLUMNS]],
-) {
-    if rows == 1 {
-        accumulate_blocks!(a, rows, w, factor, sums, 1, |x| u64::from(x.count_ones()));
-    } else {
-        accumulate_blocks!(a, rows, w, factor, sums, ROWS, |x| u64::from(x.count_ones()));
+kernel! {
+    fn accumulate_bits(
+        a: &[u64],
+        rows: usize,
+        w: &[ColumnBlock],
+        factor: i32,
+        sums: &mut [[i32; COLUMNS]],
+    ) {
+        if rows == 1 {
+            accumulate_blocks!(a, rows, w, factor, sums, 1, |x| u64::from(x.count_ones()));
+        } else {
+            accumulate_blocks!(a, rows, w, factor, sums, ROWS, |x| u64::from(x.count_ones()));
+        }
     }
 }
-
-/// The sum of one row and the first column.
-#[multiversion(targets(
-    "x86_64+avx512f+avx512bw+avx512dq+avx512vl+avx512vpopcntdq+popcnt",
-    "x86_64+avx2+bmi1+bmi2+popcnt",
-    "x86_64+popcnt",
-    "aarch64+neon"
-))]
-fn element_bits(a: &[u64], w: &[ColumnBlock], blocks: usize) -> i32 {
-    a.iter().zip(w.iter().step_by(blocks)).map(|(&a, w)| (a & w[0]).count_ones() as i32).sum()
+kernel! {
+    /// The sum of one row and the first column.
+    fn element_bits(a: &[u64], w: &[ColumnBlock], blocks: usize) -> i32 {
+        a.iter().zip(w.iter().step_by(blocks)).map(|(&a, w)| (a & w[0]).count_ones() as i32).sum()
+    }
 }
-
-#[multiversion(targets(
-    "x86_64+avx512f+avx512bw+avx512dq+avx512vl+avx512vpopcntdq+popcnt",
-    "x86_64+avx2+bmi1+bmi2+popcnt",
-    "x86_64+popcnt",
-    "aarch64+neon"
-))]
-fn element_bytes(a: &[u64], w: &[ColumnBlock], blocks: usize, signs: u64) -> i32 {
-    let of = |(&a, w): (&u64, &ColumnBlock)| {
-        let x = a & w[0];
-        sum_of_pairs(pairs_of_bytes(x)) as i32 - (((x & signs).count_ones() as i32) << 8)
-    };
-    a.iter().zip(w.iter().step_by(blocks)).map(of).fold(0, i32::wrapping_add)
+kernel! {
+    fn element_bytes(a: &[u64], w: &[ColumnBlock], blocks: usize, signs: u64) -> i32 {
+        let of = |(&a, w): (&u64, &ColumnBlock)| {
+            let x = a & w[0];
+            sum_of_pairs(pairs_of_bytes(x)) as i32 - (((x & signs).count_ones() as i32) << 8)
+        };
+        a.iter().zip(w.iter().step_by(blocks)).map(of).fold(0, i32::wrapping_add)
+    }
 }
-
-#[multiversion(targets(
-    "x86_64+avx512f+avx512bw+avx512dq+avx512vl+avx512vpopcntdq+popcnt",
-    "x86_64+avx2+bmi1+bmi2+popcnt",
-    "x86_64+popcnt",
-    "aarch64+neon"
-))]
-fn accumulate_bytes(
-    a: &[u64],
-    rows: usize,
-    w: &[ColumnBlock],
-    factor: i32,
-    signs: u64,
-    sums: &mut [[i32; COLUMNS]],
-) {
-    let blocks = sums.len() / rows;
-    // So many words of pairs of bytes add up to less than 2^16 in all four places together.
-    const WORDS: usize = 32;
-    for (a, w) in a.chunks(WORDS * rows).zip(w.chunks(WORDS * blocks)) {
-        for (row, sums) in sums.chunks_exact_mut(blocks).enumerate() {
-            for (block, sums) in sums.iter_mut().enumerate() {
-                let (mut pairs, mut negative) = ([0u64; COLUMNS], [0u64; COLUMNS]);
-                for (a, w) in a.chunks_exact(rows).zip(w.chunks_exact(blocks)) {
-                    for c in 0..COLUMNS {
-                        let x = a[row] & w[block][c];
-                        pairs[c] = pairs[c].wrapping_add(pairs_of_bytes(x));
-                        negative[c] += u64::from((x & signs).count_ones());
+kernel! {
+    fn accumulate_bytes(
+        a: &[u64],
+        rows: usize,
+        w: &[ColumnBlock],
+        factor: i32,
+        signs: u64,
+        sums: &mut [[i32; COLUMNS]],
+    ) {
+        let blocks = sums.len() / rows;
+        // So many words of pairs of bytes add up to less than 2^16 in all four places together.
+        const WORDS: usize = 32;
+        for (a, w) in a.chunks(WORDS * rows).zip(w.chunks(WORDS * blocks)) {
+            for (row, sums) in sums.chunks_exact_mut(blocks).enumerate() {
+                for (block, sums) in sums.iter_mut().enumerate() {
+                    let (mut pairs, mut negative) = ([0u64; COLUMNS], [0u64; COLUMNS]);
+                    for (a, w) in a.chunks_exact(rows).zip(w.chunks_exact(blocks)) {
+                        for c in 0..COLUMNS {
+                            let x = a[row] & w[block][c];
+                            pairs[c] = pairs[c].wrapping_add(pairs_of_bytes(x));
+                            negative[c] += u64::from((x & signs).count_ones());
+                        }
                     }
-                }
-                for c in 0..COLUMNS {
-                    // A two's complement byte is its unsigned value less 256 times its sign bit.
-                    let sum = sum_of_pairs(pairs[c]) as i32 - ((negative[c] as i32) << 8);
-                    sums[c] = sums[c].wrapping_add(sum.wrapping_mul(factor));
+                    for c in 0..COLUMNS {
+                        // A two's complement byte is its unsigned value less 256 times its sign bit.
+                        let sum = sum_of_pairs(pairs[c]) as i32 - ((negative[c] as i32) << 8);
+                        sums[c] = sums[c].wrapping_add(sum.wrapping_mul(factor));
+                    }
                 }
             }
         }
     }
 }
-
-#[multiversion(targets(
-    "x86_64+avx512f+avx512bw+avx512dq+avx512vl+avx512vpopcntdq+popcnt",
-    "x86_64+avx2+bmi1+bmi2+popcnt",
-    "x86_64+popcnt",
-    "aarch64+neon"
-))]
-fn row_bits(a: &[u64], factor: i32, sums: &mut [i32]) {
-    for a in a.chunks_exact(sums.len()) {
-        for (sum, &x) in sums.iter_mut().zip(a) {
-            *sum = sum.wrapping_add((x.count_ones() as i32).wrapping_mul(factor));
+kernel! {
+    fn row_bits(a: &[u64], factor: i32, sums: &mut [i32]) {
+        for a in a.chunks_exact(sums.len()) {
+            for (sum, &x) in sums.iter_mut().zip(a) {
+                *sum = sum.wrapping_add((x.count_ones() as i32).wrapping_mul(factor));
+            }
         }
     }
 }
-
-#[multiversion(targets(
-    "x86_64+avx512f+avx512bw+avx512dq+avx512vl+avx512vpopcntdq+popcnt",
-    "x86_64+avx2+bmi1+bmi2+popcnt",
-    "x86_64+popcnt",
-    "aarch64+neon"
-))]
-fn row_bytes(a: &[u64], factor: i32, signs: u64, sums: &mut [i32]) {
-    for a in a.chunks_exact(sums.len()) {
-        for (sum, &x) in sums.iter_mut().zip(a) {
-            let bytes =
-                sum_of_pairs(pairs_of_bytes(x)) as i32 - (((x & signs).count_ones() as i32) << 8);
-            *sum = sum.wrapping_add(bytes.wrapping_mul(factor));
+kernel! {
+    fn row_bytes(a: &[u64], factor: i32, signs: u64, sums: &mut [i32]) {
+        for a in a.chunks_exact(sums.len()) {
+            for (sum, &x) in sums.iter_mut().zip(a) {
+                let bytes =
+                    sum_of_pairs(pairs_of_bytes(x)) as i32 - (((x & signs).count_ones() as i32) << 8);
+                *sum = sum.wrapping_add(bytes.wrapping_mul(factor));
+            }
         }
     }
 }
@@ -228,27 +202,22 @@ pub fn clear_columns(used: usize, sums: &mut [[i32; COLUMNS]], blocks: usize) {
         row.as_flattened_mut()[used..].fill(0);
     }
 }
-
-/// Adds the sums of the rows in use to an accumulator bank: `sums` has `blocks` entries for each of
-/// `rows`, the bank an entry for each row of the array for each block.
-#[multiversion(targets(
-    "x86_64+avx512f+avx512bw+avx512dq+avx512vl+avx512vpopcntdq+popcnt",
-    "x86_64+avx2+bmi1+bmi2+popcnt",
-    "x86_64+popcnt",
-    "aarch64+neon"
-))]
-pub fn add_to_bank(
-    rows: &[u32],
-    sums: &[[i32; COLUMNS]],
-    blocks: usize,
-    bank: &mut [[i32; COLUMNS]],
-) {
-    let all_rows = bank.len() / blocks;
-    for (&row, sums) in rows.iter().zip(sums.chunks_exact(blocks)) {
-        for (bank, sums) in bank.chunks_exact_mut(all_rows).zip(sums) {
-            let acc = &mut bank[row as usize];
-            for c in 0..COLUMNS {
-                acc[c] = acc[c].wrapping_add(sums[c]);
+kernel! {
+    /// Adds the sums of the rows in use to an accumulator bank: `sums` has `blocks` entries for each of
+    /// `rows`, the bank an entry for each row of the array for each block.
+    pub fn add_to_bank(
+        rows: &[u32],
+        sums: &[[i32; COLUMNS]],
+        blocks: usize,
+        bank: &mut [[i32; COLUMNS]],
+    ) {
+        let all_rows = bank.len() / blocks;
+        for (&row, sums) in rows.iter().zip(sums.chunks_exact(blocks)) {
+            for (bank, sums) in bank.chunks_exact_mut(all_rows).zip(sums) {
+                let acc = &mut bank[row as usize];
+                for c in 0..COLUMNS {
+                    acc[c] = acc[c].wrapping_add(sums[c]);
+                }
             }
         }
     }
@@ -285,110 +254,90 @@ impl Drained {
         }
     }
 }
-
-/// Codes of `codes.len() / acc.len()` bits of every row of a block of columns: bit c of
-/// `codes[plane * rows + row]` is that plane, most significant first, of column c.
-#[multiversion(targets(
-    "x86_64+avx512f+avx512bw+avx512dq+avx512vl+avx512vpopcntdq+popcnt",
-    "x86_64+avx2+bmi1+bmi2+popcnt",
-    "x86_64+popcnt",
-    "aarch64+neon"
-))]
-pub fn divide(
-    drained: Drained,
-    acc: &[[i32; COLUMNS]],
-    row_sums: &[i32],
-    division: &Division,
-    codes: &mut [u8],
-) {
-    let Division { gain, offset, unit } = division;
-    let rows = acc.len();
-    let bits = codes.len() / rows;
-    for (row, (acc, &row_sum)) in acc.iter().zip(row_sums).enumerate() {
-        let mut rest = [0i64; COLUMNS];
-        for c in 0..COLUMNS {
-            let v = match drained {
-                Drained::Plain => acc[c],
-                Drained::Bipolar => acc[c].wrapping_mul(2).wrapping_sub(row_sum),
-            };
-            rest[c] = i64::from(v) * i64::from(gain[c]) + offset[c];
-        }
-        for plane in 0..bits {
-            let shift = bits - 1 - plane;
-            let mut byte = 0;
+kernel! {
+    /// Codes of `codes.len() / acc.len()` bits of every row of a block of columns: bit c of
+    /// `codes[plane * rows + row]` is that plane, most significant first, of column c.
+    pub fn divide(
+        drained: Drained,
+        acc: &[[i32; COLUMNS]],
+        row_sums: &[i32],
+        division: &Division,
+        codes: &mut [u8],
+    ) {
+        let Division { gain, offset, unit } = division;
+        let rows = acc.len();
+        let bits = codes.len() / rows;
+        for (row, (acc, &row_sum)) in acc.iter().zip(row_sums).enumerate() {
+            let mut rest = [0i64; COLUMNS];
             for c in 0..COLUMNS {
-                let step = unit[c] << shift;
-                let take = rest[c] >= step;
-                rest[c] -= if take { step } else { 0 };
-                byte |= u8::from(take) << c;
+                let v = match drained {
+                    Drained::Plain => acc[c],
+                    Drained::Bipolar => acc[c].wrapping_mul(2).wrapping_sub(row_sum),
+                };
+                rest[c] = i64::from(v) * i64::from(gain[c]) + offset[c];
             }
-            codes[plane * rows + row] = byte;
+            for plane in 0..bits {
+                let shift = bits - 1 - plane;
+                let mut byte = 0;
+                for c in 0..COLUMNS {
+                    let step = unit[c] << shift;
+                    let take = rest[c] >= step;
+                    rest[c] -= if take { step } else { 0 };
+                    byte |= u8::from(take) << c;
+                }
+                codes[plane * rows + row] = byte;
+            }
         }
     }
 }
-
-/// Eight columns of a word buffer's rows: `words` are the rows of the lane word that holds them
-/// from bit `shift` on, `next` those of the lane word behind it. Replaces the bits of the columns
-/// in `used`.
-#[multiversion(targets(
-    "x86_64+avx512f+avx512bw+avx512dq+avx512vl+avx512vpopcntdq+popcnt",
-    "x86_64+avx2+bmi1+bmi2+popcnt",
-    "x86_64+popcnt",
-    "aarch64+neon"
-))]
-pub fn put(words: &mut [u64], next: Option<&mut [u64]>, shift: usize, used: u8, codes: &[u8]) {
-    let used = u64::from(used);
-    for (word, &code) in words.iter_mut().zip(codes) {
-        *word = *word & !(used << shift) | (u64::from(code) & used) << shift;
-    }
-    let back = 64 - shift;
-    for (word, &code) in next.into_iter().flatten().zip(codes) {
-        *word = *word & !(used >> back) | (u64::from(code) & used) >> back;
+kernel! {
+    /// Eight columns of a word buffer's rows: `words` are the rows of the lane word that holds them
+    /// from bit `shift` on, `next` those of the lane word behind it. Replaces the bits of the columns
+    /// in `used`.
+    pub fn put(words: &mut [u64], next: Option<&mut [u64]>, shift: usize, used: u8, codes: &[u8]) {
+        let used = u64::from(used);
+        for (word, &code) in words.iter_mut().zip(codes) {
+            *word = *word & !(used << shift) | (u64::from(code) & used) << shift;
+        }
+        let back = 64 - shift;
+        for (word, &code) in next.into_iter().flatten().zip(codes) {
+            *word = *word & !(used >> back) | (u64::from(code) & used) >> back;
+        }
     }
 }
-
-/// The columns that [`put`] would replace.
-#[multiversion(targets(
-    "x86_64+avx512f+avx512bw+avx512dq+avx512vl+avx512vpopcntdq+popcnt",
-    "x86_64+avx2+bmi1+bmi2+popcnt",
-    "x86_64+popcnt",
-    "aarch64+neon"
-))]
-pub fn take(words: &[u64], next: Option<&[u64]>, shift: usize, codes: &mut [u8]) {
-    for (code, &word) in codes.iter_mut().zip(words) {
-        *code = (word >> shift) as u8;
-    }
-    let back = 64 - shift;
-    for (code, &word) in codes.iter_mut().zip(next.into_iter().flatten()) {
-        *code |= (word << back) as u8;
+kernel! {
+    /// The columns that [`put`] would replace.
+    pub fn take(words: &[u64], next: Option<&[u64]>, shift: usize, codes: &mut [u8]) {
+        for (code, &word) in codes.iter_mut().zip(words) {
+            *code = (word >> shift) as u8;
+        }
+        let back = 64 - shift;
+        for (code, &word) in codes.iter_mut().zip(next.into_iter().flatten()) {
+            *code |= (word << back) as u8;
+        }
     }
 }
-
-/// Replaces codes by the larger of them and others, bit-serially from the top: a column drops out
-/// of the running where it has a 0 and the maximum a 1. Both are indexed `plane * rows + row`;
-/// `runs` are two scratch rows.
-#[multiversion(targets(
-    "x86_64+avx512f+avx512bw+avx512dq+avx512vl+avx512vpopcntdq+popcnt",
-    "x86_64+avx2+bmi1+bmi2+popcnt",
-    "x86_64+popcnt",
-    "aarch64+neon"
-))]
-pub fn maximum(codes: &mut [u8], others: &[u8], rows: usize, signed: bool, runs: &mut [u8]) {
-    let (code_runs, other_runs) = runs[..2 * rows].split_at_mut(rows);
-    code_runs.fill(0xff);
-    other_runs.fill(0xff);
-    for (plane, (codes, others)) in
-        codes.chunks_exact_mut(rows).zip(others.chunks_exact(rows)).enumerate()
-    {
-        let sign = if signed && plane == 0 { 0xff } else { 0 };
-        for (((code, &other), code_runs), other_runs) in
-            codes.iter_mut().zip(others).zip(&mut *code_runs).zip(&mut *other_runs)
+kernel! {
+    /// Replaces codes by the larger of them and others, bit-serially from the top: a column drops out
+    /// of the running where it has a 0 and the maximum a 1. Both are indexed `plane * rows + row`;
+    /// `runs` are two scratch rows.
+    pub fn maximum(codes: &mut [u8], others: &[u8], rows: usize, signed: bool, runs: &mut [u8]) {
+        let (code_runs, other_runs) = runs[..2 * rows].split_at_mut(rows);
+        code_runs.fill(0xff);
+        other_runs.fill(0xff);
+        for (plane, (codes, others)) in
+            codes.chunks_exact_mut(rows).zip(others.chunks_exact(rows)).enumerate()
         {
-            let (x, y) = (*code ^ sign, other ^ sign);
-            let top = *code_runs & x | *other_runs & y;
-            *code_runs &= !(top & !x);
-            *other_runs &= !(top & !y);
-            *code = top ^ sign;
+            let sign = if signed && plane == 0 { 0xff } else { 0 };
+            for (((code, &other), code_runs), other_runs) in
+                codes.iter_mut().zip(others).zip(&mut *code_runs).zip(&mut *other_runs)
+            {
+                let (x, y) = (*code ^ sign, other ^ sign);
+                let top = *code_runs & x | *other_runs & y;
+                *code_runs &= !(top & !x);
+                *other_runs &= !(top & !y);
+                *code = top ^ sign;
+            }
         }
     }
 }
@@ -426,6 +375,8 @@ mod tests {
             let only = (rows, columns) == (1, 1);
             let a: Vec<u64> = (0..words * rows).map(|_| random()).collect();
             let w: Vec<ColumnBlock> = (0..words * blocks).map(|_| [(); COLUMNS].map(|()| random())).collect();
+            for isa in isa::Isa::ALL {
+            isa::force(isa);
             let (mut sums, mut row_sums) = (vec![[7i32; COLUMNS]; rows * blocks], vec![9i32; rows]);
             accumulate(count, &a, rows, columns, &w, factor, &mut sums);
             add_row_sums(count, &a, factor, &mut row_sums);
@@ -438,6 +389,7 @@ mod tests {
                 }
                 let want: i64 = (0..words).map(|k| slowly(count, row(k))).sum();
                 proptest::prop_assert_eq!(i64::from(row_sums[r]), 9 + i64::from(factor) * want);
+            }
             }
         }
 
@@ -454,11 +406,14 @@ mod tests {
             // Half of the cases near a threshold, where it matters.
             let a = if near { ((i64::from(v) << fraction) - b * (a.rem_euclid(260) - 2) + a % 2).clamp(-(1 << 47), (1 << 47) - 1) } else { a };
             let division = Division { gain: [1 << fraction; COLUMNS], offset: [-a; COLUMNS], unit: [b; COLUMNS] };
-            let mut codes = vec![0; bits];
-            divide(Drained::Plain, &[[v; COLUMNS]], &[0], &division, &mut codes);
             let want = ((i128::from(v) << fraction) - i128::from(a)).div_euclid(i128::from(b)).clamp(0, (1 << bits) - 1);
-            let got = codes.iter().fold(0, |code, &byte| code << 1 | i128::from(byte & 1));
-            proptest::prop_assert_eq!(got, want);
+            for isa in isa::Isa::ALL {
+                isa::force(isa);
+                let mut codes = vec![0; bits];
+                divide(Drained::Plain, &[[v; COLUMNS]], &[0], &division, &mut codes);
+                let got = codes.iter().fold(0, |code, &byte| code << 1 | i128::from(byte & 1));
+                proptest::prop_assert_eq!(got, want);
+            }
         }
     }
 }

@@ -21,6 +21,7 @@ pub mod values;
 use qnnsim_isa::{Program, Unit};
 
 pub use energy::Technology;
+pub use kernels::isa;
 pub use timing::Start;
 pub use trap::{Fault, Trap};
 
@@ -29,7 +30,7 @@ use profile::{Counter, Profile, Profiler};
 use report::{ColdWarm, Cost};
 use timing::{Code, Issue, Observer, Stall, Timing};
 use trace::TraceLine;
-use values::{Executor, Plan, Planner, Resident};
+use values::{Batch, Compiled, Executor, Form, NotCompiled, Plan, Planner, Resident};
 
 /// A program that is proven legal, timed and ready to compute.
 #[derive(Debug)]
@@ -186,6 +187,33 @@ impl Simulation {
     /// An executor with resident weights that computes warm images; one a thread.
     pub fn executor(&self) -> Executor<'_> {
         Executor::resident(&self.program, &self.plans[1], &self.resident)
+    }
+
+    /// The warm image's plan for many images at once, in the form that is faster for it; with
+    /// `keep`, what images leave in the activation memory stays readable.
+    ///
+    /// # Errors
+    /// The plan is not one that is compiled; [`Simulation::executor`] computes every plan.
+    pub fn compile(&self, keep: bool) -> Result<Compiled, NotCompiled> {
+        let form = values::faster_form(&self.program, &self.plans[1]);
+        // Slices hold what bytes cannot.
+        match self.compile_as(form, keep) {
+            Err(_) if form == Form::Bytes => self.compile_as(Form::Slices, keep),
+            compiled => compiled,
+        }
+    }
+
+    /// As [`Simulation::compile`], in a form of choice.
+    ///
+    /// # Errors
+    /// As there; what bytes cannot hold is told as well.
+    pub fn compile_as(&self, form: Form, keep: bool) -> Result<Compiled, NotCompiled> {
+        values::compile_as(&self.program, &self.plans[1], &self.resident, form, keep)
+    }
+
+    /// An executor of a compiled plan; one a thread. None if its memories take too much.
+    pub fn batch<'a>(&'a self, compiled: &'a Compiled) -> Option<Batch<'a>> {
+        Batch::new(&self.program, compiled)
     }
 
     /// An executor with empty memories that computes a cold image.

@@ -401,7 +401,7 @@ def forms(rng):
     yield "ThresholdedRelu", maps, lambda m: quantized(m, m.node("ThresholdedRelu", sums(m), alpha=3.0))
     yield "GlobalMaxPool", maps, lambda m: quantized(m, m.node("GlobalMaxPool", sums(m)))
     yield "GlobalMaxPool of a large map", (1, 4, 19, 18), lambda m: m.node("Conv", m.node(
-        "GlobalMaxPool", m.linear("x", 0.5, 7, np.int8)), m.weights(3, 4, 1, 1, axis=0))
+        "GlobalMaxPool", m.linear("x", 0.5, 0, np.int8)), m.weights(3, 4, 1, 1, axis=0))
     yield "Floor", maps, lambda m: m.node("Conv", m.node("Clip", m.node(
         "Floor", m.node("Mul", sums(m), m.constant(0.125))), m.constant(-8.0), m.constant(7.0)), grid(m, 3, 4, 1, 1))
     yield "Expand and CastLike", maps, lambda m: m.node("Add", sums(m), m.node("CastLike", m.node(

@@ -9,12 +9,12 @@ use qnnsim_cosim::bench::{Bench, BenchError};
 use qnnsim_cosim::check::Cause;
 use qnnsim_cosim::compare::{CompareError, Compared, compare};
 use qnnsim_cosim::faults::Planted;
-use qnnsim_cosim::random::{Random, RandomError, random};
+use qnnsim_cosim::random::{Random, RandomError, WORDS_MAX, memory_words, random};
 use qnnsim_cosim::verilator::{BuildError, HOW_TO_INSTALL, Verilator};
 use serde::Serialize;
 
-use super::{print_json, simulate};
-use crate::args::{CosimArgs, Format};
+use super::{point, print_json, simulate};
+use crate::args::{CosimArgs, Format, PointArgs};
 use crate::commands::run::input;
 use crate::failure::{Failure, print};
 use crate::files;
@@ -31,6 +31,7 @@ struct Json<'a> {
     cycles: u64,
     events: u64,
     words: u64,
+    accesses: u64,
     /// By cause.
     traps: BTreeMap<&'static str, u64>,
     skipped: u64,
@@ -73,10 +74,28 @@ fn run_file(args: &CosimArgs, path: &Path) -> Result<(), Failure> {
 }
 
 fn run_random(args: &CosimArgs) -> Result<(), Failure> {
+    let hardware = match &args.hw {
+        Some(path) => {
+            let point = point(&PointArgs { hw: Some(path.clone()), set: Vec::new() })?.0;
+            let words = memory_words(&point);
+            if words > WORDS_MAX {
+                return Err(Failure::misuse(format_args!(
+                    "{}: the memories have {words} words, more than the {WORDS_MAX} for which \
+                     random programs are drawn",
+                    path.display()
+                ))
+                .help("make act.words, wgt.words or thr.words smaller; the machine is the same"));
+            }
+            Some(point)
+        }
+        None => None,
+    };
+    let points = if hardware.is_some() { 1 } else { args.points };
     let verilator = Verilator::find().map_err(|error| build_failure(&error))?;
     let drawn = Random {
         programs: args.random.unwrap_or(1),
-        points: args.points,
+        points,
+        hardware,
         seed: args.seed,
         case: args.case,
         traps: args.traps,
@@ -124,7 +143,7 @@ fn tell(
     programs: u64,
     points: u64,
 ) -> Result<(), Failure> {
-    let Compared { images, cycles, events, words, skipped, traps } = *equal;
+    let Compared { images, cycles, events, words, accesses, skipped, traps } = *equal;
     let traps: BTreeMap<&'static str, u64> = Cause::ALL
         .iter()
         .zip(traps)
@@ -142,6 +161,7 @@ fn tell(
             cycles,
             events,
             words,
+            accesses,
             traps,
             skipped,
         }),
@@ -164,6 +184,10 @@ fn tell(
             lines.push(("events", format!("{} {what}", grouped(events))));
             if words > 0 {
                 lines.push(("memories", format!("{} words at the ends of images", grouped(words))));
+            }
+            if accesses > 0 {
+                let what = "reads and writes of the memories, counted by port and layer";
+                lines.push(("accesses", format!("{} {what}", grouped(accesses))));
             }
             for (cause, count) in &traps {
                 lines.push(("traps", format!("{} {cause}", grouped(*count))));

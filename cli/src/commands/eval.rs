@@ -11,7 +11,7 @@ use qnnsim_isa::hardware::Overrides;
 use qnnsim_simulator::Simulation;
 use qnnsim_simulator::area::Area;
 use qnnsim_simulator::report::{ColdWarm, Report};
-use qnnsim_simulator::values::Executor;
+use qnnsim_simulator::values::{Batch, Executor};
 use rayon::prelude::*;
 use serde::Serialize;
 use serde_json::Value;
@@ -28,8 +28,10 @@ use crate::{points, source};
 const BLOCK_IMAGES_MAX: usize = 4096;
 /// Outputs that a block holds, if that makes fewer images.
 const BLOCK_VALUES_MAX: usize = 1 << 22;
-/// Images that a thread takes at a time.
+/// Images that a thread takes at a time and computes one by one.
 const CHUNK_IMAGES_MAX: usize = 32;
+/// Images from which on computing many at once pays off: they take as long as a full vector.
+const BATCH_IMAGES_MIN: usize = 16;
 
 /// Cold, warm, and all images together.
 #[derive(Debug, Serialize)]
@@ -89,6 +91,7 @@ pub fn run(args: &EvalArgs) -> Result<(), Failure> {
         images: &images,
         encoder: &encoder,
         decoder: &decoder,
+        input_values: subject.input().shape.values(),
         labels: labels.as_deref(),
         pixels_unchanged: images.are_pixels().then(|| encoder.pixels_unchanged()),
     };
@@ -210,9 +213,18 @@ struct Counts {
 /// What one thread needs, made once.
 struct Worker<'a> {
     executor: Executor<'a>,
-    input: Vec<u8>,
+    batch: Option<Batch<'a>>,
+    /// The bytes of all images that are computed at once.
+    inputs: Vec<u8>,
     output: Vec<i64>,
     counts: Counts,
+}
+
+impl Worker<'_> {
+    /// Images that it takes at a time.
+    fn chunk_images_max(&self) -> usize {
+        self.batch.as_ref().map_or(CHUNK_IMAGES_MAX, Batch::images)
+    }
 }
 
 /// What all threads read.
@@ -220,6 +232,8 @@ struct Evaluation<'a> {
     images: &'a Images,
     encoder: &'a Encoder,
     decoder: &'a Decoder,
+    /// Bytes of an image in DRAM.
+    input_values: usize,
     labels: Option<&'a [i64]>,
     /// Whether 8-bit images go into DRAM as they are; none where the images are not made of
     /// pixels.
@@ -241,9 +255,15 @@ impl Evaluation<'_> {
         mut finished: impl FnMut(&[i64]) -> Result<(), Failure>,
     ) -> Result<Counts, Failure> {
         let threads = rayon::current_num_threads().min(count);
+        // What is not compiled for many images is computed one by one.
+        let compiled = match count >= BATCH_IMAGES_MIN {
+            true => simulation.compile(false).ok(),
+            false => None,
+        };
         let worker = |_| Worker {
             executor: simulation.executor(),
-            input: vec![0; simulation.program().input.shape.values()],
+            batch: compiled.as_ref().and_then(|compiled| simulation.batch(compiled)),
+            inputs: Vec::new(),
             output: Vec::new(),
             counts: Counts::default(),
         };
@@ -269,7 +289,12 @@ impl Evaluation<'_> {
     /// takes the next few images as soon as it is done with its last.
     fn block(&self, workers: &mut [Worker], first: usize, block: &mut [i64]) {
         let images = block.len() / self.outputs();
-        let chunk_images = (images / (4 * workers.len())).clamp(1, CHUNK_IMAGES_MAX);
+        // Full vectors, or enough chunks for all threads.
+        let chunk_images = match workers[0].batch {
+            Some(_) => images.div_ceil(workers.len()),
+            None => images / (4 * workers.len()),
+        };
+        let chunk_images = chunk_images.clamp(1, workers[0].chunk_images_max());
         let chunks = Mutex::new(
             block.chunks_mut(chunk_images * self.outputs()).zip((first..).step_by(chunk_images)),
         );
@@ -282,11 +307,24 @@ impl Evaluation<'_> {
     }
 
     fn chunk(&self, worker: &mut Worker, first: usize, chunk: &mut [i64]) {
-        for (accumulators, index) in chunk.chunks_exact_mut(self.outputs()).zip(first..) {
-            let codes = self.images.encode(index, self.encoder, &mut worker.input);
+        let values = self.input_values;
+        worker.inputs.resize(chunk.len() / self.outputs() * values, 0);
+        for (input, index) in worker.inputs.chunks_exact_mut(values).zip(first..) {
+            let codes = self.images.encode(index, self.encoder, input);
             worker.counts.codes = worker.counts.codes.merge(codes);
-            worker.executor.run(&worker.input, &mut worker.output);
-            accumulators.copy_from_slice(&worker.output);
+        }
+        match &mut worker.batch {
+            Some(batch) if worker.inputs.len() / values >= BATCH_IMAGES_MIN => {
+                batch.run(&worker.inputs, &mut worker.output);
+                chunk.copy_from_slice(&worker.output);
+            }
+            _ => {
+                let inputs = worker.inputs.chunks_exact(values);
+                for (accumulators, input) in chunk.chunks_exact_mut(self.outputs()).zip(inputs) {
+                    worker.executor.run(input, &mut worker.output);
+                    accumulators.copy_from_slice(&worker.output);
+                }
+            }
         }
         let Some(labels) = self.labels else { return };
         let right = |(accumulators, label): &(&[i64], &i64)| {

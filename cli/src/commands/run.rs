@@ -7,6 +7,7 @@ use qnnsim_host::Decoder;
 use qnnsim_isa::descriptor::{InputDescriptor, OutputTensor};
 use qnnsim_isa::hardware::Overrides;
 use qnnsim_simulator::report::Report;
+use qnnsim_simulator::trace::trace_events;
 use qnnsim_simulator::{Simulation, Start, Technology};
 use serde::Serialize;
 
@@ -214,7 +215,7 @@ pub fn input(
 
 fn write_trace(mut file: Output, simulation: &Simulation, start: Start) -> Result<(), Failure> {
     let process = format!("{}, {} image", simulation.program().name, start.name());
-    let trace = render::chrome_trace(&process, &simulation.trace(start));
+    let trace = trace_events(&process, &simulation.trace(start));
     serde_json::to_writer(&mut file, &trace).map_err(|error| file.refuse(&error.into()))?;
     file.finish()
 }

@@ -3,8 +3,6 @@
 use crate::common;
 use crate::planted::planted;
 
-use std::time::Duration;
-
 use qnnsim_cosim::compare::CompareError;
 use qnnsim_cosim::faults::Planted;
 use qnnsim_cosim::random::{Random, RandomError, random};
@@ -20,25 +18,18 @@ fn every_planted_fault_is_found() {
     let faults = planted();
     // The first point of this seed is 5x6x16 with two LOAD buffers and queues of two words: small,
     // odd, often full.
-    let legal = Random {
-        programs: PROGRAMS,
-        points: 1,
-        seed: 22,
-        case: None,
-        traps: false,
-        shrinking: Duration::ZERO,
-    };
+    let legal = Random { programs: PROGRAMS, points: 1, seed: 22, ..Random::default() };
     // A fault that no legal program meets may show in how programs trap.
-    let drawn = [legal, Random { traps: true, ..legal }];
+    let drawn = [legal.clone(), Random { traps: true, ..legal.clone() }];
     let missed: Vec<String> = (1u16..)
         .zip(&faults)
         .collect::<Vec<_>>()
         .par_iter()
         .filter_map(|&(number, fault)| {
             let fault = &fault.name;
-            for drawn in drawn {
+            for drawn in &drawn {
                 let planted = Planted { faults: &faults, number };
-                match random(&verilator, &drawn, planted, || ()) {
+                match random(&verilator, drawn, planted, || ()) {
                     Err(RandomError::Failure(failure)) => {
                         return match failure.error {
                             CompareError::Difference(_) => None,

@@ -8,7 +8,6 @@ use crate::planted::planted;
 use std::borrow::Cow;
 use std::fmt::Write as _;
 use std::process::Command;
-use std::time::Duration;
 
 use qnnsim_cosim::compare::CompareError;
 use qnnsim_cosim::faults::{Fault, Planted};
@@ -140,11 +139,9 @@ fn what_yosys_makes_of_it_runs_the_same() {
         programs: u64::from(cases(50, 200)),
         points: u64::from(cases(1, 2)),
         seed: 22,
-        case: None,
-        traps: false,
-        shrinking: Duration::ZERO,
+        ..Random::default()
     };
-    for drawn in [legal, Random { traps: true, ..legal }] {
+    for drawn in [legal.clone(), Random { traps: true, ..legal.clone() }] {
         let compared =
             random(&verilator, &drawn, none, || ()).unwrap_or_else(|error| panic!("{error}"));
         assert_eq!(compared.skipped, 0, "{compared:?}");

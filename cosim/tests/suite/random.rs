@@ -17,9 +17,8 @@ fn random_programs_run_the_same() {
         programs,
         points: u64::from(cases(2, 12)),
         seed: seed(),
-        case: None,
-        traps: false,
         shrinking: Duration::from_secs(60),
+        ..Random::default()
     };
     let compared = random(&verilator, &drawn, Planted::default(), || ())
         .unwrap_or_else(|error| panic!("{error}"));

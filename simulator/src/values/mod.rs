@@ -5,6 +5,10 @@
 //! in which values can be computed, because the checker has shown that no two steps in flight meet
 //! at a word.
 
+mod batch;
+mod byte_batch;
+mod compiled;
+mod dense;
 mod plan;
 mod range;
 mod state;
@@ -15,6 +19,9 @@ use qnnsim_isa::Program;
 use qnnsim_isa::hardware::HardwarePoint;
 use qnnsim_isa::operand::Memory;
 
+pub use batch::Batch;
+pub use compiled::{Compiled, Form, NotCompiled};
+pub(crate) use compiled::{compile_as, faster_form};
 pub use plan::{Plan, Planner};
 pub use range::prove_ranges;
 pub use state::Resident;

@@ -10,7 +10,7 @@ use qnnsim_compiler::backend::stripes::{Home, Run, Window};
 use qnnsim_compiler::diagnostic::Kind;
 use qnnsim_compiler::ir::Network;
 use qnnsim_isa::{HardwarePoint, Program};
-use qnnsim_simulator::values::Executor;
+use qnnsim_simulator::values::{Executor, Form};
 use qnnsim_simulator::{Fault, Simulation, Start, Technology};
 use qnnsim_tests::{
     NetworkSeed, cases, channels_first, cramped, dram_bytes, fitted, for_all, hardware_point,
@@ -78,7 +78,43 @@ fn agree(
     let mut executor = simulation.executor();
     compare(network, simulation, &mut executor, &seed.image_codes(3))?;
     compare(network, simulation, &mut executor, &seed.image_codes(4))?;
+    many_at_once(simulation, seed)?;
     accounts_add_up(simulation)
+}
+
+/// Images that are computed together give the outputs of each computed alone, whether bits lie apart
+/// or codes are bytes, if bytes can hold them. Where their words are kept, which is drawn, they also
+/// leave the same in the activation memory.
+fn many_at_once(simulation: &Simulation, seed: &NetworkSeed) -> Result<(), TestCaseError> {
+    let input = &simulation.program().input;
+    let inputs: Vec<Vec<u8>> =
+        (0..4).map(|image| dram_bytes(input, &seed.image_codes(image))).collect();
+    let keep = inputs[0].iter().map(|&byte| u32::from(byte)).sum::<u32>() % 2 == 0;
+    for form in [Form::Slices, Form::Bytes] {
+        let compiled = match simulation.compile_as(form, keep) {
+            Err(_) if form == Form::Bytes => continue,
+            compiled => compiled.map_err(|why| TestCaseError::fail(why.to_string()))?,
+        };
+        let mut batch = simulation.batch(&compiled).expect("small memories");
+        // The first image stands in the last lane as well.
+        let mut all = vec![inputs[1].clone(); batch.images()];
+        all[..inputs.len()].clone_from_slice(&inputs);
+        let last = batch.images() - 1;
+        all[last] = inputs[0].clone();
+        let mut outputs = Vec::new();
+        batch.run(&all.concat(), &mut outputs);
+        for (image, input) in inputs.iter().enumerate().chain([(last, &inputs[0])]) {
+            let (mut alone, mut output) = (simulation.executor(), Vec::new());
+            alone.run(input, &mut output);
+            let together = &outputs[image * output.len()..][..output.len()];
+            prop_assert_eq!(together, &output, "{:?}, image {}", form, image);
+            if keep {
+                let words = batch.activations(image);
+                prop_assert_eq!(words, alone.memories().activations, "{:?}, image {}", form, image);
+            }
+        }
+    }
+    Ok(())
 }
 
 fn accounts_add_up(simulation: &Simulation) -> Result<(), TestCaseError> {

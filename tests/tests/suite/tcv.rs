@@ -30,17 +30,28 @@ fn simulate(program: &Program) -> Simulation {
     Simulation::new(program).unwrap_or_else(|trap| panic!("{}", trap.describe(&again)))
 }
 
+/// Images of those computed together that are computed alone as well.
+const ALONE: usize = 10;
+
 /// Integer outputs of images, on all cores.
 fn outputs(simulation: &Simulation, images: &[u8]) -> Vec<i32> {
+    let compiled = simulation.compile(false).expect("a program of the compiler");
     images
-        .par_chunks(100 * IMAGE)
+        .par_chunks(256 * IMAGE)
         .flat_map_iter(|chunk| {
-            let (mut executor, mut output) = (simulation.executor(), Vec::new());
-            let all = chunk.chunks(IMAGE).flat_map(|image| {
-                executor.run(image, &mut output);
-                output.iter().map(|&x| x as i32).collect::<Vec<_>>()
-            });
-            all.collect::<Vec<i32>>()
+            let mut batch = simulation.batch(&compiled).expect("small memories");
+            let mut together = Vec::new();
+            for images in chunk.chunks(batch.images() * IMAGE) {
+                let mut outputs = Vec::new();
+                batch.run(images, &mut outputs);
+                together.extend(outputs);
+            }
+            let (mut executor, mut alone) = (simulation.executor(), Vec::new());
+            for (image, together) in chunk.chunks(IMAGE).zip(together.chunks(10)).take(ALONE) {
+                executor.run(image, &mut alone);
+                assert_eq!(alone, together);
+            }
+            together.into_iter().map(|x| x as i32).collect::<Vec<_>>()
         })
         .collect()
 }

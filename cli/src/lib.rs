@@ -1,0 +1,45 @@
+//! The command line: files, terminals, threads and exit codes. Everything else is in the libraries.
+//!
+//! It is a library so that the Python package can carry the same program.
+
+mod args;
+mod commands;
+mod failure;
+mod files;
+mod images;
+mod points;
+mod render;
+mod results;
+mod source;
+
+use std::ffi::OsString;
+
+use clap::Parser;
+
+use args::{Cli, Command};
+
+/// Runs the program with its arguments, of which the first is its name, and gives its exit code.
+/// What clap refuses ends the process: it prints why and exits with 2.
+pub fn run(args: impl IntoIterator<Item = OsString>) -> u8 {
+    let command = Cli::parse_from(args).command;
+    if let Err(why) = qnnsim_simulator::isa::asked() {
+        return failure::Failure::misuse(why).report();
+    }
+    let result = match command {
+        Command::Compile(args) => commands::compile::run(&args),
+        Command::Run(args) => commands::run::run(&args),
+        Command::Eval(args) => commands::eval::run(&args),
+        Command::Asm(args) => commands::asm::run(&args),
+        Command::Disasm(args) => commands::disasm::run(&args),
+        Command::Inspect(args) => commands::inspect::run(&args),
+        Command::Hw(args) => commands::hw::run(&args),
+        Command::Explain(args) => commands::explain::run(&args),
+        Command::Sweep(args) => commands::sweep::run(&args),
+        Command::Verify(args) => commands::verify::run(&args),
+        Command::Cosim(args) => commands::cosim::run(&args),
+    };
+    match result {
+        Ok(()) => 0,
+        Err(failure) => failure.report(),
+    }
+}

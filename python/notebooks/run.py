@@ -1,0 +1,40 @@
+"""Executes the notebooks of this folder; with --write they keep their outputs."""
+
+from __future__ import annotations
+
+import argparse
+import time
+from pathlib import Path
+
+import nbformat
+from nbclient import NotebookClient
+
+HERE = Path(__file__).resolve().parent
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("names", nargs="*", help="notebooks; all if none is named")
+    parser.add_argument("--write", action="store_true", help="keep the outputs")
+    args = parser.parse_args()
+    for path in sorted(HERE.glob("*.ipynb")):
+        if args.names and path.stem not in args.names:
+            continue
+        started = time.monotonic()
+        notebook = nbformat.read(path, as_version=4)
+        words = {
+            "timeout": 900,
+            "kernel_name": "python3",
+            "resources": {"metadata": {"path": HERE}},
+        }
+        NotebookClient(notebook, **words).execute()
+        print(f"{path.name}: {time.monotonic() - started:.0f} s", flush=True)
+        if args.write:
+            for cell in notebook.cells:
+                # When a cell ran says nothing to a reader.
+                cell.metadata.pop("execution", None)
+            nbformat.write(notebook, path)
+
+
+if __name__ == "__main__":
+    main()
