@@ -330,6 +330,11 @@ impl<'a> Builder<'a> {
             // The ratio and the flag do not matter: this is inference.
             inputs.truncate(1);
         }
+        let is_map = |id: ValueId| self.values[id.0].constant.is_none();
+        if proto.op_type == "CastLike" && inputs.get(1).copied().flatten().is_some_and(is_map) {
+            // Maps are floats.
+            inputs.truncate(1);
+        }
         let constants: Option<Vec<Option<&Tensor>>> = inputs
             .iter()
             .map(|id| id.map_or(Some(None), |id| self.values[id.0].constant.as_ref().map(Some)))

@@ -420,9 +420,9 @@ impl Call<'_> {
             }
             "CastLike" => {
                 self.at.ignore(&["saturate", "round_mode"]);
-                let (x, like) = (self.input(0)?, self.input(1)?);
-                Self::one(match like.kind {
-                    Some(_) => self.whole(x, like.kind)?,
+                let (x, kind) = (self.input(0)?, self.given(1).and_then(|like| like.kind));
+                Self::one(match kind {
+                    Some(_) => self.whole(x, kind)?,
                     None => Value::real(x.array),
                 })
             }

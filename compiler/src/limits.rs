@@ -163,8 +163,6 @@ limits! {
     }
     "QuantizeLinear": "ONNX quantizer: integer = clip(round(x / scale) + zero point), ties to even. With a `Clip` behind \
         it, it has fewer bits." {
-        QUANT_INPUT: "the input's quantizer and dequantizer have one scale and zero point",
-            "export the model again";
         LINEAR_AXIS: "scale and zero point are one number, or a list along the axis",
             "export the model again";
         LINEAR_TYPE: "integers are of type uint8, int8, uint16, int16, uint4, int4 or, in constants, int32",

@@ -31,8 +31,21 @@ pub fn recognize(graph: &mut Graph) {
     if !graph.nodes.iter().any(|node| matches!(node.op, Op::Composite(Composite::Round(_)))) {
         return;
     }
+    // Products first: a difference alone is one that no product reads.
+    for scaled in [true, false] {
+        recognize_those(graph, scaled);
+        graph.sweep();
+    }
+}
+
+/// Recognizes products, or differences that stand alone.
+fn recognize_those(graph: &mut Graph, scaled: bool) {
     let makers = graph.makers();
     for index in 0..graph.nodes.len() {
+        let op = graph.nodes[index].op.pointwise();
+        if matches!(op, Some(Pointwise::Mul | Pointwise::Div)) != scaled {
+            continue;
+        }
         let Some((scale, zero, base)) = product(graph, &makers, index) else { continue };
         let Some(rounded) = rounded(graph, &makers, base) else { continue };
         let node = graph.nodes[index].clone();
@@ -53,7 +66,6 @@ pub fn recognize(graph: &mut Graph) {
         node.op = Op::Pointwise(op);
         node.inputs = inputs.concat().into_iter().map(Some).collect();
     }
-    graph.sweep();
 }
 
 fn number(graph: &mut Graph, node: &Node, list: Vec<f64>) -> ValueId {

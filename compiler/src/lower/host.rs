@@ -394,7 +394,7 @@ impl Lowering<'_> {
             return Err(limits::FIRST_QUANT.refuse("a model without layers"));
         };
         let node = &graph.nodes[*index];
-        let (scale, zero) =
+        let (mut scale, mut zero) =
             quantized.scale.zip(quantized.zero).expect("checked when it became a map");
         let rounding = match node.op {
             Op::Pointwise(Pointwise::Quant { rounding, .. }) => Some(rounding),
@@ -402,14 +402,14 @@ impl Lowering<'_> {
             Op::Pointwise(Pointwise::BipolarQuant) => Some(Rounding::Sign),
             _ => None,
         };
-        let (min, max) = (quantized.codes.min(), quantized.codes.max());
-        if rounding.is_some() && rounding != Some(Rounding::Sign) {
+        let (mut min, mut max) = (quantized.codes.min(), quantized.codes.max());
+        if rounding.is_some_and(|rounding| rounding != Rounding::Sign) {
+            // What the integers stand for later may be something else.
             let quantizer = first_arguments(graph, node, node.op.pointwise().expect("one"));
-            if [scale, zero] != quantizer[1..3] {
-                let found =
-                    "an input whose quantizer and dequantizer differ in scale or zero point";
-                return Err(limits::QUANT_INPUT.refuse(found).at(node.place()));
-            }
+            (scale, zero) = (quantizer[1], quantizer[2]);
+        } else if rounding.is_none() && quantized.codes == Codes::Bipolar {
+            // The integers of the map.
+            (min, max) = (-1, 1);
         }
         let name = graph.value(graph.input).name.clone();
         if !real.front.steps.is_empty() && real.value.0 >= self.host.own {

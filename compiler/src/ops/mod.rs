@@ -423,7 +423,9 @@ impl Op {
             "CastLike" if standard => {
                 at.ignore(&["saturate", "round_mode"]);
                 let like = inputs.get(1).copied().flatten();
-                if like.is_none_or(|like| like.constant.is_some_and(|like| like.grid.is_some())) {
+                let integers =
+                    |like: Operand| like.constant.is_some_and(|like| like.grid.is_some());
+                if like.is_some_and(integers) {
                     return Err(limits::CAST.refuse("a `CastLike` of integers").at(place.clone()));
                 }
                 Op::Identity
