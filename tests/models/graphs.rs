@@ -789,6 +789,7 @@ pub fn draw(seed: u32, steps: usize) -> (Vec<&'static str>, [i64; 3], Result<Imp
             &limits::MONOTONE,
             &limits::FINITE,
             &limits::PRODUCT,
+            &limits::SEARCH,
         ];
         assert!(known.iter().any(|limit| errors[0].is(limit)), "seed {seed}: {}", errors[0]);
         errors[0].cause.clone().unwrap_or_default()

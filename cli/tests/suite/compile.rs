@@ -195,7 +195,7 @@ fn what_cannot_be_compiled_is_explained() {
         ("tcv.onnx --classes a,b", "2 class names for 10 outputs"),
         (
             "tcv.onnx --sample small.idx",
-            "holds uint8 [2, 8, 8], but the program's input is 1 x 28 x 28",
+            "holds uint8 [2, 8, 8], but the model's input is [1, 28, 28] for one image",
         ),
         ("tcv.onnx --sample several.idx", "holds 2 images, and --index does not say which"),
         ("tcv.onnx --sample several.idx --index 2", "--index 2 is out of range"),

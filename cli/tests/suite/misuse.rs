@@ -167,12 +167,12 @@ fn images_that_do_not_fit_are_refused() {
     bench.write("bad.gz", [0x1f, 0x8b, 8, 0, 1, 2, 3]);
     for (input, part) in [
         ("empty", "`empty`: the file is empty"),
-        ("foreign", "none of PNG, IDX, IDX.gz and npy"),
+        ("foreign", "none of PNG, JPEG, IDX, IDX.gz, npy and npz"),
         ("cut.idx", "damaged file: its header says [2, 1, 4], 8 bytes, but 2 are there"),
         ("large.idx", "damaged file: its header says [4294967295, 4294967295, 4]"),
         ("none.idx", "`none.idx` holds no image"),
-        ("other.idx", "holds uint8 [2, 5, 5], but the program's input is 1 x 1 x 4"),
-        ("labels.idx", "holds uint8 [8], but the program's input is 1 x 1 x 4"),
+        ("other.idx", "holds uint8 [2, 5, 5], but the model's input is [1, 1, 4] for one image"),
+        ("labels.idx", "holds uint8 [8], but the model's input is [1, 1, 4] for one image"),
         ("several.idx", "holds 3 images, and --index does not say which"),
         ("several.idx --index 3", "--index 3 is out of range: `several.idx` holds 3 images"),
         ("bad.png", "damaged PNG file"),
@@ -212,7 +212,10 @@ fn labels_that_do_not_fit_are_refused() {
             "p.bin --images images.idx --labels images.idx",
             "holds uint8 [3, 1, 1], which are no labels",
         ),
-        ("map.bin --images maps.idx --labels three.idx", "the program's output is a map"),
+        (
+            "map.bin --images maps.idx --labels three.idx",
+            "the program gives a map, so an image has no class",
+        ),
     ] {
         let message = bench.misuse(&format!("eval {words} --output o.npy"));
         assert!(message.contains(part), "{words}: {part} is not in:\n{message}");

@@ -114,7 +114,7 @@ fn what_does_not_belong_together_is_misuse() {
         ),
         (
             "tcv_w1a1.onnx tcv_w1a1.bin --images small.idx",
-            "holds uint8 [1, 8, 8], but the program's input is 1 x 28 x 28",
+            "holds uint8 [1, 8, 8], but the model's input is [1, 28, 28] for one image",
         ),
         (
             "tcv_w1a1.bin tcv_w1a1.onnx --images digit_3.png",

@@ -407,7 +407,7 @@ impl Lowering<'_> {
             // What the integers stand for later may be something else.
             let quantizer = first_arguments(graph, node, node.op.pointwise().expect("one"));
             (scale, zero) = (quantizer[1], quantizer[2]);
-        } else if rounding.is_none() && quantized.codes == Codes::Bipolar {
+        } else if rounding.is_none() && quantized.codes == crate::tensor::Codes::Bipolar {
             // The integers of the map.
             (min, max) = (-1, 1);
         }

@@ -64,7 +64,12 @@ pub fn agree(import: &Import, hw: &HardwarePoint, noise: &mut Noise) -> Result<(
     let host = Decoder::new(&network.output).unwrap().decode(&output);
     for (host, &id) in host.iter().zip(&import.graph.outputs) {
         let last = &tensors[import.graph.value(id).name.as_str()];
-        prop_assert_eq!(host, &last.to_real().data);
+        // The graph rounds after each node, the host once: they agree to a few units in the last
+        // place of what was summed.
+        for (host, graph) in host.iter().zip(&last.to_real().data) {
+            let distance = (host - graph).abs();
+            prop_assert!(distance <= 1e-12 * graph.abs().max(1.0), "{host} instead of {graph}");
+        }
     }
     Ok(())
 }

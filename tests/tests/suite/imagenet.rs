@@ -11,18 +11,21 @@ use qnnsim_tests::models::imagenet::{mobilenet_v1, resnet18};
 
 use super::larger::an_image_agrees;
 
-/// The most memory that the process has had, where the system tells it.
-fn peak_mib() -> Option<u64> {
+/// Memory of this process by a key of the system's, in MiB, where the system tells it.
+fn memory_mib(key: &str) -> Option<u64> {
     let status = fs::read_to_string("/proc/self/status").ok()?;
-    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"))?;
+    let line = status.lines().find_map(|line| line.strip_prefix(key))?;
     Some(line.trim().strip_suffix(" kB")?.parse::<u64>().ok()? / 1024)
 }
 
 fn compiles(name: &str, model: &[u8]) {
+    // The file was built in this process, with a copy of all its weights.
+    let before = memory_mib("VmRSS:");
     let start = Instant::now();
     let compiled = compile(model, &HardwarePoint::default(), &ImportOptions::default())
         .unwrap_or_else(|errors| panic!("{name}: {}", errors[0]));
-    let (took, peak) = (start.elapsed(), peak_mib());
+    let (took, peak) =
+        (start.elapsed(), memory_mib("VmHWM:").zip(before).map(|(peak, before)| peak - before));
     let words = compiled.program.cold.words.len();
     // For `cargo test -- --nocapture`.
     println!("{name}: {words} words of code, {took:.1?}, {peak:?} MiB at most");
