@@ -10,7 +10,6 @@ work="$(mktemp -d)"
 trap 'rm -rf "$work"' EXIT
 python3 -m venv "$work/tools"
 "$work/tools/bin/pip" install --quiet --disable-pip-version-check maturin==1.16.0 uv==0.13.9
-export MATURIN_PEP517_ARGS="" UV_LINK_MODE=hardlink
 # The profile of the tests, so that nothing is compiled a second time.
 "$work/tools/bin/maturin" build --quiet --locked --profile dev \
     --manifest-path python/Cargo.toml --out "$work/wheel"

@@ -31,8 +31,10 @@ def main() -> None:
         print(f"{path.name}: {time.monotonic() - started:.0f} s", flush=True)
         if args.write:
             for cell in notebook.cells:
-                # When a cell ran says nothing to a reader.
+                # When a cell ran, and how far it was, says nothing to a reader.
                 cell.metadata.pop("execution", None)
+                if cell.cell_type == "code":
+                    cell.outputs = [o for o in cell.outputs if o.get("name") != "stderr"]
             nbformat.write(notebook, path)
 
 

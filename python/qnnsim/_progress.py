@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import sys
+import time
+import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
@@ -28,16 +30,14 @@ def progress(unit: str, show: bool | None) -> Iterator[Watch | None]:
     if not show:
         yield None
         return
-    try:
-        from tqdm.auto import tqdm
-    except ImportError:
-        yield from _plain(unit)
-        return
-    import warnings
-
     with warnings.catch_warnings():
         # tqdm warns where a notebook has no ipywidgets, and then draws text.
         warnings.simplefilter("ignore")
+        try:
+            from tqdm.auto import tqdm
+        except ImportError:
+            yield from _plain(unit)
+            return
         bar = tqdm(total=0, unit=f" {unit}", delay=DELAY_S, leave=False)
     try:
 
@@ -53,8 +53,6 @@ def progress(unit: str, show: bool | None) -> Iterator[Watch | None]:
 
 def _plain(unit: str) -> Iterator[Watch]:
     """Progress without tqdm: one line that is written again and again."""
-    import time
-
     started = time.monotonic()
     written = False
 
