@@ -175,7 +175,7 @@ fn images_that_do_not_fit_are_refused() {
         ("labels.idx", "holds uint8 [8], but the model's input is [1, 1, 4] for one image"),
         ("several.idx", "holds 3 images, and --index does not say which"),
         ("several.idx --index 3", "--index 3 is out of range: `several.idx` holds 3 images"),
-        ("bad.png", "damaged PNG file"),
+        ("bad.png", "damaged picture"),
         ("bad.npy", "the npy header is not that of one array of numbers"),
         ("int.npy", "holds int32 [1, 4], which are no images"),
         ("bad.gz", "damaged gzip file"),
