@@ -73,7 +73,7 @@ struct ChannelSum {
     rounded: bool,
 }
 
-/// A [`PostOp`] of one channel.
+/// A `PostOp` of one channel.
 #[derive(Debug, Clone)]
 pub struct ChannelOp {
     op: Pointwise,

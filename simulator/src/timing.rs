@@ -4,7 +4,7 @@
 //! step issues. So nothing needs to be looked at between two events: the engine keeps absolute
 //! times and visits only the cycles in which something becomes visible. Whoever wants to know more
 //! than the length of an image listens as an [`Observer`]. What repeats itself, as the steps of a
-//! large layer do, is decided once ([`repeat`]).
+//! large layer do, is decided once (`repeat`).
 
 mod repeat;
 

@@ -180,7 +180,7 @@ fn images_that_do_not_fit_are_refused() {
         ("int.npy", "holds int32 [1, 4], which are no images"),
         ("bad.gz", "damaged gzip file"),
         ("missing.idx", "cannot read `missing.idx`"),
-        (".", "it is a directory"),
+        (".", "`./bad.png`: damaged picture"),
     ] {
         let message = bench.misuse(&format!("run p.bin --input {input} --trace=t.json"));
         assert!(message.contains(part), "{input}: {part} is not in:\n{message}");

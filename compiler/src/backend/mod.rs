@@ -13,7 +13,7 @@
 //!
 //! Facts are the same on every machine, and so is the refusal of a layer that none can run. For
 //! placement, [`stripes`] decides about maps and [`residency`] about weights and thresholds;
-//! [`print`] shows a stage.
+//! `print` shows a stage.
 
 pub mod emit;
 pub mod facts;
