@@ -24,7 +24,7 @@ Examples:
   qnnsim run model.bin --input digit.png --trace
   qnnsim eval model.bin --images images.idx.gz --labels labels.idx.gz
 
-`qnnsim COMMAND --help` shows the flags and examples of one command.
+`qnnsim COMMAND --help` shows the flags and examples of one command. A file called - is the standard input or output.
 Exit codes: 0; 1 if the machine trapped, a proof about the program failed or the RTL differs; 2 if something given is wrong.";
 
 /// The commands.

@@ -33,18 +33,24 @@ use crate::images::Images;
 use crate::points::print_line;
 use crate::render::{Column, bytes, grouped, table};
 
+/// A hardware point of a file.
+fn read_point(path: &Path) -> Result<Overrides, Failure> {
+    let text = files::read_text(path, files::POINT_BYTES_MAX)?;
+    Overrides::from_text(&text).map_err(|error| match error {
+        HardwareError::Ron { line, column, message } => Failure::misuse(format_args!(
+            "{}:{line}:{column}: {message}",
+            path.display()
+        ))
+        .help("write a hardware point as `(mac: (rows: 8, cols: 8), acc: (banks: 3))`; `qnnsim hw` lists the keys"),
+        other => Failure::misuse(format_args!("{}: {other}", path.display())),
+    })
+}
+
 /// What --hw and --set say.
 fn overrides(args: &PointArgs) -> Result<Overrides, Failure> {
     let mut overrides = match &args.hw {
         None => Overrides::default(),
-        Some(path) => Overrides::from_text(&files::read_point(path)?).map_err(|error| match error {
-            HardwareError::Ron { line, column, message } => Failure::misuse(format_args!(
-                "{}:{line}:{column}: {message}",
-                path.display()
-            ))
-            .help("write a hardware point as `(mac: (rows: 8, cols: 8), acc: (banks: 3))`; `qnnsim hw` lists the keys"),
-            other => Failure::misuse(format_args!("{}: {other}", path.display())),
-        })?,
+        Some(path) => read_point(path)?,
     };
     for assignment in &args.set {
         overrides.set(assignment).map_err(|error| {
@@ -136,7 +142,7 @@ impl TechnologyChoice {
 /// A technology that comes with the simulator, or that of a file.
 fn technology_named(name: &str) -> Result<Technology, Failure> {
     if name.ends_with(".ron") {
-        return technology_of(name, &files::read_text(Path::new(name))?);
+        return technology_of(name, &files::read_text(Path::new(name), files::POINT_BYTES_MAX)?);
     }
     builtin(name).map_err(|refusal| Failure::all(refusal.reasons))
 }

@@ -66,16 +66,20 @@ pub fn warn(message: impl Display) {
     anstream::eprintln!("{}", headed(WARNING, "warning", &message));
 }
 
-/// Prints a text on the standard output, coloured only on a terminal.
+/// Prints a text on the standard output, coloured only on a terminal; on the standard error where a
+/// file is written to the standard output.
 ///
 /// # Errors
 /// Nobody reads, or the device is full.
 pub fn print(text: &str) -> Result<(), Failure> {
     use std::io::Write;
-    let mut out = anstream::stdout().lock();
+    let (mut out, name): (Box<dyn Write>, _) = match crate::files::standard_output_is_taken() {
+        true => (Box::new(anstream::stderr().lock()), "error"),
+        false => (Box::new(anstream::stdout().lock()), "output"),
+    };
     out.write_all(text.as_bytes()).and_then(|()| out.flush()).map_err(|error| match error.kind() {
         io::ErrorKind::BrokenPipe => Failure::ClosedPipe,
-        _ => Failure::misuse(format_args!("cannot write to the standard output: {error}")),
+        _ => Failure::misuse(format_args!("cannot write to the standard {name}: {error}")),
     })
 }
 

@@ -3,6 +3,7 @@
 use std::fs::{self, File};
 use std::io::{self, BufWriter, Read, Write};
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use qnnsim_isa::Program;
 use qnnsim_isa::program::{FILE_BYTES_MAX, ProgramError};
@@ -13,81 +14,97 @@ use crate::failure::Failure;
 /// Longest file of a model, of images or of text that is read.
 pub const INPUT_BYTES_MAX: u64 = 1 << 30;
 
-/// Reads a whole file, if it is no longer than `bytes_max`.
+/// What a path leads to.
+pub enum Opened {
+    /// A file, which has a length and can be read from anywhere.
+    File(File),
+    /// A pipe, a device, or the standard input.
+    Stream(Box<dyn Read>),
+}
+
+/// Opens a file, or the standard input if the path is `-`.
+///
+/// # Errors
+/// It cannot be opened, or is a directory.
+pub fn open(path: &Path) -> Result<Opened, Failure> {
+    if is_standard(path) {
+        return Ok(Opened::Stream(Box::new(io::stdin().lock())));
+    }
+    let refuse = |error: &dyn std::fmt::Display| {
+        Failure::misuse(format_args!("cannot read `{}`: {error}", path.display()))
+    };
+    let file = File::open(path).map_err(|error| refuse(&error))?;
+    let metadata = file.metadata().map_err(|error| refuse(&error))?;
+    if metadata.is_dir() {
+        return Err(refuse(&"it is a directory"));
+    }
+    Ok(match metadata.is_file() {
+        true => Opened::File(file),
+        false => Opened::Stream(Box::new(file)),
+    })
+}
+
+/// What a message calls a file that is read.
+pub fn source_name(path: &Path) -> String {
+    match is_standard(path) {
+        true => "the standard input".into(),
+        false => format!("`{}`", path.display()),
+    }
+}
+
+/// Reads a whole file, or the standard input if the path is `-`, if it is no longer than
+/// `bytes_max`.
 ///
 /// # Errors
 /// It cannot be read, or is longer.
 pub fn read(path: &Path, bytes_max: u64) -> Result<Vec<u8>, Failure> {
     let refuse = |error: &dyn std::fmt::Display| {
-        Err(Failure::misuse(format_args!("cannot read `{}`: {error}", path.display())))
+        Err(Failure::misuse(format_args!("cannot read {}: {error}", source_name(path))))
     };
-    let open = || -> io::Result<(File, fs::Metadata)> {
-        let file = File::open(path)?;
-        let metadata = file.metadata()?;
-        Ok((file, metadata))
-    };
-    let (file, metadata) = match open() {
-        Ok(opened) => opened,
-        Err(error) => return refuse(&error),
-    };
-    if metadata.is_dir() {
-        return refuse(&"it is a directory");
-    }
     let too_long = format!("it is longer than {} MiB", bytes_max >> 20);
-    if metadata.len() > bytes_max {
-        return refuse(&too_long);
-    }
-    // A pipe or a device has no length of its own, so the limit is kept while reading as well.
-    let mut bytes = Vec::with_capacity(metadata.len() as usize);
-    match file.take(bytes_max + 1).read_to_end(&mut bytes) {
+    let (reader, length): (Box<dyn Read>, u64) = match open(path)? {
+        Opened::File(file) => match file.metadata() {
+            Ok(metadata) if metadata.len() > bytes_max => return refuse(&too_long),
+            Ok(metadata) => (Box::new(file), metadata.len()),
+            Err(error) => return refuse(&error),
+        },
+        Opened::Stream(stream) => (stream, 0),
+    };
+    // A file may grow, and a stream has no length of its own: the limit is kept while reading.
+    let mut bytes = Vec::with_capacity(length as usize);
+    match reader.take(bytes_max + 1).read_to_end(&mut bytes) {
         Err(error) => refuse(&error),
         Ok(_) if bytes.len() as u64 > bytes_max => refuse(&too_long),
         Ok(_) => Ok(bytes),
     }
 }
 
-/// Reads a file of text.
+/// Longest hardware point that is read.
+pub const POINT_BYTES_MAX: u64 = 1 << 20;
+
+/// Reads a file of text, if it is no longer than `bytes_max`.
 ///
 /// # Errors
-/// It cannot be read or is not UTF-8.
-pub fn read_text(path: &Path) -> Result<String, Failure> {
-    String::from_utf8(read(path, INPUT_BYTES_MAX)?).map_err(|error| {
+/// It cannot be read, is longer, or is not UTF-8.
+pub fn read_text(path: &Path, bytes_max: u64) -> Result<String, Failure> {
+    String::from_utf8(read(path, bytes_max)?).map_err(|error| {
         let at = error.utf8_error().valid_up_to();
-        Failure::misuse(format_args!("`{}` is not text: byte {at} is not UTF-8", path.display()))
+        let name = source_name(path);
+        Failure::misuse(format_args!("{name} is not text: byte {at} is not UTF-8"))
     })
 }
 
-/// Longest hardware point that is read from the standard input.
-const POINT_BYTES_MAX: u64 = 1 << 20;
+/// Whether a file is written to the standard output, so that reports go to the standard error.
+static STANDARD_OUTPUT_TAKEN: AtomicBool = AtomicBool::new(false);
 
-/// Whether a path stands for the standard input.
-pub fn is_standard_input(path: &Path) -> bool {
-    path == Path::new("-")
+/// Whether the standard output is a file's.
+pub fn standard_output_is_taken() -> bool {
+    STANDARD_OUTPUT_TAKEN.load(Ordering::Relaxed)
 }
 
-/// Reads a hardware point: a file of text, or the standard input as a whole.
-///
-/// # Errors
-/// Those of [`read_text`].
-pub fn read_point(path: &Path) -> Result<String, Failure> {
-    if !is_standard_input(path) {
-        return read_text(path);
-    }
-    let refuse = |why: &dyn std::fmt::Display| {
-        Failure::misuse(format_args!("cannot read the standard input: {why}"))
-    };
-    let mut bytes = Vec::new();
-    io::stdin()
-        .lock()
-        .take(POINT_BYTES_MAX + 1)
-        .read_to_end(&mut bytes)
-        .map_err(|error| refuse(&error))?;
-    if bytes.len() as u64 > POINT_BYTES_MAX {
-        return Err(refuse(&format_args!("it is longer than {} MiB", POINT_BYTES_MAX >> 20)));
-    }
-    let not_text = |error: std::string::FromUtf8Error| error.utf8_error().valid_up_to();
-    String::from_utf8(bytes)
-        .map_err(|error| refuse(&format_args!("byte {} is not UTF-8", not_text(error))))
+/// Whether a path stands for the standard input, or for the standard output.
+pub fn is_standard(path: &Path) -> bool {
+    path == Path::new("-")
 }
 
 /// Reads a program file.
@@ -139,6 +156,8 @@ enum Target {
     Staged(NamedTempFile, PathBuf),
     /// A device or a pipe, which nothing can replace.
     Direct(File),
+    /// The standard output.
+    Standard(io::Stdout),
 }
 
 impl Write for Target {
@@ -146,6 +165,7 @@ impl Write for Target {
         match self {
             Target::Staged(file, _) => file.write(bytes),
             Target::Direct(file) => file.write(bytes),
+            Target::Standard(output) => output.write(bytes),
         }
     }
 
@@ -153,6 +173,7 @@ impl Write for Target {
         match self {
             Target::Staged(file, _) => file.flush(),
             Target::Direct(file) => file.flush(),
+            Target::Standard(output) => output.flush(),
         }
     }
 }
@@ -176,6 +197,13 @@ impl Output {
         let refuse = |why: &dyn std::fmt::Display| {
             Err(Failure::misuse(format_args!("cannot write `{}`: {why}", path.display())))
         };
+        if is_standard(path) {
+            if STANDARD_OUTPUT_TAKEN.swap(true, Ordering::Relaxed) {
+                return refuse(&"another file is written to the standard output already");
+            }
+            let writer = BufWriter::new(Target::Standard(io::stdout()));
+            return Ok(Output { path: path.to_owned(), writer });
+        }
         let existing = fs::metadata(path).ok();
         if existing.as_ref().is_some_and(fs::Metadata::is_dir) {
             return refuse(&"it is a directory");
@@ -233,6 +261,7 @@ impl Output {
                 file.persist(place).map(drop).map_err(|e| refuse(&e.error))
             }
             Target::Direct(_) => Ok(()),
+            Target::Standard(mut output) => output.flush().map_err(|e| refuse(&e)),
         }
     }
 }

@@ -10,17 +10,20 @@ mod npy;
 mod npz;
 mod picture;
 
+use std::io::{self, BufRead, BufReader, Cursor, Read, Seek};
+use std::ops::Range;
 use std::path::Path;
 
+use flate2::bufread::MultiGzDecoder;
 use qnnsim_host::{Batch, Codes, Encoder};
 
 use crate::failure::Failure;
 use crate::files;
-use array::{Array, Element};
+use array::{Array, Element, Header, Wanted, all};
 
 pub use npy::header_bytes as npy_header;
 
-/// Images that fit a program's input.
+/// Images that fit a program's input: how many a file holds, and those of them that were read.
 #[derive(Debug)]
 pub struct Images {
     array: Array,
@@ -30,22 +33,33 @@ pub struct Images {
 }
 
 impl Images {
-    /// Reads a file, PNG, JPEG, IDX, IDX.gz, npy or npz, or a folder of pictures.
+    /// Reads some images, those there are of `wanted`, from a file, PNG, JPEG, IDX, IDX.gz, npy or
+    /// npz, or from a folder of pictures. Others are passed over without being kept.
     ///
     /// # Errors
     /// It cannot be read, is damaged, or holds no images of the program's input shape.
-    pub fn read(path: &Path, encoder: &Encoder) -> Result<Self, Failure> {
-        let array = read_array(path, Some(encoder.name()))?;
-        let file = path.display();
-        if !matches!(array.element, Element::U8 | Element::F32 | Element::F64) {
+    pub fn read(path: &Path, encoder: &Encoder, wanted: Range<usize>) -> Result<Self, Failure> {
+        let values = encoder.values();
+        let are_images =
+            |element: Element| matches!(element, Element::U8 | Element::F32 | Element::F64);
+        let part = |header: &Header| match encoder.batch(&header.dims) {
+            Some(batch) if are_images(header.element) => {
+                let [first, end] = [wanted.start, wanted.end].map(|at| at.min(batch.count));
+                first * values..end.max(first) * values
+            }
+            _ => 0..0,
+        };
+        let array = read_array(path, Some(encoder.name()), &part, &wanted)?;
+        let (file, header) = (path.display(), &array.header);
+        if !are_images(header.element) {
             let failure =
-                Failure::misuse(format_args!("`{file}` holds {array}, which are no images"));
+                Failure::misuse(format_args!("`{file}` holds {header}, which are no images"));
             return Err(failure.help("give uint8 pixels, or float32 or float64 real inputs"));
         }
         let dims = encoder.dims();
-        let Some(batch) = encoder.batch(&array.dims) else {
+        let Some(batch) = encoder.batch(&header.dims) else {
             let failure = Failure::misuse(format_args!(
-                "`{file}` holds {array}, but the model's input is {dims:?} for one image"
+                "`{file}` holds {header}, but the model's input is {dims:?} for one image"
             ));
             let list = dims.iter().map(|size| format!(", {size}")).collect::<String>();
             let picture = match *dims {
@@ -59,9 +73,8 @@ impl Images {
         if batch.count == 0 {
             return Err(Failure::misuse(format_args!("`{file}` holds no image")));
         }
-        let values = encoder.values();
-        let real = matches!(array.element, Element::F32 | Element::F64);
-        if let Some(at) = (0..batch.count * values).find(|&at| real && array.real(at).is_nan()) {
+        let real = matches!(header.element, Element::F32 | Element::F64);
+        if let Some(at) = part(header).find(|&at| real && array.real(at).is_nan()) {
             let (image, value) = (at / values, at % values);
             let failure = Failure::misuse(format_args!(
                 "`{file}`: value {value} of image {image} is not a number (NaN)"
@@ -71,14 +84,14 @@ impl Images {
         Ok(Images { array, batch, values })
     }
 
-    /// How many there are; never 0.
+    /// How many the file holds; never 0.
     pub fn count(&self) -> usize {
         self.batch.count
     }
 
     /// Whether they are 8-bit pixels, and not real inputs.
     pub fn are_pixels(&self) -> bool {
-        self.array.element == Element::U8
+        self.array.header.element == Element::U8
     }
 
     /// The real values of image `index` as they lie in the file.
@@ -87,12 +100,12 @@ impl Images {
     }
 
     fn pixels(&self, index: usize) -> &[u8] {
-        &self.array.bytes()[index * self.values..(index + 1) * self.values]
+        self.array.octets(index * self.values..(index + 1) * self.values)
     }
 
     /// The real input values of image `index`, in the model's order.
     pub fn reals(&self, index: usize, encoder: &Encoder) -> Vec<f64> {
-        match self.array.element {
+        match self.array.header.element {
             Element::U8 => encoder.reals_of_pixels(self.pixels(index), self.batch.order),
             _ => encoder.reals(&self.numbers(index), self.batch.order),
         }
@@ -100,37 +113,65 @@ impl Images {
 
     /// The bytes of image `index` in DRAM; `bytes` has one for each value.
     pub fn encode(&self, index: usize, encoder: &Encoder, bytes: &mut [u8]) -> Codes {
-        match self.array.element {
+        match self.array.header.element {
             Element::U8 => encoder.encode_pixels(self.pixels(index), self.batch.order, bytes),
             _ => encoder.encode_reals(&self.numbers(index), self.batch.order, bytes),
         }
     }
 }
 
-/// Reads the classes of images: IDX, IDX.gz or an npy of integers.
+/// The classes of images.
+#[derive(Debug)]
+pub struct Labels {
+    /// How many the file holds.
+    pub count: usize,
+    /// The first of them, as many as were wanted.
+    pub classes: Vec<i64>,
+}
+
+/// Reads the classes of the first images: IDX, IDX.gz or an npy of integers.
 ///
 /// # Errors
 /// The file cannot be read, is damaged, or holds something else.
-pub fn read_labels(path: &Path) -> Result<Vec<i64>, Failure> {
-    let array = read_array(path, None)?;
+pub fn read_labels(path: &Path, wanted: usize) -> Result<Labels, Failure> {
+    let part = |header: &Header| match header.dims[..] {
+        [count] => 0..wanted.min(count),
+        _ => 0..0,
+    };
+    let array = read_array(path, None, &part, &(0..1))?;
     let no_labels = || {
-        Failure::misuse(format_args!("`{}` holds {array}, which are no labels", path.display()))
+        let (file, header) = (path.display(), &array.header);
+        Failure::misuse(format_args!("`{file}` holds {header}, which are no labels"))
             .help("give one integer an image: [N]")
     };
-    let [count] = array.dims[..] else { return Err(no_labels()) };
-    (0..count).map(|at| array.integer(at).ok_or_else(no_labels)).collect()
+    let [count] = array.header.dims[..] else { return Err(no_labels()) };
+    let classes: Result<_, _> =
+        part(&array.header).map(|at| array.integer(at).ok_or_else(no_labels)).collect();
+    Ok(Labels { count, classes: classes? })
 }
 
-fn read_array(path: &Path, name: Option<&str>) -> Result<Array, Failure> {
+/// Reads a file, or some pictures of a folder; of several arrays the one with this name.
+fn read_array(
+    path: &Path,
+    name: Option<&str>,
+    wanted: Wanted<'_>,
+    pictures: &Range<usize>,
+) -> Result<Array, Failure> {
     if path.is_dir() {
-        return read_folder(path);
+        return read_folder(path, pictures);
     }
-    let bytes = files::read(path, files::INPUT_BYTES_MAX)?;
-    parse(bytes, name).map_err(|why| Failure::misuse(format_args!("`{}`: {why}", path.display())))
+    let read = match files::open(path)? {
+        files::Opened::File(file) => {
+            let length = file.metadata().map(|metadata| metadata.len()).ok();
+            parse(BufReader::new(file), length, name, wanted)
+        }
+        files::Opened::Stream(stream) => parse_stream(BufReader::new(stream), name, wanted),
+    };
+    read.map_err(|why| Failure::misuse(format_args!("{}: {why}", files::source_name(path))))
 }
 
-/// The pictures of a folder, in the order of their names, as one array.
-fn read_folder(path: &Path) -> Result<Array, Failure> {
+/// Some pictures of a folder, in the order of their names, as one array.
+fn read_folder(path: &Path, wanted: &Range<usize>) -> Result<Array, Failure> {
     let refuse = |why: &dyn std::fmt::Display| {
         Failure::misuse(format_args!("cannot read `{}`: {why}", path.display()))
     };
@@ -149,15 +190,21 @@ fn read_folder(path: &Path) -> Result<Array, Failure> {
         }
     }
     pictures.sort();
-    let mut all: Option<(Vec<usize>, Vec<u8>)> = None;
-    for file in &pictures {
-        let array = read_array(file, None)?;
-        let (dims, bytes) = all.get_or_insert_with(|| (array.dims.clone(), Vec::new()));
-        if *dims != array.dims {
+    if pictures.is_empty() {
+        return Err(refuse(&"it holds no PNG or JPEG picture"));
+    }
+    // One is read in any case: it tells the shape.
+    let first = wanted.start.min(pictures.len() - 1);
+    let end = wanted.end.clamp(first + 1, pictures.len());
+    let mut found: Option<(Vec<usize>, Vec<u8>)> = None;
+    for file in &pictures[first..end] {
+        let array = read_array(file, None, &all, &(0..1))?;
+        let dims = &array.header.dims;
+        let (same, bytes) = found.get_or_insert_with(|| (dims.clone(), Vec::new()));
+        if same != dims {
             let failure = Failure::misuse(format_args!(
-                "`{}` is of shape {:?}, but the pictures before it in the folder are of {dims:?}",
+                "`{}` is of shape {dims:?}, but the pictures before it in the folder are of {same:?}",
                 file.display(),
-                array.dims
             ));
             return Err(failure.help("give pictures of one size, all grey or all in colour"));
         }
@@ -166,20 +213,82 @@ fn read_folder(path: &Path) -> Result<Array, Failure> {
             return Err(refuse(&"its pictures have more than 1024 MiB of pixels"));
         }
     }
-    let Some((dims, bytes)) = all else { return Err(refuse(&"it holds no PNG or JPEG picture")) };
-    let dims = [pictures.len()].into_iter().chain(dims).collect();
-    Array::new(Element::U8, false, dims, bytes, 0).map_err(|why| refuse(&why))
+    let (shape, bytes) = found.expect("one at least");
+    let values: usize = shape.iter().product();
+    let dims = [pictures.len()].into_iter().chain(shape).collect();
+    let header = Header { element: Element::U8, big_endian: false, dims };
+    Ok(Array::of(header, first * values, bytes))
 }
 
-/// Takes a file apart by what it begins with; of several arrays the one with this name.
-fn parse(bytes: Vec<u8>, name: Option<&str>) -> Result<Array, String> {
-    match bytes[..] {
+/// Takes a file apart by what it begins with. `length` are its bytes, if that is known.
+fn parse<R: Read + Seek>(
+    mut file: BufReader<R>,
+    length: Option<u64>,
+    name: Option<&str>,
+    wanted: Wanted<'_>,
+) -> Result<Array, String> {
+    let failed = |error: io::Error| error.to_string();
+    match *file.fill_buf().map_err(failed)? {
+        [b'P', b'K', 3 | 5, 4 | 6, ..] => npz::read(file, name, wanted),
+        [0x93, b'N', b'U', b'M', b'P', b'Y', ..] | [0, 0, ..] => {
+            let (header, start) = plain_header(&mut file)?;
+            let there = length.map(|length| length.saturating_sub(start));
+            Array::seek(header, file, there, wanted)
+        }
+        _ => parse_stream(file, name, wanted),
+    }
+}
+
+/// The header of a file that is its numbers behind it, and its length.
+fn plain_header(file: &mut impl BufRead) -> Result<(Header, u64), String> {
+    match *file.fill_buf().map_err(|error| error.to_string())? {
+        [0, 0, ..] => idx::header(file),
+        _ => npy::header(file),
+    }
+}
+
+/// What is in a gzip file.
+struct Unzipped<R>(MultiGzDecoder<R>);
+
+impl<R: BufRead> Read for Unzipped<R> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        self.0.read(buffer).map_err(|e| io::Error::other(format!("damaged gzip file: {e}")))
+    }
+}
+
+/// Takes what cannot be read from the middle apart by what it begins with.
+fn parse_stream(
+    mut file: impl BufRead,
+    name: Option<&str>,
+    wanted: Wanted<'_>,
+) -> Result<Array, String> {
+    let failed = |error: io::Error| error.to_string();
+    let whole = |file: &mut dyn Read| {
+        let mut bytes = Vec::new();
+        file.take(files::INPUT_BYTES_MAX + 1).read_to_end(&mut bytes).map_err(failed)?;
+        match bytes.len() as u64 > files::INPUT_BYTES_MAX {
+            true => Err(format!("it is longer than {} MiB", files::INPUT_BYTES_MAX >> 20)),
+            false => Ok(bytes),
+        }
+    };
+    match *file.fill_buf().map_err(failed)? {
         [] => Err("the file is empty".into()),
-        [0x89, b'P', b'N', b'G', ..] | [0xff, 0xd8, 0xff, ..] => picture::parse(&bytes),
-        [0x93, b'N', b'U', b'M', b'P', b'Y', ..] => npy::parse(bytes),
-        [b'P', b'K', 3 | 5, 4 | 6, ..] => npz::parse(bytes, name),
-        [0x1f, 0x8b, ..] => idx::parse(idx::unzip(&bytes)?),
-        [0, 0, ..] => idx::parse(bytes),
+        [0x89, b'P', b'N', b'G', ..] | [0xff, 0xd8, 0xff, ..] => {
+            let (header, pixels) = picture::parse(&whole(&mut file)?)?;
+            let there = Some(pixels.len() as u64);
+            Array::read(header, &pixels[..], there, wanted)
+        }
+        [0x93, b'N', b'U', b'M', b'P', b'Y', ..] | [0, 0, ..] => {
+            let (header, _) = plain_header(&mut file)?;
+            Array::read(header, file, None, wanted)
+        }
+        [b'P', b'K', 3 | 5, 4 | 6, ..] => npz::read(Cursor::new(whole(&mut file)?), name, wanted),
+        [0x1f, 0x8b, ..] => {
+            let mut unzipped = Unzipped(MultiGzDecoder::new(file));
+            let damaged = |why: String| format!("in the gzip file: {why}");
+            let (header, _) = idx::header(&mut unzipped).map_err(damaged)?;
+            Array::read(header, unzipped, None, wanted)
+        }
         _ => Err("the file is none of PNG, JPEG, IDX, IDX.gz, npy and npz".into()),
     }
 }

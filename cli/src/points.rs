@@ -13,7 +13,7 @@ use serde_json::Value;
 
 use crate::args::ReportFormat;
 use crate::failure::{Failure, print};
-use crate::files::is_standard_input;
+use crate::files::is_standard;
 
 /// Longest line; the longest sensible one has every parameter, less than a kilobyte.
 const LINE_BYTES_MAX: usize = 1 << 16;
@@ -72,7 +72,7 @@ pub fn stream<'a>(
             Failure::misuse("--points answers with JSON lines only").help("leave --format out")
         );
     }
-    if is_standard_input(path) && hw.is_some_and(is_standard_input) {
+    if is_standard(path) && hw.is_some_and(is_standard) {
         return Err(Failure::misuse("--points - and --hw - both want the standard input").help(
             "write what all points have in common to a file, --hw POINT.ron, or give it with --set",
         ));
@@ -92,7 +92,7 @@ pub fn answer<T: Serialize>(
     let cannot = |error: io::Error| {
         Failure::misuse(format_args!("cannot read `{}`: {error}", path.display()))
     };
-    let mut lines: Box<dyn BufRead> = match is_standard_input(path) {
+    let mut lines: Box<dyn BufRead> = match is_standard(path) {
         true => Box::new(io::stdin().lock()),
         false => Box::new(BufReader::new(File::open(path).map_err(cannot)?)),
     };

@@ -114,5 +114,7 @@ pub fn unencodable(layer: &str, error: &OperandError) -> Diagnostic {
         }
         _ => "change the layer: this does not depend on the hardware point",
     };
-    Diagnostic::new(Kind::Encoding, message).cause(format!("`{name}`: {what}")).help(help)
+    Diagnostic::new(Kind::Operand { mnemonic, name }, message)
+        .cause(format!("`{name}`: {what}"))
+        .help(help)
 }

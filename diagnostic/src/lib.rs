@@ -67,7 +67,14 @@ pub enum Kind {
     Limit(&'static Rule),
     /// A memory of the hardware point without room for what must lie in it.
     Capacity,
-    /// Something that no instruction, table or region of a program can say.
+    /// A value that an operand of an instruction cannot hold.
+    Operand {
+        /// Mnemonic of the instruction.
+        mnemonic: &'static str,
+        /// Name of the operand.
+        name: &'static str,
+    },
+    /// Something else that no table or region of a program can say.
     Encoding,
     /// More instructions than a program may have.
     ProgramLength,

@@ -9,7 +9,7 @@ use crate::files;
 /// # Errors
 /// Everything that is wrong with the text.
 pub fn run(args: &AsmArgs) -> Result<(), Failure> {
-    let source = files::read_text(&args.source)?;
+    let source = files::read_text(&args.source, files::INPUT_BYTES_MAX)?;
     let name = args.source.display().to_string();
     // Always with colours: the stream strips them where there is no terminal.
     let program = qnnsim_assembler::assemble(&name, &source)

@@ -183,7 +183,8 @@ fn write(args: &CompileArgs, path: &Path, program: &Program) -> Result<(), Failu
 fn sample(args: &CompileArgs, input: &InputDescriptor) -> Result<Option<Vec<u8>>, Failure> {
     let Some(path) = &args.sample else { return Ok(None) };
     let encoder = encoder(&args.model, input)?;
-    let images = Images::read(path, &encoder)?;
+    let first = args.index.unwrap_or(0);
+    let images = Images::read(path, &encoder, first..first.saturating_add(1))?;
     let index = choose(path, &images, args.index)?;
     let mut bytes = vec![0; input.shape.values()];
     let codes = images.encode(index, &encoder, &mut bytes);

@@ -21,7 +21,7 @@ use super::{
 };
 use crate::args::{EvalArgs, ReportFormat};
 use crate::failure::{Failure, print, warn};
-use crate::images::{Images, read_labels};
+use crate::images::{Images, Labels, read_labels};
 use crate::render::{self, Column, energy, facts, grouped, table, time};
 use crate::results::{Results, Table};
 use crate::{points, source};
@@ -80,15 +80,14 @@ pub fn run(args: &EvalArgs) -> Result<(), Failure> {
     let subject = source::read(&args.program, &args.import, &overrides(&args.point)?)?;
     let encoder = encoder(&args.program, subject.input())?;
     let decoder = decoder(&args.program, subject.output())?;
-    let images = Images::read(&args.images, &encoder)?;
+    let limit = args.limit.map_or(usize::MAX, |n| usize::try_from(n).unwrap_or(usize::MAX));
+    let images = Images::read(&args.images, &encoder, 0..limit)?;
+    let count = images.count().min(limit);
     let labels = args
         .labels
         .as_deref()
-        .map(|path| labels(path, args, &images, subject.output()))
+        .map(|path| labels(path, args, (&images, count), subject.output()))
         .transpose()?;
-    let count = images
-        .count()
-        .min(args.limit.map_or(usize::MAX, |n| usize::try_from(n).unwrap_or(usize::MAX)));
     let evaluation = Evaluation {
         images: &images,
         encoder: &encoder,
@@ -182,11 +181,12 @@ fn warn_of_chance(correct: u64, images: u64, classes: u64) {
     }
 }
 
-/// The labels, as many as images, each a class of the program.
+/// The labels of the images that are run, each a class of the program. The file has as many labels
+/// as there are images.
 fn labels(
     path: &Path,
     args: &EvalArgs,
-    images: &Images,
+    (images, count): (&Images, usize),
     output: &OutputDescriptor,
 ) -> Result<Vec<i64>, Failure> {
     let Some(classes) = output.class_count() else {
@@ -195,12 +195,12 @@ fn labels(
             Failure::misuse(format_args!("--labels: the program {what}, so an image has no class"));
         return Err(failure.help("leave --labels out, and take the results with --output FILE"));
     };
-    let labels = read_labels(path)?;
-    if labels.len() != images.count() {
+    let Labels { count: there, classes: labels } = read_labels(path, count)?;
+    if there != images.count() {
         return Err(Failure::misuse(format_args!(
             "`{}` holds {} labels, but `{}` holds {} images",
             path.display(),
-            labels.len(),
+            there,
             args.images.display(),
             images.count()
         )));

@@ -200,7 +200,8 @@ pub fn input(
             bytes,
         });
     };
-    let images = Images::read(path, &encoder)?;
+    let first = index.unwrap_or(0);
+    let images = Images::read(path, &encoder, first..first.saturating_add(1))?;
     let index = choose(path, &images, index)?;
     let mut bytes = vec![0; descriptor.shape.values()];
     let codes = images.encode(index, &encoder, &mut bytes);

@@ -176,7 +176,8 @@ impl Loaded {
             .help("`qnnsim sweep --help` shows how a space is written, `qnnsim hw` the parameters"),
             other => Failure::misuse(format_args!("{}: {other}", file.display())),
         };
-        let space = Space::from_ron(&files::read_text(file)?).map_err(refuse)?;
+        let space =
+            Space::from_ron(&files::read_text(file, files::INPUT_BYTES_MAX)?).map_err(refuse)?;
         let folder = file.parent().unwrap_or(Path::new(""));
         let mut read = Vec::new();
         let mut bytes_of = |name: &str| {
@@ -389,16 +390,20 @@ fn merge(args: &MergeArgs) -> Result<(), Failure> {
                 directory.display()
             )));
         }
-        let part: Manifest = serde_json::from_str(&files::read_text(&manifest)?)
-            .map_err(|error| refuse(&manifest, &error))?;
+        let part: Manifest =
+            serde_json::from_str(&files::read_text(&manifest, files::INPUT_BYTES_MAX)?)
+                .map_err(|error| refuse(&manifest, &error))?;
         for file in &part.results {
             let bytes = files::read(&directory.join(&file.file), INPUT_BYTES_MAX)?;
             part.check(&file.file, &bytes).map_err(|why| {
                 refuse(&manifest, &why).help("run the part again; what it simulated is kept")
             })?;
         }
-        let table = Table::from_json_lines(&part.columns, &files::read_text(&rows)?)
-            .map_err(|error| refuse(&rows, &error))?;
+        let table = Table::from_json_lines(
+            &part.columns,
+            &files::read_text(&rows, files::INPUT_BYTES_MAX)?,
+        )
+        .map_err(|error| refuse(&rows, &error))?;
         parts.push((directory.display().to_string(), part, table));
     }
     let (table, mut manifest) = join(parts).map_err(Failure::misuse)?;

@@ -57,10 +57,9 @@ pub fn run(args: &VerifyArgs) -> Result<(), Failure> {
     })?;
     match_model(args, &import, &program)?;
     let encoder = encoder(&args.program, &program.input)?;
-    let images = Images::read(&args.images, &encoder)?;
-    let count = images
-        .count()
-        .min(args.limit.map_or(usize::MAX, |n| usize::try_from(n).unwrap_or(usize::MAX)));
+    let limit = args.limit.map_or(usize::MAX, |n| usize::try_from(n).unwrap_or(usize::MAX));
+    let images = Images::read(&args.images, &encoder, 0..limit)?;
+    let count = images.count().min(limit);
     let simulation = simulate(&args.program, &program)?;
     for start in [Start::Cold, Start::Warm] {
         // Which maps an image writes does not depend on its values.

@@ -3,47 +3,60 @@
 //! Its header is a Python literal. Only the form that numpy writes for an array of numbers is read,
 //! so that no file can make the reader nest without end.
 
-use super::array::{Array, Element};
+use std::io::Read;
 
-/// Takes an npy file apart.
-pub fn parse(file: Vec<u8>) -> Result<Array, String> {
-    let (text, start) = header(&file).ok_or("damaged npy file: it ends within its header")??;
-    let header = Header::parse(text).ok_or_else(|| {
+use super::array::{Element, Header};
+
+const MAGIC: &[u8; 6] = b"\x93NUMPY";
+
+/// Longest text of a header that is read; numpy itself reads 10,000 bytes.
+const HEADER_BYTES_MAX: u32 = 1 << 16;
+
+/// Reads the header; the numbers follow. Gives how many bytes it takes as well.
+pub fn header(file: &mut impl Read) -> Result<(Header, u64), String> {
+    let mut bytes = |count: u32| {
+        let mut bytes = Vec::new();
+        let read = file.take(count.into()).read_to_end(&mut bytes);
+        read.map_err(|error| error.to_string()).map(|_| bytes)
+    };
+    let ends = "damaged npy file: it ends within its header";
+    let start = bytes(8)?;
+    let version = start.strip_prefix(MAGIC).ok_or("it is no npy array")?.first().ok_or(ends)?;
+    let (start, length) = match version {
+        1 => (10, bytes(2)?.try_into().map(u16::from_le_bytes).map(u32::from)),
+        2 | 3 => (12, bytes(4)?.try_into().map(u32::from_le_bytes)),
+        _ => return Err(format!("npy version {version}, but only 1 to 3 are read")),
+    };
+    let length = length.map_err(|_| ends)?;
+    if length > HEADER_BYTES_MAX {
+        return Err(format!(
+            "its npy header says to be {length} bytes long, more than the {HEADER_BYTES_MAX} that are read"
+        ));
+    }
+    let text = bytes(length)?;
+    if text.len() < length as usize {
+        return Err(ends.into());
+    }
+    let text =
+        std::str::from_utf8(&text).map_err(|_| "damaged npy file: its header is not text")?;
+    let literal = Literal::parse(text).ok_or_else(|| {
         format!(
             "the npy header is not that of one array of numbers: {}",
             text.trim().chars().take(120).collect::<String>()
         )
     })?;
-    if header.fortran_order {
+    if literal.fortran_order {
         return Err(
             "the array is in Fortran order\n  help: save it with np.save(FILE, np.ascontiguousarray(ARRAY))".into()
         );
     }
-    let (element, big_endian) = element(header.descr).ok_or_else(|| {
+    let (element, big_endian) = element(literal.descr).ok_or_else(|| {
         format!(
             "the array's type `{}` is not read, but integers of 1 to 8 bytes and floats of 4 and 8 bytes are",
-            header.descr
+            literal.descr
         )
     })?;
-    Array::new(element, big_endian, header.shape, file, start)
-}
-
-/// The text of the header, and where the numbers begin; `None` if the file is too short.
-fn header(file: &[u8]) -> Option<Result<(&str, usize), String>> {
-    let (start, length) = match file.get(6..8)? {
-        [1, _] => (10, usize::from(u16::from_le_bytes(file.get(8..10)?.try_into().ok()?))),
-        [2 | 3, _] => {
-            (12, usize::try_from(u32::from_le_bytes(file.get(8..12)?.try_into().ok()?)).ok()?)
-        }
-        version => {
-            return Some(Err(format!("npy version {}, but only 1 to 3 are read", version[0])));
-        }
-    };
-    let end = start + length;
-    let text = std::str::from_utf8(file.get(start..end)?);
-    Some(
-        text.map(|text| (text, end)).map_err(|_| "damaged npy file: its header is not text".into()),
-    )
+    Ok((Header { element, big_endian, dims: literal.shape }, start + u64::from(length)))
 }
 
 /// The element type of a numpy type string, and whether it is big endian.
@@ -71,13 +84,13 @@ fn element(descr: &str) -> Option<(Element, bool)> {
 }
 
 /// What the header says: `{'descr': '<f4', 'fortran_order': False, 'shape': (3, 4), }`.
-struct Header<'a> {
+struct Literal<'a> {
     descr: &'a str,
     fortran_order: bool,
     shape: Vec<usize>,
 }
 
-impl<'a> Header<'a> {
+impl<'a> Literal<'a> {
     /// Reads the subset of Python that numpy writes for an array of numbers.
     fn parse(text: &'a str) -> Option<Self> {
         let mut rest = Rest(text);
@@ -97,8 +110,8 @@ impl<'a> Header<'a> {
                 break;
             }
         }
-        let header = Header { descr: descr?, fortran_order: fortran_order?, shape: shape? };
-        rest.0.trim().is_empty().then_some(header)
+        let literal = Literal { descr: descr?, fortran_order: fortran_order?, shape: shape? };
+        rest.0.trim().is_empty().then_some(literal)
     }
 }
 

@@ -1,21 +1,24 @@
 //! npz, numpy's form for several arrays: a zip file of npy files.
 
-use std::io::{Cursor, Read};
+use std::io::{Read, Seek};
 
 use zip::ZipArchive;
 
-use super::array::Array;
+use super::array::{Array, Wanted};
 use super::npy;
-use crate::files::INPUT_BYTES_MAX;
 
 /// Takes one array out of an npz file: that of this name, or the only one.
-pub fn parse(file: Vec<u8>, name: Option<&str>) -> Result<Array, String> {
+pub fn read(
+    file: impl Read + Seek,
+    name: Option<&str>,
+    wanted: Wanted<'_>,
+) -> Result<Array, String> {
     let damaged = |error: &dyn std::fmt::Display| format!("damaged npz file: {error}");
-    let mut archive = ZipArchive::new(Cursor::new(file)).map_err(|error| damaged(&error))?;
+    let mut archive = ZipArchive::new(file).map_err(|error| damaged(&error))?;
     let names: Vec<String> = archive.file_names().map(str::to_owned).collect();
-    let wanted = name.map(|name| format!("{name}.npy"));
-    let entry = match (wanted, &names[..]) {
-        (Some(wanted), _) if names.contains(&wanted) => wanted,
+    let of_name = name.map(|name| format!("{name}.npy"));
+    let entry = match (of_name, &names[..]) {
+        (Some(entry), _) if names.contains(&entry) => entry,
         (_, [only]) => only.clone(),
         _ => {
             let list: Vec<&str> =
@@ -28,16 +31,8 @@ pub fn parse(file: Vec<u8>, name: Option<&str>) -> Result<Array, String> {
             ));
         }
     };
-    let entry = archive.by_name(&entry).map_err(|error| damaged(&error))?;
-    // What it says of its size is not believed.
-    let mut bytes = Vec::new();
-    let read = entry.take(INPUT_BYTES_MAX + 1).read_to_end(&mut bytes);
-    read.map_err(|error| damaged(&error))?;
-    if bytes.len() as u64 > INPUT_BYTES_MAX {
-        return Err(format!("its array is longer than {} MiB", INPUT_BYTES_MAX >> 20));
-    }
-    match bytes[..] {
-        [0x93, b'N', b'U', b'M', b'P', b'Y', ..] => npy::parse(bytes),
-        _ => Err("its entry is no npy array".into()),
-    }
+    let mut entry = archive.by_name(&entry).map_err(|error| damaged(&error))?;
+    let (header, _) = npy::header(&mut entry)?;
+    // What the archive says of its size is not believed.
+    Array::read(header, entry, None, wanted)
 }

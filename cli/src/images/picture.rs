@@ -4,13 +4,13 @@ use std::io::Cursor;
 
 use image::{ColorType, DynamicImage, ImageDecoder, ImageReader, Limits};
 
-use super::array::{Array, Element};
+use super::array::{Element, Header};
 
 /// Pixels of the largest picture that is read.
 const PIXELS_MAX: u64 = 1 << 26;
 
-/// Takes a picture apart: `[height, width]`, or `[height, width, 3]` in colour.
-pub fn parse(file: &[u8]) -> Result<Array, String> {
+/// Takes a picture apart: `[height, width]`, or `[height, width, 3]` in colour, and its pixels.
+pub fn parse(file: &[u8]) -> Result<(Header, Vec<u8>), String> {
     let damaged = |error: image::ImageError| format!("damaged picture: {error}");
     let mut reader = ImageReader::new(Cursor::new(file));
     let mut limits = Limits::default();
@@ -48,5 +48,5 @@ pub fn parse(file: &[u8]) -> Result<Array, String> {
         true => vec![height, width, 3],
         false => vec![height, width],
     };
-    Array::new(Element::U8, false, dims, bytes, 0)
+    Ok((Header { element: Element::U8, big_endian: false, dims }, bytes))
 }

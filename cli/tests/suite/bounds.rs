@@ -33,9 +33,11 @@ fn a_word_as_long_as_a_file_is_refused_in_the_memory_of_a_few_files() {
 #[test]
 fn a_key_as_long_as_a_file_is_refused_at_once() {
     let bench = Bench::new();
-    bench.write("point.json", format!("{{\"{}\":1}}", "a".repeat(10_000_000)));
-    let message = refused(&bench, "hw --hw point.json", 1 << 20);
-    assert!(message.contains("aaaa"), "{message}");
+    for (length, expected) in [(1_000_000, "aaaa"), (10_000_000, "it is longer than 1 MiB")] {
+        bench.write("point.json", format!("{{\"{}\":1}}", "a".repeat(length)));
+        let message = refused(&bench, "hw --hw point.json", 1 << 20);
+        assert!(message.contains(expected), "{message}");
+    }
 }
 
 #[test]

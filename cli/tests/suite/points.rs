@@ -34,15 +34,9 @@ fn start(bench: &Bench, words: &str) -> Child {
         .expect("the binary starts")
 }
 
-/// Runs the command line with a standard input. The command may end before it has read everything.
+/// Runs the command line with a standard input.
 fn fed(bench: &Bench, words: &str, input: impl AsRef<[u8]>) -> Outcome {
-    let mut child = start(bench, words);
-    let mut pipe = child.stdin.take().expect("a pipe");
-    let input = input.as_ref().to_vec();
-    let writer = std::thread::spawn(move || pipe.write_all(&input));
-    let outcome = Outcome::of(child.wait_with_output().expect("it ends"));
-    let _ = writer.join().expect("no panic");
-    outcome
+    Outcome::of(bench.fed(words, input))
 }
 
 fn answers(outcome: &Outcome) -> Vec<Value> {
@@ -115,7 +109,7 @@ fn one_point_comes_from_the_standard_input() {
         (&b"{\"mac.cols\": 0}"[..], "mac.cols=0 is out of range"),
         (b"{\"mac.cols\": 8", "-: EOF while parsing an object"),
         (b"(mac: (cols: 8)", "-:1:"),
-        (b"\xff", "cannot read the standard input: byte 0 is not UTF-8"),
+        (b"\xff", "the standard input is not text: byte 0 is not UTF-8"),
         (&[b' '; (1 << 20) + 1], "cannot read the standard input: it is longer than 1 MiB"),
     ] {
         let outcome = fed(&bench, "hw --hw -", input);

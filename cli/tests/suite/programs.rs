@@ -171,6 +171,64 @@ fn many_images_come_out_in_order() {
 }
 
 #[test]
+fn a_dash_is_the_standard_input_or_output() {
+    let bench = Bench::new();
+    bench.program("p.bin", &vector());
+    // The program goes to the standard output alone, and what is said of it elsewhere.
+    let assembled = bench.fed("asm - -o -", vector());
+    assert_eq!(assembled.status.code(), Some(0));
+    assert_eq!(assembled.stdout, bench.read("p.bin"));
+    let said = String::from_utf8(assembled.stderr).expect("text");
+    assert!(said.starts_with("-: products for "), "{said}");
+    let text = bench.fed("disasm -", bench.read("p.bin"));
+    assert_eq!(String::from_utf8(text.stdout).expect("text"), bench.ok("disasm p.bin"));
+
+    let images = idx(&[3, 1, 1], &[4, 20, 200]);
+    bench.write("images.idx", &images);
+    let of_file = bench.ok("eval p.bin --images images.idx --format json");
+    let of_pipe = bench.fed("eval p.bin --images - --format json", &images);
+    assert_eq!(String::from_utf8(of_pipe.stdout).expect("text"), of_file);
+    bench.ok("eval p.bin --images images.idx --output real.npy");
+    let results = bench.fed("eval p.bin --images - --output -", &images);
+    assert_eq!(results.stdout, bench.read("real.npy"));
+    assert!(!results.stderr.is_empty(), "the report");
+
+    let error = bench.misuse("eval p.bin --images images.idx --output - --output-int -");
+    assert!(error.contains("name the same file"), "{error}");
+    assert_eq!(bench.fed("run - --input - --index 1", &images).status.code(), Some(2));
+    assert!(!bench.files().contains(&"-".into()));
+}
+
+/// Of a file of 4 GiB of pixels, of which the disk holds next to nothing, some are read.
+#[cfg(unix)]
+#[test]
+fn what_is_not_wanted_is_not_read() {
+    let bench = Bench::new();
+    bench.program("p.bin", &vector());
+    let count = u32::MAX;
+    let mut file = idx(&[count, 1, 1], &[4, 20, 200]);
+    bench.write("images.idx", &file);
+    let sparse = std::fs::File::options().write(true).open(bench.path("images.idx"));
+    sparse.expect("the file").set_len(16 + u64::from(count)).expect("room for nothing");
+    let json = bench.json("eval p.bin --images images.idx --limit 3 --format json");
+    assert_eq!(json["images"], 3);
+    // The third pixel, and one far behind, which is 0.
+    let output = |index: u32| {
+        let json =
+            bench.json(&format!("run p.bin --input images.idx --index {index} --format json"));
+        json["output_int"][0].as_i64().expect("an integer")
+    };
+    assert_eq!([output(2), output(count - 1)], [200, 0]);
+    let error = bench.misuse("eval p.bin --images images.idx");
+    assert!(error.contains("more than the 1024 MiB that are read"), "{error}");
+    // A pipe that never ends: the rest of it is left where it is.
+    file.resize(1 << 20, 7);
+    let piped = bench.fed("eval p.bin --images - --limit 2 --format json", &file);
+    let json: serde_json::Value = serde_json::from_slice(&piped.stdout).expect("JSON");
+    assert_eq!(json["images"], 2);
+}
+
+#[test]
 fn the_clock_and_the_technology_change_time_and_energy_only() {
     let bench = Bench::new();
     bench.program("p.bin", &vector());

@@ -2,8 +2,9 @@
 #![allow(dead_code)] // Each test file is a crate of its own and uses its part.
 
 use std::fs;
+use std::io::Write;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Output};
+use std::process::{Command, Output, Stdio};
 
 use tempfile::TempDir;
 
@@ -107,6 +108,20 @@ impl Bench {
     /// Runs the command line; the words are separated by blanks.
     pub fn run(&self, words: &str) -> Outcome {
         Outcome::of(self.command(words).output().expect("the binary starts"))
+    }
+
+    /// Runs the command line with a standard input. The command may end before it has read
+    /// everything.
+    pub fn fed(&self, words: &str, input: impl AsRef<[u8]>) -> Output {
+        let mut command = self.command(words);
+        let command = command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        let mut child = command.spawn().expect("the binary starts");
+        let mut pipe = child.stdin.take().expect("a pipe");
+        let input = input.as_ref().to_vec();
+        let writer = std::thread::spawn(move || pipe.write_all(&input));
+        let output = child.wait_with_output().expect("it ends");
+        let _ = writer.join().expect("no panic");
+        output
     }
 
     /// Runs what must succeed, and gives its standard output.
