@@ -585,7 +585,10 @@ impl Channel {
                 let all = [f64::NEG_INFINITY, f64::INFINITY];
                 return Outcomes { low: all[0], high: all[1], real: all, error: f64::INFINITY };
             }
-            ranges.push(Range { ends: [range.0, range.1], exact: Value { x, unit, zero } });
+            // Exact arithmetic is one of all: where rounding swallows what a sum adds, no rounded
+            // value need be on the exact one's side of a boundary.
+            let ends = [range.0.min(x), range.1.max(x)];
+            ranges.push(Range { ends, exact: Value { x, unit, zero } });
         }
         let last = ranges.last().expect("the sum itself");
         Outcomes { low: last.ends[0], high: last.ends[1], real: last.reals(), error: worst }
@@ -723,6 +726,28 @@ mod tests {
         // 28 bits are no more than a double has.
         let double = channel.outcomes(&[1], &[(0, 10)], Precision::Double);
         assert_eq!((double.low, double.high), (0.0, 0.0));
+    }
+
+    #[test]
+    fn what_a_zero_point_swallows_has_two_outcomes() {
+        // -2 + acc / 32 x 2^-20, towards zero: -2 at 0 and -1 above. A float has 22 digits behind
+        // the point of numbers from 1 to 2, so -2 + 2^-25 rounds to -2, and all that float32 gives
+        // is the other code.
+        let quantizer =
+            Pointwise::Quant { signed: true, narrow: false, rounding: Rounding::TowardsZero };
+        let constants = [vec![], vec![32.0], vec![-2.0], vec![2.0]].to_vec();
+        let ops = vec![PostOp::of_one(quantizer, 0, 0, constants)];
+        let scale = 2f64.powi(-20);
+        let sum = SumParams { data_scale: scale, ..SumParams::of_codes(vec![0], 1) };
+        let mut channel = Epilogue { sums: vec![sum], ops }.channel(0);
+        let outcomes = |channel: &mut Channel, acc: i64, precision: Precision| {
+            let all = channel.outcomes(&[acc], &[(0, 3)], precision);
+            (all.low, all.high)
+        };
+        assert_eq!(channel.code(&[1]), Some(-1.0));
+        assert_eq!(outcomes(&mut channel, 1, Precision::Single), (-2.0, -1.0));
+        assert_eq!(outcomes(&mut channel, 1, Precision::Double), (-1.0, -1.0));
+        assert_eq!(outcomes(&mut channel, 0, Precision::Single), (-2.0, -2.0));
     }
 
     #[test]
