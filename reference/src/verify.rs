@@ -166,9 +166,7 @@ impl<'i> Verifier<'i> {
             let values = self.graph.eval(section, &from);
             let at = &maps[index];
             let values: Vec<f64> = self.places[index].iter().map(|&place| values[place]).collect();
-            let integer = |(i, value): (usize, &f64)| {
-                (value / at.scale_of(i / pixels(map.shape))).round() + at.zero_point as f64
-            };
+            let integer = |(i, value): (usize, &f64)| at.nearest(*value, i / pixels(map.shape));
             let integers: Vec<f64> = values.iter().enumerate().map(integer).collect();
             // Needed only where something differs.
             let sums =
@@ -203,7 +201,7 @@ impl<'i> Verifier<'i> {
         let maps = reference.iter().zip(&self.import.maps).zip(&self.places);
         for ((map, at), places) in maps.filter(|((_, at), _)| at.value == Some(value)) {
             for (i, (&place, &code)) in places.iter().zip(&map.values).enumerate() {
-                real[place] = (code - at.zero_point) as f64 * at.scale_of(i / pixels(map.shape));
+                real[place] = at.real(code, i / pixels(map.shape));
             }
         }
         real
@@ -244,11 +242,12 @@ impl<'i> Verifier<'i> {
         };
         let outcomes: Vec<_> = (0..of_channel[0].len()).map(outcome).collect();
         let pooled = |end: fn(&Outcomes) -> f64| -> Vec<f64> {
-            let code = |outcome: &Outcomes| end(outcome) as i64 + at.code_offset;
+            let code = |outcome: &Outcomes| at.integer(end(outcome) as i64);
             let values = outcomes.iter().map(code).collect();
             pool(layer, Map { shape, values }).values.iter().map(|&code| code as f64).collect()
         };
-        (pooled(|outcome| outcome.low), pooled(|outcome| outcome.high))
+        let (low, high) = (pooled(|outcome| outcome.low), pooled(|outcome| outcome.high));
+        if at.mirrored { (high, low) } else { (low, high) }
     }
 
     /// The real values that the last accumulators stand for, which no quantizer makes equal: they

@@ -338,8 +338,9 @@ impl Lowering<'_> {
                 let (value, view) = (Some(value), view.clone());
                 self.values.push(MapValue {
                     value,
-                    first_channel: 0,
+                    channels: (0..self.input_shape.channels as usize).collect(),
                     scale,
+                    mirrored: false,
                     zero_point,
                     merged: 0,
                     code_offset: 0,
@@ -492,8 +493,9 @@ impl Lowering<'_> {
             let channels = form.channels();
             let map = MapValue {
                 value: Some(id),
-                first_channel: 0,
+                channels: (0..channels).collect(),
                 scale: epilogue.scale(),
+                mirrored: false,
                 zero_point: 0,
                 merged: 0,
                 code_offset: 0,
