@@ -4,6 +4,7 @@
 //! change, and the question what codes other arithmetic could give.
 
 use crate::ir::Term;
+use crate::ops::function::Function;
 use crate::ops::pointwise::Pointwise;
 use crate::steps::{self, Part, Shape};
 use crate::tensor::Precision;
@@ -475,6 +476,11 @@ impl Channel {
         Some(least)
     }
 
+    /// Whether values may be infinite on the way, as those that half precision does not hold are.
+    fn overflows(&self) -> bool {
+        self.ops.iter().any(|op| op.op == Pointwise::Function(Function::Half))
+    }
+
     /// What the first `count` operators make of values of the sums.
     fn walk(
         &mut self,
@@ -482,6 +488,7 @@ impl Channel {
         count: usize,
         mut visit: impl FnMut(Pointwise, &[f64]),
     ) -> Option<Value> {
+        let overflows = self.overflows();
         let values = &mut self.values;
         values.clear();
         values.extend(self.sums.iter().zip(accs).map(|(sum, acc)| sum.value(*acc)));
@@ -494,13 +501,13 @@ impl Channel {
             }
             for &(at, from) in reads.iter() {
                 arguments[at] = values[from].real();
-                if !arguments[at].is_finite() {
+                if !allowed(arguments[at], overflows) {
                     return None;
                 }
             }
             visit(*op, arguments);
             let x = op.apply(arguments);
-            if !x.is_finite() {
+            if !allowed(x, overflows) {
                 return None;
             }
             let (unit, zero) = op.grid_at(arguments);
@@ -530,6 +537,7 @@ impl Channel {
         let mut ranges: Vec<Range> =
             self.sums.iter().zip(accs.iter().zip(bounds)).map(range).collect();
         let mut worst: f64 = 0.0;
+        let overflows = self.overflows();
         for ChannelOp { op, reads, arguments } in &mut self.ops {
             if *op == Pointwise::Relu {
                 let Range { ends, exact } = ranges[reads[0].1];
@@ -581,7 +589,7 @@ impl Channel {
             }
             let x = op.apply(arguments);
             let (unit, zero) = op.grid_at(arguments);
-            if !(range.0.is_finite() && range.1.is_finite()) {
+            if !(allowed(range.0, overflows) && allowed(range.1, overflows)) {
                 let all = [f64::NEG_INFINITY, f64::INFINITY];
                 return Outcomes { low: all[0], high: all[1], real: all, error: f64::INFINITY };
             }
@@ -640,6 +648,11 @@ impl Range {
     fn reals(self) -> [f64; 2] {
         self.ends.map(|x| Value { x, ..self.exact }.real())
     }
+}
+
+/// Whether a value may be one on the way to a quantizer: a finite number, or an infinite one.
+fn allowed(x: f64, infinite: bool) -> bool {
+    x.is_finite() || infinite && !x.is_nan()
 }
 
 /// The least and the greatest result of an operator, whose arguments are numbers of this precision.

@@ -15,7 +15,7 @@ use qnnsim_compiler::import::{Import, MapValue};
 use qnnsim_compiler::ir::{Layer, MapId};
 use qnnsim_compiler::tensor::Precision;
 use qnnsim_host::{Encoder, HostError, Order};
-use qnnsim_isa::descriptor::MapShape;
+use qnnsim_isa::descriptor::{MapShape, OutputValue};
 use serde::Serialize;
 
 use crate::{Map, accumulate, evaluate, pool};
@@ -256,19 +256,26 @@ impl<'i> Verifier<'i> {
     fn compare_output(&self, image: u64, reference: &[Map], to: &mut MapReport) {
         let sums = &reference[reference.len() - 1];
         let size = pixels(sums.shape);
-        let heads = self.import.heads.iter().zip(&self.import.network.output.values);
-        for ((head, value), (section, places)) in heads.zip(&self.heads) {
+        let mut values_of_heads = &self.import.network.output.values[..];
+        for (head, (section, places)) in self.import.heads.iter().zip(&self.heads) {
+            let of_sums;
+            (of_sums, values_of_heads) = values_of_heads.split_at(head.first_channels.len());
             let from: Vec<Vec<f64>> =
                 section.from.iter().map(|&value| self.value(value, reference)).collect();
             let values = self.graph.eval(section, &from);
             for channel in 0..head.channels {
                 let mut chain = head.epilogue.channel(channel);
-                let at = head.first_channel + channel;
-                let bounds = self.bounds[self.bounds.len() - 1][0][at];
-                for (pixel, &acc) in sums.channel(at).iter().enumerate() {
+                let at: Vec<usize> = head.first_channels.iter().map(|at| at + channel).collect();
+                let of_last = &self.bounds[self.bounds.len() - 1][0];
+                let bounds: Vec<(i64, i64)> = at.iter().map(|&at| of_last[at]).collect();
+                for pixel in 0..size {
                     let found = values[places[channel * size + pixel]];
-                    let outcomes = chain.outcomes(&[acc], &[bounds], self.precision);
-                    let expected = value.ops.iter().fold(acc as f64, |x, op| op.apply(x, channel));
+                    let accs: Vec<i64> = at.iter().map(|&at| sums.channel(at)[pixel]).collect();
+                    let outcomes = chain.outcomes(&accs, &bounds, self.precision);
+                    let real = |(value, &acc): (&OutputValue, &i64)| {
+                        value.ops.iter().fold(acc as f64, |x, op| op.apply(x, channel))
+                    };
+                    let expected: f64 = of_sums.iter().zip(&accs).map(real).sum();
                     let reachable = outcomes.real[0]..=outcomes.real[1];
                     // In float32 the host's doubles need not be among what can come out.
                     let near = |x: f64| {
@@ -276,7 +283,7 @@ impl<'i> Verifier<'i> {
                         *reachable.start() - slack <= x && x <= *reachable.end() + slack
                     };
                     if !near(found) || !near(expected) {
-                        to.graph.add(place(image, sums.shape, at, pixel, found, expected));
+                        to.graph.add(place(image, sums.shape, at[0], pixel, found, expected));
                     }
                 }
             }

@@ -41,7 +41,7 @@ use crate::ops::pool::MaxPool;
 use crate::ops::resize::{BlockOrder, BlockSteps, Blocks};
 use crate::ops::transposed::ConvTranspose;
 use crate::tensor::{Array, Tensor};
-use chain::{Chain, PoolAt, Quantized, quantized};
+use chain::{Chain, MAX_LEAVES, PoolAt, Quantized, quantized};
 use form::{Grid, Kernel, MapInfo, Row, Window};
 pub use host::Head;
 use host::{HostPart, RealInput};
@@ -55,9 +55,6 @@ const MAX_INTEGERS: usize = 1 << 26;
 
 /// Messages after which no more nodes are looked at.
 const MAX_ERRORS: usize = 20;
-
-/// Scales of the channels of one layer's operand.
-const MAX_SCALES: usize = 8;
 
 /// The integer network of a graph, and how the two hang together.
 pub struct Lowered {
@@ -1016,7 +1013,7 @@ impl<'g> Lowering<'g> {
             if !scales.contains(&form.scale(channel)) {
                 scales.push(form.scale(channel));
             }
-            if scales.len() > MAX_SCALES {
+            if scales.len() > MAX_LEAVES {
                 return Err(limits::SUM_FORMS.refuse("a layer of values with many scales"));
             }
         }
