@@ -122,10 +122,8 @@ fn sizes(at: &mut Attributes, dims: &[usize]) -> Computed<Value> {
 
 impl Value {
     fn of(tensor: &Tensor) -> Self {
-        let own = tensor.grid.as_ref().filter(|grid| {
-            grid.scale.data == [1.0] && grid.zero.data == [0.0] && grid.divisor == 1.0
-        });
-        let kind = own.and_then(|grid| match grid.codes {
+        let typed = tensor.grid.as_ref().filter(|grid| grid.typed);
+        let kind = typed.and_then(|grid| match grid.codes {
             Codes::Int { min, max } => Some((min, max)),
             _ => None,
         });

@@ -4,6 +4,7 @@
 //! change, and the question what codes other arithmetic could give.
 
 use crate::ir::Term;
+use crate::ops::function::Function;
 use crate::ops::pointwise::Pointwise;
 use crate::steps::{self, Part, Shape};
 use crate::tensor::Precision;
@@ -475,6 +476,11 @@ impl Channel {
         Some(least)
     }
 
+    /// Whether values may be infinite on the way, as those that half precision does not hold are.
+    fn overflows(&self) -> bool {
+        self.ops.iter().any(|op| op.op == Pointwise::Function(Function::Half))
+    }
+
     /// What the first `count` operators make of values of the sums.
     fn walk(
         &mut self,
@@ -482,6 +488,7 @@ impl Channel {
         count: usize,
         mut visit: impl FnMut(Pointwise, &[f64]),
     ) -> Option<Value> {
+        let overflows = self.overflows();
         let values = &mut self.values;
         values.clear();
         values.extend(self.sums.iter().zip(accs).map(|(sum, acc)| sum.value(*acc)));
@@ -494,13 +501,13 @@ impl Channel {
             }
             for &(at, from) in reads.iter() {
                 arguments[at] = values[from].real();
-                if !arguments[at].is_finite() {
+                if !allowed(arguments[at], overflows) {
                     return None;
                 }
             }
             visit(*op, arguments);
             let x = op.apply(arguments);
-            if !x.is_finite() {
+            if !allowed(x, overflows) {
                 return None;
             }
             let (unit, zero) = op.grid_at(arguments);
@@ -530,6 +537,7 @@ impl Channel {
         let mut ranges: Vec<Range> =
             self.sums.iter().zip(accs.iter().zip(bounds)).map(range).collect();
         let mut worst: f64 = 0.0;
+        let overflows = self.overflows();
         for ChannelOp { op, reads, arguments } in &mut self.ops {
             if *op == Pointwise::Relu {
                 let Range { ends, exact } = ranges[reads[0].1];
@@ -581,11 +589,14 @@ impl Channel {
             }
             let x = op.apply(arguments);
             let (unit, zero) = op.grid_at(arguments);
-            if !(range.0.is_finite() && range.1.is_finite()) {
+            if !(allowed(range.0, overflows) && allowed(range.1, overflows)) {
                 let all = [f64::NEG_INFINITY, f64::INFINITY];
                 return Outcomes { low: all[0], high: all[1], real: all, error: f64::INFINITY };
             }
-            ranges.push(Range { ends: [range.0, range.1], exact: Value { x, unit, zero } });
+            // Exact arithmetic is one of all: where rounding swallows what a sum adds, no rounded
+            // value need be on the exact one's side of a boundary.
+            let ends = [range.0.min(x), range.1.max(x)];
+            ranges.push(Range { ends, exact: Value { x, unit, zero } });
         }
         let last = ranges.last().expect("the sum itself");
         Outcomes { low: last.ends[0], high: last.ends[1], real: last.reals(), error: worst }
@@ -637,6 +648,11 @@ impl Range {
     fn reals(self) -> [f64; 2] {
         self.ends.map(|x| Value { x, ..self.exact }.real())
     }
+}
+
+/// Whether a value may be one on the way to a quantizer: a finite number, or an infinite one.
+fn allowed(x: f64, infinite: bool) -> bool {
+    x.is_finite() || infinite && !x.is_nan()
 }
 
 /// The least and the greatest result of an operator, whose arguments are numbers of this precision.
@@ -723,6 +739,28 @@ mod tests {
         // 28 bits are no more than a double has.
         let double = channel.outcomes(&[1], &[(0, 10)], Precision::Double);
         assert_eq!((double.low, double.high), (0.0, 0.0));
+    }
+
+    #[test]
+    fn what_a_zero_point_swallows_has_two_outcomes() {
+        // -2 + acc / 32 x 2^-20, towards zero: -2 at 0 and -1 above. A float has 22 digits behind
+        // the point of numbers from 1 to 2, so -2 + 2^-25 rounds to -2, and all that float32 gives
+        // is the other code.
+        let quantizer =
+            Pointwise::Quant { signed: true, narrow: false, rounding: Rounding::TowardsZero };
+        let constants = [vec![], vec![32.0], vec![-2.0], vec![2.0]].to_vec();
+        let ops = vec![PostOp::of_one(quantizer, 0, 0, constants)];
+        let scale = 2f64.powi(-20);
+        let sum = SumParams { data_scale: scale, ..SumParams::of_codes(vec![0], 1) };
+        let mut channel = Epilogue { sums: vec![sum], ops }.channel(0);
+        let outcomes = |channel: &mut Channel, acc: i64, precision: Precision| {
+            let all = channel.outcomes(&[acc], &[(0, 3)], precision);
+            (all.low, all.high)
+        };
+        assert_eq!(channel.code(&[1]), Some(-1.0));
+        assert_eq!(outcomes(&mut channel, 1, Precision::Single), (-2.0, -1.0));
+        assert_eq!(outcomes(&mut channel, 1, Precision::Double), (-1.0, -1.0));
+        assert_eq!(outcomes(&mut channel, 0, Precision::Single), (-2.0, -2.0));
     }
 
     #[test]

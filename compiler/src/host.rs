@@ -16,8 +16,8 @@ use crate::epilogue::PostOp;
 use crate::graph::{Graph, Node, Value, ValueId};
 use crate::limits;
 use crate::onnx::{
-    self, DimensionProto, GraphProto, ModelProto, ShapeProto, TensorProto, TensorTypeProto,
-    TypeProto, ValueInfoProto, data_type,
+    self, DimensionProto, GraphProto, ModelProto, NodeProto, ShapeProto, TensorProto,
+    TensorTypeProto, TypeProto, ValueInfoProto, data_type,
 };
 use crate::tensor::{Array, Codes, Precision, Tensor};
 
@@ -166,6 +166,43 @@ pub(crate) fn extract(
     };
     let part = ModelProto { graph: Some(part), producer_name: String::new(), ..model.clone() };
     HostModel(part.encode_to_vec())
+}
+
+/// The name of one of several sums that a value is made of.
+pub(crate) fn sum_name(value: &str, index: usize) -> String {
+    format!("{value}/sum{index}")
+}
+
+/// A part of a model whose inputs come as sums, so many of each, which are added up first.
+pub(crate) fn add_up(model: HostModel, counts: &[usize]) -> HostModel {
+    let mut model = ModelProto::decode(&model.0[..]).expect("written a moment ago");
+    let graph = model.graph.as_mut().expect("written a moment ago");
+    let inputs = std::mem::take(&mut graph.input);
+    let mut nodes = Vec::new();
+    for (info, &count) in inputs.into_iter().zip(counts) {
+        if count == 1 {
+            graph.input.push(info);
+            continue;
+        }
+        let names: Vec<String> = (0..count).map(|index| sum_name(&info.name, index)).collect();
+        let of = |name: &String| ValueInfoProto { name: name.clone(), ..info.clone() };
+        graph.input.extend(names.iter().map(of));
+        let mut sum = names[0].clone();
+        for (index, name) in names.iter().enumerate().skip(1) {
+            let last = index + 1 == count;
+            let to = if last { info.name.clone() } else { format!("{name}/added") };
+            nodes.push(NodeProto {
+                name: to.clone(),
+                op_type: "Add".to_owned(),
+                input: vec![sum, name.clone()],
+                output: vec![to.clone()],
+                ..NodeProto::default()
+            });
+            sum = to;
+        }
+    }
+    graph.node.splice(0..0, nodes);
+    HostModel(model.encode_to_vec())
 }
 
 fn value_info(name: &str, dims: &[usize]) -> ValueInfoProto {

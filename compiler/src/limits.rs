@@ -70,7 +70,7 @@ limits! {
             "quantize the values before the padded layer";
         TERMS: "a layer sums at most 256 maps",
             "quantize some of the sums";
-        SUM_FORMS: "a sum has at most 8 operands that are not quantized",
+        SUM_FORMS: "a sum has at most 32 operands that are not quantized",
             "quantize some of them";
         SUM_AFFINE: "what is added to other values before it is quantized comes from quantized values through additions, multiplications and `BatchNormalization` alone, with one sign for each",
             "put a quantizer before the addition";
@@ -334,8 +334,8 @@ limits! {
         FOLD_ARGUMENTS: "axes, indices and sizes are whole numbers in range, and integers stay within their type",
             "the file contradicts itself: export the model again";
     }
-    "Cast, CastLike": "Of maps between types of float: go away." {
-        CAST: "a map is cast to float or double: other types round or cut off its values",
+    "Cast, CastLike": "Of maps to float or double: go away. To half precision and back: rounds." {
+        CAST: "a map is cast to float or double, or to half precision and straight back: what computes in another type rounds or cuts off its values",
             "quantize the map with a quantizer, and export the model in single precision";
     }
     "Round, Floor, Ceil": "Quantizers of scale 1, whose ends a `Clip` gives. With a division in front and a product behind them, a \

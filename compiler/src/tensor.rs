@@ -83,6 +83,8 @@ pub struct Grid {
     pub zero: Array,
     /// What the real values are divided by, since they are means.
     pub divisor: f64,
+    /// Whether the file stores them in an integer type, in which operators of constants compute.
+    pub typed: bool,
 }
 
 /// Which integers a tensor can hold.
@@ -145,6 +147,7 @@ impl Tensor {
             scale: Array::scalar(1.0),
             zero: Array::scalar(0.0),
             divisor: 1.0,
+            typed: true,
         });
         Tensor { array, grid }
     }

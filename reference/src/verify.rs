@@ -15,7 +15,7 @@ use qnnsim_compiler::import::{Import, MapValue};
 use qnnsim_compiler::ir::{Layer, MapId};
 use qnnsim_compiler::tensor::Precision;
 use qnnsim_host::{Encoder, HostError, Order};
-use qnnsim_isa::descriptor::MapShape;
+use qnnsim_isa::descriptor::{MapShape, OutputValue};
 use serde::Serialize;
 
 use crate::{Map, accumulate, evaluate, pool};
@@ -166,9 +166,7 @@ impl<'i> Verifier<'i> {
             let values = self.graph.eval(section, &from);
             let at = &maps[index];
             let values: Vec<f64> = self.places[index].iter().map(|&place| values[place]).collect();
-            let integer = |(i, value): (usize, &f64)| {
-                (value / at.scale_of(i / pixels(map.shape))).round() + at.zero_point as f64
-            };
+            let integer = |(i, value): (usize, &f64)| at.nearest(*value, i / pixels(map.shape));
             let integers: Vec<f64> = values.iter().enumerate().map(integer).collect();
             // Needed only where something differs.
             let sums =
@@ -203,7 +201,7 @@ impl<'i> Verifier<'i> {
         let maps = reference.iter().zip(&self.import.maps).zip(&self.places);
         for ((map, at), places) in maps.filter(|((_, at), _)| at.value == Some(value)) {
             for (i, (&place, &code)) in places.iter().zip(&map.values).enumerate() {
-                real[place] = (code - at.zero_point) as f64 * at.scale_of(i / pixels(map.shape));
+                real[place] = at.real(code, i / pixels(map.shape));
             }
         }
         real
@@ -244,11 +242,12 @@ impl<'i> Verifier<'i> {
         };
         let outcomes: Vec<_> = (0..of_channel[0].len()).map(outcome).collect();
         let pooled = |end: fn(&Outcomes) -> f64| -> Vec<f64> {
-            let code = |outcome: &Outcomes| end(outcome) as i64 + at.code_offset;
+            let code = |outcome: &Outcomes| at.integer(end(outcome) as i64);
             let values = outcomes.iter().map(code).collect();
             pool(layer, Map { shape, values }).values.iter().map(|&code| code as f64).collect()
         };
-        (pooled(|outcome| outcome.low), pooled(|outcome| outcome.high))
+        let (low, high) = (pooled(|outcome| outcome.low), pooled(|outcome| outcome.high));
+        if at.mirrored { (high, low) } else { (low, high) }
     }
 
     /// The real values that the last accumulators stand for, which no quantizer makes equal: they
@@ -257,19 +256,26 @@ impl<'i> Verifier<'i> {
     fn compare_output(&self, image: u64, reference: &[Map], to: &mut MapReport) {
         let sums = &reference[reference.len() - 1];
         let size = pixels(sums.shape);
-        let heads = self.import.heads.iter().zip(&self.import.network.output.values);
-        for ((head, value), (section, places)) in heads.zip(&self.heads) {
+        let mut values_of_heads = &self.import.network.output.values[..];
+        for (head, (section, places)) in self.import.heads.iter().zip(&self.heads) {
+            let of_sums;
+            (of_sums, values_of_heads) = values_of_heads.split_at(head.first_channels.len());
             let from: Vec<Vec<f64>> =
                 section.from.iter().map(|&value| self.value(value, reference)).collect();
             let values = self.graph.eval(section, &from);
             for channel in 0..head.channels {
                 let mut chain = head.epilogue.channel(channel);
-                let at = head.first_channel + channel;
-                let bounds = self.bounds[self.bounds.len() - 1][0][at];
-                for (pixel, &acc) in sums.channel(at).iter().enumerate() {
+                let at: Vec<usize> = head.first_channels.iter().map(|at| at + channel).collect();
+                let of_last = &self.bounds[self.bounds.len() - 1][0];
+                let bounds: Vec<(i64, i64)> = at.iter().map(|&at| of_last[at]).collect();
+                for pixel in 0..size {
                     let found = values[places[channel * size + pixel]];
-                    let outcomes = chain.outcomes(&[acc], &[bounds], self.precision);
-                    let expected = value.ops.iter().fold(acc as f64, |x, op| op.apply(x, channel));
+                    let accs: Vec<i64> = at.iter().map(|&at| sums.channel(at)[pixel]).collect();
+                    let outcomes = chain.outcomes(&accs, &bounds, self.precision);
+                    let real = |(value, &acc): (&OutputValue, &i64)| {
+                        value.ops.iter().fold(acc as f64, |x, op| op.apply(x, channel))
+                    };
+                    let expected: f64 = of_sums.iter().zip(&accs).map(real).sum();
                     let reachable = outcomes.real[0]..=outcomes.real[1];
                     // In float32 the host's doubles need not be among what can come out.
                     let near = |x: f64| {
@@ -277,7 +283,7 @@ impl<'i> Verifier<'i> {
                         *reachable.start() - slack <= x && x <= *reachable.end() + slack
                     };
                     if !near(found) || !near(expected) {
-                        to.graph.add(place(image, sums.shape, at, pixel, found, expected));
+                        to.graph.add(place(image, sums.shape, at[0], pixel, found, expected));
                     }
                 }
             }

@@ -6,8 +6,10 @@ pub mod imagenet;
 
 use prost::Message;
 use qnnsim_compiler::diagnostic::Diagnostics;
-use qnnsim_compiler::import::{Import, ImportOptions, import};
+use qnnsim_compiler::import::{Import, ImportOptions, MapValue, import};
 use qnnsim_compiler::onnx::*;
+use qnnsim_compiler::tensor::Tensor;
+use qnnsim_isa::descriptor::MapShape;
 
 /// A model under construction. Methods that add something give the name of its value.
 #[derive(Debug)]
@@ -52,6 +54,23 @@ impl Noise {
     /// True in so many of a hundred cases.
     pub fn chance(&mut self, percent: usize) -> bool {
         self.below(100) < percent
+    }
+}
+
+/// The integers of a map of this shape, from the tensor of the graph that it stands for: exactly
+/// where the tensor has integers, the nearest ones where it has real values.
+pub fn graph_integers(at: &MapValue, shape: MapShape, tensor: &Tensor) -> Vec<i64> {
+    let size = (shape.height * shape.width) as usize;
+    let places = at.places(shape).into_iter().enumerate();
+    match &tensor.grid {
+        Some(_) => {
+            let centered = tensor.centered();
+            let sign = if at.mirrored { -1 } else { 1 };
+            places.map(|(_, place)| sign * centered.data[place] as i64 + at.zero_point).collect()
+        }
+        None => {
+            places.map(|(i, place)| at.nearest(tensor.array.data[place], i / size) as i64).collect()
+        }
     }
 }
 

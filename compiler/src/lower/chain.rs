@@ -28,7 +28,7 @@ const MAX_PAIRS: usize = 1 << 21;
 const STEP: usize = 32;
 
 /// Most forms that one sum of real values has.
-const MAX_LEAVES: usize = 8;
+pub const MAX_LEAVES: usize = 32;
 
 /// What quantized values are: their integers, the real size of one step, and the integer of real
 /// zero. The last two are `None` where the channels differ.

@@ -4,6 +4,7 @@
 //! Convolutions, dense layers, sums, joins, averages, padding and slices only rewrite such forms. A
 //! form with one weight of 1 for each channel is a map itself.
 
+use std::collections::HashSet;
 use std::rc::Rc;
 
 use num_integer::gcd;
@@ -453,6 +454,19 @@ impl Grid {
         self.rounded |= self.divisor != 1.0;
     }
 
+    /// Whether its channels are channels of maps, all of them different, so that no products of a
+    /// kernel over them can cancel each other but by its own weights.
+    fn reads_each_once(&self) -> bool {
+        let mut seen = HashSet::new();
+        self.terms.iter().all(|term| {
+            let taps = term.window.taps();
+            term.rows.iter().flatten().all(|row| {
+                row.single(taps).is_some_and(|weight| weight.abs() == 1)
+                    && seen.insert((term.source.0, row.first))
+            })
+        })
+    }
+
     /// A linear operation on the form. The scale stays that of the form, for one channel or for
     /// all.
     pub fn apply(&self, kernel: &Kernel, budget: &mut Budget) -> Result<Grid, Diagnostic> {
@@ -477,6 +491,10 @@ impl Grid {
         };
         let scale_of =
             |row: &Row| self.weight_scale[if self.weight_scale.len() == 1 { 0 } else { row.first }];
+        let reads_maps = self.reads_each_once();
+        let products = kernel.rows.iter().map(|row| row.count * taps).max().unwrap_or(1);
+        // A scale and a product on the way are rounded, beside the sums.
+        let on_the_way = if reads_maps { 0 } else { 2 };
         Ok(Grid {
             shape: MapShape { channels: kernel.rows.len() as u32, height, width },
             terms,
@@ -491,11 +509,9 @@ impl Grid {
             },
             data_scale: self.data_scale,
             divisor: self.divisor,
-            products: self
-                .products
-                .saturating_mul(kernel.rows.iter().map(|row| row.count * taps).max().unwrap_or(1)),
+            products: self.products.saturating_mul(products).saturating_add(on_the_way),
             reach: kernel.rows.iter().map(reach).collect(),
-            composed: self.composed || self.products > 1,
+            composed: self.composed || !reads_maps,
             rounded: self.rounded,
             node: self.node,
         })

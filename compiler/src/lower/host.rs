@@ -20,15 +20,19 @@ use super::{Data, Known, Lowering, Made, MapValue, constants};
 use crate::build::is_map;
 use crate::canonical::{Graph, Linear, Node, Op, Relabel, Select};
 use crate::diagnostic::{Diagnostic, Kind};
-use crate::epilogue::{Epilogue, PostOp, is_line};
+use crate::epilogue::{Epilogue, PostOp};
 use crate::graph::ValueId;
-use crate::host::Front;
+use crate::host::{Front, add_up, sum_name};
 use crate::import::ImportOptions;
 use crate::ir::{Activation, MapId};
 use crate::limits;
 use crate::ops::pointwise::Pointwise;
 use crate::ops::{self, join};
 use crate::sign::first_arguments;
+
+/// Most channels of an input map: bytes of a pixel that the packer takes (`channels` of `cfg
+/// ld.row`).
+const LONGEST_PIXEL: u32 = 4095;
 
 /// The model's input behind some operators.
 #[derive(Debug, Clone)]
@@ -46,12 +50,19 @@ pub struct RealInput {
 pub struct Head {
     /// The value; its channels are counted from the head's first.
     pub map: MapValue,
-    /// First channel of the last layer.
-    pub first_channel: usize,
-    /// How many.
+    /// First channel of the last layer, for each sum that is added up with a scale of its own.
+    pub first_channels: Vec<usize>,
+    /// How many channels each of them has.
     pub channels: usize,
     /// The operators behind the accumulators.
     pub epilogue: Epilogue,
+}
+
+/// A value of the graph that is the sum of exact sums with constants behind them.
+struct RawValue {
+    /// By sum, what the host does with it before they are added up.
+    sums: Vec<(Rc<Grid>, Vec<HostOp>)>,
+    epilogue: Epilogue,
 }
 
 /// What is kept of values and nodes behind the layers.
@@ -134,9 +145,8 @@ impl HostPart {
     }
 }
 
-/// The sums of real values that are nothing but exact sums with constants behind them, and what
-/// makes the values of these.
-fn raw(data: &Data) -> Option<(Rc<Grid>, Epilogue, Vec<HostOp>)> {
+/// Real values as sums with constants behind them, if they are nothing else.
+fn raw(data: &Data) -> Option<RawValue> {
     let chain = match data {
         Data::Form(form) => Chain::of(form.clone(), None),
         Data::Chains(chains) => match &chains[..] {
@@ -146,19 +156,47 @@ fn raw(data: &Data) -> Option<(Rc<Grid>, Epilogue, Vec<HostOp>)> {
         _ => return None,
     };
     let epilogue = chain.epilogue();
-    let ([form], [sum]) = (&chain.sums[..], &epilogue.sums[..]) else { return None };
-    if !is_line(&epilogue.ops, 1, 0) {
-        return None;
+    // By value of the epilogue, what the host does with each sum that is part of it.
+    let mut values: Vec<Vec<(usize, Vec<HostOp>)>> = Vec::new();
+    for (index, sum) in epilogue.sums.iter().enumerate() {
+        let mut ops = Vec::new();
+        if sum.zero.iter().any(|&zero| zero != 0.0) {
+            ops.push(HostOp::Add(sum.zero.iter().map(|zero| -zero).collect()));
+        }
+        ops.push(HostOp::Mul(sum.scale()));
+        values.push(vec![(index, ops)]);
     }
-    let mut ops = Vec::new();
-    if sum.zero.iter().any(|&zero| zero != 0.0) {
-        ops.push(HostOp::Add(sum.zero.iter().map(|zero| -zero).collect()));
-    }
-    ops.push(HostOp::Mul(sum.scale()));
     for op in &epilogue.ops {
-        ops.extend(affine(op)?);
+        let value = match op.reads[..] {
+            [(_, from)] => {
+                let behind = affine(op)?;
+                let mut value = values[from].clone();
+                // What is added is added to one of the sums.
+                for (at, (_, ops)) in value.iter_mut().enumerate() {
+                    let all = behind.iter().filter(|op| at == 0 || !matches!(op, HostOp::Add(_)));
+                    ops.extend(all.cloned());
+                }
+                value
+            }
+            [(0, a), (1, b)] if matches!(op.op, Pointwise::Add | Pointwise::Sub) => {
+                let (mut value, mut other) = (values[a].clone(), values[b].clone());
+                if value.iter().any(|(sum, _)| other.iter().any(|(other, _)| other == sum)) {
+                    return None;
+                }
+                if op.op == Pointwise::Sub {
+                    other.iter_mut().for_each(|(_, ops)| ops.push(HostOp::Mul(vec![-1.0])));
+                }
+                value.extend(other);
+                value
+            }
+            _ => return None,
+        };
+        values.push(value);
     }
-    Some((form.clone(), epilogue, ops))
+    let mut value = values.pop().expect("a sum");
+    value.sort_by_key(|(sum, _)| *sum);
+    let sums: Vec<_> = value.into_iter().map(|(sum, ops)| (chain.sums[sum].clone(), ops)).collect();
+    (sums.len() == chain.sums.len()).then_some(RawValue { sums, epilogue })
 }
 
 /// An operator that adds constants or multiplies by them.
@@ -201,7 +239,19 @@ fn shape_of(dims: &[usize]) -> MapShape {
 pub fn input_map(graph: &Graph) -> (MapShape, View) {
     let input = graph.value(graph.input);
     let own = shape_of(&input.dims);
-    let default = || (own, View::of_map(own, &input.dims).expect("the input is a map"));
+    let default = || {
+        // A long vector lies in several pixels of a row, for the packer's pixels are short.
+        let most = LONGEST_PIXEL as usize;
+        let width = match input.dims[..] {
+            [1, length] => (1..=length).find(|width| length % width == 0 && length / width <= most),
+            _ => None,
+        };
+        let shape = width.map_or(own, |width| {
+            let width = width as u32;
+            MapShape { channels: own.channels / width, height: 1, width }
+        });
+        (shape, View::of_map(shape, &input.dims).expect("the input is a map"))
+    };
     // The first readers, up to one that takes more than a value.
     let mut way: Vec<&Node> = Vec::new();
     let (mut id, mut reader) = (graph.input, None);
@@ -338,8 +388,9 @@ impl Lowering<'_> {
                 let (value, view) = (Some(value), view.clone());
                 self.values.push(MapValue {
                     value,
-                    first_channel: 0,
+                    channels: (0..self.input_shape.channels as usize).collect(),
                     scale,
+                    mirrored: false,
                     zero_point,
                     merged: 0,
                     code_offset: 0,
@@ -452,13 +503,16 @@ impl Lowering<'_> {
         let graph = self.graph;
         let cuts = self.host.cuts(graph)?;
         let known: Vec<Known> = cuts.iter().map(|id| self.host.sums[id].clone()).collect();
-        let sums: Vec<_> =
+        let raws: Vec<RawValue> =
             known.iter().map(|known| raw(&known.data).expect("kept as such")).collect();
-        let node = sums[0].0.node;
+        let sums: Vec<&Rc<Grid>> =
+            raws.iter().flat_map(|raw| raw.sums.iter().map(|(form, _)| form)).collect();
+        let node = sums[0].node;
         let at = |error: Diagnostic| error.at(graph.nodes[node].place());
-        let first = sums[0].0.shape;
-        let other = |form: &&Rc<Grid>| MapShape { channels: first.channels, ..form.shape } != first;
-        if let Some(form) = sums.iter().map(|sum| &sum.0).find(other) {
+        let first = sums[0].shape;
+        let other =
+            |form: &&&Rc<Grid>| MapShape { channels: first.channels, ..form.shape } != first;
+        if let Some(form) = sums.iter().find(other) {
             let [a, b] = [first, form.shape].map(|s| format!("{} x {}", s.height, s.width));
             let place = graph.nodes[form.node].place();
             return Err(limits::OUTPUT_SIZES
@@ -466,11 +520,11 @@ impl Lowering<'_> {
                 .at(place));
         }
         let form = match &sums[..] {
-            [(form, ..)] => form.clone(),
+            [form] => (*form).clone(),
             _ => {
                 // What divides the real values is none of the accumulators'.
-                let whole = |(form, ..): &(Rc<Grid>, Epilogue, Vec<HostOp>)| {
-                    let mut form = form.clone();
+                let whole = |form: &&Rc<Grid>| {
+                    let mut form = (*form).clone();
                     Rc::make_mut(&mut form).divisor = 1.0;
                     form
                 };
@@ -488,32 +542,39 @@ impl Lowering<'_> {
             .expect("accumulators fit 32 bits");
         let shape = form.shape;
         let (mut heads, mut values, mut first_channel) = (Vec::new(), Vec::new(), 0);
-        for ((&id, known), (form, epilogue, ops)) in cuts.iter().zip(&known).zip(sums) {
-            let channels = form.channels();
+        for ((&id, known), RawValue { sums, epilogue }) in cuts.iter().zip(&known).zip(raws) {
+            let channels = sums[0].0.channels();
             let map = MapValue {
                 value: Some(id),
-                first_channel: 0,
+                channels: (0..channels).collect(),
                 scale: epilogue.scale(),
+                mirrored: false,
                 zero_point: 0,
                 merged: 0,
                 code_offset: 0,
                 view: known.view.clone(),
             };
-            values.push(OutputValue {
-                name: graph.value(id).name.clone(),
-                first_channel: first_channel as u32,
-                channels: channels as u32,
-                layout: known.view.layout(shape),
-                ops,
-            });
-            heads.push(Head { map, first_channel, channels, epilogue });
-            first_channel += channels;
+            let (name, count) = (&graph.value(id).name, sums.len());
+            let mut first_channels = Vec::with_capacity(count);
+            for (index, (_, ops)) in sums.into_iter().enumerate() {
+                values.push(OutputValue {
+                    name: if count == 1 { name.clone() } else { sum_name(name, index) },
+                    first_channel: first_channel as u32,
+                    channels: channels as u32,
+                    layout: known.view.layout(shape),
+                    ops,
+                });
+                first_channels.push(first_channel);
+                first_channel += channels;
+            }
+            heads.push(Head { map, first_channels, channels, epilogue });
         }
         let outputs: Vec<OutputTensor> =
             graph.outputs.iter().map(|&id| self.output_tensor(id)).collect();
-        let model = match cuts == graph.outputs {
+        let counts: Vec<usize> = heads.iter().map(|head| head.first_channels.len()).collect();
+        let model = match cuts == graph.outputs && counts.iter().all(|&count| count == 1) {
             true => HostModel::default(),
-            false => extract(&cuts, &graph.outputs),
+            false => add_up(extract(&cuts, &graph.outputs), &counts),
         };
         let output = OutputDescriptor {
             shape,
@@ -536,7 +597,7 @@ impl Lowering<'_> {
         }
         let epilogue = Chain::of(form.clone(), None).epilogue();
         let map = match &heads[..] {
-            [head] => head.map.clone(),
+            [head] if head.first_channels.len() == 1 => head.map.clone(),
             _ => MapValue::none(shape),
         };
         self.values.push(map);

@@ -69,10 +69,10 @@ impl Lowering<'_> {
         let mut first_channel = 0;
         for chain in chains {
             let node = self.graph.nodes[chain.node].place();
-            let form =
-                self.make_layer(&chain, id, view, first_channel).map_err(|error| error.at(node))?;
+            let own: Vec<usize> = (first_channel..first_channel + chain.channels()).collect();
+            first_channel += own.len();
+            let form = self.make_layer(&chain, id, view, own).map_err(|error| error.at(node))?;
             forms.push(Rc::new(form));
-            first_channel += chain.channels();
         }
         let form = match &forms[..] {
             [form] => form.clone(),
@@ -82,12 +82,13 @@ impl Lowering<'_> {
         Ok(form)
     }
 
+    /// Makes a layer of a quantized chain, whose channels are these of a value.
     pub(super) fn make_layer(
         &mut self,
         chain: &Chain,
         value: ValueId,
         view: &View,
-        first_channel: usize,
+        of_value: Vec<usize>,
     ) -> Result<Grid, Diagnostic> {
         let quantized = chain.quantized.expect("what becomes a map is quantized");
         let zero = quantized.zero_point()?;
@@ -103,10 +104,10 @@ impl Lowering<'_> {
         };
         let (falling, rising): (Vec<usize>, Vec<usize>) = (0..chain.channels()).partition(falls);
         if closed.behind_pool.contains(&BehindPool::Turns) {
-            return self.make_pool_apart(chain, value, view, first_channel);
+            return self.make_pool_apart(chain, value, view, of_value);
         }
         if !(falling.is_empty() || rising.is_empty()) {
-            return self.make_layers_apart(chain, &[rising, falling]);
+            return self.make_layers_apart(chain, value, view, (&of_value, &[rising, falling]));
         }
         let turns = closed.channels.iter().any(|shape| matches!(shape, Shape::Sum { .. }));
         let (closed, merged) =
@@ -153,24 +154,24 @@ impl Lowering<'_> {
         let zero_point = if mirrored { shift - zero } else { zero + shift };
         let info = MapInfo { shape: chain.shape(), code, zero_point };
         let scale = chain.scales();
-        if mirrored {
-            let none = MapValue { scale, zero_point, ..MapValue::none(info.shape) };
-            let map = MapId(self.maps.len());
-            let plain = self.push_layer(layer, epilogue, info, none, chain.node)?;
-            let scales: Vec<f64> = (0..plain.channels()).map(|c| plain.scale(c)).collect();
-            return Ok(Grid::of_mirrored_map(map, &info, &scales, chain.node));
-        }
         let view = view.clone();
         let value = MapValue {
             value: Some(value),
-            first_channel,
+            channels: of_value,
             scale,
+            mirrored,
             zero_point,
             merged,
             code_offset: shift,
             view,
         };
-        self.push_layer(layer, epilogue, info, value, chain.node)
+        let map = MapId(self.maps.len());
+        let plain = self.push_layer(layer, epilogue, info, value, chain.node)?;
+        if !mirrored {
+            return Ok(plain);
+        }
+        let scales: Vec<f64> = (0..plain.channels()).map(|c| plain.scale(c)).collect();
+        Ok(Grid::of_mirrored_map(map, &info, &scales, chain.node))
     }
 
     /// What is pooled as a map, and the operators behind the pooling as a layer that reads it.
@@ -179,7 +180,7 @@ impl Lowering<'_> {
         chain: &Chain,
         value: ValueId,
         view: &View,
-        first_channel: usize,
+        of_value: Vec<usize>,
     ) -> Result<Grid, Diagnostic> {
         let pool = chain.pool.expect("there is a pooling to be put apart");
         let Some(before) = chain.before_pool() else {
@@ -187,30 +188,26 @@ impl Lowering<'_> {
             return Err(refusal.at(self.graph.nodes[pool.node].place()));
         };
         let pooled = self.graph.nodes[pool.node].output;
-        let map = self.make_layer(&before, pooled, view, first_channel)?;
-        self.make_layer(&chain.behind_pool(Rc::new(map)), value, view, first_channel)
+        let map = self.make_layer(&before, pooled, view, of_value.clone())?;
+        self.make_layer(&chain.behind_pool(Rc::new(map)), value, view, of_value)
     }
 
-    /// Some channels of a chain as a map, the others as another; maps of which the graph knows
-    /// nothing.
+    /// Some channels of a chain as a map, the others as another. `of_value` says which of the
+    /// value's they are.
     fn make_layers_apart(
         &mut self,
         chain: &Chain,
-        apart: &[Vec<usize>],
+        value: ValueId,
+        view: &View,
+        (of_value, apart): (&[usize], &[Vec<usize>]),
     ) -> Result<Grid, Diagnostic> {
         let (mut forms, mut order) = (Vec::new(), vec![0; chain.channels()]);
         let mut first = 0;
         for channels in apart {
             let mut some = chain.clone();
             some.select(channels, &mut self.budget)?;
-            let shape = some.shape();
-            let at = self.values.len();
-            let view = MapValue::none(shape).view;
-            let form = self.make_layer(&some, self.graph.input, &view, 0)?;
-            for value in &mut self.values[at..] {
-                value.value = None;
-            }
-            forms.push(Rc::new(form));
+            let own = channels.iter().map(|&channel| of_value[channel]).collect();
+            forms.push(Rc::new(self.make_layer(&some, value, view, own)?));
             for (i, &channel) in channels.iter().enumerate() {
                 order[channel] = first + i;
             }

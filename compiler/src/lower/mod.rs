@@ -41,7 +41,7 @@ use crate::ops::pool::MaxPool;
 use crate::ops::resize::{BlockOrder, BlockSteps, Blocks};
 use crate::ops::transposed::ConvTranspose;
 use crate::tensor::{Array, Tensor};
-use chain::{Chain, PoolAt, Quantized, quantized};
+use chain::{Chain, MAX_LEAVES, PoolAt, Quantized, quantized};
 use form::{Grid, Kernel, MapInfo, Row, Window};
 pub use host::Head;
 use host::{HostPart, RealInput};
@@ -55,9 +55,6 @@ const MAX_INTEGERS: usize = 1 << 26;
 
 /// Messages after which no more nodes are looked at.
 const MAX_ERRORS: usize = 20;
-
-/// Scales of the channels of one layer's operand.
-const MAX_SCALES: usize = 8;
 
 /// The integer network of a graph, and how the two hang together.
 pub struct Lowered {
@@ -79,17 +76,21 @@ pub struct MapValue {
     /// The value; `None` if the map is none of the graph, but parts of integers, or sums on the
     /// way.
     pub value: Option<ValueId>,
-    /// Channels of the value that stand in maps before this one.
-    pub first_channel: usize,
+    /// The channels of the value that the map holds, in the map's order.
+    pub channels: Vec<usize>,
     /// Real size of one step of the map's integers; for the network's output, of each channel or
     /// of all.
     pub scale: Vec<f64>,
+    /// Whether the map's integers fall where those of the graph rise, as behind a pooling whose
+    /// minimum is wanted: they are an integer less what the quantizer gives.
+    pub mirrored: bool,
     /// The integer that stands for 0.
     pub zero_point: i64,
     /// Of how many channels of the map before it the map's layer adds up each of its own, if it
     /// does nothing else: what that one's accumulators decided. Else 0.
     pub merged: usize,
-    /// By how much the map's integers exceed the codes that its quantizer gives.
+    /// By how much the map's integers exceed the codes that its quantizer gives, or those codes
+    /// with the other sign if the map is mirrored.
     pub code_offset: i64,
     /// How the value names the places of its maps.
     view: View,
@@ -102,8 +103,9 @@ impl MapValue {
         let view = View::of_map(shape, &dims).expect("its own shape");
         MapValue {
             value: None,
-            first_channel: 0,
+            channels: (0..shape.channels as usize).collect(),
             scale: vec![1.0],
+            mirrored: false,
             zero_point: 0,
             merged: 0,
             code_offset: 0,
@@ -122,17 +124,35 @@ impl MapValue {
         let size = shape.height as usize * shape.width as usize;
         let channels = (self.view.dims().iter().product::<usize>() / size) as u32;
         if self.view.is_row_major(MapShape { channels, ..shape }) {
-            return (self.first_channel * size..).take(shape.values()).collect();
+            return self.channels.iter().flat_map(|c| c * size..(c + 1) * size).collect();
         }
+        let mut own = vec![None; channels as usize];
+        self.channels.iter().enumerate().for_each(|(at, &channel)| own[channel] = Some(at));
         let mut places = vec![0; shape.values()];
         for (at, [channel, y, x]) in self.view.places().into_iter().enumerate() {
-            if let Some(channel) = channel.checked_sub(self.first_channel)
-                && channel < shape.channels as usize
-            {
+            if let Some(channel) = own[channel] {
                 places[channel * size + y * shape.width as usize + x] = at;
             }
         }
         places
+    }
+
+    /// What a code of the quantizer is as an integer of the map.
+    pub fn integer(&self, code: i64) -> i64 {
+        if self.mirrored { self.code_offset - code } else { self.code_offset + code }
+    }
+
+    /// The real value that an integer of a channel of the map stands for.
+    pub fn real(&self, integer: i64, channel: usize) -> f64 {
+        let steps = (integer - self.zero_point) as f64 * self.scale_of(channel);
+        if self.mirrored { -steps } else { steps }
+    }
+
+    /// The integer of a channel of the map nearest to a real value, as a number.
+    pub fn nearest(&self, real: f64, channel: usize) -> f64 {
+        let steps = (real / self.scale_of(channel)).round();
+        let steps = if self.mirrored { -steps } else { steps };
+        steps + self.zero_point as f64
     }
 }
 
@@ -993,7 +1013,7 @@ impl<'g> Lowering<'g> {
             if !scales.contains(&form.scale(channel)) {
                 scales.push(form.scale(channel));
             }
-            if scales.len() > MAX_SCALES {
+            if scales.len() > MAX_LEAVES {
                 return Err(limits::SUM_FORMS.refuse("a layer of values with many scales"));
             }
         }

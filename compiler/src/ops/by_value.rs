@@ -41,7 +41,7 @@ pub fn on_grid(tensor: &Tensor, axis: usize) -> Option<Tensor> {
             Array { dims, data: scales }
         }
     };
-    let grid = Grid { codes, scale, zero: Array::scalar(0.0), divisor: 1.0 };
+    let grid = Grid { codes, scale, zero: Array::scalar(0.0), divisor: 1.0, typed: false };
     Some(Tensor { array: Array { dims: array.dims.clone(), data }, grid: Some(grid) })
 }
 

@@ -160,6 +160,7 @@ impl Dense {
                 scale,
                 zero: Array::scalar(0.0),
                 divisor: of_data.divisor,
+                typed: false,
             })
         };
         let (values, integers) = (data.centered(), self.matrix(&weights.centered()));

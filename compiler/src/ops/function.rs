@@ -77,6 +77,8 @@ pub enum Function {
     },
     /// x tanh(softplus(x))
     Mish,
+    /// x rounded to half precision, to even where two numbers are as near: a cast there and back.
+    Half,
 }
 
 impl Function {
@@ -199,6 +201,7 @@ impl Function {
                 times(x, Function::HardSigmoid { alpha, beta }.apply(x))
             }
             Function::Mish => times(x, libm::tanh(Function::Softplus.apply(x))),
+            Function::Half => crate::onnx::to_half(x),
         }
     }
 
@@ -242,9 +245,10 @@ impl Function {
     pub fn error(self, x: f64, rounding: f64) -> f64 {
         const ROUNDINGS: f64 = 8.0;
         let size = match self {
-            Function::LeakyRelu { .. } | Function::Neg | Function::Thresholded { .. } => {
-                return 0.0;
-            }
+            Function::LeakyRelu { .. }
+            | Function::Neg
+            | Function::Thresholded { .. }
+            | Function::Half => return 0.0,
             Function::HardSigmoid { alpha, beta } => (alpha * x).abs() + beta.abs(),
             Function::Elu { alpha } => 1.0 + alpha.abs(),
             Function::Selu { alpha, gamma } => gamma * (x.abs() + 1.0 + alpha.abs()),
@@ -290,6 +294,35 @@ mod tests {
         near(Function::HardSigmoid { alpha: 0.2, beta: 0.5 }, 1.0, 0.7);
         near(Function::LeakyRelu { alpha: 0.25 }, -2.0, -0.5);
         near(Function::Softsign, -3.0, -0.75);
+    }
+
+    #[test]
+    fn half_precision_has_eleven_digits() {
+        // Between 2048 and 4096 every second integer is one, with ties to the even of these.
+        let halves = [2049.0, 2051.0, 2050.5, -4095.0, 0.1, 65519.0, 5.0e-8, 2.0f64.powi(-25)];
+        let expected = [
+            2048.0,
+            2052.0,
+            2050.0,
+            -4096.0,
+            // 1638 x 2^-14; 0.1 is 1638.4 of these.
+            0.099_975_585_937_5,
+            65504.0,
+            2.0f64.powi(-24),
+            0.0,
+        ];
+        assert_eq!(halves.map(|x| Function::Half.apply(x)), expected);
+        assert_eq!(Function::Half.apply(65520.0), f64::INFINITY);
+        // Every number stays what it is, and lies between its neighbours.
+        for bits in 1..0x7bff_u32 {
+            let value = |bits: u32| match bits >> 10 {
+                0 => f64::from(bits) * 2.0f64.powi(-24),
+                exponent => f64::from(bits & 1023 | 1024) * 2.0f64.powi(exponent as i32 - 15 - 10),
+            };
+            let (x, next) = (value(bits), value(bits + 1));
+            assert_eq!(Function::Half.apply(x), x);
+            assert_eq!(Function::Half.apply(x * 0.75 + next * 0.25), x);
+        }
     }
 
     #[test]

@@ -93,6 +93,7 @@ fn exact_sum(a: &Tensor, b: &Tensor, dims: &[usize], minus: bool) -> Option<Tens
             scale,
             zero: Array::scalar(0.0),
             divisor: of_a.divisor,
+            typed: false,
         }),
     })
 }
@@ -160,7 +161,13 @@ fn concat_grids(tensors: &[&Tensor], at: usize, dims: &[usize]) -> Option<Grid> 
     };
     if grids.iter().all(|grid| grid.scale.data.len() == 1 && grid.scale.data == first.scale.data) {
         let scale = Array::scalar(first.scale.data[0]);
-        return Some(Grid { codes, scale, zero: Array::scalar(0.0), divisor: first.divisor });
+        return Some(Grid {
+            codes,
+            scale,
+            zero: Array::scalar(0.0),
+            divisor: first.divisor,
+            typed: false,
+        });
     }
     if at != 1 {
         return None;
@@ -168,7 +175,7 @@ fn concat_grids(tensors: &[&Tensor], at: usize, dims: &[usize]) -> Option<Grid> 
     let of = |(grid, tensor): (&&Grid, &&Tensor)| by_channel(&grid.scale, &tensor.array.dims);
     let scales: Vec<Vec<f64>> = grids.iter().zip(tensors).map(of).collect::<Option<_>>()?;
     let scale = scale_of(scales.concat(), dims.len());
-    Some(Grid { codes, scale, zero: Array::scalar(0.0), divisor: first.divisor })
+    Some(Grid { codes, scale, zero: Array::scalar(0.0), divisor: first.divisor, typed: false })
 }
 
 /// The ranges of a `Slice`: start, end and step of some dimensions.

@@ -345,6 +345,7 @@ pub fn multiply(
             scale,
             zero: Array::scalar(0.0),
             divisor: of_data.divisor,
+            typed: false,
         })
     };
     let (values, integers) = (data.centered(), weights.centered());

@@ -414,6 +414,10 @@ impl Op {
             "Cast" if standard => {
                 at.ignore(&["saturate", "round_mode"]);
                 let to = at.required_int("to")?;
+                if to == i64::from(data_type::FLOAT16) {
+                    let half = Op::Pointwise(Pointwise::Function(Function::Half));
+                    return Ok(Written::Complete(half));
+                }
                 if ![data_type::FLOAT, data_type::DOUBLE].map(i64::from).contains(&to) {
                     let refusal = limits::CAST.refuse(format!("a `Cast` to type {to}"));
                     return Err(refusal.at(place.clone()).attribute("to"));

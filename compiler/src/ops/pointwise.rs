@@ -326,19 +326,6 @@ impl Pointwise {
         (0..*self.arity().end()).map(argument).collect()
     }
 
-    /// The grid of a sum, product or quotient of integers that are their own values.
-    fn integer_grid(self, inputs: &[Option<&Tensor>]) -> Option<Grid> {
-        if !matches!(self, Pointwise::Add | Pointwise::Sub | Pointwise::Mul | Pointwise::Div) {
-            return None;
-        }
-        let own = |grid: &&Grid| {
-            grid.scale.data == [1.0] && grid.zero.data == [0.0] && grid.codes.min() < -128
-        };
-        let mut grids = inputs.iter().flatten().map(|tensor| tensor.grid.as_ref().filter(own));
-        let first = grids.next()??;
-        grids.all(|grid| grid.is_some_and(|grid| grid.codes == first.codes)).then(|| first.clone())
-    }
-
     /// The whole output tensor.
     pub fn eval(self, inputs: &[Option<&Tensor>], dims: &[usize], precision: Precision) -> Tensor {
         let first = inputs[0].expect("every operator has a first input");
@@ -349,13 +336,8 @@ impl Pointwise {
         }
         let arguments: Vec<Array> =
             self.arguments(inputs, usize::MAX, dims.len()).into_iter().flatten().collect();
-        let mut array =
+        let array =
             zip(dims, &arguments.iter().collect::<Vec<_>>(), |v| self.apply_in(v, precision));
-        if let Some(grid) = self.integer_grid(inputs) {
-            // Division of integers leaves the rest away.
-            array.data.iter_mut().for_each(|x| *x = x.trunc());
-            return Tensor { array, grid: Some(grid) };
-        }
         let grid = match (self, &first.grid) {
             (Pointwise::DequantizeLinear { .. }, of_data) => {
                 let codes = of_data.as_ref().map_or(Codes::Accumulator, |grid| grid.codes);

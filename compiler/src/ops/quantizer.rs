@@ -217,7 +217,14 @@ impl Pointwise {
                 (Array::scalar(scale), Array::scalar(zero))
             }
         };
-        Grid { codes: codes.unwrap_or_else(|| self.codes(&first)), scale, zero, divisor: 1.0 }
+        let typed = matches!(self, Pointwise::QuantizeLinear { .. });
+        Grid {
+            codes: codes.unwrap_or_else(|| self.codes(&first)),
+            scale,
+            zero,
+            divisor: 1.0,
+            typed,
+        }
     }
 
     /// What a rounding quantizer makes of a value.

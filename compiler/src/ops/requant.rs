@@ -67,7 +67,7 @@ impl Operator for RequantShift {
             shifted.clamp(min as f64, max as f64)
         });
         let (scale, zero) = (Array::scalar(1.0), Array::scalar(0.0));
-        let grid = Grid { codes: Codes::Int { min, max }, scale, zero, divisor: 1.0 };
+        let grid = Grid { codes: Codes::Int { min, max }, scale, zero, divisor: 1.0, typed: false };
         Tensor { array, grid: Some(grid) }
     }
 

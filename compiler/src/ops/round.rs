@@ -45,7 +45,7 @@ impl Operator for Round {
         let codes = Codes::Int { min: ends.0, max: ends.1 };
         Tensor {
             array: inputs[0].expect("required").to_real().map(integer),
-            grid: Some(Grid { codes, scale, zero, divisor: 1.0 }),
+            grid: Some(Grid { codes, scale, zero, divisor: 1.0, typed: false }),
         }
     }
 

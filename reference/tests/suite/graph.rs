@@ -35,7 +35,7 @@ fn maps_are_the_integers_of_tensors() {
                 let tensor = &tensors[name];
                 prop_assert!(tensor.grid.is_some(), "{} has no grid", name);
                 // The last map's integers are accumulators, which are no codes.
-                let code = |&x: &f64| x as i64 + at.code_offset;
+                let code = |&x: &f64| at.integer(x as i64);
                 let mut integers: Vec<i64> = tensor.array.data.iter().map(code).collect();
                 // Accumulators of codes with a zero point are moved by a constant.
                 if let (true, HostOp::Add(moved)) =

@@ -12,7 +12,7 @@ use qnnsim_host::{Decoder, Encoder, Order};
 use qnnsim_isa::{HardwarePoint, Program};
 use qnnsim_simulator::Simulation;
 use qnnsim_tests::models::graphs::{DRAWN, draw};
-use qnnsim_tests::models::{Noise, chains};
+use qnnsim_tests::models::{Noise, chains, graph_integers};
 use qnnsim_tests::{cases, dram_bytes, fitted, for_all, hardware_point};
 
 /// Graphs and chains of layers that a thorough test draws.
@@ -53,10 +53,8 @@ pub fn agree(import: &Import, hw: &HardwarePoint, noise: &mut Noise) -> Result<(
     for (at, map) in import.maps.iter().zip(&reference).take(network.layers.len()) {
         // Parts of integers are in no tensor.
         let Some(value) = at.value else { continue };
-        let tensor = tensors[import.graph.value(value).name.as_str()].centered();
-        let places = at.places(map.shape);
-        let integers: Vec<i64> =
-            places.iter().map(|&place| tensor.data[place] as i64 + at.zero_point).collect();
+        let tensor = &tensors[import.graph.value(value).name.as_str()];
+        let integers = graph_integers(at, map.shape, tensor);
         prop_assert_eq!(&integers, &map.values, "{}", import.graph);
     }
     // The machine leaves the channels of one pixel after the other.
