@@ -27,7 +27,7 @@ impl Inputs {
     /// # Errors
     /// [`Error::InvalidInput`] if these are not the sizes, or there is no image.
     pub fn pixels(session: &Session, dims: &[usize], values: Vec<u8>) -> Result<Self, Error> {
-        let (batch, size) = batch(session.encoder(), dims, values.len())?;
+        let (batch, size) = batch(session.encoder(), "uint8", dims, values.len())?;
         Ok(Inputs { values: Values::Pixels(values), batch, size })
     }
 
@@ -36,7 +36,7 @@ impl Inputs {
     /// # Errors
     /// Those of [`Inputs::pixels`], or a value is not a number.
     pub fn real(session: &Session, dims: &[usize], values: Vec<f64>) -> Result<Self, Error> {
-        let (batch, size) = batch(session.encoder(), dims, values.len())?;
+        let (batch, size) = batch(session.encoder(), "real values", dims, values.len())?;
         if let Some(at) = values.iter().position(|value| value.is_nan()) {
             let (image, value) = (at / size, at % size);
             return Err(Error::InvalidInput(format!(
@@ -74,26 +74,21 @@ impl Inputs {
 }
 
 /// How an array of some values holds images, and how many values an image has.
-fn batch(encoder: &Encoder, dims: &[usize], values: usize) -> Result<(Batch, usize), Error> {
+fn batch(
+    encoder: &Encoder,
+    what: &str,
+    dims: &[usize],
+    values: usize,
+) -> Result<(Batch, usize), Error> {
     let size = encoder.values();
     match encoder.batch(dims) {
         Some(Batch { count: 0, .. }) => Err(Error::InvalidInput("the array holds no image".into())),
         Some(batch) if batch.count * size == values => Ok((batch, size)),
-        _ => {
-            let list = |dims: &[usize]| {
-                dims.iter().map(ToString::to_string).collect::<Vec<_>>().join(" x ")
-            };
-            let wanted = encoder.dims();
-            let all: Vec<String> = ["N".to_owned()]
-                .into_iter()
-                .chain(wanted.iter().map(ToString::to_string))
-                .collect();
-            Err(Error::InvalidInput(format!(
-                "the array has the shape {dims:?}, but an input of the program is {}\n  help: give \
-                 arrays of [{}]",
-                list(wanted),
-                all.join(", ")
-            )))
-        }
+        _ => Err(Error::InvalidInput(format!(
+            "the array holds {what} {dims:?}, but the model's input is {:?} for one image\n  \
+             help: {}",
+            encoder.dims(),
+            encoder.forms()
+        ))),
     }
 }

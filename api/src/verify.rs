@@ -3,6 +3,7 @@
 use qnnsim_compiler::import::Import;
 use qnnsim_compiler::ir::MapId;
 pub use qnnsim_compiler::tensor::Precision;
+use qnnsim_host::HostError;
 use qnnsim_isa::Program;
 use qnnsim_isa::descriptor::{Code, InputDescriptor, MapShape};
 use qnnsim_reference::Map;
@@ -14,6 +15,27 @@ use rayon::prelude::*;
 
 use crate::progress::Stopped;
 use crate::{Error, Inputs, Model, Progress, Session};
+
+/// Why a program cannot be compared with a model.
+#[derive(Debug, Clone, PartialEq, thiserror::Error)]
+pub enum Incomparable {
+    /// The program was made from another model.
+    #[error("{what} of the program is {of_program}, and of the model {of_model}")]
+    OtherModel {
+        /// What differs.
+        what: String,
+        /// That of the program.
+        of_program: String,
+        /// That of the model.
+        of_model: String,
+    },
+    /// A layer writes no map that could be compared.
+    #[error("the {} image does not write every layer's map", .0.name())]
+    MissingMap(Start),
+    /// The host cannot compute what is around the program.
+    #[error(transparent)]
+    ForHost(#[from] HostError),
+}
 
 /// Compares the images, on all threads; the first of them cold, the others warm. A step of
 /// `progress` is an image.
@@ -27,43 +49,83 @@ pub fn verify(
     precision: Precision,
     progress: &Progress,
 ) -> Result<Report, Error> {
-    match_model(model.import(), session.program())?;
-    let input = &session.program().input;
-    for start in [Start::Cold, Start::Warm] {
-        // Which maps an image writes does not depend on its values.
-        if machine(session.simulation(), start, &vec![0; input.shape.values()]).is_none() {
-            return Err(Error::InvalidInput(format!(
-                "`{}`: the {} image does not write every layer's map\n  help: give a program that \
-                 was compiled from the model",
-                session.program().name,
-                start.name()
-            )));
-        }
-    }
-    let verifier = Verifier::new(model.import(), precision)
-        .map_err(|reason| Error::ForHost { name: model.name().to_owned(), reason })?;
-    progress.expect(inputs.count() as u64);
-    let one = |mut report: Report, index: usize| -> Result<Report, Stopped> {
-        progress.check()?;
-        let mut bytes = vec![0; input.shape.values()];
-        inputs.encode(index, session.encoder(), &mut bytes);
-        let start = if index == 0 { Start::Cold } else { Start::Warm };
-        let maps = machine(session.simulation(), start, &bytes).expect("every map, as was checked");
-        let machine: Vec<&[i64]> = maps.iter().map(Vec::as_slice).collect();
-        verifier.image(
-            index as u64,
-            &inputs.reals(index, session.encoder()),
-            &machine,
-            &mut report,
-        );
-        progress.advance(1);
-        Ok(report)
+    let (program, name) = (&session.program().name, model.name());
+    let refuse = |why: Incomparable| match why {
+        Incomparable::OtherModel { .. } => Error::InvalidInput(format!(
+            "`{program}` is not made from `{name}`: {why}\n  help: compile the model again"
+        )),
+        Incomparable::MissingMap(_) => Error::InvalidInput(format!(
+            "`{program}`: {why}\n  help: give a program that was compiled from the model"
+        )),
+        Incomparable::ForHost(reason) => Error::ForHost { name: name.to_owned(), reason },
     };
-    let report = (0..inputs.count())
-        .into_par_iter()
-        .try_fold(|| verifier.report(), one)
-        .try_reduce(|| verifier.report(), |a, b| Ok(a.merge(b)))?;
-    Ok(report)
+    match_model(model.import(), session.program()).map_err(refuse)?;
+    let comparison =
+        Comparison::new(model.import(), session.simulation(), precision).map_err(refuse)?;
+    let encoder = session.encoder();
+    let image = |index: usize, bytes: &mut [u8]| {
+        inputs.encode(index, encoder, bytes);
+        inputs.reals(index, encoder)
+    };
+    Ok(comparison.run(inputs.count(), image, progress)?)
+}
+
+/// A program beside the model that it was made from.
+#[derive(Debug)]
+pub struct Comparison<'a> {
+    simulation: &'a Simulation,
+    verifier: Verifier<'a>,
+}
+
+impl<'a> Comparison<'a> {
+    /// Holds a program against a model from which it is made, as [`match_model`] finds out.
+    ///
+    /// # Errors
+    /// A layer writes no map, or the host cannot compute what is around the program.
+    pub fn new(
+        import: &'a Import,
+        simulation: &'a Simulation,
+        precision: Precision,
+    ) -> Result<Self, Incomparable> {
+        for start in [Start::Cold, Start::Warm] {
+            // Which maps an image writes does not depend on its values.
+            let blank = vec![0; simulation.program().input.shape.values()];
+            if machine(simulation, start, &blank).is_none() {
+                return Err(Incomparable::MissingMap(start));
+            }
+        }
+        Ok(Comparison { simulation, verifier: Verifier::new(import, precision)? })
+    }
+
+    /// Compares `count` images, on all threads; the first of them cold, the others warm. `image`
+    /// writes the bytes of an image as they lie in DRAM, and returns its real values in the
+    /// model's order. A step of `progress` is an image.
+    ///
+    /// # Errors
+    /// The caller stopped it.
+    pub fn run(
+        &self,
+        count: usize,
+        image: impl Fn(usize, &mut [u8]) -> Vec<f64> + Sync,
+        progress: &Progress,
+    ) -> Result<Report, Stopped> {
+        progress.expect(count as u64);
+        let one = |mut report: Report, index: usize| -> Result<Report, Stopped> {
+            progress.check()?;
+            let mut bytes = vec![0; self.simulation.program().input.shape.values()];
+            let reals = image(index, &mut bytes);
+            let start = if index == 0 { Start::Cold } else { Start::Warm };
+            let maps = machine(self.simulation, start, &bytes).expect("every map, as was checked");
+            let maps: Vec<&[i64]> = maps.iter().map(Vec::as_slice).collect();
+            self.verifier.image(index as u64, &reals, &maps, &mut report);
+            progress.advance(1);
+            Ok(report)
+        };
+        (0..count)
+            .into_par_iter()
+            .try_fold(|| self.verifier.report(), one)
+            .try_reduce(|| self.verifier.report(), |a, b| Ok(a.merge(b)))
+    }
 }
 
 /// All maps of an image, channels first: the input, those of the inner layers, and the last as it
@@ -88,16 +150,15 @@ fn machine(simulation: &Simulation, start: Start, bytes: &[u8]) -> Option<Vec<Ve
     Some([first.values].into_iter().chain(inner).chain([last.values]).collect())
 }
 
-/// Refuses a program that was not made from this model.
-fn match_model(import: &Import, program: &Program) -> Result<(), Error> {
+/// Finds out whether a program was made from a model, by all that its file says.
+///
+/// # Errors
+/// The first difference.
+pub fn match_model(import: &Import, program: &Program) -> Result<(), Incomparable> {
     let network = &import.network;
     let refuse = |what: &str, of_program: &str, of_model: &str| {
         let [of_program, of_model] = [of_program, of_model].map(shortened);
-        let (program, model) = (&program.name, &network.name);
-        Err(Error::InvalidInput(format!(
-            "`{program}` is not made from `{model}`: {what} of the program is {of_program}, and of \
-             the model {of_model}\n  help: compile the model again"
-        )))
+        Err(Incomparable::OtherModel { what: what.to_owned(), of_program, of_model })
     };
     let shape = |s: MapShape| format!("{} x {} x {}", s.channels, s.height, s.width);
     let (given, wanted) = (&program.input, &network.input);

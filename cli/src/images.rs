@@ -61,14 +61,7 @@ impl Images {
             let failure = Failure::misuse(format_args!(
                 "`{file}` holds {header}, but the model's input is {dims:?} for one image"
             ));
-            let list = dims.iter().map(|size| format!(", {size}")).collect::<String>();
-            let picture = match *dims {
-                [1, height, width] => format!(", or images of {height} x {width}"),
-                [3, height, width] => format!(", or colour pictures of {height} x {width}"),
-                [channels, height, width] => format!(", or [N, {height}, {width}, {channels}]"),
-                _ => String::new(),
-            };
-            return Err(failure.help(format!("give arrays of [N{list}]{picture}")));
+            return Err(failure.help(encoder.forms()));
         };
         if batch.count == 0 {
             return Err(Failure::misuse(format_args!("`{file}` holds no image")));

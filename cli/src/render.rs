@@ -391,23 +391,18 @@ pub fn timeline(lines: &[TraceLine]) -> String {
 mod tests {
     use super::*;
 
-    fn line(track: &'static str, start: u64, end: u64) -> TraceLine {
-        TraceLine {
-            start,
-            end,
-            track,
-            unit: None,
-            text: "mac x64 wait=free post=full".into(),
-            layer: Some("conv1".into()),
-            steps: 64,
-            busy: end + 1 - start,
-            waited: vec![("port".into(), 3), ("semaphore free".into(), 12), ("pipe".into(), 0)],
-        }
-    }
-
     #[test]
     fn a_trace_line_names_its_place_and_what_it_waited_for() {
-        let text = anstream::adapter::strip_str(&timeline(&[line("mac", 10, 137)])).to_string();
+        let line = TraceLine {
+            start: 10,
+            end: 137,
+            track: "mac",
+            text: "mac x64 wait=free post=full".into(),
+            layer: Some("conv1".into()),
+            waited: vec![("port".into(), 3), ("semaphore free".into(), 12), ("pipe".into(), 0)],
+            ..TraceLine::default()
+        };
+        let text = anstream::adapter::strip_str(&timeline(&[line])).to_string();
         assert_eq!(
             text,
             "start   end  unit   layer  instruction                  waited\n   \

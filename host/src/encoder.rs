@@ -131,6 +131,18 @@ impl Encoder {
         self.input.shape.values()
     }
 
+    /// What a person may give: the arrays that [`Encoder::batch`] takes, for a message.
+    pub fn forms(&self) -> String {
+        let list = self.dims.iter().map(|size| format!(", {size}")).collect::<String>();
+        let picture = match *self.dims {
+            [1, height, width] => format!(", or images of {height} x {width}"),
+            [3, height, width] => format!(", or colour pictures of {height} x {width}"),
+            [channels, height, width] => format!(", or [N, {height}, {width}, {channels}]"),
+            _ => String::new(),
+        };
+        format!("give arrays of [N{list}]{picture}")
+    }
+
     /// How an array of this shape holds images: as the model has them, or pictures with the
     /// channels first or last, one channel without its 1, or flat; with or without their number in
     /// front. `None` if it holds none.

@@ -44,7 +44,7 @@ class HardwarePoint:
     """
 
     __slots__ = ("_about", "_given")
-    _about: dict[str, Any]
+    _about: _qnnsim._Hardware
     _given: dict[str, Any]
 
     def __init__(

@@ -39,7 +39,7 @@ class Model:
         self,
         name: str,
         onnx: bytes,
-        native: Any,
+        native: _qnnsim.Model,
         corrections: Sequence[str] = (),
         module: Any = None,
     ) -> None:
@@ -81,6 +81,14 @@ def load_model(
         module = model
         exported = export(model, example_input)
         onnx, corrections = exported.onnx, exported.corrections
+        if exported.unknown:
+            warnings.warn(
+                f"`{type(model).__name__}`: the export does not say from where in the module the"
+                f" quantizers {', '.join(exported.unknown)} are, so they are not compared with it"
+                "\n  help: qnnsim.verify says whether the outputs are the module's",
+                ModelWarning,
+                stacklevel=stacklevel,
+            )
         name = name or re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "_", type(model).__name__).lower()
     elif isinstance(model, (str, os.PathLike)):
         path = Path(model)

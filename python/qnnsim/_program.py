@@ -61,7 +61,7 @@ class LayerMap:
         Whether the integers are two's complement.
     """
 
-    def __init__(self, native: dict[str, Any]) -> None:
+    def __init__(self, native: _qnnsim._Map) -> None:
         self.name: str = native["name"]
         self.values: NDArray[np.int64] = native["values"]
         self.bit_width: int = native["bits"]
@@ -107,7 +107,7 @@ class Program:
         What it was compiled from; None if it was loaded from a file.
     """
 
-    def __init__(self, native: Any, model: Model | None = None) -> None:
+    def __init__(self, native: _qnnsim.Session, model: Model | None = None) -> None:
         self._native = native
         self.model = model
 

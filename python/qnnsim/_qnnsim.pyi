@@ -1,24 +1,42 @@
 """The native part of the package."""
 
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, TypedDict, final
 
 from numpy.typing import NDArray
 
 __version__: str
+TRACKS: list[str]
 
 _Watch = Callable[[int, int], None] | None
 
+class _Hardware(TypedDict):
+    values: dict[str, int]
+    technology: str
+    name: str
+    fingerprint: str
+    memories: dict[str, dict[str, int]]
+    area: dict[str, Any]
+
+class _Map(TypedDict):
+    name: str
+    bits: int
+    signed: bool
+    scale: list[float] | None
+    zero_point: int | None
+    values: NDArray[Any]
+
+@final
 class Model:
-    def __init__(
-        self,
+    def __new__(
+        cls,
         name: str,
         file: bytes,
         pixel_scale: Sequence[float],
         pixel_offset: Sequence[float],
         classes: Sequence[str],
         unsigned_1bit_relu: bool,
-    ) -> None: ...
+    ) -> Model: ...
     @property
     def name(self) -> str: ...
     @property
@@ -26,6 +44,7 @@ class Model:
     @property
     def layers(self) -> list[str]: ...
 
+@final
 class Session:
     @staticmethod
     def compile(model: Model, hw: str) -> Session: ...
@@ -48,12 +67,12 @@ class Session:
         self, x: NDArray[Any], integers: bool, watch: _Watch
     ) -> tuple[list[tuple[str, NDArray[Any]]], int]: ...
     def report(self, tech: str | None, clock_mhz: int | None) -> dict[str, Any]: ...
-    def trace(self, x: NDArray[Any], watch: _Watch) -> list[dict[str, Any]]: ...
+    def trace(self, x: NDArray[Any], watch: _Watch) -> list[_Map]: ...
     def explain(self) -> dict[str, Any]: ...
     def timeline(self, cold: bool) -> list[tuple[Any, ...]]: ...
     def trace_events(self, cold: bool) -> str: ...
 
-def hardware(text: str) -> dict[str, Any]: ...
+def hardware(text: str) -> _Hardware: ...
 def hardware_settings(text: str) -> str: ...
 def parameters() -> list[tuple[str, str, int, int, str]]: ...
 def verify(

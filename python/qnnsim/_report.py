@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 
 from . import _text
 from ._optional import frame
+from ._qnnsim import TRACKS
 
 BLUE, ORANGE = "#3b76c2", "#d9822b"
 
@@ -24,7 +25,7 @@ def _pair(values: dict[str, float]) -> ColdWarm:
     return ColdWarm(values["cold"], values["warm"])
 
 
-class Profile:
+class Profile(_text.Shown):
     """Cycles, energy and area of a program on its hardware point.
 
     Figures with two values, `cold` and `warm`, are for the first image and for each one after it.
@@ -111,8 +112,12 @@ class Profile:
             ),
         ]
 
-    def _rows(self) -> list[list[str]]:
-        return [
+    def _title(self) -> str:
+        return self.name
+
+    def _table(self, *, html: bool) -> tuple[Sequence[str], list[list[str]]]:
+        layers = self._report["layers"]
+        rows = [
             [
                 row["name"],
                 f"{row['cycles']:,}",
@@ -121,28 +126,20 @@ class Profile:
                 f"{row['utilization']:.1%}" if row["products"] else "",
                 _text.energy(row["energy_pj"]),
             ]
-            for row in self._report["layers"]
+            for row in layers
         ]
-
-    _HEAD = ("layer", "cycles", "share", "MACs", "utilization", "energy")
-
-    def __repr__(self) -> str:
-        facts = _text.facts([("program", self.name), *self._facts()])
-        return f"{facts}\n\n{_text.table(self._HEAD, self._rows())}"
-
-    def _repr_html_(self) -> str:
-        rows = self._rows()
-        layers = self._report["layers"]
-        most = max(row["energy_pj"] for row in layers) or 1.0
-        longest = max(row["cycles"] for row in layers) or 1
-        for row, layer in zip(rows, layers):
-            row.insert(2, _text.bar(layer["cycles"] / longest, BLUE))
-            row.append(_text.bar(layer["energy_pj"] / most, ORANGE))
-        head = (*self._HEAD[:2], "", *self._HEAD[2:], "")
-        return _text.html_facts(self.name, self._facts()) + _text.html_table(head, rows)
+        head = ["layer", "cycles", "share", "MACs", "utilization", "energy"]
+        if html:
+            most = max(row["energy_pj"] for row in layers) or 1.0
+            longest = max(row["cycles"] for row in layers) or 1
+            for row, layer in zip(rows, layers):
+                row.insert(2, _text.bar(layer["cycles"] / longest, BLUE))
+                row.append(_text.bar(layer["energy_pj"] / most, ORANGE))
+            head = [*head[:2], "", *head[2:], ""]
+        return head, rows
 
 
-class Explanation:
+class Explanation(_text.Shown):
     """What bounds each layer, and which hardware parameter would help, each tried by simulation.
 
     Attributes
@@ -211,9 +208,12 @@ class Explanation:
             )
         return rows
 
-    _HEAD = ("layer", "bound by", "helps most", "cycles", "share", "cycles then", "change")
+    _words = 3
 
-    def _rows(self) -> list[list[str]]:
+    def _title(self) -> str:
+        return f"{self.name}: what bounds each layer, warm image"
+
+    def _table(self, *, html: bool) -> tuple[Sequence[str], list[list[str]]]:
         rows = []
         for row in self._layers():
             then, cycles = row["cycles_then"], row["cycles"]
@@ -229,15 +229,8 @@ class Explanation:
                     "" if then is None else f"{then / cycles - 1:+.1%}",
                 ]
             )
-        return rows
-
-    def __repr__(self) -> str:
-        return _text.table(self._HEAD, self._rows(), numbers=3)
-
-    def _repr_html_(self) -> str:
-        title = f"{self.name}: what bounds each layer, warm image"
-        table = _text.html_table(self._HEAD, self._rows(), numbers=3)
-        return _text.html_facts(title, []) + table
+        head = ("layer", "bound by", "helps most", "cycles", "share", "cycles then", "change")
+        return head, rows
 
 
 class Timeline:
@@ -323,9 +316,4 @@ class Timeline:
         return f"<timeline of {self._name}, {image} image: {len(self):,} spans>"
 
     def _repr_html_(self) -> str:
-        html = self.to_frame()._repr_html_
-        return html()
-
-
-#: Tracks in the order in which data pass through the machine.
-TRACKS = ("fetch", "ld", "ld write", "mac", "thr", "pool", "thr write", "st", "st burst")
+        return str(self.to_frame()._repr_html_())

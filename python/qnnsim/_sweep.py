@@ -19,7 +19,7 @@ from .errors import InvalidInput
 SHORT = {"energy": "energy_pj", "area": "mm2", "latency": "latency_us"}
 
 
-class Sweep:
+class Sweep(_text.Shown):
     """Every point of a space with its exact figures.
 
     Attributes
@@ -143,20 +143,22 @@ class Sweep:
         ax.legend(frameon=False)
         return ax
 
+    #: Points of the front that are shown.
+    _SHOWN_MAX = 12
+
+    def _title(self) -> str:
+        return f"sweep of {', '.join(dict.fromkeys(self._columns['source']))}"
+
     def _facts(self) -> list[tuple[str, str]]:
         status = self._columns["status"]
         counts = [f"{status.count(s):,} {s}" for s in dict.fromkeys(status)]
         front = sum(bool(on) for on in self._columns["pareto"])
-        return [
-            ("points", f"{len(status):,}: {', '.join(counts)}"),
-            ("front", f"{front:,} points of least {', '.join(self.minimize)}"),
-        ]
+        text = f"{front:,} points of least {', '.join(self.minimize)}"
+        if front > self._SHOWN_MAX:
+            text += f"; the first {self._SHOWN_MAX}"
+        return [("points", f"{len(status):,}: {', '.join(counts)}"), ("front", text)]
 
-    def __repr__(self) -> str:
-        return _text.facts(self._facts())
-
-    def _repr_html_(self) -> str:
-        html = _text.html_facts("sweep", self._facts())
+    def _table(self, *, html: bool) -> tuple[Sequence[str], list[list[str]]]:
         names = ["source", *self.axes, *self.minimize]
         rows = [i for i, on in enumerate(self._columns["pareto"]) if on]
         rows.sort(key=lambda i: self._columns[self.minimize[0]][i])
@@ -167,9 +169,7 @@ class Sweep:
                 return _text.energy(value)
             return f"{value:,}" if isinstance(value, int) else str(value)
 
-        cells = [[cell(name, i) for name in names] for i in rows[:12]]
-        more = f"<p>... and {len(rows) - 12:,} more</p>" if len(rows) > 12 else ""
-        return html + _text.html_table(names, cells) + more
+        return names, [[cell(name, i) for name in names] for i in rows[: self._SHOWN_MAX]]
 
 
 def sweep(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from html import escape
+from typing import ClassVar
 
 _PREFIXES = [(1e12, "J"), (1e9, "mJ"), (1e6, "uJ"), (1e3, "nJ"), (1.0, "pJ")]
 
@@ -73,3 +74,32 @@ def bar(share: float, colour: str, width: int = 150) -> str:
         f'<rect width="{width}" height="12" fill="currentColor" opacity=".08"/>'
         f'<rect width="{length:.1f}" height="12" fill="{colour}"/></svg>'
     )
+
+
+class Shown:
+    """What shows itself: a title, facts and a table, as text and, in a notebook, as HTML."""
+
+    #: Columns of the table that hold words; those behind them hold numbers.
+    _words: ClassVar[int] = 1
+
+    def _title(self) -> str:
+        raise NotImplementedError
+
+    def _facts(self) -> list[tuple[str, str]]:
+        return []
+
+    def _table(self, *, html: bool) -> tuple[Sequence[str], list[list[str]]]:
+        """Head and rows; in HTML a cell may be a picture."""
+        raise NotImplementedError
+
+    def __repr__(self) -> str:
+        head, rows = self._table(html=False)
+        above = [self._title()]
+        if lines := self._facts():
+            above.append(facts(lines))
+        return "\n".join(above) + "\n\n" + table(head, rows, numbers=self._words)
+
+    def _repr_html_(self) -> str:
+        head, rows = self._table(html=True)
+        above = html_facts(self._title(), self._facts())
+        return above + html_table(head, rows, numbers=self._words)

@@ -15,6 +15,8 @@ another rounding, sign or range of an      the attribute is set
 activation in QONNX
 the same in QCDQ, which has no place for   refused
 it
+a quantizer as a whole                     another exporter, or refused
+what cannot be found again in the module   a warning names it
 ========================================= =======================================================
 
 At the end the module and the machine compute the same images (`check`): what is left is said.
@@ -23,11 +25,14 @@ At the end the module and the machine compute the same images (`check`): what is
 from __future__ import annotations
 
 import io
+import itertools
 import logging
 import re
+import tempfile
 import warnings
+from ast import literal_eval
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, redirect_stdout
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -54,6 +59,8 @@ class Exported:
 
     onnx: bytes
     corrections: list[str] = field(default_factory=list)
+    #: Quantizers of the file whose place in the module is not known.
+    unknown: list[str] = field(default_factory=list)
 
 
 def export(module: Any, example_input: Any) -> Exported:
@@ -89,22 +96,29 @@ def export(module: Any, example_input: Any) -> Exported:
             " torch.zeros(1, 3, 32, 32)), with the shape that the model takes"
         )
     example = _tensor(module, example_input)[:1]
-    if not _has_quantizers(module):
+    if not _quantizers(module):
         raise ExportError(
             f"`{type(module).__name__}` has no quantized layers: its weights and activations are"
             " floating point\n  help: train it with layers of brevitas.nn, or convert it with"
             " brevitas.graph and calibrate it"
         )
     first: Exception | None = None
-    for name in ("export_qonnx", "export_onnx_qcdq"):
+    refusal: ExportError | None = None
+    # Of torch's two exporters the older one names nodes by their modules; where it cannot follow a
+    # module, or is no more, the newer one keeps the same names beside the nodes.
+    ways = itertools.product(("export_qonnx", "export_onnx_qcdq"), (False, True))
+    called = _called(module, example)
+    for name, dynamo in ways:
         try:
             with _inference(module), _quiet():
-                model = _export(getattr(brevitas_export, name), module, example)
-                return Exported(*_correct(module, model))
-        except ExportError:
-            raise
+                model = _export(getattr(brevitas_export, name), module, example, dynamo)
+                return _Corrector(module, model, called).run()
+        except ExportError as error:
+            refusal = refusal or error
         except Exception as error:  # Exporters raise whatever they meet.
             first = first or error
+    if refusal is not None:
+        raise refusal
     raise ExportError(
         f"Brevitas cannot export `{type(module).__name__}`, neither as QONNX nor as QCDQ:"
         f" {type(first).__name__}: {first}"
@@ -119,8 +133,7 @@ def outputs(module: Any, x: NDArray[Any]) -> NDArray[Any]:
         y = module(_tensor(module, x))
     if isinstance(y, (tuple, list)) and not hasattr(y, "value"):
         y = y[0]
-    y = getattr(y, "value", y)
-    return y.detach().cpu().numpy()
+    return np.asarray(getattr(y, "value", y).detach().cpu())
 
 
 def check(module: Any, predict: Callable[[Any], NDArray[Any]], example_input: Any) -> str | None:
@@ -169,12 +182,37 @@ def _tensor(module: Any, x: Any) -> Any:
     return tensor.to(device=like.device, dtype=like.dtype)
 
 
-def _has_quantizers(module: Any) -> bool:
-    return any(
-        getattr(proxy, "is_quant_enabled", False)
-        for proxy in module.modules()
-        if hasattr(proxy, "quant_injector")
-    )
+def _quantizers(module: Any) -> dict[str, Any]:
+    """The quantizers of a module that are not switched off, by their paths."""
+    return {
+        path: proxy
+        for path, proxy in module.named_modules()
+        if hasattr(proxy, "quant_injector") and getattr(proxy, "is_quant_enabled", False)
+    }
+
+
+def _called(module: Any, example: Any) -> set[str]:
+    """Paths of the quantizers of weights and activations that an input comes by."""
+    import torch
+
+    called: set[str] = set()
+
+    def hook(path: str) -> Callable[..., None]:
+        return lambda *_: called.add(path)
+
+    # Biases may be written as they are.
+    hooks = [
+        proxy.register_forward_hook(hook(path))
+        for path, proxy in _quantizers(module).items()
+        if not path.endswith("bias_quant")
+    ]
+    try:
+        with _inference(module), torch.no_grad():
+            module(example)
+    finally:
+        for one in hooks:
+            one.remove()
+    return called
 
 
 @contextmanager
@@ -191,43 +229,45 @@ def _inference(module: Any) -> Iterator[None]:
 
 @contextmanager
 def _quiet() -> Iterator[None]:
-    """Without the exporters' warnings, which are about their own inside."""
-    logger = logging.getLogger("torch.onnx")
-    level = logger.level
-    logger.setLevel(logging.ERROR)
+    """Without what the exporters say of their own inside."""
+    loggers = [logging.getLogger(name) for name in ("torch.onnx", "torch.fx", "onnxscript")]
+    levels = [logger.level for logger in loggers]
+    for logger in loggers:
+        logger.setLevel(logging.CRITICAL)
     try:
-        with warnings.catch_warnings():
+        with warnings.catch_warnings(), redirect_stdout(io.StringIO()):
             warnings.simplefilter("ignore")
             yield
     finally:
-        logger.setLevel(level)
+        for logger, level in zip(loggers, levels):
+            logger.setLevel(level)
 
 
-def _export(exporter: Callable[..., Any], module: Any, example: Any) -> Any:
-    """Runs an exporter of Brevitas; the exporter of torch that names nodes by their modules."""
-    model = exporter(module, args=example, export_path=None, dynamo=False)
+def _export(exporter: Callable[..., Any], module: Any, example: Any, dynamo: bool) -> Any:
+    """Runs an exporter of Brevitas with one of torch's two."""
+    model = None if dynamo else exporter(module, args=example, export_path=None, dynamo=False)
     if model is None:
-        file = io.BytesIO()
-        exporter(module, args=example, export_path=file, dynamo=False)
-        model = need("onnx", "reading an export").load_from_string(file.getvalue())
+        # The newer one writes files alone.
+        with tempfile.TemporaryDirectory() as folder:
+            path = f"{folder}/model.onnx"
+            exporter(module, args=example, export_path=path, dynamo=dynamo)
+            model = need("onnx", "reading an export").load(path)
     return model
 
 
 # ---- Correcting ----
 
 
-def _correct(module: Any, model: Any) -> tuple[bytes, list[str]]:
-    """Sets right what the file says otherwise than the module."""
-    return _Corrector(module, model).run()
-
-
 class _Corrector:
-    def __init__(self, module: Any, model: Any) -> None:
+    """Sets right what a file says otherwise than the module that it was exported from."""
+
+    def __init__(self, module: Any, model: Any, called: set[str]) -> None:
         from onnx import helper, numpy_helper
 
         self.helper, self.numpy_helper = helper, numpy_helper
         self.model, self.graph = model, model.graph
         self.modules = dict(module.named_modules())
+        self.called = called
         self.scopes = {_scope(path): path for path in self.modules}
         self.initializers = {tensor.name: tensor for tensor in self.graph.initializer}
         self.constants = {
@@ -235,14 +275,20 @@ class _Corrector:
             for node in self.graph.node
             if node.op_type == "Constant" and node.attribute[0].name == "value"
         }
+        self.producers = {name: node for node in self.graph.node for name in node.output}
         self.corrections: list[str] = []
 
-    def run(self) -> tuple[bytes, list[str]]:
+    def run(self) -> Exported:
         weights: set[str] = set()
+        found: set[str] = set()
+        unknown = []
         for node in list(self.graph.node):
-            path = self.path(node.name)
+            path = self.path(node)
             if path is None:
+                if node.op_type in (*_QUANTIZERS, "QuantizeLinear"):
+                    unknown.append(node.name)
                 continue
+            found.add(path)
             layer, _, proxy = path.rpartition(".")
             if proxy == "weight_quant":
                 if layer not in weights and node.op_type in ("Quant", "BipolarQuant", "IntQuant"):
@@ -253,11 +299,22 @@ class _Corrector:
                     weights.add(layer)
             elif proxy != "bias_quant" and node.op_type in (*_QUANTIZERS, "QuantizeLinear"):
                 self.activation(path, node)
-        return self.model.SerializeToString(), self.corrections
+        if not unknown and (lost := self.called - found):
+            raise ExportError(
+                f"the file that Brevitas writes lacks the quantizers {', '.join(sorted(lost))} of"
+                " the module\n  help: another version of torch or Brevitas may write them"
+            )
+        return Exported(self.model.SerializeToString(), self.corrections, unknown)
 
-    def path(self, name: str) -> str | None:
+    def path(self, node: Any) -> str | None:
         """Path in the module of the quantizer that a node was exported from."""
-        scope, found, _ = name.partition("/export_handler/")
+        for entry in node.metadata_props:
+            if entry.key == "pkg.torch.onnx.name_scopes":
+                # From the module as a whole to the operator.
+                scopes = [s for s in literal_eval(entry.value) if s.endswith(".export_handler")]
+                path = scopes[-1].removesuffix(".export_handler") if scopes else None
+                return path if path in self.modules else None
+        scope, found, _ = node.name.partition("/export_handler/")
         if not found:
             return None
         # A module that is called again is numbered.
@@ -311,10 +368,13 @@ class _Corrector:
                 " these"
             )
         self.store(node, 0, f"{layer}.weight_as_trained", values.astype(np.float32))
-        self.corrections.append(
-            f"`{layer}`: {wrong:,} of {values.size:,} weights would have been rounded otherwise"
-            f" than in the module ({_rounding(self.modules[layer].weight_quant)}); its integers"
-            " are stored"
+        self.corrections.append(self.stored(layer, wrong, values.size))
+
+    def stored(self, layer: str, wrong: int, count: int) -> str:
+        """What is said of weights whose integers were taken from the module."""
+        return (
+            f"`{layer}`: {wrong:,} of {count:,} weights would have been rounded otherwise than in"
+            f" the module ({_rounding(self.modules[layer].weight_quant)}); its integers are stored"
         )
 
     def qcdq_weights(self, layer: str, node: Any) -> None:
@@ -331,14 +391,33 @@ class _Corrector:
             axis[int(self.attributes(node).get("axis", 1))] = scale.size
         steps, zeros = scale.reshape(axis), zero_point.reshape(axis if zero_point.size > 1 else ())
         integers = np.round(values / steps) + zeros
-        given = self.array(node.input[0])
+        given = self.integers(node.input[0])
         if given is not None and np.array_equal(given, integers):
             return
         kind: Any = np.int8 if integers.min() < 0 else np.uint8
         kind = zero_point.dtype if zero_point.dtype in (np.int8, np.uint8) else kind
         self.store(node, 0, f"{layer}.weight_as_trained", integers.astype(kind))
-        if given is not None:
-            self.corrections.append(f"`{layer}`: the integers of its weights are the module's")
+        wrong = values.size if given is None else int((given != integers).sum())
+        self.corrections.append(self.stored(layer, wrong, values.size))
+
+    def integers(self, name: str) -> NDArray[Any] | None:
+        """What the quantizer of QCDQ makes of constant weights."""
+        node = self.producers.get(name)
+        if node is None or node.op_type not in ("Clip", "QuantizeLinear"):
+            return self.array(name)
+        if node.op_type == "Clip":
+            given = self.integers(node.input[0])
+            low, high = (self.array(end) for end in node.input[1:3])
+            if given is None or low is None or high is None:
+                return None
+            return np.asarray(np.clip(given, low, high))
+        given, scale = self.array(node.input[0]), self.array(node.input[1])
+        if given is None or scale is None or scale.size > 1:
+            return None
+        zero_point = self.array(node.input[2]) if len(node.input) > 2 else None
+        zero_point = np.zeros((), np.uint8) if zero_point is None else zero_point
+        limits = np.iinfo(zero_point.dtype)
+        return np.asarray(np.clip(np.round(given / scale) + zero_point, limits.min, limits.max))
 
     def activation(self, path: str, node: Any) -> None:
         """Sets right the quantizer of an activation, or refuses."""
@@ -452,7 +531,7 @@ def _quantized(
         "DOWN": np.trunc,
     }
     rounded = functions.get(attributes["rounding_mode"], np.round)(np.clip(quotient, low, high))
-    return (rounded - zero_point) * scale
+    return np.asarray((rounded - zero_point) * scale)
 
 
 def _rounding(proxy: Any) -> str | None:

@@ -2,20 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
-from numpy.typing import ArrayLike
+from numpy.typing import ArrayLike, NDArray
 
 from . import _qnnsim, _text
-from ._model import load_model
+from ._model import Model, is_module, load_model
 from ._optional import frame
 from ._program import Program, array
 from ._progress import progress
 from .errors import InvalidInput
 
 
-class Verification:
+class Verification(_text.Shown):
     """What a comparison found, map by map.
 
     Every difference is a tie (the graph in floating point decides otherwise where an accumulator
@@ -81,7 +82,10 @@ class Verification:
             for m in self._maps
         ]
 
-    def _cells(self) -> tuple[list[str], list[list[str]]]:
+    def _title(self) -> str:
+        return self.name
+
+    def _table(self, *, html: bool) -> tuple[Sequence[str], list[list[str]]]:
         head = ["map", "values", "simulator differs", "graph differs", "ties"]
         rows = [
             [row["name"], *(f"{row[k]:,}" for k in ("values", "simulator", "graph", "ties"))]
@@ -105,16 +109,6 @@ class Verification:
 
     def __bool__(self) -> bool:
         return self.agrees
-
-    def __repr__(self) -> str:
-        head, rows = self._cells()
-        return (
-            _text.facts([("program", self.name), *self._facts()]) + "\n\n" + _text.table(head, rows)
-        )
-
-    def _repr_html_(self) -> str:
-        head, rows = self._cells()
-        return _text.html_facts(self.name, self._facts()) + _text.html_table(head, rows)
 
 
 def verify(
@@ -149,8 +143,6 @@ def verify(
     InvalidInput
         The program is not made from the model, or `x` is not its input.
     """
-    from ._model import Model, is_module
-
     values = array(x)
     if (
         isinstance(program, Program)
@@ -172,16 +164,24 @@ def verify(
     if is_module(module):
         from ._torch import outputs
 
-        real = values
+        real = values = _as_module(values, program.input_shape)
         if values.dtype == np.uint8:
             shape = (-1, *[1] * (len(program.input_shape) - 1))
-            scale, offset = (np.reshape(v, shape) for v in program._native.pixels)
-            real = values * scale + offset
+            by_channel = [np.reshape(numbers, shape) for numbers in program._native.pixels]
+            real = values * by_channel[0] + by_channel[1]
         machine = program.predict(values, show_progress=False)
         first = next(iter(machine.values())) if isinstance(machine, dict) else machine
         beside = _compare(outputs(module, real), first)
     precision = "float32" if float32 else "double precision"
     return Verification(program.name, images, precision, maps, beside)
+
+
+def _as_module(x: NDArray[Any], shape: tuple[int, ...]) -> NDArray[Any]:
+    """Images of any form that `Program.predict` takes as a module takes them: (N, *shape)."""
+    last = (*shape[1:], shape[0])
+    if shape not in (x.shape, x.shape[1:]) and last in (x.shape, x.shape[1:]):
+        x = np.moveaxis(x, -1, -len(shape))
+    return x.reshape(-1, *shape)
 
 
 def _compare(module: Any, machine: Any) -> dict[str, Any]:

@@ -20,6 +20,9 @@ mod _qnnsim {
     use super::work::command;
 
     #[pymodule_export]
+    const TRACKS: [&str; 9] = qnnsim_simulator::trace::TRACKS;
+
+    #[pymodule_export]
     #[expect(non_upper_case_globals, reason = "its name in Python")]
     const __version__: &str = env!("CARGO_PKG_VERSION");
 }

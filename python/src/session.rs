@@ -278,8 +278,9 @@ fn inputs(x: &Bound<'_, PyAny>, session: &qnnsim_api::Session) -> PyResult<Input
         ));
     }
     let dtype = x.getattr("dtype").map_or_else(|_| x.get_type().to_string(), |d| d.to_string());
+    let dims: Vec<usize> = x.getattr("shape").and_then(|dims| dims.extract()).unwrap_or_default();
     Err(invalid_input(format!(
-        "the array holds {dtype}, which are no images\n  help: give uint8 pixels, or float32 or \
+        "the array holds {dtype} {dims:?}, which are no images\n  help: give uint8 pixels, or float32 or \
          float64 real inputs"
     )))
 }

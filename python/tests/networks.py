@@ -107,6 +107,22 @@ class Rounding(nn.Module):
         return self.binary(x.flatten(1))
 
 
+class Weights(nn.Module):
+    """A layer with weights of a quantizer that is given, and activations as QCDQ can hold them."""
+
+    shape = (1, 8, 8)
+
+    def __init__(self, quant: type) -> None:
+        super().__init__()
+        self.input = identity(ConstInput)
+        self.conv = conv(1, 4, weight_quant=quant)
+        self.relu = relu(4)
+        self.head = qnn.QuantLinear(256, 10, bias=False, weight_bit_width=4)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.head(self.relu(self.conv(self.input(x))).flatten(1))
+
+
 class Binary(nn.Module):
     """Signs, which are BipolarQuant and meant so."""
 

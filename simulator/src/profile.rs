@@ -9,12 +9,8 @@ use qnnsim_isa::{HardwarePoint, Program, Unit};
 use crate::energy::Events;
 use crate::steps::ReadCounts;
 use crate::timing::{Issue, Observer, Stall, Work};
-use crate::trace::TraceLine;
+use crate::trace::{TRACKS, TraceLine};
 use crate::trap::{Fault, instruction_text};
-
-/// Tracks of the timeline, in the order in which they are shown.
-pub const TRACKS: [&str; 9] =
-    ["fetch", "ld", "ld write", "mac", "thr", "pool", "thr write", "st", "st burst"];
 
 /// The profile of one image.
 #[derive(Debug, Clone)]

@@ -5,14 +5,19 @@ use std::collections::BTreeMap;
 use qnnsim_isa::Unit;
 use serde_json::{Value, json};
 
+/// Tracks of the timeline from top to bottom, in the direction in which data flow: one for each
+/// stage of a unit.
+pub const TRACKS: [&str; 9] =
+    ["fetch", "ld", "ld write", "mac", "thr", "pool", "thr write", "st", "st burst"];
+
 /// One line of the timeline.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct TraceLine {
     /// First cycle of the first step.
     pub start: u64,
     /// Last cycle of the last step.
     pub end: u64,
-    /// The track: `ld`, `ld write`, `mac`, `thr`, `pool`, `thr write`, `st`, `st burst`, `fetch`.
+    /// One of [`TRACKS`].
     pub track: &'static str,
     /// The unit, none for the fetcher.
     pub unit: Option<Unit>,
@@ -38,7 +43,7 @@ pub fn trace_events(process: &str, lines: &[TraceLine]) -> Value {
         let tid = *tracks.entry(line.track).or_insert(next);
         if tid == next {
             events.push(json!({"ph": "M", "pid": 1, "tid": tid, "name": "thread_name", "args": {"name": line.track}}));
-            let place = track_place(line.track);
+            let place = TRACKS.iter().position(|&track| track == line.track);
             events.push(
                 json!({"ph": "M", "pid": 1, "tid": tid, "name": "thread_sort_index", "args": {"sort_index": place}}),
             );
@@ -66,33 +71,13 @@ pub fn trace_events(process: &str, lines: &[TraceLine]) -> Value {
     json!({"displayTimeUnit": "ns", "traceEvents": events})
 }
 
-/// Tracks from top to bottom, in the direction in which data flow.
-fn track_place(track: &str) -> usize {
-    const ORDER: [&str; 9] =
-        ["fetch", "ld", "ld write", "mac", "thr", "pool", "thr write", "st", "st burst"];
-    ORDER.iter().position(|&t| t == track).unwrap_or(ORDER.len())
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    fn line(track: &'static str, start: u64, end: u64) -> TraceLine {
-        TraceLine {
-            start,
-            end,
-            track,
-            unit: None,
-            text: "mac x64 wait=free post=full".into(),
-            layer: Some("conv1".into()),
-            steps: 64,
-            busy: end + 1 - start,
-            waited: vec![("port".into(), 3)],
-        }
-    }
-
     #[test]
     fn trace_events_have_a_track_a_unit_and_a_microsecond_a_cycle() {
+        let line = |track, start, end| TraceLine { start, end, track, ..TraceLine::default() };
         let trace = trace_events(
             "net, warm image",
             &[line("mac", 10, 137), line("pool", 40, 41), line("mac", 138, 138)],

@@ -3,18 +3,11 @@
 use std::fmt::Write;
 use std::path::Path;
 
-use qnnsim_compiler::import::{Import, ImportOptions, import};
+use qnnsim_api::Progress;
+use qnnsim_api::verify::{Comparison, Difference, Incomparable, Precision, Report, match_model};
+use qnnsim_compiler::import::{ImportOptions, import};
 use qnnsim_compiler::input::InputFormat;
-use qnnsim_compiler::ir::MapId;
-use qnnsim_compiler::tensor::Precision;
-use qnnsim_host::Encoder;
 use qnnsim_isa::Program;
-use qnnsim_isa::descriptor::{Code, InputDescriptor};
-use qnnsim_reference::Map;
-use qnnsim_reference::verify::{Difference, Report, Verifier};
-use qnnsim_simulator::values::LayerMap;
-use qnnsim_simulator::{Simulation, Start};
-use rayon::prelude::*;
 use serde::Serialize;
 
 use super::{encoder, not_for_host, print_json, progress, simulate};
@@ -22,7 +15,7 @@ use crate::args::{Format, VerifyArgs};
 use crate::failure::{Failure, print};
 use crate::files::{self, INPUT_BYTES_MAX};
 use crate::images::Images;
-use crate::render::{Column, facts, grouped, shape, table};
+use crate::render::{Column, facts, grouped, table};
 
 /// The JSON object.
 #[derive(Debug, Serialize)]
@@ -55,26 +48,24 @@ pub fn run(args: &VerifyArgs) -> Result<(), Failure> {
             all.iter().map(|diagnostic| format!("`{}`: {diagnostic}", args.model.display())),
         )
     })?;
-    match_model(args, &import, &program)?;
+    match_model(&import, &program).map_err(|why| incomparable(args, &why))?;
     let encoder = encoder(&args.program, &program.input)?;
     let limit = args.limit.map_or(usize::MAX, |n| usize::try_from(n).unwrap_or(usize::MAX));
     let images = Images::read(&args.images, &encoder, 0..limit)?;
     let count = images.count().min(limit);
     let simulation = simulate(&args.program, &program)?;
-    for start in [Start::Cold, Start::Warm] {
-        // Which maps an image writes does not depend on its values.
-        if machine(&simulation, start, &vec![0; program.input.shape.values()]).is_none() {
-            let (file, start) = (args.program.display(), start.name());
-            return Err(Failure::misuse(format_args!(
-                "`{file}`: the {start} image does not write every layer's map"
-            ))
-            .help("give a program that `qnnsim compile` made"));
-        }
-    }
     let precision = if args.float32 { Precision::Single } else { Precision::Double };
-    let verifier =
-        Verifier::new(&import, precision).map_err(|error| not_for_host(&args.model, &error))?;
-    let report = compare(&simulation, &verifier, (&images, &encoder), count);
+    let comparison =
+        Comparison::new(&import, &simulation, precision).map_err(|why| incomparable(args, &why))?;
+    let progress = progress(count);
+    let image = |index: usize, bytes: &mut [u8]| {
+        progress.inc(1);
+        images.encode(index, &encoder, bytes);
+        images.reals(index, &encoder)
+    };
+    let report =
+        comparison.run(count, image, &Progress::default()).expect("nobody stops this command");
+    progress.finish_and_clear();
 
     let name = if args.float32 { "float32" } else { "double precision" };
     let agrees = report.agrees();
@@ -93,118 +84,18 @@ pub fn run(args: &VerifyArgs) -> Result<(), Failure> {
     if agrees { Ok(()) } else { Err(failure(&args.program, &report, name)) }
 }
 
-/// Refuses a program that was not made from this model.
-fn match_model(args: &VerifyArgs, import: &Import, program: &Program) -> Result<(), Failure> {
-    let network = &import.network;
-    let refuse = |what: &str, of_program: &str, of_model: &str| {
-        let [of_program, of_model] = [of_program, of_model].map(shortened);
-        let (program, model) = (args.program.display(), args.model.display());
-        let failure = Failure::misuse(format_args!(
-            "`{program}` is not made from `{model}`: {what} of the program is {of_program}, and of the model {of_model}"
-        ));
-        Err(failure.help(format_args!("compile the model: qnnsim compile {model} -o {program}")))
-    };
-    let (given, wanted) = (&program.input, &network.input);
-    if given.shape != wanted.shape {
-        return refuse("the input", &shape(given.shape), &shape(wanted.shape));
-    }
-    if given.code != wanted.code || given.quantizer != wanted.quantizer {
-        let quantizer = |input: &InputDescriptor| {
-            let q = &input.quantizer;
-            format!("{} to {} times {}, {:?}", q.min, q.max, q.scale, q.rounding)
-        };
-        return refuse("the input quantizer", &quantizer(given), &quantizer(wanted));
-    }
-    let layers =
-        |names: Vec<&str>| if names.is_empty() { "nothing".to_owned() } else { names.join(", ") };
-    let given = layers(program.layers.iter().map(|layer| layer.name.as_str()).collect());
-    let wanted = layers(network.layers.iter().map(|layer| layer.name.as_str()).collect());
-    if given != wanted {
-        return refuse("the list of layers", &given, &wanted);
-    }
-    for (index, layer) in program.layers.iter().enumerate() {
-        let (shape_wanted, code_wanted) = network.map(MapId(index + 1));
-        let codes = |code: Code| {
-            format!("{} {} bits", if code.signed { "signed" } else { "unsigned" }, code.bits)
-        };
-        let map = |map_shape, code| format!("{} of {}", shape(map_shape), codes(code));
-        let given =
-            layer.map.as_ref().map_or("nothing".to_owned(), |place| map(place.shape, place.code));
-        let wanted = map(shape_wanted, code_wanted);
-        if given != wanted {
-            return refuse(&format!("the map of layer `{}`", layer.name), &given, &wanted);
+/// A comparison that cannot be made, with the files and what to do.
+fn incomparable(args: &VerifyArgs, why: &Incomparable) -> Failure {
+    let (program, model) = (args.program.display(), args.model.display());
+    match why {
+        Incomparable::OtherModel { .. } => {
+            Failure::misuse(format_args!("`{program}` is not made from `{model}`: {why}"))
+                .help(format_args!("compile the model: qnnsim compile {model} -o {program}"))
         }
+        Incomparable::MissingMap(_) => Failure::misuse(format_args!("`{program}`: {why}"))
+            .help("give a program that `qnnsim compile` made"),
+        Incomparable::ForHost(error) => not_for_host(&args.model, error),
     }
-    let (given, wanted) = (&program.output, &network.output);
-    if given.shape != wanted.shape {
-        return refuse("the output", &shape(given.shape), &shape(wanted.shape));
-    }
-    if (&given.values, &given.outputs) != (&wanted.values, &wanted.outputs) {
-        let values = [given, wanted].map(|o| format!("{:?} {:?}", o.values, o.outputs));
-        return refuse("what makes real outputs of accumulators", &values[0], &values[1]);
-    }
-    if given.model != wanted.model {
-        return refuse("what the host computes behind the last layer", "another", "one");
-    }
-    Ok(())
-}
-
-/// A text cut where nobody would read on.
-fn shortened(text: &str) -> String {
-    const CHARS_MAX: usize = 200;
-    match text.char_indices().nth(CHARS_MAX) {
-        Some((end, _)) => format!("{} ...", &text[..end]),
-        None => text.to_owned(),
-    }
-}
-
-/// Compares the first `count` images, on all threads; the first of them cold, the others warm.
-fn compare(
-    simulation: &Simulation,
-    verifier: &Verifier,
-    (images, encoder): (&Images, &Encoder),
-    count: usize,
-) -> Report {
-    let input = &simulation.program().input;
-    let progress = progress(count);
-    let one = |mut report: Report, index: usize| {
-        let mut bytes = vec![0; input.shape.values()];
-        images.encode(index, encoder, &mut bytes);
-        let start = if index == 0 { Start::Cold } else { Start::Warm };
-        let maps = machine(simulation, start, &bytes).expect("every map, as was checked");
-        let machine: Vec<&[i64]> = maps.iter().map(Vec::as_slice).collect();
-        verifier.image(index as u64, &images.reals(index, encoder), &machine, &mut report);
-        progress.inc(1);
-        report
-    };
-    let report = (0..count)
-        .into_par_iter()
-        .fold(|| verifier.report(), one)
-        .reduce(|| verifier.report(), Report::merge);
-    progress.finish_and_clear();
-    report
-}
-
-/// All maps of an image, channels first: the input, those of the inner layers, and the last as it
-/// arrives in DRAM; `None` if a layer writes none.
-fn machine(simulation: &Simulation, start: Start, bytes: &[u8]) -> Option<Vec<Vec<i64>>> {
-    let Program { input, output, layers, .. } = simulation.program();
-    let mut executor = match start {
-        Start::Cold => simulation.cold_executor(),
-        Start::Warm => simulation.executor(),
-    };
-    let mut last = Vec::new();
-    let mut written = executor.run_with_maps(bytes, &mut last);
-    written.sort_by_key(|map| map.layer);
-    let layer = |map: &LayerMap| map.layer as usize;
-    if !written.iter().map(layer).eq(0..layers.len()) {
-        return None;
-    }
-    written.pop();
-    let codes: Vec<i64> = bytes.iter().map(|&byte| input.code_of_byte(byte)).collect();
-    let inner = written.into_iter().map(|map| map.values);
-    let [first, last] = [Map::of_pixels(input.shape, &codes), Map::of_pixels(output.shape, &last)];
-    Some([first.values].into_iter().chain(inner).chain([last.values]).collect())
 }
 
 fn text(program: &Program, report: &Report, images: usize, precision: &str) -> String {
