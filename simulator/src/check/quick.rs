@@ -8,7 +8,8 @@
 //! - A stage is held by one step at a time, so a step can race only with the few that are held when
 //!   it issues. Mostly the addresses of the two lie apart, which their first and last address show.
 //! - Steps that read the same words (those of other channel tiles, of other window tiles) are
-//!   looked at once: what is written stays written until the image ends.
+//!   looked at once: what is written stays written, but for what LD brings back from the scratch
+//!   region though nothing was stored there.
 
 use std::collections::HashSet;
 use std::sync::Arc;
@@ -72,6 +73,10 @@ impl Written {
 
     fn write(&mut self, address: u32, bank: u32) {
         self.bits[address as usize * self.width + bank as usize / 64] |= 1 << (bank % 64);
+    }
+
+    fn erase(&mut self, address: u32, bank: u32) {
+        self.bits[address as usize * self.width + bank as usize / 64] &= !(1 << (bank % 64));
     }
 
     /// The addresses from `first` on, `count` of them, if the memory has them.
@@ -407,24 +412,33 @@ impl<'a> Quick<'a> {
                 registers.plain_places(step, |_, place| reach(place.address, 1));
                 sure(addresses[0] >= 0 && addresses[1] < i64::from(hw.act_words))?;
                 self.write(Of::Activations, 0, addresses, issue)?;
-                if self.rest.program.scratch.contains(step.dram) {
-                    let words = self.rest.scratch.words(step.dram, step.bytes).ok_or(Doubt)?;
-                    for word in words {
-                        sure(self.rest.scratch.written[word] != 0)?;
-                        self.rest.scratch.loads[word] -= 1;
-                        self.rest.scratch.read[word] = super::stamp(issue.cycle + issue.cycles);
-                    }
-                }
                 let memory = &mut self.activations;
-                registers.plain_places(step, |_, Place { bank, address }| {
-                    memory.write(address as u32, bank);
+                if !self.rest.program.scratch.contains(step.dram) {
+                    registers.plain_places(step, |_, Place { bank, address }| {
+                        memory.write(address as u32, bank);
+                    });
+                    return Ok(());
+                }
+                let scratch = &mut self.rest.scratch;
+                let words = scratch.words(step.dram, step.bytes).ok_or(Doubt)?;
+                let read = super::stamp(issue.cycle + issue.cycles);
+                registers.plain_places(step, |i, Place { bank, address }| {
+                    let word = words.start + i;
+                    scratch.loads[word] -= 1;
+                    scratch.read[word] = read;
+                    if scratch.written[word] != 0 {
+                        memory.write(address as u32, bank);
+                    } else {
+                        // What nothing has stored is as good as unwritten.
+                        memory.erase(address as u32, bank);
+                        self.gather = None;
+                    }
                 });
             }
             Memory::Wgt | Memory::Thr => {
                 let (base, bank, span) = registers.plain_target();
                 sure(bank == 0)?;
-                let first = step.done / (u64::from(step.bytes) / step.words);
-                let (end, span) = (first + step.words, u64::from(span));
+                let ([first, end], span) = (plain_words(step), u64::from(span));
                 let addresses =
                     [(base + first / span) as i64, (base + end.div_ceil(span)) as i64 - 1];
                 let (memory, of) = match step.memory {
@@ -493,7 +507,14 @@ fn apart(hw: &HardwarePoint, of: Of, held: &Held, addresses: [i64; 2], issue: &I
     if held.until <= issue.cycle || !meet {
         return Ok(());
     }
-    if of != Of::Activations {
+    if of == Of::Weights {
+        // Of several planes, first and last address say little: what is between is another tile's.
+        let held = weight_addresses(hw, &held.issue)?;
+        let mut new = weight_addresses(hw, issue)?;
+        let meets = |a: [u64; 2]| held.clone().any(|b| a[0] < b[1] && b[0] < a[1]);
+        return sure(!new.any(meets));
+    }
+    if of == Of::Thresholds {
         return Err(Doubt);
     }
     let mut words = HashSet::new();
@@ -503,6 +524,38 @@ fn apart(hw: &HardwarePoint, of: Of, held: &Held, addresses: [i64; 2], issue: &I
     let mut apart = true;
     places(hw, issue, |place| apart &= !words.contains(&(place.bank, place.address)));
     sure(apart)
+}
+
+/// Addresses of the weight memory that a step reads or writes: each range from its first to behind
+/// its last.
+fn weight_addresses(
+    hw: &HardwarePoint,
+    issue: &Issue,
+) -> Result<impl Iterator<Item = [u64; 2]> + Clone, Doubt> {
+    let registers = &issue.registers;
+    let (first, length, planes, plane) = match &issue.work {
+        Work::Mac(step) => {
+            let (shape, _, wgt) = registers.mac();
+            (registers.weight_base(step), u64::from(step.k), shape.w, wgt.plane)
+        }
+        Work::LoadWrite(step) => {
+            let [first, end] = plain_words(step);
+            let (base, _, span) = registers.plain_target();
+            let (first, end) = (first / u64::from(span), end.div_ceil(u64::from(span)));
+            (base + first, end - first, 1, 0)
+        }
+        _ => return Err(Doubt),
+    };
+    Ok((0..u64::from(planes)).map(move |p| {
+        let first = first + p * u64::from(plane);
+        [first, first + length]
+    }))
+}
+
+/// Words of its region that a step of LD writes: the first, and the one behind the last.
+fn plain_words(step: &LoadStep) -> [u64; 2] {
+    let first = step.done / (u64::from(step.bytes) / step.words);
+    [first, first + step.words]
 }
 
 /// Every word of the activation memory that a step reads or writes.
