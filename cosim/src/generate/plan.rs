@@ -567,7 +567,7 @@ impl<'a> Planner<'a> {
         (item.source, item.out, item.pool, item.tiles) = (0, [1, 1], [1, 1], 1);
         item.last = 1 + item.last % 2;
         // Mostly all bits are drained.
-        if item.dice % 4 > 0 {
+        if !item.dice.is_multiple_of(4) {
             (item.kind, item.spare, item.masked) = (1, 32, false);
         }
         (item.jitter, item.pad, item.dilation, item.narrow) = ([0; 4], [0, 0], 1, 0);
