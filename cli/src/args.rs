@@ -53,6 +53,12 @@ pub enum Command {
     Verify(VerifyArgs),
     /// Run the machine's RTL and compare it with the simulator, cycle by cycle and bit by bit.
     Cosim(CosimArgs),
+    /// Say what the words of reports mean.
+    Words,
+    /// Write a shell's completions of the commands and their flags.
+    Completions(CompletionsArgs),
+    /// Write the manual pages of all commands.
+    Man(ManArgs),
 }
 
 /// A hardware point: defaults, then a file, then single values.
@@ -726,4 +732,33 @@ mod tests {
         assert_eq!(trace(&["qnnsim", "run", "p.bin", "--trace=t.json"]), ("p.bin".into(), file));
         assert_eq!(trace(&["qnnsim", "run", "p.bin"]), ("p.bin".into(), None));
     }
+}
+
+const COMPLETIONS: &str = "\
+Examples:
+  qnnsim completions bash > ~/.local/share/bash-completion/completions/qnnsim
+  qnnsim completions zsh > ~/.zfunc/_qnnsim
+  qnnsim completions fish > ~/.config/fish/completions/qnnsim.fish";
+
+/// Arguments of `completions`.
+#[derive(Debug, Args)]
+#[command(after_help = COMPLETIONS)]
+pub struct CompletionsArgs {
+    /// The shell.
+    #[arg(value_name = "SHELL")]
+    pub shell: clap_complete::Shell,
+}
+
+const MAN: &str = "\
+Examples:
+  qnnsim man -o ~/.local/share/man/man1
+  man qnnsim-run";
+
+/// Arguments of `man`.
+#[derive(Debug, Args)]
+#[command(after_help = MAN)]
+pub struct ManArgs {
+    /// Directory for the pages, which is made if it is not there.
+    #[arg(short, long, value_name = "DIR")]
+    pub output: PathBuf,
 }

@@ -9,6 +9,7 @@ pub mod explain;
 pub mod hw;
 pub mod inspect;
 pub mod run;
+pub mod shell;
 pub mod sweep;
 pub mod verify;
 

@@ -11,17 +11,23 @@ mod points;
 mod render;
 mod results;
 mod source;
+mod words;
 
 use std::ffi::OsString;
 
-use clap::Parser;
+use clap::{CommandFactory, FromArgMatches};
 
 use args::{Cli, Command};
 
 /// Runs the program with its arguments, of which the first is its name, and gives its exit code.
 /// What clap refuses ends the process: it prints why and exits with 2.
 pub fn run(args: impl IntoIterator<Item = OsString>) -> u8 {
-    let command = Cli::parse_from(args).command;
+    let program =
+        Cli::command().mut_subcommand("words", |words| words.after_long_help(words::text()));
+    let command = match Cli::from_arg_matches(&program.get_matches_from(args)) {
+        Ok(cli) => cli.command,
+        Err(error) => error.exit(),
+    };
     if let Err(why) = qnnsim_simulator::isa::asked() {
         return failure::Failure::misuse(why).report();
     }
@@ -37,6 +43,9 @@ pub fn run(args: impl IntoIterator<Item = OsString>) -> u8 {
         Command::Sweep(args) => commands::sweep::run(&args),
         Command::Verify(args) => commands::verify::run(&args),
         Command::Cosim(args) => commands::cosim::run(&args),
+        Command::Words => failure::print(&words::text()),
+        Command::Completions(args) => commands::shell::completions(&args),
+        Command::Man(args) => commands::shell::man(&args),
     };
     match result {
         Ok(()) => 0,

@@ -1,6 +1,7 @@
 //! Reports as a person reads them, and the timeline in both its forms.
 
 use std::fmt::{Display, Write};
+use std::io::IsTerminal;
 
 use anstyle::{AnsiColor, Style};
 use comfy_table::{CellAlignment, ContentArrangement, Table, presets};
@@ -13,6 +14,7 @@ use qnnsim_simulator::trace::TraceLine;
 use serde_json::Value;
 
 use crate::commands::run::Tensor;
+use crate::words;
 
 const TITLE: Style = Style::new().bold();
 const QUIET: Style = Style::new().dimmed();
@@ -26,24 +28,100 @@ pub enum Column<'a> {
     Number(&'a str),
 }
 
-/// A table without lines; its last row is set off if `total` says so.
+/// Blanks between columns.
+const GAP: usize = 2;
+
+/// Columns of the terminal: what the environment variable COLUMNS says, else what the terminal has;
+/// none where the output goes elsewhere, and nothing is wrapped.
+fn width() -> Option<usize> {
+    let said = std::env::var("COLUMNS").ok().and_then(|text| text.parse().ok());
+    let terminal = || std::io::stdout().is_terminal().then(|| Table::new().width()).flatten();
+    said.or_else(|| terminal().map(usize::from))
+}
+
+/// How texts are wrapped: between words, which stay whole, also those with a hyphen.
+fn wrapping<'a>(columns: usize) -> textwrap::Options<'a> {
+    let splitter = textwrap::WordSplitter::NoHyphenation;
+    textwrap::Options::new(columns).break_words(false).word_splitter(splitter)
+}
+
+/// Wraps a text between its words.
+fn wrapped(text: &str, columns: usize) -> String {
+    textwrap::fill(text, wrapping(columns))
+}
+
+/// A table without lines; its last row is set off if `total` says so. On a narrow terminal words go
+/// to another line, and what does not fit then follows as a second table with the same first
+/// column.
 pub fn table(columns: &[Column], rows: Vec<Vec<String>>, total: bool) -> String {
+    let titles: Vec<&str> =
+        columns.iter().map(|&(Column::Text(t) | Column::Number(t))| t).collect();
+    let chars = |text: &str| text.chars().count();
+    let word = |text: &str| text.split(' ').map(chars).max().unwrap_or(0);
+    let cells = |column: usize| rows.iter().map(move |row| row[column].as_str());
+    // As wide as its widest cell, and as narrow as its longest word; numbers are kept whole.
+    let widest: Vec<usize> = (0..columns.len())
+        .map(|c| cells(c).map(chars).max().max(Some(chars(titles[c]))).unwrap_or(0))
+        .collect();
+    let least = |c: usize| match columns[c] {
+        Column::Text(_) => cells(c).map(word).max().max(Some(word(titles[c]))).unwrap_or(0),
+        Column::Number(_) => cells(c).map(chars).max().max(Some(word(titles[c]))).unwrap_or(0),
+    };
+    let mut widths: Vec<usize> = (0..columns.len()).map(least).collect();
+    let room = width().unwrap_or(usize::MAX);
+    let gaps = GAP * (columns.len() - 1);
+    let fits = widths.iter().sum::<usize>() + gaps <= room;
+    if !fits && columns.len() > 2 {
+        let mut count = columns.len() - 1;
+        let needs = |count: usize| widths[..count].iter().sum::<usize>() + GAP * (count - 1);
+        while count > 2 && needs(count) > room {
+            count -= 1;
+        }
+        let part = |of: Vec<usize>| {
+            let columns: Vec<Column> = of.iter().map(|&c| columns[c]).collect();
+            let pick = |row: &Vec<String>| of.iter().map(|&c| row[c].clone()).collect();
+            table(&columns, rows.iter().map(pick).collect(), total)
+        };
+        let rest = std::iter::once(0).chain(count..columns.len()).collect();
+        return part((0..count).collect()) + "\n" + &part(rest);
+    }
+    // What is left goes to numbers first, whose titles are short, then to the others.
+    let mut left = room.saturating_sub(widths.iter().sum::<usize>() + gaps);
+    for numbers in [true, false] {
+        for c in 0..columns.len() {
+            if matches!(columns[c], Column::Number(_)) == numbers {
+                let more = (widest[c] - widths[c]).min(left);
+                (widths[c], left) = (widths[c] + more, left - more);
+            }
+        }
+    }
+    let wrap = |row: &[&str]| -> Vec<String> {
+        row.iter().zip(&widths).map(|(cell, &width)| wrapped(cell, width.max(1))).collect()
+    };
+    let lines = |row: &[String]| row.iter().map(|cell| cell.lines().count()).max().unwrap_or(1);
+    let titles = wrap(&titles);
+    let rows: Vec<Vec<String>> =
+        rows.iter().map(|row| wrap(&row.iter().map(String::as_str).collect::<Vec<_>>())).collect();
+    let head = lines(&titles);
+    let foot = if total { rows.last().map_or(0, |row| lines(row)) } else { 0 };
+
     let mut table = Table::new();
     table.load_style(presets::NOTHING).set_content_arrangement(ContentArrangement::Disabled);
-    table.set_header(columns.iter().map(|(Column::Text(title) | Column::Number(title))| title));
+    table.set_header(titles);
     table.add_rows(rows);
     for (shown, column) in table.column_iter_mut().zip(columns) {
-        shown.set_padding((0, 2));
+        shown.set_padding((0, GAP as u16));
         shown.set_cell_alignment(match column {
             Column::Text(_) => CellAlignment::Left,
             Column::Number(_) => CellAlignment::Right,
         });
     }
-    let last = table.row_count();
+    let all: Vec<String> = table.lines().collect();
     let mut out = String::new();
-    for (index, line) in table.lines().enumerate() {
+    for (index, line) in all.iter().enumerate() {
         let line = line.trim_end();
-        let style = if index == 0 || total && index == last { TITLE } else { Style::new() };
+        let is_set_off = index < head || index >= all.len() - foot;
+        let style = if is_set_off { TITLE } else { Style::new() };
         let _ = writeln!(out, "{style}{line}{style:#}");
     }
     out
@@ -54,10 +132,27 @@ pub fn title(text: impl Display) -> String {
     format!("{TITLE}{text}{TITLE:#}\n")
 }
 
+/// A sentence.
+pub fn line(text: &str) -> String {
+    width().map_or_else(|| text.to_owned(), |width| wrapped(text, width)) + "\n"
+}
+
+/// A remark below a table.
+pub fn note(text: &str) -> String {
+    line(text).lines().map(|line| format!("{QUIET}{line}{QUIET:#}\n")).collect()
+}
+
 /// Lines of a name and a value.
 pub fn facts(facts: &[(&str, String)]) -> String {
-    let width = facts.iter().map(|(name, _)| name.len()).max().unwrap_or(0);
-    facts.iter().map(|(name, value)| format!("  {name:width$}  {value}\n")).collect()
+    let names = facts.iter().map(|(name, _)| name.len()).max().unwrap_or(0);
+    let line = |(name, value): &(&str, String)| {
+        let first = format!("  {name:names$}  ");
+        let rest = " ".repeat(first.len());
+        let columns = width().unwrap_or(usize::MAX).max(first.len() + 1);
+        let options = wrapping(columns).initial_indent(&first).subsequent_indent(&rest);
+        textwrap::fill(value, options) + "\n"
+    };
+    facts.iter().map(line).collect()
 }
 
 /// Sizes of a map.
@@ -103,9 +198,10 @@ pub fn report(report: &Report) -> String {
     text += &memories(report);
     text += "\n";
     text += &facts(&[("area", area_line(&report.area))]);
-    for note in &report.notes {
-        let _ = writeln!(text, "{QUIET}note: {note}{QUIET:#}");
+    for remark in &report.notes {
+        text += &note(&format!("note: {remark}"));
     }
+    text += &note(words::FIRST);
     text
 }
 
@@ -114,7 +210,7 @@ fn layers(report: &Report) -> String {
         Column::Text("layer"),
         Column::Number("cycles"),
         Column::Number("share"),
-        Column::Number("products"),
+        Column::Number("MACs"),
         Column::Number("utilization"),
         Column::Number("energy"),
         Column::Text("stalls of the array"),
@@ -246,11 +342,8 @@ pub fn area(area: &Area) -> String {
     let mut rows: Vec<_> =
         area.by_unit.iter().map(|u| row(u.name, u.lut, u.ff, u.bram36, u.dsp, u.mm2)).collect();
     rows.push(row("total", area.lut, area.ff, area.bram36, area.dsp, area.mm2));
-    let fit = format!(
-        "{QUIET}note: {}; a single unit: LUT within {}{QUIET:#}\n",
-        fit(area),
-        percent(area.error.lut_unit)
-    );
+    let within = percent(area.error.lut_unit);
+    let fit = note(&format!("note: {}; a single unit: LUT within {within}", fit(area)));
     title("area, 7-series FPGA and silicon") + &table(&columns, rows, true) + &fit
 }
 
@@ -338,10 +431,9 @@ pub fn exactness(layers: &[LayerExactness]) -> String {
     let mut text =
         title("how near an accumulator comes to a change of its code, in steps of the quantizer");
     text += &table(&columns, rows, false);
-    let _ = writeln!(
-        text,
-        "{QUIET}the results here are exact; float32, rounding real sums in any order, may decide the undecided steps \
-         otherwise{QUIET:#}"
+    text += &note(
+        "the results here are exact; float32, rounding real sums in any order, may decide the \
+         undecided steps otherwise",
     );
     text
 }

@@ -15,7 +15,7 @@ use serde_json::Value;
 use super::{TechnologyChoice, overrides, print_json, refuse};
 use crate::args::{ExplainArgs, Format};
 use crate::failure::{Failure, print};
-use crate::render::{self, Column, energy, facts, grouped, percent, table, title};
+use crate::render::{self, Column, energy, facts, grouped, line, percent, table, title};
 use crate::source;
 
 /// The JSON object.
@@ -175,7 +175,7 @@ fn trials(explanation: &Explanation, start: Start) -> String {
     let mut text = table(&columns, rows, false);
     if !same.is_empty() {
         let names: Vec<String> = same.iter().map(|(trial, _)| arrow(&trial.change)).collect();
-        text += &format!("no cycle changes with {}\n", names.join(", "));
+        text += &line(&format!("no cycle changes with {}", names.join(", ")));
     }
     let refused = explanation
         .parameters
@@ -185,18 +185,15 @@ fn trials(explanation: &Explanation, start: Start) -> String {
         refused.partition(|(_, why)| why.kind == RefusalKind::NeedsModel);
     for (trial, why) in refused {
         let why = why.to_string();
-        text += &format!(
-            "{} cannot be: {}\n",
-            arrow(&trial.change),
-            why.lines().next().unwrap_or_default()
-        );
+        let why = why.lines().next().unwrap_or_default();
+        text += &line(&format!("{} cannot be: {why}", arrow(&trial.change)));
     }
     if !other_code.is_empty() {
         let names: Vec<&str> = other_code.iter().map(|(trial, _)| trial.change.parameter).collect();
-        text += &format!(
-            "another program is needed for {}: explain MODEL.onnx compiles it\n",
-            names.join(", ")
-        );
+        let names = names.join(", ");
+        text += &line(&format!(
+            "another program is needed for {names}: explain MODEL.onnx compiles it"
+        ));
     }
     text
 }

@@ -1,8 +1,10 @@
 //! asm, disasm, inspect, run and eval on small hand-written programs.
 
+use std::collections::BTreeSet;
+
 use crate::common;
 
-use common::{Bench, MAP, idx, npy, vector};
+use common::{Bench, MAP, Outcome, idx, npy, project, vector};
 use qnnsim_isa::program::VERSION;
 use serde_json::json;
 
@@ -288,4 +290,104 @@ fn a_trap_is_exit_code_1_with_its_place() {
         ["deadlock.bin", "image.idx", "source.asm"],
         "nothing half written is left"
     );
+}
+
+/// What stands before two blanks, or at the end.
+fn columns(line: &str) -> Vec<&str> {
+    line.trim().split("  ").map(str::trim).filter(|cell| !cell.is_empty()).collect()
+}
+
+#[test]
+fn every_word_of_a_report_is_explained() {
+    let bench = Bench::new();
+    bench.write("tcv.bin", std::fs::read(project("programs/tcv_w1a1.bin")).expect("the program"));
+    let explained = bench.ok("words");
+    let flat = |text: &str| text.split_whitespace().collect::<Vec<_>>().join(" ");
+    assert!(flat(&bench.ok("help words")).contains(&flat(&explained)));
+    let known: BTreeSet<&str> =
+        explained.lines().filter_map(|line| columns(line).first().copied()).collect();
+
+    let report = bench.ok("run tcv.bin");
+    let block = |start: &str| -> Vec<Vec<&str>> {
+        let at = report.find(start).unwrap_or_else(|| panic!("{start} in {report}"));
+        report[at..].lines().take_while(|line| !line.is_empty()).map(columns).collect()
+    };
+    let layers = block("by layer");
+    let units = block("by unit");
+    let memories = block("by memory");
+    let image = block("image  ");
+    let mut words: Vec<&str> =
+        [&layers[1], &units[1], &memories[1]].into_iter().flatten().copied().collect();
+    words.extend(image.iter().map(|row| row[0]).chain(["cold", "warm"]));
+    words.extend(units[2..].iter().chain(&memories[2..]).map(|row| row[0]));
+    words.extend(
+        ["fetch", "tail", "total"]
+            .into_iter()
+            .filter(|name| layers.iter().any(|row| row[0] == *name)),
+    );
+    // The causes of stalls, of all units.
+    let json = bench.json("run tcv.bin --format json");
+    let units = json["units"].as_array().expect("a list");
+    let causes: Vec<String> = units
+        .iter()
+        .flat_map(|unit| unit["stalls"].as_object().expect("by cause").keys().cloned())
+        .collect();
+    assert!(causes.len() > 10, "{causes:?}");
+    words.extend(causes.iter().map(String::as_str));
+    for word in words {
+        assert!(known.contains(word), "`{word}` is not explained");
+    }
+    assert!(report.trim_end().ends_with("`qnnsim words` says all of them"), "{report}");
+}
+
+#[test]
+fn tables_fit_the_terminal_and_break_no_word() {
+    let bench = Bench::new();
+    for file in ["tcv_w1a1.bin", "tcv_w1a1.onnx"] {
+        bench.write(file, std::fs::read(project(&format!("programs/{file}"))).expect("a file"));
+    }
+    let commands = [
+        "run tcv_w1a1.bin",
+        "explain tcv_w1a1.bin",
+        "inspect tcv_w1a1.bin",
+        "words",
+        "compile tcv_w1a1.onnx --explain --pixel-offset -128",
+    ];
+    for words in commands {
+        let wide = bench.ok(words);
+        // Names and numbers of the unwrapped text must come out whole.
+        let expected: BTreeSet<&str> = wide.split_whitespace().collect();
+        for width in [60, 80, 120] {
+            let mut command = bench.command(words);
+            let outcome =
+                Outcome::of(command.env("COLUMNS", width.to_string()).output().expect("it runs"));
+            let narrow = outcome.out;
+            for line in narrow.lines() {
+                let length = line.chars().count();
+                let longest = line.split_whitespace().map(|word| word.chars().count()).max();
+                let fits = length <= width || longest.is_some_and(|word| word + 20 > width);
+                assert!(fits, "{words} at {width}: {length} columns: {line}");
+            }
+            let missing: Vec<&&str> = expected
+                .iter()
+                .filter(|word| !narrow.split_whitespace().any(|other| other == **word))
+                .collect();
+            assert!(missing.is_empty(), "{words} at {width} breaks {missing:?}:\n{narrow}");
+        }
+    }
+}
+
+#[test]
+fn shells_and_man_know_the_commands() {
+    let bench = Bench::new();
+    for shell in ["bash", "zsh", "fish"] {
+        let script = bench.ok(&format!("completions {shell}"));
+        assert!(script.contains("compile") && script.contains("pixel-offset"), "{shell}");
+    }
+    assert!(bench.misuse("completions ksh").contains("possible values: bash"));
+    bench.ok("man -o pages");
+    for page in ["qnnsim.1", "qnnsim-run.1", "qnnsim-sweep.1"] {
+        let text = String::from_utf8(bench.read(&format!("pages/{page}"))).expect("text");
+        assert!(text.contains(".SH NAME") && text.contains(".SH OPTIONS"), "{page}: {text}");
+    }
 }

@@ -34,6 +34,7 @@ use crate::ir::Network;
 use facts::Facts;
 use layout::Layouts;
 use placement::{Placement, words_to_keep_all};
+pub use schedule::SEMAPHORES;
 use tiling::Tiling;
 
 /// All that is decided about a network on a machine, stage by stage.

@@ -12,6 +12,7 @@ use qnnsim_isa::descriptor::{
     Code, HostModel, HostOp, InputDescriptor, InputModel, MapShape, OutputDescriptor, OutputTensor,
     OutputValue, Quantizer, Rounding,
 };
+use qnnsim_isa::table::LdRow;
 
 use super::chain::{Chain, Quantized, quantized};
 use super::form::{Grid, MapInfo};
@@ -30,9 +31,8 @@ use crate::ops::pointwise::Pointwise;
 use crate::ops::{self, join};
 use crate::sign::first_arguments;
 
-/// Most channels of an input map: bytes of a pixel that the packer takes (`channels` of `cfg
-/// ld.row`).
-const LONGEST_PIXEL: u32 = 4095;
+/// Most channels of an input map: bytes of a pixel that the packer takes.
+const LONGEST_PIXEL: u32 = LdRow::ROW.max("channels");
 
 /// The model's input behind some operators.
 #[derive(Debug, Clone)]

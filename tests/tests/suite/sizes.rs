@@ -115,11 +115,19 @@ fn second(
 #[test]
 fn channels_of_an_image() {
     check((LdRow::ROW, "channels"), &around(12), i64::from, DEEP, |n| {
+        first([n.into(), 1, 2], [2, n.into(), 1, 1], [0; 4], [1, 1])
+    });
+}
+
+/// A vector that is too long for a pixel is laid out in several of equal length.
+#[test]
+fn values_of_a_vector() {
+    for n in [&around(12)[..], &[7000]].concat() {
         let mut model = Model::new(&[1, n.into()]);
         let x = model.input();
         let out = model.last(&x, n as usize);
-        model.bytes(&out)
-    });
+        assert_eq!(outcome(&model.bytes(&out), DEEP), Ok(()), "{n} values");
+    }
 }
 
 #[test]

@@ -1,0 +1,158 @@
+//! What the words of reports mean: one table, for people and for the test that misses none.
+
+use std::fmt::Write;
+
+use qnnsim_compiler::backend::SEMAPHORES;
+
+use crate::render::{Column, table, title};
+
+/// Words with what they mean.
+type Words = &'static [(&'static str, &'static str)];
+
+/// By where they stand in a report; what the compiler calls its semaphores follows them.
+const SECTIONS: &[(&str, Words)] = &[
+    (
+        "image",
+        &[
+            ("cold", "the first image after power-up: it loads what stays, weights and thresholds"),
+            ("warm", "every later image: what stays is there, all maps are computed anew"),
+            ("cycles", "from the first fetch of an image's code until every unit is idle"),
+            ("latency", "its cycles by the clock"),
+            ("images a second", "the clock by the cycles of a warm image"),
+            ("energy", "of all counted events and the leakage of the memories, DRAM included"),
+            ("streaming weights", "part of the energy: weights and thresholds from DRAM"),
+            ("reading resident weights", "part of the energy: the weight and threshold memories"),
+            ("leakage", "part of the energy: memories, by area and time"),
+            ("mean power", "energy by latency"),
+        ],
+    ),
+    (
+        "layer",
+        &[
+            ("layer", "a layer of the integer network, by the name of its node in the model"),
+            ("fetch", "the first row: the image's first code arrives, and no layer has begun"),
+            (
+                "tail",
+                "the last row: what follows the last layer's last write, until HALT has ended",
+            ),
+            ("total", "the sum of the rows: all cycles of the image"),
+            ("share", "its cycles of those of the image"),
+            ("MACs", "multiply-accumulates of the unpadded layer"),
+            (
+                "utilization",
+                "useful lane operations of all that rows x columns x lanes could do in its cycles",
+            ),
+            (
+                "stalls of the array",
+                "cycles in which a MAC waits at the head, by what it waits for",
+            ),
+        ],
+    ),
+    (
+        "unit",
+        &[
+            ("unit", "a part of the machine with a queue of its own; pool and front end have none"),
+            ("ld", "LOAD: bursts from DRAM to a memory, or through the packer"),
+            ("mac", "the array"),
+            ("thr", "the threshold unit: accumulators to codes"),
+            ("pool", "the max-pool unit behind it: the largest code of a window, and the write"),
+            ("st", "STORE: the activation memory to DRAM"),
+            ("front end", "fetches code, decodes a word a cycle, and hands it to the queues"),
+            ("busy", "cycles in which a step holds the unit"),
+            ("stalled", "cycles in which an instruction is at the head and does not issue"),
+            ("idle", "cycles in which no instruction is there"),
+            ("stalls", "the stalled cycles by the first cause that blocks"),
+        ],
+    ),
+    (
+        "memory",
+        &[
+            ("memory", "one of the machine's memories; words are as wide as its banks"),
+            ("used", "what the program ever uses of it"),
+            ("of", "what it has"),
+            ("reads", "words read; of DRAM bytes"),
+            ("writes", "words written; of DRAM bytes"),
+            ("activations", "the maps, a bank for each row of the array"),
+            ("weights", "a bank for each column of the array"),
+            ("thresholds", "a bank for each column that is drained in a cycle"),
+            ("accumulators", "of 32 bits, rows x columns in each accumulator bank"),
+            ("code", "the code queue"),
+            ("dram", "outside of the chip: code, image, weights, and the output"),
+        ],
+    ),
+    (
+        "cause of a stall: the machine",
+        &[
+            ("buffer", "no buffer is free between two stages of the unit"),
+            ("configure", "a group of the unit's registers is being written"),
+            ("dram", "the DRAM accepts another burst, or none"),
+            ("halt", "HALT waits until every unit is idle"),
+            ("pipe", "a SYNC with posts waits until its unit's pipeline is empty"),
+            ("port", "another unit has the memory's port"),
+            ("queue", "the queue of the unit that the word is for is full"),
+        ],
+    ),
+    (
+        "what bounds a layer",
+        &[
+            ("bound by", "what most of its cycles are charged to, with that share of them"),
+            ("array", "the array computes"),
+            ("drain", "the threshold unit drains a bank, or its words are written"),
+            ("load", "LOAD writes or packs what has arrived"),
+            ("store", "STORE reads the activation memory"),
+            ("semaphores", "nothing works: a post is in a pipe, or units hand over to each other"),
+            ("helps most", "the one parameter whose change saves most cycles, simulated"),
+            ("cycles then", "the layer's cycles with that change"),
+            ("change", "relative to the point as it is"),
+        ],
+    ),
+    (
+        "area",
+        &[
+            ("area", "of the whole machine; mm2 are silicon without wires"),
+            ("LUT", "look-up tables of six inputs, 7-series FPGA"),
+            ("FF", "flip-flops"),
+            ("BRAM", "block RAMs of 36 kbit"),
+            ("DSP", "DSP48 blocks"),
+        ],
+    ),
+];
+
+/// Heading of the words that the compiler gives its semaphores.
+const OF_SEMAPHORES: &str = "cause of a stall: a semaphore of a compiled program";
+
+/// All words, each with its meaning.
+pub fn text() -> String {
+    let rows = |words: &[(&str, &str)]| {
+        let row = |&(word, meaning): &(&str, &str)| vec![word.to_owned(), meaning.to_owned()];
+        words.iter().map(row).collect()
+    };
+    let mut text = String::new();
+    for &(section, words) in SECTIONS.iter().chain(&[(OF_SEMAPHORES, SEMAPHORES)]) {
+        let columns = [Column::Text("word"), Column::Text("means")];
+        let _ = writeln!(text, "{}{}", title(section), table(&columns, rows(words), false));
+    }
+    text
+}
+
+/// One line under the first report.
+pub const FIRST: &str = "cold: the first image; warm: every later one, weights being there; fetch and \
+tail: before the first layer and behind the last; free, rows, map: the array waits for an empty \
+accumulator bank, for image rows, for the map before; `qnnsim words` says all of them";
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_word_means_one_thing() {
+        let mut seen = std::collections::BTreeMap::new();
+        let all = SECTIONS.iter().chain(&[(OF_SEMAPHORES, SEMAPHORES)]);
+        for (word, meaning) in all.flat_map(|(_, words)| words.iter()) {
+            if let Some(other) = seen.insert(word, meaning) {
+                // A semaphore, a memory or a cause may share a word with what it stands for.
+                assert!(["dram", "weights", "fetch"].contains(word), "{word}: {other}, {meaning}");
+            }
+        }
+    }
+}
