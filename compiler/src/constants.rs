@@ -299,10 +299,6 @@ impl Call<'_> {
             "Abs" => self.map(f64::abs),
             "Sign" => self.map(|x| if x == 0.0 { 0.0 } else { x.signum() }),
             "Relu" => self.map(|x| x.max(0.0)),
-            "Reciprocal" => self.map(|x| 1.0 / x),
-            "Sqrt" => self.map(f64::sqrt),
-            "Exp" => self.map(libm::exp),
-            "Log" => self.map(libm::log),
             "Ceil" => self.map(f64::ceil),
             "Floor" => self.map(f64::floor),
             "Round" => self.map(f64::round_ties_even),
@@ -317,10 +313,6 @@ impl Call<'_> {
             "Asinh" => self.map(libm::asinh),
             "Acosh" => self.map(libm::acosh),
             "Atanh" => self.map(libm::atanh),
-            "Celu" => {
-                let alpha = self.at.float("alpha", 1.0)?;
-                self.map(|x| x.max(0.0) + (alpha * libm::expm1(x / alpha)).min(0.0))
-            }
             "ThresholdedRelu" => {
                 let alpha = self.at.float("alpha", 1.0)?;
                 self.map(|x| if x > alpha { x } else { 0.0 })

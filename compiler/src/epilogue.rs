@@ -303,7 +303,7 @@ impl Channel {
     fn monotone(&self) -> Option<i32> {
         let mut directions = vec![1; self.sums.len()];
         for ChannelOp { op, reads, arguments } in &self.ops {
-            let divides = *op == Pointwise::Div && reads.iter().any(|read| read.0 == 1);
+            let divides = divides(*op, reads);
             let adds = matches!(op, Pointwise::Add | Pointwise::Sub);
             if op.turning_point(arguments).is_some() || divides || reads.len() > 1 && !adds {
                 return None;
@@ -370,7 +370,7 @@ impl Channel {
         if let Some(direction) = self.monotone() {
             return Some(vec![((low, high), direction)]);
         }
-        let divides = |op: &ChannelOp| op.op == Pointwise::Div && op.data() == 1;
+        let divides = |op: &ChannelOp| divides(op.op, &op.reads);
         let at = self.turning(0)?;
         if !self.is_line(0) || self.ops.iter().any(divides) || self.turning(at + 1).is_some() {
             return None;
@@ -575,11 +575,11 @@ impl Channel {
                 range = (range.0.min(low), range.1.max(high));
             }
             // A quotient by what can be 0 is anything.
-            if *op == Pointwise::Div
-                && reads
-                    .iter()
-                    .zip(&corners)
-                    .any(|(&(at, _), corners)| at == 1 && corners[0] <= 0.0 && 0.0 <= corners[1])
+            let divisor = |at: usize| divides(*op, &[(at, 0)]);
+            if reads
+                .iter()
+                .zip(&corners)
+                .any(|(&(at, _), corners)| divisor(at) && corners[0] <= 0.0 && 0.0 <= corners[1])
             {
                 range = (f64::NEG_INFINITY, f64::INFINITY);
             }
@@ -647,6 +647,15 @@ struct Range {
 impl Range {
     fn reals(self) -> [f64; 2] {
         self.ends.map(|x| Value { x, ..self.exact }.real())
+    }
+}
+
+/// Whether an operator divides by one of the values that it reads: it has a pole at zero.
+fn divides(op: Pointwise, reads: &[(usize, usize)]) -> bool {
+    match op {
+        Pointwise::Div => reads.iter().any(|read| read.0 == 1),
+        Pointwise::Function(function) => function == Function::Reciprocal,
+        _ => false,
     }
 }
 

@@ -77,12 +77,20 @@ pub fn import(bytes: &[u8], options: &ImportOptions) -> Result<Import, Diagnosti
     fuse::fuse(&mut graph);
     let repaired = sign::repair(&mut graph, options.unsigned_1bit_relu)?;
     let input_name = graph.value(graph.input).name.clone();
-    let declared = input::declare(&model, &mut graph, options.input);
-    let extract = |from: &[ValueId], to: &[ValueId]| host::extract(&model, &graph, from, to);
-    let canonical = canonical::desugar(&graph);
+    let mut declared = input::declare(&model, &mut graph, options.input);
+    let lower = |graph: &Graph| {
+        let extract = |from: &[ValueId], to: &[ValueId]| host::extract(&model, graph, from, to);
+        lower::lower(&canonical::desugar(graph), graph.values.len(), options, &extract)
+    };
+    let mut lowered = lower(&graph);
+    // Where the model's own quantizers of the input do not do, those integers are that are said.
+    if let (Err(_), Declared::Quantized, Some(format)) = (&lowered, declared, options.input) {
+        input::quantize(&mut graph, format);
+        declared = Declared::Given;
+        lowered = lower(&graph);
+    }
+    let Lowered { mut network, mut maps, epilogues, heads, front } = lowered?;
     let own = graph.values.len();
-    let Lowered { mut network, mut maps, epilogues, heads, front } =
-        lower::lower(&canonical, own, options, &extract)?;
     // Values between the operators that one became are none of the model's.
     for map in &mut maps {
         map.value = map.value.filter(|value| value.0 < own);

@@ -183,7 +183,7 @@ pub(crate) fn declare(
 
 /// Puts a quantizer behind the input. The name of the input goes to what it makes, which is what
 /// the file's nodes read.
-fn quantize(graph: &mut Graph, format: InputFormat) {
+pub(crate) fn quantize(graph: &mut Graph, format: InputFormat) {
     let input = graph.input;
     let Value { name, dims, .. } = graph.value(input).clone();
     graph.values[input.0].name = format!("{name}/real");

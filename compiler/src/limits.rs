@@ -251,7 +251,10 @@ limits! {
         POW_EXPONENT: "the exponent is the constant 2 or 3",
             "write other powers as products or leave them out";
     }
-    "LeakyRelu, Elu, Selu, Sigmoid, HardSigmoid, Tanh, Softplus, Softsign, Erf, Neg": "In front of a quantizer." {
+    "Max, Min": "Of two operands: a map and constants, or two functions of one map." {}
+    "Exp, Log, Sqrt, Reciprocal": "Where they are finite. A reciprocal is tried at all values, so that what stands in \
+        front of it has at most 65,536." {}
+    "LeakyRelu, Elu, Celu, Selu, Sigmoid, HardSigmoid, Tanh, Softplus, Softsign, Erf, Neg": "In front of a quantizer." {
         FUNCTION_PARAMETER: "factors inside or in front of an exponential are greater than 0",
             "check the attributes of the function";
     }

@@ -26,6 +26,11 @@ const NAMES: &[&str] = &[
 /// A scale of 1, which integers without one have.
 const ONE: &str = "qdq/one";
 
+/// Bits of the integers of such a result.
+const EIGHT: &str = "qdq/eight";
+
+const QONNX: &str = "qonnx.custom_op.general";
+
 /// Rewrites a model.
 pub fn expand(model: &mut ModelProto) {
     let Some(graph) = &mut model.graph else { return };
@@ -43,12 +48,14 @@ pub fn expand(model: &mut ModelProto) {
             false => graph.node.push(node),
         }
     }
-    graph.initializer.push(TensorProto {
-        name: ONE.to_owned(),
-        data_type: data_type::FLOAT,
-        float_data: vec![1.0],
-        ..TensorProto::default()
-    });
+    for (name, value) in [(ONE, 1.0), (EIGHT, 8.0)] {
+        graph.initializer.push(TensorProto {
+            name: name.to_owned(),
+            data_type: data_type::FLOAT,
+            float_data: vec![value],
+            ..TensorProto::default()
+        });
+    }
 }
 
 fn int(name: &str, value: i64) -> AttributeProto {
@@ -65,6 +72,15 @@ fn expand_one(graph: &mut GraphProto, node: NodeProto) {
     let attribute = |name: &str| node.attribute.iter().find(|a| a.name == name).map_or(0, |a| a.i);
     let output = node.output.first().cloned().unwrap_or_default();
     let name = if node.name.is_empty() { output.clone() } else { node.name.clone() };
+    // onnxruntime adds the zero point of some results before it rounds, so that ties go the other
+    // way where it is odd. `Quant` does that.
+    let zero_first = ["QLinearAdd", "QLinearMul", "QLinearAveragePool"];
+    let zero_first = zero_first.contains(&node.op_type.as_str());
+    let signed = |zero: &str| {
+        let tensor = graph.initializer.iter().find(|tensor| tensor.name == zero);
+        i64::from(tensor.is_some_and(|tensor| tensor.data_type == data_type::INT8))
+    };
+    let signed = signed(&input(if node.op_type == "QLinearAveragePool" { 4 } else { 7 }));
     // Integers, scale and zero point of each operand, scale and zero point of the output, bias.
     let triples = |from: usize, to: usize| -> Vec<[usize; 3]> {
         (from..to).step_by(3).map(|i| [i, i + 1, i + 2]).collect()
@@ -97,6 +113,7 @@ fn expand_one(graph: &mut GraphProto, node: NodeProto) {
                     attribute: Vec<AttributeProto>| {
         let name = if what.is_empty() { name.clone() } else { format!("{name}/{what}") };
         let domain = String::new();
+        let domain = if op_type == "Quant" { QONNX.to_owned() } else { domain };
         let (op_type, output) = (op_type.to_owned(), vec![output]);
         graph.node.push(NodeProto { input: inputs, output, name, op_type, attribute, domain });
     };
@@ -127,6 +144,16 @@ fn expand_one(graph: &mut GraphProto, node: NodeProto) {
     let real = if quantized { format!("{output}/real") } else { output.clone() };
     push(op_type, "", inputs, real.clone(), attributes);
     if quantized {
+        let mut real = real;
+        if zero_first && !input(result + 1).is_empty() {
+            let (zero, rounded) = (format!("{output}/zero"), format!("{output}/rounded"));
+            let float = vec![int("to", i64::from(data_type::FLOAT))];
+            push("Cast", "zero", vec![input(result + 1)], zero.clone(), float);
+            let from = vec![real, input(result), zero, EIGHT.to_owned()];
+            let attributes = vec![int("signed", signed), int("narrow", 0)];
+            push("Quant", "rounded", from, rounded.clone(), attributes);
+            real = rounded;
+        }
         let mut from = vec![real, input(result)];
         if !input(result + 1).is_empty() {
             from.push(input(result + 1));

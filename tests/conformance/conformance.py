@@ -25,6 +25,9 @@ from qonnx.transformation.infer_shapes import InferShapes
 
 INPUTS, HIDDEN, OUTPUTS, IMAGES = 12, 8, 5, 64
 QONNX = "qonnx.custom_op.general"
+MICROSOFT = "com.microsoft"
+# The last operator set that the compiler reads.
+LAST_OPSET = 25
 # Of the quantizer behind a function: of few digits, but no power of two, for where a function comes near a straight
 # line its values would come near ties, which float32 cannot tell from ties.
 STEP = 3 / 128
@@ -35,6 +38,7 @@ class Model:
 
     def __init__(self, rng):
         self.rng, self.nodes, self.constants, self.qonnx, self.opset = rng, [], [], False, 20
+        self.options = []
 
     def constant(self, value, dtype=np.float32):
         name = f"c{len(self.constants)}"
@@ -46,6 +50,8 @@ class Model:
         names = [name, *(f"{name}.{i}" for i in range(1, outputs))]
         domain = QONNX if op in ("Quant", "BipolarQuant", "Trunc", "MultiThreshold") else ""
         self.qonnx |= domain != ""
+        if op in ("QGemm", "QLinearAdd", "QLinearMul", "QLinearGlobalAveragePool", "QLinearSigmoid", "QLinearConcat"):
+            domain = MICROSOFT
         self.nodes.append(helper.make_node(op, list(inputs), names, name=name, domain=domain, **attributes))
         return name
 
@@ -64,6 +70,9 @@ class Model:
     def weights(self, *shape, axis=1):
         """Signed weights of three bits, a scale for each output, as integers."""
         raw = self.constant(self.rng.integers(-4, 4, shape), np.int8)
+        if self.opset < 13:
+            # Before, there is one scale for all.
+            return self.node("DequantizeLinear", raw, self.constant(0.25), self.constant(0, np.int8))
         scales = self.constant(2.0 ** self.rng.integers(-2, 1, shape[axis]))
         zeros = self.constant(np.zeros(shape[axis]), np.int8)
         return self.node("DequantizeLinear", raw, scales, zeros, axis=axis)
@@ -88,17 +97,25 @@ class Model:
         info = helper.make_tensor_value_info(name, TensorProto.FLOAT, None)
         graph = helper.make_graph(self.nodes, "part", [], [info], self.constants)
         part = helper.make_model(graph, opset_imports=[helper.make_opsetid("", self.opset)], ir_version=10)
-        session = onnxruntime.InferenceSession(part.SerializeToString(), providers=["CPUExecutionProvider"])
+        options = onnxruntime.SessionOptions()
+        options.log_severity_level = 3
+        session = onnxruntime.InferenceSession(part.SerializeToString(), options, providers=["CPUExecutionProvider"])
         return session.run(None, {})[0]
 
     def proto(self, output, shape):
+        """The model with this output, or with several."""
         value = lambda name, shape, kind=TensorProto.FLOAT: helper.make_tensor_value_info(name, kind, shape)
-        kind = TensorProto.INT64 if self.nodes[-1].op_type == "ArgMax" else TensorProto.FLOAT
-        outputs = [value(output, [1, OUTPUTS] if self.qonnx else None, kind)]
+        makers = {name: node for node in self.nodes for name in node.output}
+        integers = lambda name: makers[name].op_type == "ArgMax" or (
+            makers[name].op_type == "TopK" and makers[name].output[1] == name)
+        outputs = [
+            value(name, [1, OUTPUTS] if self.qonnx else None, TensorProto.INT64 if integers(name) else TensorProto.FLOAT)
+            for name in ([output] if isinstance(output, str) else output)]
         graph = helper.make_graph(self.nodes, "case", [value("x", shape)], outputs, self.constants)
         # The first version of Trunc has five inputs.
         first = any(node.op_type == "Trunc" and len(node.input) == 5 for node in self.nodes)
-        opsets = [helper.make_opsetid("", self.opset), helper.make_opsetid(QONNX, 1 if first else 2)]
+        opsets = [helper.make_opsetid("", self.opset), helper.make_opsetid(QONNX, 1 if first else 2),
+                  helper.make_opsetid(MICROSOFT, 1)]
         return helper.make_model(graph, opset_imports=opsets, ir_version=10)
 
 
@@ -411,6 +428,238 @@ def forms(rng):
         "Ceil", m.node("Div", m.node("Log", m.constant(5.0)), m.node("Log", m.constant(2.0))))))
 
 
+    # Several scales in one sum: an accumulator for each, which the host adds up. Odd multiples of a power of two, so that
+    # no sum is a tie in float32 alone.
+    def concat(m):
+        x = m.linear("x", 0.5, 7, np.int8)
+        parts = (m.linear(m.node("Conv", x, m.weights(2, 4, 1, 1, axis=0)), scale, 0, np.int8) for scale in (0.375, 1.0, 0.625))
+        pooled = m.node("MaxPool", m.node("Concat", *parts, axis=1), kernel_shape=[2, 2])
+        return m.node("Conv", pooled, m.weights(3, 6, 1, 1, axis=0), m.numbers(3))
+
+    yield "Conv of several scales as the output", maps, concat
+
+    def many_scales(m):
+        x = m.linear("x", 0.5, 7, np.int8)
+        scales = [(2 * i + 3) / 16 for i in range(12)]
+        parts = (m.linear(m.node("Conv", x, m.weights(1, 4, 1, 1, axis=0)), scale, 0, np.int8) for scale in scales)
+        return m.node("Relu", m.node("Conv", m.node("Concat", *parts, axis=1), m.weights(3, 12, 1, 1, axis=0)))
+
+    yield "Relu of twelve: several scales", maps, many_scales
+    yield "a cast to half precision and back", maps, lambda m: quantized(m, m.node("Cast", m.node(
+        "Cast", m.node("Mul", sums(m), m.constant(0.3)), to=TensorProto.FLOAT16), to=TensorProto.FLOAT))
+    yield "half precision that overflows", maps, lambda m: quantized(m, m.node("Cast", m.node(
+        "Cast", m.node("Mul", sums(m), m.constant(4096.0)), to=TensorProto.FLOAT16), to=TensorProto.FLOAT))
+
+    # Functions of one quantized map, whatever they are made of.
+    q = lambda m, scale=1.0: m.linear(m.node("Mul", sums(m), m.constant(0.0625)), scale, 0, np.int8)
+
+    def silu(m):
+        x = q(m, 0.25)
+        return quantized_small(m, m.node("Mul", x, m.linear(m.node("Sigmoid", x), 1 / 64, 0, np.int8)))
+
+    def quantized_small(m, x):
+        return m.node("Conv", m.linear(x, STEP, 3, np.int8), m.weights(3, 4, 1, 1, axis=0))
+
+    def of_one(function):
+        def build(m):
+            x = q(m, 0.25)
+            return quantized_small(m, function(m, x))
+        return build
+
+    yield "x times its quantized sigmoid", maps, silu
+    functions = {
+        "x / (1 + |x|)": lambda m, x: m.node("Div", x, m.node("Add", m.node("Abs", x), m.constant(1.0))),
+        "x times x": lambda m, x: m.node("Mul", x, x),
+        "hard swish of Add, Clip, Mul, Div": lambda m, x: m.node("Div", m.node("Mul", x, m.node(
+            "Clip", m.node("Add", x, m.constant(3.0)), m.constant(0.0), m.constant(6.0))), m.constant(6.0)),
+        "maximum with a constant": lambda m, x: m.node("Max", x, m.constant(-0.5)),
+        "minimum with a constant": lambda m, x: m.node("Min", x, m.constant(1.25)),
+        "x - x^3": lambda m, x: m.node("Sub", x, m.node("Pow", x, m.constant(3.0))),
+        "exponential": lambda m, x: m.node("Exp", m.node("Neg", m.node("Abs", x))),
+        "square root": lambda m, x: m.node("Sqrt", m.node("Relu", x)),
+        "reciprocal": lambda m, x: m.node("Reciprocal", m.node("Add", m.node("Abs", x), m.constant(1.0))),
+        "logarithm": lambda m, x: m.node("Log", m.node("Add", m.node("Abs", x), m.constant(1.0))),
+        "minimum with a constant for each channel": lambda m, x: m.node("Min", m.constant(
+            np.reshape([0.5, -0.25, 1.0, 4.0], (4, 1, 1))), x),
+    }
+    for name, function in functions.items():
+        yield f"function: {name}", maps, of_one(function)
+
+    def squeeze(m):
+        x = m.linear(sums(m), 4.0, 0, np.uint8)
+        mean = m.linear(m.node("GlobalAveragePool", x), 1.0, 0, np.uint8)
+        gate = m.linear(m.node("Conv", mean, m.weights(4, 4, 1, 1, axis=0)), 1.0, 0, np.uint8)
+        return m.node("Conv", m.linear(m.node("Mul", x, gate), 64.0, 0, np.uint8), m.weights(3, 4, 1, 1, axis=0))
+
+    yield "a map times a value for each channel", (1, 4, 6, 6), squeeze
+
+    def nine_bits(m):
+        weights = m.constant(rng.integers(0, 256, (3, 4, 3, 3)), np.uint8)
+        weights = m.node("DequantizeLinear", weights, m.constant(1 / 64), m.constant(118, np.uint8))
+        return m.node("Conv", m.linear("x", 0.5, 7, np.int8), weights)
+
+    yield "weights of 9 bits", maps, nine_bits
+
+    def falling(m):
+        x = m.node("MaxPool", sums(m), kernel_shape=[2, 2])
+        gains = m.constant([-1.0, 0.5, -0.25, 2.0])
+        x = m.node("BatchNormalization", x, gains, m.numbers(4), m.numbers(4), m.constant([0.25, 1.0, 4.0, 1.0]), epsilon=0.0)
+        return m.node("Conv", m.linear(x, 2.0, 3, np.int8), m.weights(3, 4, 1, 1, axis=0))
+
+    yield "codes that fall behind a pooling", maps, falling
+    yield "mean of the map, then Linear", (1, 4, 6, 10), lambda m: m.node("MatMul", m.node("Flatten", m.node(
+        "GlobalAveragePool", m.linear(sums(m), 2.0, 0, np.uint8))), m.weights(4, OUTPUTS))
+
+    # The QOperator forms of onnxruntime's own domain.
+    y = lambda m, scale=4.0, zero=-3: [m.constant(scale), m.constant(zero, np.int8)]
+
+    def gemm(m):
+        weights = [m.constant(rng.integers(-7, 8, (INPUTS, 5)), np.int8), m.constant(0.25), m.constant(0, np.int8)]
+        end = y(m)
+        x = m.node("QGemm", *ends(m, "x"), *weights, m.constant(rng.integers(-99, 99, 5), np.int32), *end)
+        return head(m, x, *end)
+
+    yield "QGemm", (1, INPUTS), gemm
+
+    def q_add(m):
+        x, scale, zero = ends(m, "x")
+        weights = [m.constant(rng.integers(-7, 8, (4, 4, 1, 1)), np.int8), m.constant(0.25), m.constant(0, np.int8)]
+        a, b = y(m, 4.0, 3), y(m, 2.0, -5)
+        conv = m.node("QLinearConv", x, scale, zero, *weights, *a)
+        total = m.node("QLinearAdd", conv, *a, x, scale, zero, *b)
+        mean = m.node("QLinearGlobalAveragePool", total, *b, *y(m, 1.0, 2), channels_last=0)
+        return head(m, mean, *y(m, 1.0, 2))
+
+    yield "QLinearAdd and QLinearGlobalAveragePool", (1, 4, 4, 8), q_add
+
+    # What the host does.
+    product = lambda m: m.node("MatMul", m.linear("x", 0.5, 7, np.int8), m.weights(INPUTS, 5))
+    yield "LogSoftmax", (1, INPUTS), lambda m: m.node("LogSoftmax", product(m), axis=1)
+    yield "Sigmoid and Mul as the head", (1, INPUTS), lambda m: m.node(
+        "HardSigmoid", m.node("Mul", product(m), m.constant(0.5)), alpha=0.25)
+
+    def top(m):
+        values = m.node("TopK", product(m), m.integers(3), outputs=2)
+        return [values, values + ".1"]
+
+    yield "TopK, values and places", (1, INPUTS), top
+    yield "last of equal maxima", (1, INPUTS), lambda m: m.node("ArgMax", m.node("Round", m.node("Mul", product(
+        m), m.constant(1 / 16))), axis=1, select_last_index=1, keepdims=0)
+
+    def two(m):
+        x = m.linear("x", 0.5, 7, np.int8)
+        hidden = m.linear(m.node("MatMul", x, m.weights(INPUTS, HIDDEN)), 2.0, 0, np.int8)
+        first = m.node("MatMul", hidden, m.weights(HIDDEN, OUTPUTS))
+        return [first, m.node("ArgMax", m.node("MatMul", hidden, m.weights(HIDDEN, 3)), axis=1)]
+
+    yield "two heads", (1, INPUTS), two
+
+    def said(m):
+        m.options = ["--input-type", "int8", "--input-scale", "0.25"]
+        return m.node("Conv", "x", grid(m, 3, 4, 3, 3), m.numbers(3))
+
+    yield "an input whose format is said", maps, said
+    yield "channels last", (1, 6, 8, 4), lambda m: m.node("Conv", m.node(
+        "Transpose", m.linear("x", 0.5, 7, np.int8), perm=[0, 3, 1, 2]), m.weights(3, 4, 3, 3, axis=0))
+    yield "channels last, quantized behind the Transpose", (1, 6, 8, 4), lambda m: m.node("Conv", m.linear(m.node(
+        "Transpose", "x", perm=[0, 3, 1, 2]), 0.5, 7, np.int8), m.weights(3, 4, 3, 3, axis=0))
+    yield "sign quantizer of the input", (1, INPUTS), lambda m: m.node(
+        "MatMul", m.node("BipolarQuant", "x", m.constant(0.5)), m.weights(INPUTS, OUTPUTS))
+
+    def long_input(m):
+        for setting in ("act.words=4096", "load.buffers=64", "dram.burst=256"):
+            m.options += ["--set", setting]
+        return m.node("MatMul", m.linear("x", 0.5, 7, np.int8), m.weights(5000, OUTPUTS))
+
+    yield "more inputs than the packer's pixels have", (1, 5000), long_input
+
+
+def versions(rng):
+    """Name, opset, input shape and builder of each operator with its defaults, in every version that it has."""
+    maps, rows = (1, 4, 6, 8), (1, INPUTS)
+    q = lambda m, scale=0.5, zero=7: m.linear("x", scale, zero, np.int8)
+    conv = lambda m, x, *shape: m.node("Conv", x, m.weights(*shape, axis=0))
+    sums = lambda m: conv(m, q(m), 4, 4, 1, 1)
+    # Behind a function of real values.
+    back = lambda m, x: conv(m, m.linear(x, STEP, 3, np.int8), 3, 4, 1, 1)
+    near = lambda m: m.node("Mul", sums(m), m.constant(0.0625))
+    one = {}
+    for op in ("Relu", "LeakyRelu", "Elu", "Selu", "Sigmoid", "HardSigmoid", "Tanh", "Softplus", "Softsign", "Erf", "Neg",
+               "Gelu", "HardSwish", "Mish", "Swish", "Abs", "ThresholdedRelu", "Celu", "Identity", "Dropout"):
+        one[op] = maps, lambda m, op=op: back(m, m.node(op, near(m)))
+    # A default slope of 0.01 needs a step that makes no ties.
+    one["LeakyRelu"] = maps, lambda m: conv(m, m.linear(m.node("LeakyRelu", near(m)), 37 / 512, 3, np.int8), 3, 4, 1, 1)
+    for op in ("Floor", "Ceil", "Round"):
+        one[op] = maps, lambda m, op=op: back(m, m.node(op, m.node("Mul", sums(m), m.constant(0.125))))
+    of_map = lambda build: (maps, lambda m: conv(m, build(m), 3, 4, 1, 1))
+    pools = lambda op: (maps, lambda m: back(m, m.node(op, near(m), kernel_shape=[2, 3])))
+    one |= {
+        "Conv": (maps, lambda m: conv(m, q(m), 3, 4, 3, 3)),
+        "ConvTranspose": (maps, lambda m: m.node("ConvTranspose", q(m), m.weights(4, 3, 3, 3))),
+        "MatMul": (rows, lambda m: m.node("MatMul", q(m), m.weights(INPUTS, OUTPUTS))),
+        "Gemm": (rows, lambda m: m.node("Gemm", q(m), m.weights(INPUTS, OUTPUTS), *(
+            [m.numbers(OUTPUTS)] if m.opset < 11 else []))),
+        "MaxPool": pools("MaxPool"),
+        "AveragePool": (maps, lambda m: m.node("AveragePool", q(m), kernel_shape=[2, 4])),
+        "GlobalAveragePool": ((1, 4, 4, 8), lambda m: m.node("GlobalAveragePool", q(m))),
+        "GlobalMaxPool": (maps, lambda m: back(m, m.node("GlobalMaxPool", near(m)))),
+        "ReduceMean": ((1, 4, 4, 8), lambda m: m.node("ReduceMean", q(m), axes=[2, 3]) if m.opset < 18 else m.node(
+            "ReduceMean", q(m), m.integers(2, 3))),
+        "BatchNormalization": (maps, lambda m: back(m, m.node(
+            "BatchNormalization", sums(m), m.numbers(4), m.numbers(4), m.numbers(4), m.constant([1.0, 4.0, 0.25, 1.0])))),
+        "PRelu": (maps, lambda m: back(m, m.node("PRelu", near(m), m.constant(np.full((4, 1, 1), 0.25))))),
+        "Clip": (maps, lambda m: back(m, m.node("Clip", near(m), min=-1.0, max=2.0) if m.opset < 11 else m.node(
+            "Clip", near(m), m.constant(-1.0), m.constant(2.0)))),
+        "Pow": (maps, lambda m: back(m, m.node("Pow", near(m), m.constant(2.0)))),
+        "Pad": of_map(lambda m: m.node("Pad", q(m), pads=[0, 0, 1, 2, 0, 0, 0, 1]) if m.opset < 11 else m.node(
+            "Pad", q(m), m.integers(0, 0, 1, 2, 0, 0, 0, 1))),
+        "Slice": of_map(lambda m: m.node("Slice", q(m), m.integers(1, 1), m.integers(4, 9), m.integers(2, 3))),
+        "Split": of_map(lambda m: m.node("Split", q(m), outputs=2, axis=3, **({} if m.opset < 18 else {"num_outputs": 2}))),
+        "Concat": (maps, lambda m: conv(m, m.node("Concat", q(m), m.linear(sums(m), 0.5, 0, np.int8), axis=1), 3, 8, 1, 1)),
+        "Resize": of_map(lambda m: m.node("Resize", q(m), m.constant([1, 1, 2, 2])) if m.opset < 11 else m.node(
+            "Resize", q(m), m.constant([]) if m.opset < 13 else "", m.constant([1, 1, 2, 2]))),
+        "DepthToSpace": (maps, lambda m: conv(m, m.node("DepthToSpace", q(m), blocksize=2), 3, 1, 1, 1)),
+        "SpaceToDepth": (maps, lambda m: conv(m, m.node("SpaceToDepth", q(m), blocksize=2), 3, 16, 1, 1)),
+        "Transpose": (rows, lambda m: m.node("MatMul", m.node("Transpose", m.node("Transpose", q(m))), m.weights(12, 5))),
+        "Flatten": (maps, lambda m: m.node("MatMul", m.node("Flatten", q(m)), m.weights(192, 5))),
+        "Reshape": (maps, lambda m: m.node("MatMul", m.node("Reshape", q(m), m.integers(0, -1)), m.weights(192, 5))),
+        "Squeeze": ((1, 4, 1, 1), lambda m: m.node("MatMul", m.node("Squeeze", q(m), axes=[2, 3]) if m.opset < 13 else
+                                                   m.node("Squeeze", q(m), m.integers(2, 3)), m.weights(4, 5))),
+        "Unsqueeze": ((1, 4), lambda m: conv(m, m.node("Unsqueeze", q(m), axes=[2, 3]) if m.opset < 13 else m.node(
+            "Unsqueeze", q(m), m.integers(2, 3)), 3, 4, 1, 1)),
+        "Expand": (maps, lambda m: m.node("Add", sums(m), m.node("Expand", m.numbers(4, 1, 1), m.integers(1, 4, 1, 1)))),
+        "Cast": (maps, lambda m: m.node("Cast", sums(m), to=TensorProto.FLOAT)),
+        "CastLike": (maps, lambda m: m.node("CastLike", sums(m), m.constant(1.0))),
+        "Softmax": (rows, lambda m: m.node("Softmax", m.node("MatMul", q(m), m.weights(INPUTS, OUTPUTS)))),
+        "LogSoftmax": (rows, lambda m: m.node("LogSoftmax", m.node("MatMul", q(m), m.weights(INPUTS, OUTPUTS)))),
+        "ArgMax": (rows, lambda m: m.node("ArgMax", m.node("MatMul", q(m), m.weights(INPUTS, OUTPUTS)))),
+        "TopK": (rows, lambda m: m.node("TopK", m.node("MatMul", q(m), m.weights(INPUTS, 5)), m.integers(2), outputs=2)),
+        "QuantizeLinear": (rows, lambda m: m.node("MatMul", m.linear("x", 0.5, 7, np.int8), m.weights(INPUTS, 5))),
+        "DequantizeLinear": (maps, lambda m: m.node("Conv", q(m), m.node(
+            "DequantizeLinear", m.constant(rng.integers(-7, 8, (3, 4, 1, 1)), np.int8), m.constant(0.25)))),
+    }
+    for op in ("Add", "Sub", "Mul", "Div"):
+        one[op] = maps, lambda m, op=op: back(m, m.node(op, near(m), m.constant(np.full((4, 1, 1), 0.75))))
+    history = [schema for schema in onnx.defs.get_all_schemas_with_history() if schema.domain == ""]
+    for op, (shape, build) in one.items():
+        # Quantizers came with opset 10.
+        since = {max(schema.since_version, 10) for schema in history if schema.name == op and not schema.deprecated}
+        for opset in sorted(opset for opset in since if opset <= LAST_OPSET):
+            yield op, opset, shape, build
+    qonnx = {
+        "Quant": lambda m, x: m.node("Quant", x, *map(m.constant, (4.0, 0.0, 4.0)), signed=1, narrow=0),
+        "BipolarQuant": lambda m, x: m.node("BipolarQuant", x, m.constant(0.5)),
+        "MultiThreshold": lambda m, x: m.node("MultiThreshold", x, m.constant([[-3.0, 0.0, 8.0]]), out_dtype="UINT2"),
+        "Trunc 1": lambda m, x: m.node("Trunc", m.node("Clip", x, m.constant(-112), m.constant(111)), *map(
+            m.constant, (0.25, 0.0, 10.0, 4.0)), rounding_mode="FLOOR"),
+        "Trunc 2": lambda m, x: m.node("Trunc", x, *map(
+            m.constant, (0.25, 0.0, 12.0, 8.0, 4.0)), rounding_mode="FLOOR"),
+    }
+    for name, build in qonnx.items():
+        yield name, 20, rows, lambda m: m.node("MatMul", build(m, m.node(
+            "MatMul", q(m), m.weights(INPUTS, HIDDEN))), m.weights(HIDDEN, OUTPUTS))
+
+
 def constants(rng):
     """Name and builder of constants that are computed from constants: every operator of the interpreter."""
     reals = lambda m, *shape: m.constant(rng.integers(-24, 25, shape) / 8)
@@ -492,7 +741,8 @@ def constants(rng):
         yield f"Trilu {upper}", lambda m: m.node("Trilu", reals(m, 2, 3, 4), m.constant(-1 + upper, np.int64), upper=upper)
     yield "OneHot", lambda m: m.node("OneHot", m.integers(1, -1, 3), m.constant(4, np.int64), m.constant([0.5, 2.0]), axis=0)
     yield "NonZero", lambda m: m.node("NonZero", m.constant([[0, 1, 0], [2, 0, 3]]))
-    yield "Compress", lambda m: m.node("Compress", reals(m, 3, 4), m.constant([True, False, True]), axis=1)
+    yield "Dropout", lambda m: m.node("Dropout", reals(m, 3, 4))
+    yield "Compress", lambda m: m.node("Compress", reals(m, 3, 4), m.constant([True, False, True], bool), axis=1)
     yield "DepthToSpace", lambda m: m.node("DepthToSpace", reals(m, 1, 4, 1, 2), blocksize=2)
     yield "SpaceToDepth", lambda m: m.node("SpaceToDepth", reals(m, 1, 1, 2, 4), blocksize=2)
     for op in ("Sum", "Mean", "Prod", "Max", "Min", "L1", "L2", "LogSum", "LogSumExp", "SumSquare"):
@@ -522,51 +772,63 @@ def constants(rng):
 
 
 def expected(model, images):
-    """What the other implementation gives."""
+    """What the other implementation gives: by output, one array an image."""
+    names = [output.name for output in model.graph.output]
     if any(node.domain == QONNX for node in model.graph.node):
         wrapper = ModelWrapper(model).transform(InferShapes())
-        name = model.graph.output[0].name
-        return np.concatenate([execute_onnx(wrapper, {"x": image})[name] for image in images])
+        results = [execute_onnx(wrapper, {"x": image}) for image in images]
+        return {name: np.stack([result[name] for result in results]) for name in names}
     options = onnxruntime.SessionOptions()
+    options.log_severity_level = 3
     # Node by node: fused operators round elsewhere, and some take fewer forms.
     options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
     session = onnxruntime.InferenceSession(model.SerializeToString(), options, providers=["CPUExecutionProvider"])
-    return np.concatenate([session.run(None, {"x": image})[0] for image in images])
+    results = [session.run(names, {"x": image}) for image in images]
+    return {name: np.stack([result[i] for result in results]) for i, name in enumerate(names)}
 
 
-def found(binary, model, images, folder):
-    """What the machine gives, and warnings; None if the model is refused."""
+def found(binary, model, images, folder, options):
+    """What the machine gives, by output, and warnings; None if the model is refused."""
     onnx.save(model, folder / "model.onnx")
-    sizes = images.shape[2:]
-    # One dimension is that of the columns.
-    sizes = (sizes[0], 1, sizes[1]) if len(sizes) == 2 else sizes
-    np.save(folder / "images.npy", images.reshape(len(images), *sizes))
-    program, output = folder / "program.bin", folder / "real.npy"
+    np.save(folder / "images.npy", images.reshape(len(images), *images.shape[2:]))
+    several = len(model.graph.output) > 1
+    program, output = folder / "program.bin", folder / ("real.npz" if several else "real.npy")
     run = lambda *words: subprocess.run([binary, *map(str, words)], capture_output=True, text=True)
-    done = run("compile", folder / "model.onnx", "-o", program)
+    done = run("compile", folder / "model.onnx", "-o", program, *options)
     if done.returncode == 0:
         done = run("eval", program, "--images", folder / "images.npy", "--output", output)
-    return (np.load(output), "") if done.returncode == 0 else (None, done.stderr)
+    if done.returncode != 0:
+        return None, done.stderr
+    result = np.load(output)
+    return (dict(result) if several else {model.graph.output[0].name: result}), ""
 
 
-def compare(binary, name, proto, images, folder):
-    """Says how a case ends; whether it is right."""
-    result, error = found(binary, proto, images, folder)
+def compare(binary, name, proto, images, options, folder):
+    """Says how a case ends; whether it is right, or None if the other implementation has no such operator."""
+    try:
+        right = expected(proto, images)
+    except Exception as error:  # each implementation has exceptions of its own
+        if not name.startswith("version "):
+            raise
+        print(f"{name}: not in the other implementation: {str(error).splitlines()[0][:150]}")
+        return None
+    result, error = found(binary, proto, images, folder, options)
     if result is None:
         print(f"{name}: refused\n{error}")
         return False
-    right = expected(proto, images)
-    last = proto.graph.node[-1].op_type
-    if last == "ArgMax":
-        result = result.argmax(axis=1)
-    result = result.reshape(right.shape)
-    # Exponentials are rounded in several ways.
-    rounded = last == "Softmax" or name.startswith("constant ")
-    equal = np.allclose(result, right, rtol=1e-5, atol=1e-6) if rounded else np.array_equal(result, right)
+    exponentials = ("Softmax", "LogSoftmax")
+    # Exponentials are rounded in several ways, and so are sums of several scales.
+    rounded = any(node.op_type in exponentials for node in proto.graph.node) or name.startswith("constant ") \
+        or "several scales" in name
+    equal, values = True, 0
+    for output, right in right.items():
+        own = result[output].reshape(right.shape)
+        values += len(np.unique(right))
+        if not (np.allclose(own, right, rtol=1e-5, atol=1e-6) if rounded else np.array_equal(own, right)):
+            print(f"{name}: {(own != right).sum()} of {right.size} values differ, by {np.abs(own - right).max()}")
+            equal = False
     if equal:
-        print(f"{name}: equal, {len(np.unique(right))} values")
-    else:
-        print(f"{name}: {(result != right).sum()} of {right.size} values differ, by {np.abs(result - right).max()}")
+        print(f"{name}: equal, {values} values")
     return equal
 
 
@@ -580,7 +842,7 @@ def cases(rng):
         x = model.node("MatMul", x, model.weights(INPUTS, HIDDEN))
         x = build(model, x)
         x = model.node("MatMul", x, model.weights(HIDDEN, OUTPUTS))
-        yield name, model.proto(x, [1, INPUTS]), images([1, INPUTS])
+        yield name, model.proto(x, [1, INPUTS]), images([1, INPUTS]), []
     for name, shape, build, quantized in layers(rng):
         model = Model(rng)
         # Before, shapes are inferred with windows of a `MaxPool` that begin behind the map, which do not exist.
@@ -592,17 +854,22 @@ def cases(rng):
             x = model.linear(x, 2.0, -5, np.int8)
             x = model.node("Flatten", x)
             x = model.node("MatMul", x, model.weights(model.shape(x, shape)[1], OUTPUTS))
-        yield name, model.proto(x, shape), images(shape)
+        yield name, model.proto(x, shape), images(shape), []
     # A constant is added to sums, so that the output shows it.
     for name, build in constants(rng):
         model = Model(rng)
         value = model.node("Reshape", model.node("Cast", build(model), to=TensorProto.FLOAT), model.integers(1, -1))
         count = model.evaluate(value).size
         x = model.node("MatMul", model.linear("x", 0.5, 7, np.int8), model.weights(INPUTS, count))
-        yield f"constant {name}", model.proto(model.node("Add", x, value), [1, INPUTS]), images([1, INPUTS])
+        yield f"constant {name}", model.proto(model.node("Add", x, value), [1, INPUTS]), images([1, INPUTS]), []
     for name, shape, build in forms(rng):
         model = Model(rng)
-        yield name, model.proto(build(model), shape), images(shape)
+        output = build(model)
+        yield name, model.proto(output, shape), images(shape), model.options
+    for name, opset, shape, build in versions(rng):
+        model = Model(rng)
+        model.opset = opset
+        yield f"version {opset} of {name}", model.proto(build(model), shape), images(shape), []
 
 
 def main():
@@ -614,10 +881,11 @@ def main():
     rng = np.random.default_rng(arguments.seed)
     count = failures = 0
     with tempfile.TemporaryDirectory() as folder:
-        for name, proto, images in cases(rng):
+        for name, proto, images, options in cases(rng):
             if arguments.only in name:
-                count += 1
-                failures += not compare(arguments.binary, name, proto, images, pathlib.Path(folder))
+                right = compare(arguments.binary, name, proto, images, options, pathlib.Path(folder))
+                count += right is not None
+                failures += right is False
     print(f"{count - failures} of {count} cases are equal")
     return 1 if failures else 0
 

@@ -1,13 +1,15 @@
 //! Random graphs over the operators on maps, as ONNX models.
 
-use qnnsim_compiler::import::Import;
+use prost::Message;
+use qnnsim_compiler::import::{Import, ImportOptions, import};
+use qnnsim_compiler::input::{InputFormat, InputType};
 use qnnsim_compiler::limits;
 use qnnsim_compiler::onnx::{AttributeProto, TensorProto, attribute_type, data_type};
 
 use super::{Model, Noise, float, int, ints, string};
 
 /// Kinds of operators that are drawn.
-pub const DRAWN: [&str; 45] = [
+pub const DRAWN: [&str; 52] = [
     "Abs",
     "Add",
     "AveragePool",
@@ -24,6 +26,7 @@ pub const DRAWN: [&str; 45] = [
     "MatMul of tokens",
     "MaxPool",
     "Pad",
+    "QLinearConv",
     "ReduceMean",
     "Relu",
     "RequantShift",
@@ -36,16 +39,22 @@ pub const DRAWN: [&str; 45] = [
     "asymmetric pads",
     "auto_pad",
     "depthwise",
+    "exponential",
     "falling behind a pooling",
     "function of one map",
     "groups",
+    "half precision",
+    "host head",
+    "input type",
     "map output",
+    "maximum with a constant",
     "means that vary at the borders",
     "preprocessing",
     "quantizer written out",
     "product of maps",
     "requantized",
     "scale of each channel",
+    "several outputs",
     "shuffle",
     "transA",
     "unquantized branch",
@@ -344,7 +353,39 @@ impl Builder {
         let rounded = |builder: &mut Self, name: String, scale: f32| -> String {
             if builder.noise.chance(40) { builder.m.quant(&name, scale, 8, true) } else { name }
         };
-        let name = match self.noise.below(5) {
+        let name = match self.noise.below(8) {
+            5 => {
+                self.drawn.push("maximum with a constant");
+                let op = ["Max", "Min"][self.noise.below(2)];
+                let constant = self.m.scalar(self.noise.real() * x.spread * 0.25);
+                let order = self.noise.below(2);
+                let mut inputs = [x.name.as_str(), constant.as_str()];
+                inputs.rotate_left(order);
+                self.m.node(op, &inputs, &[])
+            }
+            6 => {
+                self.drawn.push("exponential");
+                let size = self.m.node("Abs", &[&x.name], &[]);
+                let small = self.m.scalar(-4.0 / x.spread);
+                let scaled = self.m.node("Mul", &[&size, &small], &[]);
+                let power = self.m.node("Exp", &[&scaled], &[]);
+                let large = self.m.scalar(x.spread);
+                let power = self.m.node("Mul", &[&power, &large], &[]);
+                if self.noise.chance(50) {
+                    power
+                } else {
+                    let one = self.m.scalar(1.0);
+                    let sum = self.m.node("Add", &[&power, &one], &[]);
+                    self.m.node("Reciprocal", &[&sum], &[])
+                }
+            }
+            7 => {
+                self.drawn.push("half precision");
+                let third = self.m.scalar(0.3);
+                let scaled = self.m.node("Mul", &[&x.name, &third], &[]);
+                let cast = self.m.node("Cast", &[&scaled], &[int("to", 10)]);
+                self.m.node("Cast", &[&cast], &[int("to", 1)])
+            }
             0 => {
                 let sigmoid = self.m.node("Sigmoid", &[&x.name], &[]);
                 let sigmoid = rounded(self, sigmoid, 1.0 / 128.0);
@@ -384,7 +425,7 @@ impl Builder {
         let x = self.values[at].clone();
         let [channels, height, width] = x.shape;
         let bits = self.noise.of(&[1, 2, 3, 4, 8]) as u32;
-        match self.noise.below(22) {
+        match self.noise.below(23) {
             0..=2 => {
                 let mut y = self.conv(&x)?;
                 if self.noise.chance(50) {
@@ -631,6 +672,12 @@ impl Builder {
                 let y = Value { name, ..y };
                 self.quantize(&y, bits.min(4));
             }
+            22 => {
+                if x.phases != [1, 1] {
+                    return None;
+                }
+                self.qlinear_conv(&x);
+            }
             21 => {
                 if x.phases != [1, 1] {
                     return None;
@@ -655,9 +702,53 @@ impl Builder {
         Some(())
     }
 
+    /// A convolution as the QOperator form has it, between integers.
+    fn qlinear_conv(&mut self, x: &Value) {
+        self.drawn.push("QLinearConv");
+        let [channels, height, width] = x.shape;
+        let outputs = self.noise.of(&[1, 2, 3]);
+        let step = |spread: f32| (spread / 256.0).max(1e-4).log2().round().exp2();
+        let (from, to) = (step(x.spread), step(x.spread * channels as f32));
+        let quantizer = |m: &mut Model, noise: &mut Noise, scale: f32| {
+            let zero = noise.of(&[0, 3, -5]) as i32;
+            [m.scalar(scale), m.integers(data_type::INT8, &[], &[zero])]
+        };
+        let [x_scale, x_zero] = quantizer(&mut self.m, &mut self.noise, from);
+        let [y_scale, y_zero] = quantizer(&mut self.m, &mut self.noise, to);
+        let data: Vec<i32> =
+            (0..outputs * channels).map(|_| self.noise.below(15) as i32 - 7).collect();
+        let weights = self.m.integers(data_type::INT8, &[outputs, channels, 1, 1], &data);
+        let w_scale = self.m.scalar(0.25);
+        let w_zero = self.m.integers(data_type::INT8, &[], &[0]);
+        let codes = self.m.node("QuantizeLinear", &[&x.name, &x_scale, &x_zero], &[]);
+        let inputs = [&codes, &x_scale, &x_zero, &weights, &w_scale, &w_zero, &y_scale, &y_zero];
+        let sums = self.m.node("QLinearConv", &inputs.map(String::as_str), &[]);
+        let name = self.m.node("DequantizeLinear", &[&sums, &y_scale, &y_zero], &[]);
+        self.add(name, [outputs, height, width], to * 256.0, [1, 1]);
+    }
+
+    /// The outputs: a last layer, perhaps another one, and what the host makes of them.
+    fn outputs(&mut self) -> Vec<String> {
+        let last = self.values.last().expect("a value").clone();
+        let mut outputs = vec![self.head(last)];
+        if self.noise.chance(15) {
+            self.drawn.push("several outputs");
+            let at = self.noise.below(self.values.len());
+            let x = self.values[at].clone();
+            outputs.push(self.head(x));
+        }
+        for output in &mut outputs {
+            if self.noise.chance(25) {
+                self.drawn.push("host head");
+                let op = ["Softmax", "Sigmoid", "ArgMax", "Relu"][self.noise.below(4)];
+                *output = self.m.node(op, &[output.as_str()], &[]);
+            }
+        }
+        outputs
+    }
+
     /// A last layer over a value.
-    fn head(&mut self) -> String {
-        let x = self.values.last().expect("a value").clone();
+    fn head(&mut self, x: Value) -> String {
         let [channels, height, width] = x.shape;
         if self.noise.chance(20) {
             self.drawn.push("map output");
@@ -763,14 +854,25 @@ pub fn draw(seed: u32, steps: usize) -> (Vec<&'static str>, [i64; 3], Result<Imp
         x = m.node("Div", &[&x, &deviation], &[]);
         x = m.node("Mul", &[&gain, &x], &[]);
     }
-    let name = m.quant(&x, 1.0, 4, true);
+    let mut options = ImportOptions::default();
+    let name = match x == "x" && noise.chance(10) {
+        true => {
+            drawn.push("input type");
+            let integers = InputType::Int { bits: 4, signed: true, narrow: false };
+            options.input = Some(InputFormat { integers, scale: 1.0, zero_point: 0.0 });
+            x
+        }
+        false => m.quant(&x, 1.0, 4, true),
+    };
     let mut builder = Builder { m, noise, values: Vec::new(), drawn };
     builder.add(name, shape, 16.0, [1, 1]);
     for _ in 0..steps {
         builder.step();
     }
-    let output = builder.head();
-    let import = builder.m.import(&output).map_err(|errors| {
+    let outputs = builder.outputs();
+    let outputs: Vec<&str> = outputs.iter().map(String::as_str).collect();
+    let bytes = builder.m.message_of(&outputs).encode_to_vec();
+    let import = import(&bytes, &options).map_err(|errors| {
         let known = [
             &limits::SUM_SCALES,
             &limits::SUM_PAIRS,
@@ -783,6 +885,7 @@ pub fn draw(seed: u32, steps: usize) -> (Vec<&'static str>, [i64; 3], Result<Imp
             &limits::POOL_PLACE,
             &limits::ACCUMULATOR,
             &limits::OUTPUT_SUM,
+            &limits::OUTPUT_SIZES,
             &limits::QUANT_BITS,
             &limits::UPSAMPLE_MIXED,
             &limits::MEAN_SPATIAL,

@@ -191,8 +191,13 @@ impl Model {
     }
 
     /// The message, with this output.
-    pub fn message(mut self, output: &str) -> ModelProto {
-        self.graph.output = vec![value_info(output, &[])];
+    pub fn message(self, output: &str) -> ModelProto {
+        self.message_of(&[output])
+    }
+
+    /// The message, with these outputs.
+    pub fn message_of(mut self, outputs: &[&str]) -> ModelProto {
+        self.graph.output = outputs.iter().map(|output| value_info(output, &[])).collect();
         let version = self.opset;
         ModelProto {
             ir_version: 8,

@@ -24,6 +24,11 @@ pub enum Function {
         /// Minus the limit at minus infinity.
         alpha: f64,
     },
+    /// x, or alpha (e^(x / alpha) - 1) below zero.
+    Celu {
+        /// Minus the limit at minus infinity, greater than 0.
+        alpha: f64,
+    },
     /// gamma x, or gamma alpha (e^x - 1) below zero.
     Selu {
         /// Factor below zero.
@@ -77,6 +82,14 @@ pub enum Function {
     },
     /// x tanh(softplus(x))
     Mish,
+    /// e^x
+    Exp,
+    /// The natural logarithm.
+    Log,
+    /// The square root.
+    Sqrt,
+    /// 1 / x
+    Reciprocal,
     /// x rounded to half precision, to even where two numbers are as near: a cast there and back.
     Half,
 }
@@ -97,6 +110,7 @@ impl Function {
         let function = match op_type {
             "LeakyRelu" => Function::LeakyRelu { alpha: at.float("alpha", 0.01)? },
             "Elu" => Function::Elu { alpha: at.float("alpha", 1.0)? },
+            "Celu" => Function::Celu { alpha: at.float("alpha", 1.0)? },
             "Selu" => {
                 // The defaults are floats in the standard, with these digits.
                 let (alpha, gamma) =
@@ -127,12 +141,17 @@ impl Function {
             "Swish" => Function::Swish { alpha: at.float("alpha", 1.0)? },
             "HardSwish" => Function::HARD_SWISH,
             "Mish" => Function::Mish,
+            "Exp" => Function::Exp,
+            "Log" => Function::Log,
+            "Sqrt" => Function::Sqrt,
+            "Reciprocal" => Function::Reciprocal,
             _ => return Ok(None),
         };
         let parameters = match function {
-            Function::LeakyRelu { alpha } | Function::Elu { alpha } | Function::Swish { alpha } => {
-                [alpha, 1.0]
-            }
+            Function::LeakyRelu { alpha }
+            | Function::Elu { alpha }
+            | Function::Celu { alpha }
+            | Function::Swish { alpha } => [alpha, 1.0],
             Function::Selu { alpha, gamma } => [alpha, gamma],
             Function::HardSigmoid { alpha, beta } => [alpha, beta],
             _ => [1.0, 1.0],
@@ -143,7 +162,11 @@ impl Function {
                 .at(at.place()));
         }
         match function {
-            Function::Swish { alpha } | Function::Selu { gamma: alpha, .. } if alpha <= 0.0 => {
+            Function::Swish { alpha }
+            | Function::Celu { alpha }
+            | Function::Selu { gamma: alpha, .. }
+                if alpha <= 0.0 =>
+            {
                 Err(limits::FUNCTION_PARAMETER
                     .refuse(format!("a factor of {alpha}"))
                     .at(at.place()))
@@ -176,6 +199,13 @@ impl Function {
                     x
                 }
             }
+            Function::Celu { alpha } => {
+                if x < 0.0 {
+                    alpha * libm::expm1(x / alpha)
+                } else {
+                    x
+                }
+            }
             Function::Selu { alpha, gamma } => gamma * Function::Elu { alpha }.apply(x),
             Function::Sigmoid => 1.0 / (1.0 + libm::exp(-x)),
             Function::HardSigmoid { alpha, beta } => (alpha * x + beta).clamp(0.0, 1.0),
@@ -201,6 +231,10 @@ impl Function {
                 times(x, Function::HardSigmoid { alpha, beta }.apply(x))
             }
             Function::Mish => times(x, libm::tanh(Function::Softplus.apply(x))),
+            Function::Exp => libm::exp(x),
+            Function::Log => libm::log(x),
+            Function::Sqrt => libm::sqrt(x),
+            Function::Reciprocal => 1.0 / x,
             Function::Half => crate::onnx::to_half(x),
         }
     }
@@ -234,7 +268,7 @@ impl Function {
         match self {
             Function::HardSigmoid { alpha: 0.0, .. } => 0,
             Function::HardSigmoid { alpha, .. } if alpha < 0.0 => -1,
-            Function::Neg => -1,
+            Function::Neg | Function::Reciprocal => -1,
             _ => 1,
         }
     }
@@ -248,9 +282,13 @@ impl Function {
             Function::LeakyRelu { .. }
             | Function::Neg
             | Function::Thresholded { .. }
+            | Function::Sqrt
+            | Function::Reciprocal
             | Function::Half => return 0.0,
+            Function::Exp => libm::exp(x),
+            Function::Log => 1.0 + libm::log(x).abs(),
             Function::HardSigmoid { alpha, beta } => (alpha * x).abs() + beta.abs(),
-            Function::Elu { alpha } => 1.0 + alpha.abs(),
+            Function::Elu { alpha } | Function::Celu { alpha } => 1.0 + alpha.abs(),
             Function::Selu { alpha, gamma } => gamma * (x.abs() + 1.0 + alpha.abs()),
             Function::Sigmoid | Function::Tanh | Function::Erf | Function::Softsign => 1.0,
             Function::Softplus => 1.0 + x.abs(),

@@ -359,6 +359,8 @@ impl Op {
             "Gemm" if standard => Op::Gemm(dense::parse_gemm(at)?),
             "BatchNormalization" if standard => Op::Pointwise(pointwise::parse_normalize(at)?),
             "Relu" if standard => Op::Pointwise(Pointwise::Relu),
+            "Max" if standard => Op::Pointwise(Pointwise::Max),
+            "Min" if standard => Op::Pointwise(Pointwise::Min),
             "Pow" if standard => Op::Pointwise(Pointwise::Pow),
             "PRelu" if standard => Op::Pointwise(Pointwise::PRelu),
             "Clip" if standard => Op::Pointwise(pointwise::parse_clip(at)?),

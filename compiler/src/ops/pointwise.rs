@@ -44,6 +44,10 @@ pub enum Pointwise {
     PRelu,
     /// x to the power of 2 or 3.
     Pow,
+    /// The greater of a and b.
+    Max,
+    /// The smaller of a and b.
+    Min,
     /// Quantization of x by scale, zero point, bit width.
     Quant {
         /// Two's complement.
@@ -107,9 +111,8 @@ impl Pointwise {
     pub fn arity(self) -> std::ops::RangeInclusive<usize> {
         match self {
             Pointwise::Relu | Pointwise::Function(_) => 1..=1,
-            Pointwise::Add | Pointwise::Sub | Pointwise::Mul | Pointwise::Div | Pointwise::Pow => {
-                2..=2
-            }
+            Pointwise::Add | Pointwise::Sub | Pointwise::Mul | Pointwise::Div => 2..=2,
+            Pointwise::Pow | Pointwise::Max | Pointwise::Min => 2..=2,
             Pointwise::PRelu | Pointwise::BipolarQuant | Pointwise::MultiThreshold { .. } => 2..=2,
             Pointwise::Clip { .. } => 1..=3,
             Pointwise::QuantizeLinear { .. } | Pointwise::DequantizeLinear { .. } => 2..=3,
@@ -141,6 +144,8 @@ impl Pointwise {
             Pointwise::Clip { .. } => v[0].max(v[1]).min(v[2]),
             Pointwise::PRelu if v[0] < 0.0 => r(v[0] * v[1]),
             Pointwise::PRelu => v[0],
+            Pointwise::Max => v[0].max(v[1]),
+            Pointwise::Min => v[0].min(v[1]),
             Pointwise::Pow if v[1] == 2.0 => r(v[0] * v[0]),
             Pointwise::Pow => r(r(v[0] * v[0]) * v[0]),
             Pointwise::Normalize { epsilon } => {
@@ -167,6 +172,8 @@ impl Pointwise {
             | Pointwise::Relu
             | Pointwise::Clip { .. }
             | Pointwise::PRelu
+            | Pointwise::Max
+            | Pointwise::Min
             | Pointwise::Pow => 1,
             Pointwise::Function(function) => function.direction(),
             Pointwise::Sub => 1 - 2 * data as i32,
@@ -210,9 +217,12 @@ impl Pointwise {
         let input = |i: usize| inputs[i].expect("as many as the arity");
         match self {
             Pointwise::Relu | Pointwise::Function(_) => Ok(input(0).dims.to_vec()),
-            Pointwise::Add | Pointwise::Sub | Pointwise::Mul | Pointwise::Div => {
-                self.infer_arithmetic(input(0), input(1))
-            }
+            Pointwise::Add
+            | Pointwise::Sub
+            | Pointwise::Mul
+            | Pointwise::Div
+            | Pointwise::Max
+            | Pointwise::Min => self.infer_arithmetic(input(0), input(1)),
             Pointwise::Normalize { epsilon } => infer_normalize(inputs, epsilon),
             Pointwise::Clip { .. } => {
                 let ends = [1, 2].map(|i| inputs.get(i).copied().flatten());
