@@ -87,7 +87,7 @@ if environment brevitas-0.12 python/requirements/brevitas-0.12.txt; then
         stage "training recipe" "$python" -P programs/train/train.py \
             --data "$QNNSIM_SHARED/mnist" --out "$work/trained.onnx" --epochs 1 --limit 640
     else
-        echo "python/check.sh: QNNSIM_SHARED names no folder with MNIST; the recipe is not run"
+        echo "python/check.sh: QNNSIM_SHARED names no folder with MNIST: no recipe, no speed"
     fi
 fi
 
@@ -99,6 +99,11 @@ if environment brevitas-0.13 python/requirements/brevitas-0.13.txt; then
     (cd python/tests && stage "types of a user" "$python" -P -m mypy --strict types_of_a_user.py)
     QNNSIM_REQUIRE_TORCH=1 stage "tests, brevitas 0.13" "$python" -P -m pytest -q -rs python/tests
     stage "ten lines" "$python" python/tests/ten_lines.py
+    if [ -d "${QNNSIM_SHARED:-}/mnist" ]; then
+        # On a busy machine ratios scatter, so the limit is wider than what is shown on a quiet one.
+        stage "speed" "$python" -P python/tests/speed.py "$QNNSIM_SHARED/mnist" --most 1.3 \
+            --runs 5 $([ -x target/debug/qnnsim ] && echo --qnnsim target/debug/qnnsim)
+    fi
     stage "notebooks" "$python" -P python/notebooks/run.py
 fi
 
