@@ -6,7 +6,7 @@
 #
 # Environments are kept in target/python, so that a second run installs only what has changed. What
 # cannot be installed is skipped, which the last lines say; QNNSIM_REQUIRE_PYTHON=1 makes it an error.
-# torch is its CPU build where uv reaches the index of those; UV_TORCH_BACKEND chooses another.
+# torch is its CPU build where uv reaches the index of these; UV_TORCH_BACKEND chooses another.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 root="$PWD"
@@ -42,8 +42,8 @@ if ! { python3 -m venv "$work/tools" &&
     exit 0
 fi
 
-stage "style" "$tools/ruff" check --quiet python programs
-stage "format" "$tools/ruff" format --quiet --check python programs
+stage "style" "$tools/ruff" check --quiet python
+stage "format" "$tools/ruff" format --quiet --check python
 
 # The profile of the tests, so that nothing is compiled a second time.
 rm -rf "$work/wheel"
@@ -87,7 +87,7 @@ if environment brevitas-0.12 python/requirements/brevitas-0.12.txt; then
         stage "training recipe" "$python" -P programs/train/train.py \
             --data "$QNNSIM_SHARED/mnist" --out "$work/trained.onnx" --epochs 1 --limit 640
     else
-        echo "python/check.sh: QNNSIM_SHARED names no folder with MNIST; the recipe is not run"
+        echo "python/check.sh: QNNSIM_SHARED names no folder with MNIST: no recipe, no speed"
     fi
 fi
 
@@ -98,7 +98,12 @@ if environment brevitas-0.13 python/requirements/brevitas-0.13.txt; then
     stage "stub" "$python" -P -m mypy.stubtest qnnsim._qnnsim
     (cd python/tests && stage "types of a user" "$python" -P -m mypy --strict types_of_a_user.py)
     QNNSIM_REQUIRE_TORCH=1 stage "tests, brevitas 0.13" "$python" -P -m pytest -q -rs python/tests
-    stage "ten lines" "$python" -P python/tests/ten_lines.py
+    stage "ten lines" "$python" python/tests/ten_lines.py
+    if [ -d "${QNNSIM_SHARED:-}/mnist" ]; then
+        # On a busy machine ratios scatter, so the limit is wider than what is shown on a quiet one.
+        stage "speed" "$python" -P python/tests/speed.py "$QNNSIM_SHARED/mnist" --most 1.3 \
+            --runs 5 $([ -x target/debug/qnnsim ] && echo --qnnsim target/debug/qnnsim)
+    fi
     stage "notebooks" "$python" -P python/notebooks/run.py
 fi
 

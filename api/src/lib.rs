@@ -20,6 +20,7 @@
 //! No module does I/O or knows a terminal.
 
 mod error;
+pub mod images;
 mod inputs;
 mod progress;
 mod session;

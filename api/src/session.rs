@@ -1,6 +1,6 @@
 //! Models, and programs that are ready to run.
 
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, OnceLock};
 
 use qnnsim_compiler::diagnostic::Diagnostic;
 use qnnsim_compiler::import::{Import, ImportOptions, import};
@@ -13,15 +13,13 @@ use qnnsim_isa::descriptor::OutputTensor;
 use qnnsim_isa::hardware::Overrides;
 use qnnsim_simulator::report::Report;
 use qnnsim_simulator::trace::TraceLine;
-use qnnsim_simulator::values::{Executor, LayerMap};
+use qnnsim_simulator::values::{Compiled, Executor, LayerMap};
 use qnnsim_simulator::{Simulation, Start, Technology};
 use rayon::prelude::*;
 
+use crate::images::{self, Workers};
 use crate::progress::Stopped;
 use crate::{Error, Inputs, Progress};
-
-/// Images that a thread takes at once.
-const CHUNK_IMAGES_MAX: usize = 16;
 
 /// A trained network, imported: integers only, for any hardware point.
 #[derive(Debug, Clone)]
@@ -63,6 +61,9 @@ impl Model {
 #[derive(Debug)]
 pub struct Session {
     simulation: Simulation,
+    /// The plan for many images at once, from the first time on that there were many; none if it
+    /// is not one that is compiled.
+    compiled: OnceLock<Option<Compiled>>,
     encoder: Encoder,
     decoder: Arc<Decoder>,
     model: Option<Model>,
@@ -99,7 +100,7 @@ impl Session {
         let for_host = |error| Error::ForHost { name: program.name.clone(), reason: error };
         let encoder = Encoder::new(&program.input).map_err(for_host)?;
         let decoder = Arc::new(Decoder::new(&program.output).map_err(for_host)?);
-        Ok(Session { simulation, encoder, decoder, model, hw })
+        Ok(Session { simulation, compiled: OnceLock::new(), encoder, decoder, model, hw })
     }
 
     /// The program; [`Program::to_bytes`] gives its file.
@@ -137,34 +138,18 @@ impl Session {
     /// # Errors
     /// [`Error::Stopped`].
     pub fn predict(&self, inputs: &Inputs, progress: &Progress) -> Result<Outputs, Error> {
-        let values = self.decoder.accumulators();
-        let threads = rayon::current_num_threads().min(inputs.count());
-        let mut accumulators = vec![0; inputs.count() * values];
-        progress.expect(inputs.count() as u64);
-        let chunk_images = (inputs.count() / (4 * threads)).clamp(1, CHUNK_IMAGES_MAX);
-        let chunks = accumulators.chunks_mut(chunk_images * values);
-        let chunks = Mutex::new(chunks.zip((0..).step_by(chunk_images)));
-        let worker = |_| -> Result<Codes, Stopped> {
-            let mut executor = self.simulation.executor();
-            let (mut bytes, mut output) =
-                (vec![0; self.encoder.values()], Vec::with_capacity(values));
-            let mut codes = Codes::default();
-            let next = || chunks.lock().expect("no thread panics while it holds this").next();
-            while let Some((chunk, first)) = next() {
-                for (target, index) in chunk.chunks_exact_mut(values).zip(first..) {
-                    progress.check()?;
-                    codes = codes.merge(inputs.encode(index, &self.encoder, &mut bytes));
-                    executor.run(&bytes, &mut output);
-                    target.copy_from_slice(&output);
-                    progress.advance(1);
-                }
-            }
-            Ok(codes)
+        let count = inputs.count();
+        let mut accumulators = vec![0; count * self.decoder.accumulators()];
+        progress.expect(count as u64);
+        let compiled = match images::are_many(count) {
+            true => self.compiled.get_or_init(|| self.simulation.compile(false).ok()).as_ref(),
+            false => None,
         };
-        let codes = (0..threads)
-            .into_par_iter()
-            .map(worker)
-            .try_reduce(Codes::default, |a, b| Ok(a.merge(b)))?;
+        let codes = Workers::new(&self.simulation, compiled, count).run(
+            &mut accumulators,
+            |index, bytes| inputs.encode(index, &self.encoder, bytes),
+            progress,
+        )?;
         Ok(Outputs { decoder: self.decoder.clone(), accumulators, codes })
     }
 

@@ -76,7 +76,9 @@ def main():
     if set(best["index"]) != set(whole[whole.pareto == True]["index"]):  # noqa: E712
         sys.exit("the front of the joined parts differs from that of the whole sweep")
 
-    print(f"\n{len(joined)} points in {args.parts} parts, joined the same as in one process;", end="")
+    print(
+        f"\n{len(joined)} points in {args.parts} parts, joined the same as in one process;", end=""
+    )
     print(f" {len(best)} are on the front:\n")
     print(f"{'cycles':>8} {'energy':>12} {'LUT':>9}  array")
     for row in best.to_dict("records"):

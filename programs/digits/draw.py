@@ -104,7 +104,9 @@ def png(image):
     """An 8-bit grey PNG. Stored without compression, so that no version of zlib changes a byte."""
 
     def chunk(kind, body):
-        return struct.pack(">I", len(body)) + kind + body + struct.pack(">I", zlib.crc32(kind + body))
+        return (
+            struct.pack(">I", len(body)) + kind + body + struct.pack(">I", zlib.crc32(kind + body))
+        )
 
     height, width = image.shape
     rows = b"".join(b"\0" + row.tobytes() for row in image)
@@ -120,7 +122,9 @@ def png(image):
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--seed", type=int, default=1, help="of slant and wobble")
-    parser.add_argument("--out", type=pathlib.Path, default=pathlib.Path(__file__).parent, metavar="DIR")
+    parser.add_argument(
+        "--out", type=pathlib.Path, default=pathlib.Path(__file__).parent, metavar="DIR"
+    )
     options = parser.parse_args()
 
     for digit, strokes in enumerate(DIGITS):

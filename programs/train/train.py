@@ -151,7 +151,9 @@ def main():
     parser.add_argument("--act-bits", type=int, default=1, choices=bits)
     parser.add_argument("--epochs", type=int, default=20)
     parser.add_argument("--seed", type=int, default=1)
-    parser.add_argument("--limit", type=int, metavar="N", help="train on the first N images (128 or more)")
+    parser.add_argument(
+        "--limit", type=int, metavar="N", help="train on the first N images (128 or more)"
+    )
     options = parser.parse_args()
 
     torch.manual_seed(options.seed)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import re
 import time
 from pathlib import Path
 
@@ -10,6 +11,21 @@ import nbformat
 from nbclient import NotebookClient
 
 HERE = Path(__file__).resolve().parent
+
+
+def tidy(notebook: nbformat.NotebookNode) -> None:
+    """Leaves out what says nothing to a reader: when and how a cell ran, and on what machine."""
+    for cell in notebook.cells:
+        cell.metadata.pop("execution", None)
+        if cell.cell_type != "code":
+            continue
+        cell.outputs = [o for o in cell.outputs if o.get("name") != "stderr"]
+        for output in cell.outputs:
+            # The text beside a picture or a table says at which address it lay.
+            data = output.get("data", {})
+            if "text/plain" in data:
+                data["text/plain"] = re.sub(r" at 0x[0-9a-f]+", "", data["text/plain"])
+    notebook.metadata.language_info = {"name": "python"}
 
 
 def main() -> None:
@@ -30,11 +46,7 @@ def main() -> None:
         NotebookClient(notebook, **words).execute()
         print(f"{path.name}: {time.monotonic() - started:.0f} s", flush=True)
         if args.write:
-            for cell in notebook.cells:
-                # When a cell ran, and how far it was, says nothing to a reader.
-                cell.metadata.pop("execution", None)
-                if cell.cell_type == "code":
-                    cell.outputs = [o for o in cell.outputs if o.get("name") != "stderr"]
+            tidy(notebook)
             nbformat.write(notebook, path)
 
 

@@ -5,6 +5,19 @@ from typing import Any, TypedDict, final
 
 from numpy.typing import NDArray
 
+__all__ = [
+    "hardware",
+    "hardware_settings",
+    "parameters",
+    "Model",
+    "Session",
+    "verify",
+    "sweep",
+    "command",
+    "TRACKS",
+    "__version__",
+]
+
 __version__: str
 TRACKS: list[str]
 

@@ -101,8 +101,8 @@ class Verification(_text.Shown):
             rows.append(
                 (
                     "module",
-                    f"{m['differences']:,} of {m['values']:,} outputs differ, by at most"
-                    f" {m['max_error']:.2g} of the largest; {m['images']:,} images in their class",
+                    f"{m['differences']:,} of {m['values']:,} outputs differ, the farthest by"
+                    f" {m['max_error']:.2g} of the largest; the class of {m['images']:,} images",
                 )
             )
         return rows

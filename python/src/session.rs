@@ -260,22 +260,14 @@ enum Values {
 fn inputs(x: &Bound<'_, PyAny>, session: &qnnsim_api::Session) -> PyResult<Inputs> {
     let of = |result: Result<Inputs, Error>| result.map_err(exception);
     if let Ok(pixels) = x.extract::<PyReadonlyArrayDyn<'_, u8>>() {
-        return of(Inputs::pixels(
-            session,
-            pixels.shape(),
-            pixels.as_array().iter().copied().collect(),
-        ));
+        return of(Inputs::pixels(session, pixels.shape(), values_of(&pixels)));
     }
     if let Ok(reals) = x.extract::<PyReadonlyArrayDyn<'_, f32>>() {
-        let values = reals.as_array().iter().map(|&value| f64::from(value)).collect();
+        let values = values_of(&reals).into_iter().map(f64::from).collect();
         return of(Inputs::real(session, reals.shape(), values));
     }
     if let Ok(reals) = x.extract::<PyReadonlyArrayDyn<'_, f64>>() {
-        return of(Inputs::real(
-            session,
-            reals.shape(),
-            reals.as_array().iter().copied().collect(),
-        ));
+        return of(Inputs::real(session, reals.shape(), values_of(&reals)));
     }
     let dtype = x.getattr("dtype").map_or_else(|_| x.get_type().to_string(), |d| d.to_string());
     let dims: Vec<usize> = x.getattr("shape").and_then(|dims| dims.extract()).unwrap_or_default();
@@ -283,6 +275,15 @@ fn inputs(x: &Bound<'_, PyAny>, session: &qnnsim_api::Session) -> PyResult<Input
         "the array holds {dtype} {dims:?}, which are no images\n  help: give uint8 pixels, or float32 or \
          float64 real inputs"
     )))
+}
+
+/// The values of an array in row-major order.
+fn values_of<T: numpy::Element + Copy>(array: &PyReadonlyArrayDyn<'_, T>) -> Vec<T> {
+    let array = array.as_array();
+    match array.as_slice() {
+        Some(values) => values.to_vec(),
+        None => array.iter().copied().collect(),
+    }
 }
 
 /// Compares simulator, reference and graph, as a dictionary by map.

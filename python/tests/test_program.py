@@ -20,6 +20,9 @@ def test_pixels_and_real_inputs_are_the_same_images(tcv, digits):
     real = digits.astype(np.float32) - 128
     assert np.array_equal(tcv.predict(real), tcv.predict(digits))
     assert np.array_equal(tcv.predict(real.astype(np.float64)), tcv.predict(digits))
+    # However the values lie in memory.
+    assert np.array_equal(tcv.predict(np.asfortranarray(digits)), tcv.predict(digits))
+    assert np.array_equal(tcv.predict(digits[::-1])[::-1], tcv.predict(digits))
     # One image without its number, one channel without its 1.
     assert np.array_equal(tcv.predict(digits[3, 0])[0], tcv.predict(digits)[3])
 

@@ -2,8 +2,9 @@
 
 use std::collections::BTreeMap;
 use std::path::Path;
-use std::sync::Mutex;
 
+use qnnsim_api::Progress;
+use qnnsim_api::images::{self, Workers};
 use qnnsim_explore::subject::{self, Refusal};
 use qnnsim_host::{Codes, Decoder, Encoder};
 use qnnsim_isa::descriptor::{OutputDescriptor, OutputTensor};
@@ -11,7 +12,6 @@ use qnnsim_isa::hardware::Overrides;
 use qnnsim_simulator::Simulation;
 use qnnsim_simulator::area::Area;
 use qnnsim_simulator::report::{ColdWarm, Report};
-use qnnsim_simulator::values::{Batch, Executor};
 use rayon::prelude::*;
 use serde::Serialize;
 use serde_json::Value;
@@ -30,11 +30,6 @@ use crate::{points, source};
 const BLOCK_IMAGES_MAX: usize = 4096;
 /// Outputs that a block holds, if that makes fewer images.
 const BLOCK_VALUES_MAX: usize = 1 << 22;
-/// Images that a thread takes at a time and computes one by one.
-const CHUNK_IMAGES_MAX: usize = 32;
-/// Images from which on computing many at once pays off: they take as long as a full vector.
-const BATCH_IMAGES_MIN: usize = 16;
-
 /// Cold, warm, and all images together.
 #[derive(Debug, Serialize)]
 struct Total<T> {
@@ -92,7 +87,6 @@ pub fn run(args: &EvalArgs) -> Result<(), Failure> {
         images: &images,
         encoder: &encoder,
         decoder: &decoder,
-        input_values: subject.input().shape.values(),
         labels: labels.as_deref(),
         pixels_unchanged: images.are_pixels().then(|| encoder.pixels_unchanged()),
     };
@@ -224,30 +218,11 @@ struct Counts {
     codes: Codes,
 }
 
-/// What one thread needs, made once.
-struct Worker<'a> {
-    executor: Executor<'a>,
-    batch: Option<Batch<'a>>,
-    /// The bytes of all images that are computed at once.
-    inputs: Vec<u8>,
-    output: Vec<i64>,
-    counts: Counts,
-}
-
-impl Worker<'_> {
-    /// Images that it takes at a time.
-    fn chunk_images_max(&self) -> usize {
-        self.batch.as_ref().map_or(CHUNK_IMAGES_MAX, Batch::images)
-    }
-}
-
 /// What all threads read.
 struct Evaluation<'a> {
     images: &'a Images,
     encoder: &'a Encoder,
     decoder: &'a Decoder,
-    /// Bytes of an image in DRAM.
-    input_values: usize,
     labels: Option<&'a [i64]>,
     /// Whether 8-bit images go into DRAM as they are; none where the images are not made of
     /// pixels.
@@ -268,85 +243,42 @@ impl Evaluation<'_> {
         count: usize,
         mut finished: impl FnMut(&[i64]) -> Result<(), Failure>,
     ) -> Result<Counts, Failure> {
-        let threads = rayon::current_num_threads().min(count);
-        // What is not compiled for many images is computed one by one.
-        let compiled = match count >= BATCH_IMAGES_MIN {
+        let compiled = match images::are_many(count) {
             true => simulation.compile(false).ok(),
             false => None,
         };
-        let worker = |_| Worker {
-            executor: simulation.executor(),
-            batch: compiled.as_ref().and_then(|compiled| simulation.batch(compiled)),
-            inputs: Vec::new(),
-            output: Vec::new(),
-            counts: Counts::default(),
-        };
-        let mut workers: Vec<Worker> = (0..threads).map(worker).collect();
+        let mut workers = Workers::new(simulation, compiled.as_ref(), count);
         let block_images = (BLOCK_VALUES_MAX / self.outputs()).clamp(1, BLOCK_IMAGES_MAX);
         let mut accumulators = vec![0; block_images.min(count) * self.outputs()];
         let progress = progress(count);
+        let mut counts = Counts::default();
         for first in (0..count).step_by(block_images) {
             let images = block_images.min(count - first);
             let block = &mut accumulators[..images * self.outputs()];
-            self.block(&mut workers, first, block);
+            let encode = |index: usize, bytes: &mut [u8]| {
+                self.images.encode(first + index, self.encoder, bytes)
+            };
+            let codes = workers
+                .run(block, encode, &Progress::default())
+                .expect("nobody stops this command");
+            counts.codes = counts.codes.merge(codes);
+            counts.correct += self.correct(first, block);
             finished(block)?;
             progress.inc(images as u64);
         }
         progress.finish_and_clear();
-        Ok(workers.iter().fold(Counts::default(), |sum, worker| Counts {
-            correct: sum.correct + worker.counts.correct,
-            codes: sum.codes.merge(worker.counts.codes),
-        }))
+        Ok(counts)
     }
 
-    /// Computes the images from `first` on, as many as `block` has room for, on all threads: each
-    /// takes the next few images as soon as it is done with its last.
-    fn block(&self, workers: &mut [Worker], first: usize, block: &mut [i64]) {
-        let images = block.len() / self.outputs();
-        // Full vectors, or enough chunks for all threads.
-        let chunk_images = match workers[0].batch {
-            Some(_) => images.div_ceil(workers.len()),
-            None => images / (4 * workers.len()),
-        };
-        let chunk_images = chunk_images.clamp(1, workers[0].chunk_images_max());
-        let chunks = Mutex::new(
-            block.chunks_mut(chunk_images * self.outputs()).zip((first..).step_by(chunk_images)),
-        );
-        workers.par_iter_mut().for_each(|worker| {
-            let next = || chunks.lock().expect("no thread panics while it holds this").next();
-            while let Some((chunk, first)) = next() {
-                self.chunk(worker, first, chunk);
-            }
-        });
-    }
-
-    fn chunk(&self, worker: &mut Worker, first: usize, chunk: &mut [i64]) {
-        let values = self.input_values;
-        worker.inputs.resize(chunk.len() / self.outputs() * values, 0);
-        for (input, index) in worker.inputs.chunks_exact_mut(values).zip(first..) {
-            let codes = self.images.encode(index, self.encoder, input);
-            worker.counts.codes = worker.counts.codes.merge(codes);
-        }
-        match &mut worker.batch {
-            Some(batch) if worker.inputs.len() / values >= BATCH_IMAGES_MIN => {
-                batch.run(&worker.inputs, &mut worker.output);
-                chunk.copy_from_slice(&worker.output);
-            }
-            _ => {
-                let inputs = worker.inputs.chunks_exact(values);
-                for (accumulators, input) in chunk.chunks_exact_mut(self.outputs()).zip(inputs) {
-                    worker.executor.run(input, &mut worker.output);
-                    accumulators.copy_from_slice(&worker.output);
-                }
-            }
-        }
-        let Some(labels) = self.labels else { return };
+    /// How many images of a block, which begins with image `first`, are in their class.
+    fn correct(&self, first: usize, block: &[i64]) -> u64 {
+        let Some(labels) = self.labels else { return 0 };
         let right = |(accumulators, label): &(&[i64], &i64)| {
             let class = self.decoder.class(&self.decoder.decode(accumulators));
             class.is_some_and(|class| class as i64 == **label)
         };
-        let images = chunk.chunks_exact(self.outputs());
-        worker.counts.correct += images.zip(&labels[first..]).filter(right).count() as u64;
+        let images = block.par_chunks_exact(self.outputs());
+        images.zip(&labels[first..]).filter(right).count() as u64
     }
 
     /// What is reported of so many images.
