@@ -484,6 +484,8 @@ impl<'a> Quick<'a> {
 }
 
 impl Observer for Quick<'_> {
+    const HEARS_WAITING: bool = false;
+
     fn issue(&mut self, issue: &Issue) -> Result<(), Fault> {
         // Which fault it is, if it is one, is for the full check to say.
         self.check(issue).map_err(|Doubt| Fault::Illegal(String::new()))
@@ -509,8 +511,8 @@ fn apart(hw: &HardwarePoint, of: Of, held: &Held, addresses: [i64; 2], issue: &I
     }
     if of == Of::Weights {
         // Of several planes, first and last address say little: what is between is another tile's.
-        let held = weight_addresses(hw, &held.issue)?;
-        let mut new = weight_addresses(hw, issue)?;
+        let held = weight_addresses(&held.issue)?;
+        let mut new = weight_addresses(issue)?;
         let meets = |a: [u64; 2]| held.clone().any(|b| a[0] < b[1] && b[0] < a[1]);
         return sure(!new.any(meets));
     }
@@ -528,10 +530,7 @@ fn apart(hw: &HardwarePoint, of: Of, held: &Held, addresses: [i64; 2], issue: &I
 
 /// Addresses of the weight memory that a step reads or writes: each range from its first to behind
 /// its last.
-fn weight_addresses(
-    hw: &HardwarePoint,
-    issue: &Issue,
-) -> Result<impl Iterator<Item = [u64; 2]> + Clone, Doubt> {
+fn weight_addresses(issue: &Issue) -> Result<impl Iterator<Item = [u64; 2]> + Clone, Doubt> {
     let registers = &issue.registers;
     let (first, length, planes, plane) = match &issue.work {
         Work::Mac(step) => {
