@@ -435,9 +435,8 @@ impl Row {
 
     /// The bits that the row claims: identifying bits and operands.
     pub fn claimed(&self) -> u128 {
-        let operands =
-            self.fields.iter().flat_map(|f| (f.lsb..f.lsb + f.kind.bits()).map(|bit| 1u128 << bit));
-        operands.fold(self.identity().0, |all, bit| all | bit)
+        let operands = self.fields.iter().map(|f| ((1u128 << f.kind.bits()) - 1) << f.lsb);
+        operands.fold(self.identity().0, |all, bits| all | bits)
     }
 
     /// The operand of this name. In a constant, a name that the row does not have is an error of

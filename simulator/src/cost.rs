@@ -20,18 +20,6 @@ use crate::{load, proofs};
 /// The trap that stops a load of the program.
 pub fn cost(program: &Program) -> Result<Cost, Trap> {
     let code = [Code::new(&program.cold), Code::new(&program.warm)];
-    if std::env::var("NF").is_ok() {
-        return quick(program, &code).ok_or_else(|| {
-            eprintln!("FALLBACK");
-            checked(program, &code).err().unwrap_or_else(|| Trap {
-                stream: "",
-                cycle: 0,
-                unit: None,
-                word: None,
-                fault: crate::Fault::Illegal(String::new()),
-            })
-        });
-    }
     match quick(program, &code) {
         Some(cost) => Ok(cost),
         // Something is wrong, or looks so: the load says what.

@@ -5,7 +5,7 @@ use std::collections::VecDeque;
 use qnnsim_isa::operand::semaphore_name;
 use qnnsim_isa::{Action, Program, Unit};
 
-use crate::timing::{Code, STEPS_MAX, Start};
+use crate::timing::{Code, STEPS_MAX, Start, bits};
 use crate::trap::{Fault, Trap};
 
 /// Executes a stream on tokens alone: in-order dispatch into queues of the hardware's depth, units
@@ -27,14 +27,14 @@ pub fn deadlock_freedom(program: &Program, code: &Code, start: Start) -> Result<
     let mut steps = 0u64;
     loop {
         let mut progress = false;
-        while let Some(word) = code.words().get(fetched) {
+        while let Some(&action) = code.actions().get(fetched) {
             // An undefined word and what follows HALT are the timing's business.
-            let Ok((_, Action::Configure(unit) | Action::Sync(unit, _) | Action::Work(unit, _))) =
-                word
+            let Some(Action::Configure(unit) | Action::Sync(unit, _) | Action::Work(unit, _)) =
+                action
             else {
                 break;
             };
-            let queue = &mut queues[*unit as usize];
+            let queue = &mut queues[unit as usize];
             if queue.len() == depth {
                 break;
             }
@@ -47,7 +47,7 @@ pub fn deadlock_freedom(program: &Program, code: &Code, start: Start) -> Result<
             loop {
                 // CFG words pass while the instruction before them still has steps left.
                 while let Some(&word) = queues[u].front()
-                    && matches!(code.words()[word as usize], Ok((_, Action::Configure(_))))
+                    && matches!(code.actions()[word as usize], Some(Action::Configure(_)))
                 {
                     queues[u].pop_front();
                     progress = true;
@@ -56,12 +56,11 @@ pub fn deadlock_freedom(program: &Program, code: &Code, start: Start) -> Result<
                 else {
                     break;
                 };
-                let Ok((_, Action::Sync(_, s) | Action::Work(_, s))) = &code.words()[word as usize]
+                let Some(Action::Sync(_, s) | Action::Work(_, s)) = code.actions()[word as usize]
                 else {
                     unreachable!("only decoded words are queued")
                 };
-                let waits: Vec<usize> = (0..16).filter(|i| s.wait >> i & 1 == 1).collect();
-                for &i in &waits {
+                for i in bits(s.wait) {
                     match consumers[i] {
                         Some(other) if other != unit => {
                             let fault =
@@ -73,9 +72,8 @@ pub fn deadlock_freedom(program: &Program, code: &Code, start: Start) -> Result<
                 }
                 let remaining = running[u].map_or(s.repeat, |(_, left)| left);
                 // As many steps at once as the tokens allow.
-                let possible = waits
-                    .iter()
-                    .map(|&i| semaphores[i])
+                let possible = bits(s.wait)
+                    .map(|i| semaphores[i])
                     .min()
                     .unwrap_or(u64::MAX)
                     .min(u64::from(remaining));
@@ -84,10 +82,8 @@ pub fn deadlock_freedom(program: &Program, code: &Code, start: Start) -> Result<
                 }
                 progress = true;
                 steps += possible;
-                for (i, semaphore) in semaphores.iter_mut().enumerate() {
-                    *semaphore += possible * u64::from(s.post >> i & 1);
-                    *semaphore -= possible * u64::from(s.wait >> i & 1);
-                }
+                bits(s.post).for_each(|i| semaphores[i] += possible);
+                bits(s.wait).for_each(|i| semaphores[i] -= possible);
                 if running[u].is_none() {
                     queues[u].pop_front();
                 }
@@ -112,7 +108,7 @@ pub fn deadlock_freedom(program: &Program, code: &Code, start: Start) -> Result<
             let word = running[unit as usize]
                 .map(|(word, _)| word)
                 .or(queues[unit as usize].front().copied())?;
-            let Ok((_, Action::Sync(_, s) | Action::Work(_, s))) = &code.words()[word as usize]
+            let Some(Action::Sync(_, s) | Action::Work(_, s)) = code.actions()[word as usize]
             else {
                 return None;
             };
@@ -121,8 +117,8 @@ pub fn deadlock_freedom(program: &Program, code: &Code, start: Start) -> Result<
             Some(format!("{} waits for semaphore {name} at instruction {word}", unit.name()))
         });
         let mut waiting: Vec<String> = waiting.collect();
-        if let Some(Ok((_, Action::Configure(u) | Action::Sync(u, _) | Action::Work(u, _)))) =
-            code.words().get(fetched)
+        if let Some(Some(Action::Configure(u) | Action::Sync(u, _) | Action::Work(u, _))) =
+            code.actions().get(fetched)
         {
             waiting.push(format!(
                 "the front end waits for room in the queue of {} at instruction {fetched}",

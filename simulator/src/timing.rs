@@ -7,9 +7,9 @@
 //! large layer do, is decided once (`repeat`).
 
 mod repeat;
+mod wake;
 
-use std::cmp::Reverse;
-use std::collections::{BinaryHeap, VecDeque};
+use std::collections::VecDeque;
 use std::sync::Arc;
 
 use qnnsim_isa::hardware::{CODE_WORD_BYTES, HardwarePoint};
@@ -19,6 +19,7 @@ use qnnsim_isa::table::{DecodeError, Steps};
 use qnnsim_isa::{Action, Instruction, Program, Unit};
 
 use self::repeat::{Repetition, Tape};
+use self::wake::Wake;
 use crate::steps::{LoadStep, MacStep, Registers, StoreStep, ThrStep, beats};
 use crate::trap::{Fault, Trap};
 
@@ -29,13 +30,22 @@ pub const STEPS_MAX: u64 = 1 << 22;
 #[derive(Debug, Clone)]
 pub struct Code {
     words: Vec<Result<(Instruction, Action), DecodeError>>,
+    /// What the front end does with each word, side by side; none if it is undefined.
+    actions: Vec<Option<Action>>,
 }
 
 impl Code {
     /// Decodes a stream; undefined words stay, for the machine traps when it meets them.
     pub fn new(stream: &Stream) -> Self {
         let decode = |&w| Instruction::decode(w).map(|i| (i, i.action()));
-        Code { words: stream.words.iter().map(decode).collect() }
+        let words: Vec<_> = stream.words.iter().map(decode).collect();
+        let actions = words.iter().map(|word| word.as_ref().ok().map(|&(_, action)| action));
+        Code { actions: actions.collect(), words }
+    }
+
+    /// What the front end does with each word; none if it is undefined.
+    pub(crate) fn actions(&self) -> &[Option<Action>] {
+        &self.actions
     }
 
     /// Decoded words.
@@ -159,6 +169,10 @@ impl Stall {
 
 /// Listens to a run.
 pub trait Observer {
+    /// It wants to be told of stalls, and of cycles that have passed. Who does not saves the engine
+    /// the telling.
+    const HEARS_WAITING: bool = true;
+
     /// A stage issues. A fault stops the machine in the last cycle of the stage.
     ///
     /// # Errors
@@ -203,6 +217,8 @@ pub enum FrontEnd {
 
 /// Listens to nothing.
 impl Observer for () {
+    const HEARS_WAITING: bool = false;
+
     fn issue(&mut self, _: &Issue) -> Result<(), Fault> {
         Ok(())
     }
@@ -348,11 +364,11 @@ struct Engine<'a> {
     code: [&'a Code; 2],
     start: Start,
     now: u64,
-    wake: BinaryHeap<Reverse<u64>>,
+    wake: Wake,
     semaphores: [u32; 16],
     consumers: [Option<Unit>; 16],
-    /// Posts by the cycle in which they become visible.
-    posts: BinaryHeap<Reverse<(u64, u16)>>,
+    /// Posts in the order of the cycles in which they become visible.
+    posts: VecDeque<(u64, u16)>,
     lanes: [Lane; 4],
     read_port_free: u64,
     write_port_free: u64,
@@ -365,6 +381,8 @@ struct Engine<'a> {
     halted: Option<u64>,
     /// A word leaves the code queue in this cycle.
     decodes: bool,
+    /// A word has left a unit's queue in this cycle.
+    unqueued: bool,
     // DRAM.
     bus: u64,
     outstanding: VecDeque<u64>,
@@ -410,6 +428,17 @@ enum Place {
     Limit,
 }
 
+/// The bits of a mask that are set, from the lowest on.
+pub(crate) fn bits(mut mask: u16) -> impl Iterator<Item = usize> {
+    std::iter::from_fn(move || {
+        let bit = mask.trailing_zeros() as usize;
+        (mask != 0).then(|| {
+            mask &= mask - 1;
+            bit
+        })
+    })
+}
+
 impl<'a> Engine<'a> {
     fn new(program: &'a Program, code: [&'a Code; 2], start: Start) -> Self {
         let hw = &program.hardware;
@@ -433,10 +462,10 @@ impl<'a> Engine<'a> {
             code,
             start,
             now: 0,
-            wake: BinaryHeap::from([Reverse(0)]),
+            wake: Wake::at(0),
             semaphores: [0; 16],
             consumers: [None; 16],
-            posts: BinaryHeap::new(),
+            posts: VecDeque::new(),
             lanes: Unit::ALL.map(lane),
             read_port_free: 0,
             write_port_free: 0,
@@ -447,6 +476,7 @@ impl<'a> Engine<'a> {
             arrivals: VecDeque::new(),
             halted: None,
             decodes: false,
+            unqueued: false,
             bus: 0,
             outstanding: VecDeque::new(),
             load_bursts: 0,
@@ -491,22 +521,20 @@ impl<'a> Engine<'a> {
     }
 
     fn wake_at(&mut self, time: u64) {
-        self.wake.push(Reverse(time));
+        self.wake.push(time);
     }
 
     fn post_at(&mut self, time: u64, mask: u16) {
         if mask != 0 {
-            self.posts.push(Reverse((time, mask)));
+            let behind = self.posts.iter().rposition(|&(other, _)| other <= time);
+            self.posts.insert(behind.map_or(0, |at| at + 1), (time, mask));
             self.wake_at(time);
         }
     }
 
     fn run(mut self, observer: &mut impl Observer, repeats: bool) -> Result<Timing, Trap> {
-        let (mut tape, mut repetition) = (Tape::new(observer), Repetition::default());
-        while let Some(Reverse(time)) = self.wake.pop() {
-            if self.wakeups > 0 && time == self.now {
-                continue;
-            }
+        let (mut tape, mut repetition) = (Tape::new(observer), Repetition::new());
+        while let Some(time) = self.wake.pop() {
             if self.trap.as_ref().is_some_and(|(_, t)| t.cycle < time) {
                 break;
             }
@@ -537,6 +565,9 @@ impl<'a> Engine<'a> {
             }
         }
         if self.trap.is_none() {
+            // Nothing changes any more when the last pipe is empty.
+            let empty = self.lanes.iter().map(|lane| lane.pipe_free);
+            self.now = empty.fold(self.now, u64::max);
             let waiting = self.waiting();
             // Told of the first unit that is stuck, so that instruction and source layer have a
             // place.
@@ -552,9 +583,8 @@ impl<'a> Engine<'a> {
     /// Applies what becomes visible now.
     fn settle(&mut self) {
         let now = self.now;
-        while self.posts.peek().is_some_and(|p| p.0.0 <= now) {
-            let Some(Reverse((time, mask))) = self.posts.pop() else { unreachable!() };
-            for s in (0..16).filter(|s| mask >> s & 1 == 1) {
+        while let Some((time, mask)) = self.posts.pop_front_if(|post| post.0 <= now) {
+            for s in bits(mask) {
                 self.semaphores[s] += 1;
                 if self.semaphores[s] > 0xffff {
                     self.raise(
@@ -576,8 +606,9 @@ impl<'a> Engine<'a> {
         self.store_buffers.settle(now);
     }
 
-    /// All decisions of this cycle, in the order of the rules. Returns whether anything was
-    /// decided.
+    /// All decisions of this cycle, in the order of the rules. Returns whether the next cycle may
+    /// differ for another reason than the times that they set: a queue, the DRAM's turn or a
+    /// register has changed.
     fn decide(&mut self, observer: &mut impl Observer) -> bool {
         // The front end and the DRAM look at the cycle's first state, before heads leave their
         // queues.
@@ -588,29 +619,31 @@ impl<'a> Engine<'a> {
             changed |= self.configure(unit, observer);
             self.prepare(unit);
         }
-        changed |= self.sync(Unit::Store, observer) || self.store_read(observer);
-        changed |= self.load_write(observer);
-        changed |= self.sync(Unit::Mac, observer) || self.mac(observer);
-        changed |= self.thr_write(observer);
-        changed |= self.sync(Unit::Thr, observer) || self.drain(observer);
-        changed |= self.sync(Unit::Load, observer);
+        self.unqueued = false;
+        let _ = self.sync(Unit::Store, observer) || self.store_read(observer);
+        self.load_write(observer);
+        let _ = self.sync(Unit::Mac, observer) || self.mac(observer);
+        self.thr_write(observer);
+        let _ = self.sync(Unit::Thr, observer) || self.drain(observer);
+        self.sync(Unit::Load, observer);
         changed |= self.fetch(fetchable, observer)
             || self.store_burst(observer)
             || self.load_burst(observer);
         changed |= decodable && self.decode(observer);
         self.decodes = decodable;
-        changed
+        changed | self.unqueued
     }
 
     // ---- R1: queue heads ----
 
     /// Applies a CFG word at the head of a queue.
     fn configure(&mut self, unit: Unit, observer: &mut impl Observer) -> bool {
-        let words = &self.code[self.start as usize].words;
+        let code = self.code[self.start as usize];
         let lane = &mut self.lanes[unit as usize];
         lane.configured = false;
         let Some(&word) = lane.queue.front() else { return false };
-        let Ok((instruction, Action::Configure(_))) = &words[word as usize] else { return false };
+        let Some(Action::Configure(_)) = code.actions[word as usize] else { return false };
+        let Ok((instruction, _)) = &code.words[word as usize] else { return false };
         lane.queue.pop_front();
         lane.configured = true;
         if let Err(fault) = Arc::make_mut(&mut lane.shadow).apply(instruction) {
@@ -622,7 +655,7 @@ impl<'a> Engine<'a> {
 
     /// Finds the step whose turn it is, once.
     fn prepare(&mut self, unit: Unit) {
-        let words = &self.code[self.start as usize].words;
+        let actions = &self.code[self.start as usize].actions;
         let lane = &mut self.lanes[unit as usize];
         if lane.next.is_some() {
             return;
@@ -632,7 +665,7 @@ impl<'a> Engine<'a> {
             None if lane.configured => return,
             None => {
                 let Some(&word) = lane.queue.front() else { return };
-                let Ok((_, Action::Sync(_, steps) | Action::Work(_, steps))) = words[word as usize]
+                let Some(Action::Sync(_, steps) | Action::Work(_, steps)) = actions[word as usize]
                 else {
                     return;
                 };
@@ -642,8 +675,8 @@ impl<'a> Engine<'a> {
         let registers = if at_head { lane.shadow.clone() } else { lane.active.clone() };
         let (n, done) = if at_head && !steps.resume { (0, 0) } else { (lane.count, lane.bytes) };
         let n = if unit == Unit::Mac && registers.adds() { n.saturating_sub(1) } else { n };
-        let work = match words[word as usize] {
-            Ok((_, Action::Sync(..))) => Ok(NextWork::Sync),
+        let work = match actions[word as usize] {
+            Some(Action::Sync(..)) => Ok(NextWork::Sync),
             _ => match unit {
                 Unit::Load => registers.load_step(self.hw, n, done).map(NextWork::Load),
                 Unit::Mac => registers.mac_step(self.hw, n).map(NextWork::Mac),
@@ -662,29 +695,36 @@ impl<'a> Engine<'a> {
 
     /// The first semaphore that a step still waits for.
     fn missing(&self, wait: u16) -> Option<u32> {
-        (0..16).find(|&s| wait >> s & 1 == 1 && self.semaphores[s as usize] == 0)
+        bits(wait).find(|&s| self.semaphores[s] == 0).map(|s| s as u32)
     }
 
-    /// The step of a unit whose stage is free and whose waits are met.
-    fn ready(&mut self, unit: Unit) -> Option<Next> {
+    /// Takes the step of a unit whose stage is free and whose waits are met, SYNC's or another.
+    fn ready(&mut self, unit: Unit, sync: bool) -> Option<Next> {
         let lane = &self.lanes[unit as usize];
         let next = lane.next.as_ref().filter(|_| lane.free <= self.now)?;
         let begun = unit == Unit::Load && self.load_bursts > 0;
-        if !begun && self.missing(next.steps.wait).is_some() {
+        if matches!(next.work, NextWork::Sync) != sync
+            || !begun && self.missing(next.steps.wait).is_some()
+        {
             return None;
         }
-        let next = next.clone();
         if let NextWork::Illegal(fault) = &next.work {
-            self.raise(self.now, Some(unit), Place::Stage, Some(next.word), fault.clone());
+            let (word, fault) = (next.word, fault.clone());
+            self.raise(self.now, Some(unit), Place::Stage, Some(word), fault);
             return None;
         }
-        Some(next)
+        self.lanes[unit as usize].next.take()
+    }
+
+    /// Puts a step back that cannot issue yet.
+    fn put_back(&mut self, unit: Unit, next: Next) {
+        self.lanes[unit as usize].next = Some(next);
     }
 
     /// Takes the waits; a word at the head leaves its queue, and if it is work, the shadow becomes
     /// active.
     fn begin(&mut self, unit: Unit, next: &Next) {
-        for s in (0..16).filter(|s| next.steps.wait >> s & 1 == 1) {
+        for s in bits(next.steps.wait) {
             self.semaphores[s] -= 1;
             match self.consumers[s] {
                 Some(other) if other != unit => {
@@ -697,6 +737,7 @@ impl<'a> Engine<'a> {
         let lane = &mut self.lanes[unit as usize];
         if next.at_head {
             lane.queue.pop_front();
+            self.unqueued = true;
             if !matches!(next.work, NextWork::Sync) {
                 lane.active = next.registers.clone();
             }
@@ -709,7 +750,6 @@ impl<'a> Engine<'a> {
         self.steps += 1;
         let free = self.now + cycles;
         let lane = &mut self.lanes[unit as usize];
-        lane.next = None;
         lane.free = free;
         if !matches!(next.work, NextWork::Sync) {
             lane.count = next.n + 1;
@@ -726,10 +766,15 @@ impl<'a> Engine<'a> {
         self.wake_at(free);
     }
 
+    /// Who waits for the pipe wakes when it is empty: SYNC when it finds it is not, and the end of
+    /// the image.
     fn pipe_empty_from(&mut self, unit: Unit, time: u64) {
         let lane = &mut self.lanes[unit as usize];
         lane.pipe_free = lane.pipe_free.max(time);
-        self.wake_at(time);
+        let waits = lane.next.as_ref().is_some_and(|next| matches!(next.work, NextWork::Sync));
+        if waits || self.halted.is_some() {
+            self.wake_at(time);
+        }
     }
 
     fn pipe_is_empty(&self, unit: Unit) -> bool {
@@ -759,16 +804,9 @@ impl<'a> Engine<'a> {
         word: u32,
         cycles: u64,
         work: Work,
-        registers: &Arc<Registers>,
+        registers: Arc<Registers>,
     ) -> Issue {
-        Issue {
-            cycle: self.now,
-            cycles,
-            unit: Some(unit),
-            word: Some(word),
-            work,
-            registers: registers.clone(),
-        }
+        Issue { cycle: self.now, cycles, unit: Some(unit), word: Some(word), work, registers }
     }
 
     // ---- R2 ----
@@ -777,14 +815,19 @@ impl<'a> Engine<'a> {
         if !matches!(&self.lanes[unit as usize].next, Some(Next { work: NextWork::Sync, .. })) {
             return false;
         }
-        let Some(next) = self.ready(unit) else { return false };
+        let Some(next) = self.ready(unit, true) else { return false };
         if next.steps.post != 0 && !self.pipe_is_empty(unit) {
+            self.put_back(unit, next);
+            let empty = self.lanes[unit as usize].pipe_free;
+            if empty > self.now {
+                self.wake_at(empty);
+            }
             return false;
         }
         self.begin(unit, &next);
         self.finish(unit, &next, 1);
         self.post_at(self.now + 1, next.steps.post);
-        let issue = self.issue(unit, next.word, 1, Work::Sync, &next.registers);
+        let issue = self.issue(unit, next.word, 1, Work::Sync, next.registers);
         self.tell(observer, &issue);
         true
     }
@@ -796,7 +839,7 @@ impl<'a> Engine<'a> {
         if !buffer || self.read_port_free > self.now {
             return false;
         }
-        let Some(next) = self.ready(Unit::Store) else { return false };
+        let Some(next) = self.ready(Unit::Store, false) else { return false };
         let NextWork::Store(step) = next.work else { return false };
         let cycles = u64::from(step.words);
         self.begin(Unit::Store, &next);
@@ -814,7 +857,7 @@ impl<'a> Engine<'a> {
         self.store_pending.push_back(pending);
         self.wake_at(ready);
         let issue =
-            self.issue(Unit::Store, next.word, cycles, Work::StoreRead(step), &next.registers);
+            self.issue(Unit::Store, next.word, cycles, Work::StoreRead(step), next.registers);
         self.tell(observer, &issue);
         true
     }
@@ -842,7 +885,7 @@ impl<'a> Engine<'a> {
         let done = now + cycles + u64::from(self.hw.load_depth);
         self.post_at(done, p.post);
         self.pipe_empty_from(Unit::Load, done);
-        let issue = self.issue(Unit::Load, p.word, cycles, Work::LoadWrite(p.step), &p.registers);
+        let issue = self.issue(Unit::Load, p.word, cycles, Work::LoadWrite(p.step), p.registers);
         self.tell(observer, &issue);
         true
     }
@@ -851,7 +894,7 @@ impl<'a> Engine<'a> {
         if self.read_port_free > self.now {
             return false;
         }
-        let Some(next) = self.ready(Unit::Mac) else { return false };
+        let Some(next) = self.ready(Unit::Mac, false) else { return false };
         let NextWork::Mac(step) = next.work else { return false };
         self.begin(Unit::Mac, &next);
         self.finish(Unit::Mac, &next, step.cycles);
@@ -859,7 +902,7 @@ impl<'a> Engine<'a> {
         let done = self.now + step.cycles + u64::from(self.hw.mac_depth);
         self.post_at(done, next.steps.post);
         self.pipe_empty_from(Unit::Mac, done);
-        let issue = self.issue(Unit::Mac, next.word, step.cycles, Work::Mac(step), &next.registers);
+        let issue = self.issue(Unit::Mac, next.word, step.cycles, Work::Mac(step), next.registers);
         self.tell(observer, &issue);
         true
     }
@@ -874,8 +917,9 @@ impl<'a> Engine<'a> {
         self.thr_write_free = now + cycles;
         self.write_port_free = now + cycles;
         self.thr_buffers.releases.push_back((now + cycles, 1));
+        self.wake_at(now + cycles);
         self.pipe_empty_from(Unit::Thr, now + cycles);
-        let issue = self.issue(Unit::Thr, p.word, cycles, Work::ThrWrite(p.step), &p.registers);
+        let issue = self.issue(Unit::Thr, p.word, cycles, Work::ThrWrite(p.step), p.registers);
         self.tell(observer, &issue);
         true
     }
@@ -892,14 +936,16 @@ impl<'a> Engine<'a> {
     }
 
     fn drain(&mut self, observer: &mut impl Observer) -> bool {
-        let Some(next) = self.ready(Unit::Thr) else { return false };
+        let Some(next) = self.ready(Unit::Thr, false) else { return false };
         let NextWork::Thr(step) = next.work else { return false };
         if let Some(why) = self.word_conflict(&step, &next.registers) {
             let fault = Fault::Illegal(format!("the step {why}"));
             self.raise(self.now, Some(Unit::Thr), Place::Stage, Some(next.word), fault);
+            self.put_back(Unit::Thr, next);
             return false;
         }
         if step.begins && self.thr_buffers.used >= u64::from(self.hw.thr_buffers) {
+            self.put_back(Unit::Thr, next);
             return false;
         }
         self.begin(Unit::Thr, &next);
@@ -913,6 +959,7 @@ impl<'a> Engine<'a> {
         let done = self.now + step.cycles + u64::from(self.hw.thr_depth);
         self.pipe_empty_from(Unit::Thr, done);
         if step.words > 0 {
+            self.wake_at(done);
             let registers = next.registers.clone();
             self.thr_pending.push_back(Pending {
                 ready: done,
@@ -923,7 +970,7 @@ impl<'a> Engine<'a> {
             });
         }
         let issue =
-            self.issue(Unit::Thr, next.word, step.cycles, Work::Drain(step), &next.registers);
+            self.issue(Unit::Thr, next.word, step.cycles, Work::Drain(step), next.registers);
         self.tell(observer, &issue);
         true
     }
@@ -981,7 +1028,7 @@ impl<'a> Engine<'a> {
         self.post_at(end + 1, p.post);
         self.pipe_empty_from(Unit::Store, end + 1);
         let work = Work::StoreBurst { step: p.step, beats, end };
-        let issue = self.issue(Unit::Store, p.word, 1, work, &p.registers);
+        let issue = self.issue(Unit::Store, p.word, 1, work, p.registers);
         self.tell(observer, &issue);
         true
     }
@@ -990,13 +1037,11 @@ impl<'a> Engine<'a> {
         if !self.dram_has_room() || self.load_buffers.used >= u64::from(self.hw.load_buffers) {
             return false;
         }
-        let Some(next) = self.ready(Unit::Load) else { return false };
+        let Some(mut next) = self.ready(Unit::Load, false) else { return false };
         let NextWork::Load(step) = next.work else { return false };
         if self.load_bursts == 0 {
             self.begin(Unit::Load, &next);
-            if let Some(next) = &mut self.lanes[Unit::Load as usize].next {
-                next.at_head = false;
-            }
+            next.at_head = false;
         }
         let all = beats(self.hw, step.dram, step.bytes);
         let burst = u64::from(self.hw.dram_burst);
@@ -1016,17 +1061,14 @@ impl<'a> Engine<'a> {
                 step,
                 registers,
             });
-        } else {
+        }
+        let work = Work::LoadBurst { step, beats, end, last };
+        let issue = self.issue(Unit::Load, next.word, 1, work, next.registers.clone());
+        if !last {
             self.steps += 1;
             self.lanes[Unit::Load as usize].free = self.now + 1;
+            self.put_back(Unit::Load, next);
         }
-        let issue = self.issue(
-            Unit::Load,
-            next.word,
-            1,
-            Work::LoadBurst { step, beats, end, last },
-            &next.registers,
-        );
         self.tell(observer, &issue);
         true
     }
@@ -1038,9 +1080,9 @@ impl<'a> Engine<'a> {
         if self.halted.is_some() || self.decoded == self.arrived {
             return false;
         }
-        match self.code[self.start as usize].words[self.decoded] {
-            Ok((_, Action::Halt)) | Err(_) => true,
-            Ok((_, Action::Configure(unit) | Action::Sync(unit, _) | Action::Work(unit, _))) => {
+        match self.code[self.start as usize].actions[self.decoded] {
+            Some(Action::Halt) | None => true,
+            Some(Action::Configure(unit) | Action::Sync(unit, _) | Action::Work(unit, _)) => {
                 self.lanes[unit as usize].queue.len() < self.hw.queue_depth as usize
             }
         }
@@ -1048,22 +1090,32 @@ impl<'a> Engine<'a> {
 
     fn decode(&mut self, observer: &mut impl Observer) -> bool {
         let word = self.decoded as u32;
-        let words = &self.code[self.start as usize].words;
-        let last = self.decoded + 1 == words.len();
-        match words[self.decoded].clone() {
-            Err(error) => self.raise(self.now, None, Place::Decode, Some(word), error.into()),
-            Ok((_, Action::Halt)) if !last => {
+        let code = self.code[self.start as usize];
+        let last = self.decoded + 1 == code.words.len();
+        match code.actions[self.decoded] {
+            None => {
+                if let Err(error) = &code.words[self.decoded] {
+                    let fault = error.clone().into();
+                    self.raise(self.now, None, Place::Decode, Some(word), fault);
+                }
+            }
+            Some(Action::Halt) if !last => {
                 let fault = Fault::Illegal("HALT must be the last word of its stream".into());
                 self.raise(self.now, None, Place::Decode, Some(word), fault);
             }
-            Ok((_, Action::Halt)) => {
-                self.halted = Some(self.now);
+            Some(Action::Halt) => {
+                let now = self.now;
+                self.halted = Some(now);
+                let empty = self.lanes.each_ref().map(|lane| lane.pipe_free);
+                for time in empty.into_iter().filter(|&time| time > now) {
+                    self.wake_at(time);
+                }
                 self.stream = Start::Warm;
                 (self.requested, self.arrived, self.decoded) = (0, 0, 0);
                 observer.decode(self.now, word);
                 return true;
             }
-            Ok((_, Action::Configure(unit) | Action::Sync(unit, _) | Action::Work(unit, _))) => {
+            Some(Action::Configure(unit) | Action::Sync(unit, _) | Action::Work(unit, _)) => {
                 self.lanes[unit as usize].queue.push_back(word);
             }
         }
@@ -1106,12 +1158,9 @@ impl<'a> Engine<'a> {
     }
 
     /// Charges the cycles up to the next wake-up, in which no stage changes its state.
-    fn account(&mut self, observer: &mut impl Observer) {
+    fn account<O: Observer>(&mut self, observer: &mut O) {
         let now = self.now;
-        while self.wake.peek().is_some_and(|w| w.0 <= now) {
-            self.wake.pop();
-        }
-        let Some(&Reverse(until)) = self.wake.peek() else { return };
+        let Some(until) = self.wake.peek() else { return };
         let cycles = until - now;
         let front_end = match self.halted {
             _ if self.decodes => FrontEnd::Decode,
@@ -1146,9 +1195,13 @@ impl<'a> Engine<'a> {
                 Some(stall) => stall.1 += cycles,
                 None => stalls.push((reason, cycles)),
             }
-            observer.stall(unit, word, reason, now, cycles);
+            if O::HEARS_WAITING {
+                observer.stall(unit, word, reason, now, cycles);
+            }
         }
-        observer.elapse(front_end, now, cycles);
+        if O::HEARS_WAITING {
+            observer.elapse(front_end, now, cycles);
+        }
     }
 
     /// The unit that the word at the head of the code queue goes to.
@@ -1156,12 +1209,12 @@ impl<'a> Engine<'a> {
         if self.decoded == self.arrived {
             return None;
         }
-        match self.code[self.start as usize].words[self.decoded] {
-            Ok((_, Action::Configure(unit) | Action::Sync(unit, _) | Action::Work(unit, _))) => {
+        match self.code[self.start as usize].actions[self.decoded] {
+            Some(Action::Configure(unit) | Action::Sync(unit, _) | Action::Work(unit, _)) => {
                 Some(unit)
             }
             // Always decodable, so only a trap that is on its way keeps it.
-            Ok((_, Action::Halt)) | Err(_) => None,
+            Some(Action::Halt) | None => None,
         }
     }
 
@@ -1183,13 +1236,13 @@ impl<'a> Engine<'a> {
                 Some(format!("{} waits for {cause} at instruction {}", unit.name(), next.word))
             })
             .collect();
-        let words = &self.code[self.start as usize].words;
+        let actions = &self.code[self.start as usize].actions;
         if self.halted.is_some() {
             all.push("the front end waits at HALT for the units".into());
-        } else if self.decoded == words.len() {
+        } else if self.decoded == actions.len() {
             all.push("the front end has no more code and met no HALT".into());
-        } else if let Ok((_, Action::Configure(u) | Action::Sync(u, _) | Action::Work(u, _))) =
-            &words[self.decoded]
+        } else if let Some(Action::Configure(u) | Action::Sync(u, _) | Action::Work(u, _)) =
+            &actions[self.decoded]
         {
             all.push(format!(
                 "the front end waits for room in the queue of {} at instruction {}",

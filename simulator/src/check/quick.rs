@@ -484,6 +484,8 @@ impl<'a> Quick<'a> {
 }
 
 impl Observer for Quick<'_> {
+    const HEARS_WAITING: bool = false;
+
     fn issue(&mut self, issue: &Issue) -> Result<(), Fault> {
         // Which fault it is, if it is one, is for the full check to say.
         self.check(issue).map_err(|Doubt| Fault::Illegal(String::new()))

@@ -11,7 +11,6 @@
 //! States are compared as Brent's algorithm finds cycles: with one that was kept, which is replaced
 //! after twice as many as the last time.
 
-use std::cmp::Reverse;
 use std::sync::Arc;
 
 use qnnsim_isa::{HardwarePoint, Unit};
@@ -52,6 +51,8 @@ impl<'o, O: Observer> Tape<'o, O> {
 }
 
 impl<O: Observer> Observer for Tape<'_, O> {
+    const HEARS_WAITING: bool = O::HEARS_WAITING;
+
     fn issue(&mut self, issue: &Issue) -> Result<(), Fault> {
         match issue.work {
             Work::Fetch { .. } => self.broken = true,
@@ -88,7 +89,11 @@ impl<O: Observer> Observer for Tape<'_, O> {
     }
 }
 
+/// States after which the first is kept: what is shorter is not worth it.
+const QUIET_STATES: u32 = 8;
+
 /// The kept state, and what has been counted until then.
+#[derive(Default)]
 struct Kept {
     /// Times that differ in most states.
     first: [u64; 6],
@@ -97,7 +102,7 @@ struct Kept {
 }
 
 /// What grows from period to period.
-#[derive(Clone)]
+#[derive(Clone, Default)]
 struct Counted {
     now: u64,
     /// By unit: steps and bytes of the generator, and steps that the current instruction has left.
@@ -111,19 +116,27 @@ struct Counted {
 }
 
 /// Looks for a state that comes again.
-#[derive(Default)]
 pub(super) struct Repetition {
-    kept: Option<Kept>,
+    kept: Kept,
+    /// There is a kept state.
+    keeps: bool,
     /// States since the kept one, and after how many it is replaced.
     since: u32,
     limit: u32,
+    /// States of the last period that was found: the next may be as long.
+    last: u32,
     /// Holds a state while it is compared.
     state: Vec<u64>,
 }
 
 impl Repetition {
+    pub(super) fn new() -> Self {
+        let (kept, state) = (Kept::default(), Vec::new());
+        Repetition { kept, keeps: false, since: 0, limit: QUIET_STATES, last: 0, state }
+    }
+
     fn forget(&mut self) {
-        (self.kept, self.since, self.limit) = (None, 0, 1);
+        (self.keeps, self.since, self.limit) = (false, 0, QUIET_STATES);
     }
 }
 
@@ -150,22 +163,20 @@ impl Engine<'_> {
             repetition.forget();
             return;
         }
-        if let Some(kept) = &repetition.kept {
-            if kept.first == self.first_times() {
-                let mut state = std::mem::take(&mut repetition.state);
-                self.state(&mut state);
-                let same = state == kept.state;
-                repetition.state = state;
-                if same && self.replay(&kept.counted, tape) {
+        if repetition.keeps && repetition.kept.first == self.first_times() {
+            self.state(&mut repetition.state);
+            if repetition.state == repetition.kept.state {
+                repetition.last = repetition.since + 1;
+                if self.replay(&repetition.kept.counted, tape) {
                     tape.records = false;
                     repetition.forget();
                     return;
                 }
             }
-            repetition.since += 1;
-            if repetition.since < repetition.limit {
-                return;
-            }
+        }
+        repetition.since += 1;
+        if repetition.since < repetition.limit {
+            return;
         }
         if repetition.limit >= STATES_MAX {
             // Nothing has come again for long; what is kept would only grow.
@@ -174,10 +185,17 @@ impl Engine<'_> {
             repetition.forget();
             return;
         }
-        let mut state = Vec::new();
-        self.state(&mut state);
-        repetition.kept = Some(Kept { first: self.first_times(), state, counted: self.counted() });
-        (repetition.since, repetition.limit) = (0, (2 * repetition.limit).max(1));
+        let kept = &mut repetition.kept;
+        kept.first = self.first_times();
+        self.state(&mut kept.state);
+        self.count(&mut kept.counted);
+        repetition.keeps = true;
+        repetition.limit = match repetition.limit {
+            // The first two are short, in case the next period is; then one as long as the last.
+            limit if limit >= 2 * QUIET_STATES => (2 * limit).max(repetition.last + 1),
+            limit => 2 * limit,
+        };
+        repetition.since = 0;
         tape.told.clear();
         tape.records = true;
     }
@@ -199,16 +217,9 @@ impl Engine<'_> {
         let registers = |registers: &Arc<Registers>| Arc::as_ptr(registers) as usize as u64;
         out.extend(self.semaphores.iter().map(|&s| u64::from(s)));
         out.extend(self.consumers.iter().map(|c| c.map_or(4, |unit| unit as u64)));
-        let mut times: Vec<(u64, u64)> =
-            self.posts.iter().map(|Reverse((t, mask))| (self.until(*t), (*mask).into())).collect();
-        times.sort_unstable();
-        out.push(times.len() as u64);
-        out.extend(times.iter().flat_map(|&(time, mask)| [time, mask]));
-        let mut wake: Vec<u64> = self.wake.iter().map(|Reverse(t)| self.until(*t)).collect();
-        wake.sort_unstable();
-        wake.dedup();
-        out.push(wake.len() as u64);
-        out.extend(wake);
+        out.push(self.posts.len() as u64);
+        out.extend(self.posts.iter().flat_map(|&(time, mask)| [self.until(time), mask.into()]));
+        self.wake.ahead(out);
         for lane in &self.lanes {
             out.push(lane.queue.len() as u64);
             out.extend(lane.queue.iter().map(|&word| u64::from(word)));
@@ -299,24 +310,26 @@ impl Engine<'_> {
         out.extend([4, lane.count.wrapping_sub(step.n), step.words.into(), beats]);
     }
 
-    fn counted(&self) -> Counted {
-        let lanes = [0, 1, 2, 3].map(|unit| &self.lanes[unit]);
-        Counted {
-            now: self.now,
-            count: lanes.map(|lane| lane.count),
-            bytes: lanes.map(|lane| lane.bytes),
-            left: lanes.map(|lane| lane.current.map_or(0, |(_, _, left)| left)),
-            steps: self.steps,
-            wakeups: self.wakeups,
-            units: lanes.map(|lane| lane.cycles.clone()),
-            front_end: self.front_end,
+    /// What has been counted until now.
+    fn count(&self, into: &mut Counted) {
+        let lanes = self.lanes.each_ref();
+        (into.now, into.steps, into.wakeups) = (self.now, self.steps, self.wakeups);
+        into.front_end = self.front_end;
+        into.count = lanes.map(|lane| lane.count);
+        into.bytes = lanes.map(|lane| lane.bytes);
+        into.left = lanes.map(|lane| lane.current.map_or(0, |(_, _, left)| left));
+        for (into, lane) in into.units.iter_mut().zip(lanes) {
+            let UnitCycles { busy, stalls, idle } = &lane.cycles;
+            (into.busy, into.idle) = (*busy, *idle);
+            into.stalls.clone_from(stalls);
         }
     }
 
     /// Tells of the periods that follow one that began with what was counted at `before`, as long
     /// as they are alike, and goes to the end of the last. Returns whether there is any.
     fn replay<O: Observer>(&mut self, before: &Counted, tape: &mut Tape<'_, O>) -> bool {
-        let after = self.counted();
+        let mut after = Counted::default();
+        self.count(&mut after);
         let period = after.now - before.now;
         let shift = Shift {
             count: [0, 1, 2, 3].map(|u| after.count[u].wrapping_sub(before.count[u])),
@@ -424,8 +437,8 @@ impl Engine<'_> {
         ] {
             *time += later;
         }
-        self.wake = self.wake.drain().map(|Reverse(time)| Reverse(time + later)).collect();
-        self.posts = self.posts.drain().map(|Reverse((t, m))| Reverse((t + later, m))).collect();
+        self.wake.shift(later);
+        self.posts.iter_mut().for_each(|(time, _)| *time += later);
         self.arrivals.iter_mut().for_each(|(time, _)| *time += later);
         self.outstanding.iter_mut().for_each(|time| *time += later);
         for buffers in [&mut self.load_buffers, &mut self.thr_buffers, &mut self.store_buffers] {
