@@ -168,6 +168,7 @@ fn technology_of(name: &str, text: &str) -> Result<Technology, Failure> {
 
 /// Proves that a program is sound and finds its timing.
 fn simulate(path: &Path, program: &Program) -> Result<Simulation, Failure> {
+    let _waiting = Waiting::for_the("loading: proofs and timing");
     qnnsim_explore::subject::simulate(program).map_err(|refusal| refuse(path, &refusal))
 }
 
@@ -221,6 +222,25 @@ fn choose(path: &Path, images: &Images, index: Option<usize>) -> Result<usize, F
 }
 
 /// A bar on a terminal; elsewhere nothing.
+/// What is waited for, shown on a terminal from the second second on until it is dropped.
+struct Waiting(ProgressBar);
+
+impl Waiting {
+    /// `what` says what is done, such as `compiling`.
+    fn for_the(what: impl Into<String>) -> Self {
+        let style = ProgressStyle::with_template("{msg}, {elapsed}").expect("a legal template");
+        let bar = ProgressBar::new_spinner().with_style(style).with_message(what.into());
+        bar.enable_steady_tick(std::time::Duration::from_secs(2));
+        Waiting(bar)
+    }
+}
+
+impl Drop for Waiting {
+    fn drop(&mut self) {
+        self.0.finish_and_clear();
+    }
+}
+
 fn progress(images: usize) -> ProgressBar {
     let style =
         ProgressStyle::with_template("{bar:40} {human_pos} of {human_len} images, {eta} left");

@@ -17,7 +17,8 @@ use serde::Serialize;
 use serde_json::Value;
 
 use super::{
-    choose, encoder, overrides, point, point_values, print_report, refuse, summary, warn_of_codes,
+    Waiting, choose, encoder, overrides, point, point_values, print_report, refuse, summary,
+    warn_of_codes,
 };
 use crate::args::{CompileArgs, ReportFormat, Stage};
 use crate::failure::{Failure, print};
@@ -80,6 +81,7 @@ pub fn run(args: &CompileArgs) -> Result<(), Failure> {
         return run_points(args, points);
     }
     let (point, _) = point(&args.point)?;
+    let waiting = Waiting::for_the("compiling");
     let imported = read_model(&args.model, &args.import)?;
     // A stage can be seen even if the point has no room for one behind it.
     let stage = |stage| {
@@ -105,6 +107,7 @@ pub fn run(args: &CompileArgs) -> Result<(), Failure> {
     let sample = sample(args, &imported.network.input)?;
     let (plan, mut program) =
         lower_to(&imported.network, &point).map_err(|all| refuse(&args.model, &all.into()))?;
+    drop(waiting);
     program.sample = sample;
     if let Some(path) = &args.output {
         write(args, path, &program)?;

@@ -13,7 +13,7 @@ use qnnsim_cosim::random::{Random, RandomError, WORDS_MAX, memory_words, random}
 use qnnsim_cosim::verilator::{BuildError, HOW_TO_INSTALL, Verilator};
 use serde::Serialize;
 
-use super::{point, print_json, simulate};
+use super::{Waiting, point, print_json, simulate};
 use crate::args::{CosimArgs, Format, PointArgs};
 use crate::commands::run::input;
 use crate::failure::{Failure, print};
@@ -55,8 +55,11 @@ fn run_file(args: &CosimArgs, path: &Path) -> Result<(), Failure> {
         input(path, args.input.as_deref(), args.index, &program.input, program.sample.as_deref())?
             .bytes;
     let verilator = Verilator::find().map_err(|error| build_failure(&error))?;
+    let what = "building the RTL with Verilator (a minute or two, once for each machine)";
+    let waiting = Waiting::for_the(format!("{}: {what}", program.hardware.short_name()));
     let machine =
         verilator.machine(&program.hardware, &[]).map_err(|error| build_failure(&error))?;
+    drop(waiting);
     let mut bench = Bench::start(&machine).map_err(|error| bench_failure(&error))?;
     let compared =
         compare(&mut bench, &program, &[&image, &image]).map_err(|error| match error {
@@ -131,9 +134,14 @@ fn bench_failure(error: &BenchError) -> Failure {
 }
 
 fn progress(programs: u64) -> ProgressBar {
-    let style =
-        ProgressStyle::with_template("{bar:40} {human_pos} of {human_len} programs, {eta} left");
-    ProgressBar::new(programs).with_style(style.expect("a legal template"))
+    let style = ProgressStyle::with_template(
+        "{bar:40} {human_pos} of {human_len} programs, {elapsed}, {eta} left{msg}",
+    );
+    let bar = ProgressBar::new(programs).with_style(style.expect("a legal template"));
+    // The first programs wait for their machine to be built.
+    bar.set_message("; a new machine takes a minute or two to build");
+    bar.enable_steady_tick(Duration::from_secs(1));
+    bar
 }
 
 fn tell(

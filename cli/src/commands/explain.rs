@@ -12,7 +12,7 @@ use qnnsim_simulator::report::ColdWarm;
 use serde::Serialize;
 use serde_json::Value;
 
-use super::{TechnologyChoice, overrides, print_json, refuse};
+use super::{TechnologyChoice, Waiting, overrides, print_json, refuse};
 use crate::args::{ExplainArgs, Format};
 use crate::failure::{Failure, print};
 use crate::render::{self, Column, energy, facts, grouped, line, percent, table, title};
@@ -34,11 +34,13 @@ struct Json<'a> {
 pub fn run(args: &ExplainArgs) -> Result<(), Failure> {
     let choice = TechnologyChoice::read(&args.technology)?;
     let subject = source::read(&args.file, &args.import, &overrides(&args.point)?)?;
+    let waiting = Waiting::for_the("simulating the point with each parameter changed");
     let explanation = subject
         .point(&Overrides::default())
         .and_then(|point| choice.of(&point))
         .and_then(|(technology, clock_mhz)| explain(&subject, &technology, clock_mhz))
         .map_err(|refusal| refuse(&args.file, &refusal))?;
+    drop(waiting);
     let report = &explanation.report;
     match args.format {
         Format::Json => {

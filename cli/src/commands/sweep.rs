@@ -16,7 +16,7 @@ use qnnsim_explore::journal::{self, Journal};
 use qnnsim_explore::manifest::{self, Inputs, Manifest};
 use qnnsim_explore::merge::merge as join;
 use qnnsim_explore::pareto::Objectives;
-use qnnsim_explore::report::{self, Detail};
+use qnnsim_explore::report::{self, Chosen, Detail};
 use qnnsim_explore::space::{self, Point, Setting, Space, SpaceError};
 use qnnsim_explore::subject::RefusalKind;
 use qnnsim_explore::sweep::{Shard, Sweep, Watch};
@@ -32,7 +32,7 @@ use crate::args::{MergeArgs, ReportFormat, SweepArgs, SweepCommand};
 use crate::failure::{Failure, print, warn};
 use crate::files::{self, INPUT_BYTES_MAX, Output};
 use crate::points;
-use crate::render::{Column, energy, facts, grouped, table, title};
+use crate::render::{Column, energy, facts, grouped, line, table, title};
 
 const CSV: &str = "points.csv";
 const JSON_LINES: &str = "points.jsonl";
@@ -40,9 +40,6 @@ const MANIFEST: &str = "manifest.json";
 const JOURNAL: &str = "journal";
 const PAGE: &str = "report.html";
 const PLOTS: &str = "plots";
-
-/// Points of a front that the screen shows.
-const SHOWN_MAX: usize = 12;
 
 /// Explores a space, or joins its parts.
 ///
@@ -77,6 +74,7 @@ pub fn run(args: &SweepArgs) -> Result<(), Failure> {
     let pool = rayon::ThreadPoolBuilder::new().num_threads(args.jobs.unwrap_or(0)).build();
     let pool =
         pool.map_err(|error| Failure::misuse(format_args!("cannot start threads: {error}")))?;
+    say_how_to_go_on(directory);
     let watcher = Watcher { journal: Mutex::new(writer), progress: progress(points) };
     let result =
         pool.install(|| sweep.run(&objectives, shard, !args.exhaustive, &known.outcomes, &watcher));
@@ -91,7 +89,23 @@ pub fn run(args: &SweepArgs) -> Result<(), Failure> {
     };
     let pictures = pool.install(|| Pictures::draw(&table, &manifest, detail));
     write(directory, &table, &pictures, &manifest)?;
-    tell(directory, &table, &manifest, resumed, format)
+    tell(directory, (&table, &pictures.chosen), &manifest, resumed, format)
+}
+
+/// Exit code of a program that SIGINT ends, as shells give it.
+const INTERRUPTED: i32 = 130;
+
+/// On Ctrl-C the sweep ends, and says that nothing is lost.
+fn say_how_to_go_on(directory: &Path) {
+    let directory = directory.display().to_string();
+    // Whoever runs this within a program of his own, with a handler of his own, keeps that.
+    let _ = ctrlc::set_handler(move || {
+        anstream::eprintln!(
+            "\ninterrupted: what was simulated is kept in `{directory}`; the same command goes on \
+             from there"
+        );
+        std::process::exit(INTERRUPTED);
+    });
 }
 
 /// Evaluates the points of a list over the base point of a space.
@@ -414,13 +428,16 @@ fn merge(args: &MergeArgs) -> Result<(), Failure> {
     // The models are not at hand, so the page goes without what lies within a point.
     let pictures = Pictures::draw(&table, &manifest, |_| None);
     write(&args.output, &table, &pictures, &manifest)?;
-    tell(&args.output, &table, &manifest, 0, args.format.unwrap_or(ReportFormat::Table))
+    let format = args.format.unwrap_or(ReportFormat::Table);
+    tell(&args.output, (&table, &pictures.chosen), &manifest, 0, format)
 }
 
 /// The report of a sweep: a page, and its plots by the names of their files.
 struct Pictures {
     page: String,
     plots: Vec<(String, String)>,
+    /// The points that the page names.
+    chosen: Vec<Chosen>,
 }
 
 impl Pictures {
@@ -460,7 +477,8 @@ impl Pictures {
             })
             .collect();
         let whole = report::Sweep { points: &points, ..whole };
-        Pictures { page: report::html(&whole), plots: report::plots(&whole) }
+        let (page, plots) = (report::html(&whole), report::plots(&whole));
+        Pictures { page, plots, chosen: report::chosen(&whole) }
     }
 }
 
@@ -551,7 +569,7 @@ fn write(
 /// Says what came out.
 fn tell(
     directory: &Path,
-    results: &Table,
+    (results, chosen): (&Table, &[Chosen]),
     manifest: &Manifest,
     resumed: usize,
     format: ReportFormat,
@@ -591,30 +609,44 @@ fn tell(
         );
     }
     let varied = manifest.inputs.space.varied();
-    let mut columns = vec![Column::Number("point"), Column::Text("source")];
+    let mut columns = vec![Column::Text(""), Column::Number("point"), Column::Text("source")];
     columns.extend(varied.iter().map(|key| Column::Number(key)));
     columns.extend(manifest.pareto.iter().map(|name| Column::Number(name)));
-    let rows = front.iter().take(SHOWN_MAX).map(|row| {
-        let hardware = varied.iter().map(|key| plain(&row[at(key)]));
-        let figures = manifest.pareto.iter().map(|name| match &row[at(name)] {
-            Value::Number(pj) if name.starts_with("energy_pj") => energy(*pj),
-            other => plain(other),
-        });
-        [plain(&row[at("index")]), plain(&row[at("source")])]
-            .into_iter()
-            .chain(hardware)
-            .chain(figures)
-            .collect()
-    });
-    let mut text = facts(&lines) + "\n";
-    if !front.is_empty() {
-        text += &title(format_args!("front of {}", manifest.pareto.join(", ")));
-        text += &table(&columns, rows.collect(), false);
-        if front.len() > SHOWN_MAX {
-            text += &format!("... and {} more\n", front.len() - SHOWN_MAX);
+    columns.push(Column::Text("best in"));
+    let rows: Vec<Vec<String>> = chosen
+        .iter()
+        .map(|named| {
+            let row = &results.rows[named.row];
+            let hardware = varied.iter().map(|key| plain(&row[at(key)]));
+            let figures = manifest.pareto.iter().map(|name| match &row[at(name)] {
+                Value::Number(pj) if name.starts_with("energy_pj") => energy(*pj),
+                other => plain(other),
+            });
+            [named.letter.to_string(), plain(&row[at("index")]), plain(&row[at("source")])]
+                .into_iter()
+                .chain(hardware)
+                .chain(figures)
+                .chain([named.roles.join(", ")])
+                .collect()
+        })
+        .collect();
+    if !rows.is_empty() {
+        let others =
+            front.iter().filter(|row| chosen.iter().all(|c| results.rows[c.row] != ***row));
+        lines.push(("front", format!("{} points in {}", front.len(), manifest.pareto.join(", "))));
+        let others = others.count();
+        let mut text = facts(&lines) + "\n" + &title("points that the report names");
+        text += &table(&columns, rows, false);
+        if others > 0 {
+            let csv = directory.join("points.csv");
+            text += &line(&format!(
+                "the other {others} points of the front have `pareto` true in `{}`",
+                csv.display()
+            ));
         }
+        return print(&text);
     }
-    print(&text)
+    print(&facts(&lines))
 }
 
 fn plain(value: &Value) -> String {

@@ -513,3 +513,41 @@ fn a_sample_is_reproducible() {
     assert!(first.len() == 20 && first.is_sorted_by(|a, b| a < b) && first[19] < 72, "{first:?}");
     assert_ne!(first, second);
 }
+
+/// Ctrl-C ends a sweep with the code of a signal and says how to go on; what was simulated is kept.
+#[cfg(unix)]
+#[test]
+fn an_interrupted_sweep_says_how_to_go_on() {
+    let bench = bench();
+    let mut stopped = None;
+    for attempt in 0..200u64 {
+        let mut command = bench.command("sweep space.ron -o out --exhaustive --jobs 1");
+        let command = command.stdout(Stdio::piped()).stderr(Stdio::piped());
+        let child = command.spawn().expect("the binary starts");
+        // From before the first point to after the last, whatever the machine's speed.
+        std::thread::sleep(std::time::Duration::from_millis(5 + 4 * attempt));
+        let id = child.id().to_string();
+        std::process::Command::new("kill").args(["-INT", &id]).output().expect("kill");
+        let output = child.wait_with_output().expect("it ends");
+        let journal = fs::metadata(bench.path("out/journal")).map_or(0, |file| file.len());
+        if output.status.code() == Some(130) && journal > 1000 {
+            stopped = Some(String::from_utf8(output.stderr).expect("text"));
+            break;
+        }
+        fs::remove_dir_all(bench.path("out")).ok();
+    }
+    let said = stopped.expect("interrupted before its end");
+    assert!(said.contains("interrupted: what was simulated is kept in `out`"), "{said}");
+    let table = bench.ok("sweep space.ron -o out --exhaustive");
+    assert!(table.contains("simulations were there already"), "{table}");
+    assert!(table.contains("points that the report names"), "{table}");
+    let page = String::from_utf8(bench.read("out/report.html")).expect("text");
+    // Each named point is on the page with its letter and what it is best in.
+    let (_, named) = table.split_once("points that the report names\n").expect("a table");
+    let letters = named.lines().skip(1).filter_map(|line| line.split_whitespace().next());
+    let letters: Vec<&str> = letters.filter(|word| word.len() == 1).collect();
+    assert!(letters.len() > 1, "{named}");
+    for letter in letters {
+        assert!(page.contains(&format!(">{letter}<")), "{letter}");
+    }
+}

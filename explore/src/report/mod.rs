@@ -23,6 +23,7 @@ use qnnsim_simulator::report::Report;
 use crate::table::Table;
 use figures::Figure;
 use measure::Measure;
+pub use view::Chosen;
 use view::{Model, View};
 
 /// Most plots of one objective against another.
@@ -64,6 +65,11 @@ pub struct Detail {
     pub row: usize,
     /// What it costs, by layer, unit and memory.
     pub report: Report,
+}
+
+/// The points that the report names: of each model those that are best in something.
+pub fn chosen(sweep: &Sweep<'_>) -> Vec<Chosen> {
+    View::new(sweep).models.iter().flat_map(|model| model.chosen.clone()).collect()
 }
 
 /// Rows of which the report wants details: those that it names, and some others of the front; at
