@@ -14,8 +14,8 @@ use qnnsim_isa::hardware::Overrides;
 use qnnsim_isa::{HardwarePoint, Program};
 use qnnsim_reference::verify::Verifier;
 use qnnsim_reference::{Map, evaluate};
-use rayon::prelude::*;
 use qnnsim_simulator::Simulation;
+use rayon::prelude::*;
 
 /// A model, how many of its rows may differ by ties, and what it needs.
 struct Case {
