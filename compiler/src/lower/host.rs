@@ -135,7 +135,7 @@ impl HostPart {
             };
             let node = &graph.nodes[index];
             if !self.behind[index] {
-                let found = "a last layer that reads values with many scales";
+                let found = "an output that is made of other values than accumulators";
                 return Err(limits::OUTPUT_SUM.refuse(found).at(node.place()));
             }
             let inputs: Vec<ValueId> = graph.data_inputs(node).map(|(_, id)| id).collect();
