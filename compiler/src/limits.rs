@@ -39,8 +39,8 @@ macro_rules! limits {
 }
 
 limits! {
-    "Model": "An ONNX file in QONNX form: a graph from one input to one output. A layer is a sum of `Conv`, `MatMul` \
-        and `Gemm` with quantized weights, maps and means of maps, then operators that work on each channel for \
+    "Model": "An ONNX file in QONNX form: a graph from one input to its outputs. A layer is a sum of `Conv`, `MatMul` \
+        and `Gemm` with weights that are integers times a scale, maps and means of maps, then operators that work on each channel for \
         itself, then a quantizer; a `MaxPool` may stand before or after the quantizer. What a quantizer makes may \
         be read many times. The last layer needs none: its accumulators are \
         the output, and what follows them is for the host." {
@@ -54,9 +54,9 @@ limits! {
             "cut the model so that one remains";
         OUTPUTS: "a model has 1 to 64 outputs; those that do not depend on the input are left out",
             "cut the model so that these remain";
-        FIRST_OUTPUT: "only the first output of a node is used",
+        FIRST_OUTPUT: "only the first output of a node is used, except of `Split` and `TopK`",
             "remove what reads the other outputs";
-        INPUT_SHAPE: "the input has the shape [1, channels, height, width], [1, channels, length] or [1, channels], where the batch may be any number or a symbol: one image at a time is computed",
+        INPUT_SHAPE: "the input has the shape [1, channels, height, width], [1, channels, length] or [1, channels], or one that a `Transpose` or `Reshape` in front makes such, where the batch may be any number or a symbol: one image at a time is computed",
             "export the model with a fixed shape";
         MAP_SIZE: "a map has 1 to {size} rows, 1 to {size} columns, 1 to 65535 channels and at most 2^24 values",
             "make the map smaller";
@@ -86,8 +86,8 @@ limits! {
             "use constants of shape [1, channels, 1, 1]";
         HOST: "the host computes what stands behind the last layer with weights, whatever it is; `Softmax`, `LogSoftmax`, `ArgMax`, `ArgMin` and `TopK` can only stand there",
             "remove this node, or put it behind the last layer";
-        OUTPUT_SUM: "the last layer reads values of one scale, or of scales that are small multiples of one",
-            "quantize what the last layer reads with one scale";
+        OUTPUT_SUM: "outputs are made of the accumulators of layers: sums of quantized values, with at most 32 scales",
+            "let the model end in a layer with weights, and what it reads be quantized";
         OUTPUT_SIZES: "the last accumulators of all outputs have the same rows and columns",
             "compile a model for each output, or cut the outputs of another size off";
         HOST_WORK: "what the host computes in front of the input quantizer or behind the last layer reads and makes at most 2^27 values",
@@ -397,7 +397,8 @@ pub fn supported() -> String {
 const EXPORTERS: &str = "
 ## What exporters get wrong
 
-A file is computed as it is written, and Brevitas 0.12 does not always write what was trained. What the file shows is refused or warned of:
+A file is computed as it is written, and Brevitas (0.12.1 and 0.13.4 were tried) does not always write what was trained. What the file \
+shows is refused or warned of:
 
 - `QuantReLU`, `QuantIdentity` and `QuantHardTanh` of 1 bit with an integer quantizer come out as `BipolarQuant`. Where its input cannot \
 be negative, it would be constantly +1: refused, unless `--unsigned-1bit-relu` says what is meant.
@@ -407,8 +408,11 @@ What no file shows:
 
 - Weights that were trained with FLOOR, CEIL, ROUND_TO_ZERO or learned rounding come out with ROUND. Store weights as integers (QCDQ), \
 which keeps them.
-- The thresholds of ternary weights are lost: the file rounds. The same helps.
-- `TruncAvgPool2d` comes out in QCDQ as a mean that is rounded. QONNX has its `Trunc`.
+- The thresholds of ternary weights are lost in QONNX, and in QCDQ where the exporter is the one of torch.export, which is the default \
+with 0.13.4: the file rounds. QCDQ with `dynamo=False` keeps them.
+- Activations that were quantized with FLOOR or CEIL come out in QCDQ as `QuantizeLinear`, which rounds to nearest. QONNX keeps the mode.
+- `TruncAvgPool2d` comes out in QCDQ as a mean that is rounded, or as a product with a power of two that float32 puts beside its ties. \
+QONNX has its `Trunc`.
 - A 1-bit integer quantizer whose input may be negative comes out as `BipolarQuant`, too, and looks like one that was meant.
 
 The Python package takes the module itself, which still has all of this, and corrects the file from it. Otherwise \

@@ -465,7 +465,13 @@ pub fn import(case: &Case) -> Option<Import> {
     };
     let mut spread = 128.0;
     for layer in &case.layers {
-        let kernel = layer.kernel;
+        // A window that does not fit becomes a point, so that each case is a model.
+        let fits = |axis: usize, size: i64| {
+            let padded = size + layer.pads[axis] + layer.pads[axis + 2];
+            padded > (layer.kernel[axis] - 1) * layer.dilations[axis]
+        };
+        let of = |axis: usize, size| if fits(axis, size) { layer.kernel[axis] } else { 1 };
+        let kernel = [of(0, height), of(1, width)];
         let weights =
             weights(&mut m, &mut noise, &[layer.outputs, channels, kernel[0], kernel[1]], layer);
         let mut inputs = vec![x.as_str(), &weights];
@@ -507,10 +513,15 @@ pub fn import(case: &Case) -> Option<Import> {
         let size = |axis: usize, size: i64| {
             let extent = (kernel[axis] - 1) * layer.dilations[axis] + 1;
             let padded = size + layer.pads[axis] + layer.pads[axis + 2];
-            (padded >= extent).then(|| (padded - extent) / layer.strides[axis] + 1)
+            (padded - extent) / layer.strides[axis] + 1
         };
-        (height, width) = (size(0, height)?, size(1, width)?);
-        if let Some(Pool { kernel, strides, pads, ceil }) = layer.pool {
+        (height, width) = (size(0, height), size(1, width));
+        if let Some(Pool { mut kernel, strides, mut pads, ceil }) = layer.pool {
+            for (axis, size) in [height, width].into_iter().enumerate() {
+                if size + pads[axis] + pads[axis + 2] < kernel[axis] {
+                    (kernel[axis], pads[axis], pads[axis + 2]) = (1, 0, 0);
+                }
+            }
             let attributes = [
                 ints("kernel_shape", &kernel),
                 ints("strides", &strides),
@@ -524,9 +535,9 @@ pub fn import(case: &Case) -> Option<Import> {
                 let floor = over / strides[axis] + 1;
                 let more =
                     ceil && over % strides[axis] != 0 && floor * strides[axis] < size + pads[axis];
-                (over >= 0).then(|| floor + i64::from(more))
+                floor + i64::from(more)
             };
-            (height, width) = (size(0, height)?, size(1, width)?);
+            (height, width) = (size(0, height), size(1, width));
         }
         if pool_first {
             x = activate(&mut m, x, &shape, &layer.activation, &mut noise, &mut spread);

@@ -135,7 +135,7 @@ impl HostPart {
             };
             let node = &graph.nodes[index];
             if !self.behind[index] {
-                let found = "a last layer that reads values with many scales";
+                let found = "an output that is made of other values than accumulators";
                 return Err(limits::OUTPUT_SUM.refuse(found).at(node.place()));
             }
             let inputs: Vec<ValueId> = graph.data_inputs(node).map(|(_, id)| id).collect();
@@ -166,11 +166,20 @@ fn raw(data: &Data) -> Option<RawValue> {
         ops.push(HostOp::Mul(sum.scale()));
         values.push(vec![(index, ops)]);
     }
-    for op in &epilogue.ops {
+    // Chains are long: what is read for the last time is moved.
+    let mut last_reads = vec![0; values.len() + epilogue.ops.len()];
+    for (index, op) in epilogue.ops.iter().enumerate() {
+        op.reads.iter().for_each(|&(_, from)| last_reads[from] = index);
+    }
+    for (index, op) in epilogue.ops.iter().enumerate() {
+        let mut read = |from: usize| match last_reads[from] == index {
+            true => std::mem::take(&mut values[from]),
+            false => values[from].clone(),
+        };
         let value = match op.reads[..] {
             [(_, from)] => {
                 let behind = affine(op)?;
-                let mut value = values[from].clone();
+                let mut value = read(from);
                 // What is added is added to one of the sums.
                 for (at, (_, ops)) in value.iter_mut().enumerate() {
                     let all = behind.iter().filter(|op| at == 0 || !matches!(op, HostOp::Add(_)));
@@ -179,7 +188,10 @@ fn raw(data: &Data) -> Option<RawValue> {
                 value
             }
             [(0, a), (1, b)] if matches!(op.op, Pointwise::Add | Pointwise::Sub) => {
-                let (mut value, mut other) = (values[a].clone(), values[b].clone());
+                if a == b {
+                    return None;
+                }
+                let (mut value, mut other) = (read(a), read(b));
                 if value.iter().any(|(sum, _)| other.iter().any(|(other, _)| other == sum)) {
                     return None;
                 }

@@ -1,24 +1,36 @@
 //! Small models from other tools: `data/cases/NAME.onnx`, inputs as rows (`NAME.in.npy`), and what
-//! onnxruntime or the qonnx executor makes of them (`NAME.out.npy`). Both compute in float32, so
-//! some rows may differ by a tie.
+//! onnxruntime or the qonnx executor makes of them (`NAME.out.npy`, and `NAME.out2.npy` for a second
+//! output). Both compute in float32, so some rows may differ by a tie.
 
 use std::fs;
 use std::path::PathBuf;
 
 use qnnsim_compiler::compile;
 use qnnsim_compiler::import::ImportOptions;
+use qnnsim_compiler::input::{InputFormat, InputType};
+use qnnsim_compiler::tensor::Precision;
 use qnnsim_host::{Decoder, Encoder, Order};
+use qnnsim_isa::hardware::Overrides;
 use qnnsim_isa::{HardwarePoint, Program};
+use qnnsim_reference::verify::Verifier;
+use qnnsim_reference::{Map, evaluate};
 use qnnsim_simulator::Simulation;
+use rayon::prelude::*;
 
-/// A model and how many of its rows may differ by ties.
+/// A model, how many of its rows may differ by ties, and what it needs.
 struct Case {
     name: &'static str,
     ties: usize,
+    settings: &'static [&'static str],
+    input: Option<InputFormat>,
 }
 
 const fn exact(name: &'static str) -> Case {
-    Case { name, ties: 0 }
+    Case { name, ties: 0, settings: &[], input: None }
+}
+
+const fn with_ties(name: &'static str, ties: usize) -> Case {
+    Case { ties, ..exact(name) }
 }
 
 /// One row a case.
@@ -51,6 +63,42 @@ const CASES: &[Case] = &[
     exact("ort_v_folded_dq_weights"),
     // QLinearConv and QGemm.
     exact("ort_qoperator_u8s8"),
+    // What the host computes behind the last accumulators.
+    exact("07_sigmoid_last"),
+    exact("18_logsoftmax"),
+    exact("18_topk"),
+    // The last of equal maxima.
+    exact("18_argmax_last"),
+    exact("ort_pc_u8s8_softmax"),
+    exact("10_two_outputs"),
+    // Channels last, a Transpose in front.
+    exact("08_nhwc"),
+    exact("ort_v_nhwc_in"),
+    exact("11_conv1d_softmax"),
+    exact("39_rgb"),
+    // Shape arithmetic through ReduceProd.
+    exact("20_dyn_mul"),
+    // A maximum over maps of several scales, each summed up for itself.
+    exact("37_cat_max"),
+    // A cast to half precision, which overflows for some.
+    exact("40_cast_fp16"),
+    // More inputs than a pixel of the packer has bytes.
+    Case {
+        settings: &["act.words=4096", "load.buffers=64", "dram.burst=256"],
+        ..exact("22b_dense_5000")
+    },
+    // An input without a quantizer, of integers times 1/32.
+    Case {
+        input: Some(InputFormat {
+            integers: InputType::Int { bits: 8, signed: true, narrow: false },
+            scale: 1.0 / 32.0,
+            zero_point: 0.0,
+        }),
+        ..exact("32_no_input_quant")
+    },
+    // Sums of maps with different scales: ties of float32, which `verify` names (below).
+    with_ties("14_resid_19_38", 3),
+    with_ties("14c_add_0.05_0.02_0.06", 1200),
 ];
 
 /// Most relative difference of a value from the expected one, whose arithmetic is float32.
@@ -74,29 +122,38 @@ fn rows(name: &str, end: &str) -> Vec<Vec<f64>> {
 }
 
 /// How many rows differ from what is expected, or why the model is refused or the machine traps.
-fn wrong_rows(name: &str) -> Result<usize, String> {
+fn wrong_rows(Case { name, settings, input, .. }: &Case) -> Result<usize, String> {
     let model = fs::read(path(name, "onnx")).map_err(|error| error.to_string())?;
-    let compiled = compile(&model, &HardwarePoint::default(), &ImportOptions::default())
-        .map_err(|errors| errors[0].to_string())?;
+    let mut point = Overrides::default();
+    settings.iter().for_each(|setting| point.set(setting).expect("a setting"));
+    let hw: HardwarePoint = point.resolve().expect("a point");
+    let options = ImportOptions { input: *input, ..ImportOptions::default() };
+    let compiled = compile(&model, &hw, &options).map_err(|errors| errors[0].to_string())?;
     let network = compiled.import.network;
     let program = Program::from_bytes(&compiled.program.to_bytes()).expect("a program file");
     let described = program.clone();
     let simulation = Simulation::new(program).map_err(|trap| trap.describe(&described))?;
     let mut executor = simulation.cold_executor();
-    let (inputs, expected) = (rows(name, "in.npy"), rows(name, "out.npy"));
-    assert_eq!(inputs.len(), expected.len(), "{name}");
-    let greatest = expected.iter().flatten().fold(0.0, |most: f64, x| most.max(x.abs()));
+    let inputs = rows(name, "in.npy");
+    let mut expected = vec![rows(name, "out.npy")];
+    if path(name, "out2.npy").exists() {
+        expected.push(rows(name, "out2.npy"));
+    }
+    let greatest = expected.iter().flatten().flatten().fold(0.0, |most: f64, x| most.max(x.abs()));
     let encoder = Encoder::new(&network.input).map_err(|error| error.to_string())?;
     let decoder = Decoder::new(&network.output).map_err(|error| error.to_string())?;
     let mut bytes = vec![0; encoder.values()];
     let (mut wrong, mut output) = (0, Vec::new());
-    for (input, expected) in inputs.iter().zip(&expected) {
+    for (row, input) in inputs.iter().enumerate() {
         encoder.encode_reals(input, Order::Model, &mut bytes);
         executor.run(&bytes, &mut output);
-        let real = &decoder.decode(&output)[0];
-        assert_eq!(real.len(), expected.len(), "{name}");
+        let outputs = decoder.decode(&output);
+        assert_eq!(outputs.len(), expected.len(), "{name}");
         let differs = |(a, b): (&f64, &f64)| (a - b).abs() > TOLERANCE * greatest;
-        wrong += usize::from(real.iter().zip(expected).any(differs));
+        wrong += usize::from(outputs.iter().zip(&expected).any(|(real, expected)| {
+            assert_eq!(real.len(), expected[row].len(), "{name}");
+            real.iter().zip(&expected[row]).any(differs)
+        }));
     }
     Ok(wrong)
 }
@@ -104,12 +161,53 @@ fn wrong_rows(name: &str) -> Result<usize, String> {
 #[test]
 fn cases_of_other_tools_are_right() {
     let said: Vec<String> = CASES
-        .iter()
-        .filter_map(|case| match wrong_rows(case.name) {
+        .par_iter()
+        .filter_map(|case| match wrong_rows(case) {
             Ok(wrong) if wrong <= case.ties => None,
             Ok(wrong) => Some(format!("{}: {wrong} rows wrong", case.name)),
             Err(why) => Some(format!("{}: {why}", case.name)),
         })
         .collect();
     assert!(said.is_empty(), "{}", said.join("\n"));
+}
+
+/// Values of sums of maps with different scales that float32 decides otherwise are called ties.
+#[test]
+fn sums_of_several_scales_differ_in_ties_alone() {
+    for name in ["14_resid_19_38", "14c_add_0.05_0.02_0.06"] {
+        let model = fs::read(path(name, "onnx")).expect("the model");
+        let import = qnnsim_compiler::import::import(&model, &ImportOptions::default())
+            .unwrap_or_else(|errors| panic!("{name}: {errors}"));
+        let encoder = Encoder::new(&import.network.input).expect("an encoder");
+        let verifier = Verifier::new(&import, Precision::Single).expect("a verifier");
+        let mut report = verifier.report();
+        for (image, input) in rows(name, "in.npy").iter().enumerate() {
+            let codes = encoder.codes(input, Order::Model);
+            let codes = Map::of_pixels(import.network.input.shape, &codes).values;
+            let maps = evaluate(&import.network, &codes);
+            let maps: Vec<&[i64]> = maps.iter().map(|map| map.values.as_slice()).collect();
+            verifier.image(image as u64, input, &maps, &mut report);
+        }
+        assert!(report.agrees(), "{name}: {report:?}");
+        let ties: u64 = report.maps.iter().map(|map| map.ties.count).sum();
+        assert!(ties > 0, "{name} has ties");
+    }
+}
+
+/// Dropout that a file keeps in training mode is said.
+#[test]
+fn dropout_in_training_mode_is_warned_of() {
+    let model = fs::read(path("36_dropout_train", "onnx")).expect("the model");
+    let import = qnnsim_compiler::import::import(&model, &ImportOptions::default())
+        .unwrap_or_else(|errors| panic!("{errors}"));
+    assert!(import.warnings.iter().any(|warning| warning.to_string().contains("ropout")));
+}
+
+/// A stride that the machine does not have is refused, in the words of `SUPPORTED.md`.
+#[test]
+fn strides_beyond_the_machine_are_refused() {
+    let model = fs::read(path("30_f_s16", "onnx")).expect("the model");
+    let errors = compile(&model, &HardwarePoint::default(), &ImportOptions::default())
+        .expect_err("a stride of 16");
+    assert!(errors[0].to_string().contains("1 to 15"), "{}", errors[0]);
 }

@@ -1,11 +1,10 @@
-//! Networks of MLPerf Tiny as integer ONNX files of another tool chain give their exact integers.
+//! Networks of MLPerf Tiny as integer ONNX files of another tool chain, as they are, give their exact
+//! integers.
 
 use std::fs;
 
-use prost::Message;
 use qnnsim_compiler::compile;
 use qnnsim_compiler::import::ImportOptions;
-use qnnsim_compiler::onnx::{ModelProto, NodeProto, TensorProto, data_type};
 use qnnsim_host::{Decoder, Encoder, Order};
 use qnnsim_isa::hardware::Overrides;
 use qnnsim_isa::{HardwarePoint, Program};
@@ -25,44 +24,6 @@ fn values(path: &std::path::Path) -> Vec<f64> {
     }
 }
 
-/// The model with a quantizer of bytes in front: the files say nothing about their input, whose
-/// integers are bytes.
-fn with_quantizer(bytes: &[u8]) -> Vec<u8> {
-    let mut model = ModelProto::decode(bytes).expect("a model");
-    let graph = model.graph.as_mut().expect("a graph");
-    for node in &mut graph.node {
-        for input in node.input.iter_mut().filter(|input| **input == "input") {
-            *input = "input/values".to_owned();
-        }
-    }
-    let constant = |name: &str, data_type: i32, value: u8| TensorProto {
-        name: name.to_owned(),
-        data_type,
-        float_data: vec![value.into(); usize::from(data_type == data_type::FLOAT)],
-        int32_data: vec![value.into(); usize::from(data_type != data_type::FLOAT)],
-        ..TensorProto::default()
-    };
-    graph.initializer.extend([
-        constant("input/scale", data_type::FLOAT, 1),
-        constant("input/zero", data_type::UINT8, 0),
-    ]);
-    let node = |op_type: &str, from: &str, to: &str| NodeProto {
-        name: to.to_owned(),
-        op_type: op_type.to_owned(),
-        input: [from, "input/scale", "input/zero"].map(str::to_owned).to_vec(),
-        output: vec![to.to_owned()],
-        ..NodeProto::default()
-    };
-    graph.node.splice(
-        0..0,
-        [
-            node("QuantizeLinear", "input", "input/codes"),
-            node("DequantizeLinear", "input/codes", "input/values"),
-        ],
-    );
-    model.encode_to_vec()
-}
-
 fn check(name: &str, settings: &[&str]) {
     let Some(shared) = shared() else { return };
     let folder = shared.join("models/mlperf_tiny");
@@ -70,8 +31,8 @@ fn check(name: &str, settings: &[&str]) {
     let mut point = Overrides::default();
     settings.iter().for_each(|setting| point.set(setting).expect("a setting"));
     let hw: HardwarePoint = point.resolve().expect("a point");
-    let compiled = compile(&with_quantizer(&model), &hw, &ImportOptions::default())
-        .unwrap_or_else(|errors| panic!("{errors}"));
+    let compiled =
+        compile(&model, &hw, &ImportOptions::default()).unwrap_or_else(|errors| panic!("{errors}"));
     let network = compiled.import.network;
     let program = Program::from_bytes(&compiled.program.to_bytes()).expect("a program file");
     let simulation = Simulation::new(program).expect("a legal program");
