@@ -177,6 +177,7 @@ def sweep(
     axes: Mapping[str, Iterable[Any]],
     *,
     minimize: Sequence[str] = ("energy", "cycles"),
+    example_input: Any = None,
     hw: Any = None,
     tied: Mapping[str, str] | None = None,
     constraints: Sequence[str] = (),
@@ -191,14 +192,15 @@ def sweep(
     Parameters
     ----------
     models : model, sequence or mapping of models
-        Models as `compile` takes them, or programs that it made (a torch module is compiled
-        first); a mapping names them.
+        Models as `compile` takes them, or programs that it made; a mapping names them.
     axes : mapping from str to values
         Hardware parameters that vary, ``{"mac.cols": [8, 16, 32]}``, or ``technology``.
     minimize : sequence of str
         Columns that the front is of; ``"energy"``, ``"area"`` and ``"latency"`` are short for
         ``energy_pj``, ``mm2`` and ``latency_us``. Of ``images_per_s`` and ``utilization`` more is
         better.
+    example_input : torch.Tensor or array, shape (1, channels, height, width)
+        An input of the modules; needed where `models` are torch modules.
     hw : HardwarePoint, mapping or path, optional
         Parameters that do not vary.
     tied : mapping from str to str, optional
@@ -225,7 +227,7 @@ def sweep(
     InvalidInput
         The space has a mistake, no point or too many, or an objective is none.
     """
-    named = _named(models)
+    named = _named(models, example_input)
     space: dict[str, Any] = {
         "models": [{"file": f"{name}.onnx"} for name in named],
         "base": _groups(point(hw)),
@@ -242,13 +244,13 @@ def sweep(
     return Sweep(swept, objectives, [*space["axes"], *space["tied"]])
 
 
-def _named(models: Any) -> dict[str, Model]:
+def _named(models: Any, example_input: Any) -> dict[str, Model]:
     """Models by their names, which differ."""
     if isinstance(models, Mapping):
-        return {str(name): _model(model) for name, model in models.items()}
+        return {str(name): _model(model, example_input) for name, model in models.items()}
     many = models if isinstance(models, (list, tuple)) else [models]
     named: dict[str, Model] = {}
-    for model in map(_model, many):
+    for model in (_model(one, example_input) for one in many):
         name, number = model.name, 2
         while name in named:
             name, number = f"{model.name}_{number}", number + 1
@@ -256,7 +258,7 @@ def _named(models: Any) -> dict[str, Model]:
     return named
 
 
-def _model(model: Any) -> Model:
+def _model(model: Any, example_input: Any) -> Model:
     if isinstance(model, Program):
         if model.model is None:
             raise InvalidInput(
@@ -264,7 +266,7 @@ def _model(model: Any) -> Model:
                 "  help: give the model, or the program that qnnsim.compile returned"
             )
         return model.model
-    return load_model(model, stacklevel=5)
+    return load_model(model, example_input, stacklevel=5)
 
 
 def _values(key: str, values: Iterable[Any]) -> list[Any]:

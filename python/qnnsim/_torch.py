@@ -92,8 +92,8 @@ def export(module: Any, example_input: Any) -> Exported:
 
     if example_input is None:
         raise InvalidInput(
-            "a torch module needs an example of its input\n  help: qnnsim.compile(model,"
-            " torch.zeros(1, 3, 32, 32)), with the shape that the model takes"
+            "a torch module needs an example of its input\n  help: give one of the shape that the"
+            " model takes: example_input=torch.zeros(1, 3, 32, 32)"
         )
     example = _tensor(module, example_input)[:1]
     if not _quantizers(module):

@@ -11,19 +11,28 @@ from conftest import PROGRAMS, command, quantizer_model
 import qnnsim
 
 
-def test_a_wrong_shape(tcv):
+def test_a_wrong_shape(tcv, tmp_path):
     with pytest.raises(qnnsim.InvalidInput) as caught:
         tcv.predict(np.zeros((4, 3, 32, 32), np.float32))
-    assert "[4, 3, 32, 32]" in str(caught.value)
-    assert "give arrays of [N, 1, 28, 28]" in str(caught.value)
+    assert str(caught.value) == (
+        "the array holds real values [4, 3, 32, 32], but the model's input is [1, 28, 28] for one"
+        " image\n  help: give arrays of [N, 1, 28, 28], or images of 28 x 28"
+    )
+    # The command line says the same of a file.
+    np.save(tmp_path / "x.npy", np.zeros((4, 3, 32, 32), np.float32))
+    words = ("eval", PROGRAMS / "tcv_w1a1.bin", "--images", tmp_path / "x.npy")
+    said = " ".join(command(*words).stderr.split())
+    assert " ".join(str(caught.value).partition(", ")[2].split()).split("help")[0] in said
 
 
 def test_a_wrong_dtype(tcv):
     with pytest.raises(qnnsim.InvalidInput) as caught:
         tcv.predict(np.zeros((1, 1, 28, 28), np.int64))
     text = str(caught.value)
-    assert "int64" in text
-    assert "give uint8 pixels, or float32 or float64 real inputs" in text
+    assert text == (
+        "the array holds int64 [1, 1, 28, 28], which are no images\n"
+        "  help: give uint8 pixels, or float32 or float64 real inputs"
+    )
 
 
 def test_values_that_are_no_numbers(tcv):
@@ -69,11 +78,18 @@ def test_a_network_that_is_not_quantized():
     assert "dense" in caught.value.nodes
 
 
-def test_a_package_that_is_missing(tcv, monkeypatch):
-    monkeypatch.setitem(sys.modules, "pandas", None)
+@pytest.mark.parametrize(
+    ("package", "call"),
+    [
+        ("pandas", lambda tcv: tcv.profile().layers),
+        ("matplotlib.pyplot", lambda tcv: tcv.timeline().plot()),
+    ],
+)
+def test_a_package_that_is_missing(tcv, monkeypatch, package, call):
+    monkeypatch.setitem(sys.modules, package, None)
     with pytest.raises(qnnsim.MissingPackage) as caught:
-        tcv.profile().layers  # noqa: B018 - a property
-    assert "pip install pandas" in str(caught.value)
+        call(tcv)
+    assert f"pip install {package.partition('.')[0]}" in str(caught.value)
     assert isinstance(caught.value, ImportError)
 
 

@@ -299,6 +299,16 @@ def test_a_module_is_compared_on_pictures_of_every_form():
     assert qnnsim.verify(module, program, x[0]).images == 1
 
 
+def test_a_sweep_takes_modules():
+    module = calibrated(networks.Waveform)
+    example = torch.zeros(1, *networks.Waveform.shape)
+    sweep = qnnsim.sweep([module], {"mac.cols": [8, 16]}, example_input=example)
+    program = qnnsim.compile(module, example, hw={"mac.cols": 8})
+    assert list(sweep.points.cycles)[0] == program.profile().cycles.warm
+    with pytest.raises(qnnsim.InvalidInput, match="needs an example of its input"):
+        qnnsim.sweep([module], {"mac.cols": [8, 16]})
+
+
 def test_int_quant_tensors_are_images():
     module = calibrated(networks.Waveform)
     x = images(networks.Waveform, 2)

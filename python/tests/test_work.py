@@ -74,6 +74,30 @@ def test_progress_counts_to_the_end(tcv, monkeypatch):
     assert seen[-1] == (3, 3)
 
 
+@pytest.mark.parametrize("tqdm", [True, False], ids=["tqdm", "plain"])
+def test_progress_shows_on_a_terminal_and_where_it_is_asked_for(tcv, monkeypatch, capsys, tqdm):
+    import sys
+
+    from qnnsim import _progress
+
+    monkeypatch.setattr(_progress, "DELAY_S", 0.0)
+    if tqdm:
+        pytest.importorskip("tqdm")
+    else:
+        monkeypatch.setitem(sys.modules, "tqdm.auto", None)
+    images = np.zeros((20, 1, 28, 28), np.uint8)
+    tcv.predict(images)
+    # Nobody looks at a pipe.
+    assert capsys.readouterr().err == ""
+    tcv.predict(images, show_progress=True)
+    assert "image" in capsys.readouterr().err
+    monkeypatch.setattr(sys.stderr, "isatty", lambda: True)
+    tcv.predict(images)
+    assert "image" in capsys.readouterr().err
+    tcv.predict(images, show_progress=False)
+    assert capsys.readouterr().err == ""
+
+
 def test_an_exception_of_the_progress_stops_the_work(tcv):
     def watch(done, total):
         raise ZeroDivisionError
