@@ -1,7 +1,9 @@
-"""The network TCV for onnxruntime: in float32 from the trained QONNX model, and in 8 bits with QDQ.
+"""The network TCV for onnxruntime: in float32 from the trained QONNX model, and in 8 bits with QDQ;
+and for qnnsim with fewer bits, which takes as long as one that is trained for them.
 
     python3 models.py float32 programs/tcv_w8a8.onnx OUT.onnx
     python3 models.py int8 FLOAT32.onnx OUT.onnx --images t10k-images-idx3-ubyte.gz
+    python3 models.py 4 programs/tcv_w8a8.onnx OUT.onnx
 """
 
 import argparse
@@ -50,6 +52,26 @@ def float32(model):
     return made
 
 
+def narrowed(model, bits):
+    """Every quantizer of 8 bits, but for that of the input, with so many bits of the same range."""
+    graph = model.graph
+    constants = {tensor.name: tensor for tensor in graph.initializer}
+
+    def constant(name, values):
+        graph.initializer.append(numpy_helper.from_array(values, name))
+        return name
+
+    for number, node in enumerate(graph.node):
+        if node.op_type != "Quant" or node.input[0] == graph.input[0].name:
+            continue
+        scale, width = (numpy_helper.to_array(constants[node.input[i]]) for i in (1, 3))
+        if int(width) == 8:
+            wider = (scale * 2.0 ** (8 - bits)).astype(scale.dtype)
+            node.input[1] = constant(f"scale_{number}", wider)
+            node.input[3] = constant(f"bits_{number}", np.full_like(width, bits))
+    return model
+
+
 def int8(path, out, images):
     """Quantizes a float32 model, its norms folded, to 8 bits of activations and weights with QDQ."""
     from onnxruntime.quantization import CalibrationDataReader, QuantFormat, QuantType
@@ -80,13 +102,15 @@ def int8(path, out, images):
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("form", choices=["float32", "int8"])
+    parser.add_argument("form", choices=["float32", "int8", "2", "4"])
     parser.add_argument("model")
     parser.add_argument("out")
     parser.add_argument("--images")
     args = parser.parse_args()
     if args.form == "float32":
         onnx.save(float32(onnx.load(args.model)), args.out)
+    elif args.form in ("2", "4"):
+        onnx.save(narrowed(onnx.load(args.model), int(args.form)), args.out)
     else:
         int8(args.model, args.out, read_images(args.images))
 

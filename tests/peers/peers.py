@@ -71,6 +71,16 @@ def python_of(cache, name):
     return python
 
 
+def narrow_programs(python, qnnsim, folder):
+    """TCV with the trained weights in 2 and 4 bits: no longer a good classifier, but the same work."""
+    for bits in (2, 4):
+        model, program = folder / f"tcv_w{bits}a{bits}.onnx", folder / f"tcv_w{bits}a{bits}.bin"
+        trained = ROOT / "programs/tcv_w8a8.onnx"
+        subprocess.run([python, HERE / "models.py", str(bits), trained, model], check=True)
+        compiled = [qnnsim, "compile", model, "--pixel-offset", "-128", "-o", program]
+        subprocess.run(compiled, check=True, capture_output=True)
+
+
 def qnnsim_rows(qnnsim, suffix, images, folder, isas):
     """10,000 images through one binary, for each precision and instruction set."""
     rows = []
@@ -104,6 +114,13 @@ def onnxruntime_rows(python, images, folder):
 
 def rows_of(args, folder):
     images = args.mnist / "t10k-images-idx3-ubyte.gz"
+
+    def python_for(name):
+        return None if name in args.without else python_of(args.cache, name)
+
+    onnxruntime = python_for("onnxruntime")
+    if onnxruntime:
+        narrow_programs(onnxruntime, args.qnnsim, folder)
     rows = qnnsim_rows(args.qnnsim, "", images, folder, ["best", "avx2"])
     if args.before:
         rows += qnnsim_rows(args.before, " before", images, folder, ["best"])
@@ -117,11 +134,8 @@ def rows_of(args, folder):
             [args.qnnsim, "cosim", program], images=0)
     )
 
-    def python_for(name):
-        return None if name in args.without else python_of(args.cache, name)
-
-    if python := python_for("onnxruntime"):
-        rows += onnxruntime_rows(python, images, folder)
+    if onnxruntime:
+        rows += onnxruntime_rows(onnxruntime, images, folder)
     if python := python_for("brevitas"):
         for bits in (1, 8):
             command = [python, HERE / "run_brevitas.py", bits, images, BREVITAS_IMAGES]
@@ -150,15 +164,12 @@ def main():
     parser.add_argument("--runs", type=int, default=3)
     parser.add_argument("--only", default="", help="rows whose name contains this")
     parser.add_argument("--without", nargs="*", default=[], help="tools that are left out")
-    parser.add_argument("--models", type=pathlib.Path, help="a folder with more tcv_*.bin")
     cache = pathlib.Path(tempfile.gettempdir()) / "qnnsim-peers"
     parser.add_argument("--cache", type=pathlib.Path, default=cache)
     args = parser.parse_args()
     args.cache.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory() as folder:
         folder = pathlib.Path(folder)
-        for program in args.models.glob("tcv_*.bin") if args.models else []:
-            (folder / program.name).write_bytes(program.read_bytes())
         rows = rows_of(args, folder)
         for turn in range(args.runs):
             for row in list(rows):

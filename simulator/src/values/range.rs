@@ -95,7 +95,7 @@ pub fn prove_ranges(executor: &mut Executor) -> Result<(), Fault> {
 
 /// What an accumulator and its row sum can reach. The two depend on the same activations, so
 /// 2 * acc - row sum is bounded on its own.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Bounds {
     pub(super) plain: (i64, i64),
     pub(super) bipolar: (i64, i64),
@@ -143,22 +143,48 @@ impl State {
         let scaled = |w: i64, (low, high): (i64, i64)| {
             if w >= 0 { (w * low, w * high) } else { (w * high, w * low) }
         };
-        let bounds = |column: usize| {
+        let plane = |column: usize, i: usize, j: usize| {
+            let at = (weights * wl + j * setup.w_stride + i) * blocks + column / COLUMNS;
+            if column < columns { self.weights[at][column % COLUMNS] } else { 0 }
+        };
+        let factors = || setup.w_factors.iter().map(|&f| i64::from(f)).enumerate();
+        // With at most one negative plane, which outweighs the others, it tells the sign of a
+        // weight, so weights of one sign are counted plane by plane.
+        let negative = factors().filter(|&(_, f)| f < 0).count();
+        let sign = factors().find(|&(_, f)| f < 0);
+        let positive: i64 = factors().map(|(_, f)| f.max(0)).sum();
+        let counts =
+            setup.count == Count::Bits && negative <= 1 && sign.is_none_or(|(_, f)| -f > positive);
+        let counted = |column: usize| {
+            // Of weights that are at least 0 and of others: sums of w and of 2w - 1.
+            let (mut above, mut below) = ([0; 2], [0; 2]);
+            for i in 0..setup.k * wl {
+                let mask = setup.mask[i];
+                let signs = sign.map_or(0, |(j, _)| plane(column, i, j));
+                let any = factors().fold(0, |any, (j, _)| any | plane(column, i, j));
+                let sum = |lanes: u64| -> i64 {
+                    let ones = |j| i64::from((plane(column, i, j) & lanes).count_ones());
+                    factors().map(|(j, f)| f * ones(j)).sum()
+                };
+                let lanes = |lanes: u64| i64::from((lanes & mask).count_ones());
+                let (up, down) = (sum(mask & !signs), sum(mask & signs));
+                above[0] += up;
+                above[1] += 2 * up - lanes(any & !signs);
+                below[0] += down;
+                // Of 2w - 1, that of a weight of 0 is negative.
+                below[1] += 2 * down - lanes(signs | !any);
+            }
+            let (low, high) = value;
+            let reach = |i: usize| {
+                (above[i] * low + below[i] * high, above[i] * high + below[i] * low)
+            };
+            Bounds { plain: reach(0), bipolar: reach(1) }
+        };
+        let weighed = |column: usize| {
             let mut bounds = Bounds { plain: (0, 0), bipolar: (0, 0) };
             for i in 0..setup.k * wl {
-                let planes: Vec<u64> = (0..setup.w_factors.len())
-                    .map(|j| {
-                        let at =
-                            (weights * wl + j * setup.w_stride + i) * blocks + column / COLUMNS;
-                        if column < columns { self.weights[at][column % COLUMNS] } else { 0 }
-                    })
-                    .collect();
                 let weight = |lane: usize| -> i64 {
-                    planes
-                        .iter()
-                        .zip(&setup.w_factors)
-                        .map(|(w, &f)| i64::from(f) * (w >> lane & 1) as i64)
-                        .sum()
+                    factors().map(|(j, f)| f * (plane(column, i, j) >> lane & 1) as i64).sum()
                 };
                 let mut add = |w: i64, range| {
                     bounds = bounds
@@ -178,7 +204,9 @@ impl State {
             }
             bounds
         };
-        (0..hw.mac_cols as usize).map(bounds).collect()
+        debug_assert!(!counts || counted(0) == weighed(0), "both ways lead to the same bounds");
+        let all = 0..hw.mac_cols as usize;
+        if counts { all.map(counted).collect() } else { all.map(weighed).collect() }
     }
 }
 
