@@ -110,7 +110,9 @@ if environment brevitas-0.13 python/requirements/brevitas-0.13.txt; then
         stage "speed" "$python" -P python/tests/speed.py "$QNNSIM_SHARED/mnist" \
             --runs 5 $([ -x target/debug/qnnsim ] && echo --qnnsim target/debug/qnnsim)
     fi
-    stage "notebooks" "$python" -P python/notebooks/run.py
+    for notebook in from_brevitas_to_hardware how_many_bits which_hardware; do
+        stage "notebook" "$python" -P python/notebooks/run.py "$notebook"
+    done
 fi
 
 for example in optuna/search.py dask/sweep.py; do
