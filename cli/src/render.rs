@@ -129,7 +129,7 @@ pub fn table(columns: &[Column], rows: Vec<Vec<String>>, total: bool) -> String 
 
 /// A title over a table.
 pub fn title(text: impl Display) -> String {
-    format!("{TITLE}{text}{TITLE:#}\n")
+    line(&text.to_string()).lines().map(|line| format!("{TITLE}{line}{TITLE:#}\n")).collect()
 }
 
 /// A sentence.
