@@ -80,6 +80,16 @@ impl<O> Graph<O> {
         makers
     }
 
+    /// Frees constants that no node reads, as those of weights whose quantizer was computed.
+    pub fn free_constants(&mut self) {
+        let mut read = vec![false; self.values.len()];
+        let inputs = self.nodes.iter().flat_map(|node| node.inputs.iter().flatten());
+        inputs.chain(&self.outputs).for_each(|id| read[id.0] = true);
+        for (value, _) in self.values.iter_mut().zip(read).filter(|(_, read)| !read) {
+            value.constant = None;
+        }
+    }
+
     /// Leaves out nodes that nothing reads any more.
     pub fn sweep(&mut self) {
         let mut needed: HashSet<ValueId> = self.outputs.iter().copied().collect();

@@ -77,6 +77,7 @@ pub fn import(bytes: &[u8], options: &ImportOptions) -> Result<Import, Diagnosti
     fuse::fuse(&mut graph);
     let repaired = sign::repair(&mut graph, options.unsigned_1bit_relu)?;
     let input_name = graph.value(graph.input).name.clone();
+    graph.free_constants();
     let mut declared = input::declare(&model, &mut graph, options.input);
     let lower = |graph: &Graph| {
         let extract = |from: &[ValueId], to: &[ValueId]| host::extract(&model, graph, from, to);

@@ -69,12 +69,12 @@ pub struct Tensor {
     /// Integers if there is a grid, else real values.
     pub array: Array,
     /// What the integers mean.
-    pub grid: Option<Grid>,
+    pub grid: Option<QuantParams>,
 }
 
 /// What the integers of a tensor mean.
 #[derive(Debug, Clone, PartialEq)]
-pub struct Grid {
+pub struct QuantParams {
     /// Which integers there can be.
     pub codes: Codes,
     /// Real size of one integer step; broadcasts to the tensor's shape.
@@ -142,7 +142,7 @@ impl Tensor {
     /// A tensor of integers that are their own values, if the type has a range, else of real
     /// values.
     pub fn of_type(array: Array, range: Option<(i64, i64)>) -> Self {
-        let grid = range.map(|(min, max)| Grid {
+        let grid = range.map(|(min, max)| QuantParams {
             codes: Codes::Int { min, max },
             scale: Array::scalar(1.0),
             zero: Array::scalar(0.0),
@@ -156,15 +156,17 @@ impl Tensor {
     pub fn to_real(&self) -> Cow<'_, Array> {
         match &self.grid {
             None => Cow::Borrowed(&self.array),
-            Some(Grid { scale, zero, divisor, .. }) => match (&scale.data[..], &zero.data[..]) {
-                (&[scale], &[zero]) => {
-                    Cow::Owned(self.array.map(|integer| (integer - zero) * scale / divisor))
+            Some(QuantParams { scale, zero, divisor, .. }) => {
+                match (&scale.data[..], &zero.data[..]) {
+                    (&[scale], &[zero]) => {
+                        Cow::Owned(self.array.map(|integer| (integer - zero) * scale / divisor))
+                    }
+                    _ => {
+                        let real = |v: &[f64]| (v[0] - v[2]) * v[1] / divisor;
+                        Cow::Owned(zip(&self.array.dims, &[&self.array, scale, zero], real))
+                    }
                 }
-                _ => {
-                    let real = |v: &[f64]| (v[0] - v[2]) * v[1] / divisor;
-                    Cow::Owned(zip(&self.array.dims, &[&self.array, scale, zero], real))
-                }
-            },
+            }
         }
     }
 
@@ -172,8 +174,11 @@ impl Tensor {
     pub fn about_zero(&self) -> Cow<'_, Tensor> {
         match &self.grid {
             Some(grid) if grid.zero.data.iter().any(|&zero| zero != 0.0) => {
-                let grid =
-                    Grid { codes: Codes::Accumulator, zero: Array::scalar(0.0), ..grid.clone() };
+                let grid = QuantParams {
+                    codes: Codes::Accumulator,
+                    zero: Array::scalar(0.0),
+                    ..grid.clone()
+                };
                 Cow::Owned(Tensor { array: self.centered().into_owned(), grid: Some(grid) })
             }
             _ => Cow::Borrowed(self),
@@ -183,7 +188,7 @@ impl Tensor {
     /// The data, less the zero point if there is a grid: what a scale turns into the real values.
     pub fn centered(&self) -> Cow<'_, Array> {
         match &self.grid {
-            Some(Grid { zero, .. }) if zero.data.iter().any(|&zero| zero != 0.0) => {
+            Some(QuantParams { zero, .. }) if zero.data.iter().any(|&zero| zero != 0.0) => {
                 Cow::Owned(zip(&self.array.dims, &[&self.array, zero], |v| v[0] - v[1]))
             }
             _ => Cow::Borrowed(&self.array),
@@ -191,7 +196,7 @@ impl Tensor {
     }
 }
 
-impl Grid {
+impl QuantParams {
     /// The grid of sums of `count` values that stand for their means. Powers of two go into the
     /// scale, exactly.
     pub fn divided(mut self, count: usize) -> Self {

@@ -3,7 +3,7 @@
 use std::rc::Rc;
 
 use super::Budget;
-use super::form::Grid;
+use super::form::Affine;
 use crate::canonical::{Graph, Node};
 use crate::diagnostic::Diagnostic;
 use crate::epilogue::{
@@ -117,7 +117,7 @@ impl Quantized {
 #[derive(Debug, Clone)]
 pub struct Chain {
     /// One, or several with scales of their own that the operators add.
-    pub sums: Vec<Rc<Grid>>,
+    pub sums: Vec<Rc<Affine>>,
     /// The node that names the layer.
     pub node: usize,
     /// The operators behind the sums; the last makes the values.
@@ -141,7 +141,7 @@ pub struct PoolAt {
 
 /// A chain as a layer sees it: one form, whose sums step functions take to codes.
 pub struct Closed {
-    pub form: Rc<Grid>,
+    pub form: Rc<Affine>,
     pub epilogue: Epilogue,
     pub channels: Vec<Shape>,
     /// By channel, how the codes go with what is pooled.
@@ -160,11 +160,11 @@ pub enum BehindPool {
 }
 
 /// Least and greatest sum of each channel of a form.
-type BoundsOf<'a> = &'a dyn Fn(&Grid) -> Result<Vec<(i64, i64)>, Diagnostic>;
+type BoundsOf<'a> = &'a dyn Fn(&Affine) -> Result<Vec<(i64, i64)>, Diagnostic>;
 
 impl Chain {
     /// A form without operators behind it.
-    pub fn of(form: Rc<Grid>, quantized: Option<Quantized>) -> Chain {
+    pub fn of(form: Rc<Affine>, quantized: Option<Quantized>) -> Chain {
         let (mut ops, mut nodes) = (Vec::new(), Vec::new());
         if form.divisor != 1.0 {
             ops.push(PostOp::of_layer(Pointwise::Div, 0, vec![form.divisor]));
@@ -196,7 +196,7 @@ impl Chain {
     }
 
     /// The form, whether `Relu` stands behind it, and the pooling, if nothing else does.
-    pub fn rectified(&self) -> Option<(&Rc<Grid>, bool, Option<Pool>)> {
+    pub fn rectified(&self) -> Option<(&Rc<Affine>, bool, Option<Pool>)> {
         let [form] = &self.sums[..] else { return None };
         // A divisor is part of the form.
         let first = usize::from(form.divisor != 1.0);
@@ -327,7 +327,7 @@ impl Chain {
     }
 
     /// The operators behind the pooling, as a chain behind the map that is pooled.
-    pub fn behind_pool(&self, map: Rc<Grid>) -> Chain {
+    pub fn behind_pool(&self, map: Rc<Affine>) -> Chain {
         let after = self.pool.map_or(0, |pool| pool.after);
         let pooled = self.sums.len() + after - 1;
         let renumbered = |op: &PostOp| op.clone().renumbered(|value| value - pooled);
@@ -354,7 +354,7 @@ impl Chain {
 
     /// What the operators stand behind, and they.
     pub fn epilogue(&self) -> Epilogue {
-        let sum = |form: &Rc<Grid>| SumParams {
+        let sum = |form: &Rc<Affine>| SumParams {
             data_scale: form.data_scale,
             zero: form.zero(),
             weight_scale: form.weight_scale.clone(),
@@ -450,7 +450,7 @@ impl Chain {
             factors.push(found.factors);
             channels.push(shape);
         }
-        let mut form: Option<Grid> = None;
+        let mut form: Option<Affine> = None;
         for (index, leaf) in self.sums.iter().enumerate() {
             let scaled = leaf.scaled(|channel| factors[channel][index], budget)?;
             form = Some(match form {

@@ -2,7 +2,7 @@
 
 use std::rc::Rc;
 
-use super::form::{Grid, Kernel, Row, Window};
+use super::form::{Affine, Kernel, Row, Window};
 use super::view::Contraction;
 use super::{Data, Filter, Known, Lowering};
 use crate::build::MAX_CHANNELS;
@@ -85,7 +85,7 @@ impl Lowering<'_> {
     /// Sums of a form, each weighted in as many ways as the filter has outputs.
     fn contract(
         &mut self,
-        form: &Rc<Grid>,
+        form: &Rc<Affine>,
         sums: &Contraction,
         filter: &Filter,
         index: usize,

@@ -83,9 +83,10 @@ pub struct Linear {
     pub region: Option<Region>,
 }
 
-/// A form. Its real value is `(sum of the terms + offset) * scale / divisor`.
+/// An affine expression over maps, a *form* for short. Its real value is
+/// `(sum of the terms + offset) * scale / divisor`.
 #[derive(Debug, Clone)]
-pub struct Grid {
+pub struct Affine {
     pub shape: MapShape,
     pub terms: Vec<Linear>,
     /// For each channel, or empty if it is 0.
@@ -257,9 +258,9 @@ impl Kernel {
     }
 }
 
-impl Grid {
+impl Affine {
     /// A map itself.
-    pub fn of_map(source: MapId, info: &MapInfo, scale: &[f64], node: usize) -> Grid {
+    pub fn of_map(source: MapId, info: &MapInfo, scale: &[f64], node: usize) -> Affine {
         let channels = info.shape.channels as usize;
         let Kernel { window, rows, .. } = Kernel::of_channels(channels, Window::POINT, [1, 1]);
         let rows = rows.into_iter().map(Some).collect();
@@ -269,7 +270,7 @@ impl Grid {
             [scale] => (*scale, vec![1.0]),
             _ => (1.0, scale.to_vec()),
         };
-        Grid {
+        Affine {
             shape: info.shape,
             terms: vec![term],
             offset: if info.zero_point == 0 {
@@ -293,8 +294,8 @@ impl Grid {
     }
 
     /// A map whose integers are mirrored at a code: `mirror` less what they stand for.
-    pub fn of_mirrored_map(source: MapId, info: &MapInfo, scale: &[f64], node: usize) -> Grid {
-        let mut form = Grid::of_map(source, info, scale, node);
+    pub fn of_mirrored_map(source: MapId, info: &MapInfo, scale: &[f64], node: usize) -> Affine {
+        let mut form = Affine::of_map(source, info, scale, node);
         for row in form.terms.iter_mut().flat_map(|term| &mut term.rows).flatten() {
             row.factor = -1;
         }
@@ -304,8 +305,8 @@ impl Grid {
     }
 
     /// The integers alone, with a scale of 1.
-    pub fn in_steps(&self) -> Grid {
-        Grid { data_scale: 1.0, weight_scale: vec![1.0], ..self.clone() }
+    pub fn in_steps(&self) -> Affine {
+        Affine { data_scale: 1.0, weight_scale: vec![1.0], ..self.clone() }
     }
 
     /// Whether another form has the same sums with the same scales.
@@ -338,7 +339,7 @@ impl Grid {
     }
 
     /// The sums of so many neighbouring channels.
-    pub fn folded(&self, count: usize, budget: &mut Budget) -> Result<Grid, Diagnostic> {
+    pub fn folded(&self, count: usize, budget: &mut Budget) -> Result<Affine, Diagnostic> {
         let ones: Rc<[i32]> = vec![1; count].into();
         let row =
             |channel| Row { first: count * channel, count, factor: 1, at: 0, data: ones.clone() };
@@ -417,7 +418,7 @@ impl Grid {
         &self,
         regions: &[(Region, i64)],
         budget: &mut Budget,
-    ) -> Result<Grid, Diagnostic> {
+    ) -> Result<Affine, Diagnostic> {
         let mut out = self.clone_without_rows();
         out.terms.clear();
         out.offset = vec![0; self.offset.len()];
@@ -469,7 +470,7 @@ impl Grid {
 
     /// A linear operation on the form. The scale stays that of the form, for one channel or for
     /// all.
-    pub fn apply(&self, kernel: &Kernel, budget: &mut Budget) -> Result<Grid, Diagnostic> {
+    pub fn apply(&self, kernel: &Kernel, budget: &mut Budget) -> Result<Affine, Diagnostic> {
         budget.take_integers(ROW * self.terms.len() * kernel.rows.len())?;
         let terms = self.terms.iter().map(|term| term.under(kernel, self.size(), budget));
         let terms = terms.collect::<Result<Vec<_>, _>>()?;
@@ -495,7 +496,7 @@ impl Grid {
         let products = kernel.rows.iter().map(|row| row.count * taps).max().unwrap_or(1);
         // A scale and a product on the way are rounded, beside the sums.
         let on_the_way = if reads_maps { 0 } else { 2 };
-        Ok(Grid {
+        Ok(Affine {
             shape: MapShape { channels: kernel.rows.len() as u32, height, width },
             terms,
             offset: if self.offset.is_empty() {
@@ -518,7 +519,7 @@ impl Grid {
     }
 
     /// The channels in this order.
-    pub fn select(&self, channels: &[usize], budget: &mut Budget) -> Result<Grid, Diagnostic> {
+    pub fn select(&self, channels: &[usize], budget: &mut Budget) -> Result<Affine, Diagnostic> {
         budget.take_integers(ROW * self.terms.len() * channels.len())?;
         let mut out = self.clone_without_rows();
         out.shape.channels = channels.len() as u32;
@@ -535,9 +536,9 @@ impl Grid {
         Ok(out)
     }
 
-    fn clone_without_rows(&self) -> Grid {
+    fn clone_without_rows(&self) -> Affine {
         let term = |term: &Linear| Linear { rows: Vec::new(), ..*term };
-        Grid {
+        Affine {
             terms: self.terms.iter().map(term).collect(),
             offset: Vec::new(),
             reach: Vec::new(),
@@ -548,7 +549,7 @@ impl Grid {
 
     /// The form with one scale, of which those of the channels are multiples; `None` if there is
     /// none.
-    pub fn unified(&self, budget: &mut Budget) -> Result<Option<Grid>, Diagnostic> {
+    pub fn unified(&self, budget: &mut Budget) -> Result<Option<Affine>, Diagnostic> {
         let scales: Vec<f64> = (0..self.channels()).map(|channel| self.scale(channel)).collect();
         let Some((factors, step)) = common_steps(&scales) else { return Ok(None) };
         let mut out = self.scaled(|channel| factors[channel], budget)?;
@@ -557,7 +558,7 @@ impl Grid {
     }
 
     /// The channels that have this scale; the others do not matter.
-    pub fn of_scale(&self, scale: f64, budget: &mut Budget) -> Result<Grid, Diagnostic> {
+    pub fn of_scale(&self, scale: f64, budget: &mut Budget) -> Result<Affine, Diagnostic> {
         budget.take_integers(self.rows())?;
         let mut out = self.clone();
         for channel in (0..self.channels()).filter(|&channel| self.scale(channel) != scale) {
@@ -572,7 +573,7 @@ impl Grid {
 
     /// Forms one behind the other along the channels, `None` if they are divided by different
     /// numbers.
-    pub fn concat(parts: &[Rc<Grid>], budget: &mut Budget) -> Result<Option<Grid>, Diagnostic> {
+    pub fn concat(parts: &[Rc<Affine>], budget: &mut Budget) -> Result<Option<Affine>, Diagnostic> {
         let first = &parts[0];
         if parts.iter().any(|part| part.divisor != first.divisor) {
             return Ok(None);
@@ -613,11 +614,11 @@ impl Grid {
     /// The sum of two forms of one shape, or their difference; `None` if their scales have no
     /// common step.
     pub fn sum(
-        a: &Grid,
-        b: &Grid,
+        a: &Affine,
+        b: &Affine,
         minus: bool,
         budget: &mut Budget,
-    ) -> Result<Option<Grid>, Diagnostic> {
+    ) -> Result<Option<Affine>, Diagnostic> {
         if a.divisor != b.divisor {
             return Ok(None);
         }
@@ -649,7 +650,7 @@ impl Grid {
         &self,
         factor: impl Fn(usize) -> i64,
         budget: &mut Budget,
-    ) -> Result<Grid, Diagnostic> {
+    ) -> Result<Affine, Diagnostic> {
         budget.take_integers(self.rows())?;
         let mut out = self.clone();
         for term in &mut out.terms {
@@ -768,7 +769,7 @@ impl Grid {
     }
 
     /// Takes over what another form, which has the same sums, stands for.
-    pub fn take_scales(&mut self, form: &Grid) {
+    pub fn take_scales(&mut self, form: &Affine) {
         (self.data_scale, self.divisor) = (form.data_scale, form.divisor);
         self.weight_scale.clone_from(&form.weight_scale);
         self.reach.clone_from(&form.reach);

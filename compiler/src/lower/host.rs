@@ -15,7 +15,7 @@ use qnnsim_isa::descriptor::{
 use qnnsim_isa::table::LdRow;
 
 use super::chain::{Chain, Quantized, quantized};
-use super::form::{Grid, MapInfo};
+use super::form::{Affine, MapInfo};
 use super::view::View;
 use super::{Data, Known, Lowering, Made, MapValue, constants};
 use crate::build::is_map;
@@ -61,7 +61,7 @@ pub struct Head {
 /// A value of the graph that is the sum of exact sums with constants behind them.
 struct RawValue {
     /// By sum, what the host does with it before they are added up.
-    sums: Vec<(Rc<Grid>, Vec<HostOp>)>,
+    sums: Vec<(Rc<Affine>, Vec<HostOp>)>,
     epilogue: Epilogue,
 }
 
@@ -113,7 +113,7 @@ impl HostPart {
     }
 
     /// Keeps a value that has become a map.
-    pub fn made_map(&mut self, id: ValueId, form: &Rc<Grid>, view: &View) {
+    pub fn made_map(&mut self, id: ValueId, form: &Rc<Affine>, view: &View) {
         self.learn(id, &Known { data: Data::Form(form.clone()), view: view.clone() });
     }
 
@@ -388,7 +388,7 @@ impl Lowering<'_> {
         quantized: Quantized,
         value: ValueId,
         view: &View,
-    ) -> Result<Grid, Diagnostic> {
+    ) -> Result<Affine, Diagnostic> {
         let graph = self.graph;
         let (code, zero_point) = quantized.map_code()?;
         let per_channel =
@@ -426,7 +426,7 @@ impl Lowering<'_> {
             }
         }
         self.budget.take_integers(8 * self.input_shape.channels as usize)?;
-        Ok(Grid::of_map(MapId(0), &self.maps[0], &self.values[0].scale, index))
+        Ok(Affine::of_map(MapId(0), &self.maps[0], &self.values[0].scale, index))
     }
 
     /// What the host does with an input.
@@ -517,13 +517,13 @@ impl Lowering<'_> {
         let known: Vec<Known> = cuts.iter().map(|id| self.host.sums[id].clone()).collect();
         let raws: Vec<RawValue> =
             known.iter().map(|known| raw(&known.data).expect("kept as such")).collect();
-        let sums: Vec<&Rc<Grid>> =
+        let sums: Vec<&Rc<Affine>> =
             raws.iter().flat_map(|raw| raw.sums.iter().map(|(form, _)| form)).collect();
         let node = sums[0].node;
         let at = |error: Diagnostic| error.at(graph.nodes[node].place());
         let first = sums[0].shape;
         let other =
-            |form: &&&Rc<Grid>| MapShape { channels: first.channels, ..form.shape } != first;
+            |form: &&&Rc<Affine>| MapShape { channels: first.channels, ..form.shape } != first;
         if let Some(form) = sums.iter().find(other) {
             let [a, b] = [first, form.shape].map(|s| format!("{} x {}", s.height, s.width));
             let place = graph.nodes[form.node].place();
@@ -535,13 +535,13 @@ impl Lowering<'_> {
             [form] => (*form).clone(),
             _ => {
                 // What divides the real values is none of the accumulators'.
-                let whole = |form: &&Rc<Grid>| {
+                let whole = |form: &&Rc<Affine>| {
                     let mut form = (*form).clone();
                     Rc::make_mut(&mut form).divisor = 1.0;
                     form
                 };
-                let all: Vec<Rc<Grid>> = sums.iter().map(whole).collect();
-                Rc::new(Grid::concat(&all, &mut self.budget)?.expect("no divisors"))
+                let all: Vec<Rc<Affine>> = sums.iter().map(whole).collect();
+                Rc::new(Affine::concat(&all, &mut self.budget)?.expect("no divisors"))
             }
         };
         let layer = self.bare(&form, Activation::Raw).map_err(at)?;

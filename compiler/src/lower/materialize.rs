@@ -6,7 +6,7 @@ use std::rc::Rc;
 use qnnsim_isa::descriptor::MapShape;
 
 use super::chain::{BehindPool, Chain, Closed, Quantized};
-use super::form::{Grid, Kernel, Linear, MAX_LAYER_WEIGHT, MOST_LAYER_WEIGHT, MapInfo, Row};
+use super::form::{Affine, Kernel, Linear, MAX_LAYER_WEIGHT, MOST_LAYER_WEIGHT, MapInfo, Row};
 use super::view::View;
 use super::{Data, Known, Lowering, Made, MapValue, is_quantized};
 use crate::build::MAX_CHANNELS;
@@ -27,7 +27,7 @@ const MOST_CODES: usize = 255;
 
 /// Sums that become a map, without what lies below zero and pooled if that is asked for.
 pub(super) struct MapOf {
-    form: Rc<Grid>,
+    form: Rc<Affine>,
     relu: bool,
     pool: Option<Pool>,
 }
@@ -63,7 +63,7 @@ impl Lowering<'_> {
         data: Data,
         view: &View,
         id: ValueId,
-    ) -> Result<Rc<Grid>, Diagnostic> {
+    ) -> Result<Rc<Affine>, Diagnostic> {
         let chains = self.chains(data)?;
         let mut forms = Vec::new();
         let mut first_channel = 0;
@@ -76,7 +76,7 @@ impl Lowering<'_> {
         }
         let form = match &forms[..] {
             [form] => form.clone(),
-            _ => Rc::new(Grid::concat(&forms, &mut self.budget)?.expect("maps have no divisor")),
+            _ => Rc::new(Affine::concat(&forms, &mut self.budget)?.expect("maps have no divisor")),
         };
         self.host.made_map(id, &form, view);
         Ok(form)
@@ -89,11 +89,11 @@ impl Lowering<'_> {
         value: ValueId,
         view: &View,
         of_value: Vec<usize>,
-    ) -> Result<Grid, Diagnostic> {
+    ) -> Result<Affine, Diagnostic> {
         let quantized = chain.quantized.expect("what becomes a map is quantized");
         let zero = quantized.zero_point()?;
         let maps = std::mem::take(&mut self.maps);
-        let bounds = |form: &Grid| accumulators(form.bounds(|id: MapId| maps[id.0]));
+        let bounds = |form: &Affine| accumulators(form.bounds(|id: MapId| maps[id.0]));
         let closed = chain.close(&bounds, &mut self.budget);
         self.maps = maps;
         let closed = closed?;
@@ -171,7 +171,7 @@ impl Lowering<'_> {
             return Ok(plain);
         }
         let scales: Vec<f64> = (0..plain.channels()).map(|c| plain.scale(c)).collect();
-        Ok(Grid::of_mirrored_map(map, &info, &scales, chain.node))
+        Ok(Affine::of_mirrored_map(map, &info, &scales, chain.node))
     }
 
     /// What is pooled as a map, and the operators behind the pooling as a layer that reads it.
@@ -181,7 +181,7 @@ impl Lowering<'_> {
         value: ValueId,
         view: &View,
         of_value: Vec<usize>,
-    ) -> Result<Grid, Diagnostic> {
+    ) -> Result<Affine, Diagnostic> {
         let pool = chain.pool.expect("there is a pooling to be put apart");
         let Some(before) = chain.before_pool() else {
             let refusal = limits::POOL_PLACE.refuse("a pooling whose maxima then fall and rise");
@@ -200,7 +200,7 @@ impl Lowering<'_> {
         value: ValueId,
         view: &View,
         (of_value, apart): (&[usize], &[Vec<usize>]),
-    ) -> Result<Grid, Diagnostic> {
+    ) -> Result<Affine, Diagnostic> {
         let (mut forms, mut order) = (Vec::new(), vec![0; chain.channels()]);
         let mut first = 0;
         for channels in apart {
@@ -213,7 +213,7 @@ impl Lowering<'_> {
             }
             first += channels.len();
         }
-        let all = Grid::concat(&forms, &mut self.budget)?.expect("maps have no divisor");
+        let all = Affine::concat(&forms, &mut self.budget)?.expect("maps have no divisor");
         all.select(&order, &mut self.budget)
     }
 
@@ -225,13 +225,13 @@ impl Lowering<'_> {
         info: MapInfo,
         value: MapValue,
         node: usize,
-    ) -> Result<Grid, Diagnostic> {
+    ) -> Result<Affine, Diagnostic> {
         let sums = layer.terms[0].output_shape(self.map(layer.terms[0].source).shape);
         let shape = layer.output_shape(sums);
         if shape != info.shape {
             return Err(fault(format!("a layer of shape {shape:?} stands for {:?}", info.shape)));
         }
-        let form = Grid::of_map(MapId(self.maps.len()), &info, &value.scale, node);
+        let form = Affine::of_map(MapId(self.maps.len()), &info, &value.scale, node);
         self.budget.take_integers(form.rows())?;
         self.maps.push(info);
         self.values.push(value);
@@ -242,7 +242,7 @@ impl Lowering<'_> {
     /// A layer without a name, with this activation.
     pub(super) fn bare(
         &mut self,
-        form: &Grid,
+        form: &Affine,
         activation: Activation,
     ) -> Result<Layer, Diagnostic> {
         accumulators(form.bounds(|id| self.map(id)))?;
@@ -264,7 +264,7 @@ impl Lowering<'_> {
     }
 
     /// What the values of a form are as integers of a map, if they have few bits.
-    pub(super) fn integers(&self, form: &Grid) -> Option<Quantized> {
+    pub(super) fn integers(&self, form: &Affine) -> Option<Quantized> {
         if form.divisor != 1.0 {
             return None;
         }
@@ -348,7 +348,7 @@ impl Lowering<'_> {
     /// cannot go on as they are, they become a map.
     pub(super) fn apply(
         &mut self,
-        form: &Rc<Grid>,
+        form: &Rc<Affine>,
         kernel: &Kernel,
         scale: &[f64],
         node: usize,
@@ -386,7 +386,7 @@ impl Lowering<'_> {
     /// sums themselves: a mean over a whole map and a dense layer behind it would make a dense
     /// layer over the whole map. Counted in words of the array at its default size, with the bits
     /// of weights and data.
-    fn map_is_faster(&self, form: &Grid, kernel: &Kernel, out: &Grid) -> bool {
+    fn map_is_faster(&self, form: &Affine, kernel: &Kernel, out: &Affine) -> bool {
         const ROWS: u64 = 16;
         const COLUMNS: u64 = 16;
         const LANES: u64 = 64;
@@ -400,7 +400,7 @@ impl Lowering<'_> {
                 * (inputs as u64).div_ceil(LANES)
                 * taps as u64
         };
-        let of_terms = |grid: &Grid, weight_bits: u64| -> u64 {
+        let of_terms = |grid: &Affine, weight_bits: u64| -> u64 {
             let of = |term: &Linear| {
                 let inputs = term.rows.iter().flatten().map(|row| row.count).max().unwrap_or(1);
                 let data_bits = u64::from(self.map(term.source).code.bits);
@@ -472,7 +472,7 @@ impl Lowering<'_> {
     /// unsigned values the first part is what lies below 255, the next what exceeds that, and
     /// so on; real zero is zero in all parts, as padding wants it. The maximum of the parts is
     /// that of the values.
-    fn as_map(&mut self, of: MapOf) -> Result<Option<Rc<Grid>>, Diagnostic> {
+    fn as_map(&mut self, of: MapOf) -> Result<Option<Rc<Affine>>, Diagnostic> {
         if let Some((_, map)) = self.mapped.iter().find(|(made, _)| *made == of) {
             return Ok(Some(map.clone()));
         }

@@ -42,7 +42,7 @@ use crate::ops::resize::{BlockOrder, BlockSteps, Blocks};
 use crate::ops::transposed::ConvTranspose;
 use crate::tensor::{Array, Tensor};
 use chain::{Chain, MAX_LEAVES, PoolAt, Quantized, quantized};
-use form::{Grid, Kernel, MapInfo, Row, Window};
+use form::{Affine, Kernel, MapInfo, Row, Window};
 pub use host::Head;
 use host::{HostPart, RealInput};
 use materialize::{MapOf, fault};
@@ -230,7 +230,7 @@ enum Data {
     /// The input quantized by a node, and where its integers have this meaning.
     Coded { real: Rc<RealInput>, node: usize, quantized: Quantized, value: ValueId },
     /// Exact sums over maps.
-    Form(Rc<Grid>),
+    Form(Rc<Affine>),
     /// Real values, the channels in parts.
     Chains(Rc<Vec<Chain>>),
 }
@@ -276,7 +276,7 @@ struct Lowering<'g> {
     values: Vec<MapValue>,
     made: Vec<Made>,
     /// Sums that became maps.
-    mapped: Vec<(MapOf, Rc<Grid>)>,
+    mapped: Vec<(MapOf, Rc<Affine>)>,
 }
 
 impl<'g> Lowering<'g> {
@@ -481,7 +481,7 @@ impl<'g> Lowering<'g> {
             [a, b] = both.filter(|[a, b]| a.view == b.view).ok_or_else(refuse)?;
         }
         if let (Data::Form(a_form), Data::Form(b_form)) = (&a.data, &b.data)
-            && let Some(mut form) = Grid::sum(a_form, b_form, minus, &mut self.budget)?
+            && let Some(mut form) = Affine::sum(a_form, b_form, minus, &mut self.budget)?
         {
             form.node = index;
             return Ok(Known { data: Data::Form(Rc::new(form)), view: a.view });
@@ -521,12 +521,12 @@ impl<'g> Lowering<'g> {
             .expect("all are pixels")
             .phases;
         let all: Vec<Data> = operands.into_iter().map(|known| known.data).collect();
-        let forms: Vec<Rc<Grid>> = all
+        let forms: Vec<Rc<Affine>> = all
             .iter()
             .filter_map(|data| if let Data::Form(form) = data { Some(form.clone()) } else { None })
             .collect();
         if forms.len() == all.len()
-            && let Some(mut form) = Grid::concat(&forms, &mut self.budget)?
+            && let Some(mut form) = Affine::concat(&forms, &mut self.budget)?
         {
             form.node = index;
             return self.result(index, Data::Form(Rc::new(form)), phases);
@@ -609,7 +609,7 @@ impl<'g> Lowering<'g> {
     fn windows(
         &mut self,
         index: usize,
-        (form, phases): (Rc<Grid>, [usize; 2]),
+        (form, phases): (Rc<Affine>, [usize; 2]),
         window: Window,
     ) -> Result<Known, Diagnostic> {
         let channels = form.channels() / (phases[0] * phases[1]);
@@ -679,7 +679,7 @@ impl<'g> Lowering<'g> {
     }
 
     /// A value as exact sums: what is quantized becomes a map, what is neither is refused.
-    fn form(&mut self, id: ValueId, node: &Node) -> Result<(Rc<Grid>, View), Diagnostic> {
+    fn form(&mut self, id: ValueId, node: &Node) -> Result<(Rc<Affine>, View), Diagnostic> {
         let known = self.read(id)?;
         let Known { data, view } = self.rectified(known)?;
         match data {
@@ -699,7 +699,7 @@ impl<'g> Lowering<'g> {
         &mut self,
         id: ValueId,
         node: &Node,
-    ) -> Result<(Rc<Grid>, [usize; 2]), Diagnostic> {
+    ) -> Result<(Rc<Affine>, [usize; 2]), Diagnostic> {
         let (form, view) = self.form(id, node)?;
         let Some(pixels) = view.as_pixels(form.shape) else {
             return Err(self.relabel(id, &self.graph.value(id).dims));
@@ -804,7 +804,7 @@ impl<'g> Lowering<'g> {
 
     /// Whether two values do not come from one sum.
     fn reads_other_maps(&self, a: &Data, b: &Data) -> bool {
-        let sums = |data: &Data| -> Option<Rc<Grid>> {
+        let sums = |data: &Data| -> Option<Rc<Affine>> {
             match data {
                 Data::Form(form) => Some(form.clone()),
                 Data::Chains(chains) => match &chains[..] {
@@ -931,7 +931,7 @@ impl<'g> Lowering<'g> {
     fn plain_convolution(
         &mut self,
         index: usize,
-        form: &Rc<Grid>,
+        form: &Rc<Affine>,
         window: Window,
         filter: Filter,
         groups: usize,
@@ -989,7 +989,7 @@ impl<'g> Lowering<'g> {
     /// A layer's weights, with their scale for each output or for all, over a form as it is.
     fn apply_directly(
         &mut self,
-        form: &Grid,
+        form: &Affine,
         kernel: &Kernel,
         scale: &[f64],
         node: usize,
@@ -1028,7 +1028,7 @@ impl<'g> Lowering<'g> {
         // Frameworks add all products as they come.
         let products = sums.iter().map(|sum| sum.products).sum();
         let mut chains = sums.into_iter().map(|sum| {
-            Chain::of(Rc::new(Grid { products, rounded: true, composed: true, ..sum }), None)
+            Chain::of(Rc::new(Affine { products, rounded: true, composed: true, ..sum }), None)
         });
         let first = chains.next().expect("a form has a channel");
         let chain = chains.try_fold(first, |sum, next| Chain::sum(&sum, &next, false, node))?;

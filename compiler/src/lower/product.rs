@@ -9,7 +9,7 @@
 use std::rc::Rc;
 
 use super::chain::Chain;
-use super::form::{Grid, Kernel, MapInfo, Row, Window};
+use super::form::{Affine, Kernel, MapInfo, Row, Window};
 use super::materialize::accumulators;
 use super::{Data, Known, Lowering, MapValue, is_quantized};
 use crate::build::MAX_CHANNELS;
@@ -93,7 +93,7 @@ impl Lowering<'_> {
         let view = if view_a == view_b && a.shape == b.shape {
             view_a
         } else {
-            let plain = |view: &super::View, form: &Grid| {
+            let plain = |view: &super::View, form: &Affine| {
                 view.as_pixels(form.shape)
                     .is_some_and(|pixels| pixels.is_map() && pixels.in_order())
             };
@@ -115,7 +115,7 @@ impl Lowering<'_> {
         let scales: Vec<f64> = (0..a.channels()).map(|c| a.scale(c) * b.scale(c)).collect();
         // Doubles hold both factors and the product of their scales, so that the graph's product
         // and this one are rounded once from the same number.
-        let digits = |form: &Grid, c: usize| significant_bits(form.scale(c));
+        let digits = |form: &Affine, c: usize| significant_bits(form.scale(c));
         let exact = |c: usize| {
             digits(&a, c) + digits(&b, c) <= DOUBLE_DIGITS
                 && digits(&a, c).max(digits(&b, c)) + 8 <= DOUBLE_DIGITS
@@ -126,10 +126,10 @@ impl Lowering<'_> {
         let (a, b) = (a.in_steps(), b.in_steps());
         let mut squares = Vec::with_capacity(2);
         for minus in [false, true] {
-            let form = Grid::sum(&a, &b, minus, &mut self.budget)?.expect("of one scale");
+            let form = Affine::sum(&a, &b, minus, &mut self.budget)?.expect("of one scale");
             squares.push(self.squares(&form, index)?);
         }
-        let product = Grid::sum(&squares[0], &squares[1], true, &mut self.budget)?;
+        let product = Affine::sum(&squares[0], &squares[1], true, &mut self.budget)?;
         let mut product = product.expect("of one scale");
         product.scale_by(&scales);
         product.node = index;
@@ -139,7 +139,7 @@ impl Lowering<'_> {
     }
 
     /// A factor: a map, or sums of so few values.
-    fn factor(&mut self, (known, id): (Known, ValueId)) -> Result<Rc<Grid>, Diagnostic> {
+    fn factor(&mut self, (known, id): (Known, ValueId)) -> Result<Rc<Affine>, Diagnostic> {
         let Known { data, view } = known;
         let form = match data {
             data if is_quantized(&data) => self.close(data, &view, id)?,
@@ -153,7 +153,7 @@ impl Lowering<'_> {
     }
 
     /// The one pixel of a form as each pixel of a larger one.
-    fn everywhere(&mut self, form: &Grid, size: [u32; 2]) -> Result<Rc<Grid>, Diagnostic> {
+    fn everywhere(&mut self, form: &Affine, size: [u32; 2]) -> Result<Rc<Affine>, Diagnostic> {
         let zeros = form.terms.iter().all(|term| self.map(term.source).zero_point == 0);
         let whole = |size: u32| size == 1;
         let pixels = form.terms.iter().all(|term| whole(term.map.height) && whole(term.map.width));
@@ -168,7 +168,7 @@ impl Lowering<'_> {
     }
 
     /// The squares of exact sums, as a form over a map that holds them in digits.
-    fn squares(&mut self, form: &Grid, node: usize) -> Result<Grid, Diagnostic> {
+    fn squares(&mut self, form: &Affine, node: usize) -> Result<Affine, Diagnostic> {
         let bounds = accumulators(form.bounds(|id| self.map(id)))?;
         let values = bounds.iter().enumerate().map(|(channel, &(low, high))| {
             (low + form.offset(channel), high + form.offset(channel))

@@ -9,7 +9,7 @@ use std::rc::Rc;
 
 use num_integer::gcd;
 
-use super::form::{Grid, Kernel, Row, Window};
+use super::form::{Affine, Kernel, Row, Window};
 use super::view::View;
 use super::{Data, Filter, Known, Lowering};
 use crate::build::MAX_CHANNELS;
@@ -121,7 +121,7 @@ impl Lowering<'_> {
     pub(super) fn over_pixels(
         &mut self,
         index: usize,
-        (form, phases): (&Rc<Grid>, [usize; 2]),
+        (form, phases): (&Rc<Affine>, [usize; 2]),
         way: Way,
         window: &Window,
         taps: &Taps,
@@ -160,7 +160,7 @@ impl Lowering<'_> {
     /// The kernel over the pixels of the map.
     fn kernel(
         &mut self,
-        form: &Grid,
+        form: &Affine,
         reads: &[Reads; 2],
         window: &Window,
         taps: &Taps,
@@ -232,10 +232,10 @@ impl Lowering<'_> {
     /// A form whose pixels have other phases, which are a multiple of its own.
     pub(super) fn with_phases(
         &mut self,
-        form: &Rc<Grid>,
+        form: &Rc<Affine>,
         from: [usize; 2],
         to: [usize; 2],
-    ) -> Result<Option<Rc<Grid>>, Diagnostic> {
+    ) -> Result<Option<Rc<Affine>>, Diagnostic> {
         if from == to {
             return Ok(Some(form.clone()));
         }

@@ -1,7 +1,7 @@
 //! Integers that are recognized by their values: constants that are small integers times a scale,
 //! whatever made them.
 
-use crate::tensor::{Array, Codes, Grid, Tensor};
+use crate::tensor::{Array, Codes, QuantParams, Tensor};
 
 /// Largest integer that is looked for.
 const LARGEST: u32 = 255;
@@ -41,7 +41,7 @@ pub fn on_grid(tensor: &Tensor, axis: usize) -> Option<Tensor> {
             Array { dims, data: scales }
         }
     };
-    let grid = Grid { codes, scale, zero: Array::scalar(0.0), divisor: 1.0, typed: false };
+    let grid = QuantParams { codes, scale, zero: Array::scalar(0.0), divisor: 1.0, typed: false };
     Some(Tensor { array: Array { dims: array.dims.clone(), data }, grid: Some(grid) })
 }
 

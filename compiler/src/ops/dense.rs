@@ -6,7 +6,7 @@ use super::{Operand, Operands};
 use crate::diagnostic::Diagnostic;
 use crate::limits;
 use crate::ops::pointwise::Pointwise;
-use crate::tensor::{Array, Codes, Grid, Precision, Tensor, broadcast, checked_len, zip};
+use crate::tensor::{Array, Codes, Precision, QuantParams, Tensor, broadcast, checked_len, zip};
 
 /// Which operand is the constant one, and which are transposed.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -155,7 +155,7 @@ impl Dense {
             false => Array { dims: vec![scale.len(), 1], data: scale.to_vec() },
         };
         let grid = |scale: Array| {
-            Some(Grid {
+            Some(QuantParams {
                 codes: Codes::Accumulator,
                 scale,
                 zero: Array::scalar(0.0),

@@ -3,7 +3,7 @@
 use super::{Operand, Operands};
 use crate::diagnostic::Diagnostic;
 use crate::limits;
-use crate::tensor::{Array, Codes, Grid, Precision, Tensor, common_step, zip};
+use crate::tensor::{Array, Codes, Precision, QuantParams, Tensor, common_step, zip};
 
 /// Which part of each dimension is taken: every `step`th from `start`, `length` in all.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -88,7 +88,7 @@ fn exact_sum(a: &Tensor, b: &Tensor, dims: &[usize], minus: bool) -> Option<Tens
     let scale = scale_of(steps.iter().map(|step| step.2).collect(), dims.len());
     Some(Tensor {
         array,
-        grid: Some(Grid {
+        grid: Some(QuantParams {
             codes: Codes::Accumulator,
             scale,
             zero: Array::scalar(0.0),
@@ -147,8 +147,8 @@ pub fn concat(inputs: &[Option<&Tensor>], at: i64, dims: &[usize]) -> Tensor {
     Tensor { array: Array { dims: dims.to_vec(), data }, grid }
 }
 
-fn concat_grids(tensors: &[&Tensor], at: usize, dims: &[usize]) -> Option<Grid> {
-    let grids: Vec<&Grid> =
+fn concat_grids(tensors: &[&Tensor], at: usize, dims: &[usize]) -> Option<QuantParams> {
+    let grids: Vec<&QuantParams> =
         tensors.iter().map(|tensor| tensor.grid.as_ref()).collect::<Option<_>>()?;
     let first = grids[0];
     if grids.iter().any(|grid| grid.divisor != first.divisor) {
@@ -161,7 +161,7 @@ fn concat_grids(tensors: &[&Tensor], at: usize, dims: &[usize]) -> Option<Grid> 
     };
     if grids.iter().all(|grid| grid.scale.data.len() == 1 && grid.scale.data == first.scale.data) {
         let scale = Array::scalar(first.scale.data[0]);
-        return Some(Grid {
+        return Some(QuantParams {
             codes,
             scale,
             zero: Array::scalar(0.0),
@@ -172,10 +172,17 @@ fn concat_grids(tensors: &[&Tensor], at: usize, dims: &[usize]) -> Option<Grid> 
     if at != 1 {
         return None;
     }
-    let of = |(grid, tensor): (&&Grid, &&Tensor)| by_channel(&grid.scale, &tensor.array.dims);
+    let of =
+        |(grid, tensor): (&&QuantParams, &&Tensor)| by_channel(&grid.scale, &tensor.array.dims);
     let scales: Vec<Vec<f64>> = grids.iter().zip(tensors).map(of).collect::<Option<_>>()?;
     let scale = scale_of(scales.concat(), dims.len());
-    Some(Grid { codes, scale, zero: Array::scalar(0.0), divisor: first.divisor, typed: false })
+    Some(QuantParams {
+        codes,
+        scale,
+        zero: Array::scalar(0.0),
+        divisor: first.divisor,
+        typed: false,
+    })
 }
 
 /// The ranges of a `Slice`: start, end and step of some dimensions.
@@ -261,7 +268,7 @@ pub fn part(tensor: &Tensor, ranges: &[Range]) -> Tensor {
         });
     let (array, grid) = match (scale, &tensor.grid) {
         (Some(Some(scale)), Some(grid)) => {
-            (std::borrow::Cow::Borrowed(&tensor.array), Some(Grid { scale, ..grid.clone() }))
+            (std::borrow::Cow::Borrowed(&tensor.array), Some(QuantParams { scale, ..grid.clone() }))
         }
         _ => (tensor.to_real(), None),
     };
@@ -318,7 +325,7 @@ pub fn mean(tensor: &Tensor, axes: &[usize], dims: &[usize], precision: Precisio
     let tensor = tensor.about_zero();
     let from = &tensor.array.dims;
     let count: usize = axes.iter().map(|&axis| from[axis]).product();
-    let separate = |grid: &&Grid| {
+    let separate = |grid: &&QuantParams| {
         grid.scale.data.len() == 1
             || !axes.contains(&1) && grid.scale.along(1, from.len()).is_some()
     };

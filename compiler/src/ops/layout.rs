@@ -2,7 +2,7 @@
 
 use crate::diagnostic::Diagnostic;
 use crate::limits;
-use crate::tensor::{Array, Grid, MAX_RANK, Tensor, checked_len, zip};
+use crate::tensor::{Array, MAX_RANK, QuantParams, Tensor, checked_len, zip};
 
 /// Shape after `Reshape`.
 pub fn reshape(
@@ -100,7 +100,7 @@ pub fn relabel(tensor: &Tensor, dims: &[usize]) -> Tensor {
                 ..zip(&tensor.array.dims, &[&grid.scale], |v| v[0])
             }),
         };
-        Grid { scale, zero: Array::scalar(grid.zero.data[0]), ..grid.clone() }
+        QuantParams { scale, zero: Array::scalar(grid.zero.data[0]), ..grid.clone() }
     });
     Tensor { array: Array { dims: dims.to_vec(), data: tensor.array.data.clone() }, grid }
 }
@@ -115,7 +115,7 @@ pub fn transpose(tensor: &Tensor, perm: Option<&[i64]>) -> Tensor {
             dims.extend(&array.dims);
             Array { dims, data: array.data.clone() }.transpose(&perm)
         });
-        Grid { scale, zero, ..grid.clone() }
+        QuantParams { scale, zero, ..grid.clone() }
     });
     Tensor { array: tensor.array.transpose(&perm), grid }
 }

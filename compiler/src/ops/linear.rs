@@ -11,7 +11,7 @@ use crate::ir::{self, WeightKind};
 use crate::limits;
 use crate::ops::pointwise::Pointwise;
 pub use crate::sizes::MAX_SIZE;
-use crate::tensor::{Array, Codes, Grid, Precision, Tensor, common_steps, zip};
+use crate::tensor::{Array, Codes, Precision, QuantParams, Tensor, common_steps, zip};
 
 /// Most products of one layer.
 pub const MAX_PRODUCTS: u64 = 1 << 36;
@@ -340,7 +340,7 @@ pub fn multiply(
         let mut dims = vec![scales.len()];
         dims.extend(tail);
         let scale = Array { dims, data: scales };
-        Some(Grid {
+        Some(QuantParams {
             codes: Codes::Accumulator,
             scale,
             zero: Array::scalar(0.0),

@@ -11,7 +11,7 @@ use super::quantizer::{self, Trunc};
 use super::{Operand, Operands};
 use crate::diagnostic::Diagnostic;
 use crate::limits;
-use crate::tensor::{Array, Codes, Grid, Precision, Tensor, broadcast, checked_len, zip};
+use crate::tensor::{Array, Codes, Precision, QuantParams, Tensor, broadcast, checked_len, zip};
 
 /// A function of the values at one place.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -357,7 +357,7 @@ impl Pointwise {
                 let (scale, zero) = (&grid.scale.data[..], &grid.zero.data[..]);
                 let codes =
                     clipped(grid.codes, scale, zero, [arguments[1].data[0], arguments[2].data[0]]);
-                codes.map(|codes| Grid { codes, ..grid.clone() })
+                codes.map(|codes| QuantParams { codes, ..grid.clone() })
             }
             _ => self.quantizes().then(|| self.grid(&arguments, None)),
         };

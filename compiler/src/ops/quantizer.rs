@@ -9,7 +9,7 @@ use super::pointwise::Pointwise;
 use super::{Operand, Operands};
 use crate::diagnostic::Diagnostic;
 use crate::limits;
-use crate::tensor::{Array, Codes, Grid, Tensor, broadcast, zip};
+use crate::tensor::{Array, Codes, QuantParams, Tensor, broadcast, zip};
 
 /// Largest zero point, and largest code of no real value: integers around it are far from
 /// overflowing.
@@ -194,7 +194,7 @@ impl Pointwise {
     }
 
     /// The grid of a quantizer's output; `codes` are the integers that a `DequantizeLinear` reads.
-    pub(crate) fn grid(self, arguments: &[Array], codes: Option<Codes>) -> Grid {
+    pub(crate) fn grid(self, arguments: &[Array], codes: Option<Codes>) -> QuantParams {
         let first: Vec<f64> =
             arguments.iter().map(|a| a.data.first().copied().unwrap_or(0.0)).collect();
         let parameters: Vec<&Array> = arguments[1..].iter().collect();
@@ -218,7 +218,7 @@ impl Pointwise {
             }
         };
         let typed = matches!(self, Pointwise::QuantizeLinear { .. });
-        Grid {
+        QuantParams {
             codes: codes.unwrap_or_else(|| self.codes(&first)),
             scale,
             zero,

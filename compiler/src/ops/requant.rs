@@ -11,7 +11,7 @@ use super::{Operands, Operator};
 use crate::canonical::{Desugar, Op};
 use crate::diagnostic::Diagnostic;
 use crate::limits;
-use crate::tensor::{Array, Codes, Grid, Precision, Tensor, broadcast, zip};
+use crate::tensor::{Array, Codes, QuantParams, Precision, Tensor, broadcast, zip};
 
 /// clip(floor((x * mul + add + div / 2) / div)), by constants `mul` and `add`.
 #[derive(Debug, Clone, PartialEq)]
@@ -67,7 +67,8 @@ impl Operator for RequantShift {
             shifted.clamp(min as f64, max as f64)
         });
         let (scale, zero) = (Array::scalar(1.0), Array::scalar(0.0));
-        let grid = Grid { codes: Codes::Int { min, max }, scale, zero, divisor: 1.0, typed: false };
+        let codes = Codes::Int { min, max };
+        let grid = QuantParams { codes, scale, zero, divisor: 1.0, typed: false };
         Tensor { array, grid: Some(grid) }
     }
 

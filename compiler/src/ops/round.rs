@@ -9,7 +9,7 @@ use super::pointwise::Pointwise;
 use super::{Operands, Operator};
 use crate::canonical::{Desugar, Op};
 use crate::diagnostic::Diagnostic;
-use crate::tensor::{Array, Codes, Grid, Precision, Tensor};
+use crate::tensor::{Array, Codes, QuantParams, Precision, Tensor};
 
 /// The nearest integers, or those below or above.
 #[derive(Debug, Clone, PartialEq)]
@@ -45,7 +45,7 @@ impl Operator for Round {
         let codes = Codes::Int { min: ends.0, max: ends.1 };
         Tensor {
             array: inputs[0].expect("required").to_real().map(integer),
-            grid: Some(Grid { codes, scale, zero, divisor: 1.0, typed: false }),
+            grid: Some(QuantParams { codes, scale, zero, divisor: 1.0, typed: false }),
         }
     }
 

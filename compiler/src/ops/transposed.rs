@@ -7,7 +7,7 @@ use super::linear::{
 use super::{Operands, linear};
 use crate::diagnostic::Diagnostic;
 use crate::limits;
-use crate::tensor::{Array, Grid, Precision, Tensor};
+use crate::tensor::{Array, Precision, QuantParams, Tensor};
 
 /// Transposed convolution, of one or two dimensions; one dimension is that of the columns. Arrays
 /// are `[y, x]`.
@@ -208,7 +208,7 @@ impl ConvTranspose {
                     data: scale.repeat(self.groups as usize),
                 },
             };
-            Grid { scale, zero: Array::scalar(0.0), ..grid.clone() }
+            QuantParams { scale, zero: Array::scalar(0.0), ..grid.clone() }
         });
         let weights = Tensor { array: self.by_output(&weights.centered()), grid: of_weights };
         let spatial = vec![1; dims.len() - 2];
