@@ -175,9 +175,8 @@ impl State {
                 below[1] += 2 * down - lanes(signs | !any);
             }
             let (low, high) = value;
-            let reach = |i: usize| {
-                (above[i] * low + below[i] * high, above[i] * high + below[i] * low)
-            };
+            let reach =
+                |i: usize| (above[i] * low + below[i] * high, above[i] * high + below[i] * low);
             Bounds { plain: reach(0), bipolar: reach(1) }
         };
         let weighed = |column: usize| {
