@@ -25,6 +25,10 @@ pub struct Windows {
 }
 
 impl Windows {
+    /// Each pixel is a window.
+    pub const ONE: Windows =
+        Windows { kernel: 1, stride: 1, dilation: 1, before: 0, after: 0, partial: false };
+
     /// Distance from the first coordinate of a window to the one behind its last.
     pub fn extent(&self) -> u32 {
         (self.kernel - 1) * self.dilation + 1
@@ -44,10 +48,16 @@ impl Windows {
         (last + 1).max(0) as u32
     }
 
-    /// Coordinate of a tap of a window; negative in the padding in front.
-    pub fn coordinate(&self, window: u32, tap: u32) -> i64 {
-        i64::from(window) * i64::from(self.stride) + i64::from(tap) * i64::from(self.dilation)
+    /// Coordinate of a tap of a window; negative in the padding in front. Windows of windows have
+    /// windows before the first: their padding.
+    pub fn coordinate(&self, window: i64, tap: u32) -> i64 {
+        window * i64::from(self.stride) + i64::from(tap) * i64::from(self.dilation)
             - i64::from(self.before)
+    }
+
+    /// The windows out of so many of which a tap lies inside a map of this size.
+    pub fn windows_inside(&self, tap: u32, size: u32, windows: u32) -> Range<u32> {
+        inside(self.coordinate(0, tap), self.stride, size, windows)
     }
 
     /// The taps of a window that lie inside a map of this size.
@@ -62,10 +72,50 @@ impl Windows {
 
     /// Number of taps of a window at coordinates below `end`.
     fn taps_below(&self, window: u32, end: i64) -> u32 {
-        let room = end - self.coordinate(window, 0);
+        let room = end - self.coordinate(window.into(), 0);
         let taps = (room + i64::from(self.dilation) - 1).div_euclid(i64::from(self.dilation));
         taps.clamp(0, i64::from(self.kernel)) as u32
     }
+}
+
+/// Windows over a map along one axis, or windows of such windows: a pooling of the sums of a
+/// convolution. The outputs may begin behind the first.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Nested {
+    /// Of the map.
+    pub inner: Windows,
+    /// Of the inner windows; its taps are the positions of an output.
+    pub outer: Windows,
+    /// The outer window that is output 0.
+    pub first: u32,
+}
+
+impl Nested {
+    /// Coordinate in the map of a tap of the inner window at a position of an output.
+    pub fn coordinate(&self, output: u32, position: u32, tap: u32) -> i64 {
+        let outer = i64::from(self.first) + i64::from(output);
+        self.inner.coordinate(self.outer.coordinate(outer, position), tap)
+    }
+
+    /// Distance in the map from an output to the next.
+    pub fn stride(&self) -> u32 {
+        self.outer.stride * self.inner.stride
+    }
+
+    /// The outputs out of so many for which a tap of a position lies inside a map of this size.
+    pub fn outputs_inside(&self, position: u32, tap: u32, size: u32, outputs: u32) -> Range<u32> {
+        inside(self.coordinate(0, position, tap), self.stride(), size, outputs)
+    }
+}
+
+/// The numbers `n` out of so many for which `origin + n * stride` lies inside a map of this size.
+fn inside(origin: i64, stride: u32, size: u32, numbers: u32) -> Range<u32> {
+    // How many of them lie before a coordinate.
+    let before = |end: i64| {
+        let stride = i64::from(stride);
+        (end - origin + stride - 1).div_euclid(stride).clamp(0, numbers.into()) as u32
+    };
+    before(0)..before(size.into())
 }
 
 #[cfg(test)]
@@ -105,5 +155,31 @@ mod tests {
         let padded: Vec<_> = (0..3).map(|window| windows.taps_padded(window, 5)).collect();
         assert_eq!(padded, [3, 3, 2]);
         assert_eq!(windows.coordinate(2, 1), 5);
+    }
+
+    #[test]
+    fn windows_of_which_a_tap_is_inside() {
+        // Taps 0, 1, 2 of windows 0, 1, 2 lie at -1 1 3, then 1 3 5, then 3 5 7.
+        let windows = windows(3, 2, 2, [1, 1], false);
+        let inside: Vec<_> = (0..3).map(|tap| windows.windows_inside(tap, 5, 3)).collect();
+        assert_eq!(inside, [1..3, 0..2, 0..1]);
+        // A map that ends before the first of them has none.
+        assert!(windows.windows_inside(2, 3, 3).is_empty());
+    }
+
+    #[test]
+    fn windows_of_windows() {
+        // Inner windows of two taps begin at -1, 1, 3; outer ones of two positions are inner
+        // windows -1 and 0, then 1 and 2.
+        let (inner, outer) = (windows(2, 2, 1, [1, 0], false), windows(2, 2, 1, [1, 0], false));
+        let nested = Nested { inner, outer, first: 0 };
+        let of = |output, position| [0, 1].map(|tap| nested.coordinate(output, position, tap));
+        assert_eq!([of(0, 0), of(0, 1), of(1, 0), of(1, 1)], [[-3, -2], [-1, 0], [1, 2], [3, 4]]);
+        assert_eq!(nested.stride(), 4);
+        // Tap 1 of position 1 is at 0, 4, 8; of a map of 5 pixels that is inside twice.
+        assert_eq!(nested.outputs_inside(1, 1, 5, 3), 0..2);
+        let behind = Nested { first: 1, ..nested };
+        assert_eq!(behind.coordinate(0, 1, 1), 4);
+        assert_eq!(behind.outputs_inside(1, 1, 5, 2), 0..1);
     }
 }

@@ -42,6 +42,8 @@ pub struct Job<'a> {
     pub memories: bool,
     /// An image that takes more is given up.
     pub cycles_max: u32,
+    /// Seed of what registers and memories hold before the reset.
+    pub power_up: u32,
 }
 
 /// Who asks for a burst.
@@ -249,6 +251,7 @@ fn encode(job: &Job, fault: u16) -> Vec<u8> {
     let mut put = |value: &[u8]| bytes.extend_from_slice(value);
     put(&(u32::from(job.accesses) | u32::from(job.memories) << 1).to_le_bytes());
     put(&fault.to_le_bytes());
+    put(&job.power_up.to_le_bytes());
     put(&program.hardware.dram_latency.to_le_bytes());
     put(&program.hardware.dram_outstanding.to_le_bytes());
     put(&u64::from(job.cycles_max).to_le_bytes());

@@ -278,7 +278,11 @@ pub fn compare(
         .max()
         .unwrap_or(0);
     let cycles_max = (longest.max(trap) + PATIENCE) as u32;
-    let job = Job { program, images, accesses: true, memories: simulation.is_ok(), cycles_max };
+    let power_up = program.cold.words.iter().chain(&program.warm.words).fold(1u32, |seed, word| {
+        seed.rotate_left(5) ^ (word ^ word >> 32 ^ word >> 64 ^ word >> 96) as u32
+    });
+    let job =
+        Job { program, images, accesses: true, memories: simulation.is_ok(), cycles_max, power_up };
     let machine = bench.run(&job)?;
 
     let mut executor = simulation.as_ref().ok().map(Simulation::cold_executor);

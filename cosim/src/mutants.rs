@@ -175,8 +175,10 @@ fn statement(
     operators(text, |rule, text| add(rule, range.clone(), text));
     if simple(left) {
         add("off by one", range.clone(), format!("({text}) + 1'b1"));
-        let top = format!("(($bits({left}))'(1) << ($bits({left}) - 1))");
-        add("top bit lost", range.clone(), format!("({text}) & ~{top}"));
+        // An eighth of the bits, at least one: a register of 32 becomes one of 28.
+        let width = format!("$bits({left})");
+        let lost = format!("({width} < 8 ? 1 : {width} / 8)");
+        add("top bits lost", range.clone(), format!("({text}) & (~(({width})'(0)) >> {lost})"));
     }
 }
 

@@ -239,9 +239,10 @@ pub fn parameters(hardware: &HardwarePoint) -> Vec<(String, u32)> {
     inside.map(|(p, value)| (p.key.replace('.', "_").to_uppercase(), value)).collect()
 }
 
-/// How Verilator translates.
+/// How Verilator translates. What a register or a memory holds at the start is random: the bench has
+/// the seed.
 const FLAGS: [&str; 8] =
-    ["-O3", "--x-assign", "fast", "--x-initial", "fast", "--noassert", "-Wno-fatal", "-Wno-lint"];
+    ["-O3", "--x-assign", "fast", "--x-initial", "unique", "--noassert", "-Wno-fatal", "-Wno-lint"];
 
 /// What the C++ compiler is told in every file.
 const COMPILER_FLAGS: [&str; 4] = ["-std=c++17", "-DVM_COVERAGE=0", "-DVM_SC=0", "-DVM_TRACE=0"];

@@ -53,7 +53,7 @@ impl Input {
         let windows = windows.filter(|window| reads(window.reader) && !window.rows.is_empty());
         let parts: Vec<(u64, Range<u32>)> =
             windows.map(|window| (window.rows.len() as u64, window.columns.clone())).collect();
-        let pixel = (u64::from(packed.taps) * u64::from(shape.channels))
+        let pixel = (u64::from(packed.gather.kernel) * u64::from(shape.channels))
             .div_ceil(u64::from(hw.mac_lanes / 8));
         let beats = |columns: &Range<u32>| {
             let bytes =
@@ -202,8 +202,8 @@ impl<'a> Bound<'a> {
     /// output pixel and a kernel tap that lies inside the map.
     fn act_reads(&self) -> u64 {
         let inside = |axis: &Axis| -> u64 {
-            let all = (0..axis.positions)
-                .flat_map(|position| (0..axis.taps).map(move |tap| (position, tap)));
+            let all = (0..axis.positions())
+                .flat_map(|position| (0..axis.taps()).map(move |tap| (position, tap)));
             all.map(|(position, tap)| {
                 let [first, last] = axis.inside(position, tap);
                 u64::from((last + 1).saturating_sub(first))

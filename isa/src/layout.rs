@@ -13,6 +13,7 @@ use crate::table::{LdDst, LdMap, PoolDst};
 /// lies in bank `q mod rows` from address `base + phase number * phase + (q div rows) * block` on,
 /// where plane n begins `n * plane` words further and each word holds one code's bit a lane.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct MapLayout {
     /// Word address in every bank.
     pub base: u64,

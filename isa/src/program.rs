@@ -10,13 +10,14 @@ use serde::{Deserialize, Serialize};
 
 use crate::descriptor::{Code, InputDescriptor, MapShape, OutputDescriptor};
 use crate::hardware::{CODE_WORD_BYTES, HardwareError, HardwarePoint, Overrides};
+use crate::layout::MapLayout;
 use crate::table::{Instruction, PoolDst};
 
 /// First bytes of a program file.
 pub const MAGIC: [u8; 8] = *b"QNNSIM\r\n";
 
 /// Version of the container and of the instruction set; a reader takes its own only.
-pub const VERSION: u32 = 2;
+pub const VERSION: u32 = 3;
 
 /// Longest program file that is read.
 pub const FILE_BYTES_MAX: u64 = 1 << 30;
@@ -131,18 +132,8 @@ pub struct MapPlace {
     pub shape: MapShape,
     /// Type of its codes.
     pub code: Code,
-    /// Word address in every bank.
-    pub base: u32,
-    /// Words of one pixel in its bank.
-    pub block: u32,
-    /// Words from one plane to the next.
-    pub plane: u32,
-    /// Phases, y and x.
-    pub s: [u32; 2],
-    /// Words from one phase to the next.
-    pub phase: u32,
-    /// Index distance of one row within a phase.
-    pub pitch: u32,
+    /// Where each of its words lies.
+    pub layout: MapLayout,
     /// The byte of DRAM where it begins: the word at an address of a bank lies there `address *
     /// mac.rows + bank` words further. At the output's own place it is the output, pixel after
     /// pixel.
@@ -532,12 +523,13 @@ impl Program {
 impl MapPlace {
     /// The numbers are operands of `cfg pool.dst`.
     fn check(&self) -> Result<(), ProgramError> {
-        let Self { base, block, plane, s, mut phase, pitch, dram, .. } = *self;
-        if dram.is_some() {
-            // In DRAM phases may be as far apart as they like.
-            phase = 0;
+        let mut layout = self.layout;
+        if self.dram.is_some() {
+            // In DRAM phases may be as far apart as an address can say.
+            let apart = layout.phase <= u32::MAX.into();
+            layout.phase = if apart { 0 } else { layout.phase };
         }
-        let place = Instruction::from(PoolDst { base, block, plane, s, phase, pitch });
+        let place = Instruction::from(PoolDst::from(layout));
         for (field, value) in place.row().fields.iter().zip(place.operands()) {
             if field.kind.offending(&value).is_some() {
                 return Err(damaged(format!(

@@ -12,6 +12,7 @@
 #include <cstdlib>
 #include <cstring>
 #include <deque>
+#include <memory>
 #include <unordered_map>
 #include <vector>
 
@@ -177,9 +178,17 @@ enum Ending : uint8_t { END = 0, FAULT = 1, DEADLOCK = 2, LIMIT = 3 };
 /// Cycles after a fault in which steps that have issued may still finish.
 constexpr uint64_t AFTERMATH = 5000;
 
+/// Registers and memories hold anything when the power comes on; a seed says what.
+std::unique_ptr<VerilatedContext> powered_up(uint32_t seed) {
+    auto context = std::make_unique<VerilatedContext>();
+    context->randReset(2);
+    context->randSeed(int(seed % 0x7fffffff + 1));
+    return context;
+}
+
 class Machine {
-    VerilatedContext context;
-    Vbench top{&context};
+    std::unique_ptr<VerilatedContext> context;
+    Vbench top{context.get()};
     Dram& dram;
     Result& result;
 
@@ -250,7 +259,11 @@ class Machine {
     }
 
 public:
-    Machine(Dram& dram, Result& result, uint16_t planted) : dram(dram), result(result) {
+    Machine(Dram& dram, Result& result, uint16_t planted, uint32_t power_up)
+        : context(powered_up(power_up)), dram(dram), result(result) {
+        // What drives the machine is known from the start.
+        top.clk = top.peek_clk = top.start = 0;
+        top.req_ready = top.read_valid = top.write_valid = 0;
         top.planted = planted;
         top.rst = 1;
         top.eval();
@@ -334,6 +347,7 @@ public:
 void serve() {
     uint32_t flags = take<uint32_t>();
     uint16_t planted = take<uint16_t>();
+    uint32_t power_up = take<uint32_t>();
     Dram dram;
     dram.latency = take<uint32_t>();
     dram.outstanding = take<uint32_t>();
@@ -350,7 +364,7 @@ void serve() {
     for (auto& image : images) image = take_bytes(input_bytes);
 
     Result result;
-    Machine machine(dram, result, planted);
+    Machine machine(dram, result, planted, power_up);
     machine.streams(streams[0], streams[1], streams[2], streams[3]);
     for (const auto& image : images) {
         dram.bytes.write(input, image);

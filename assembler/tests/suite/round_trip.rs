@@ -11,7 +11,7 @@ use qnnsim_isa::descriptor::{
 };
 use qnnsim_isa::hardware::Overrides;
 use qnnsim_isa::program::{LayerInfo, MapPlace, Program, Scratch, Segment, Stream};
-use qnnsim_isa::{HardwarePoint, Instruction};
+use qnnsim_isa::{HardwarePoint, Instruction, MapLayout};
 
 /// A random instruction of the table: the random bits of the operands brought into their ranges.
 fn instruction() -> impl Strategy<Value = u128> {
@@ -166,10 +166,10 @@ fn output() -> impl Strategy<Value = OutputDescriptor> {
 
 fn layer() -> impl Strategy<Value = LayerInfo> {
     let place = (
-        0..1u32 << 20,
+        0..1u64 << 20,
         0..1u32 << 14,
         0..1u32 << 10,
-        0..1u32 << 20,
+        0..1u64 << 20,
         1..1u32 << 12,
         option::of(any::<u32>()),
     );
@@ -177,12 +177,7 @@ fn layer() -> impl Strategy<Value = LayerInfo> {
         |(shape, code, (base, block, plane, phase, pitch, dram), y, x)| MapPlace {
             shape,
             code,
-            base,
-            block,
-            plane,
-            s: [y, x],
-            phase,
-            pitch,
+            layout: MapLayout { base, block, plane, s: [y, x], phase, pitch },
             dram,
         },
     );

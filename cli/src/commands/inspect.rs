@@ -178,8 +178,9 @@ fn layers(program: &Program) -> String {
         .iter()
         .map(|layer| {
             let [a, w] = layer.precision;
-            let map =
-                layer.map.map_or(String::new(), |m| format!("{} at {}", shape(m.shape), m.base));
+            let map = layer
+                .map
+                .map_or(String::new(), |m| format!("{} at {}", shape(m.shape), m.layout.base));
             vec![
                 layer.name.clone(),
                 grouped(layer.products),

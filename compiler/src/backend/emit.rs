@@ -161,9 +161,7 @@ fn info(plan: &Plan, layer: usize, program: &Program) -> LayerInfo {
         Home::Scratch { offset, layout } => (layout, Some(program.scratch.dram + offset as u32)),
         Home::Output => (plan.layouts.maps[layer], Some(program.output.dram)),
     };
-    let MapLayout { base, block, plane, s, phase, pitch } = layout;
-    let (base, phase) = (base as u32, phase as u32);
-    let map = Some(MapPlace { shape, code, base, block, plane, s, phase, pitch, dram });
+    let map = Some(MapPlace { shape, code, layout, dram });
     LayerInfo { map, ..facts.info(&plan.facts.network.layers[layer]) }
 }
 
@@ -460,8 +458,8 @@ impl Emitter<'_> {
             width: pixels.len() as u32,
             channels: shape.channels,
             windows: window.columns.len() as u32,
-            step: packed.step,
-            taps: packed.taps,
+            step: packed.gather.stride,
+            taps: packed.gather.kernel,
             left,
             xor: u32::from(xor),
             pad: u32::from(packed.pad),
@@ -660,7 +658,7 @@ impl Emitter<'_> {
         self.store(&layout, height * width, self.program.output.dram)
     }
 
-    /// Words of a pixel that a step stores at once: at most one burst.
+    /// Words of a pixel that a step stores at once: at most one burst, and what the operand holds.
     fn store_words(&self, pixel_words: u32) -> u32 {
         let (hw, word_bytes) = (self.hw(), self.hw().word_bytes());
         let width = hw.dram_width;
@@ -670,7 +668,7 @@ impl Emitter<'_> {
         } else {
             width.saturating_sub(word_bytes)
         };
-        (hw.burst_bytes() - slack) / word_bytes
+        ((hw.burst_bytes() - slack) / word_bytes).min(StMap::ROW.max("words"))
     }
 
     /// Pixels of the output, one after the other, in steps of at most one burst.

@@ -16,6 +16,7 @@ use qnnsim_isa::table::{MacShape, PoolDst};
 
 use super::thresholds::{Thresholds, encode};
 use crate::diagnostic::{Diagnostic, Kind};
+use crate::geometry::{Nested, Windows};
 use crate::ir::{Activation, Conv, Layer, MapId, Network, Steps, Term, WeightKind, Weights};
 use crate::sizes::unencodable;
 
@@ -63,10 +64,20 @@ pub(super) fn is_packed(term: &Term) -> bool {
     term.source == MapId(0) && term.conv.dilation[1] == 1
 }
 
+/// Where along an axis the array finds the taps of a term, in pixels or in packed windows.
+pub(super) fn windows(layer: &Layer, term: &Term, axis: usize) -> Nested {
+    // The packer has gathered the windows of a row: each is a pixel.
+    let in_windows = axis == 1 && is_packed(term);
+    let inner = if in_windows { Windows::ONE } else { term.conv.windows(axis) };
+    let outer = layer.pool.map_or(Windows::ONE, |pool| pool.windows(axis));
+    // How many there are is known: what lies behind tells nothing more.
+    let [inner, outer] = [inner, outer].map(|of| Windows { after: 0, partial: false, ..of });
+    Nested { inner, outer, first: 0 }
+}
+
 /// Input distance between outputs, y and x, in pixels or packed windows.
-pub(super) fn stride(layer: &Layer, term: &Term) -> [u32; 2] {
-    let pool = layer.pool.map_or([1, 1], |pool| pool.stride);
-    [pool[0] * term.conv.stride[0], pool[1] * if is_packed(term) { 1 } else { term.conv.stride[1] }]
+fn stride(layer: &Layer, term: &Term) -> [u32; 2] {
+    [0, 1].map(|axis| windows(layer, term, axis).stride())
 }
 
 impl Facts {

@@ -7,6 +7,7 @@ use std::ops::Range;
 use qnnsim_isa::{HardwarePoint, MapLayout};
 
 use super::facts::{Facts, is_packed};
+use crate::geometry::Windows;
 use crate::ir::MapId;
 
 /// The layouts of all maps.
@@ -34,12 +35,8 @@ pub struct PackedInput {
     pub layer: usize,
     /// Which of that layer's terms reads it.
     pub term: usize,
-    /// Pixels of the image row gathered in a packed pixel.
-    pub taps: u32,
-    /// Pixels by which the first window begins before the row.
-    pub left: u32,
-    /// Pixels from one window to the next.
-    pub step: u32,
+    /// The windows of an image row whose pixels are gathered, each in a packed pixel.
+    pub gather: Windows,
     /// Packed pixels of a row.
     pub windows: u32,
     /// Code that stands for a pixel outside the row.
@@ -55,10 +52,10 @@ impl PackedInput {
     /// begins before them.
     pub fn pixels(&self, windows: &Range<u32>, width: u32) -> (Range<u32>, u32) {
         if *windows == (0..self.windows) {
-            return (0..width, self.left);
+            return (0..width, self.gather.before);
         }
-        let at = |window: u32| i64::from(window) * i64::from(self.step) - i64::from(self.left);
-        let (start, end) = (at(windows.start), at(windows.end - 1) + i64::from(self.taps));
+        let start = self.gather.coordinate(windows.start.into(), 0);
+        let end = self.gather.coordinate(i64::from(windows.end) - 1, self.gather.kernel - 1) + 1;
         let first = start.clamp(0, i64::from(width) - 1);
         let end = end.clamp(first + 1, width.into());
         (first as u32..end as u32, (first - start) as u32)
@@ -79,16 +76,18 @@ impl Layouts {
                 }
                 let shape = reader.inputs[number].0;
                 let packed = is_packed(term);
-                let taps = if packed { term.conv.kernel[1] } else { 1 };
                 let windows = if packed { term.output_shape(shape).width } else { shape.width };
-                let lanes = 8 * shape.channels * taps;
+                let mut gather = if packed { term.conv.windows(1) } else { Windows::ONE };
+                if windows == 1 {
+                    // No window follows, and the operand need not hold how far it would be.
+                    gather.stride = 1;
+                }
+                let lanes = 8 * shape.channels * gather.kernel;
                 let words = lanes.div_ceil(hw.mac_lanes);
                 inputs.push(PackedInput {
                     layer,
                     term: number,
-                    taps,
-                    left: if packed { term.conv.pads[1] } else { 0 },
-                    step: if packed && windows > 1 { term.conv.stride[1] } else { 1 },
+                    gather,
                     windows,
                     pad: term.pad_value as u8,
                     tail: lanes - (words - 1) * hw.mac_lanes,

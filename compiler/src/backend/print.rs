@@ -73,9 +73,9 @@ fn print_layouts(facts: &Facts, layouts: &Layouts, hw: &HardwarePoint) -> String
             "input for {}: {} windows a row of {} pixels, step {}, left {}; {}",
             facts.name(input.layer),
             input.windows,
-            input.taps,
-            input.step,
-            input.left,
+            input.gather.kernel,
+            input.gather.stride,
+            input.gather.before,
             layout(&input.layout)
         );
     }

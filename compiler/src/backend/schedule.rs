@@ -806,12 +806,11 @@ impl<'a> Scheduler<'a> {
         if turn.index > 0 {
             return vec![(tiles, y.input)];
         }
-        let reach = y.constant(y.positions - 1, y.taps - 1);
         let rows_of = |tile: u64| {
             let rows = u64::from(self.plan.hw.mac_rows);
             let last = ((tile + 1) * rows - 1) / u64::from(turn.tiling.pitch);
-            let last = (last as i64).min(i64::from(y.output) - 1);
-            (last * i64::from(y.stride) + reach + 1).clamp(0, i64::from(y.input)) as u32
+            let last = last.min(u64::from(y.output) - 1) as u32;
+            y.reads(&(0..last + 1)).end
         };
         let mut pieces: Vec<(u64, u32)> = Vec::new();
         for tile in 0..tiles {

@@ -422,7 +422,8 @@ impl Placing<'_> {
             // be of the first phase. Of several rows it takes all pixels; and the first
             // packed pixel must have something of the row.
             let packed = &self.layouts.inputs[number];
-            let last = (self.facts.network.input.shape.width - 1 + packed.left) / packed.step;
+            let last = (self.facts.network.input.shape.width - 1 + packed.gather.before)
+                / packed.gather.stride;
             let first = columns.start.min(last);
             let rows = rows.start - rows.start % s..rows.end;
             let columns = match rows.len() {

@@ -5,13 +5,14 @@ use std::ops::Range;
 use std::sync::Arc;
 
 use qnnsim_isa::operand::{Tap, ThresholdKind, WeightKind as MachineKind};
-use qnnsim_isa::table::MacShape;
+use qnnsim_isa::table::{MacShape, MacWgt};
 use qnnsim_isa::{HardwarePoint, MapLayout};
 
-use super::facts::{Facts, activation_bits, is_packed, kind_of, stride};
+use super::facts::{Facts, activation_bits, is_packed, kind_of, windows};
 use super::layout::{Layouts, Source};
 use super::thresholds::Thresholds;
-use crate::ir::{MapId, Pool};
+use crate::geometry::{Nested, Windows};
+use crate::ir::MapId;
 
 /// The tiles and steps of one layer.
 #[derive(Debug, Clone)]
@@ -154,18 +155,8 @@ impl Part {
 /// Kernel and pooling along one axis.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Axis {
-    /// Kernel taps.
-    pub taps: u32,
-    /// Pooling positions.
-    pub positions: u32,
-    /// Input distance between outputs.
-    pub stride: u32,
-    /// Input coordinate of tap 0 of position 0 of output 0.
-    pub origin: i64,
-    /// Input distance of pooling positions.
-    pub position_stride: u32,
-    /// Input distance of taps.
-    pub dilation: u32,
+    /// Where the taps of each pooling position of each output lie.
+    pub windows: Nested,
     /// Size of the input.
     pub input: u32,
     /// Size of the (pooled) output.
@@ -175,48 +166,38 @@ pub struct Axis {
 }
 
 impl Axis {
+    /// Kernel taps.
+    pub fn taps(&self) -> u32 {
+        self.windows.inner.kernel
+    }
+
+    /// Pooling positions.
+    pub fn positions(&self) -> u32 {
+        self.windows.outer.kernel
+    }
+
     /// The axis for some of its outputs, as if the first of them were output 0.
     pub fn of(&self, outputs: &Range<u32>) -> Axis {
         Axis {
-            origin: self.origin + i64::from(outputs.start) * i64::from(self.stride),
+            windows: Nested { first: self.windows.first + outputs.start, ..self.windows },
             output: outputs.end - outputs.start,
             only: self.only.map(|at| at.saturating_sub(outputs.start)),
             ..*self
         }
     }
 
-    /// Input coordinate of a tap for output 0.
-    pub fn constant(&self, position: u32, tap: u32) -> i64 {
-        self.origin + i64::from(position * self.position_stride) + i64::from(tap * self.dilation)
-    }
-
     /// First and last output for which a tap lies inside the map; first > last if it never does.
     pub fn inside(&self, position: u32, tap: u32) -> [u32; 2] {
-        let [first, last] = Self::outputs_inside(
-            self.constant(position, tap),
-            self.stride,
-            self.input,
-            self.output,
-        );
-        let (first, end) = (first.max(self.only[0]), (last + 1).min(self.only[1]));
-        if first < end { [first, end - 1] } else { [1, 0] }
-    }
-
-    /// The outputs for which `constant + output * stride` lies inside a map of this size.
-    fn outputs_inside(constant: i64, stride: u32, size: u32, outputs: u32) -> [u32; 2] {
-        let stride = i64::from(stride);
-        let first =
-            (-constant).max(0).div_euclid(stride) + i64::from((-constant).max(0) % stride != 0);
-        let last = (i64::from(size) - 1 - constant).div_euclid(stride).min(i64::from(outputs) - 1);
-        if first > last { [1, 0] } else { [first as u32, last as u32] }
+        let all = self.windows.outputs_inside(position, tap, self.input, self.output);
+        first_and_last(all.start.max(self.only[0])..all.end.min(self.only[1]))
     }
 
     /// The input coordinates that some outputs read, from the first to the one behind the last.
     pub fn reads(&self, outputs: &Range<u32>) -> Range<u32> {
-        let at = |output: u32| i64::from(output) * i64::from(self.stride);
         let inside = |at: i64| at.clamp(0, self.input.into()) as u32;
-        inside(self.constant(0, 0) + at(outputs.start))
-            ..inside(self.constant(self.positions - 1, self.taps - 1) + at(outputs.end - 1) + 1)
+        let [position, tap] = [self.positions() - 1, self.taps() - 1];
+        inside(self.windows.coordinate(outputs.start, 0, 0))
+            ..inside(self.windows.coordinate(outputs.end - 1, position, tap) + 1)
     }
 
     /// The tap-table entry of a tap in a map of which `first` pixels of each phase, and `skipped`
@@ -229,7 +210,7 @@ impl Axis {
         [first, skipped]: [u64; 2],
         rows: u32,
     ) -> Tap {
-        let (distance, phases) = layout.distance(axis, self.constant(position, tap));
+        let (distance, phases) = layout.distance(axis, self.windows.coordinate(0, position, tap));
         let distance = distance - first as i64;
         let blocks = distance.div_euclid(i64::from(rows));
         let offset = blocks * i64::from(layout.block) + phases - skipped as i64;
@@ -241,6 +222,11 @@ impl Axis {
             last,
         }
     }
+}
+
+/// A range as operands of masks and taps have it; first > last if it is empty.
+fn first_and_last(range: Range<u32>) -> [u32; 2] {
+    if range.is_empty() { [1, 0] } else { [range.start, range.end - 1] }
 }
 
 /// A distance in words as an operand; what is beyond 32 bits stays beyond what the operand holds,
@@ -285,9 +271,8 @@ impl CodeTiling {
     pub fn masks_of(&self, outputs: [&Range<u32>; 2]) -> Option<[Vec<[u32; 2]>; 2]> {
         let local = |axis: usize, masks: &[[u32; 2]]| {
             let Range { start, end } = *outputs[axis];
-            let local = |&[first, last]: &[u32; 2]| match [first.max(start), last.min(end - 1)] {
-                [first, last] if first <= last => [first - start, last - start],
-                _ => [1, 0],
+            let local = |&[first, last]: &[u32; 2]| {
+                first_and_last(first.max(start) - start..(last + 1).min(end).max(start) - start)
             };
             masks.iter().map(local).collect()
         };
@@ -296,11 +281,9 @@ impl CodeTiling {
 }
 
 /// The outputs for which each position of a pooling window lies inside the convolution's output.
-fn masks(pool: &Pool, axis: usize, sums: u32, outputs: u32) -> Vec<[u32; 2]> {
-    let before = i64::from(pool.pads[axis]);
-    let mask =
-        |p: u32| Axis::outputs_inside(i64::from(p) - before, pool.stride[axis], sums, outputs);
-    (0..pool.kernel[axis]).map(mask).collect()
+fn masks(pool: &Windows, sums: u32, outputs: u32) -> Vec<[u32; 2]> {
+    let mask = |position: u32| first_and_last(pool.windows_inside(position, sums, outputs));
+    (0..pool.kernel).map(mask).collect()
 }
 
 impl Tiling {
@@ -312,8 +295,7 @@ impl Tiling {
     fn new(facts: &Facts, layouts: &Layouts, hw: &HardwarePoint, index: usize) -> Tiling {
         let (layer, of) = (&facts.network.layers[index], &facts.layers[index]);
         let (shape, code) = of.output;
-        let one = Pool { kernel: [1, 1], stride: [1, 1], pads: [0; 4], ceil_mode: false };
-        let pool = layer.pool.unwrap_or(one);
+        let pool = [0, 1].map(|a| layer.pool.map_or(Windows::ONE, |pool| pool.windows(a)));
         let out = [shape.height, shape.width];
         let mut inputs = (0..layouts.inputs.len()).filter(|&i| layouts.inputs[i].layer == index);
         let terms = (0..layer.terms.len()).map(|number| {
@@ -321,7 +303,7 @@ impl Tiling {
                 Some(map) => Source::Map(map),
                 None => Source::Input(inputs.next().expect("packed for each of its readers")),
             };
-            TermTiling::new(facts, layouts, hw, (index, number), source, &pool)
+            TermTiling::new(facts, layouts, hw, (index, number), source)
         });
         let mut terms = stack(terms.collect(), hw);
         let alone = terms.len() == 1;
@@ -334,7 +316,7 @@ impl Tiling {
         let (tiles, last) = hw.channel_tiles(shape.channels);
         let span = (0..tiles).map(|t| hw.columns_of_tile(t, tiles, last)).max().unwrap_or(1);
         let size = [of.sums.height, of.sums.width];
-        let masks = [0, 1].map(|axis| masks(&pool, axis, size[axis], out[axis]));
+        let masks = [0, 1].map(|axis| masks(&pool[axis], size[axis], out[axis]));
         let always = (0..2).all(|axis| masks[axis].iter().all(|&mask| mask == [0, out[axis] - 1]));
         let mut codes = CodeTiling {
             bits: code.bits,
@@ -346,7 +328,7 @@ impl Tiling {
         };
         codes.tile = u64::from(span.div_ceil(hw.thr_cols)) * u64::from(codes.column_entries());
         let word_tiles = if hw.mac_cols < hw.mac_lanes { hw.tiles_per_word() } else { 1 };
-        let positions = pool.kernel;
+        let positions = pool.map(|windows| windows.kernel);
         Tiling { terms, codes, pitch: of.pitch, out, positions, tiles, last, span, word_tiles }
     }
 
@@ -401,26 +383,15 @@ impl TermTiling {
         hw: &HardwarePoint,
         (index, number): (usize, usize),
         source: Source,
-        pool: &Pool,
     ) -> TermTiling {
         let (layer, of) = (&facts.network.layers[index], &facts.layers[index]);
         let (term, (input, code)) = (&layer.terms[number], of.inputs[number]);
         let (from_dram, packed) = (term.source == MapId(0), is_packed(term));
-        let (stride, out) = (stride(layer, term), [of.output.0.height, of.output.0.width]);
+        let out = [of.output.0.height, of.output.0.width];
         let axis = |a: usize| {
-            let (conv_stride, pool_pads) = (term.conv.stride[a], pool.pads[a]);
             let in_windows = packed && a == 1;
             Axis {
-                taps: if in_windows { 1 } else { term.conv.kernel[a] },
-                positions: pool.kernel[a],
-                stride: stride[a],
-                origin: if in_windows {
-                    -i64::from(pool_pads)
-                } else {
-                    -i64::from(pool_pads * conv_stride) - i64::from(term.conv.pads[a])
-                },
-                position_stride: if in_windows { 1 } else { conv_stride },
-                dilation: if in_windows { 1 } else { term.conv.dilation[a] },
+                windows: windows(layer, term, a),
                 input: match source {
                     Source::Input(number) if in_windows => layouts.inputs[number].windows,
                     _ => [input.height, input.width][a],
@@ -449,9 +420,9 @@ impl TermTiling {
             kind,
             tail,
             pad: (term.pad_value & ((1 << a) - 1)) as u32,
-            k: y.taps * x.taps * layout.plane,
+            k: y.taps() * x.taps() * layout.plane,
             offset: 0,
-            kernel: Kernel::Whole { step: [y.taps, x.taps] },
+            kernel: Kernel::Whole { step: [y.taps(), x.taps()] },
             members: vec![Member { term: number, source, packed, y }],
             x,
         }
@@ -459,16 +430,16 @@ impl TermTiling {
 
     /// Kernel taps, y and x.
     pub fn taps(&self) -> [u32; 2] {
-        [self.members.iter().map(|m| m.y.taps).sum(), self.x.taps]
+        [self.members.iter().map(|m| m.y.taps()).sum(), self.x.taps()]
     }
 
     /// The number of the member that a vertical tap belongs to, and which tap of it that is.
     pub fn member(&self, mut tap: u32) -> (usize, u32) {
         for (number, member) in self.members.iter().enumerate() {
-            if tap < member.y.taps {
+            if tap < member.y.taps() {
                 return (number, tap);
             }
-            tap -= member.y.taps;
+            tap -= member.y.taps();
         }
         unreachable!("a tap of the term")
     }
@@ -489,11 +460,12 @@ impl TermTiling {
         };
         let packing = self.members[0].packed || other.members[0].packed;
         let positions =
-            (self.members[0].y.positions - 1).checked_mul(self.taps()[0] + other.taps()[0])?;
+            (self.members[0].y.positions() - 1).checked_mul(self.taps()[0] + other.taps()[0])?;
         if packing
             || lanes(self) != lanes(other)
             || self.x != other.x
             || positions + self.taps()[0] + other.taps()[0] > table
+            || self.k + other.k > MacWgt::ROW.max("plane")
         {
             return None;
         }
@@ -508,11 +480,12 @@ impl TermTiling {
         let entries = |positions: u32, step: u32, taps: u32| (positions - 1) * step + taps;
         let fits = |axis: &Axis, taps: u32, single: bool| {
             // Neighbouring positions share entries where taps are as far apart as table entries.
+            let inner = axis.windows.inner;
             let shared =
-                (single && (axis.dilation == 1 || axis.taps == 1)).then_some(axis.position_stride);
+                (single && (inner.dilation == 1 || inner.kernel == 1)).then_some(inner.stride);
             let steps = [shared, Some(taps)].into_iter().flatten();
-            let best = steps.min_by_key(|&step| entries(axis.positions, step, taps))?;
-            (entries(axis.positions, best, taps) <= table && best <= MacShape::ROW.max("step"))
+            let best = steps.min_by_key(|&step| entries(axis.positions(), step, taps))?;
+            (entries(axis.positions(), best, taps) <= table && best <= MacShape::ROW.max("step"))
                 .then_some(best)
         };
         let y = fits(&self.members[0].y, taps[0], self.members.len() == 1);

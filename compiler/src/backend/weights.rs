@@ -147,7 +147,7 @@ struct WeightReader<'a> {
 impl<'a> WeightReader<'a> {
     fn new(plan: &'a Plan, layer: usize, tiling: &'a TermTiling) -> Self {
         let taps_in_row = match tiling.members[0].source {
-            Source::Input(input) => plan.layouts.inputs[input].taps as usize,
+            Source::Input(input) => plan.layouts.inputs[input].gather.kernel as usize,
             Source::Map(_) => 1,
         };
         WeightReader { terms: &plan.facts.network.layers[layer].terms, tiling, taps_in_row }

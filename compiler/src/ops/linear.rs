@@ -420,7 +420,7 @@ fn convolve(
     // Coordinate of a tap, if it lies inside the map.
     let windows = [conv.windows(0), conv.windows(1)];
     let tap = |axis: usize, out: usize, k: usize, size: usize| {
-        let at = windows[axis].coordinate(out as u32, k as u32);
+        let at = windows[axis].coordinate(out as i64, k as u32);
         usize::try_from(at).ok().filter(|&at| at < size)
     };
     let mut sums = Array { dims: dims.to_vec(), data: vec![0.0; outputs * out_height * out_width] };

@@ -176,7 +176,7 @@ fn covered<'a>(
 ) -> impl Iterator<Item = f64> + 'a {
     let places = move |axis: usize, window: usize, size: usize| {
         let windows = windows[axis];
-        let place = move |tap| windows.coordinate(window as u32, tap) as usize;
+        let place = move |tap| windows.coordinate(window as i64, tap) as usize;
         windows.taps_inside(window as u32, size as u32).map(place)
     };
     places(0, y, height)

@@ -221,6 +221,8 @@ pub struct Emitter<'a> {
     pub dice: Dice,
     pub memory: Vec<Word>,
     shadow: [Vec<Instruction>; 4],
+    /// Units that have work in this stream already.
+    begun: [bool; 4],
     /// Events of each unit: steps of work, and posting SYNCs.
     clock: [u64; 4],
     /// For each unit, up to which event of each other it knows everything done.
@@ -250,6 +252,7 @@ impl<'a> Emitter<'a> {
             dice: Dice::new(0),
             memory: vec![Word::default(); memory_words(hw)],
             shadow: Default::default(),
+            begun: [false; 4],
             clock: [0; 4],
             know: [[0; 4]; 4],
             semaphores: vec![Semaphore::default(); 16],
@@ -460,10 +463,17 @@ impl<'a> Emitter<'a> {
 
     // ---- jobs ----
 
+    /// Whether the first work of a job says `resume`: with nothing to go on from it starts all the
+    /// same.
+    fn resumes(&mut self, unit: Unit) -> bool {
+        let first = !std::mem::replace(&mut self.begun[unit as usize], true);
+        first && self.dice.one_in(3)
+    }
+
     /// LD or ST.
     pub fn transfer(&mut self, job: &Transfer) {
         let unit = job.unit;
-        let mut resume = false;
+        let mut resume = self.resumes(unit);
         let number = job.announce.and_then(|to| self.channel(unit, to));
         for (words, touches) in &job.pieces {
             for chunk in touches.chunks(job.chunk.max(1) as usize) {
@@ -508,6 +518,7 @@ impl<'a> Emitter<'a> {
     ) {
         let number = job.announce.and_then(|unit| self.channel(Unit::Mac, unit));
         let extra = number.map_or(0, |n| 1 << n);
+        let begins = self.resumes(Unit::Mac);
         if let [(words, _)] = job.parts.as_slice() {
             self.configure(Unit::Mac, words);
             let repeat = (to - from) as u32;
@@ -515,7 +526,7 @@ impl<'a> Emitter<'a> {
                 repeat,
                 wait: first_wait | wait,
                 post: post | extra,
-                resume: from > 0,
+                resume: from > 0 || begins,
             });
             self.happen(Unit::Mac, job.mac[from..to].iter().flatten(), number);
             return;
@@ -525,7 +536,7 @@ impl<'a> Emitter<'a> {
                 let last = i + 1 == job.parts.len();
                 self.configure(Unit::Mac, words);
                 let repeat = if i == 0 || last { 1 } else { *times };
-                let resume = step > 0 || i > 0 && !self.dice.one_in(4);
+                let resume = step > 0 || begins || i > 0 && !self.dice.one_in(4);
                 let mut taken = if i == 0 { wait } else { 0 };
                 if step == from && i == 0 {
                     taken |= first_wait;
@@ -542,7 +553,8 @@ impl<'a> Emitter<'a> {
     /// THR's steps from..to.
     fn thr(&mut self, job: &Compute, from: usize, to: usize, wait: u16, post: u16) {
         self.configure(Unit::Thr, &job.thr_words);
-        self.push(Thr { repeat: (to - from) as u32, wait, post, resume: from > 0 });
+        let resume = self.resumes(Unit::Thr) || from > 0;
+        self.push(Thr { repeat: (to - from) as u32, wait, post, resume });
         self.happen(Unit::Thr, &job.thr[from..to], None);
         self.drained = self.clock[THR];
     }

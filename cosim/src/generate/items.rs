@@ -36,10 +36,13 @@ impl Item {
     }
 }
 
+/// A step that fills its buffers to the last byte.
+pub const FULL: u32 = u32::MAX;
+
 /// How a transfer is cut.
 #[derive(Debug, Clone)]
 pub struct Transmission {
-    /// Words of a step.
+    /// Words of a step; [`FULL`]: as many as the buffers hold.
     pub step: u32,
     /// Steps of an instruction.
     pub chunk: u32,
@@ -185,6 +188,9 @@ pub struct Layer {
     pub announce: u32,
     /// Some thresholds are of any size.
     pub extreme: bool,
+    /// Reads a map of its own whose words are all ones or all zeros, with such weights, and adds
+    /// its kernel up to 2 to the power of this times: accumulators use all of their bits.
+    pub deep: Option<u32>,
     pub dice: u64,
 }
 
@@ -259,7 +265,8 @@ fn pair(range: impl Strategy<Value = u32> + Clone) -> impl Strategy<Value = [u32
 
 fn transmission() -> impl Strategy<Value = Transmission> {
     let announce = prop_oneof![1 => Just(0u32), 2 => 1u32..4];
-    (prop_oneof![1u32..=3, 1u32..=60], prop_oneof![1u32..=2, 1u32..=40], announce)
+    let step = prop_oneof![4 => 1u32..=3, 4 => 1u32..=60, 1 => Just(FULL)];
+    (step, prop_oneof![1u32..=2, 1u32..=40], announce)
         .prop_map(|(step, chunk, announce)| Transmission { step, chunk, announce })
 }
 
@@ -395,7 +402,9 @@ fn layer() -> impl Strategy<Value = Layer> {
         any::<bool>(),
         0u32..4,
     );
-    let small = (prop::bool::weighted(0.15), dice());
+    let times = prop_oneof![1 => 4u32..=11, 2 => Just(14u32)];
+    let deep = prop::option::weighted(0.015, times);
+    let small = (prop::bool::weighted(0.25), deep, dice());
     (shape, taps, channels, mode, masks, target, places, loads, order, small).prop_map(
         |(
             shape,
@@ -407,7 +416,7 @@ fn layer() -> impl Strategy<Value = Layer> {
             places,
             loads,
             order,
-            (extreme, dice),
+            (extreme, deep, dice),
         )| {
             let (source, parts, (fold, upright), out, pool, step) = shape;
             let (dilation, pad, jitter, narrow) = taps;
@@ -453,6 +462,7 @@ fn layer() -> impl Strategy<Value = Layer> {
                 late,
                 announce,
                 extreme,
+                deep,
                 dice,
             }
         },

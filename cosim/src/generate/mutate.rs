@@ -1,9 +1,11 @@
 //! Mutations that are likely to make a legal program trap.
 
+use std::collections::BTreeSet;
+
 use proptest::prelude::*;
 use qnnsim_isa::operand::{Memory, ThresholdKind, WeightKind};
 use qnnsim_isa::program::Stream;
-use qnnsim_isa::table::{Halt, Sync};
+use qnnsim_isa::table::{Halt, Ld, Mac, St, Sync, Thr};
 use qnnsim_isa::{Action, HardwarePoint, Instruction, Program, Unit};
 
 /// One mutation of one stream.
@@ -31,6 +33,10 @@ enum Kind {
     Neighbour { up: bool },
     /// A CFG word left out.
     DropConfigure,
+    /// All CFG words of a unit left out, or those of one of its groups.
+    DropGroup(u32),
+    /// Illegal steps of several units that issue in the same cycle.
+    Together { units: u32, poster: u32, spoil: bool },
     /// A SYNC left out.
     DropSync,
     /// A work instruction left out.
@@ -65,6 +71,9 @@ pub fn mutation() -> impl Strategy<Value = Mutation> {
         6 => any::<u64>().prop_map(Kind::AnyOperand),
         4 => any::<bool>().prop_map(|up| Kind::Neighbour { up }),
         5 => Just(Kind::DropConfigure),
+        4 => any::<u32>().prop_map(Kind::DropGroup),
+        8 => (0u32..16, 0u32..4, any::<bool>())
+            .prop_map(|(units, poster, spoil)| Kind::Together { units, poster, spoil }),
         6 => Just(Kind::DropSync),
         3 => Just(Kind::DropWork),
         6 => Just(Kind::DropWait),
@@ -82,7 +91,7 @@ pub fn mutation() -> impl Strategy<Value = Mutation> {
 }
 
 /// Rules of illegal steps.
-const ILLEGAL: u32 = 17;
+const ILLEGAL: u32 = 20;
 
 /// Ways to leave a memory.
 const BEYOND: u32 = 12;
@@ -140,8 +149,10 @@ impl Mutation {
             }
             Kind::AnyOperand(value) => {
                 let Some(i) = which(&|i| !i.row().fields.is_empty()) else { return };
-                operand(&mut stream.words[i], value as u32, |_, (least, most)| {
-                    least + ((value >> 16) % (most - least + 1) as u64) as i64
+                operand(&mut stream.words[i], value as u32, |_, (least, most)| match value >> 61 {
+                    0 => least,
+                    1 => most,
+                    _ => least + ((value >> 16) % (most - least + 1) as u64) as i64,
                 });
             }
             Kind::Neighbour { up } => {
@@ -153,6 +164,78 @@ impl Mutation {
             Kind::DropConfigure => {
                 if let Some(i) = which(&|i| matches!(action(i), Action::Configure(_))) {
                     remove(stream, i);
+                }
+            }
+            Kind::DropGroup(which_group) => {
+                let unit = Unit::ALL[which_group as usize % 4];
+                let of_unit = |i: usize| {
+                    let configures = |word: &Instruction| action(word) == Action::Configure(unit);
+                    decoded[i].filter(|word| configures(word))
+                };
+                let groups: BTreeSet<&str> =
+                    all.clone().filter_map(of_unit).map(|word| word.row().mnemonic).collect();
+                let group = groups.iter().nth(which_group as usize / 4 % (groups.len() + 1));
+                for i in all.rev() {
+                    let dropped =
+                        |word: Instruction| group.is_none_or(|group| *group == word.row().mnemonic);
+                    if of_unit(i).is_some_and(dropped) {
+                        remove(stream, i);
+                    }
+                }
+            }
+            Kind::Together { units, poster, spoil } => {
+                let poster = Unit::ALL[poster as usize];
+                let steps = |i: &Instruction| match action(i) {
+                    Action::Work(unit, steps) | Action::Sync(unit, steps) => Some((unit, steps)),
+                    Action::Halt | Action::Configure(_) => None,
+                };
+                let waits = |unit: Unit| {
+                    let own = decoded.iter().flatten().filter_map(steps);
+                    own.filter(|(u, _)| *u == unit).fold(0u16, |mask, (_, s)| mask | s.wait)
+                };
+                let mut free = !Unit::ALL.into_iter().fold(0, |mask, unit| mask | waits(unit));
+                // At the start of the stream, where nothing is configured, or anywhere.
+                let at = if spoil { self.at as usize % all.len().max(1) } else { 0 };
+                let (mut words, mut post) = (Vec::new(), 0u16);
+                for unit in Unit::ALL {
+                    if unit == poster || units >> unit as u32 & 1 == 0 {
+                        continue;
+                    }
+                    // A semaphore has one consumer.
+                    let candidates = if waits(unit) != 0 { waits(unit) } else { free };
+                    if candidates == 0 {
+                        return;
+                    }
+                    let wait = 1 << candidates.trailing_zeros();
+                    free &= !wait;
+                    post |= wait;
+                    if spoil {
+                        let last = decoded[..at].iter().flatten().rev();
+                        let mut spoiled = last.filter(|word| word.row().unit == Some(unit));
+                        let rules = [4, 5, 9, 11, 1, 6];
+                        words.extend(spoiled.find_map(|word| {
+                            rules.iter().find_map(|&rule| illegal(word, rule, hw, input))
+                        }));
+                    }
+                    let (repeat, resume) = (1, false);
+                    words.push(match unit {
+                        Unit::Load => Ld { repeat, wait, post: 0, resume }.into(),
+                        Unit::Mac => Mac { repeat, wait, post: 0, resume }.into(),
+                        Unit::Thr => Thr { repeat, wait, post: 0, resume }.into(),
+                        Unit::Store => Instruction::from(St { repeat, wait, post: 0, resume }),
+                    });
+                }
+                if post == 0 || all.is_empty() {
+                    return;
+                }
+                // Time for the others to come to the heads of their queues.
+                let sync = Sync { unit: poster, repeat: 1, wait: 0, post: 0 };
+                words.extend([Instruction::from(Sync { repeat: 20, ..sync })]);
+                words.extend([Instruction::from(Sync { post, ..sync })]);
+                let layer = stream.layers[at];
+                for word in words.iter().rev().filter_map(|word| word.encode().ok()) {
+                    stream.words.insert(at, word);
+                    stream.layers.insert(at, layer);
                 }
             }
             Kind::DropSync => {
@@ -412,6 +495,28 @@ fn illegal(
             x.memory = if x.memory == Memory::Pack { Memory::Act } else { Memory::Pack };
             x.into()
         }
+        // The remainder of a tap is less than the number of rows.
+        (17, Instruction::MacYtap(mut x)) => {
+            x.t1.remainder = hw.mac_rows;
+            x.into()
+        }
+        (17, Instruction::MacXtap(mut x)) => {
+            x.t0.remainder = hw.mac_rows;
+            x.into()
+        }
+        // What just fits.
+        (18, Instruction::LdSrc(mut x)) => {
+            x.bytes = hw.load_buffers * hw.burst_bytes() / word * word;
+            x.into()
+        }
+        (19, Instruction::StMap(mut x)) => {
+            x.words = (hw.burst_bytes() / word).max(1);
+            x.into()
+        }
+        (19, Instruction::LdDst(mut x)) => {
+            x.bank = hw.mac_cols.max(hw.mac_rows) - 1;
+            x.into()
+        }
         _ => return None,
     })
 }
@@ -486,7 +591,7 @@ fn beyond(
     output: u32,
     at: u32,
 ) -> Option<Instruction> {
-    let far = |words: u32| words - 1 + at % 3 * 7;
+    let far = |words: u32| words - 1 + [0, 1, 2, 14][at as usize % 4];
     Some(match (way, *instruction) {
         (0, Instruction::LdDst(mut x)) => {
             let words = match x.memory {

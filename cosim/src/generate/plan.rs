@@ -14,7 +14,7 @@ use qnnsim_isa::{Instruction, Unit};
 use qnnsim_simulator::steps::{Place, Registers};
 
 use super::emit::{Compute, Emitter, Touch, Transfer, index, touch};
-use super::items::{Fill, Geometry, Item, Layer, Map, Pack, Store, Transmission};
+use super::items::{FULL, Fill, Geometry, Item, Layer, Map, Pack, Store, Transmission};
 use super::{Dice, Warm};
 
 /// Most words that are stored.
@@ -22,6 +22,9 @@ pub const OUTPUT_WORDS: u32 = 160;
 
 /// Most cycles that one job asks of one stage, more or less.
 const CYCLES: u64 = 300;
+
+/// Most cycles that a kernel takes which is added many times.
+const CYCLES_DEEP: u64 = 120_000;
 
 /// Most bytes of data that one job loads.
 const BYTES: u32 = 1 << 15;
@@ -193,10 +196,29 @@ impl<'a> Planner<'a> {
         dram
     }
 
+    /// Bytes of words: mostly random ones, now and then words of ones or zeros only, or one byte
+    /// over and over, so that sums get as large as they can.
     fn random(&mut self, bytes: u32) -> Vec<u8> {
         self.seed = self.seed.wrapping_add(1);
         let mut dice = Dice::new(self.seed | 1 << 63);
-        (0..bytes).map(|_| dice.next() as u8).collect()
+        match dice.roll(16) {
+            0 => vec![0xff; bytes as usize],
+            1 => self.coherent(bytes),
+            2 => vec![[0x80, 0x7f, 0x01][dice.roll(3) as usize]; bytes as usize],
+            _ => (0..bytes).map(|_| dice.next() as u8).collect(),
+        }
+    }
+
+    /// Bytes of words each of which is ones or zeros.
+    fn coherent(&mut self, bytes: u32) -> Vec<u8> {
+        self.seed = self.seed.wrapping_add(1);
+        let mut dice = Dice::new(self.seed | 1 << 63);
+        let size = self.hw.word_bytes() as usize;
+        let words = (bytes as usize).div_ceil(size);
+        let mut all: Vec<u8> =
+            (0..words).flat_map(|_| vec![0u8.wrapping_sub(dice.roll(2) as u8); size]).collect();
+        all.truncate(bytes as usize);
+        all
     }
 
     /// Removes the maps of which something is overwritten.
@@ -209,7 +231,7 @@ impl<'a> Planner<'a> {
         let room = (self.hw.act_words + 1).checked_sub(size)?;
         let free: Vec<u32> =
             (0..room).filter(|&base| !apart.iter().any(|map| map.overlaps(base, size))).collect();
-        (!free.is_empty()).then(|| free[(wish as usize) % free.len()])
+        (!free.is_empty()).then(|| free[spot(wish, free.len() as u32) as usize])
     }
 
     // ---- LD ----
@@ -240,7 +262,13 @@ impl<'a> Planner<'a> {
         let hw = self.hw;
         let size = if dst.memory == Memory::Thr { hw.threshold_bytes() } else { hw.word_bytes() };
         // Each step takes the DRAM's latency.
-        let step = how.step.max(words / self.bursts()).clamp(1, self.step_words(size)).min(words);
+        let room = hw.load_buffers * hw.burst_bytes();
+        let whole = how.step == FULL && room.is_multiple_of(size) && room / size <= words;
+        let step = if whole {
+            room / size
+        } else {
+            how.step.max(words / self.bursts()).clamp(1, self.step_words(size)).min(words)
+        };
         let mut registers = Registers::new(hw);
         registers.apply(&dst.into()).ok()?;
         let mut pieces = Vec::new();
@@ -291,6 +319,11 @@ impl<'a> Planner<'a> {
     }
 
     fn map(&mut self, item: &Map) {
+        self.map_of(item, false);
+    }
+
+    /// A map, of words of ones or zeros if they are to be coherent.
+    fn map_of(&mut self, item: &Map, coherent: bool) {
         let hw = self.hw;
         let mut geometry = item.geometry.clone();
         let (mut planes, mut words) = (item.planes, item.words);
@@ -326,7 +359,7 @@ impl<'a> Planner<'a> {
         let dram = if from_input {
             self.input.dram
         } else {
-            let bytes = self.random(bytes);
+            let bytes = if coherent { self.coherent(bytes) } else { self.random(bytes) };
             self.segment(bytes, "map")
         };
         let dst = LdDst { memory: Memory::Act, base, bank: 0, span: hw.mac_rows };
@@ -348,7 +381,7 @@ impl<'a> Planner<'a> {
         let span = (item.span - 1) % (banks - bank) + 1;
         let words = item.words.clamp(1, self.load_budget(size).max(1)).min(span * depth);
         let rows = words.div_ceil(span);
-        let base = item.place % (depth - rows + 1);
+        let base = spot(item.place, depth - rows + 1);
         let mut bytes = self.random(words * size);
         if memory == Memory::Thr {
             // The rest of an entry is zero.
@@ -515,8 +548,43 @@ impl<'a> Planner<'a> {
 
     // ---- MAC and THR ----
 
+    /// The layer with its kernel added many times, and the map that it reads.
+    fn deepen(&mut self, item: &Layer, times: u32) -> Layer {
+        let plain = Transmission { step: 1, chunk: 4, announce: 0 };
+        let geometry = Geometry { height: 1, width: 1, s: [1, 1], margin: 0, slack: 0, place: 0 };
+        let map = Map { geometry, planes: 8, words: 1, from_input: false, plain, dice: item.dice };
+        self.map_of(&map, true);
+        let mut item = item.clone();
+        let mut part = item.parts[0].clone();
+        (part.a, part.w, part.words, part.k, part.source) = (8, 8, 1, [1, 1], 0);
+        (part.tail, part.offset) = (self.hw.mac_lanes, 0);
+        // As far as time and 32 bits go.
+        let (cycles, values) =
+            if part.byte { (8, self.hw.mac_lanes / 8) } else { (64, self.hw.mac_lanes) };
+        let most = (CYCLES_DEEP / cycles).min((1 << 31) / (u64::from(values) * 255 * 257));
+        part.times = (1 << times).min(most.saturating_sub(3)) as u32;
+        item.parts = vec![part.clone(), part.clone(), part];
+        (item.source, item.out, item.pool, item.tiles) = (0, [1, 1], [1, 1], 1);
+        item.last = 1 + item.last % 2;
+        // Mostly all bits are drained.
+        if item.dice % 4 > 0 {
+            (item.kind, item.spare, item.masked) = (1, 32, false);
+        }
+        (item.jitter, item.pad, item.dilation, item.narrow) = ([0; 4], [0, 0], 1, 0);
+        (item.fold, item.upright, item.reuse, item.gap) = (false, false, false, 0);
+        item
+    }
+
     fn layer(&mut self, item: &Layer) -> Option<()> {
         let hw = self.hw;
+        let deep;
+        let item = match item.deep {
+            Some(times) => {
+                deep = self.deepen(item, times);
+                &deep
+            }
+            None => item,
+        };
         if self.maps.is_empty() {
             return None;
         }
@@ -546,12 +614,12 @@ impl<'a> Planner<'a> {
         let tile = if item.share & 1 == 1 { 0 } else { stride * widest + item.gap };
         let depth = (item.tiles - 1) * tile + (widest - 1) * stride + stride;
         let span = columns_most(hw, item.tiles, last);
-        let wgt_base = item.wgt_place % (hw.wgt_words.checked_sub(depth)? + 1);
+        let wgt_base = spot(item.wgt_place, hw.wgt_words.checked_sub(depth)? + 1);
         // Threshold entries.
         let groups = span.div_ceil(hw.thr_cols);
         let thr_tile = if item.share & 2 == 2 { 0 } else { entries * groups + item.gap };
         let thr_depth = (item.tiles - 1) * thr_tile + entries * groups;
-        let thr_base = item.thr_place % (hw.thr_words.checked_sub(thr_depth)? + 1);
+        let thr_base = spot(item.thr_place, hw.thr_words.checked_sub(thr_depth)? + 1);
 
         let sources: Vec<&Source> = parts.iter().map(|part| &part.source).collect();
         let target_base = self.place(item.target.place, target.size, &sources)?;
@@ -661,7 +729,8 @@ impl<'a> Planner<'a> {
         let reload = !item.reuse || !resident(&self.cold, &mut mac.iter().flatten());
         if reload {
             let dst = LdDst { memory: Memory::Wgt, base: wgt_base, bank: 0, span };
-            let bytes = self.random(depth * span * hw.word_bytes());
+            let bytes = depth * span * hw.word_bytes();
+            let bytes = if item.deep.is_some() { self.coherent(bytes) } else { self.random(bytes) };
             let dram = self.segment(bytes, "weights");
             let job = self.plain(dst, dram, depth * span, &item.weights)?;
             self.load(&job, item.resident);
@@ -838,7 +907,7 @@ impl<'a> Planner<'a> {
         let hw = self.hw;
         let steps = u64::from(steps(hw, item, plan.pitch));
         let widest = plan.parts.iter().map(|p| p.shape.w).max().unwrap_or(1);
-        if plan.bound >= 1 << 30 {
+        if plan.bound >= 1 << 31 {
             return Some(Cost::Kernel);
         }
         let span = columns_most(hw, item.tiles, plan.last);
@@ -867,7 +936,8 @@ impl<'a> Planner<'a> {
         if steps > if item.parts.len() > 1 { 8 } else { 40 } {
             return Some(Cost::Steps);
         }
-        if steps * cycles > CYCLES {
+        let most = if item.deep.is_some() { CYCLES_DEEP } else { CYCLES };
+        if steps * cycles > most {
             return Some(if steps <= 3 || cycles > 150 { Cost::Kernel } else { Cost::Steps });
         }
         let drain = u64::from(groups * plan.entries.max(plan.mode.bits));
@@ -893,29 +963,44 @@ impl<'a> Planner<'a> {
         let (center, spread) = (plan.mean as i64, (plan.spread as i64).max(1));
         let mut bytes = Vec::new();
         let each = plan.entries.max(1);
-        let mut noise = |limit: i64| (dice.next() % (2 * limit as u64 + 1)) as i64 - limit;
+        let noise =
+            |dice: &mut Dice, limit: i64| (dice.next() % (2 * limit as u64 + 1)) as i64 - limit;
+        // A number of so many bits: any, or a power of two, or one less, of either sign.
+        let edge = |dice: &mut Dice, bits: u32| {
+            let most = 1i64 << (bits - 1);
+            if dice.roll(3) == 0 {
+                return noise(dice, most - 1);
+            }
+            let size = (1i64 << dice.roll(bits)) - i64::from(dice.roll(2));
+            if dice.roll(2) == 0 { -size } else { size.min(most - 1) }
+        };
         for i in 0..words {
             // Columns differ, for a column's entries lie above each other.
             let (address, column) = (i / span, i % span);
-            let odd = noise(50);
-            let extreme = item.extreme && odd.abs() <= 2;
+            let odd = noise(&mut dice, 50);
+            let extreme = item.extreme && odd.abs() <= 8;
             let (a, b) = if plan.mode.kind == ThresholdKind::Table {
                 let e = address % each + 1;
                 let level = e.ilog2();
                 let rank = ((2 * (e - (1 << level)) + 1) << (bits - 1 - level)) as i64;
                 let flip = column % 3 == 1;
                 let at = 2 * rank * 2 * spread / (1 << bits) - 2 * spread;
-                let a = center + if flip { -at } else { at } + noise(spread / (1 << bits));
+                let a =
+                    center + if flip { -at } else { at } + noise(&mut dice, spread / (1 << bits));
                 (a, if flip { -1 - i64::from(odd > 0) } else { i64::from(odd > 0) })
             } else {
-                let unit = ((4 * spread) << fraction) / (1 << bits) + noise(2) + 1;
-                let positive = noise(2) >= 0;
+                let unit = ((4 * spread) << fraction) / (1 << bits) + noise(&mut dice, 2) + 1;
+                let positive = noise(&mut dice, 2) >= 0;
                 let sign = if positive { 1 } else { -1 };
-                let a = ((sign * center - 2 * spread) << fraction) + noise(spread.max(3));
-                if odd == 7 || odd == 8 { (noise(2 << bits), 0) } else { (a, sign * unit.max(1)) }
+                let a =
+                    ((sign * center - 2 * spread) << fraction) + noise(&mut dice, spread.max(3));
+                if odd == 7 || odd == 8 {
+                    (noise(&mut dice, 2 << bits), 0)
+                } else {
+                    (a, sign * unit.max(1))
+                }
             };
-            let (a, b) =
-                if extreme { (noise(1 << 47), noise(i64::from(i32::MAX))) } else { (a, b) };
+            let (a, b) = if extreme { (edge(&mut dice, 48), edge(&mut dice, 32)) } else { (a, b) };
             let entry = (a as u64 & ((1 << 48) - 1)) as u128 | u128::from(b as i32 as u32) << 48;
             bytes.extend(entry.to_le_bytes());
         }
@@ -1016,6 +1101,11 @@ fn relieve(item: &mut Layer, cost: Cost, last: u32) -> bool {
                 || kernel(&mut item.parts)
         }
     }
+}
+
+/// One of so many places: a wish, but one of eight wishes is for the last place.
+fn spot(wish: u32, places: u32) -> u32 {
+    if wish % 8 == 7 { places - 1 } else { wish % places }
 }
 
 /// Most columns that any tile uses.

@@ -6,7 +6,7 @@ use qnnsim_isa::hardware::Overrides;
 
 /// Cycles of the DRAM: few above all, for a program meets them often.
 pub fn latency() -> impl Strategy<Value = u32> {
-    prop_oneof![6 => 1u32..=8, 3 => 1u32..=40, 1 => 1u32..=100]
+    prop_oneof![120 => 1u32..=8, 60 => 1u32..=40, 20 => 1u32..=100, 4 => 101u32..=700]
 }
 
 /// Any small hardware point.

@@ -73,6 +73,10 @@ impl Observer for Seen<'_> {
                 self.see(!last, "load of several bursts");
                 self.see(*last && *beats < hw.dram_burst.into(), "burst tail");
                 let across = !step.dram.is_multiple_of(hw.dram_width.into());
+                let width = u64::from(hw.dram_width);
+                let all = (step.dram % width + u64::from(step.bytes)).div_ceil(width);
+                let room = u64::from(hw.load_buffers) * u64::from(hw.dram_burst);
+                self.see(all == room, "load that fills its buffers");
                 self.see(across && step.memory == Memory::Pack, "row across beats");
                 self.see(across && step.memory != Memory::Pack, "plain step across beats");
             }
@@ -161,6 +165,7 @@ impl Observer for Seen<'_> {
 /// What can be told from the instructions.
 fn see_code(program: &Program, seen: &mut Seen) {
     let mut posters: [Vec<Unit>; 16] = Default::default();
+    let mut begun = [false; 4];
     for word in &program.cold.words {
         let instruction = Instruction::decode(*word).expect("a legal program");
         let (Action::Sync(unit, steps) | Action::Work(unit, steps)) = instruction.action() else {
@@ -169,6 +174,9 @@ fn see_code(program: &Program, seen: &mut Seen) {
         let Steps { repeat, wait, post, resume } = steps;
         let work = matches!(instruction.action(), Action::Work(..));
         seen.see(resume, format!("resume {}", unit.name()));
+        if work && !std::mem::replace(&mut begun[unit as usize], true) {
+            seen.see(resume, format!("resume {} first", unit.name()));
+        }
         seen.see(
             wait.count_ones() > 1,
             format!("{} waits for several semaphores", if work { "work" } else { "sync" }),
@@ -181,6 +189,8 @@ fn see_code(program: &Program, seen: &mut Seen) {
         seen.see(!work && wait != 0 && post != 0, "sync that passes on");
         seen.see(work && post != 0, format!("{} posts", unit.name()));
         seen.see(work && wait != 0, format!("{} waits on work", unit.name()));
+        let adds = matches!(instruction, Instruction::Mac(_)) && repeat > 100;
+        seen.see(adds, "sums of a hundred steps");
         seen.see(repeat > 1, format!("{} repeat", if work { unit.name() } else { "sync" }));
         seen.see(
             matches!(instruction, Instruction::Mac(_)) && wait == 0 && post == 0,
@@ -234,7 +244,13 @@ fn the_generator_draws_what_matters() {
         let mut output = Vec::new();
         let mut executor = simulation.cold_executor();
         executor.run(program.sample.as_ref().expect("all have one"), &mut output);
-        let bytes = &executor.memories().output;
+        let memories = executor.memories();
+        let large = |bits: u32| memories.accumulators.iter().any(|x| x.unsigned_abs() >> bits > 0);
+        for bits in [21, 25, 29] {
+            seen.see(large(bits - 1), format!("accumulators of {bits} bits at the end"));
+        }
+        seen.see(hw.dram_latency > 100, "slow DRAM");
+        let bytes = &memories.output;
         let different = bytes.iter().collect::<BTreeSet<_>>().len();
         seen.see(different > 4, "output of many bytes");
         let zero = bytes.iter().filter(|b| **b == 0).count();
@@ -270,6 +286,7 @@ fn the_generator_draws_what_matters() {
         "load Wgt",
         "load from the input as it is",
         "load of several bursts",
+        "load that fills its buffers",
         "long load write",
         "mac without semaphores",
         "maps narrower than rows",
@@ -335,10 +352,16 @@ fn the_generator_draws_what_matters() {
     for (unit, own) in waits {
         let name = unit.name();
         expected.extend(["resume", "sync"].map(|what| format!("{what} {name}")));
+        expected.push(format!("resume {name} first"));
         expected.extend(["posts", "waits on work", "repeat"].map(|what| format!("{name} {what}")));
         for wait in own.iter().chain(&["semaphore", "pipe", "configure"]) {
             expected.push(format!("{name} waits: {wait}"));
         }
+    }
+    let rare = ["sums of a hundred steps", "accumulators of 25 bits at the end", "slow DRAM"];
+    for what in rare {
+        let count = drawn.get(what).copied().unwrap_or(0);
+        assert!(count >= 2, "`{what}` in {count} of {} programs: {drawn:#?}", 2 * DRAWS);
     }
     for what in expected {
         let count = drawn.get(&what).copied().unwrap_or(0);

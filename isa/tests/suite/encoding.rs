@@ -3,9 +3,12 @@
 
 use proptest::prelude::*;
 use qnnsim_isa::Instruction;
-use qnnsim_isa::operand::Kind;
-use qnnsim_isa::operand::Parts;
-use qnnsim_isa::table::Row;
+use qnnsim_isa::hardware::PARAMETERS;
+use qnnsim_isa::operand::{Kind, Parts};
+use qnnsim_isa::table::{
+    LdDst, LdMap, LdRow, LdSrc, MacAct, MacShape, MacWgt, MacXtap, MacYtap, PoolDst, Row, StMap,
+    ThrTable,
+};
 
 /// Any instruction, all operands in range.
 fn instruction() -> impl Strategy<Value = Instruction> {
@@ -93,4 +96,48 @@ proptest! {
         let flipped = instruction.encode().unwrap() ^ (1 << bit);
         prop_assert_ne!(Instruction::decode(flipped), Ok(instruction));
     }
+}
+
+/// What the largest memories and arrays need of operands that have no size of a network in them.
+#[test]
+fn every_place_of_the_largest_machine_can_be_said() {
+    let most = |key: &str| {
+        let parameter = PARAMETERS.iter().find(|p| p.key == key).expect("in the table");
+        i64::from(*parameter.range.end())
+    };
+    let holds = |row: &Row, name: &str, part: usize, value: i64| {
+        let (min, max) = row.operand(name).kind.limits(part);
+        assert!((min..=max).contains(&value), "{} {name}: {value}", row.mnemonic);
+    };
+    for (memory, readers) in [
+        ("act.words", vec![MacAct::ROW, PoolDst::ROW, StMap::ROW, LdDst::ROW]),
+        ("wgt.words", vec![MacWgt::ROW, LdDst::ROW]),
+        ("thr.words", vec![ThrTable::ROW, LdDst::ROW]),
+    ] {
+        readers.into_iter().for_each(|row| holds(row, "base", 0, most(memory) - 1));
+    }
+    // With two phases or more a phase is half of the memory at most.
+    for row in [LdMap::ROW, PoolDst::ROW] {
+        holds(row, "phase", 0, most("act.words") / 2);
+    }
+    for banks in ["mac.rows", "mac.cols", "thr.cols"] {
+        holds(LdDst::ROW, "bank", 0, most(banks) - 1);
+        holds(LdDst::ROW, "span", 0, most(banks));
+    }
+    holds(StMap::ROW, "bank", 0, most("mac.rows") - 1);
+    for (row, tap) in [(MacYtap::ROW, "t0"), (MacXtap::ROW, "t1")] {
+        holds(row, tap, 1, most("mac.rows") - 1);
+        holds(row, "index", 0, most("mac.taps") / 2 - 1);
+    }
+    for row in [MacWgt::ROW, ThrTable::ROW] {
+        holds(row, "last", 0, most("mac.cols"));
+    }
+    holds(MacShape::ROW, "tail", 0, most("mac.lanes"));
+    // An image row is the widest and deepest that `ld.row` can say; all other loads fit the buffers.
+    let row = i64::from(LdRow::ROW.max("width") * LdRow::ROW.max("channels"));
+    let buffers = most("load.buffers") * most("dram.burst") * most("dram.width");
+    holds(LdSrc::ROW, "bytes", 0, row.max(buffers));
+    // From one pixel of the output to the next.
+    let word_bytes = most("mac.lanes") / 8;
+    holds(StMap::ROW, "pitch", 0, i64::from(PoolDst::ROW.max("block")) * word_bytes);
 }

@@ -17,7 +17,9 @@ mod state;
 use std::sync::Arc;
 
 use qnnsim_isa::Program;
+use qnnsim_isa::descriptor::MapShape;
 use qnnsim_isa::hardware::HardwarePoint;
+use qnnsim_isa::layout::MapWord;
 use qnnsim_isa::operand::Memory;
 
 pub use batch::Batch;
@@ -270,46 +272,31 @@ impl<'a> Executor<'a> {
                 .flat_map(|c| output.iter().copied().skip(c).step_by(channels))
                 .collect();
         }
+        let first = place.dram.map(|dram| dram.wrapping_sub(self.program.scratch.dram));
         // A lane word of a bank.
-        let activation = |address: u64, bank: u64, i: usize| match address < u64::from(hw.act_words)
-        {
-            true => {
+        let lanes = |(bank, address): (u32, u64), i: usize| match first {
+            Some(first) => {
+                let at = (address * rows + u64::from(bank)) * u64::from(hw.word_bytes());
+                let word = usize::try_from(u64::from(first) + at)
+                    .ok()
+                    .and_then(|at| self.state.scratch.get(at..at + hw.word_bytes() as usize));
+                word.map_or(0, |word| lane_word(word, i))
+            }
+            None if address < u64::from(hw.act_words) => {
                 self.state.activations[(address as usize * wl + i) * rows as usize + bank as usize]
             }
-            false => 0,
+            None => 0,
         };
-        let first = place.dram.map(|dram| dram.wrapping_sub(self.program.scratch.dram));
-        let stored = |first: u32, address: u64, bank: u64, i: usize| {
-            let at = u64::from(first) + (address * rows + bank) * u64::from(hw.word_bytes());
-            let word = usize::try_from(at)
-                .ok()
-                .and_then(|at| self.state.scratch.get(at..at + hw.word_bytes() as usize));
-            word.map_or(0, |word| lane_word(word, i))
-        };
-        let [sy, sx] = place.s;
+        let MapShape { channels, height, width } = place.shape;
         let mut values = Vec::with_capacity(place.shape.values());
-        for channel in 0..place.shape.channels {
-            for y in 0..place.shape.height {
-                for x in 0..place.shape.width {
-                    let q = u64::from(y / sy) * u64::from(place.pitch) + u64::from(x / sx);
-                    let phase = u64::from(y % sy * sx + x % sx);
-                    let word = u64::from(channel / hw.mac_lanes);
-                    let address = u64::from(place.base)
-                        + phase * u64::from(place.phase)
-                        + q / rows * u64::from(place.block)
-                        + word;
-                    let lane = (channel % hw.mac_lanes) as usize;
-                    let bits = place.code.bits;
-                    let value = (0..u64::from(bits)).fold(0, |value: i64, plane| {
-                        let address = address + plane * u64::from(place.plane);
-                        let word = match first {
-                            Some(first) => stored(first, address, q % rows, lane / 64),
-                            None => activation(address, q % rows, lane / 64),
-                        };
-                        value << 1 | (word >> (lane % 64) & 1) as i64
-                    });
-                    values.push(extend(value, bits as usize, place.code.signed));
-                }
+        for channel in 0..channels {
+            let (word, lane) = (channel / hw.mac_lanes, (channel % hw.mac_lanes) as usize);
+            for pixel in (0..height).flat_map(|y| (0..width).map(move |x| [y, x])) {
+                let value = (0..place.code.bits).fold(0, |value: i64, plane| {
+                    let at = place.layout.place(MapWord { pixel, plane, word }, hw.mac_rows);
+                    value << 1 | (lanes(at, lane / 64) >> (lane % 64) & 1) as i64
+                });
+                values.push(extend(value, place.code.bits as usize, place.code.signed));
             }
         }
         values

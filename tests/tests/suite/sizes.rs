@@ -7,7 +7,7 @@ use qnnsim_compiler::import::{ImportOptions, import};
 use qnnsim_compiler::lower_to;
 use qnnsim_isa::Program;
 use qnnsim_isa::hardware::Overrides;
-use qnnsim_isa::table::{LdRow, MacAct, MacShape, MacWgt, MacYtap, PoolDst, Row};
+use qnnsim_isa::table::{LdRow, Mac, MacAct, MacShape, MacWgt, MacYtap, PoolDst, Row};
 use qnnsim_simulator::Simulation;
 use qnnsim_tests::models::{Model, ints};
 use qnnsim_tests::{Sequence, channels_first, dram_bytes};
@@ -231,13 +231,86 @@ fn channel_tiles() {
     });
 }
 
-/// On one row of the array each row of a map of 32 words and 8 planes is a block of 256 words, so a
-/// tap 2,048 rows before the map lies 2^19 words before it.
+/// On one row of the array each row of a map is a block of its own. The image's codes times at most
+/// 3 and divided by 16 are -24 to 24, so a pixel of 256 channels takes 6 planes of 32 words, and a
+/// tap 2,730 rows before the map lies 524,160 words before it, of the 2^19 that can be said.
 #[test]
 fn words_to_a_tap() {
     let settings = ["mac.lanes=8", "mac.rows=1", "act.words=524288"];
-    let offset = |n: u32| -256 * i64::from(n);
-    check((MacYtap::ROW, "t0"), &[2047, 2048], offset, &settings, |n| {
+    let offset = |n: u32| -192 * i64::from(n);
+    check((MacYtap::ROW, "t0"), &[2729, 2730, 2731], offset, &settings, |n| {
         second([256, 8], [1, 1], [1, 256, 1, 1], [n.into(), 0, 0, 0], [1, 1])
     });
+}
+
+/// Two 8-bit codes times -128 add up to 32,768, which is 17 planes. With lanes of 8 bits the 963
+/// words of 7,704 channels are 16,371 words of a pixel, of 16,383 that can be said; no step of
+/// STORE holds them all.
+#[test]
+fn words_of_a_pixel_with_its_planes() {
+    let settings = [
+        "mac.lanes=8",
+        "mac.cols=256",
+        "act.words=65536",
+        "wgt.words=65536",
+        "store.buffers=64",
+        "dram.burst=256",
+        "dram.width=64",
+    ];
+    let words = |n: u32| 17 * i64::from(n.div_ceil(8));
+    check((PoolDst::ROW, "block"), &[7696, 7704, 7705, 7712], words, &settings, |n| {
+        let mut model = Model::new(&[1, 2, 1, 1]);
+        let x = model.input();
+        let data: Vec<f32> =
+            (0..2 * n).map(|i| [-128.0, -128.0, 3.0, 0.0][i as usize % 4]).collect();
+        let weights = model.weights(&[n.into(), 2, 1, 1], &data);
+        let out = model.node("Conv", &[&x, &weights], &[]);
+        model.bytes(&out)
+    });
+}
+
+/// Four maps with kernels of 16 x 16 and weights of 8 bits fill the largest weight memory but for
+/// 512 words. A channel tile cannot take more than the memory has, which the operand holds.
+#[test]
+fn words_of_a_channel_tile() {
+    let settings =
+        ["mac.lanes=8", "mac.cols=16", "mac.rows=2", "act.words=524288", "wgt.words=1048576"];
+    let mut model = Model::new(&[1, 1, 16, 16]);
+    let x = model.input();
+    let mut sums = Vec::new();
+    for (i, channels) in [1024, 1024, 1024, 1016].into_iter().enumerate() {
+        let all = conv(&mut model, &x, [channels, 1, 1, 1], [0; 4], [1, 1]);
+        let map = model.quant(&all, 64.0 + i as f32, 2, true);
+        let data: Vec<f32> =
+            (0..channels * 256).map(|i| [127.0, -1.0, 0.0, -128.0, 5.0][i as usize % 5]).collect();
+        let weights = model.weights(&[1, channels, 16, 16], &data);
+        sums.push(model.node("Conv", &[&map, &weights], &[]));
+    }
+    let sum = sums.into_iter().reduce(|a, b| model.node("Add", &[&a, &b], &[]));
+    assert_eq!(outcome(&model.bytes(&sum.expect("four")), &settings), Ok(()));
+}
+
+/// What the tap tables and the kernel's operands do not hold is computed in parts.
+#[test]
+fn taps_of_a_kernel_on_a_map() {
+    for taps in [around(5), around(6), around(7)].concat() {
+        for axis in 0..2 {
+            let along = |n: i64, other: i64| if axis == 0 { [n, other] } else { [other, n] };
+            let ([height, width], [ky, kx]) = (along(140, 2), along(taps.into(), 1));
+            let model = second([3, 2], [height, width], [2, 3, ky, kx], [0; 4], [1, 1]);
+            assert_eq!(outcome(&model, DEEP), Ok(()), "{taps} taps along axis {axis}");
+        }
+    }
+}
+
+/// 260 x 260 outputs on one row of the array are more steps than an instruction can repeat.
+#[test]
+fn steps_of_an_instruction() {
+    let settings = ["mac.rows=1", "act.words=262144"];
+    let steps = 260 * 260;
+    assert!(steps > Mac::ROW.max("repeat"), "two instructions are needed");
+    assert_eq!(
+        outcome(&second([1, 1], [260, 260], [1, 1, 1, 1], [0; 4], [1, 1]), &settings),
+        Ok(())
+    );
 }
