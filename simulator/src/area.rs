@@ -522,18 +522,8 @@ fn solve(rows: &[([f64; TERMS], f64)], used: &[usize]) -> Vec<f64> {
         DVector::from_iterator(rows.len(), rows.iter().map(|(_, value)| value * weight(*value)));
     let scale: Vec<f64> = design.column_iter().map(|column| column.norm()).collect();
     design.column_iter_mut().zip(&scale).for_each(|(mut column, scale)| column /= *scale);
-    // An orthogonal factor changes no length, so the triangle says all that the tall matrix does.
-    let (rows, columns) = design.shape();
-    let (triangle, wanted) = if rows > columns {
-        let qr = design.qr();
-        let mut turned = wanted;
-        qr.q_tr_mul(&mut turned);
-        (qr.r(), turned.rows(0, columns).into_owned())
-    } else {
-        (design, wanted)
-    };
     // Of the singular values, those that are nothing but rounding are taken for 0.
-    let costs = triangle
+    let costs = design
         .svd(true, true)
         .solve(&wanted, 1e-9)
         .expect("both sides of the decomposition are there");

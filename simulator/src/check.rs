@@ -262,8 +262,13 @@ impl<'a> Checker<'a> {
 
     /// Weights and thresholds as the cold image left them, all else unwritten.
     pub fn warm(cold: Self) -> Self {
-        let (weights, thresholds) = (cold.weights.resident(), cold.thresholds.resident());
-        Checker { weights, thresholds, ..Self::cold(cold.program) }
+        let hw = &cold.program.hardware;
+        Checker {
+            activations: Words::new("activation", hw.mac_rows, hw.act_words),
+            weights: cold.weights.resident(),
+            thresholds: cold.thresholds.resident(),
+            ..Self::of_dram(cold.program)
+        }
     }
 
     /// What was used of the memories.

@@ -393,6 +393,86 @@ mod tests {
             }
         }
 
+        /// Columns put into words, taken from them and merged, each bit looked at alone.
+        #[test]
+        fn columns_move_bit_by_bit(
+            seed in proptest::num::u64::ANY,
+            rows in 1usize..70,
+            planes in 1usize..9,
+            shift in 0usize..64,
+            used in proptest::num::u8::ANY,
+            signed in proptest::bool::ANY,
+        ) {
+            let mut state = seed | 1;
+            let mut random = || { state = state.wrapping_mul(6364136223846793005).wrapping_add(1); state ^ state >> 29 };
+            let words: [Vec<u64>; 2] = [(); 2].map(|()| (0..rows).map(|_| random()).collect());
+            let [codes, others] = [(); 2].map(|()| (0..planes * rows).map(|_| random() as u8).collect::<Vec<u8>>());
+            // Bit 0 to 127 of a row's two words, where only columns that begin at 57 or behind reach
+            // the second.
+            let bit = |words: &[Vec<u64>; 2], row: usize, at: usize| words[at / 64][row] >> (at % 64) & 1;
+            let two = shift > 56;
+            let code = |codes: &[u8], row: usize, column: usize| {
+                (0..planes).fold(0, |code, p| code << 1 | i64::from(codes[p * rows + row] >> column & 1))
+            };
+            let value = |code: i64| if signed && code >> (planes - 1) == 1 { code - (1 << planes) } else { code };
+            for isa in isa::Isa::ALL {
+                isa::force(isa);
+                let [mut low, mut high] = words.clone();
+                put(&mut low, two.then_some(&mut high[..]), shift, used, &codes[..rows]);
+                let now = [low, high];
+                for row in 0..rows {
+                    for at in 0..128usize {
+                        let column = at.checked_sub(shift).filter(|&c| c < 8 && used >> c & 1 == 1);
+                        let want = column.map_or(bit(&words, row, at), |c| u64::from(codes[row] >> c & 1));
+                        proptest::prop_assert_eq!(bit(&now, row, at), want, "{:?}", isa);
+                    }
+                }
+                let mut taken = vec![0; rows];
+                take(&words[0], two.then_some(&words[1][..]), shift, &mut taken);
+                for row in 0..rows {
+                    let want = (0..8).fold(0, |all, c| all | (bit(&words, row, shift + c) as u8) << c);
+                    proptest::prop_assert_eq!(taken[row], want, "{:?}", isa);
+                }
+                let mut merged = codes.clone();
+                maximum(&mut merged, &others, rows, signed, &mut vec![0; 2 * rows]);
+                for row in 0..rows {
+                    for column in 0..8 {
+                        let [a, b, got] = [&codes, &others, &merged].map(|codes| value(code(codes, row, column)));
+                        proptest::prop_assert_eq!(got, a.max(b), "{:?}", isa);
+                    }
+                }
+            }
+        }
+
+        /// Each accumulator of a row in use grows by its sum, and no other changes.
+        #[test]
+        fn a_bank_grows_where_rows_are_in_use(
+            seed in proptest::num::u64::ANY,
+            blocks in 1usize..4,
+            all_rows in 1usize..40,
+            first in 0usize..40,
+            step in 1usize..4,
+        ) {
+            let mut state = seed | 1;
+            let mut random = || { state = state.wrapping_mul(6364136223846793005).wrapping_add(1); (state ^ state >> 29) as i32 };
+            let rows: Vec<u32> = (first..all_rows).step_by(step).map(|row| row as u32).collect();
+            let sums: Vec<[i32; COLUMNS]> = (0..rows.len() * blocks).map(|_| [(); COLUMNS].map(|()| random())).collect();
+            let bank: Vec<[i32; COLUMNS]> = (0..all_rows * blocks).map(|_| [(); COLUMNS].map(|()| random())).collect();
+            for isa in isa::Isa::ALL {
+                isa::force(isa);
+                let mut grown = bank.clone();
+                add_to_bank(&rows, &sums, blocks, &mut grown);
+                for (at, (got, old)) in grown.iter().zip(&bank).enumerate() {
+                    let (block, row) = (at / all_rows, (at % all_rows) as u32);
+                    let used = rows.iter().position(|&other| other == row);
+                    for c in 0..COLUMNS {
+                        let sum = used.map_or(0, |n| sums[n * blocks + block][c]);
+                        proptest::prop_assert_eq!(got[c], old[c].wrapping_add(sum), "{:?}", isa);
+                    }
+                }
+            }
+        }
+
         /// code = clip(floor((v * 2^f - A) / B)), computed by division in 128 bits.
         #[test]
         fn divide_is_a_clipped_division(

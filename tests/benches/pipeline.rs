@@ -105,6 +105,34 @@ fn images(c: &mut Criterion) {
     group.finish();
 }
 
+/// Many images through one compiled plan, one bit and eight, on one thread: as many at once as fill
+/// the vectors.
+fn batches(c: &mut Criterion) {
+    let digits = digits();
+    let mut group = c.benchmark_group("batch");
+    group.sample_size(10);
+    for name in ["tcv_w1a1", "tcv_w8a8"] {
+        let program = compile(&programs().join(format!("{name}.onnx")), &HardwarePoint::default());
+        let simulation = Simulation::new(program).expect("legal");
+        group.bench_function(format!("{name}, compile the plan"), |b| {
+            b.iter(|| simulation.compile(false).expect("a plan that is compiled"));
+        });
+        let compiled = simulation.compile(false).expect("a plan that is compiled");
+        let mut batch = simulation.batch(&compiled).expect("small memories");
+        let images = batch.images();
+        let inputs: Vec<u8> = digits.iter().cycle().take(images).flatten().copied().collect();
+        let mut outputs = Vec::new();
+        group.throughput(Throughput::Elements(images as u64));
+        group.bench_function(format!("{name}, {images} images at once"), |b| {
+            b.iter(|| {
+                outputs.clear();
+                batch.run(black_box(&inputs), &mut outputs);
+            });
+        });
+    }
+    group.finish();
+}
+
 /// The two larger networks: compiling, loading, and images, of which criterion shows products per
 /// second. What they take in cycles and energy is printed, and the most memory that the process has
 /// had, where the system tells it.
@@ -227,5 +255,15 @@ fn exploration(c: &mut Criterion) {
     group.finish();
 }
 
-criterion_group!(benches, compiler, assembler, loading, images, larger, imagenet, exploration);
+criterion_group!(
+    benches,
+    compiler,
+    assembler,
+    loading,
+    images,
+    batches,
+    larger,
+    imagenet,
+    exploration
+);
 criterion_main!(benches);

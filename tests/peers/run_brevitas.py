@@ -8,7 +8,7 @@ import torch
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT / "programs/train"))
 from mnist import read_images  # noqa: E402
-from train import Tcv  # noqa: E402
+from tcv import Tcv  # noqa: E402
 
 BATCH = 16
 

@@ -297,5 +297,32 @@ mod tests {
                 proptest::prop_assert_eq!(codes, [0x5500_0000 | (want as u32) << 8; IMAGES]);
             }
         }
+
+        /// Byte by byte: one byte replaced, and the larger of two.
+        #[test]
+        fn bytes_are_replaced_and_merged(seed in proptest::num::u64::ANY, at in 0u32..4) {
+            let mut state = seed | 1;
+            let mut random = || {
+                state = state.wrapping_mul(6364136223846793005).wrapping_add(1);
+                (state ^ state >> 29) as u32
+            };
+            let [old, new]: [Quad; 2] = [(); 2].map(|()| [(); IMAGES].map(|()| random()));
+            let mask = 0xff << (8 * at);
+            let only = new.map(|word| word & mask);
+            for isa in Isa::ALL {
+                force(isa);
+                let (mut replaced, mut merged) = (old, old);
+                replace(&mut replaced, mask, &only);
+                maximum(&mut merged, &new);
+                for image in 0..IMAGES {
+                    for byte in 0..4 {
+                        let [a, b, replaced, merged] = [old, new, replaced, merged]
+                            .map(|quad| quad[image] >> (8 * byte) & 0xff);
+                        let want = if byte == at { b } else { a };
+                        proptest::prop_assert_eq!((replaced, merged), (want, a.max(b)), "{:?}", isa);
+                    }
+                }
+            }
+        }
     }
 }
