@@ -61,14 +61,15 @@ impl Noise {
 /// where the tensor has integers, the nearest ones where it has real values.
 pub fn graph_integers(at: &MapValue, shape: MapShape, tensor: &Tensor) -> Vec<i64> {
     let size = (shape.height * shape.width) as usize;
-    let places = at.places(shape).into_iter().enumerate();
+    let places = at.places(shape).into_iter();
     match &tensor.grid {
         Some(_) => {
             let centered = tensor.centered();
             let sign = if at.mirrored { -1 } else { 1 };
-            places.map(|(_, place)| sign * centered.data[place] as i64 + at.zero_point).collect()
+            places.map(|place| sign * centered.data[place] as i64 + at.zero_point).collect()
         }
         None => {
+            let places = places.enumerate();
             places.map(|(i, place)| at.nearest(tensor.array.data[place], i / size) as i64).collect()
         }
     }
