@@ -52,6 +52,9 @@ stage "wheel" "$tools/maturin" build --quiet --locked --profile dev \
 wheel=("$work"/wheel/*.whl)
 if [ ${#wheel[@]} != 1 ]; then echo "python/check.sh: not one wheel: ${wheel[*]}" >&2; exit 1; fi
 
+# Threads of torch that wait leave the cores to others.
+export OMP_WAIT_POLICY=passive
+
 # Everything from here on without Rust, as far as it has folders of its own.
 without_rust=()
 while IFS= read -r folder; do
