@@ -420,18 +420,18 @@ mod tests {
                 let [mut low, mut high] = words.clone();
                 put(&mut low, two.then_some(&mut high[..]), shift, used, &codes[..rows]);
                 let now = [low, high];
-                for row in 0..rows {
+                for (row, code) in codes[..rows].iter().enumerate() {
                     for at in 0..128usize {
                         let column = at.checked_sub(shift).filter(|&c| c < 8 && used >> c & 1 == 1);
-                        let want = column.map_or(bit(&words, row, at), |c| u64::from(codes[row] >> c & 1));
+                        let want = column.map_or(bit(&words, row, at), |c| u64::from(code >> c & 1));
                         proptest::prop_assert_eq!(bit(&now, row, at), want, "{:?}", isa);
                     }
                 }
                 let mut taken = vec![0; rows];
                 take(&words[0], two.then_some(&words[1][..]), shift, &mut taken);
-                for row in 0..rows {
+                for (row, &taken) in taken.iter().enumerate() {
                     let want = (0..8).fold(0, |all, c| all | (bit(&words, row, shift + c) as u8) << c);
-                    proptest::prop_assert_eq!(taken[row], want, "{:?}", isa);
+                    proptest::prop_assert_eq!(taken, want, "{:?}", isa);
                 }
                 let mut merged = codes.clone();
                 maximum(&mut merged, &others, rows, signed, &mut vec![0; 2 * rows]);
