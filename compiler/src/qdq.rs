@@ -67,6 +67,19 @@ fn int(name: &str, value: i64) -> AttributeProto {
     }
 }
 
+/// The type of a constant: an initializer's, or that of a `Constant` node.
+fn constant_type(graph: &GraphProto, name: &str) -> Option<i32> {
+    let initializer = graph.initializer.iter().find(|tensor| tensor.name == name);
+    let node = || {
+        let makes = |node: &&NodeProto| {
+            node.op_type == "Constant" && node.output.first().is_some_and(|output| output == name)
+        };
+        let node = graph.node.iter().find(makes)?;
+        node.attribute.iter().find(|attribute| attribute.name == "value")?.t.as_ref()
+    };
+    initializer.or_else(node).map(|tensor| tensor.data_type)
+}
+
 fn expand_one(graph: &mut GraphProto, node: NodeProto) {
     let input = |i: usize| node.input.get(i).cloned().unwrap_or_default();
     let attribute = |name: &str| node.attribute.iter().find(|a| a.name == name).map_or(0, |a| a.i);
@@ -76,11 +89,17 @@ fn expand_one(graph: &mut GraphProto, node: NodeProto) {
     // way where it is odd. `Quant` does that.
     let zero_first = ["QLinearAdd", "QLinearMul", "QLinearAveragePool"];
     let zero_first = zero_first.contains(&node.op_type.as_str());
-    let signed = |zero: &str| {
-        let tensor = graph.initializer.iter().find(|tensor| tensor.name == zero);
-        i64::from(tensor.is_some_and(|tensor| tensor.data_type == data_type::INT8))
+    let zero = input(if node.op_type == "QLinearAveragePool" { 4 } else { 7 });
+    let signed = match constant_type(graph, &zero) {
+        Some(data_type) => i64::from(data_type == data_type::INT8),
+        None if zero_first && !zero.is_empty() => {
+            // Of no known type, so its range is not known either: the operator is left as it is,
+            // and refused by its name.
+            graph.node.push(node);
+            return;
+        }
+        None => 0,
     };
-    let signed = signed(&input(if node.op_type == "QLinearAveragePool" { 4 } else { 7 }));
     // Integers, scale and zero point of each operand, scale and zero point of the output, bias.
     let triples = |from: usize, to: usize| -> Vec<[usize; 3]> {
         (from..to).step_by(3).map(|i| [i, i + 1, i + 2]).collect()
@@ -159,5 +178,67 @@ fn expand_one(graph: &mut GraphProto, node: NodeProto) {
             from.push(input(result + 1));
         }
         push("QuantizeLinear", "quantized", from, output.clone(), vec![]);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A sum of int8 or uint8 values whose last zero point is made in one of three ways, expanded.
+    fn expanded(zero: &str, zero_type: i32) -> GraphProto {
+        let tensor = |name: &str| TensorProto {
+            name: name.to_owned(),
+            data_type: zero_type,
+            int32_data: vec![3],
+            ..TensorProto::default()
+        };
+        let mut graph = GraphProto::default();
+        match zero {
+            "initializer" => graph.initializer.push(tensor("zero")),
+            "Constant" => graph.node.push(NodeProto {
+                op_type: "Constant".to_owned(),
+                output: vec!["zero".to_owned()],
+                attribute: vec![AttributeProto {
+                    name: "value".to_owned(),
+                    t: Some(tensor("")),
+                    ..AttributeProto::default()
+                }],
+                ..NodeProto::default()
+            }),
+            // An operator whose type is not looked at.
+            _ => graph.node.push(NodeProto {
+                op_type: "Identity".to_owned(),
+                input: vec!["other".to_owned()],
+                output: vec!["zero".to_owned()],
+                ..NodeProto::default()
+            }),
+        }
+        let inputs = ["a", "s", "z", "b", "s", "z", "s", "zero"];
+        graph.node.push(NodeProto {
+            op_type: "QLinearAdd".to_owned(),
+            domain: "com.microsoft".to_owned(),
+            input: inputs.map(str::to_owned).to_vec(),
+            output: vec!["sum".to_owned()],
+            ..NodeProto::default()
+        });
+        let mut model = ModelProto { graph: Some(graph), ..ModelProto::default() };
+        expand(&mut model);
+        model.graph.expect("still there")
+    }
+
+    #[test]
+    fn the_range_of_a_result_is_that_of_its_zero_points_type() {
+        for way in ["initializer", "Constant"] {
+            for (zero_type, signed) in [(data_type::INT8, 1), (data_type::UINT8, 0)] {
+                let graph = expanded(way, zero_type);
+                let rounded = graph.node.iter().find(|node| node.op_type == "Quant");
+                let attributes = &rounded.expect("the rounding of onnxruntime").attribute;
+                let said = attributes.iter().find(|attribute| attribute.name == "signed");
+                assert_eq!(said.map(|attribute| attribute.i), Some(signed), "{way}");
+            }
+        }
+        let unknown = expanded("Identity", data_type::INT8);
+        assert!(unknown.node.iter().any(|node| node.op_type == "QLinearAdd"), "left as it is");
     }
 }
