@@ -44,6 +44,8 @@ pub fn for_all<S: Strategy>(
             cases: BLOCK.min(cases - block * BLOCK),
             failure_persistence: None,
             max_shrink_iters: 2000,
+            // A large case may take seconds each time; a failure is to be known all the same.
+            max_shrink_time: 60_000,
             ..Config::default()
         };
         let rng = TestRng::from_seed(RngAlgorithm::ChaCha, &bytes);

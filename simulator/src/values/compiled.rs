@@ -194,8 +194,14 @@ struct GatheredWords {
 
 /// Why a plan is not compiled: it takes too much, or does what the compiler's programs do not.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error("the plan is not compiled for many images: {0}")]
-pub struct NotCompiled(pub(super) &'static str);
+pub enum NotCompiled {
+    /// More than is kept of a plan.
+    #[error("the plan is not compiled for many images: {0}")]
+    TooLarge(&'static str),
+    /// Steps or codes of another kind.
+    #[error("the plan is not compiled for many images: {0}")]
+    Unlike(&'static str),
+}
 
 /// Compiles a plan. With `keep`, all words that the image leaves in memories stay readable, not
 /// only those of the output.
@@ -369,7 +375,9 @@ impl Compiler<'_> {
                 let same_rows =
                     scatter.rows.iter().map(|row| row.0).eq(buffer.rows.iter().copied());
                 if !same_rows || buffer.bits != setup.bits {
-                    return Err(NotCompiled("a word is written by other rows than fill it"));
+                    return Err(NotCompiled::Unlike(
+                        "a word is written by other rows than fill it",
+                    ));
                 }
                 let (lanes, mut left) = (self.hw().mac_lanes as usize, buffer.lanes);
                 let all = self.hw().words_per_tile() as usize * wl;
@@ -543,7 +551,7 @@ impl Compiler<'_> {
         }
         self.read += words.len();
         if self.read > TERMS_MAX {
-            return Err(NotCompiled("its steps read too many words"));
+            return Err(NotCompiled::TooLarge("its steps read too many words"));
         }
         self.gathers.push(GatheredWords { rows: sources.rows.clone(), groups, words, written });
         let index = self.gathers.len() as u32 - 1;
@@ -592,7 +600,9 @@ impl Compiler<'_> {
         let follows =
             if merges { buffer.lanes == lanes } else { buffer.lanes == first_lane as usize };
         if !same_rows || buffer.bits != thr.bits || !follows {
-            return Err(NotCompiled("a word is filled otherwise than row by row, lane by lane"));
+            return Err(NotCompiled::Unlike(
+                "a word is filled otherwise than row by row, lane by lane",
+            ));
         }
         buffer.lanes = lanes;
         let buffer = buffer.clone();
@@ -834,11 +844,11 @@ impl Compiler<'_> {
             });
         }
         if self.compiled.terms.len() > TERMS_MAX {
-            return Err(NotCompiled("it has too many weights"));
+            return Err(NotCompiled::TooLarge("it has too many weights"));
         }
         let planes = sum.planes();
         if planes as usize > PLANES_MAX {
-            return Err(NotCompiled("its sums have too many bits"));
+            return Err(NotCompiled::Unlike("its sums have too many bits"));
         }
         Ok(Column { levels: [first, self.compiled.levels.len() as u32], planes, rule })
     }
@@ -894,7 +904,7 @@ impl Compiler<'_> {
                 let reach = reach.unwrap_or(0) + top.unsigned_abs();
                 let width = 129 - reach.leading_zeros();
                 if width as usize > PLANES_MAX {
-                    return Err(NotCompiled("its quotients have too many bits"));
+                    return Err(NotCompiled::Unlike("its quotients have too many bits"));
                 }
                 let offset = (scaled(sum.least) - i128::from(a)) as i64;
                 Rule::Divide { shift: thr.fraction, falls, offset, unit, width }

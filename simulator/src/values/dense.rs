@@ -104,7 +104,7 @@ impl Compiler<'_> {
         }
         let name = names[0];
         let Some(value) = self.values.get_mut(name as usize) else {
-            return Err(NotCompiled("a code has planes of constants and of others"));
+            return Err(NotCompiled::Unlike("a code has planes of constants and of others"));
         };
         let fits = match (value, mac.count) {
             (Value::Packed { flip }, Count::Bytes { .. }) => *flip.get_or_insert(top) == top,
@@ -118,7 +118,7 @@ impl Compiler<'_> {
         };
         match fits {
             true => Ok(name),
-            false => Err(NotCompiled("codes are read otherwise than they are written")),
+            false => Err(NotCompiled::Unlike("codes are read otherwise than they are written")),
         }
     }
 
@@ -160,10 +160,12 @@ impl Compiler<'_> {
                         let of = |lane| Bipolar::weight(bipolar, mac, &planes, lane);
                         let weight = of(lane);
                         if (lane..lane + lanes).any(|lane| of(lane) != weight) {
-                            return Err(NotCompiled("the bits of a byte have different weights"));
+                            return Err(NotCompiled::Unlike(
+                                "the bits of a byte have different weights",
+                            ));
                         }
                         let Ok(byte) = i8::try_from(weight) else {
-                            return Err(NotCompiled("a weight is more than a byte"));
+                            return Err(NotCompiled::Unlike("a weight is more than a byte"));
                         };
                         dense.first[column] =
                             dense.first[column].wrapping_sub(bias(mac).wrapping_mul(weight as i32));
