@@ -81,7 +81,7 @@ def main() -> None:
     own = Path(sysconfig.get_path("scripts")) / ("qnnsim.exe" if os.name == "nt" else "qnnsim")
     parser.add_argument("--qnnsim", type=Path, default=own, help="the command line")
     parser.add_argument("--runs", type=int, default=7, help="default: %(default)s")
-    parser.add_argument("--most", type=float, default=float("inf"), help="largest ratio that passes")
+    parser.add_argument("--most", type=float, default=float("inf"), help="largest ratio taken")
     args = parser.parse_args()
     names = ("tcv_w1a1", "tcv_w8a8")
     ratios = [compare(name, args.qnnsim, args.mnist, args.runs) for name in names]
