@@ -94,7 +94,7 @@ if environment brevitas-0.12 python/requirements/brevitas-0.12.txt; then
     QNNSIM_REQUIRE_TORCH=1 stage "tests, brevitas 0.12" \
         "$python" -P -m pytest -q python/tests/test_torch.py
     if [ -d "${QNNSIM_SHARED:-}/mnist" ]; then
-        stage "training recipe" "$python" -P programs/train/train.py \
+        stage "training recipe" "$python" programs/train/train.py \
             --data "$QNNSIM_SHARED/mnist" --out "$work/trained.onnx" --epochs 1 --limit 640
     else
         echo "python/check.sh: QNNSIM_SHARED names no folder with MNIST: no recipe, no speed"
