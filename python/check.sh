@@ -13,8 +13,9 @@ root="$PWD"
 work="$root/target/python"
 mkdir -p "$work"
 
-# No stage takes longer than this many seconds.
+# No stage takes longer than this many seconds, and no installation than this many.
 limit_s=600
+install_limit_s=240
 skipped=()
 
 stage() { # what it is, command
@@ -35,7 +36,7 @@ finish() {
 
 tools="$work/tools/bin"
 if ! { python3 -m venv "$work/tools" &&
-    timeout "$limit_s" "$tools/pip" install --quiet --disable-pip-version-check \
+    timeout "$install_limit_s" "$tools/pip" install --quiet --disable-pip-version-check \
         --requirement python/requirements/tools.txt; }; then
     skipped+=("everything: what builds the wheel cannot be installed")
     finish
@@ -79,7 +80,7 @@ fi
 environment() { # name, requirements; the wheel and what it needs
     local started=$SECONDS
     if "$tools/uv" venv --quiet --allow-existing --python python3 "$work/$1" &&
-        timeout "$limit_s" "$tools/uv" pip install --quiet --python "$work/$1/bin/python" \
+        timeout "$install_limit_s" "$tools/uv" pip install --quiet --python "$work/$1/bin/python" \
             --reinstall-package qnnsim "${wheel[0]}" --requirement "$2"; then
         echo "python/check.sh: environment $1, $((SECONDS - started)) s"
     else
