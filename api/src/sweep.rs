@@ -2,16 +2,15 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
-use qnnsim_explore::columns::position;
 use qnnsim_explore::evaluate::{Outcome, Source};
 use qnnsim_explore::pareto::Objectives;
-use qnnsim_explore::report::{self, Detail};
+use qnnsim_explore::report;
 pub use qnnsim_explore::space::Space;
 pub use qnnsim_explore::sweep::Shard;
 use qnnsim_explore::sweep::{Sweep, Watch};
 pub use qnnsim_explore::table::{Column, Table, Value};
 use qnnsim_simulator::Technology;
-use rayon::prelude::*;
+use qnnsim_simulator::report::Report;
 
 use crate::progress::Stopped;
 use crate::session::builtin_technology;
@@ -84,17 +83,13 @@ pub fn sweep(
         commands: &[],
         facts: &[],
     };
-    let number = position(&table.columns, "index").expect("a column of every table");
-    let detail = |row: usize| -> Option<Detail> {
+    let detail = |index: u64| -> Option<Report> {
         progress.check().ok()?;
-        let Value::Integer(index) = table.rows[row][number] else { return None };
         let point = &points[points.binary_search_by_key(&index, |point| point.index).ok()?];
         let technology = technologies.get(&point.parameters.technology)?;
-        let report = sources[point.source].report(point.hw.as_ref().ok()?, technology)?;
-        Some(Detail { row, report })
+        sources[point.source].report(point.hw.as_ref().ok()?, technology)
     };
-    let details: Vec<Detail> =
-        report::rows_to_detail(&whole).into_par_iter().filter_map(detail).collect();
+    let details = report::details(&whole, detail);
     progress.check()?;
     let page = report::html(&report::Sweep { points: &details, ..whole });
     Ok(Swept { table, page })

@@ -16,7 +16,7 @@ use qnnsim_explore::journal::{self, Journal};
 use qnnsim_explore::manifest::{self, Inputs, Manifest};
 use qnnsim_explore::merge::merge as join;
 use qnnsim_explore::pareto::Objectives;
-use qnnsim_explore::report::{self, Chosen, Detail};
+use qnnsim_explore::report::{self, Chosen, Drawn};
 use qnnsim_explore::space::{self, Point, Setting, Space, SpaceError};
 use qnnsim_explore::subject::RefusalKind;
 use qnnsim_explore::sweep::{Shard, Sweep, Watch};
@@ -24,7 +24,6 @@ use qnnsim_explore::table::{Table, Value};
 use qnnsim_isa::hardware::{HardwareError, Overrides};
 use qnnsim_simulator::Technology;
 use qnnsim_simulator::report::Report;
-use rayon::prelude::*;
 use serde_json::json;
 
 use super::{builtin, no_technology, print_report, technology_of};
@@ -87,7 +86,7 @@ pub fn run(args: &SweepArgs) -> Result<(), Failure> {
         inputs.sources[point.source]
             .report(point.hw.as_ref().ok()?, inputs.technologies.get(&point.parameters.technology)?)
     };
-    let pictures = pool.install(|| Pictures::draw(&table, &manifest, detail));
+    let pictures = pool.install(|| draw(&table, &manifest, detail));
     write(directory, &table, &pictures, &manifest)?;
     tell(directory, (&table, &pictures.chosen), &manifest, resumed, format)
 }
@@ -426,60 +425,39 @@ fn merge(args: &MergeArgs) -> Result<(), Failure> {
         Failure::misuse(format_args!("cannot make the folder `{}`: {error}", args.output.display()))
     })?;
     // The models are not at hand, so the page goes without what lies within a point.
-    let pictures = Pictures::draw(&table, &manifest, |_| None);
+    let pictures = draw(&table, &manifest, |_| None);
     write(&args.output, &table, &pictures, &manifest)?;
     let format = args.format.unwrap_or(ReportFormat::Table);
     tell(&args.output, (&table, &pictures.chosen), &manifest, 0, format)
 }
 
-/// The report of a sweep: a page, and its plots by the names of their files.
-struct Pictures {
-    page: String,
-    plots: Vec<(String, String)>,
-    /// The points that the page names.
-    chosen: Vec<Chosen>,
-}
-
-impl Pictures {
-    /// `detail` says what the point of a number costs by layer and unit, if that can be known.
-    fn draw(
-        table: &Table,
-        manifest: &Manifest,
-        detail: impl Fn(u64) -> Option<Report> + Sync,
-    ) -> Self {
-        let Inputs { space, files, qnnsim, .. } = &manifest.inputs;
-        let axes: Vec<String> = space.varied().into_iter().map(String::from).collect();
-        let names = space.source_names();
-        let mut facts =
-            vec![("sweep".to_owned(), manifest.id.clone()), ("qnnsim".to_owned(), qnnsim.clone())];
-        facts.extend(
-            files.iter().map(|file| (file.file.clone(), format!("SHA-256 {}", file.sha256))),
-        );
-        facts.extend(manifest.shard.iter().map(|shard| ("part".to_owned(), shard.clone())));
-        facts.extend(manifest.date.iter().map(|date| ("date".to_owned(), date.clone())));
-        let commands: Vec<(String, String)> = names.iter().cloned().zip(commands(space)).collect();
-        let title = format!("Hardware for {}", names.join(", "));
-        let whole = report::Sweep {
-            title: &title,
-            table,
-            axes: &axes,
-            objectives: &manifest.pareto,
-            points: &[],
-            commands: &commands,
-            facts: &facts,
-        };
-        let number = position(&table.columns, "index").expect("a column of every table");
-        let points: Vec<Detail> = report::rows_to_detail(&whole)
-            .into_par_iter()
-            .filter_map(|row| match table.rows[row][number] {
-                Value::Integer(index) => Some(Detail { row, report: detail(index)? }),
-                _ => None,
-            })
-            .collect();
-        let whole = report::Sweep { points: &points, ..whole };
-        let (page, plots) = (report::html(&whole), report::plots(&whole));
-        Pictures { page, plots, chosen: report::chosen(&whole) }
-    }
+/// The report of a sweep. `detail` says what the point of a number costs by layer and unit, if that
+/// can be known.
+fn draw(
+    table: &Table,
+    manifest: &Manifest,
+    detail: impl Fn(u64) -> Option<Report> + Sync,
+) -> Drawn {
+    let Inputs { space, files, qnnsim, .. } = &manifest.inputs;
+    let axes: Vec<String> = space.varied().into_iter().map(String::from).collect();
+    let names = space.source_names();
+    let mut facts =
+        vec![("sweep".to_owned(), manifest.id.clone()), ("qnnsim".to_owned(), qnnsim.clone())];
+    facts.extend(files.iter().map(|file| (file.file.clone(), format!("SHA-256 {}", file.sha256))));
+    facts.extend(manifest.shard.iter().map(|shard| ("part".to_owned(), shard.clone())));
+    facts.extend(manifest.date.iter().map(|date| ("date".to_owned(), date.clone())));
+    let commands: Vec<(String, String)> = names.iter().cloned().zip(commands(space)).collect();
+    let title = format!("Hardware for {}", names.join(", "));
+    let whole = report::Sweep {
+        title: &title,
+        table,
+        axes: &axes,
+        objectives: &manifest.pareto,
+        points: &[],
+        commands: &commands,
+        facts: &facts,
+    };
+    report::draw(&report::Sweep { points: &report::details(&whole, detail), ..whole })
 }
 
 /// The command that compiles each model of a space for its base point.
@@ -521,7 +499,7 @@ fn commands(space: &Space) -> Vec<String> {
 fn write(
     directory: &Path,
     table: &Table,
-    pictures: &Pictures,
+    pictures: &Drawn,
     manifest: &Manifest,
 ) -> Result<(), Failure> {
     let plots = directory.join(PLOTS);

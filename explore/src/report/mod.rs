@@ -19,8 +19,10 @@ mod view;
 use std::collections::BTreeSet;
 
 use qnnsim_simulator::report::Report;
+use rayon::prelude::*;
 
-use crate::table::Table;
+use crate::columns::position;
+use crate::table::{Table, Value};
 use figures::Figure;
 use measure::Measure;
 pub use view::Chosen;
@@ -67,16 +69,22 @@ pub struct Detail {
     pub report: Report,
 }
 
-/// The points that the report names: of each model those that are best in something.
-pub fn chosen(sweep: &Sweep<'_>) -> Vec<Chosen> {
-    View::new(sweep).models.iter().flat_map(|model| model.chosen.clone()).collect()
-}
-
 /// Rows of which the report wants details: those that it names, and some others of the front; at
 /// most 16 a model.
 pub fn rows_to_detail(sweep: &Sweep<'_>) -> Vec<usize> {
     let view = View::new(sweep);
     view.models.iter().flat_map(|model| view.detailed(model)).collect()
+}
+
+/// The details that the report wants, on all cores. `of` says what the point of a number costs by
+/// layer, unit and memory, if that can be known.
+pub fn details(sweep: &Sweep<'_>, of: impl Fn(u64) -> Option<Report> + Sync) -> Vec<Detail> {
+    let Some(number) = position(&sweep.table.columns, "index") else { return Vec::new() };
+    let detail = |row: usize| match sweep.table.rows[row][number] {
+        Value::Integer(index) => Some(Detail { row, report: of(index)? }),
+        _ => None,
+    };
+    rows_to_detail(sweep).into_par_iter().filter_map(detail).collect()
 }
 
 /// The plots of one model.
@@ -88,6 +96,11 @@ struct Figures {
 }
 
 impl Figures {
+    /// Of every model.
+    fn of(view: &View<'_>) -> Vec<Figures> {
+        view.models.iter().map(|model| Figures::new(view, model)).collect()
+    }
+
     fn new(view: &View<'_>, model: &Model<'_>) -> Figures {
         let table = view.sweep.table;
         let usual = ["cycles", "energy_pj"].map(|name| Measure::find(table, name));
@@ -151,21 +164,45 @@ fn pairs<'a>(
     pairs
 }
 
+/// A report in all its parts.
+#[derive(Debug)]
+pub struct Drawn {
+    /// See [`html`].
+    pub page: String,
+    /// See [`plots`].
+    pub plots: Vec<(String, String)>,
+    /// The points that the page names: of each model those that are best in something.
+    pub chosen: Vec<Chosen>,
+}
+
+/// Draws a report once for all its parts.
+pub fn draw(sweep: &Sweep<'_>) -> Drawn {
+    let view = View::new(sweep);
+    let figures = Figures::of(&view);
+    Drawn {
+        page: page::page(&view, &figures),
+        plots: files(&view, &figures),
+        chosen: view.models.iter().flat_map(|model| model.chosen.clone()).collect(),
+    }
+}
+
 /// The page: one HTML file that needs no other and no network, light and dark.
 pub fn html(sweep: &Sweep<'_>) -> String {
     let view = View::new(sweep);
-    let figures: Vec<Figures> =
-        view.models.iter().map(|model| Figures::new(&view, model)).collect();
-    page::page(&view, &figures)
+    page::page(&view, &Figures::of(&view))
 }
 
 /// The plots: names of files, unlike each other, and their contents.
 pub fn plots(sweep: &Sweep<'_>) -> Vec<(String, String)> {
     let view = View::new(sweep);
+    files(&view, &Figures::of(&view))
+}
+
+fn files(view: &View<'_>, figures: &[Figures]) -> Vec<(String, String)> {
     let mut names = BTreeSet::new();
     let mut files = Vec::new();
-    for model in &view.models {
-        for figure in Figures::new(&view, model).all() {
+    for (model, figures) in view.models.iter().zip(figures) {
+        for figure in figures.all() {
             let stem = file_name(&if model.name.is_empty() {
                 figure.name.clone()
             } else {
