@@ -4,7 +4,7 @@ use qnnsim_isa::Program;
 
 use super::byte_batch::ByteMemory;
 use super::compiled::{Byte, Compiled, Form, ROW_SUM_SLICES, Step, lanes_of_words};
-use super::{extend, lane_words};
+use super::{OutputBits, extend, lane_words};
 use crate::kernels::bytes::IMAGES;
 use crate::kernels::isa;
 use crate::kernels::sliced::{self, Scratch, Slice, Tile};
@@ -241,25 +241,20 @@ impl<const N: usize> Memory<N> {
         images: usize,
         outputs: &mut Vec<i64>,
     ) {
-        let (hw, descriptor) = (&program.hardware, &program.output);
-        let (wl, all_lanes) = (lane_words(hw), hw.mac_lanes as usize);
-        let lanes = lanes_of_words(hw);
-        let channels = descriptor.shape.channels as usize;
-        let (bits, values) = (descriptor.code.bits as usize, descriptor.shape.values());
-        let words = channels.div_ceil(all_lanes);
+        let descriptor = &program.output;
+        let (lanes, places) = (lanes_of_words(&program.hardware), OutputBits::of(program));
+        let (bits, values) = (places.bits, descriptor.shape.values());
         outputs.clear();
         outputs.resize(images * values, 0);
         for value in 0..values {
-            let (pixel, channel) = (value / channels, value % channels);
-            let (word, lane) = (channel / all_lanes, channel % all_lanes);
             // A row is a plane, the most significant first; its bits are images.
             for part in 0..images.div_ceil(64) {
                 let mut rows = [0; 64];
                 for plane in 0..bits {
-                    let place = ((pixel * bits + plane) * words + word) * wl + lane / 64;
+                    let (place, lane) = places.place(value, plane);
                     if let Some(&slot) = compiled.places.output.get(&place) {
                         let first = ROW_SUM_SLICES + slot as usize * lanes;
-                        rows[bits - 1 - plane] = self.slices[first + lane % 64][part];
+                        rows[bits - 1 - plane] = self.slices[first + lane][part];
                     }
                 }
                 sliced::transpose(&mut rows);

@@ -4,7 +4,7 @@ use qnnsim_isa::Program;
 
 use super::compiled::{Byte, Compiled, Step, Tile, Word, index_of_constant, lanes_of_words};
 use super::dense::{DenseRule, QUAD, Value};
-use super::{extend, lane_words};
+use super::{OutputBits, extend, lane_words};
 use crate::kernels::bytes::{self, COLUMNS, IMAGES, Products, Quad, Sums};
 
 /// Images that are computed together, in the order of words.
@@ -194,36 +194,29 @@ impl ByteMemory {
         images: usize,
         outputs: &mut Vec<i64>,
     ) {
-        let (hw, descriptor) = (&program.hardware, &program.output);
-        let (wl, all_lanes) = (lane_words(hw), hw.mac_lanes as usize);
-        let channels = descriptor.shape.channels as usize;
-        let bits = descriptor.code.bits as usize;
-        let values = descriptor.shape.values();
-        let words = channels.div_ceil(all_lanes);
+        let (descriptor, places) = (&program.output, OutputBits::of(program));
+        let (bits, values) = (places.bits, descriptor.shape.values());
         outputs.clear();
         outputs.resize(images * values, 0);
         for value in 0..values {
-            let (pixel, channel) = (value / channels, value % channels);
-            let (word, lane) = (channel / all_lanes, channel % all_lanes);
-            let name = |plane: usize| {
-                let place = ((pixel * bits + plane) * words + word) * wl + lane / 64;
-                compiled.places.output.get(&place).copied()
-            };
+            let lane = places.place(value, 0).1;
+            let name =
+                |plane: usize| compiled.places.output.get(&places.place(value, plane).0).copied();
             let Some(first) = name(0) else { continue };
+            // Planes of one value, as a program of the compiler stores them, or each apart.
+            let together = index_of_constant(first).is_none()
+                && (1..bits).all(|plane| name(plane) == Some(first + plane as u32))
+                && matches!(
+                    compiled.values[first as usize],
+                    Value::Code { first: f, bits: b, .. } | Value::Wide { first: f, bits: b }
+                        if f == first && b as usize == bits
+                );
             for image in 0..images {
-                // Planes of one value, as a program of the compiler stores them, or each apart.
-                let together = index_of_constant(first).is_none()
-                    && (1..bits).all(|plane| name(plane) == Some(first + plane as u32))
-                    && matches!(
-                        compiled.values[first as usize],
-                        Value::Code { first: f, bits: b, .. } | Value::Wide { first: f, bits: b }
-                            if f == first && b as usize == bits
-                    );
                 let raw = match together {
-                    true => self.value(program, compiled, first, Lane { lane: lane % 64, image }),
+                    true => self.value(program, compiled, first, Lane { lane, image }),
                     false => (0..bits).fold(0, |raw, plane| {
-                        let bit = name(plane)
-                            .map(|name| self.bit(program, compiled, name, lane % 64, image));
+                        let bit =
+                            name(plane).map(|name| self.bit(program, compiled, name, lane, image));
                         raw << 1 | i64::from(bit.unwrap_or(0))
                     }),
                 };

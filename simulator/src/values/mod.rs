@@ -52,6 +52,35 @@ fn lane_words(hw: &HardwarePoint) -> usize {
     hw.mac_lanes.div_ceil(64) as usize
 }
 
+/// Where the output region holds the bits of its values, for many images at once: pixel after pixel,
+/// in each plane after plane, the most significant first, in each words of channels.
+struct OutputBits {
+    channels: usize,
+    /// Planes.
+    bits: usize,
+    lanes: usize,
+    /// Words of a pixel and plane, and lane words of each.
+    words: [usize; 2],
+}
+
+impl OutputBits {
+    fn of(program: &Program) -> Self {
+        let (hw, output) = (&program.hardware, &program.output);
+        let (channels, lanes) = (output.shape.channels as usize, hw.mac_lanes as usize);
+        let words = [channels.div_ceil(lanes), lane_words(hw)];
+        OutputBits { channels, bits: output.code.bits as usize, lanes, words }
+    }
+
+    /// The lane word with a bit of a value, and the bit's number in it.
+    fn place(&self, value: usize, plane: usize) -> (usize, usize) {
+        let (pixel, channel) = (value / self.channels, value % self.channels);
+        let (word, lane) = (channel / self.lanes, channel % self.lanes);
+        let [words, lane_words] = self.words;
+        let first = ((pixel * self.bits + plane) * words + word) * lane_words;
+        (first + lane / 64, lane % 64)
+    }
+}
+
 /// Bytes of all accumulators and row sums.
 pub fn accumulator_bytes(hw: &HardwarePoint) -> u64 {
     u64::from(hw.acc_banks) * u64::from(hw.mac_rows) * u64::from(hw.mac_cols + 1) * 4
