@@ -67,7 +67,7 @@ impl Images {
             return Err(Failure::misuse(format_args!("`{file}` holds no image")));
         }
         let real = matches!(header.element, Element::F32 | Element::F64);
-        if let Some(at) = part(header).find(|&at| real && array.real(at).is_nan()) {
+        if real && let Some(at) = part(header).find(|&at| array.real(at).is_nan()) {
             let (image, value) = (at / values, at % values);
             let failure = Failure::misuse(format_args!(
                 "`{file}`: value {value} of image {image} is not a number (NaN)"

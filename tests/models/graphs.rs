@@ -4,9 +4,9 @@ use prost::Message;
 use qnnsim_compiler::import::{Import, ImportOptions, import};
 use qnnsim_compiler::input::{InputFormat, InputType};
 use qnnsim_compiler::limits;
-use qnnsim_compiler::onnx::{AttributeProto, TensorProto, attribute_type, data_type};
+use qnnsim_compiler::onnx::data_type;
 
-use super::{Model, Noise, float, int, ints, string};
+use super::{Model, Noise, float, int, ints, number, string};
 
 /// Kinds of operators that are drawn.
 pub const DRAWN: [&str; 52] = [
@@ -789,22 +789,6 @@ impl Builder {
             }
             _ => self.m.node("Gemm", &[&flat, &weights], &[int("transB", 1)]),
         }
-    }
-}
-
-/// A number as an attribute of type tensor.
-fn number(name: &str, value: f32) -> AttributeProto {
-    let tensor = TensorProto {
-        data_type: data_type::FLOAT,
-        float_data: vec![value],
-        dims: vec![1],
-        ..TensorProto::default()
-    };
-    AttributeProto {
-        name: name.to_owned(),
-        t: Some(tensor),
-        r#type: attribute_type::TENSOR,
-        ..AttributeProto::default()
     }
 }
 

@@ -242,6 +242,22 @@ pub fn float(name: &str, f: f32) -> AttributeProto {
     AttributeProto { f, ..attribute(name, attribute_type::FLOAT) }
 }
 
+/// A number as an attribute of type tensor.
+pub fn number(name: &str, value: f32) -> AttributeProto {
+    let tensor = TensorProto {
+        data_type: data_type::FLOAT,
+        float_data: vec![value],
+        dims: vec![1],
+        ..TensorProto::default()
+    };
+    AttributeProto {
+        name: name.to_owned(),
+        t: Some(tensor),
+        r#type: attribute_type::TENSOR,
+        ..AttributeProto::default()
+    }
+}
+
 /// An attribute that is a list of floats.
 pub fn floats(name: &str, floats: &[f32]) -> AttributeProto {
     AttributeProto { floats: floats.to_vec(), ..attribute(name, attribute_type::FLOATS) }

@@ -3,10 +3,10 @@
 
 use qnnsim_compiler::canonical;
 use qnnsim_compiler::diagnostic::NodePlace;
-use qnnsim_compiler::onnx::{AttributeProto, NodeProto, TensorProto, attribute_type, data_type};
+use qnnsim_compiler::onnx::{AttributeProto, NodeProto, data_type};
 use qnnsim_compiler::ops::{Op, Operand};
 use qnnsim_compiler::tensor::{Array, Precision, Tensor};
-use qnnsim_tests::models::{Noise, float, int, ints};
+use qnnsim_tests::models::{Noise, float, int, ints, number};
 
 /// Random tensors of each operator.
 const TIMES: u32 = 20;
@@ -82,21 +82,6 @@ fn check(op_type: &str, attributes: &[AttributeProto], inputs: &[Input]) {
             assert_eq!(source.array.dims, dims, "{op_type}");
             assert_eq!(source.to_real(), made_of.to_real(), "{op_type}, {precision:?}");
         }
-    }
-}
-
-fn number(name: &str, value: f32) -> AttributeProto {
-    let tensor = TensorProto {
-        dims: vec![1],
-        data_type: data_type::FLOAT,
-        float_data: vec![value],
-        ..TensorProto::default()
-    };
-    AttributeProto {
-        name: name.to_owned(),
-        t: Some(tensor),
-        r#type: attribute_type::TENSOR,
-        ..AttributeProto::default()
     }
 }
 
