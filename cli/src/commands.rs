@@ -230,7 +230,9 @@ impl Waiting {
     fn for_the(what: impl Into<String>) -> Self {
         let style = ProgressStyle::with_template("{msg}, {elapsed}").expect("a legal template");
         let bar = ProgressBar::new_spinner().with_style(style).with_message(what.into());
-        bar.enable_steady_tick(std::time::Duration::from_secs(2));
+        if !bar.is_hidden() {
+            bar.enable_steady_tick(std::time::Duration::from_secs(2));
+        }
         Waiting(bar)
     }
 }

@@ -22,8 +22,12 @@ use args::{Cli, Command};
 /// Runs the program with its arguments, of which the first is its name, and gives its exit code.
 /// What clap refuses ends the process: it prints why and exits with 2.
 pub fn run(args: impl IntoIterator<Item = OsString>) -> u8 {
-    let program =
-        Cli::command().mut_subcommand("words", |words| words.after_long_help(words::text()));
+    let args: Vec<OsString> = args.into_iter().collect();
+    let mut program = Cli::command();
+    // Only where they may be shown: the table is long, and every command starts here.
+    if args.iter().any(|arg| arg == "words") {
+        program = program.mut_subcommand("words", |words| words.after_long_help(words::text()));
+    }
     let command = match Cli::from_arg_matches(&program.get_matches_from(args)) {
         Ok(cli) => cli.command,
         Err(error) => error.exit(),

@@ -121,6 +121,12 @@ const SECTIONS: &[(&str, Words)] = &[
 /// Heading of the words that the compiler gives its semaphores.
 const OF_SEMAPHORES: &str = "cause of a stall: a semaphore of a compiled program";
 
+/// The words of each section, and those of semaphores.
+fn sections() -> Vec<(&'static str, Vec<(&'static str, &'static str)>)> {
+    let all = SECTIONS.iter().map(|&(section, words)| (section, words.to_vec()));
+    all.chain([(OF_SEMAPHORES, SEMAPHORES.concat())]).collect()
+}
+
 /// All words, each with its meaning.
 pub fn text() -> String {
     let rows = |words: &[(&str, &str)]| {
@@ -128,9 +134,9 @@ pub fn text() -> String {
         words.iter().map(row).collect()
     };
     let mut text = String::new();
-    for &(section, words) in SECTIONS.iter().chain(&[(OF_SEMAPHORES, SEMAPHORES)]) {
+    for (section, words) in sections() {
         let columns = [Column::Text("word"), Column::Text("means")];
-        let _ = writeln!(text, "{}{}", title(section), table(&columns, rows(words), false));
+        let _ = writeln!(text, "{}{}", title(section), table(&columns, rows(&words), false));
     }
     text
 }
@@ -147,11 +153,10 @@ mod tests {
     #[test]
     fn a_word_means_one_thing() {
         let mut seen = std::collections::BTreeMap::new();
-        let all = SECTIONS.iter().chain(&[(OF_SEMAPHORES, SEMAPHORES)]);
-        for (word, meaning) in all.flat_map(|(_, words)| words.iter()) {
+        for (word, meaning) in sections().into_iter().flat_map(|(_, words)| words) {
             if let Some(other) = seen.insert(word, meaning) {
                 // A semaphore, a memory or a cause may share a word with what it stands for.
-                assert!(["dram", "weights", "fetch"].contains(word), "{word}: {other}, {meaning}");
+                assert!(["dram", "weights", "fetch"].contains(&word), "{word}: {other}, {meaning}");
             }
         }
     }

@@ -44,27 +44,30 @@ const ROOM: PerConstant<u16> = PerConstant { weights: 1 << 8, thresholds: 1 << 1
 const SPACE: u16 = 1 << 11;
 const STORED: u16 = 1 << 12;
 const TAKEN: u16 = 1 << 13;
-/// The semaphores by number: their names in programs and reports, and what a unit waits for that
-/// waits for one.
-pub const SEMAPHORES: &[(&str, &str)] = &[
-    ("full", "an accumulator bank that the array has filled"),
-    ("free", "an accumulator bank that has been drained"),
-    ("rows", "rows of the image"),
-    ("map", "the map of the layer before"),
-    ("out", "the output, which is complete"),
-    ("weights", "weights that stay"),
-    ("tables", "thresholds that stay"),
-    ("slice", "weights that pass through the memory"),
-    ("room", "room for such weights"),
-    ("table slice", "thresholds that pass through the memory"),
-    ("table room", "room for such thresholds"),
-    ("space", "a stripe's place, which steps before have read"),
-    ("stored", "a stripe in DRAM"),
-    ("taken", "a stripe's place, which STORE has read"),
+/// The semaphores by number, those that every program has, then those that slices add, then those
+/// that stripes add: names in programs and reports, and what a unit waits for that waits for one.
+pub const SEMAPHORES: [&[(&str, &str)]; 3] = [
+    &[
+        ("full", "an accumulator bank that the array has filled"),
+        ("free", "an accumulator bank that has been drained"),
+        ("rows", "rows of the image"),
+        ("map", "the map of the layer before"),
+        ("out", "the output, which is complete"),
+        ("weights", "weights that stay"),
+        ("tables", "thresholds that stay"),
+    ],
+    &[
+        ("slice", "weights that pass through the memory"),
+        ("room", "room for such weights"),
+        ("table slice", "thresholds that pass through the memory"),
+        ("table room", "room for such thresholds"),
+    ],
+    &[
+        ("space", "a stripe's place, which steps before have read"),
+        ("stored", "a stripe in DRAM"),
+        ("taken", "a stripe's place, which STORE has read"),
+    ],
 ];
-
-/// Semaphores that every program has, that slices add, that stripes add.
-const SEMAPHORES_OF: [usize; 3] = [7, 4, 3];
 
 /// Pieces that the first layer is cut into, so that computing starts before the whole image is
 /// there.
@@ -324,13 +327,12 @@ pub fn schedule(plan: &Plan) -> Result<Schedule, Diagnostic> {
     };
     let sliced = Constant::ALL.into_iter().any(|of| !slices[of].blocks.is_empty());
     let striped = plan.placement.maps.layers.iter().any(|layer| layer.striped);
-    let [always, for_slices, for_stripes] = SEMAPHORES_OF;
-    let count = match (sliced, striped) {
-        (_, true) => always + for_slices + for_stripes,
-        (true, false) => always + for_slices,
-        (false, false) => always,
+    let groups = match (sliced, striped) {
+        (_, true) => 3,
+        (true, false) => 2,
+        (false, false) => 1,
     };
-    let semaphores = SEMAPHORES[..count].iter().map(|(name, _)| *name).collect();
+    let semaphores = SEMAPHORES[..groups].concat().iter().map(|(name, _)| *name).collect();
     let mut scheduler = Scheduler {
         plan,
         entries: Vec::new(),
