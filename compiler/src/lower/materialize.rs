@@ -5,10 +5,12 @@ use std::rc::Rc;
 
 use qnnsim_isa::descriptor::MapShape;
 
-use super::chain::{BehindPool, Chain, Closed, Quantized};
-use super::form::{Affine, Kernel, Linear, MAX_LAYER_WEIGHT, MOST_LAYER_WEIGHT, MapInfo, Row};
+use super::affine::{Affine, Kernel, Linear, MAX_LAYER_WEIGHT, MOST_LAYER_WEIGHT, MapInfo, Row};
+use super::close::{BehindPool, Closed};
+use super::part::{Part, Quantized};
+use super::value::Value;
 use super::view::View;
-use super::{Data, Known, Lowering, Made, MapValue, is_quantized};
+use super::{Lowering, Made, MapValue};
 use crate::build::MAX_CHANNELS;
 use crate::diagnostic::{Diagnostic, Kind};
 use crate::epilogue::Epilogue;
@@ -57,44 +59,43 @@ pub(super) fn fault(found: String) -> Diagnostic {
 }
 
 impl Lowering<'_> {
-    /// Makes layers of quantized values.
-    pub(super) fn close(
-        &mut self,
-        data: Data,
-        view: &View,
-        id: ValueId,
-    ) -> Result<Rc<Affine>, Diagnostic> {
-        let chains = self.chains(data)?;
-        let mut forms = Vec::new();
+    /// Makes layers of quantized values, or the input's map.
+    pub(super) fn close(&mut self, value: Value, id: ValueId) -> Result<Value, Diagnostic> {
+        let mut maps = Vec::with_capacity(value.parts().len());
         let mut first_channel = 0;
-        for chain in chains {
-            let node = self.graph.nodes[chain.node].place();
-            let own: Vec<usize> = (first_channel..first_channel + chain.channels()).collect();
+        for part in value.parts() {
+            let own: Vec<usize> = (first_channel..first_channel + part.channels()).collect();
             first_channel += own.len();
-            let form = self.make_layer(&chain, id, view, own).map_err(|error| error.at(node))?;
-            forms.push(Rc::new(form));
+            maps.push(Rc::new(match part.is_input() {
+                true => self.input_map(part, id, &value.view)?,
+                false => {
+                    let node = self.graph.nodes[part.node].place();
+                    self.make_layer(part, id, &value.view, own).map_err(|error| error.at(node))?
+                }
+            }));
         }
-        let form = match &forms[..] {
-            [form] => form.clone(),
-            _ => Rc::new(Affine::concat(&forms, &mut self.budget)?.expect("maps have no divisor")),
+        let map = match &maps[..] {
+            [map] => map.clone(),
+            _ => Rc::new(Affine::concat(&maps, &mut self.fuel)?.expect("maps have no divisor")),
         };
-        self.host.made_map(id, &form, view);
-        Ok(form)
+        let value = Value::of_sum(map, value.view);
+        self.host.learn(id, &value);
+        Ok(value)
     }
 
-    /// Makes a layer of a quantized chain, whose channels are these of a value.
+    /// Makes a layer of a quantized part, whose channels are these of a value.
     pub(super) fn make_layer(
         &mut self,
-        chain: &Chain,
+        part: &Part,
         value: ValueId,
         view: &View,
         of_value: Vec<usize>,
     ) -> Result<Affine, Diagnostic> {
-        let quantized = chain.quantized.expect("what becomes a map is quantized");
+        let quantized = part.quantized.expect("what becomes a map is quantized");
         let zero = quantized.zero_point()?;
         let maps = std::mem::take(&mut self.maps);
         let bounds = |form: &Affine| accumulators(form.bounds(|id: MapId| maps[id.0]));
-        let closed = chain.close(&bounds, &mut self.budget);
+        let closed = part.close(&bounds, &mut self.fuel);
         self.maps = maps;
         let closed = closed?;
         let some_fall = closed.behind_pool.contains(&BehindPool::Falls);
@@ -102,16 +103,16 @@ impl Lowering<'_> {
             let constant = closed.channels[*channel].thresholds() == 0;
             closed.behind_pool[*channel] == BehindPool::Falls || some_fall && constant
         };
-        let (falling, rising): (Vec<usize>, Vec<usize>) = (0..chain.channels()).partition(falls);
+        let (falling, rising): (Vec<usize>, Vec<usize>) = (0..part.channels()).partition(falls);
         if closed.behind_pool.contains(&BehindPool::Turns) {
-            return self.make_pool_apart(chain, value, view, of_value);
+            return self.make_pool_apart(part, value, view, of_value);
         }
         if !(falling.is_empty() || rising.is_empty()) {
-            return self.make_layers_apart(chain, value, view, (&of_value, &[rising, falling]));
+            return self.make_layers_apart(part, value, view, (&of_value, &[rising, falling]));
         }
         let turns = closed.channels.iter().any(|shape| matches!(shape, Shape::Sum { .. }));
         let (closed, merged) =
-            if turns { self.merge_parts(closed, chain.node)? } else { (closed, 0) };
+            if turns { self.merge_parts(closed, part.node)? } else { (closed, 0) };
         let monotone = |shape| match shape {
             Shape::Monotone(steps) => steps,
             Shape::Sum { .. } => unreachable!("parts were merged"),
@@ -144,16 +145,16 @@ impl Lowering<'_> {
             }
             steps.lowest += shift;
         }
-        if chain.sums.len() > 1 {
-            for (params, form) in epilogue.sums.iter_mut().zip(&chain.sums) {
+        if part.sums().len() > 1 {
+            for (params, form) in epilogue.sums.iter_mut().zip(part.sums()) {
                 params.terms = form.to_terms(|id| self.map(id))?;
             }
         }
         let mut layer = self.bare(&form, Activation::Steps { code, channels })?;
-        layer.pool = chain.pool.as_ref().map(|at| at.pool);
+        layer.pool = part.pool.as_ref().map(|at| at.pool);
         let zero_point = if mirrored { shift - zero } else { zero + shift };
-        let info = MapInfo { shape: chain.shape(), code, zero_point };
-        let scale = chain.scales();
+        let info = MapInfo { shape: part.shape(), code, zero_point };
+        let scale = part.scales();
         let view = view.clone();
         let value = MapValue {
             value: Some(value),
@@ -166,46 +167,46 @@ impl Lowering<'_> {
             view,
         };
         let map = MapId(self.maps.len());
-        let plain = self.push_layer(layer, epilogue, info, value, chain.node)?;
+        let plain = self.push_layer(layer, epilogue, info, value, part.node)?;
         if !mirrored {
             return Ok(plain);
         }
         let scales: Vec<f64> = (0..plain.channels()).map(|c| plain.scale(c)).collect();
-        Ok(Affine::of_mirrored_map(map, &info, &scales, chain.node))
+        Ok(Affine::of_mirrored_map(map, &info, &scales, part.node))
     }
 
     /// What is pooled as a map, and the operators behind the pooling as a layer that reads it.
     fn make_pool_apart(
         &mut self,
-        chain: &Chain,
+        part: &Part,
         value: ValueId,
         view: &View,
         of_value: Vec<usize>,
     ) -> Result<Affine, Diagnostic> {
-        let pool = chain.pool.expect("there is a pooling to be put apart");
-        let Some(before) = chain.before_pool() else {
+        let pool = part.pool.expect("there is a pooling to be put apart");
+        let Some(before) = part.before_pool() else {
             let refusal = limits::POOL_PLACE.refuse("a pooling whose maxima then fall and rise");
             return Err(refusal.at(self.graph.nodes[pool.node].place()));
         };
         let pooled = self.graph.nodes[pool.node].output;
         let map = self.make_layer(&before, pooled, view, of_value.clone())?;
-        self.make_layer(&chain.behind_pool(Rc::new(map)), value, view, of_value)
+        self.make_layer(&part.behind_pool(Rc::new(map)), value, view, of_value)
     }
 
-    /// Some channels of a chain as a map, the others as another. `of_value` says which of the
+    /// Some channels of a part as a map, the others as another. `of_value` says which of the
     /// value's they are.
     fn make_layers_apart(
         &mut self,
-        chain: &Chain,
+        part: &Part,
         value: ValueId,
         view: &View,
         (of_value, apart): (&[usize], &[Vec<usize>]),
     ) -> Result<Affine, Diagnostic> {
-        let (mut forms, mut order) = (Vec::new(), vec![0; chain.channels()]);
+        let (mut forms, mut order) = (Vec::new(), vec![0; part.channels()]);
         let mut first = 0;
         for channels in apart {
-            let mut some = chain.clone();
-            some.select(channels, &mut self.budget)?;
+            let mut some = part.clone();
+            some.select(channels, &mut self.fuel)?;
             let own = channels.iter().map(|&channel| of_value[channel]).collect();
             forms.push(Rc::new(self.make_layer(&some, value, view, own)?));
             for (i, &channel) in channels.iter().enumerate() {
@@ -213,8 +214,8 @@ impl Lowering<'_> {
             }
             first += channels.len();
         }
-        let all = Affine::concat(&forms, &mut self.budget)?.expect("maps have no divisor");
-        all.select(&order, &mut self.budget)
+        let all = Affine::concat(&forms, &mut self.fuel)?.expect("maps have no divisor");
+        all.select(&order, &mut self.fuel)
     }
 
     /// Adds a layer; its map as a form.
@@ -232,7 +233,7 @@ impl Lowering<'_> {
             return Err(fault(format!("a layer of shape {shape:?} stands for {:?}", info.shape)));
         }
         let form = Affine::of_map(MapId(self.maps.len()), &info, &value.scale, node);
-        self.budget.take_integers(form.rows())?;
+        self.fuel.take_integers(form.rows())?;
         self.maps.push(info);
         self.values.push(value);
         self.made.push(Made { layer, node, epilogue });
@@ -259,7 +260,7 @@ impl Lowering<'_> {
         if products > crate::ops::linear::MAX_PRODUCTS {
             return Err(limits::PRODUCTS.refuse(format!("a layer of {products} products")));
         }
-        self.budget.take_integers(weights)?;
+        self.fuel.take_integers(weights)?;
         Ok(Layer { name: String::new(), terms, activation, pool: None })
     }
 
@@ -329,7 +330,7 @@ impl Lowering<'_> {
         parts.iter_mut().for_each(|parts| parts.resize(count, none.clone()));
         let repeated: Vec<usize> =
             (0..outputs).flat_map(|channel| std::iter::repeat_n(channel, count)).collect();
-        let many = form.select(&repeated, &mut self.budget)?;
+        let many = form.select(&repeated, &mut self.fuel)?;
         let layer = self.bare(&many, Activation::Steps { code, channels: parts.concat() })?;
         let info = MapInfo { shape: many.shape, code, zero_point: 0 };
         let map = self.push_layer(
@@ -339,7 +340,7 @@ impl Lowering<'_> {
             MapValue::none(info.shape),
             node,
         )?;
-        let form = Rc::new(map.folded(count, &mut self.budget)?);
+        let form = Rc::new(map.folded(count, &mut self.fuel)?);
         let epilogue = Epilogue::of_codes(lowest, count);
         Ok((Closed { form, epilogue, channels: merged, behind_pool }, count))
     }
@@ -352,7 +353,7 @@ impl Lowering<'_> {
         kernel: &Kernel,
         scale: &[f64],
         node: usize,
-    ) -> Result<Data, Diagnostic> {
+    ) -> Result<Part, Diagnostic> {
         let direct = self.apply_directly(form, kernel, scale, node);
         let goes_on = match &direct {
             Err(error) => {
@@ -361,24 +362,27 @@ impl Lowering<'_> {
                 }
                 false
             }
-            Ok(Data::Form(out)) if form.composed => {
-                let weight = out.greatest_weight();
-                if weight <= MAX_LAYER_WEIGHT && !self.map_is_faster(form, kernel, out) {
-                    return direct;
+            Ok(part) => match part.exact().filter(|_| form.composed) {
+                Some(out) => {
+                    let weight = out.greatest_weight();
+                    if weight <= MAX_LAYER_WEIGHT && !self.map_is_faster(form, kernel, out) {
+                        return direct;
+                    }
+                    weight <= MOST_LAYER_WEIGHT
                 }
-                weight <= MOST_LAYER_WEIGHT
-            }
-            Ok(_) => return direct,
+                None => return direct,
+            },
         };
-        match self.as_map(MapOf { form: form.clone(), relu: false, pool: None })? {
-            Some(map) => self.apply_directly(&map, kernel, scale, node),
-            None if goes_on => direct,
-            None => Err(match direct {
-                Ok(Data::Form(out)) => limits::COMPOSED_WEIGHTS
-                    .refuse(format!("a weight of {}", out.greatest_weight())),
-                Ok(_) => unreachable!("several scales go on as they are"),
-                Err(error) => error,
-            }),
+        if let Some(map) = self.as_map(MapOf { form: form.clone(), relu: false, pool: None })? {
+            return self.apply_directly(&map, kernel, scale, node);
+        }
+        let part = direct?;
+        match part.exact() {
+            Some(out) if !goes_on => {
+                Err(limits::COMPOSED_WEIGHTS
+                    .refuse(format!("a weight of {}", out.greatest_weight())))
+            }
+            _ => Ok(part),
         }
     }
 
@@ -430,42 +434,37 @@ impl Lowering<'_> {
     /// A value that can be pooled: sums that count differently in regions become a map first.
     pub(super) fn without_regions(
         &mut self,
-        data: Data,
-        view: &View,
+        value: Value,
         id: ValueId,
-    ) -> Result<Data, Diagnostic> {
-        let in_regions = match &data {
-            Data::Form(form) => form.has_regions(),
-            Data::Chains(chains) => chains.iter().any(Chain::has_regions),
-            _ => false,
-        };
-        match data {
-            data if !in_regions => Ok(data),
-            data if is_quantized(&data) => Ok(Data::Form(self.close(data, view, id)?)),
-            data => {
-                let map = match data {
-                    Data::Form(form) => self.as_map(MapOf { form, relu: false, pool: None })?,
-                    _ => None,
-                };
-                map.map(Data::Form).ok_or_else(|| {
-                    limits::POOL_PLACE.refuse("a maximum of means that vary at the borders")
-                })
-            }
+    ) -> Result<Value, Diagnostic> {
+        if !value.parts().iter().any(Part::has_regions) {
+            return Ok(value);
         }
+        if value.is_quantized() {
+            return self.close(value, id);
+        }
+        let map = match value.exact() {
+            Some(form) => self.as_map(MapOf { form: form.clone(), relu: false, pool: None })?,
+            None => None,
+        };
+        let refuse = || limits::POOL_PLACE.refuse("a maximum of means that vary at the borders");
+        Ok(Value::of_sum(map.ok_or_else(refuse)?, value.view))
     }
 
     /// What `Relu` or `MaxPool` makes of exact sums, as a map if it has few bits; other values as
     /// they are.
-    pub(super) fn rectified(&mut self, known: Known) -> Result<Known, Diagnostic> {
-        let Data::Chains(chains) = &known.data else { return Ok(known) };
-        let [chain] = &chains[..] else { return Ok(known) };
-        let (None, Some((form, relu, pool))) = (chain.quantized, chain.rectified()) else {
-            return Ok(known);
+    pub(super) fn rectified(&mut self, value: Value) -> Result<Value, Diagnostic> {
+        let Some(part) = value.part().filter(|part| part.exact().is_none()) else {
+            return Ok(value);
+        };
+        let (None, Some((form, relu, pool))) = (part.quantized, part.rectified()) else {
+            return Ok(value);
         };
         let map = self.as_map(MapOf { form: form.clone(), relu, pool })?;
-        Ok(map
-            .map(|map| Known { data: Data::Form(map), view: known.view.clone() })
-            .unwrap_or(known))
+        Ok(match map {
+            Some(map) => Value::of_sum(map, value.view),
+            None => value,
+        })
     }
 
     /// Sums as a map; `None` if they have too many bits. What has more than 8 is stacked: of
@@ -515,7 +514,7 @@ impl Lowering<'_> {
                 let thresholds: Vec<i64> =
                     (first..=(from + span).min(high)).map(|t| t - form.offset(channel)).collect();
                 let always = (low.min(from + span) - from).max(0);
-                self.budget.take_integers(thresholds.len())?;
+                self.fuel.take_integers(thresholds.len())?;
                 steps.push(Steps { lowest: least + always, rising: true, thresholds });
             }
         }
@@ -524,7 +523,7 @@ impl Lowering<'_> {
             steps.iter().flat_map(ends).fold((0, 0), |(low, high), c| (c.min(low), c.max(high)));
         let code = Codes::Int { min: lowest, max: highest }.code();
         let repeated: Vec<usize> = (0..channels).flat_map(|channel| vec![channel; count]).collect();
-        let many = form.select(&repeated, &mut self.budget)?;
+        let many = form.select(&repeated, &mut self.fuel)?;
         let mut layer = self.bare(&many, Activation::Steps { code, channels: steps })?;
         layer.pool = pool;
         let offsets = repeated.iter().map(|&channel| form.offset(channel)).collect();
@@ -534,7 +533,7 @@ impl Lowering<'_> {
         let mut out =
             self.push_layer(layer, epilogue, info, MapValue::none(info.shape), form.node)?;
         if count > 1 {
-            out = out.folded(count, &mut self.budget)?;
+            out = out.folded(count, &mut self.fuel)?;
         }
         // The graph's own sums are what they were.
         out.take_scales(form);

@@ -8,10 +8,11 @@
 
 use std::rc::Rc;
 
-use super::chain::Chain;
-use super::form::{Affine, Kernel, MapInfo, Row, Window};
+use super::affine::{Affine, Kernel, MapInfo, Row, Window};
 use super::materialize::accumulators;
-use super::{Data, Known, Lowering, MapValue, is_quantized};
+use super::part::Part;
+use super::value::Value;
+use super::{Lowering, MapValue};
 use crate::build::MAX_CHANNELS;
 use crate::diagnostic::Diagnostic;
 use crate::epilogue::{Epilogue, significant_bits};
@@ -81,9 +82,9 @@ impl Lowering<'_> {
     pub(super) fn product(
         &mut self,
         index: usize,
-        a: (Known, ValueId),
-        b: (Known, ValueId),
-    ) -> Result<Known, Diagnostic> {
+        a: (Value, ValueId),
+        b: (Value, ValueId),
+    ) -> Result<Value, Diagnostic> {
         let (view_a, view_b) = (a.0.view.clone(), b.0.view.clone());
         let (mut a, mut b) = (self.factor(a)?, self.factor(b)?);
         let refuse = || limits::PRODUCT.refuse("a product of maps of several sizes or layouts");
@@ -126,26 +127,25 @@ impl Lowering<'_> {
         let (a, b) = (a.in_steps(), b.in_steps());
         let mut squares = Vec::with_capacity(2);
         for minus in [false, true] {
-            let form = Affine::sum(&a, &b, minus, &mut self.budget)?.expect("of one scale");
+            let form = Affine::sum(&a, &b, minus, &mut self.fuel)?.expect("of one scale");
             squares.push(self.squares(&form, index)?);
         }
-        let product = Affine::sum(&squares[0], &squares[1], true, &mut self.budget)?;
+        let product = Affine::sum(&squares[0], &squares[1], true, &mut self.fuel)?;
         let mut product = product.expect("of one scale");
         product.scale_by(&scales);
         product.node = index;
-        let mut chain = Chain::of(Rc::new(product), None);
-        chain.push_constant(index, Pointwise::Div, vec![4.0]);
-        Ok(Known { data: Data::Chains(Rc::new(vec![chain])), view })
+        let mut part = Part::of_sum(Rc::new(product)).opened(|_| None);
+        part.push_constant(index, Pointwise::Div, vec![4.0]);
+        Ok(Value::of_parts(vec![part], view))
     }
 
     /// A factor: a map, or sums of so few values.
-    fn factor(&mut self, (known, id): (Known, ValueId)) -> Result<Rc<Affine>, Diagnostic> {
-        let Known { data, view } = known;
-        let form = match data {
-            data if is_quantized(&data) => self.close(data, &view, id)?,
-            Data::Form(form) => form,
-            _ => return Err(limits::PRODUCT.refuse("a product of values that are not quantized")),
-        };
+    fn factor(&mut self, (mut value, id): (Value, ValueId)) -> Result<Rc<Affine>, Diagnostic> {
+        if value.is_quantized() {
+            value = self.close(value, id)?;
+        }
+        let refuse = || limits::PRODUCT.refuse("a product of values that are not quantized");
+        let form = value.exact().ok_or_else(refuse)?.clone();
         if self.integers(&form).is_none() {
             return Err(limits::PRODUCT.refuse("a product of sums of more than 8 bits"));
         }
@@ -164,7 +164,7 @@ impl Lowering<'_> {
         }
         let window = Window { stride: [0; 2], ..Window::POINT };
         let kernel = Kernel::of_channels(form.channels(), window, size);
-        Ok(Rc::new(form.apply(&kernel, &mut self.budget)?))
+        Ok(Rc::new(form.apply(&kernel, &mut self.fuel)?))
     }
 
     /// The squares of exact sums, as a form over a map that holds them in digits.
@@ -186,7 +186,7 @@ impl Lowering<'_> {
         for (channel, &bounds) in bounds.iter().enumerate() {
             for digit in &digits {
                 let of_digit = digit.steps(bounds, form.offset(channel));
-                self.budget.take_integers(of_digit.thresholds.len())?;
+                self.fuel.take_integers(of_digit.thresholds.len())?;
                 steps.push(of_digit);
             }
         }
@@ -195,7 +195,7 @@ impl Lowering<'_> {
         let ends = |steps: &Steps| steps.lowest + steps.thresholds.len() as i64;
         let most = steps.iter().map(ends).max().unwrap_or(0);
         let code = Codes::Int { min: 0, max: most }.code();
-        let many = form.select(&repeated, &mut self.budget)?;
+        let many = form.select(&repeated, &mut self.fuel)?;
         let layer = self.bare(&many, Activation::Steps { code, channels: steps })?;
         let info = MapInfo { shape: many.shape, code, zero_point: 0 };
         let offsets = repeated.iter().map(|&channel| form.offset(channel)).collect();
@@ -213,7 +213,7 @@ impl Lowering<'_> {
         };
         let rows = (0..channels).map(row).collect();
         let kernel = Kernel { window: Window::POINT, size: form.size(), rows, kind: None };
-        map.apply(&kernel, &mut self.budget)
+        map.apply(&kernel, &mut self.fuel)
     }
 }
 

@@ -9,9 +9,11 @@ use std::rc::Rc;
 
 use num_integer::gcd;
 
-use super::form::{Affine, Kernel, Row, Window};
+use super::Lowering;
+use super::affine::{Affine, Kernel, Row, Window};
+use super::linear::Filter;
+use super::value::Value;
 use super::view::View;
-use super::{Data, Filter, Known, Lowering};
 use crate::build::MAX_CHANNELS;
 use crate::diagnostic::Diagnostic;
 use crate::graph::ValueId;
@@ -125,7 +127,7 @@ impl Lowering<'_> {
         way: Way,
         window: &Window,
         taps: &Taps,
-    ) -> Result<Known, Diagnostic> {
+    ) -> Result<Value, Diagnostic> {
         let dims = &self.graph.value(self.graph.nodes[index].output).dims;
         let size = map_size(dims).expect("a map");
         let reads = |axis: usize| match way {
@@ -151,10 +153,10 @@ impl Lowering<'_> {
                 filter.scale.iter().flat_map(|&scale| std::iter::repeat_n(scale, repeat)).collect()
             }
         };
-        let data = self.apply(form, &kernel, &scale, index)?;
-        let view = View::of_pixels(self.shape(&data), phases, dims)
-            .expect("as many pixels as were computed");
-        Ok(Known { data, view })
+        let part = self.apply(form, &kernel, &scale, index)?;
+        let view =
+            View::of_pixels(part.shape(), phases, dims).expect("as many pixels as were computed");
+        Ok(Value::of_parts(vec![part], view))
     }
 
     /// The kernel over the pixels of the map.
@@ -179,7 +181,7 @@ impl Lowering<'_> {
             return Err(limits::MAP_SIZE
                 .refuse(format!("a map of {count} channels, which stand for pixels")));
         }
-        self.budget.take_integers(length.saturating_mul(count))?;
+        self.fuel.take_integers(length.saturating_mul(count))?;
         let mut data = vec![0; length * count];
         let mut written = 0;
         let [kernel_height, kernel_width] = window.kernel.map(|size| size as usize);
@@ -249,40 +251,40 @@ impl Lowering<'_> {
         let channels = form.channels() / (from[0] * from[1]);
         let taps = Taps::of_channels(channels, 1);
         let kernel = self.kernel(form, &[reads(0)?, reads(1)?], &Window::POINT, &taps, size)?;
-        Ok(Some(Rc::new(form.apply(&kernel, &mut self.budget)?)))
+        Ok(Some(Rc::new(form.apply(&kernel, &mut self.fuel)?)))
     }
 
     /// A value with phases that are a multiple of these; `None` if they cannot be.
     pub(super) fn with_phases_of(
         &mut self,
-        known: Known,
+        value: Value,
         multiple: [usize; 2],
-    ) -> Result<Option<Known>, Diagnostic> {
-        let Some(pixels) = known.view.as_pixels(self.shape(&known.data)) else { return Ok(None) };
+    ) -> Result<Option<Value>, Diagnostic> {
+        let Some(pixels) = value.view.as_pixels(value.shape()) else { return Ok(None) };
         let to = [0, 1].map(|axis| lcm(pixels.phases[axis], multiple[axis]));
         if to == pixels.phases {
-            return Ok(Some(known));
+            return Ok(Some(value));
         }
-        let Data::Form(form) = &known.data else { return Ok(None) };
-        let Some(form) = self.with_phases(form, pixels.phases, to)? else { return Ok(None) };
-        let view = View::of_pixels(form.shape, to, &known.view.dims());
-        Ok(view.map(|view| Known { data: Data::Form(form), view }))
+        let Some(sums) = value.exact() else { return Ok(None) };
+        let Some(sums) = self.with_phases(sums, pixels.phases, to)? else { return Ok(None) };
+        let view = View::of_pixels(sums.shape, to, &value.view.dims());
+        Ok(view.map(|view| Value::of_sum(sums, view)))
     }
 
     /// Values of the same size with pixels of the same phases: `None` if no map has them.
     pub(super) fn with_equal_phases(
         &mut self,
-        all: Vec<Known>,
-    ) -> Result<Option<Vec<Known>>, Diagnostic> {
+        all: Vec<Value>,
+    ) -> Result<Option<Vec<Value>>, Diagnostic> {
         let mut phases = Vec::new();
-        for known in &all {
-            let Some(pixels) = known.view.as_pixels(self.shape(&known.data)) else {
+        for value in &all {
+            let Some(pixels) = value.view.as_pixels(value.shape()) else {
                 return Ok(None);
             };
             phases.push(pixels.phases);
         }
         let to = phases.iter().fold([1, 1], |to, of| [lcm(to[0], of[0]), lcm(to[1], of[1])]);
-        let all = all.into_iter().map(|known| self.with_phases_of(known, to));
+        let all = all.into_iter().map(|value| self.with_phases_of(value, to));
         all.collect()
     }
 
@@ -292,11 +294,11 @@ impl Lowering<'_> {
         index: usize,
         factors: &[usize],
         id: ValueId,
-    ) -> Result<Known, Diagnostic> {
+    ) -> Result<Value, Diagnostic> {
         let dims = &self.graph.value(self.graph.nodes[index].output).dims;
-        let known = self.operand(id)?;
-        let shape = self.shape(&known.data);
-        let pixels = known.view.as_pixels(shape).ok_or_else(|| self.relabel(id, dims))?;
+        let value = self.operand(id)?;
+        let shape = value.shape();
+        let pixels = value.view.as_pixels(shape).ok_or_else(|| self.relabel(id, dims))?;
         let factors = match *factors {
             [1, 1, rows, columns] => [rows, columns],
             [1, 1, columns] => [1, columns],
@@ -315,29 +317,11 @@ impl Lowering<'_> {
                 (0..columns * factors[1]).map(|column| row * columns + column / factors[1]),
             );
         }
-        let data = self.select(known.data, &order)?;
+        let value = self.select(value, &order)?;
         let phases = [rows * factors[0], columns * factors[1]];
-        let view = View::of_pixels(self.shape(&data), phases, dims)
-            .expect("as many pixels as the result has");
-        Ok(Known { data, view })
-    }
-
-    /// The channels of a value in this order.
-    pub(super) fn select(&mut self, data: Data, order: &[usize]) -> Result<Data, Diagnostic> {
-        match data {
-            Data::Input(_) | Data::Coded { .. } => {
-                Err(limits::FIRST_QUANT.refuse("channels in another order"))
-            }
-            Data::Form(form) => Ok(Data::Form(Rc::new(form.select(order, &mut self.budget)?))),
-            data => {
-                let mut chains = self.chains(data)?;
-                let [chain] = &mut chains[..] else {
-                    return Err(limits::SUM_PARTS.refuse("channels in another order"));
-                };
-                chain.select(order, &mut self.budget)?;
-                Ok(Data::Chains(Rc::new(chains)))
-            }
-        }
+        let view =
+            View::of_pixels(value.shape(), phases, dims).expect("as many pixels as the result has");
+        Ok(value.viewed(view))
     }
 }
 

@@ -10,7 +10,7 @@ use std::rc::Rc;
 use num_integer::gcd;
 use qnnsim_isa::descriptor::{Code, MapShape};
 
-use super::Budget;
+use super::Fuel;
 use crate::build::MAX_CHANNELS;
 use crate::diagnostic::Diagnostic;
 use crate::ir::{self, MapId, Region, WeightKind, Weights};
@@ -339,13 +339,13 @@ impl Affine {
     }
 
     /// The sums of so many neighbouring channels.
-    pub fn folded(&self, count: usize, budget: &mut Budget) -> Result<Affine, Diagnostic> {
+    pub fn folded(&self, count: usize, fuel: &mut Fuel) -> Result<Affine, Diagnostic> {
         let ones: Rc<[i32]> = vec![1; count].into();
         let row =
             |channel| Row { first: count * channel, count, factor: 1, at: 0, data: ones.clone() };
         let rows = (0..self.channels() / count).map(row).collect();
         let kind = Some(WeightKind::Unsigned1);
-        self.apply(&Kernel { window: Window::POINT, size: self.size(), rows, kind }, budget)
+        self.apply(&Kernel { window: Window::POINT, size: self.size(), rows, kind }, fuel)
     }
 
     /// Number of channels.
@@ -417,16 +417,16 @@ impl Affine {
     pub fn weighted(
         &self,
         regions: &[(Region, i64)],
-        budget: &mut Budget,
+        fuel: &mut Fuel,
     ) -> Result<Affine, Diagnostic> {
         let mut out = self.clone_without_rows();
         out.terms.clear();
         out.offset = vec![0; self.offset.len()];
         out.reach = vec![0.0; self.channels()];
         for &(region, factor) in regions {
-            let scaled = self.scaled(|_| factor, budget)?;
+            let scaled = self.scaled(|_| factor, fuel)?;
             for term in scaled.terms {
-                out.merge(Linear { region: Some(region), ..term }, budget)?;
+                out.merge(Linear { region: Some(region), ..term }, fuel)?;
             }
             // Outside of its region a term has the zero of the map in all places.
             out.offset
@@ -470,9 +470,9 @@ impl Affine {
 
     /// A linear operation on the form. The scale stays that of the form, for one channel or for
     /// all.
-    pub fn apply(&self, kernel: &Kernel, budget: &mut Budget) -> Result<Affine, Diagnostic> {
-        budget.take_integers(ROW * self.terms.len() * kernel.rows.len())?;
-        let terms = self.terms.iter().map(|term| term.under(kernel, self.size(), budget));
+    pub fn apply(&self, kernel: &Kernel, fuel: &mut Fuel) -> Result<Affine, Diagnostic> {
+        fuel.take_integers(ROW * self.terms.len() * kernel.rows.len())?;
+        let terms = self.terms.iter().map(|term| term.under(kernel, self.size(), fuel));
         let terms = terms.collect::<Result<Vec<_>, _>>()?;
         let [height, width] = kernel.size;
         let taps = kernel.window.taps();
@@ -519,8 +519,8 @@ impl Affine {
     }
 
     /// The channels in this order.
-    pub fn select(&self, channels: &[usize], budget: &mut Budget) -> Result<Affine, Diagnostic> {
-        budget.take_integers(ROW * self.terms.len() * channels.len())?;
+    pub fn select(&self, channels: &[usize], fuel: &mut Fuel) -> Result<Affine, Diagnostic> {
+        fuel.take_integers(ROW * self.terms.len() * channels.len())?;
         let mut out = self.clone_without_rows();
         out.shape.channels = channels.len() as u32;
         for (to, from) in out.terms.iter_mut().zip(&self.terms) {
@@ -549,17 +549,17 @@ impl Affine {
 
     /// The form with one scale, of which those of the channels are multiples; `None` if there is
     /// none.
-    pub fn unified(&self, budget: &mut Budget) -> Result<Option<Affine>, Diagnostic> {
+    pub fn unified(&self, fuel: &mut Fuel) -> Result<Option<Affine>, Diagnostic> {
         let scales: Vec<f64> = (0..self.channels()).map(|channel| self.scale(channel)).collect();
         let Some((factors, step)) = common_steps(&scales) else { return Ok(None) };
-        let mut out = self.scaled(|channel| factors[channel], budget)?;
+        let mut out = self.scaled(|channel| factors[channel], fuel)?;
         (out.data_scale, out.weight_scale) = (step, vec![1.0]);
         Ok(Some(out))
     }
 
     /// The channels that have this scale; the others do not matter.
-    pub fn of_scale(&self, scale: f64, budget: &mut Budget) -> Result<Affine, Diagnostic> {
-        budget.take_integers(self.rows())?;
+    pub fn of_scale(&self, scale: f64, fuel: &mut Fuel) -> Result<Affine, Diagnostic> {
+        fuel.take_integers(self.rows())?;
         let mut out = self.clone();
         for channel in (0..self.channels()).filter(|&channel| self.scale(channel) != scale) {
             out.terms.iter_mut().for_each(|term| term.rows[channel] = None);
@@ -573,7 +573,7 @@ impl Affine {
 
     /// Forms one behind the other along the channels, `None` if they are divided by different
     /// numbers.
-    pub fn concat(parts: &[Rc<Affine>], budget: &mut Budget) -> Result<Option<Affine>, Diagnostic> {
+    pub fn concat(parts: &[Rc<Affine>], fuel: &mut Fuel) -> Result<Option<Affine>, Diagnostic> {
         let first = &parts[0];
         if parts.iter().any(|part| part.divisor != first.divisor) {
             return Ok(None);
@@ -587,11 +587,11 @@ impl Affine {
         out.terms.clear();
         let mut at = 0;
         for part in parts {
-            budget.take_integers(ROW * part.terms.len() * channels)?;
+            fuel.take_integers(ROW * part.terms.len() * channels)?;
             for term in &part.terms {
                 let mut rows = vec![None; channels];
                 rows[at..at + part.channels()].clone_from_slice(&term.rows);
-                out.merge(Linear { rows, ..*term }, budget)?;
+                out.merge(Linear { rows, ..*term }, fuel)?;
             }
             at += part.channels();
         }
@@ -617,7 +617,7 @@ impl Affine {
         a: &Affine,
         b: &Affine,
         minus: bool,
-        budget: &mut Budget,
+        fuel: &mut Fuel,
     ) -> Result<Option<Affine>, Diagnostic> {
         if a.divisor != b.divisor {
             return Ok(None);
@@ -626,10 +626,10 @@ impl Affine {
             (0..a.channels()).map(|c| common_step(a.scale(c), b.scale(c))).collect();
         let Some(steps) = steps else { return Ok(None) };
         let sign = if minus { -1 } else { 1 };
-        let mut sum = a.scaled(|channel| steps[channel].0, budget)?;
-        let b = b.scaled(|channel| sign * steps[channel].1, budget)?;
+        let mut sum = a.scaled(|channel| steps[channel].0, fuel)?;
+        let b = b.scaled(|channel| sign * steps[channel].1, fuel)?;
         for term in b.terms {
-            sum.merge(term, budget)?;
+            sum.merge(term, fuel)?;
         }
         if !(sum.offset.is_empty() && b.offset.is_empty()) {
             let of = |offset: &Vec<i64>, c: usize| offset.get(c).copied().unwrap_or(0);
@@ -649,9 +649,9 @@ impl Affine {
     pub fn scaled(
         &self,
         factor: impl Fn(usize) -> i64,
-        budget: &mut Budget,
+        fuel: &mut Fuel,
     ) -> Result<Affine, Diagnostic> {
-        budget.take_integers(self.rows())?;
+        fuel.take_integers(self.rows())?;
         let mut out = self.clone();
         for term in &mut out.terms {
             for (channel, row) in term.rows.iter_mut().enumerate() {
@@ -674,7 +674,7 @@ impl Affine {
     }
 
     /// Adds a term, to one that reads the same map in the same way if there is one.
-    pub fn merge(&mut self, term: Linear, budget: &mut Budget) -> Result<(), Diagnostic> {
+    pub fn merge(&mut self, term: Linear, fuel: &mut Fuel) -> Result<(), Diagnostic> {
         let same = |other: &&mut Linear| {
             (other.source, other.window, other.region) == (term.source, term.window, term.region)
         };
@@ -701,7 +701,7 @@ impl Affine {
                 } else {
                     let first = a.first.min(b.first);
                     let end = (a.first + a.count).max(b.first + b.count);
-                    budget.take_integers((end - first) * taps)?;
+                    fuel.take_integers((end - first) * taps)?;
                     let mut data = vec![0; (end - first) * taps];
                     for row in [&*a, b] {
                         let at = (row.first - first) * taps;
@@ -815,12 +815,7 @@ fn narrowed(data: &[i64]) -> Result<Rc<[i32]>, Diagnostic> {
 
 impl Linear {
     /// What a kernel over the form, which has this size, reads of the map.
-    fn under(
-        &self,
-        outer: &Kernel,
-        form: [u32; 2],
-        budget: &mut Budget,
-    ) -> Result<Linear, Diagnostic> {
+    fn under(&self, outer: &Kernel, form: [u32; 2], fuel: &mut Fuel) -> Result<Linear, Diagnostic> {
         let map = [self.map.height, self.map.width];
         if self.region.is_some() && (outer.window != Window::POINT || outer.size != form) {
             return Err(
@@ -847,7 +842,7 @@ impl Linear {
         let mut kind = outer.kind;
         let mut rows = Vec::with_capacity(outer.rows.len());
         for row in &outer.rows {
-            let (under, same) = self.row_under(row, &outer.window, &window, budget)?;
+            let (under, same) = self.row_under(row, &outer.window, &window, fuel)?;
             kind = kind.filter(|_| same);
             rows.push(under);
         }
@@ -860,7 +855,7 @@ impl Linear {
         row: &Row,
         outer: &Window,
         window: &Window,
-        budget: &mut Budget,
+        fuel: &mut Fuel,
     ) -> Result<(Option<Row>, bool), Diagnostic> {
         let rows = &self.rows[row.first..row.first + row.count];
         let Some(start) = rows.iter().position(Option::is_some) else { return Ok((None, true)) };
@@ -890,7 +885,7 @@ impl Linear {
         let all_taps = window.taps();
         let work =
             (last - first) * all_taps + inner().map(|r| r.count).sum::<usize>() * taps * outer_taps;
-        budget.take_integers(work)?;
+        fuel.take_integers(work)?;
         let mut data = vec![0i64; (last - first) * all_taps];
         let place = |axis: usize, k: i64, inner: i64| {
             let offset = k * outer.dilation[axis] * self.window.stride[axis]
