@@ -42,10 +42,10 @@
          classes: ["top", "bottom", "left", "right"])
 
 ; For the report, and for whoever wants to look at the hidden map; the machine does not need it.
-.layer stroke (summary: "3x3 convolution, 1 -> 3 channels, 2 bits, 2x2 max pool", products: 432, precision: (8, 1),
+.layer stroke (summary: "3x3 convolution, 1 -> 3 channels, 2 bits, 2x2 max pool", macs: 432, precision: (8, 1),
                map: (shape: (channels: 3, height: 2, width: 2), code: (bits: 2, signed: false),
                      layout: (base: 4, block: 2, plane: 1, s: (1, 1), phase: 0, pitch: 2)))
-.layer where  (summary: "dense, 12 -> 4, raw", products: 48, precision: (2, 2))
+.layer where  (summary: "dense, 12 -> 4, raw", macs: 48, precision: (2, 2))
 
 ; ---- loading -------------------------------------------------------------------------------------------------------
 ;

@@ -233,12 +233,12 @@ error: `.u8` outside of data
   = note: open a data section first, with .data NAME or .sample",
     );
     check(
-        ".layer a (summary: \"a\"\n; a remark é\n, product: 3)",
+        ".layer a (summary: \"a\"\n; a remark é\n, mac: 3)",
         "
-error: Unexpected field named `product` in `layer`, expected one of `summary`, `products`, `precision`, or `map` instead
+error: Unexpected field named `mac` in `layer`, expected one of `summary`, `macs`, `precision`, or `map` instead
  --> t.qasm:9:3
   |
-9 | , product: 3)
+9 | , mac: 3)
   |   ^^^^^^^",
     );
     // The unclosed block ends at the next directive.

@@ -182,13 +182,7 @@ fn layer() -> impl Strategy<Value = LayerInfo> {
         },
     );
     (name(), name(), any::<u64>(), any::<[u32; 2]>(), option::of(map)).prop_map(
-        |(name, summary, products, precision, map)| LayerInfo {
-            name,
-            summary,
-            products,
-            precision,
-            map,
-        },
+        |(name, summary, macs, precision, map)| LayerInfo { name, summary, macs, precision, map },
     )
 }
 

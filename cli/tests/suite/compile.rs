@@ -54,8 +54,8 @@ fn the_report_adds_up() {
     assert_eq!(json["cycles"]["warm"], cycles);
     let energy: f64 = layers.iter().map(|l| l["energy_pj"].as_f64().expect("energy")).sum();
     assert!((energy / json["energy_pj"]["warm"].as_f64().expect("energy") - 1.0).abs() < 1e-9);
-    let products: u64 = layers.iter().map(|l| l["products"].as_u64().expect("products")).sum();
-    assert_eq!(products, 451_584 + 7_225_344 + 200_704 + 640);
+    let macs: u64 = layers.iter().map(|l| l["macs"].as_u64().expect("macs")).sum();
+    assert_eq!(macs, 451_584 + 7_225_344 + 200_704 + 640);
     assert!(
         layers
             .iter()

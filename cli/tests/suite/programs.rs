@@ -44,7 +44,7 @@ fn inspect_shows_every_part() {
         (&json!("products"), &json!(VERSION), &json!(true))
     );
     assert_eq!(json["hw"]["mac.rows"], 4);
-    assert_eq!(json["layers"][0]["products"], 16);
+    assert_eq!(json["layers"][0]["macs"], 16);
     assert_eq!(
         json["memories"][0],
         json!({"name": "activations", "banks": 4, "words": 512, "word_bits": 8, "bytes": 2048})

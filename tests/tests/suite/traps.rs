@@ -14,7 +14,7 @@ const GOOD: &str = r#"
 .semaphore map 4
 .input  (shape: (channels: 1, height: 1, width: 4))
 .output (shape: (channels: 4, height: 1, width: 4), code: (bits: 10, signed: true))
-.layer scale (products: 16, precision: (8, 2))
+.layer scale (macs: 16, precision: (8, 2))
 .cold
 .layer scale
   cfg ld.src dram=weights bytes=8
