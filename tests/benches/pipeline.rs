@@ -42,7 +42,7 @@ fn compiler(c: &mut Criterion) {
 }
 
 fn assembler(c: &mut Criterion) {
-    let hello = fs::read_to_string(programs().join("hello.qasm")).expect("the program");
+    let hello = fs::read_to_string(programs().join("hello.qnn")).expect("the program");
     let tcv = disassemble(&program());
     let mut group = c.benchmark_group("assemble");
     group.sample_size(20);

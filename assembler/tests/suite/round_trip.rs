@@ -273,7 +273,7 @@ proptest! {
     fn text_is_complete(program in program()) {
         prop_assert!(program.check().is_ok(), "{:?}", program.check());
         let text = disassemble(&program);
-        match assemble("round.qasm", &text) {
+        match assemble("round.qnn", &text) {
             // The file is compared as well: it tells -0.0 from 0.0.
             Ok(back) => {
                 prop_assert_eq!(&back, &program, "\n{}", text);

@@ -107,8 +107,8 @@ fn each_stage_can_be_printed() {
         assert!(text.contains(part), "{stage}: {part} is not in:\n{text}");
     }
     let asm = bench.ok("compile tcv.onnx --pixel-offset -128 --emit code -o tcv.bin");
-    bench.write("tcv.asm", &asm);
-    bench.ok("asm tcv.asm -o again.bin");
+    bench.write("tcv.qnn", &asm);
+    bench.ok("asm tcv.qnn -o again.bin");
     assert!(bench.read("tcv.bin") == bench.read("again.bin"));
     // What comes before the memories' sizes matter can be seen even if the point has no room.
     for stage in ["network", "layout", "tiling"] {

@@ -51,7 +51,7 @@ const GOOD: &str = r#"
 "#;
 
 fn load(source: &str) -> Result<Simulation, String> {
-    let program = qnnsim_assembler::assemble("scale.qasm", source)
+    let program = qnnsim_assembler::assemble("scale.qnn", source)
         .unwrap_or_else(|e| panic!("{}", e.render(false)));
     let again = program.clone();
     Simulation::new(program).map_err(|trap| trap.describe(&again))

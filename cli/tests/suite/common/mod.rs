@@ -146,8 +146,8 @@ impl Bench {
 
     /// Assembles a program.
     pub fn program(&self, name: &str, source: &str) {
-        self.write("source.asm", source);
-        self.ok(&format!("asm source.asm -o {name}"));
+        self.write("source.qnn", source);
+        self.ok(&format!("asm source.qnn -o {name}"));
     }
 }
 
