@@ -362,8 +362,8 @@ pub struct EvalArgs {
 #[derive(Debug, Args)]
 #[command(after_help = "\
 Examples:
-  qnnsim asm kernel.asm -o kernel.bin
-  qnnsim disasm tcv.bin > tcv.asm && qnnsim asm tcv.asm -o again.bin")]
+  qnnsim asm kernel.qnn -o kernel.bin
+  qnnsim disasm tcv.bin > tcv.qnn && qnnsim asm tcv.qnn -o again.bin")]
 pub struct AsmArgs {
     /// The text.
     #[arg(value_name = "FILE")]
@@ -379,7 +379,7 @@ pub struct AsmArgs {
 #[command(after_help = "\
 Examples:
   qnnsim disasm tcv.bin | less
-  qnnsim disasm tcv.bin > tcv.asm")]
+  qnnsim disasm tcv.bin > tcv.qnn")]
 pub struct DisasmArgs {
     /// The program file.
     #[arg(value_name = "PROG.bin")]
@@ -468,7 +468,7 @@ Examples:
 
 SPACE.ron:
   (
-    models: [(file: \"model.onnx\", pixel_offset: -128)],    // and programs: [\"kernel.qasm\"]
+    models: [(file: \"model.onnx\", pixel_offset: -128)],    // and programs: [\"kernel.qnn\"]
     base: (acc: (banks: 3)),                                // or base_file: \"point.ron\", or both
     axes: {
       \"mac.rows\": Powers(from: 4, to: 32),

@@ -297,7 +297,7 @@ impl Network {
 
     /// Multiply-accumulates of one image in a layer: one for each weight and each position of a
     /// convolution.
-    pub fn products(&self, layer: &Layer) -> u64 {
+    pub fn macs(&self, layer: &Layer) -> u64 {
         let sums = self.sums(layer);
         let weights: usize = layer.terms.iter().map(|term| term.weights.data.len()).sum();
         weights as u64 * u64::from(sums.height) * u64::from(sums.width)

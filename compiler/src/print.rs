@@ -74,7 +74,7 @@ fn write_layer(f: &mut Formatter, network: &Network, layer: &Layer) -> Result {
         writeln!(f)?;
         writeln!(f, "  weights {} of {}", term.weights.data.len(), Kind(term.weights.kind))?;
     }
-    writeln!(f, "  sums    {} products, {low}..={high}", network.products(layer))?;
+    writeln!(f, "  sums    {} MACs, {low}..={high}", network.macs(layer))?;
     match &layer.activation {
         Activation::Raw => writeln!(f, "  raw")?,
         Activation::Steps { code, channels } => {

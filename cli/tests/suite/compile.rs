@@ -54,8 +54,8 @@ fn the_report_adds_up() {
     assert_eq!(json["cycles"]["warm"], cycles);
     let energy: f64 = layers.iter().map(|l| l["energy_pj"].as_f64().expect("energy")).sum();
     assert!((energy / json["energy_pj"]["warm"].as_f64().expect("energy") - 1.0).abs() < 1e-9);
-    let products: u64 = layers.iter().map(|l| l["products"].as_u64().expect("products")).sum();
-    assert_eq!(products, 451_584 + 7_225_344 + 200_704 + 640);
+    let macs: u64 = layers.iter().map(|l| l["macs"].as_u64().expect("macs")).sum();
+    assert_eq!(macs, 451_584 + 7_225_344 + 200_704 + 640);
     assert!(
         layers
             .iter()
@@ -107,8 +107,8 @@ fn each_stage_can_be_printed() {
         assert!(text.contains(part), "{stage}: {part} is not in:\n{text}");
     }
     let asm = bench.ok("compile tcv.onnx --pixel-offset -128 --emit code -o tcv.bin");
-    bench.write("tcv.asm", &asm);
-    bench.ok("asm tcv.asm -o again.bin");
+    bench.write("tcv.qnn", &asm);
+    bench.ok("asm tcv.qnn -o again.bin");
     assert!(bench.read("tcv.bin") == bench.read("again.bin"));
     // What comes before the memories' sizes matter can be seen even if the point has no room.
     for stage in ["network", "layout", "tiling"] {

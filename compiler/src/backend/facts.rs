@@ -44,7 +44,7 @@ pub struct LayerFacts {
     /// Shape of its accumulators, before pooling.
     pub sums: MapShape,
     /// Multiply-accumulates of one image.
-    pub products: u64,
+    pub macs: u64,
     /// One line for reports: what it does.
     pub summary: String,
     /// Meaning and number of the weight bits, by term.
@@ -125,7 +125,7 @@ impl Facts {
                 inputs: layer.terms.iter().map(|term| network.map(term.source)).collect(),
                 output,
                 sums: network.sums(layer),
-                products: if copy { 0 } else { network.products(layer) },
+                macs: if copy { 0 } else { network.macs(layer) },
                 summary: summary(&network, layer, output, kind_of(thresholds.as_deref()), copies),
                 weights: weight_kinds(layer),
                 thresholds,
@@ -177,7 +177,7 @@ impl LayerFacts {
         LayerInfo {
             name: layer.name.clone(),
             summary: self.summary.clone(),
-            products: self.products,
+            macs: self.macs,
             precision: [
                 activation.max().unwrap_or(1),
                 self.weights.iter().map(|w| w.1).max().unwrap_or(1),

@@ -258,7 +258,7 @@ impl Lowering<'_> {
         let products = (weights as u64)
             .saturating_mul(u64::from(form.shape.height) * u64::from(form.shape.width));
         if products > crate::ops::linear::MAX_PRODUCTS {
-            return Err(limits::PRODUCTS.refuse(format!("a layer of {products} products")));
+            return Err(limits::PRODUCTS.refuse(format!("a layer of {products} MACs")));
         }
         self.fuel.take_integers(weights)?;
         Ok(Layer { name: String::new(), terms, activation, pool: None })

@@ -407,7 +407,7 @@ input x: 1x2x2, s8 = real / 1, pixel p is 1 x p + 0, bytes XOR 0x00
 layer conv2: map 0 -> map 1
   conv    1x2x2 -> 1x3x2, kernel=1x1 stride=1x1 pads=[0, 0, 1, 0]
   weights 1 of s8
-  sums    6 products, -128..=127
+  sums    6 MACs, -128..=127
   steps   to u3
     [0] 0, one more at each of >= 1 2 3 4 ... 7 (7 in all)
   pool    kernel=3x2 stride=1x1 pads=[0, 0, 0, 0]
@@ -415,7 +415,7 @@ layer conv2: map 0 -> map 1
 layer matmul7: map 1 -> map 2
   conv    1x1x1 -> 1x1x1, kernel=1x1 stride=1x1 pads=[0, 0, 0, 0]
   weights 1 of s8
-  sums    1 products, 0..=7
+  sums    1 MACs, 0..=7
   raw
   makes   1x1x1 of s4
 output: 1x1x1, s4
