@@ -11,10 +11,9 @@ use num_integer::gcd;
 use qnnsim_isa::descriptor::{Code, MapShape};
 
 use super::Fuel;
+use super::legality::WhyNot;
 use crate::build::MAX_CHANNELS;
-use crate::diagnostic::Diagnostic;
 use crate::ir::{self, MapId, Region, WeightKind, Weights};
-use crate::limits;
 use crate::ops::linear::MAX_SIZE;
 use crate::ops::transposed::ConvTranspose;
 use crate::tensor::{common_step, common_steps};
@@ -139,13 +138,13 @@ impl Window {
     }
 
     /// The window that reads through `inner` what `self` reads of the result of `inner`, whose own
-    /// result has this size. `None` if its kernel would be too large.
-    fn over(&self, inner: &Window, size: [u32; 2]) -> Option<Window> {
+    /// result has this size.
+    fn over(&self, inner: &Window, size: [u32; 2]) -> Result<Window, WhyNot> {
         if *inner == Window::POINT {
-            return Some(*self);
+            return Ok(*self);
         }
         if *self == Window::POINT {
-            return Some(*inner);
+            return Ok(*inner);
         }
         let mut out = Window::POINT;
         for (axis, &size) in size.iter().enumerate() {
@@ -160,12 +159,12 @@ impl Window {
             let length = (self.kernel[axis] - 1) * coarse + (inner.kernel[axis] - 1) * fine;
             out.kernel[axis] = length / out.dilation[axis] + 1;
             if out.kernel[axis] > MAX_SIZE as i64 {
-                return None;
+                return Err(WhyNot::Kernel(out.kernel));
             }
             out.stride[axis] = if size == 1 { 1 } else { self.stride[axis] * inner.stride[axis] };
             out.before[axis] = self.before[axis] * inner.stride[axis] + inner.before[axis];
         }
-        Some(out)
+        Ok(out)
     }
 
     /// The same window without negative paddings, for a map and a result of these sizes.
@@ -339,7 +338,7 @@ impl Affine {
     }
 
     /// The sums of so many neighbouring channels.
-    pub fn folded(&self, count: usize, fuel: &mut Fuel) -> Result<Affine, Diagnostic> {
+    pub fn folded(&self, count: usize, fuel: &mut Fuel) -> Result<Affine, WhyNot> {
         let ones: Rc<[i32]> = vec![1; count].into();
         let row =
             |channel| Row { first: count * channel, count, factor: 1, at: 0, data: ones.clone() };
@@ -414,11 +413,7 @@ impl Affine {
 
     /// Sums over windows as means over different numbers of values: each region counts so often,
     /// and nothing else does.
-    pub fn weighted(
-        &self,
-        regions: &[(Region, i64)],
-        fuel: &mut Fuel,
-    ) -> Result<Affine, Diagnostic> {
+    pub fn weighted(&self, regions: &[(Region, i64)], fuel: &mut Fuel) -> Result<Affine, WhyNot> {
         let mut out = self.clone_without_rows();
         out.terms.clear();
         out.offset = vec![0; self.offset.len()];
@@ -470,7 +465,7 @@ impl Affine {
 
     /// A linear operation on the form. The scale stays that of the form, for one channel or for
     /// all.
-    pub fn apply(&self, kernel: &Kernel, fuel: &mut Fuel) -> Result<Affine, Diagnostic> {
+    pub fn apply(&self, kernel: &Kernel, fuel: &mut Fuel) -> Result<Affine, WhyNot> {
         fuel.take_integers(ROW * self.terms.len() * kernel.rows.len())?;
         let terms = self.terms.iter().map(|term| term.under(kernel, self.size(), fuel));
         let terms = terms.collect::<Result<Vec<_>, _>>()?;
@@ -519,7 +514,7 @@ impl Affine {
     }
 
     /// The channels in this order.
-    pub fn select(&self, channels: &[usize], fuel: &mut Fuel) -> Result<Affine, Diagnostic> {
+    pub fn select(&self, channels: &[usize], fuel: &mut Fuel) -> Result<Affine, WhyNot> {
         fuel.take_integers(ROW * self.terms.len() * channels.len())?;
         let mut out = self.clone_without_rows();
         out.shape.channels = channels.len() as u32;
@@ -549,7 +544,7 @@ impl Affine {
 
     /// The form with one scale, of which those of the channels are multiples; `None` if there is
     /// none.
-    pub fn unified(&self, fuel: &mut Fuel) -> Result<Option<Affine>, Diagnostic> {
+    pub fn unified(&self, fuel: &mut Fuel) -> Result<Option<Affine>, WhyNot> {
         let scales: Vec<f64> = (0..self.channels()).map(|channel| self.scale(channel)).collect();
         let Some((factors, step)) = common_steps(&scales) else { return Ok(None) };
         let mut out = self.scaled(|channel| factors[channel], fuel)?;
@@ -558,7 +553,7 @@ impl Affine {
     }
 
     /// The channels that have this scale; the others do not matter.
-    pub fn of_scale(&self, scale: f64, fuel: &mut Fuel) -> Result<Affine, Diagnostic> {
+    pub fn of_scale(&self, scale: f64, fuel: &mut Fuel) -> Result<Affine, WhyNot> {
         fuel.take_integers(self.rows())?;
         let mut out = self.clone();
         for channel in (0..self.channels()).filter(|&channel| self.scale(channel) != scale) {
@@ -573,14 +568,14 @@ impl Affine {
 
     /// Forms one behind the other along the channels, `None` if they are divided by different
     /// numbers.
-    pub fn concat(parts: &[Rc<Affine>], fuel: &mut Fuel) -> Result<Option<Affine>, Diagnostic> {
+    pub fn concat(parts: &[Rc<Affine>], fuel: &mut Fuel) -> Result<Option<Affine>, WhyNot> {
         let first = &parts[0];
         if parts.iter().any(|part| part.divisor != first.divisor) {
             return Ok(None);
         }
         let channels: usize = parts.iter().map(|part| part.channels()).sum();
         if channels > MAX_CHANNELS {
-            return Err(limits::MAP_SIZE.refuse(format!("a map of {channels} channels")));
+            return Err(WhyNot::Channels(channels));
         }
         let mut out = first.clone_without_rows();
         out.shape.channels = channels as u32;
@@ -618,7 +613,7 @@ impl Affine {
         b: &Affine,
         minus: bool,
         fuel: &mut Fuel,
-    ) -> Result<Option<Affine>, Diagnostic> {
+    ) -> Result<Option<Affine>, WhyNot> {
         if a.divisor != b.divisor {
             return Ok(None);
         }
@@ -646,11 +641,7 @@ impl Affine {
     }
 
     /// The integers times a factor for each channel; the scale stays.
-    pub fn scaled(
-        &self,
-        factor: impl Fn(usize) -> i64,
-        fuel: &mut Fuel,
-    ) -> Result<Affine, Diagnostic> {
+    pub fn scaled(&self, factor: impl Fn(usize) -> i64, fuel: &mut Fuel) -> Result<Affine, WhyNot> {
         fuel.take_integers(self.rows())?;
         let mut out = self.clone();
         for term in &mut out.terms {
@@ -674,13 +665,13 @@ impl Affine {
     }
 
     /// Adds a term, to one that reads the same map in the same way if there is one.
-    pub fn merge(&mut self, term: Linear, fuel: &mut Fuel) -> Result<(), Diagnostic> {
+    pub fn merge(&mut self, term: Linear, fuel: &mut Fuel) -> Result<(), WhyNot> {
         let same = |other: &&mut Linear| {
             (other.source, other.window, other.region) == (term.source, term.window, term.region)
         };
         let Some(other) = self.terms.iter_mut().find(same) else {
             if self.terms.len() == MAX_TERMS {
-                return Err(limits::TERMS.refuse(format!("a sum of {} terms", MAX_TERMS + 1)));
+                return Err(WhyNot::Terms(MAX_TERMS + 1));
             }
             self.terms.push(term);
             return Ok(());
@@ -718,10 +709,10 @@ impl Affine {
     }
 
     /// Least and greatest sum of each channel, without the offset.
-    pub fn bounds(&self, map: impl Fn(MapId) -> MapInfo) -> Vec<(i64, i64)> {
+    pub fn bounds(&self, maps: &[MapInfo]) -> Vec<(i64, i64)> {
         let mut bounds = vec![(0i64, 0i64); self.channels()];
         for term in &self.terms {
-            let info = map(term.source);
+            let info = maps[term.source.0];
             let (min, max) =
                 (info.code.min().min(info.zero_point), info.code.max().max(info.zero_point));
             let taps = term.window.taps();
@@ -778,10 +769,10 @@ impl Affine {
     }
 
     /// The terms of a layer.
-    pub fn to_terms(&self, map: impl Fn(MapId) -> MapInfo) -> Result<Vec<ir::Term>, Diagnostic> {
+    pub fn to_terms(&self, maps: &[MapInfo]) -> Result<Vec<ir::Term>, WhyNot> {
         let mut terms = Vec::new();
         for term in &self.terms {
-            terms.extend(term.to_terms(self.size(), map(term.source).zero_point)?);
+            terms.extend(term.to_terms(self.size(), maps[term.source.0].zero_point)?);
         }
         // A layer reads something, even where nothing matters.
         if terms.len() > 1 {
@@ -798,29 +789,27 @@ impl Affine {
 }
 
 /// A factor, which is bounded so that products of factors and weights stay within 64 bits.
-fn checked(factor: i64) -> Result<i64, Diagnostic> {
+fn checked(factor: i64) -> Result<i64, WhyNot> {
     match factor.abs() <= MAX_WEIGHT {
         true => Ok(factor),
-        false => Err(limits::COMPOSED_WEIGHTS.refuse(format!("a value {factor} times in a sum"))),
+        false => Err(WhyNot::Factor(factor)),
     }
 }
 
 /// Weights of a form that has been worked out.
-fn narrowed(data: &[i64]) -> Result<Rc<[i32]>, Diagnostic> {
+fn narrowed(data: &[i64]) -> Result<Rc<[i32]>, WhyNot> {
     match data.iter().find(|weight| weight.unsigned_abs() > MAX_WEIGHT as u64) {
-        Some(weight) => Err(limits::COMPOSED_WEIGHTS.refuse(format!("a weight of {weight}"))),
+        Some(&weight) => Err(WhyNot::Weight(weight)),
         None => Ok(data.iter().map(|&weight| weight as i32).collect()),
     }
 }
 
 impl Linear {
     /// What a kernel over the form, which has this size, reads of the map.
-    fn under(&self, outer: &Kernel, form: [u32; 2], fuel: &mut Fuel) -> Result<Linear, Diagnostic> {
+    fn under(&self, outer: &Kernel, form: [u32; 2], fuel: &mut Fuel) -> Result<Linear, WhyNot> {
         let map = [self.map.height, self.map.width];
         if self.region.is_some() && (outer.window != Window::POINT || outer.size != form) {
-            return Err(
-                limits::COMPOSED_PADDING.refuse("a layer of means that vary at the borders")
-            );
+            return Err(WhyNot::Borders);
         }
         // Padding is zero around the form; the map must have its own padding there.
         for axis in 0..2 {
@@ -830,15 +819,11 @@ impl Linear {
             if first < 0 && self.window.reach(axis, -1).1 >= 0
                 || last >= n && self.window.reach(axis, n).0 < i64::from(map[axis])
             {
-                return Err(
-                    limits::COMPOSED_PADDING.refuse("padding around values that are not a map")
-                );
+                return Err(WhyNot::Padding);
             }
         }
-        let window = outer.window.over(&self.window, outer.size);
-        let Some(window) = window else {
-            return Err(limits::CONV_SIZES.refuse("a kernel over a kernel of this size"));
-        };
+        let window = outer.window.over(&self.window, outer.size)?;
+
         let mut kind = outer.kind;
         let mut rows = Vec::with_capacity(outer.rows.len());
         for row in &outer.rows {
@@ -856,7 +841,7 @@ impl Linear {
         outer: &Window,
         window: &Window,
         fuel: &mut Fuel,
-    ) -> Result<(Option<Row>, bool), Diagnostic> {
+    ) -> Result<(Option<Row>, bool), WhyNot> {
         let rows = &self.rows[row.first..row.first + row.count];
         let Some(start) = rows.iter().position(Option::is_some) else { return Ok((None, true)) };
         let end = rows.iter().rposition(Option::is_some).expect("one at least") + 1;
@@ -941,7 +926,7 @@ impl Linear {
     }
 
     /// The terms of a layer whose result has this size: one, or several whose weights add up.
-    fn to_terms(&self, size: [u32; 2], zero_point: i64) -> Result<Vec<ir::Term>, Diagnostic> {
+    fn to_terms(&self, size: [u32; 2], zero_point: i64) -> Result<Vec<ir::Term>, WhyNot> {
         if self.window.stride.contains(&0) {
             return self.without_zero_strides(size).to_terms(size, zero_point);
         }
@@ -965,13 +950,11 @@ impl Linear {
             })
         };
         let Some(conv) = conv() else {
-            return Err(
-                limits::CONV_SIZES.refuse(format!("a kernel of {:?} with padding", window.kernel))
-            );
+            return Err(WhyNot::Kernel(window.kernel));
         };
         let count = outputs.saturating_mul(group_inputs).saturating_mul(taps);
         if count > super::MAX_INTEGERS {
-            return Err(limits::INTEGERS.refuse(format!("a layer of {count} weights")));
+            return Err(WhyNot::Weights(count));
         }
         let mut data = vec![0i64; count];
         // Where the taps of the window are among those of the canonical one.
@@ -999,8 +982,8 @@ impl Linear {
                 }
             }
         }
-        if let Some(weight) = data.iter().find(|weight| weight.abs() > MOST_LAYER_WEIGHT) {
-            return Err(limits::COMPOSED_WEIGHTS.refuse(format!("a weight of {weight}")));
+        if let Some(&weight) = data.iter().find(|weight| weight.abs() > MOST_LAYER_WEIGHT) {
+            return Err(WhyNot::Weight(weight));
         }
         let kind = self.kind.filter(|&kind| !holes || kind != WeightKind::Bipolar);
         let mut terms = Vec::new();

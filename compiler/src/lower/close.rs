@@ -3,7 +3,8 @@
 use std::rc::Rc;
 
 use super::Fuel;
-use super::affine::{Affine, MOST_LAYER_WEIGHT};
+use super::affine::{Affine, MOST_LAYER_WEIGHT, MapInfo};
+use super::materialize::accumulators;
 use super::part::Part;
 use crate::diagnostic::Diagnostic;
 use crate::epilogue::{Channel, Epilogue, NotAffine, Shapeless, Slopes, is_line, widest};
@@ -37,18 +38,14 @@ pub enum BehindPool {
     Turns,
 }
 
-/// Least and greatest sum of each channel of an exact sum.
-type BoundsOf<'a> = &'a dyn Fn(&Affine) -> Result<Vec<(i64, i64)>, Diagnostic>;
-
 impl Part {
-    /// The part as one exact sum and step functions. `bounds` gives the least and the greatest sum of
-    /// each channel.
-    pub fn close(&self, bounds: BoundsOf, fuel: &mut Fuel) -> Result<Closed, Diagnostic> {
-        let [form] = self.sums() else { return self.close_sums(bounds, fuel) };
+    /// The part as one exact sum and step functions; `maps` is what is known of the maps.
+    pub fn close(&self, maps: &[MapInfo], fuel: &mut Fuel) -> Result<Closed, Diagnostic> {
+        let [form] = self.sums() else { return self.close_sums(maps, fuel) };
         let epilogue = self.epilogue();
         let mut channels = Vec::with_capacity(form.channels());
         let mut behind_pool = Vec::with_capacity(form.channels());
-        for (channel, bounds) in bounds(form)?.into_iter().enumerate() {
+        for (channel, bounds) in accumulators(form.bounds(maps))?.into_iter().enumerate() {
             let mut chain = epilogue.channel(channel);
             let (shape, evaluations) = chain.shape(bounds).map_err(|why| match why {
                 Shapeless::NotFinite(acc) => {
@@ -99,9 +96,12 @@ impl Part {
 
     /// Several sums with real factors become one with integer factors, if some have the same codes
     /// at all values that the sums can have.
-    fn close_sums(&self, bounds: BoundsOf, fuel: &mut Fuel) -> Result<Closed, Diagnostic> {
-        let of_forms =
-            self.sums().iter().map(|form| bounds(form)).collect::<Result<Vec<_>, _>>()?;
+    fn close_sums(&self, maps: &[MapInfo], fuel: &mut Fuel) -> Result<Closed, Diagnostic> {
+        let of_forms = self
+            .sums()
+            .iter()
+            .map(|form| accumulators(form.bounds(maps)))
+            .collect::<Result<Vec<_>, _>>()?;
         let epilogue = self.epilogue();
         let (mut factors, mut channels, mut behind_pool) = (Vec::new(), Vec::new(), Vec::new());
         for channel in 0..self.channels() {

@@ -9,16 +9,17 @@ use std::collections::{HashMap, HashSet};
 use std::rc::Rc;
 
 use qnnsim_isa::descriptor::{
-    Code, HostModel, HostOp, InputDescriptor, InputModel, MapShape, OutputDescriptor, OutputTensor,
+    HostModel, HostOp, InputDescriptor, InputModel, MapShape, OutputDescriptor, OutputTensor,
     OutputValue, Quantizer, Rounding,
 };
 use qnnsim_isa::table::LdRow;
 
 use super::affine::{Affine, MapInfo};
+use super::materialize::NewLayer;
 use super::part::{Part, Quantized};
 use super::value::Value;
 use super::view::View;
-use super::{Lowering, Made, MapValue};
+use super::{Lowering, MapValue};
 use crate::build::is_map;
 use crate::canonical::{Graph, Linear, Node, Op, Relabel, Select};
 use crate::diagnostic::{Diagnostic, Kind};
@@ -518,14 +519,6 @@ impl Lowering<'_> {
                 Rc::new(Affine::concat(&all, &mut self.fuel)?.expect("no divisors"))
             }
         };
-        let layer = self.bare(&form, Activation::Raw).map_err(at)?;
-        let bounds = form.bounds(|id| self.map(id));
-        let low = bounds.iter().map(|b| b.0).min().unwrap_or(0);
-        let high = bounds.iter().map(|b| b.1).max().unwrap_or(0);
-        let code = (1..=32)
-            .map(|bits| Code { bits, signed: true })
-            .find(|code| code.min() <= low && high <= code.max())
-            .expect("accumulators fit 32 bits");
         let shape = form.shape;
         let (mut heads, mut values, mut first_channel) = (Vec::new(), Vec::new(), 0);
         for ((&id, known), RawValue { sums, epilogue }) in cuts.iter().zip(&known).zip(raws) {
@@ -562,9 +555,22 @@ impl Lowering<'_> {
             true => HostModel::default(),
             false => add_up(extract(&cuts, &graph.outputs), &counts),
         };
+        let map = match &heads[..] {
+            [head] if head.first_channels.len() == 1 => Some(head.map.clone()),
+            _ => None,
+        };
+        self.add_layer(NewLayer {
+            sums: &form,
+            activation: Activation::Raw,
+            pool: None,
+            epilogue: Part::of_sum(form.clone()).opened(|_| None).epilogue(),
+            value: map,
+            node: form.node,
+        })
+        .map_err(at)?;
         let output = OutputDescriptor {
             shape,
-            code,
+            code: self.maps.last().expect("the last layer's").code,
             values,
             model,
             outputs,
@@ -581,13 +587,6 @@ impl Lowering<'_> {
                 Diagnostic::new(Kind::Option, found).help("give one name for each output, or none")
             );
         }
-        let epilogue = Part::of_sum(form.clone()).opened(|_| None).epilogue();
-        let map = match &heads[..] {
-            [head] if head.first_channels.len() == 1 => head.map.clone(),
-            _ => MapValue::none(shape),
-        };
-        self.values.push(map);
-        self.made.push(Made { layer, node: form.node, epilogue });
         Ok((output, heads))
     }
 

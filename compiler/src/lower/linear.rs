@@ -5,6 +5,7 @@ use std::rc::Rc;
 
 use super::Lowering;
 use super::affine::{Affine, Kernel, Row, Window};
+use super::legality::WhyNot;
 use super::part::{MAX_LEAVES, Part};
 use super::upsample::{Taps, Way};
 use super::value::Value;
@@ -204,7 +205,7 @@ impl<'g> Lowering<'g> {
         kernel: &Kernel,
         scale: &[f64],
         node: usize,
-    ) -> Result<Part, Diagnostic> {
+    ) -> Result<Result<Part, WhyNot>, Diagnostic> {
         let uniform = |row: &Row| {
             let first = form.scale(row.first);
             (row.first..row.first + row.count).all(|channel| form.scale(channel) == first)
@@ -212,10 +213,12 @@ impl<'g> Lowering<'g> {
         let apart = form.one_scale().is_some() || kernel.rows.iter().all(uniform);
         let unified = if apart { None } else { form.unified(&mut self.fuel)? };
         if apart || unified.is_some() {
-            let mut out = unified.as_ref().unwrap_or(form).apply(kernel, &mut self.fuel)?;
-            out.node = node;
-            out.scale_by(scale);
-            return Ok(Part::of_sum(Rc::new(out)));
+            let out = unified.as_ref().unwrap_or(form).apply(kernel, &mut self.fuel);
+            return Ok(out.map(|mut out| {
+                out.node = node;
+                out.scale_by(scale);
+                Part::of_sum(Rc::new(out))
+            }));
         }
         // Channels of one scale make one sum; these are added as real values, the scales in the
         // order of the channels.
@@ -231,7 +234,10 @@ impl<'g> Lowering<'g> {
         let mut sums = Vec::with_capacity(scales.len());
         for of_channels in scales {
             let part = form.of_scale(of_channels, &mut self.fuel)?;
-            let mut out = part.apply(kernel, &mut self.fuel)?;
+            let mut out = match part.apply(kernel, &mut self.fuel) {
+                Ok(out) => out,
+                Err(why) => return Ok(Err(why)),
+            };
             out.node = node;
             out.scale_by(scale);
             sums.push(out);
@@ -243,6 +249,6 @@ impl<'g> Lowering<'g> {
             Part::of_sum(Rc::new(sum)).opened(|_| None)
         });
         let first = parts.next().expect("a form has a channel");
-        parts.try_fold(first, |sum, next| Part::sum(&sum, &next, false, node))
+        parts.try_fold(first, |sum, next| Part::sum(&sum, &next, false, node)).map(Ok)
     }
 }

@@ -3,10 +3,11 @@
 
 use std::rc::Rc;
 
-use qnnsim_isa::descriptor::MapShape;
+use qnnsim_isa::descriptor::Code;
 
 use super::affine::{Affine, Kernel, Linear, MAX_LAYER_WEIGHT, MOST_LAYER_WEIGHT, MapInfo, Row};
 use super::close::{BehindPool, Closed};
+use super::legality::WhyNot;
 use super::part::{Part, Quantized};
 use super::value::Value;
 use super::view::View;
@@ -38,6 +39,31 @@ impl PartialEq for MapOf {
     fn eq(&self, other: &MapOf) -> bool {
         Rc::ptr_eq(&self.form, &other.form) && (self.relu, self.pool) == (other.relu, other.pool)
     }
+}
+
+/// A layer that is to be made.
+pub(super) struct NewLayer<'a> {
+    /// What its accumulators are.
+    pub sums: &'a Affine,
+    pub activation: Activation,
+    /// What is pooled behind the activation.
+    pub pool: Option<Pool>,
+    /// What the activation was made from.
+    pub epilogue: Epilogue,
+    /// What its map is in the graph, if it is a value of it.
+    pub value: Option<MapValue>,
+    /// The node that it is named for.
+    pub node: usize,
+}
+
+/// Channels that rise and channels that fall, which are to be added up.
+struct Merged {
+    /// Their sums.
+    form: Rc<Affine>,
+    epilogue: Epilogue,
+    channels: Vec<Steps>,
+    /// How many there are for each channel.
+    count: usize,
 }
 
 /// Bounds of accumulators, checked.
@@ -93,11 +119,7 @@ impl Lowering<'_> {
     ) -> Result<Affine, Diagnostic> {
         let quantized = part.quantized.expect("what becomes a map is quantized");
         let zero = quantized.zero_point()?;
-        let maps = std::mem::take(&mut self.maps);
-        let bounds = |form: &Affine| accumulators(form.bounds(|id: MapId| maps[id.0]));
-        let closed = part.close(&bounds, &mut self.fuel);
-        self.maps = maps;
-        let closed = closed?;
+        let closed = part.close(&self.maps, &mut self.fuel)?;
         let some_fall = closed.behind_pool.contains(&BehindPool::Falls);
         let falls = |channel: &usize| {
             let constant = closed.channels[*channel].thresholds() == 0;
@@ -110,15 +132,22 @@ impl Lowering<'_> {
         if !(falling.is_empty() || rising.is_empty()) {
             return self.make_layers_apart(part, value, view, (&of_value, &[rising, falling]));
         }
-        let turns = closed.channels.iter().any(|shape| matches!(shape, Shape::Sum { .. }));
-        let (closed, merged) =
-            if turns { self.merge_parts(closed, part.node)? } else { (closed, 0) };
-        let monotone = |shape| match shape {
-            Shape::Monotone(steps) => steps,
-            Shape::Sum { .. } => unreachable!("parts were merged"),
-        };
         let Closed { form, mut epilogue, channels, .. } = closed;
-        let mut channels: Vec<Steps> = channels.into_iter().map(monotone).collect();
+        let monotone: Option<Vec<Steps>> = channels
+            .iter()
+            .map(|shape| match shape {
+                Shape::Monotone(steps) => Some(steps.clone()),
+                Shape::Sum { .. } => None,
+            })
+            .collect();
+        let (form, mut channels, merged) = match monotone {
+            Some(channels) => (form, channels, 0),
+            None => {
+                let merged = self.merge_parts(&form, epilogue, channels, part.node)?;
+                epilogue = merged.epilogue;
+                (merged.form, merged.channels, merged.count)
+            }
+        };
         let ends = |steps: &Steps| [steps.lowest, steps.lowest + steps.thresholds.len() as i64];
         let (low, high) = channels
             .iter()
@@ -147,32 +176,34 @@ impl Lowering<'_> {
         }
         if part.sums().len() > 1 {
             for (params, form) in epilogue.sums.iter_mut().zip(part.sums()) {
-                params.terms = form.to_terms(|id| self.map(id))?;
+                params.terms = form.to_terms(&self.maps)?;
             }
         }
-        let mut layer = self.bare(&form, Activation::Steps { code, channels })?;
-        layer.pool = part.pool.as_ref().map(|at| at.pool);
         let zero_point = if mirrored { shift - zero } else { zero + shift };
-        let info = MapInfo { shape: part.shape(), code, zero_point };
-        let scale = part.scales();
-        let view = view.clone();
         let value = MapValue {
             value: Some(value),
             channels: of_value,
-            scale,
+            scale: part.scales(),
             mirrored,
             zero_point,
             merged,
             code_offset: shift,
-            view,
+            view: view.clone(),
         };
-        let map = MapId(self.maps.len());
-        let plain = self.push_layer(layer, epilogue, info, value, part.node)?;
+        let map = self.add_layer(NewLayer {
+            sums: &form,
+            activation: Activation::Steps { code, channels },
+            pool: part.pool.as_ref().map(|at| at.pool),
+            epilogue,
+            value: Some(value),
+            node: part.node,
+        })?;
         if !mirrored {
-            return Ok(plain);
+            return Ok(map);
         }
-        let scales: Vec<f64> = (0..plain.channels()).map(|c| plain.scale(c)).collect();
-        Ok(Affine::of_mirrored_map(map, &info, &scales, part.node))
+        let scales: Vec<f64> = (0..map.channels()).map(|c| map.scale(c)).collect();
+        let id = MapId(self.maps.len() - 1);
+        Ok(Affine::of_mirrored_map(id, &self.maps[id.0], &scales, part.node))
     }
 
     /// What is pooled as a map, and the operators behind the pooling as a layer that reads it.
@@ -215,53 +246,49 @@ impl Lowering<'_> {
             first += channels.len();
         }
         let all = Affine::concat(&forms, &mut self.fuel)?.expect("maps have no divisor");
-        all.select(&order, &mut self.fuel)
+        Ok(all.select(&order, &mut self.fuel)?)
     }
 
-    /// Adds a layer; its map as a form.
-    pub(super) fn push_layer(
-        &mut self,
-        layer: Layer,
-        epilogue: Epilogue,
-        info: MapInfo,
-        value: MapValue,
-        node: usize,
-    ) -> Result<Affine, Diagnostic> {
-        let sums = layer.terms[0].output_shape(self.map(layer.terms[0].source).shape);
-        let shape = layer.output_shape(sums);
-        if shape != info.shape {
-            return Err(fault(format!("a layer of shape {shape:?} stands for {:?}", info.shape)));
-        }
-        let form = Affine::of_map(MapId(self.maps.len()), &info, &value.scale, node);
-        self.fuel.take_integers(form.rows())?;
-        self.maps.push(info);
-        self.values.push(value);
-        self.made.push(Made { layer, node, epilogue });
-        Ok(form)
-    }
-
-    /// A layer without a name, with this activation.
-    pub(super) fn bare(
-        &mut self,
-        form: &Affine,
-        activation: Activation,
-    ) -> Result<Layer, Diagnostic> {
-        accumulators(form.bounds(|id| self.map(id)))?;
-        let terms = form.to_terms(|id| self.map(id))?;
+    /// Makes a layer, and gives its map as exact sums. All that must hold of layers is checked here.
+    pub(super) fn add_layer(&mut self, new: NewLayer) -> Result<Affine, Diagnostic> {
+        let NewLayer { sums, activation, pool, epilogue, value, node } = new;
+        let bounds = accumulators(sums.bounds(&self.maps))?;
+        let terms = sums.to_terms(&self.maps)?;
         for term in &terms {
             let shape = term.output_shape(self.map(term.source).shape);
-            if shape != form.shape {
-                return Err(fault(format!("sums of shape {shape:?} stand for {:?}", form.shape)));
+            if shape != sums.shape {
+                return Err(fault(format!("sums of shape {shape:?} stand for {:?}", sums.shape)));
             }
         }
         let weights: usize = terms.iter().map(|term| term.weights.data.len()).sum();
-        let products = (weights as u64)
-            .saturating_mul(u64::from(form.shape.height) * u64::from(form.shape.width));
-        if products > crate::ops::linear::MAX_PRODUCTS {
-            return Err(limits::PRODUCTS.refuse(format!("a layer of {products} MACs")));
+        let macs = (weights as u64)
+            .saturating_mul(u64::from(sums.shape.height) * u64::from(sums.shape.width));
+        if macs > crate::ops::linear::MAX_PRODUCTS {
+            return Err(limits::PRODUCTS.refuse(format!("a layer of {macs} MACs")));
         }
         self.fuel.take_integers(weights)?;
-        Ok(Layer { name: String::new(), terms, activation, pool: None })
+        let layer = Layer { name: String::new(), terms, activation, pool };
+        let shape = layer.output_shape(sums.shape);
+        let value = value.unwrap_or_else(|| MapValue::none(shape));
+        let code = match &layer.activation {
+            Activation::Steps { code, .. } => *code,
+            Activation::Raw => {
+                let (low, high) = bounds
+                    .iter()
+                    .fold((0, 0), |(low, high), bounds| (low.min(bounds.0), high.max(bounds.1)));
+                (1..=32)
+                    .map(|bits| Code { bits, signed: true })
+                    .find(|code| code.min() <= low && high <= code.max())
+                    .expect("accumulators fit 32 bits")
+            }
+        };
+        let info = MapInfo { shape, code, zero_point: value.zero_point };
+        let map = Affine::of_map(MapId(self.maps.len()), &info, &value.scale, node);
+        self.fuel.take_integers(map.rows())?;
+        self.maps.push(info);
+        self.values.push(value);
+        self.made.push(Made { layer, node, epilogue });
+        Ok(map)
     }
 
     /// What the values of a form are as integers of a map, if they have few bits.
@@ -270,7 +297,7 @@ impl Lowering<'_> {
             return None;
         }
         let scale = form.one_scale();
-        let bounds = form.bounds(|id| self.map(id)).into_iter().enumerate();
+        let bounds = form.bounds(&self.maps).into_iter().enumerate();
         let (min, max) = bounds.fold((0, 0), |(min, max), (channel, (low, high))| {
             let offset = form.offset(channel);
             (min.min(low.saturating_add(offset)), max.max(high.saturating_add(offset)))
@@ -285,13 +312,14 @@ impl Lowering<'_> {
     }
 
     /// Step functions that turn, as a layer with several channels for each: some rise and some fall.
-    /// What remains is to add them up; how many there are for each channel.
-    pub(super) fn merge_parts(
+    /// What remains is to add them up.
+    fn merge_parts(
         &mut self,
-        closed: Closed,
+        form: &Rc<Affine>,
+        epilogue: Epilogue,
+        channels: Vec<Shape>,
         node: usize,
-    ) -> Result<(Closed, usize), Diagnostic> {
-        let Closed { form, epilogue, channels, behind_pool } = closed;
+    ) -> Result<Merged, Diagnostic> {
         let outputs = channels.len();
         let (mut parts, mut merged, mut lowest) = (Vec::new(), Vec::new(), Vec::new());
         for shape in channels {
@@ -316,7 +344,7 @@ impl Lowering<'_> {
                 .collect();
             parts.push(of_channel);
             let thresholds = (low - base + 1..=high - base).collect();
-            merged.push(Shape::Monotone(Steps { lowest: low, rising: true, thresholds }));
+            merged.push(Steps { lowest: low, rising: true, thresholds });
         }
         let count = parts.iter().map(Vec::len).max().unwrap_or(0).max(1);
         if count * outputs > MAX_CHANNELS || count > MAX_PARTS as usize {
@@ -331,18 +359,16 @@ impl Lowering<'_> {
         let repeated: Vec<usize> =
             (0..outputs).flat_map(|channel| std::iter::repeat_n(channel, count)).collect();
         let many = form.select(&repeated, &mut self.fuel)?;
-        let layer = self.bare(&many, Activation::Steps { code, channels: parts.concat() })?;
-        let info = MapInfo { shape: many.shape, code, zero_point: 0 };
-        let map = self.push_layer(
-            layer,
-            epilogue.select(&repeated),
-            info,
-            MapValue::none(info.shape),
+        let map = self.add_layer(NewLayer {
+            sums: &many,
+            activation: Activation::Steps { code, channels: parts.concat() },
+            pool: None,
+            epilogue: epilogue.select(&repeated),
+            value: None,
             node,
-        )?;
+        })?;
         let form = Rc::new(map.folded(count, &mut self.fuel)?);
-        let epilogue = Epilogue::of_codes(lowest, count);
-        Ok((Closed { form, epilogue, channels: merged, behind_pool }, count))
+        Ok(Merged { form, epilogue: Epilogue::of_codes(lowest, count), channels: merged, count })
     }
 
     /// A layer's weights, with their scale for each output or for all, over a form. Where its sums
@@ -354,34 +380,27 @@ impl Lowering<'_> {
         scale: &[f64],
         node: usize,
     ) -> Result<Part, Diagnostic> {
-        let direct = self.apply_directly(form, kernel, scale, node);
+        let direct = self.apply_directly(form, kernel, scale, node)?;
         let goes_on = match &direct {
-            Err(error) => {
-                if !(error.is(&limits::COMPOSED_PADDING) || error.is(&limits::COMPOSED_WEIGHTS)) {
-                    return direct;
-                }
-                false
-            }
+            Err(why) if !why.a_map_helps() => return Ok(direct?),
+            Err(_) => false,
             Ok(part) => match part.exact().filter(|_| form.composed) {
                 Some(out) => {
                     let weight = out.greatest_weight();
                     if weight <= MAX_LAYER_WEIGHT && !self.map_is_faster(form, kernel, out) {
-                        return direct;
+                        return Ok(direct?);
                     }
                     weight <= MOST_LAYER_WEIGHT
                 }
-                None => return direct,
+                None => return Ok(direct?),
             },
         };
         if let Some(map) = self.as_map(MapOf { form: form.clone(), relu: false, pool: None })? {
-            return self.apply_directly(&map, kernel, scale, node);
+            return Ok(self.apply_directly(&map, kernel, scale, node)??);
         }
         let part = direct?;
         match part.exact() {
-            Some(out) if !goes_on => {
-                Err(limits::COMPOSED_WEIGHTS
-                    .refuse(format!("a weight of {}", out.greatest_weight())))
-            }
+            Some(out) if !goes_on => Err(WhyNot::Weight(out.greatest_weight()).into()),
             _ => Ok(part),
         }
     }
@@ -416,7 +435,7 @@ impl Lowering<'_> {
         };
         let weights = kernel.rows.first().map_or(1, Row::greatest);
         let (mut low, mut high) = (0, 0);
-        for (channel, bounds) in form.bounds(|id| self.map(id)).into_iter().enumerate() {
+        for (channel, bounds) in form.bounds(&self.maps).into_iter().enumerate() {
             let offset = form.offset(channel);
             low = low.min(bounds.0.saturating_add(offset));
             high = high.max(bounds.1.saturating_add(offset));
@@ -477,7 +496,7 @@ impl Lowering<'_> {
         }
         let MapOf { form, relu, pool } = &of;
         let (relu, pool) = (*relu, *pool);
-        let bounds = form.bounds(|id| self.map(id)).into_iter().enumerate();
+        let bounds = form.bounds(&self.maps).into_iter().enumerate();
         let bounds: Vec<(i64, i64)> = bounds
             .map(|(channel, (low, high))| {
                 let offset = form.offset(channel);
@@ -523,15 +542,16 @@ impl Lowering<'_> {
             steps.iter().flat_map(ends).fold((0, 0), |(low, high), c| (c.min(low), c.max(high)));
         let code = Codes::Int { min: lowest, max: highest }.code();
         let repeated: Vec<usize> = (0..channels).flat_map(|channel| vec![channel; count]).collect();
-        let many = form.select(&repeated, &mut self.fuel)?;
-        let mut layer = self.bare(&many, Activation::Steps { code, channels: steps })?;
-        layer.pool = pool;
         let offsets = repeated.iter().map(|&channel| form.offset(channel)).collect();
-        let [height, width] = pool.map_or(many.size(), |pool| pool.output_size(many.size()));
-        let info = MapInfo { shape: MapShape { height, width, ..many.shape }, code, zero_point: 0 };
-        let epilogue = Epilogue::of_codes(offsets, form.products);
-        let mut out =
-            self.push_layer(layer, epilogue, info, MapValue::none(info.shape), form.node)?;
+        let many = form.select(&repeated, &mut self.fuel)?;
+        let mut out = self.add_layer(NewLayer {
+            sums: &many,
+            activation: Activation::Steps { code, channels: steps },
+            pool,
+            epilogue: Epilogue::of_codes(offsets, form.products),
+            value: None,
+            node: form.node,
+        })?;
         if count > 1 {
             out = out.folded(count, &mut self.fuel)?;
         }

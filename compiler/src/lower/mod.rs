@@ -18,6 +18,7 @@ mod close;
 mod dense;
 mod host;
 mod join;
+mod legality;
 mod linear;
 mod materialize;
 mod names;
@@ -45,6 +46,7 @@ use crate::limits;
 use affine::{Affine, MapInfo};
 pub use host::Head;
 use host::{CodedInput, HostPart};
+use legality::WhyNot;
 use materialize::{MapOf, fault};
 use names::layer_names;
 use part::Part;
@@ -211,15 +213,13 @@ impl Default for Fuel {
 }
 
 impl Fuel {
-    fn take_evaluations(&mut self, count: u64) -> Result<(), Diagnostic> {
-        let left = self.evaluations.checked_sub(count);
-        self.evaluations = left.ok_or_else(|| limits::SEARCH.refuse("a model of this size"))?;
+    fn take_evaluations(&mut self, count: u64) -> Result<(), WhyNot> {
+        self.evaluations = self.evaluations.checked_sub(count).ok_or(WhyNot::Evaluations)?;
         Ok(())
     }
 
-    fn take_integers(&mut self, count: usize) -> Result<(), Diagnostic> {
-        let left = self.integers.checked_sub(count);
-        self.integers = left.ok_or_else(|| limits::INTEGERS.refuse("a model of this size"))?;
+    fn take_integers(&mut self, count: usize) -> Result<(), WhyNot> {
+        self.integers = self.integers.checked_sub(count).ok_or(WhyNot::Integers)?;
         Ok(())
     }
 }

@@ -8,11 +8,11 @@
 
 use std::rc::Rc;
 
-use super::affine::{Affine, Kernel, MapInfo, Row, Window};
-use super::materialize::accumulators;
+use super::Lowering;
+use super::affine::{Affine, Kernel, Row, Window};
+use super::materialize::{NewLayer, accumulators};
 use super::part::Part;
 use super::value::Value;
-use super::{Lowering, MapValue};
 use crate::build::MAX_CHANNELS;
 use crate::diagnostic::Diagnostic;
 use crate::epilogue::{Epilogue, significant_bits};
@@ -169,7 +169,7 @@ impl Lowering<'_> {
 
     /// The squares of exact sums, as a form over a map that holds them in digits.
     fn squares(&mut self, form: &Affine, node: usize) -> Result<Affine, Diagnostic> {
-        let bounds = accumulators(form.bounds(|id| self.map(id)))?;
+        let bounds = accumulators(form.bounds(&self.maps))?;
         let values = bounds.iter().enumerate().map(|(channel, &(low, high))| {
             (low + form.offset(channel), high + form.offset(channel))
         });
@@ -195,12 +195,16 @@ impl Lowering<'_> {
         let ends = |steps: &Steps| steps.lowest + steps.thresholds.len() as i64;
         let most = steps.iter().map(ends).max().unwrap_or(0);
         let code = Codes::Int { min: 0, max: most }.code();
-        let many = form.select(&repeated, &mut self.fuel)?;
-        let layer = self.bare(&many, Activation::Steps { code, channels: steps })?;
-        let info = MapInfo { shape: many.shape, code, zero_point: 0 };
         let offsets = repeated.iter().map(|&channel| form.offset(channel)).collect();
-        let epilogue = Epilogue::of_codes(offsets, form.products);
-        let map = self.push_layer(layer, epilogue, info, MapValue::none(info.shape), node)?;
+        let many = form.select(&repeated, &mut self.fuel)?;
+        let map = self.add_layer(NewLayer {
+            sums: &many,
+            activation: Activation::Steps { code, channels: steps },
+            pool: None,
+            epilogue: Epilogue::of_codes(offsets, form.products),
+            value: None,
+            node,
+        })?;
         let mut weights: Vec<i32> = digits.iter().map(|digit| digit.weight).collect();
         weights.resize(count, 0);
         let weights: Rc<[i32]> = weights.into();
@@ -213,7 +217,7 @@ impl Lowering<'_> {
         };
         let rows = (0..channels).map(row).collect();
         let kernel = Kernel { window: Window::POINT, size: form.size(), rows, kind: None };
-        map.apply(&kernel, &mut self.fuel)
+        Ok(map.apply(&kernel, &mut self.fuel)?)
     }
 }
 
