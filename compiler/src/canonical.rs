@@ -4,6 +4,8 @@
 //! of each. The values of the source graph keep their numbers, and those in between come behind
 //! them. The evaluator of graphs evaluates source operators, so that it stays independent of this.
 
+use std::fmt;
+
 use crate::graph::{self, Value, ValueId};
 use crate::ops::dense::Dense;
 use crate::ops::join::{self, Range};
@@ -128,6 +130,15 @@ impl Op {
             Op::Maximum(pool) => pool.eval(data, dims),
             Op::Pointwise(op) => op.eval(inputs, dims, precision),
             Op::Host(op) => op.eval(inputs, dims, precision),
+        }
+    }
+}
+
+impl graph::PrintOp for Op {
+    fn attributes(&self, f: &mut fmt::Formatter) -> fmt::Result {
+        match self {
+            Op::Host(op) => op.attributes(f),
+            op => write!(f, "as {op:?} "),
         }
     }
 }

@@ -4,7 +4,7 @@ use std::fmt::{Display, Formatter, Result};
 
 use qnnsim_isa::descriptor::{Code, MapShape};
 
-use crate::ir::{Activation, Conv, Layer, MapId, Network, Pool, Region, Steps, WeightKind};
+use crate::ir::{Activation, Conv, Layer, MapId, Network, Pool, Region, StepFunction, WeightKind};
 
 /// Channels of a layer, and thresholds of a channel, that the short form shows.
 const SHOWN: usize = 4;
@@ -95,7 +95,7 @@ fn write_layer(f: &mut Formatter, network: &Network, layer: &Layer) -> Result {
     }
 }
 
-fn write_steps(f: &mut Formatter, steps: &Steps) -> Result {
+fn write_steps(f: &mut Formatter, steps: &StepFunction) -> Result {
     let count = steps.thresholds.len();
     let shown = if f.alternate() { count } else { SHOWN };
     write!(f, "{}", steps.lowest)?;

@@ -1,6 +1,7 @@
 //! From the trained model in `programs/` to its results, through the binary.
 
 use crate::common;
+use qnnsim_compiler::pipeline::Stage;
 
 use common::{Bench, idx, project};
 use serde_json::{Value, json};
@@ -94,15 +95,25 @@ fn compiling_again_gives_the_same_bytes_on_each_point() {
 #[test]
 fn each_stage_can_be_printed() {
     let bench = bench();
-    for (stage, part) in [
+    let stages = [
         ("graph", "BatchNormalization"),
+        ("quantizers", "BatchNormalization"),
+        ("padding", "BatchNormalization"),
+        ("functions", "BatchNormalization"),
+        ("signs", "BatchNormalization"),
+        ("input", "BatchNormalization"),
+        ("canonical", "Linear(Product("),
         ("network", "layer conv2: map 1 -> map 2"),
         ("layout", "conv1: words 0.."),
         ("tiling", "conv 3x3 64 -> 64"),
         ("placement", "weights    at 0"),
         ("schedule", "thr waits - posts free x2"),
         ("code", "mac wait=free post=full"),
-    ] {
+    ];
+    let names: Vec<&str> = stages.iter().map(|(stage, _)| *stage).collect();
+    let all: Vec<&str> = Stage::ALL.iter().map(|stage| stage.name()).collect();
+    assert_eq!(names, all);
+    for (stage, part) in stages {
         let text = bench.ok(&format!("compile tcv.onnx --pixel-offset -128 --emit {stage}"));
         assert!(text.contains(part), "{stage}: {part} is not in:\n{text}");
     }

@@ -17,7 +17,7 @@ use qnnsim_isa::table::{MacShape, PoolDst};
 use super::thresholds::{Thresholds, encode};
 use crate::diagnostic::{Diagnostic, Kind};
 use crate::geometry::{Nested, Windows};
-use crate::ir::{Activation, Conv, Layer, MapId, Network, Steps, Term, WeightKind, Weights};
+use crate::ir::{Activation, Conv, Layer, MapId, Network, StepFunction, Term, WeightKind, Weights};
 use crate::sizes::unencodable;
 
 /// What a network's layers are on every hardware point. Found once for any number of plans, and
@@ -324,7 +324,7 @@ fn copy_of(network: &Network, map: MapId, source: MapId) -> Layer {
     let conv = Conv { kernel: [1, 1], stride: [1, 1], dilation: [1, 1], pads: [0; 4], groups: 1 };
     let weights = Weights { kind: WeightKind::Unsigned1, out_channels: shape.channels, data };
     let thresholds = (code.min() + 1..=code.max()).collect();
-    let steps = Steps { lowest: code.min(), rising: true, thresholds };
+    let steps = StepFunction { lowest: code.min(), rising: true, thresholds };
     Layer {
         name: format!("copy of {}", network.layers[map.0 - 1].name),
         terms: vec![Term { source, conv, weights, pad_value: 0, region: None }],

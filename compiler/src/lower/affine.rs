@@ -1,8 +1,8 @@
 //! Exact values between quantizers: for every channel a sum of weights times values of maps, all
 //! integers, and a scale.
 //!
-//! Convolutions, dense layers, sums, joins, averages, padding and slices only rewrite such forms. A
-//! form with one weight of 1 for each channel is a map itself.
+//! Convolutions, dense layers, sums, joins, averages, padding and slices only rewrite such
+//! expressions. One with one weight of 1 for each channel is a map itself.
 
 use std::collections::HashSet;
 use std::rc::Rc;
@@ -18,7 +18,7 @@ use crate::ops::linear::MAX_SIZE;
 use crate::ops::transposed::ConvTranspose;
 use crate::tensor::{common_step, common_steps};
 
-/// Largest factor and weight of a form; what is larger is on no way to 8 bits.
+/// Largest factor and weight of an affine expression; what is larger is on no way to 8 bits.
 const MAX_WEIGHT: i64 = 1 << 20;
 
 /// Largest weight of sums of sums that go on as they are: 8 terms of 8 bits stand for one.
@@ -30,7 +30,7 @@ pub const MOST_LAYER_WEIGHT: i64 = 64 * 127;
 /// What a row counts for, in integers that a network may have: it takes so much memory.
 const ROW: usize = 8;
 
-/// Maps that one form can sum.
+/// Maps that one affine expression can sum.
 const MAX_TERMS: usize = 256;
 
 /// Positions that a kernel reads: coordinate `at` of the result reads the coordinate
@@ -56,7 +56,7 @@ pub struct Row {
     pub data: Rc<[i32]>,
 }
 
-/// A linear operation on a form.
+/// A linear operation on an affine expression.
 #[derive(Debug, Clone)]
 pub struct Kernel {
     pub window: Window,
@@ -68,7 +68,7 @@ pub struct Kernel {
     pub kind: Option<WeightKind>,
 }
 
-/// What a form sums of one map.
+/// What an affine expression sums of one map.
 #[derive(Debug, Clone)]
 pub struct Linear {
     pub source: MapId,
@@ -82,7 +82,7 @@ pub struct Linear {
     pub region: Option<Region>,
 }
 
-/// An affine expression over maps, a *form* for short. Its real value is
+/// An affine expression over maps, exact in integers. Its real value is
 /// `(sum of the terms + offset) * scale / divisor`.
 #[derive(Debug, Clone)]
 pub struct Affine {
@@ -108,7 +108,7 @@ pub struct Affine {
     pub node: usize,
 }
 
-/// A map, as forms read it.
+/// A map, as affine expressions read it.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct MapInfo {
     pub shape: MapShape,
@@ -294,13 +294,13 @@ impl Affine {
 
     /// A map whose integers are mirrored at a code: `mirror` less what they stand for.
     pub fn of_mirrored_map(source: MapId, info: &MapInfo, scale: &[f64], node: usize) -> Affine {
-        let mut form = Affine::of_map(source, info, scale, node);
-        for row in form.terms.iter_mut().flat_map(|term| &mut term.rows).flatten() {
+        let mut affine = Affine::of_map(source, info, scale, node);
+        for row in affine.terms.iter_mut().flat_map(|term| &mut term.rows).flatten() {
             row.factor = -1;
         }
-        form.terms.iter_mut().for_each(|term| term.kind = None);
-        form.offset.iter_mut().for_each(|offset| *offset = -*offset);
-        form
+        affine.terms.iter_mut().for_each(|term| term.kind = None);
+        affine.offset.iter_mut().for_each(|offset| *offset = -*offset);
+        affine
     }
 
     /// The integers alone, with a scale of 1.
@@ -308,7 +308,7 @@ impl Affine {
         Affine { data_scale: 1.0, weight_scale: vec![1.0], ..self.clone() }
     }
 
-    /// Whether another form has the same sums with the same scales.
+    /// Whether another expression has the same sums with the same scales.
     pub fn is_same(self: &Rc<Self>, other: &Rc<Self>) -> bool {
         let same_row = |taps: usize, a: &Option<Row>, b: &Option<Row>| match (a, b) {
             (Some(a), Some(b)) => {
@@ -463,7 +463,7 @@ impl Affine {
         })
     }
 
-    /// A linear operation on the form. The scale stays that of the form, for one channel or for
+    /// A linear operation on the expression. The scale stays that of the expression, for one channel or for
     /// all.
     pub fn apply(&self, kernel: &Kernel, fuel: &mut Fuel) -> Result<Affine, WhyNot> {
         fuel.take_integers(ROW * self.terms.len() * kernel.rows.len())?;
@@ -542,7 +542,7 @@ impl Affine {
         }
     }
 
-    /// The form with one scale, of which those of the channels are multiples; `None` if there is
+    /// The expression with one scale, of which those of the channels are multiples; `None` if there is
     /// none.
     pub fn unified(&self, fuel: &mut Fuel) -> Result<Option<Affine>, WhyNot> {
         let scales: Vec<f64> = (0..self.channels()).map(|channel| self.scale(channel)).collect();
@@ -606,7 +606,7 @@ impl Affine {
         Ok(Some(out))
     }
 
-    /// The sum of two forms of one shape, or their difference; `None` if their scales have no
+    /// The sum of two expressions of one shape, or their difference; `None` if their scales have no
     /// common step.
     pub fn sum(
         a: &Affine,
@@ -759,13 +759,13 @@ impl Affine {
         self.terms.iter().any(|term| term.region.is_some())
     }
 
-    /// Takes over what another form, which has the same sums, stands for.
-    pub fn take_scales(&mut self, form: &Affine) {
-        (self.data_scale, self.divisor) = (form.data_scale, form.divisor);
-        self.weight_scale.clone_from(&form.weight_scale);
-        self.reach.clone_from(&form.reach);
+    /// Takes over what another expression, which has the same sums, stands for.
+    pub fn take_scales(&mut self, affine: &Affine) {
+        (self.data_scale, self.divisor) = (affine.data_scale, affine.divisor);
+        self.weight_scale.clone_from(&affine.weight_scale);
+        self.reach.clone_from(&affine.reach);
         (self.products, self.composed, self.rounded, self.node) =
-            (form.products, form.composed, form.rounded, form.node);
+            (affine.products, affine.composed, affine.rounded, affine.node);
     }
 
     /// The terms of a layer.
@@ -796,7 +796,7 @@ fn checked(factor: i64) -> Result<i64, WhyNot> {
     }
 }
 
-/// Weights of a form that has been worked out.
+/// Weights of an affine expression that has been worked out.
 fn narrowed(data: &[i64]) -> Result<Rc<[i32]>, WhyNot> {
     match data.iter().find(|weight| weight.unsigned_abs() > MAX_WEIGHT as u64) {
         Some(&weight) => Err(WhyNot::Weight(weight)),
@@ -805,15 +805,15 @@ fn narrowed(data: &[i64]) -> Result<Rc<[i32]>, WhyNot> {
 }
 
 impl Linear {
-    /// What a kernel over the form, which has this size, reads of the map.
-    fn under(&self, outer: &Kernel, form: [u32; 2], fuel: &mut Fuel) -> Result<Linear, WhyNot> {
+    /// What a kernel over the expression, which has this size, reads of the map.
+    fn under(&self, outer: &Kernel, affine: [u32; 2], fuel: &mut Fuel) -> Result<Linear, WhyNot> {
         let map = [self.map.height, self.map.width];
-        if self.region.is_some() && (outer.window != Window::POINT || outer.size != form) {
+        if self.region.is_some() && (outer.window != Window::POINT || outer.size != affine) {
             return Err(WhyNot::Borders);
         }
-        // Padding is zero around the form; the map must have its own padding there.
+        // Padding is zero around the expression; the map must have its own padding there.
         for axis in 0..2 {
-            let (n, size) = (i64::from(form[axis]), i64::from(outer.size[axis]));
+            let (n, size) = (i64::from(affine[axis]), i64::from(outer.size[axis]));
             let (first, last) =
                 (outer.window.reach(axis, 0).0, outer.window.reach(axis, size - 1).1);
             if first < 0 && self.window.reach(axis, -1).1 >= 0

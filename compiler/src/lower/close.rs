@@ -8,9 +8,9 @@ use super::materialize::accumulators;
 use super::part::Part;
 use crate::diagnostic::Diagnostic;
 use crate::epilogue::{Channel, Epilogue, NotAffine, Shapeless, Slopes, is_line, widest};
-use crate::ir::Steps;
+use crate::ir::StepFunction;
 use crate::limits;
-use crate::steps::Shape;
+use crate::step_function::Shape;
 
 /// Most values of all maps but one that are looked at together.
 const MAX_TUPLES: usize = 1 << 16;
@@ -20,7 +20,7 @@ const MAX_PAIRS: usize = 1 << 21;
 
 /// A part as a layer sees it: one exact sum, which step functions take to codes.
 pub struct Closed {
-    pub form: Rc<Affine>,
+    pub affine: Rc<Affine>,
     pub epilogue: Epilogue,
     pub channels: Vec<Shape>,
     /// By channel, how the codes go with what is pooled.
@@ -41,11 +41,11 @@ pub enum BehindPool {
 impl Part {
     /// The part as one exact sum and step functions; `maps` is what is known of the maps.
     pub fn close(&self, maps: &[MapInfo], fuel: &mut Fuel) -> Result<Closed, Diagnostic> {
-        let [form] = self.sums() else { return self.close_sums(maps, fuel) };
+        let [affine] = self.sums() else { return self.close_sums(maps, fuel) };
         let epilogue = self.epilogue();
-        let mut channels = Vec::with_capacity(form.channels());
-        let mut behind_pool = Vec::with_capacity(form.channels());
-        for (channel, bounds) in accumulators(form.bounds(maps))?.into_iter().enumerate() {
+        let mut channels = Vec::with_capacity(affine.channels());
+        let mut behind_pool = Vec::with_capacity(affine.channels());
+        for (channel, bounds) in accumulators(affine.bounds(maps))?.into_iter().enumerate() {
             let mut chain = epilogue.channel(channel);
             let (shape, evaluations) = chain.shape(bounds).map_err(|why| match why {
                 Shapeless::NotFinite(acc) => {
@@ -61,7 +61,7 @@ impl Part {
             fuel.take_integers(shape.thresholds())?;
             channels.push(shape);
         }
-        Ok(Closed { form: form.clone(), epilogue, channels, behind_pool })
+        Ok(Closed { affine: affine.clone(), epilogue, channels, behind_pool })
     }
 
     /// What must hold for the step functions of a channel.
@@ -97,15 +97,15 @@ impl Part {
     /// Several sums with real factors become one with integer factors, if some have the same codes
     /// at all values that the sums can have.
     fn close_sums(&self, maps: &[MapInfo], fuel: &mut Fuel) -> Result<Closed, Diagnostic> {
-        let of_forms = self
+        let of_sums = self
             .sums()
             .iter()
-            .map(|form| accumulators(form.bounds(maps)))
+            .map(|affine| accumulators(affine.bounds(maps)))
             .collect::<Result<Vec<_>, _>>()?;
         let epilogue = self.epilogue();
         let (mut factors, mut channels, mut behind_pool) = (Vec::new(), Vec::new(), Vec::new());
         for channel in 0..self.channels() {
-            let bounds: Vec<(i64, i64)> = of_forms.iter().map(|bounds| bounds[channel]).collect();
+            let bounds: Vec<(i64, i64)> = of_sums.iter().map(|bounds| bounds[channel]).collect();
             let mut chain = epilogue.channel(channel);
             let slopes = chain.slopes().map_err(|why| match why {
                 NotAffine::Sums => {
@@ -114,7 +114,7 @@ impl Part {
                 NotAffine::Turns => limits::MONOTONE
                     .refuse(format!("channel {channel} of a sum, whose codes fall and rise")),
             })?;
-            let largest = self.sums().iter().map(|form| form.largest_weight(channel)).collect();
+            let largest = self.sums().iter().map(|affine| affine.largest_weight(channel)).collect();
             let search = Search { bounds: &bounds, slopes: &slopes, largest };
             let found = search.run(channel, &mut chain, 2 + self.ops.len() as u64, fuel)?;
             let shape = Shape::Monotone(found.steps);
@@ -124,31 +124,31 @@ impl Part {
             factors.push(found.factors);
             channels.push(shape);
         }
-        let mut form: Option<Affine> = None;
+        let mut affine: Option<Affine> = None;
         for (index, leaf) in self.sums().iter().enumerate() {
             let scaled = leaf.scaled(|channel| factors[channel][index], fuel)?;
-            form = Some(match form {
+            affine = Some(match affine {
                 None => scaled,
-                Some(mut form) => {
+                Some(mut affine) => {
                     for term in scaled.terms {
-                        form.merge(term, fuel)?;
+                        affine.merge(term, fuel)?;
                     }
-                    form.products += scaled.products;
-                    form
+                    affine.products += scaled.products;
+                    affine
                 }
             });
         }
-        let mut form = form.expect("a sum has a form");
-        (form.offset, form.data_scale, form.weight_scale, form.divisor) =
+        let mut affine = affine.expect("a sum has a form");
+        (affine.offset, affine.data_scale, affine.weight_scale, affine.divisor) =
             (Vec::new(), 1.0, vec![1.0], 1.0);
-        form.node = self.node;
-        Ok(Closed { form: Rc::new(form), epilogue, channels, behind_pool })
+        affine.node = self.node;
+        Ok(Closed { affine: Rc::new(affine), epilogue, channels, behind_pool })
     }
 }
 
 /// The question which integer factors stand for real ones.
 struct Search<'a> {
-    /// Least and greatest sum of each form.
+    /// Least and greatest value of each exact sum.
     bounds: &'a [(i64, i64)],
     slopes: &'a Slopes,
     /// Largest weight of each.
@@ -157,14 +157,14 @@ struct Search<'a> {
 
 struct Found {
     factors: Vec<i64>,
-    steps: Steps,
+    steps: StepFunction,
 }
 
 impl Search<'_> {
     /// The smallest factors that give, with some thresholds, the right code at all sums. An
     /// evaluation of `chain` takes so many operators.
     ///
-    /// For each tuple of sums of all forms but the widest, the thresholds of the widest are found
+    /// For each tuple of sums of all exact sums but the widest, the thresholds of the widest are found
     /// as those of any layer. Factors are right if, for each code, all sums where it is reached
     /// lie above all where it is not.
     fn run(
@@ -187,8 +187,8 @@ impl Search<'_> {
         let sign = if slopes[main] * f64::from(*direction) < 0.0 { -1 } else { 1 };
         let (low, high) = self.bounds[main];
         let range = if sign > 0 { (low, high) } else { (-high, -low) };
-        // Of each tuple, its steps over the widest form.
-        let mut tables: Vec<(Vec<i64>, Steps)> = Vec::with_capacity(tuples);
+        // Of each tuple, its steps over the widest sum.
+        let mut tables: Vec<(Vec<i64>, StepFunction)> = Vec::with_capacity(tuples);
         let mut pairs = 0;
         chain.sweep(self.bounds, self.slopes, |_, accs, _, shape| {
             let steps = match shape {
@@ -259,7 +259,7 @@ impl Search<'_> {
             if right {
                 let rising = turn > 0 || thresholds.is_empty();
                 let thresholds = thresholds.into_iter().map(|t| turn * t).collect();
-                return Ok(Found { factors, steps: Steps { lowest, rising, thresholds } });
+                return Ok(Found { factors, steps: StepFunction { lowest, rising, thresholds } });
             }
         }
         let ratios: Vec<f64> = others.iter().map(|&i| slopes[i] / slopes[main]).collect();

@@ -493,33 +493,33 @@ impl Lowering<'_> {
         let raws: Vec<RawValue> =
             known.iter().map(|value| raw(value).expect("kept as such")).collect();
         let sums: Vec<&Rc<Affine>> =
-            raws.iter().flat_map(|raw| raw.sums.iter().map(|(form, _)| form)).collect();
+            raws.iter().flat_map(|raw| raw.sums.iter().map(|(affine, _)| affine)).collect();
         let node = sums[0].node;
         let at = |error: Diagnostic| error.at(graph.nodes[node].place());
         let first = sums[0].shape;
         let other =
-            |form: &&&Rc<Affine>| MapShape { channels: first.channels, ..form.shape } != first;
-        if let Some(form) = sums.iter().find(other) {
-            let [a, b] = [first, form.shape].map(|s| format!("{} x {}", s.height, s.width));
-            let place = graph.nodes[form.node].place();
+            |affine: &&&Rc<Affine>| MapShape { channels: first.channels, ..affine.shape } != first;
+        if let Some(affine) = sums.iter().find(other) {
+            let [a, b] = [first, affine.shape].map(|s| format!("{} x {}", s.height, s.width));
+            let place = graph.nodes[affine.node].place();
             return Err(limits::OUTPUT_SIZES
                 .refuse(format!("accumulators of {a} and of {b}"))
                 .at(place));
         }
-        let form = match &sums[..] {
-            [form] => (*form).clone(),
+        let affine = match &sums[..] {
+            [affine] => (*affine).clone(),
             _ => {
                 // What divides the real values is none of the accumulators'.
-                let whole = |form: &&Rc<Affine>| {
-                    let mut form = (*form).clone();
-                    Rc::make_mut(&mut form).divisor = 1.0;
-                    form
+                let whole = |affine: &&Rc<Affine>| {
+                    let mut affine = (*affine).clone();
+                    Rc::make_mut(&mut affine).divisor = 1.0;
+                    affine
                 };
                 let all: Vec<Rc<Affine>> = sums.iter().map(whole).collect();
                 Rc::new(Affine::concat(&all, &mut self.fuel)?.expect("no divisors"))
             }
         };
-        let shape = form.shape;
+        let shape = affine.shape;
         let (mut heads, mut values, mut first_channel) = (Vec::new(), Vec::new(), 0);
         for ((&id, known), RawValue { sums, epilogue }) in cuts.iter().zip(&known).zip(raws) {
             let channels = sums[0].0.channels();
@@ -560,12 +560,12 @@ impl Lowering<'_> {
             _ => None,
         };
         self.add_layer(NewLayer {
-            sums: &form,
+            sums: &affine,
             activation: Activation::Raw,
             pool: None,
-            epilogue: Part::of_sum(form.clone()).opened(|_| None).epilogue(),
+            epilogue: Part::of_sum(affine.clone()).opened(|_| None).epilogue(),
             value: map,
-            node: form.node,
+            node: affine.node,
         })
         .map_err(at)?;
         let output = OutputDescriptor {

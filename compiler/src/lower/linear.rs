@@ -37,18 +37,18 @@ impl<'g> Lowering<'g> {
     pub(super) fn windows(
         &mut self,
         index: usize,
-        (form, phases): (Rc<Affine>, [usize; 2]),
+        (affine, phases): (Rc<Affine>, [usize; 2]),
         window: Window,
     ) -> Result<Value, Diagnostic> {
-        let channels = form.channels() / (phases[0] * phases[1]);
+        let channels = affine.channels() / (phases[0] * phases[1]);
         if phases != [1, 1] {
             let taps = Taps::of_channels(channels, window.taps());
-            return self.over_pixels(index, (&form, phases), Way::Reads, &window, &taps);
+            return self.over_pixels(index, (&affine, phases), Way::Reads, &window, &taps);
         }
         let dims = &self.graph.value(self.graph.nodes[index].output).dims;
         let size = map_size(dims).expect("a map").map(|size| size as u32);
         let kernel = Kernel::of_channels(channels, window, size);
-        let part = self.apply(&form, &kernel, &[1.0], index)?;
+        let part = self.apply(&affine, &kernel, &[1.0], index)?;
         self.result(index, vec![part], phases)
     }
 
@@ -115,8 +115,8 @@ impl<'g> Lowering<'g> {
         let scale = filter.scale.repeat(if filter.scale.len() == 1 { 1 } else { groups });
         filter.outputs *= groups;
         let taps = Taps { filter: Filter { scale: &scale, ..filter }, groups };
-        let (form, phases) = self.exact_pixels(id, node)?;
-        self.over_pixels(index, (&form, phases), Way::Writes, &Window::from(conv), &taps)
+        let (affine, phases) = self.exact_pixels(id, node)?;
+        self.over_pixels(index, (&affine, phases), Way::Writes, &Window::from(conv), &taps)
     }
 
     /// A convolution.
@@ -128,13 +128,13 @@ impl<'g> Lowering<'g> {
     ) -> Result<Value, Diagnostic> {
         let node = &self.graph.nodes[index];
         let filter = self.filter(node, 1, 0, |_| None)?;
-        let (form, phases) = self.exact_pixels(id, node)?;
+        let (affine, phases) = self.exact_pixels(id, node)?;
         let (window, groups) = (Window::from(conv.geometry), conv.geometry.groups as usize);
         match phases {
-            [1, 1] => self.plain_convolution(index, &form, window, filter, groups),
+            [1, 1] => self.plain_convolution(index, &affine, window, filter, groups),
             _ => {
                 let taps = Taps { filter, groups };
-                self.over_pixels(index, (&form, phases), Way::Reads, &window, &taps)
+                self.over_pixels(index, (&affine, phases), Way::Reads, &window, &taps)
             }
         }
     }
@@ -143,13 +143,13 @@ impl<'g> Lowering<'g> {
     fn plain_convolution(
         &mut self,
         index: usize,
-        form: &Rc<Affine>,
+        affine: &Rc<Affine>,
         window: Window,
         filter: Filter,
         groups: usize,
     ) -> Result<Value, Diagnostic> {
         let Filter { kind, scale, outputs, data } = filter;
-        let count = form.channels() / groups;
+        let count = affine.channels() / groups;
         let inputs = data.len() / outputs;
         let outputs_of_group = outputs / groups;
         let rows = (0..outputs).map(|o| Row {
@@ -162,7 +162,7 @@ impl<'g> Lowering<'g> {
         let dims = &self.graph.value(self.graph.nodes[index].output).dims;
         let size = map_size(dims).expect("a map").map(|size| size as u32);
         let kernel = Kernel { window, size, rows: rows.collect(), kind };
-        let part = self.apply(form, &kernel, scale, index)?;
+        let part = self.apply(affine, &kernel, scale, index)?;
         self.result(index, vec![part], [1, 1])
     }
 
@@ -198,22 +198,22 @@ impl<'g> Lowering<'g> {
         })
     }
 
-    /// A layer's weights, with their scale for each output or for all, over a form as it is.
+    /// A layer's weights, with their scale for each output or for all, over exact sums as they are.
     pub(super) fn apply_directly(
         &mut self,
-        form: &Affine,
+        affine: &Affine,
         kernel: &Kernel,
         scale: &[f64],
         node: usize,
     ) -> Result<Result<Part, WhyNot>, Diagnostic> {
         let uniform = |row: &Row| {
-            let first = form.scale(row.first);
-            (row.first..row.first + row.count).all(|channel| form.scale(channel) == first)
+            let first = affine.scale(row.first);
+            (row.first..row.first + row.count).all(|channel| affine.scale(channel) == first)
         };
-        let apart = form.one_scale().is_some() || kernel.rows.iter().all(uniform);
-        let unified = if apart { None } else { form.unified(&mut self.fuel)? };
+        let apart = affine.one_scale().is_some() || kernel.rows.iter().all(uniform);
+        let unified = if apart { None } else { affine.unified(&mut self.fuel)? };
         if apart || unified.is_some() {
-            let out = unified.as_ref().unwrap_or(form).apply(kernel, &mut self.fuel);
+            let out = unified.as_ref().unwrap_or(affine).apply(kernel, &mut self.fuel);
             return Ok(out.map(|mut out| {
                 out.node = node;
                 out.scale_by(scale);
@@ -223,9 +223,9 @@ impl<'g> Lowering<'g> {
         // Channels of one scale make one sum; these are added as real values, the scales in the
         // order of the channels.
         let mut scales: Vec<f64> = Vec::new();
-        for channel in 0..form.channels() {
-            if !scales.contains(&form.scale(channel)) {
-                scales.push(form.scale(channel));
+        for channel in 0..affine.channels() {
+            if !scales.contains(&affine.scale(channel)) {
+                scales.push(affine.scale(channel));
             }
             if scales.len() > MAX_LEAVES {
                 return Err(limits::SUM_FORMS.refuse("a layer of values with many scales"));
@@ -233,7 +233,7 @@ impl<'g> Lowering<'g> {
         }
         let mut sums = Vec::with_capacity(scales.len());
         for of_channels in scales {
-            let part = form.of_scale(of_channels, &mut self.fuel)?;
+            let part = affine.of_scale(of_channels, &mut self.fuel)?;
             let mut out = match part.apply(kernel, &mut self.fuel) {
                 Ok(out) => out,
                 Err(why) => return Ok(Err(why)),

@@ -16,9 +16,9 @@ use crate::build::MAX_CHANNELS;
 use crate::diagnostic::{Diagnostic, Kind};
 use crate::epilogue::Epilogue;
 use crate::graph::ValueId;
-use crate::ir::{Activation, Layer, MapId, Pool, Steps};
+use crate::ir::{Activation, Layer, MapId, Pool, StepFunction};
 use crate::limits;
-use crate::steps::Shape;
+use crate::step_function::Shape;
 use crate::tensor::Codes;
 
 /// Most channels that stand for one value: enough for means of 3 x 3 bytes, those at the borders
@@ -30,14 +30,15 @@ const MOST_CODES: usize = 255;
 
 /// Sums that become a map, without what lies below zero and pooled if that is asked for.
 pub(super) struct MapOf {
-    form: Rc<Affine>,
+    affine: Rc<Affine>,
     relu: bool,
     pool: Option<Pool>,
 }
 
 impl PartialEq for MapOf {
     fn eq(&self, other: &MapOf) -> bool {
-        Rc::ptr_eq(&self.form, &other.form) && (self.relu, self.pool) == (other.relu, other.pool)
+        Rc::ptr_eq(&self.affine, &other.affine)
+            && (self.relu, self.pool) == (other.relu, other.pool)
     }
 }
 
@@ -59,9 +60,9 @@ pub(super) struct NewLayer<'a> {
 /// Channels that rise and channels that fall, which are to be added up.
 struct Merged {
     /// Their sums.
-    form: Rc<Affine>,
+    affine: Rc<Affine>,
     epilogue: Epilogue,
-    channels: Vec<Steps>,
+    channels: Vec<StepFunction>,
     /// How many there are for each channel.
     count: usize,
 }
@@ -132,23 +133,24 @@ impl Lowering<'_> {
         if !(falling.is_empty() || rising.is_empty()) {
             return self.make_layers_apart(part, value, view, (&of_value, &[rising, falling]));
         }
-        let Closed { form, mut epilogue, channels, .. } = closed;
-        let monotone: Option<Vec<Steps>> = channels
+        let Closed { affine, mut epilogue, channels, .. } = closed;
+        let monotone: Option<Vec<StepFunction>> = channels
             .iter()
             .map(|shape| match shape {
                 Shape::Monotone(steps) => Some(steps.clone()),
                 Shape::Sum { .. } => None,
             })
             .collect();
-        let (form, mut channels, merged) = match monotone {
-            Some(channels) => (form, channels, 0),
+        let (affine, mut channels, merged) = match monotone {
+            Some(channels) => (affine, channels, 0),
             None => {
-                let merged = self.merge_parts(&form, epilogue, channels, part.node)?;
+                let merged = self.merge_parts(&affine, epilogue, channels, part.node)?;
                 epilogue = merged.epilogue;
-                (merged.form, merged.channels, merged.count)
+                (merged.affine, merged.channels, merged.count)
             }
         };
-        let ends = |steps: &Steps| [steps.lowest, steps.lowest + steps.thresholds.len() as i64];
+        let ends =
+            |steps: &StepFunction| [steps.lowest, steps.lowest + steps.thresholds.len() as i64];
         let (low, high) = channels
             .iter()
             .flat_map(ends)
@@ -175,8 +177,8 @@ impl Lowering<'_> {
             steps.lowest += shift;
         }
         if part.sums().len() > 1 {
-            for (params, form) in epilogue.sums.iter_mut().zip(part.sums()) {
-                params.terms = form.to_terms(&self.maps)?;
+            for (params, affine) in epilogue.sums.iter_mut().zip(part.sums()) {
+                params.terms = affine.to_terms(&self.maps)?;
             }
         }
         let zero_point = if mirrored { shift - zero } else { zero + shift };
@@ -191,7 +193,7 @@ impl Lowering<'_> {
             view: view.clone(),
         };
         let map = self.add_layer(NewLayer {
-            sums: &form,
+            sums: &affine,
             activation: Activation::Steps { code, channels },
             pool: part.pool.as_ref().map(|at| at.pool),
             epilogue,
@@ -233,19 +235,19 @@ impl Lowering<'_> {
         view: &View,
         (of_value, apart): (&[usize], &[Vec<usize>]),
     ) -> Result<Affine, Diagnostic> {
-        let (mut forms, mut order) = (Vec::new(), vec![0; part.channels()]);
+        let (mut affines, mut order) = (Vec::new(), vec![0; part.channels()]);
         let mut first = 0;
         for channels in apart {
             let mut some = part.clone();
             some.select(channels, &mut self.fuel)?;
             let own = channels.iter().map(|&channel| of_value[channel]).collect();
-            forms.push(Rc::new(self.make_layer(&some, value, view, own)?));
+            affines.push(Rc::new(self.make_layer(&some, value, view, own)?));
             for (i, &channel) in channels.iter().enumerate() {
                 order[channel] = first + i;
             }
             first += channels.len();
         }
-        let all = Affine::concat(&forms, &mut self.fuel)?.expect("maps have no divisor");
+        let all = Affine::concat(&affines, &mut self.fuel)?.expect("maps have no divisor");
         Ok(all.select(&order, &mut self.fuel)?)
     }
 
@@ -291,15 +293,15 @@ impl Lowering<'_> {
         Ok(map)
     }
 
-    /// What the values of a form are as integers of a map, if they have few bits.
-    pub(super) fn integers(&self, form: &Affine) -> Option<Quantized> {
-        if form.divisor != 1.0 {
+    /// What the values of exact sums are as integers of a map, if they have few bits.
+    pub(super) fn integers(&self, affine: &Affine) -> Option<Quantized> {
+        if affine.divisor != 1.0 {
             return None;
         }
-        let scale = form.one_scale();
-        let bounds = form.bounds(&self.maps).into_iter().enumerate();
+        let scale = affine.one_scale();
+        let bounds = affine.bounds(&self.maps).into_iter().enumerate();
         let (min, max) = bounds.fold((0, 0), |(min, max), (channel, (low, high))| {
-            let offset = form.offset(channel);
+            let offset = affine.offset(channel);
             (min.min(low.saturating_add(offset)), max.max(high.saturating_add(offset)))
         });
         let codes = Codes::Int { min, max };
@@ -315,7 +317,7 @@ impl Lowering<'_> {
     /// What remains is to add them up.
     fn merge_parts(
         &mut self,
-        form: &Rc<Affine>,
+        affine: &Rc<Affine>,
         epilogue: Epilogue,
         channels: Vec<Shape>,
         node: usize,
@@ -332,10 +334,10 @@ impl Lowering<'_> {
             // reach.
             let base: i64 = steps.iter().map(|steps| steps.lowest).sum();
             lowest.push(base);
-            let of_channel: Vec<Steps> = steps
+            let of_channel: Vec<StepFunction> = steps
                 .iter()
-                .flat_map(|Steps { rising, thresholds, .. }| {
-                    thresholds.chunks(MOST_CODES).map(|some| Steps {
+                .flat_map(|StepFunction { rising, thresholds, .. }| {
+                    thresholds.chunks(MOST_CODES).map(|some| StepFunction {
                         lowest: 0,
                         rising: *rising,
                         thresholds: some.to_vec(),
@@ -344,7 +346,7 @@ impl Lowering<'_> {
                 .collect();
             parts.push(of_channel);
             let thresholds = (low - base + 1..=high - base).collect();
-            merged.push(Steps { lowest: low, rising: true, thresholds });
+            merged.push(StepFunction { lowest: low, rising: true, thresholds });
         }
         let count = parts.iter().map(Vec::len).max().unwrap_or(0).max(1);
         if count * outputs > MAX_CHANNELS || count > MAX_PARTS as usize {
@@ -354,11 +356,11 @@ impl Lowering<'_> {
         }
         let most = parts.iter().flatten().map(|steps| steps.thresholds.len()).max().unwrap_or(0);
         let code = Codes::Int { min: 0, max: most as i64 }.code();
-        let none = Steps { lowest: 0, rising: true, thresholds: Vec::new() };
+        let none = StepFunction { lowest: 0, rising: true, thresholds: Vec::new() };
         parts.iter_mut().for_each(|parts| parts.resize(count, none.clone()));
         let repeated: Vec<usize> =
             (0..outputs).flat_map(|channel| std::iter::repeat_n(channel, count)).collect();
-        let many = form.select(&repeated, &mut self.fuel)?;
+        let many = affine.select(&repeated, &mut self.fuel)?;
         let map = self.add_layer(NewLayer {
             sums: &many,
             activation: Activation::Steps { code, channels: parts.concat() },
@@ -367,27 +369,27 @@ impl Lowering<'_> {
             value: None,
             node,
         })?;
-        let form = Rc::new(map.folded(count, &mut self.fuel)?);
-        Ok(Merged { form, epilogue: Epilogue::of_codes(lowest, count), channels: merged, count })
+        let affine = Rc::new(map.folded(count, &mut self.fuel)?);
+        Ok(Merged { affine, epilogue: Epilogue::of_codes(lowest, count), channels: merged, count })
     }
 
-    /// A layer's weights, with their scale for each output or for all, over a form. Where its sums
+    /// A layer's weights, with their scale for each output or for all, over exact sums. Where these
     /// cannot go on as they are, they become a map.
     pub(super) fn apply(
         &mut self,
-        form: &Rc<Affine>,
+        affine: &Rc<Affine>,
         kernel: &Kernel,
         scale: &[f64],
         node: usize,
     ) -> Result<Part, Diagnostic> {
-        let direct = self.apply_directly(form, kernel, scale, node)?;
+        let direct = self.apply_directly(affine, kernel, scale, node)?;
         let goes_on = match &direct {
             Err(why) if !why.a_map_helps() => return Ok(direct?),
             Err(_) => false,
-            Ok(part) => match part.exact().filter(|_| form.composed) {
+            Ok(part) => match part.exact().filter(|_| affine.composed) {
                 Some(out) => {
                     let weight = out.greatest_weight();
-                    if weight <= MAX_LAYER_WEIGHT && !self.map_is_faster(form, kernel, out) {
+                    if weight <= MAX_LAYER_WEIGHT && !self.map_is_faster(affine, kernel, out) {
                         return Ok(direct?);
                     }
                     weight <= MOST_LAYER_WEIGHT
@@ -395,7 +397,7 @@ impl Lowering<'_> {
                 None => return Ok(direct?),
             },
         };
-        if let Some(map) = self.as_map(MapOf { form: form.clone(), relu: false, pool: None })? {
+        if let Some(map) = self.as_map(MapOf { affine: affine.clone(), relu: false, pool: None })? {
             return Ok(self.apply_directly(&map, kernel, scale, node)??);
         }
         let part = direct?;
@@ -409,7 +411,7 @@ impl Lowering<'_> {
     /// sums themselves: a mean over a whole map and a dense layer behind it would make a dense
     /// layer over the whole map. Counted in words of the array at its default size, with the bits
     /// of weights and data.
-    fn map_is_faster(&self, form: &Affine, kernel: &Kernel, out: &Affine) -> bool {
+    fn map_is_faster(&self, affine: &Affine, kernel: &Kernel, out: &Affine) -> bool {
         const ROWS: u64 = 16;
         const COLUMNS: u64 = 16;
         const LANES: u64 = 64;
@@ -435,14 +437,14 @@ impl Lowering<'_> {
         };
         let weights = kernel.rows.first().map_or(1, Row::greatest);
         let (mut low, mut high) = (0, 0);
-        for (channel, bounds) in form.bounds(&self.maps).into_iter().enumerate() {
-            let offset = form.offset(channel);
+        for (channel, bounds) in affine.bounds(&self.maps).into_iter().enumerate() {
+            let offset = affine.offset(channel);
             low = low.min(bounds.0.saturating_add(offset));
             high = high.max(bounds.1.saturating_add(offset));
         }
         let parts = (high.saturating_sub(low) as u64).div_ceil(255).clamp(1, MAX_PARTS as u64);
         let inputs = kernel.rows.iter().map(|row| row.count).max().unwrap_or(1) * parts as usize;
-        let apart = of_terms(form, 1) * parts
+        let apart = of_terms(affine, 1) * parts
             + words(kernel.size, kernel.rows.len(), inputs, kernel.window.taps())
                 * bits(weights)
                 * 8
@@ -463,7 +465,9 @@ impl Lowering<'_> {
             return self.close(value, id);
         }
         let map = match value.exact() {
-            Some(form) => self.as_map(MapOf { form: form.clone(), relu: false, pool: None })?,
+            Some(affine) => {
+                self.as_map(MapOf { affine: affine.clone(), relu: false, pool: None })?
+            }
             None => None,
         };
         let refuse = || limits::POOL_PLACE.refuse("a maximum of means that vary at the borders");
@@ -476,10 +480,10 @@ impl Lowering<'_> {
         let Some(part) = value.part().filter(|part| part.exact().is_none()) else {
             return Ok(value);
         };
-        let (None, Some((form, relu, pool))) = (part.quantized, part.rectified()) else {
+        let (None, Some((affine, relu, pool))) = (part.quantized, part.rectified()) else {
             return Ok(value);
         };
-        let map = self.as_map(MapOf { form: form.clone(), relu, pool })?;
+        let map = self.as_map(MapOf { affine: affine.clone(), relu, pool })?;
         Ok(match map {
             Some(map) => Value::of_sum(map, value.view),
             None => value,
@@ -494,12 +498,12 @@ impl Lowering<'_> {
         if let Some((_, map)) = self.mapped.iter().find(|(made, _)| *made == of) {
             return Ok(Some(map.clone()));
         }
-        let MapOf { form, relu, pool } = &of;
+        let MapOf { affine, relu, pool } = &of;
         let (relu, pool) = (*relu, *pool);
-        let bounds = form.bounds(&self.maps).into_iter().enumerate();
+        let bounds = affine.bounds(&self.maps).into_iter().enumerate();
         let bounds: Vec<(i64, i64)> = bounds
             .map(|(channel, (low, high))| {
-                let offset = form.offset(channel);
+                let offset = affine.offset(channel);
                 (low.saturating_add(offset), high.saturating_add(offset))
             })
             .collect();
@@ -521,7 +525,7 @@ impl Lowering<'_> {
         if parts.is_empty() {
             parts.push((0, 0, above));
         }
-        let (count, channels) = (parts.len(), form.channels());
+        let (count, channels) = (parts.len(), affine.channels());
         if count > MAX_PARTS as usize || count * channels > MAX_CHANNELS {
             return Ok(None);
         }
@@ -531,32 +535,33 @@ impl Lowering<'_> {
                 // Only what some sum reaches and another does not is a threshold.
                 let first = (from + 1).max(low + 1);
                 let thresholds: Vec<i64> =
-                    (first..=(from + span).min(high)).map(|t| t - form.offset(channel)).collect();
+                    (first..=(from + span).min(high)).map(|t| t - affine.offset(channel)).collect();
                 let always = (low.min(from + span) - from).max(0);
                 self.fuel.take_integers(thresholds.len())?;
-                steps.push(Steps { lowest: least + always, rising: true, thresholds });
+                steps.push(StepFunction { lowest: least + always, rising: true, thresholds });
             }
         }
-        let ends = |steps: &Steps| [steps.lowest, steps.lowest + steps.thresholds.len() as i64];
+        let ends =
+            |steps: &StepFunction| [steps.lowest, steps.lowest + steps.thresholds.len() as i64];
         let (lowest, highest) =
             steps.iter().flat_map(ends).fold((0, 0), |(low, high), c| (c.min(low), c.max(high)));
         let code = Codes::Int { min: lowest, max: highest }.code();
         let repeated: Vec<usize> = (0..channels).flat_map(|channel| vec![channel; count]).collect();
-        let offsets = repeated.iter().map(|&channel| form.offset(channel)).collect();
-        let many = form.select(&repeated, &mut self.fuel)?;
+        let offsets = repeated.iter().map(|&channel| affine.offset(channel)).collect();
+        let many = affine.select(&repeated, &mut self.fuel)?;
         let mut out = self.add_layer(NewLayer {
             sums: &many,
             activation: Activation::Steps { code, channels: steps },
             pool,
-            epilogue: Epilogue::of_codes(offsets, form.products),
+            epilogue: Epilogue::of_codes(offsets, affine.products),
             value: None,
-            node: form.node,
+            node: affine.node,
         })?;
         if count > 1 {
             out = out.folded(count, &mut self.fuel)?;
         }
         // The graph's own sums are what they were.
-        out.take_scales(form);
+        out.take_scales(affine);
         let out = Rc::new(out);
         self.mapped.push((of, out.clone()));
         Ok(Some(out))

@@ -18,7 +18,7 @@ use qnnsim_isa::descriptor::{Code, MapShape};
 /// What an operator counts for, in integers that a network may have: it takes so much memory.
 const STEP: usize = 32;
 
-/// Most forms that one sum of real values has.
+/// Most exact sums that one sum of real values has.
 pub const MAX_LEAVES: usize = 32;
 
 /// What quantized values are: their integers, the real size of one step, and the integer of real
@@ -227,13 +227,13 @@ impl Part {
         (0..self.channels()).map(scale).collect()
     }
 
-    /// The form, whether `Relu` stands behind it, and the pooling, if nothing else does.
+    /// The expression, whether `Relu` stands behind it, and the pooling, if nothing else does.
     pub fn rectified(&self) -> Option<(&Rc<Affine>, bool, Option<Pool>)> {
-        let [form] = self.sums() else { return None };
-        // A divisor is part of the form.
-        let first = usize::from(form.divisor != 1.0);
+        let [affine] = self.sums() else { return None };
+        // A divisor is part of the expression.
+        let first = usize::from(affine.divisor != 1.0);
         let only = self.ops[first..].iter().all(|op| op.op == Pointwise::Relu);
-        only.then(|| (form, self.ops.len() > first, self.pool.map(|at| at.pool)))
+        only.then(|| (affine, self.ops.len() > first, self.pool.map(|at| at.pool)))
     }
 
     /// Number of channels.
@@ -268,7 +268,7 @@ impl Part {
 
     /// Whether some sum counts differently in regions.
     pub fn has_regions(&self) -> bool {
-        self.sums().iter().any(|form| form.has_regions())
+        self.sums().iter().any(|affine| affine.has_regions())
     }
 
     /// Adds an operator of the graph whose argument `data` is the value so far.
@@ -400,15 +400,15 @@ impl Part {
 
     /// What the operators stand behind, and they.
     pub fn epilogue(&self) -> Epilogue {
-        let sum = |form: &Rc<Affine>| SumParams {
-            data_scale: form.data_scale,
-            zero: form.zero(),
-            weight_scale: form.weight_scale.clone(),
-            products: form.products,
-            sizes: form
+        let sum = |affine: &Rc<Affine>| SumParams {
+            data_scale: affine.data_scale,
+            zero: affine.zero(),
+            weight_scale: affine.weight_scale.clone(),
+            products: affine.products,
+            sizes: affine
                 .composed
-                .then(|| (0..form.channels()).map(|channel| form.size_of(channel)).collect()),
-            rounded: form.rounded,
+                .then(|| (0..affine.channels()).map(|channel| affine.size_of(channel)).collect()),
+            rounded: affine.rounded,
             terms: Vec::new(),
         };
         Epilogue { sums: self.sums().iter().map(sum).collect(), ops: self.ops.clone() }

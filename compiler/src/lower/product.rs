@@ -17,7 +17,7 @@ use crate::build::MAX_CHANNELS;
 use crate::diagnostic::Diagnostic;
 use crate::epilogue::{Epilogue, significant_bits};
 use crate::graph::ValueId;
-use crate::ir::{Activation, Steps};
+use crate::ir::{Activation, StepFunction};
 use crate::limits;
 use crate::ops::pointwise::Pointwise;
 use crate::tensor::Codes;
@@ -67,13 +67,13 @@ fn square(low: i64, high: i64) -> Vec<Digit> {
 
 impl Digit {
     /// The channel over sums from `low` to `high`, of which `offset` makes the values.
-    fn steps(&self, (low, high): (i64, i64), offset: i64) -> Steps {
+    fn steps(&self, (low, high): (i64, i64), offset: i64) -> StepFunction {
         let own = self.thresholds.iter().map(|threshold| threshold - offset);
         let always = |t: &i64| if self.rising { *t <= low } else { *t >= high };
         let sometimes = |t: &i64| if self.rising { *t <= high } else { *t >= low };
         let lowest = own.clone().filter(always).count() as i64;
         let thresholds = own.filter(|t| !always(t) && sometimes(t)).collect();
-        Steps { lowest, rising: self.rising, thresholds }
+        StepFunction { lowest, rising: self.rising, thresholds }
     }
 }
 
@@ -94,8 +94,8 @@ impl Lowering<'_> {
         let view = if view_a == view_b && a.shape == b.shape {
             view_a
         } else {
-            let plain = |view: &super::View, form: &Affine| {
-                view.as_pixels(form.shape)
+            let plain = |view: &super::View, affine: &Affine| {
+                view.as_pixels(affine.shape)
                     .is_some_and(|pixels| pixels.is_map() && pixels.in_order())
             };
             if !plain(&view_a, &a) || !plain(&view_b, &b) {
@@ -116,7 +116,7 @@ impl Lowering<'_> {
         let scales: Vec<f64> = (0..a.channels()).map(|c| a.scale(c) * b.scale(c)).collect();
         // Doubles hold both factors and the product of their scales, so that the graph's product
         // and this one are rounded once from the same number.
-        let digits = |form: &Affine, c: usize| significant_bits(form.scale(c));
+        let digits = |affine: &Affine, c: usize| significant_bits(affine.scale(c));
         let exact = |c: usize| {
             digits(&a, c) + digits(&b, c) <= DOUBLE_DIGITS
                 && digits(&a, c).max(digits(&b, c)) + 8 <= DOUBLE_DIGITS
@@ -127,8 +127,8 @@ impl Lowering<'_> {
         let (a, b) = (a.in_steps(), b.in_steps());
         let mut squares = Vec::with_capacity(2);
         for minus in [false, true] {
-            let form = Affine::sum(&a, &b, minus, &mut self.fuel)?.expect("of one scale");
-            squares.push(self.squares(&form, index)?);
+            let affine = Affine::sum(&a, &b, minus, &mut self.fuel)?.expect("of one scale");
+            squares.push(self.squares(&affine, index)?);
         }
         let product = Affine::sum(&squares[0], &squares[1], true, &mut self.fuel)?;
         let mut product = product.expect("of one scale");
@@ -145,37 +145,38 @@ impl Lowering<'_> {
             value = self.close(value, id)?;
         }
         let refuse = || limits::PRODUCT.refuse("a product of values that are not quantized");
-        let form = value.exact().ok_or_else(refuse)?.clone();
-        if self.integers(&form).is_none() {
+        let affine = value.exact().ok_or_else(refuse)?.clone();
+        if self.integers(&affine).is_none() {
             return Err(limits::PRODUCT.refuse("a product of sums of more than 8 bits"));
         }
-        Ok(form)
+        Ok(affine)
     }
 
-    /// The one pixel of a form as each pixel of a larger one.
-    fn everywhere(&mut self, form: &Affine, size: [u32; 2]) -> Result<Rc<Affine>, Diagnostic> {
-        let zeros = form.terms.iter().all(|term| self.map(term.source).zero_point == 0);
+    /// The one pixel of an affine expression as each pixel of a larger one.
+    fn everywhere(&mut self, affine: &Affine, size: [u32; 2]) -> Result<Rc<Affine>, Diagnostic> {
+        let zeros = affine.terms.iter().all(|term| self.map(term.source).zero_point == 0);
         let whole = |size: u32| size == 1;
-        let pixels = form.terms.iter().all(|term| whole(term.map.height) && whole(term.map.width));
+        let pixels =
+            affine.terms.iter().all(|term| whole(term.map.height) && whole(term.map.width));
         if !zeros || !pixels {
             return Err(limits::PRODUCT.refuse(
                 "a product with a value for each channel that is no map with zero point 0",
             ));
         }
         let window = Window { stride: [0; 2], ..Window::POINT };
-        let kernel = Kernel::of_channels(form.channels(), window, size);
-        Ok(Rc::new(form.apply(&kernel, &mut self.fuel)?))
+        let kernel = Kernel::of_channels(affine.channels(), window, size);
+        Ok(Rc::new(affine.apply(&kernel, &mut self.fuel)?))
     }
 
-    /// The squares of exact sums, as a form over a map that holds them in digits.
-    fn squares(&mut self, form: &Affine, node: usize) -> Result<Affine, Diagnostic> {
-        let bounds = accumulators(form.bounds(&self.maps))?;
+    /// The squares of exact sums, as an affine expression over a map that holds them in digits.
+    fn squares(&mut self, affine: &Affine, node: usize) -> Result<Affine, Diagnostic> {
+        let bounds = accumulators(affine.bounds(&self.maps))?;
         let values = bounds.iter().enumerate().map(|(channel, &(low, high))| {
-            (low + form.offset(channel), high + form.offset(channel))
+            (low + affine.offset(channel), high + affine.offset(channel))
         });
         let (low, high) = values.fold((0, 0), |all, (low, high)| (all.0.min(low), all.1.max(high)));
         let digits = square(low, high);
-        let (count, channels) = (digits.len().max(1), form.channels());
+        let (count, channels) = (digits.len().max(1), affine.channels());
         if count * channels > MAX_CHANNELS {
             return Err(limits::MAP_SIZE
                 .refuse(format!("a product of {channels} channels as {}", count * channels)));
@@ -185,23 +186,23 @@ impl Lowering<'_> {
         let mut steps = Vec::with_capacity(repeated.len());
         for (channel, &bounds) in bounds.iter().enumerate() {
             for digit in &digits {
-                let of_digit = digit.steps(bounds, form.offset(channel));
+                let of_digit = digit.steps(bounds, affine.offset(channel));
                 self.fuel.take_integers(of_digit.thresholds.len())?;
                 steps.push(of_digit);
             }
         }
-        let none = Steps { lowest: 0, rising: true, thresholds: Vec::new() };
+        let none = StepFunction { lowest: 0, rising: true, thresholds: Vec::new() };
         steps.resize(repeated.len(), none);
-        let ends = |steps: &Steps| steps.lowest + steps.thresholds.len() as i64;
+        let ends = |steps: &StepFunction| steps.lowest + steps.thresholds.len() as i64;
         let most = steps.iter().map(ends).max().unwrap_or(0);
         let code = Codes::Int { min: 0, max: most }.code();
-        let offsets = repeated.iter().map(|&channel| form.offset(channel)).collect();
-        let many = form.select(&repeated, &mut self.fuel)?;
+        let offsets = repeated.iter().map(|&channel| affine.offset(channel)).collect();
+        let many = affine.select(&repeated, &mut self.fuel)?;
         let map = self.add_layer(NewLayer {
             sums: &many,
             activation: Activation::Steps { code, channels: steps },
             pool: None,
-            epilogue: Epilogue::of_codes(offsets, form.products),
+            epilogue: Epilogue::of_codes(offsets, affine.products),
             value: None,
             node,
         })?;
@@ -216,7 +217,7 @@ impl Lowering<'_> {
             data: weights.clone(),
         };
         let rows = (0..channels).map(row).collect();
-        let kernel = Kernel { window: Window::POINT, size: form.size(), rows, kind: None };
+        let kernel = Kernel { window: Window::POINT, size: affine.size(), rows, kind: None };
         Ok(map.apply(&kernel, &mut self.fuel)?)
     }
 }

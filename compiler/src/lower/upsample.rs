@@ -123,7 +123,7 @@ impl Lowering<'_> {
     pub(super) fn over_pixels(
         &mut self,
         index: usize,
-        (form, phases): (&Rc<Affine>, [usize; 2]),
+        (affine, phases): (&Rc<Affine>, [usize; 2]),
         way: Way,
         window: &Window,
         taps: &Taps,
@@ -144,7 +144,7 @@ impl Lowering<'_> {
             return Err(limits::UPSAMPLE_SIZE.refuse(found));
         }
         let size = [0, 1].map(|axis| (size[axis] / phases[axis]) as u32);
-        let kernel = self.kernel(form, &reads, window, taps, size)?;
+        let kernel = self.kernel(affine, &reads, window, taps, size)?;
         let filter = &taps.filter;
         let repeat = phases[0] * phases[1];
         let scale: Vec<f64> = match filter.scale {
@@ -153,7 +153,7 @@ impl Lowering<'_> {
                 filter.scale.iter().flat_map(|&scale| std::iter::repeat_n(scale, repeat)).collect()
             }
         };
-        let part = self.apply(form, &kernel, &scale, index)?;
+        let part = self.apply(affine, &kernel, &scale, index)?;
         let view =
             View::of_pixels(part.shape(), phases, dims).expect("as many pixels as were computed");
         Ok(Value::of_parts(vec![part], view))
@@ -162,7 +162,7 @@ impl Lowering<'_> {
     /// The kernel over the pixels of the map.
     fn kernel(
         &mut self,
-        form: &Affine,
+        affine: &Affine,
         reads: &[Reads; 2],
         window: &Window,
         taps: &Taps,
@@ -173,7 +173,7 @@ impl Lowering<'_> {
         let extents = [rows.extent(), columns.extent()];
         let [height, width] = [0, 1].map(|axis| extents[axis].kernel as usize);
         let of_input = rows.from * columns.from;
-        let inputs = form.channels() / of_input / groups;
+        let inputs = affine.channels() / of_input / groups;
         let outputs = filter.outputs;
         let length = (inputs * of_input).saturating_mul(height).saturating_mul(width);
         let count = outputs.saturating_mul(rows.to * columns.to);
@@ -231,27 +231,27 @@ impl Lowering<'_> {
         Ok(Kernel { window: low, size, rows: rows_of.collect(), kind })
     }
 
-    /// A form whose pixels have other phases, which are a multiple of its own.
+    /// An affine expression whose pixels have other phases, which are a multiple of its own.
     pub(super) fn with_phases(
         &mut self,
-        form: &Rc<Affine>,
+        affine: &Rc<Affine>,
         from: [usize; 2],
         to: [usize; 2],
     ) -> Result<Option<Rc<Affine>>, Diagnostic> {
         if from == to {
-            return Ok(Some(form.clone()));
+            return Ok(Some(affine.clone()));
         }
-        let pixels = [0, 1].map(|axis| form.size()[axis] as usize * from[axis]);
+        let pixels = [0, 1].map(|axis| affine.size()[axis] as usize * from[axis]);
         if (0..2).any(|axis| !pixels[axis].is_multiple_of(to[axis])) {
             return Ok(None);
         }
         let size = [0, 1].map(|axis| (pixels[axis] / to[axis]) as u32);
         let reads =
             |axis: usize| Reads::window(&Window::POINT, axis, from[axis], pixels[axis], to[axis]);
-        let channels = form.channels() / (from[0] * from[1]);
+        let channels = affine.channels() / (from[0] * from[1]);
         let taps = Taps::of_channels(channels, 1);
-        let kernel = self.kernel(form, &[reads(0)?, reads(1)?], &Window::POINT, &taps, size)?;
-        Ok(Some(Rc::new(form.apply(&kernel, &mut self.fuel)?)))
+        let kernel = self.kernel(affine, &[reads(0)?, reads(1)?], &Window::POINT, &taps, size)?;
+        Ok(Some(Rc::new(affine.apply(&kernel, &mut self.fuel)?)))
     }
 
     /// A value with phases that are a multiple of these; `None` if they cannot be.

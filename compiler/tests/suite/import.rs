@@ -2,7 +2,7 @@
 
 use prost::Message;
 use qnnsim_compiler::import::{ImportOptions, import};
-use qnnsim_compiler::ir::{Activation, Layer, Steps, WeightKind};
+use qnnsim_compiler::ir::{Activation, Layer, StepFunction, WeightKind};
 use qnnsim_compiler::onnx::{OperatorSetIdProto, TensorProto, ValueInfoProto};
 use qnnsim_isa::descriptor::{Code, HostOp, MapShape};
 use qnnsim_tests::models::{Model, float, int, ints};
@@ -15,24 +15,24 @@ fn layers(model: Model, output: &str) -> Vec<Layer> {
     }
 }
 
-fn steps(layer: &Layer) -> &[Steps] {
+fn steps(layer: &Layer) -> &[StepFunction] {
     match &layer.activation {
         Activation::Steps { channels, .. } => channels,
         Activation::Raw => panic!("{} has no thresholds", layer.name),
     }
 }
 
-fn rising(lowest: i64, thresholds: &[i64]) -> Steps {
-    Steps { lowest, rising: true, thresholds: thresholds.to_vec() }
+fn rising(lowest: i64, thresholds: &[i64]) -> StepFunction {
+    StepFunction { lowest, rising: true, thresholds: thresholds.to_vec() }
 }
 
-fn falling(lowest: i64, thresholds: &[i64]) -> Steps {
-    Steps { lowest, rising: false, thresholds: thresholds.to_vec() }
+fn falling(lowest: i64, thresholds: &[i64]) -> StepFunction {
+    StepFunction { lowest, rising: false, thresholds: thresholds.to_vec() }
 }
 
 /// One input, one output, weight 1: the accumulator is the input, -128 to 127. `chain` leads from
 /// it to the quantized value.
-fn one_channel(chain: impl Fn(&mut Model, &str) -> String) -> Steps {
+fn one_channel(chain: impl Fn(&mut Model, &str) -> String) -> StepFunction {
     let mut model = Model::new(&[1, 1]);
     let x = model.input();
     let weights = model.weights(&[1, 1], &[1.0]);
