@@ -90,12 +90,21 @@ pub(crate) struct FrontEnd<'a> {
     pub declared: Declared,
 }
 
-/// What each stage does to a graph, in order.
-const PASSES: &[(Stage, fn(&mut FrontEnd) -> Result<(), Diagnostics>)] = &[
-    (Stage::Graph, |front| Ok(check_half_precision(&front.graph)?)),
-    (Stage::Quantizers, |front| Ok(written::recognize(&mut front.graph))),
-    (Stage::Padding, |front| Ok(padding::replace(&mut front.graph)?)),
-    (Stage::Functions, |front| Ok(fuse::fuse(&mut front.graph))),
+/// What a stage does to a graph.
+type Pass = fn(&mut FrontEnd) -> Result<(), Diagnostics>;
+
+/// The stages that work on the graph of the file, in order.
+const PASSES: &[(Stage, Pass)] = &[
+    (Stage::Graph, |front| check_half_precision(&front.graph).map_err(Diagnostics::from)),
+    (Stage::Quantizers, |front| {
+        written::recognize(&mut front.graph);
+        Ok(())
+    }),
+    (Stage::Padding, |front| padding::replace(&mut front.graph).map_err(Diagnostics::from)),
+    (Stage::Functions, |front| {
+        fuse::fuse(&mut front.graph);
+        Ok(())
+    }),
     (Stage::Signs, |front| {
         front.repaired = sign::repair(&mut front.graph, front.options.unsigned_1bit_relu)?;
         Ok(())
@@ -169,7 +178,7 @@ pub fn print(
 
 /// Refuses operators that compute in half precision: only a cast there and back is a function of
 /// its own.
-fn check_half_precision(graph: &Graph) -> Result<(), Diagnostics> {
+fn check_half_precision(graph: &Graph) -> Result<(), Diagnostic> {
     let half = |node: &Node| node.op == Op::Pointwise(Pointwise::Function(Function::Half));
     let casts: HashSet<ValueId> =
         graph.nodes.iter().filter(|node| half(node)).map(|node| node.output).collect();
@@ -179,8 +188,7 @@ fn check_half_precision(graph: &Graph) -> Result<(), Diagnostics> {
     match graph.nodes.iter().find(computes) {
         Some(node) => Err(limits::CAST
             .refuse(format!("`{}` in half precision", node.op_type))
-            .at(node.place())
-            .into()),
+            .at(node.place())),
         None => Ok(()),
     }
 }
