@@ -1,6 +1,6 @@
 //! From the bytes of a QONNX file to the integer network.
 
-use qnnsim_isa::descriptor::InputDescriptor;
+use qnnsim_isa::descriptor::{InputDescriptor, MapShape};
 
 use crate::diagnostic::{Diagnostic, Diagnostics};
 use crate::epilogue::Epilogue;
@@ -113,7 +113,23 @@ pub fn import(bytes: &[u8], options: &ImportOptions) -> Result<Import, Diagnosti
         );
     }
     warnings.extend(clipped_pixels(&network.input, &front));
+    warnings.extend(smaller_outputs(&network, &heads));
     Ok(Import { graph, network, maps, epilogues, heads, front, warnings })
+}
+
+/// A warning if accumulators of an output are computed on the grid of a larger one.
+fn smaller_outputs(network: &Network, heads: &[Head]) -> Option<Diagnostic> {
+    let size = |shape: MapShape| format!("{} x {}", shape.height, shape.width);
+    let all = network.output.shape;
+    let head = heads.iter().find(|head| size(head.shape) != size(all))?;
+    let index = head.first_channels[0];
+    let value = network.output.values.iter().find(|v| v.first_channel as usize == index)?;
+    Some(limits::OUTPUT_SIZES.warn(format!(
+        "the accumulators of `{}`, {}, are computed for {} pixels",
+        value.name,
+        size(head.shape),
+        size(all)
+    )))
 }
 
 /// A warning if images lose information in the input quantizer's clipping.

@@ -88,8 +88,6 @@ limits! {
             "remove this node, or put it behind the last layer";
         OUTPUT_SUM: "outputs are made of the accumulators of layers: sums of quantized values, with at most 32 scales",
             "let the model end in a layer with weights, and what it reads be quantized";
-        OUTPUT_SIZES: "the last accumulators of all outputs have the same rows and columns",
-            "compile a model for each output, or cut the outputs of another size off";
         HOST_WORK: "what the host computes in front of the input quantizer or behind the last layer reads and makes at most 2^27 values",
             "compute what follows the last layer elsewhere: cut the model behind it";
         TOP_K: "`TopK` takes as many values as there are, or fewer",
@@ -363,6 +361,8 @@ QLinearSigmoid, QLinearLeakyRelu, ConvInteger, MatMulInteger": "The same as the 
     "Warnings": "What is read as it is written, with a word to the user." {
         OPTION_UNUSED: "an option changes something in the model",
             "leave the option away";
+        OUTPUT_SIZES: "all accumulators that outputs are made of have the same rows and columns: they are computed on the largest grid",
+            "compile a model for each output if the last layer takes too many cycles";
         INPUT_TYPE_FOUND: "an input without a quantizer has a type that the options say",
             "say what the input holds with --input-type, --input-scale and --input-zero-point";
         PIXELS_CLIPPED: "what 8-bit pixels become lies within the range of the input quantizer",

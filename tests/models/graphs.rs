@@ -869,7 +869,6 @@ pub fn draw(seed: u32, steps: usize) -> (Vec<&'static str>, [i64; 3], Result<Imp
             &limits::POOL_PLACE,
             &limits::ACCUMULATOR,
             &limits::OUTPUT_SUM,
-            &limits::OUTPUT_SIZES,
             &limits::QUANT_BITS,
             &limits::UPSAMPLE_MIXED,
             &limits::MEAN_SPATIAL,

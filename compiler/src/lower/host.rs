@@ -56,8 +56,8 @@ pub struct Head {
     pub map: MapValue,
     /// First channel of the last layer, for each sum that is added up with a scale of its own.
     pub first_channels: Vec<usize>,
-    /// How many channels each of them has.
-    pub channels: usize,
+    /// Channels of each of them, and rows and columns, which may be fewer than the layer's.
+    pub shape: MapShape,
     /// The operators behind the accumulators.
     pub epilogue: Epilogue,
 }
@@ -496,24 +496,18 @@ impl Lowering<'_> {
             raws.iter().flat_map(|raw| raw.sums.iter().map(|(affine, _)| affine)).collect();
         let node = sums[0].node;
         let at = |error: Diagnostic| error.at(graph.nodes[node].place());
-        let first = sums[0].shape;
-        let other =
-            |affine: &&&Rc<Affine>| MapShape { channels: first.channels, ..affine.shape } != first;
-        if let Some(affine) = sums.iter().find(other) {
-            let [a, b] = [first, affine.shape].map(|s| format!("{} x {}", s.height, s.width));
-            let place = graph.nodes[affine.node].place();
-            return Err(limits::OUTPUT_SIZES
-                .refuse(format!("accumulators of {a} and of {b}"))
-                .at(place));
-        }
+        // Where they differ in rows or columns, all are computed on the largest grid, and what lies
+        // beyond their own is no part of any output.
+        let most = |axis: usize| sums.iter().map(|sum| sum.size()[axis]).max().unwrap_or(1);
+        let size = [most(0), most(1)];
         let affine = match &sums[..] {
             [affine] => (*affine).clone(),
             _ => {
                 // What divides the real values is none of the accumulators'.
                 let whole = |affine: &&Rc<Affine>| {
-                    let mut affine = (*affine).clone();
-                    Rc::make_mut(&mut affine).divisor = 1.0;
-                    affine
+                    let [height, width] = size;
+                    let shape = MapShape { height, width, ..affine.shape };
+                    Rc::new(Affine { divisor: 1.0, shape, ..Affine::clone(affine) })
                 };
                 let all: Vec<Rc<Affine>> = sums.iter().map(whole).collect();
                 Rc::new(Affine::concat(&all, &mut self.fuel)?.expect("no divisors"))
@@ -522,6 +516,7 @@ impl Lowering<'_> {
         let shape = affine.shape;
         let (mut heads, mut values, mut first_channel) = (Vec::new(), Vec::new(), 0);
         for ((&id, known), RawValue { sums, epilogue }) in cuts.iter().zip(&known).zip(raws) {
+            let own = sums[0].0.shape;
             let channels = sums[0].0.channels();
             let map = MapValue {
                 value: Some(id),
@@ -546,7 +541,7 @@ impl Lowering<'_> {
                 first_channels.push(first_channel);
                 first_channel += channels;
             }
-            heads.push(Head { map, first_channels, channels, epilogue });
+            heads.push(Head { map, first_channels, shape: own, epilogue });
         }
         let outputs: Vec<OutputTensor> =
             graph.outputs.iter().map(|&id| self.output_tensor(id)).collect();
