@@ -554,6 +554,31 @@ def forms(rng):
 
     yield "two heads", (1, INPUTS), two
 
+    def two_sizes(m):
+        x = m.linear("x", 0.5, 7, np.int8)
+        small = m.linear(m.node("Conv", x, m.weights(3, 4, 3, 3, axis=0), strides=[2, 2]), 2.0, 0, np.int8)
+        return [m.node("Conv", small, m.weights(2, 3, 2, 2, axis=0)), m.node("Conv", x, m.weights(3, 4, 1, 1, axis=0)),
+                m.node("MatMul", m.node("Flatten", small), m.weights(18, OUTPUTS))]
+
+    yield "heads of three sizes", maps, two_sizes
+
+    def shift(div, levels, signed, by_channel):
+        def build(m):
+            tensor = lambda value: numpy_helper.from_array(np.array([value], np.float32))
+            parameters = lambda low, high: m.constant(
+                m.rng.integers(low, high, (3, 1, 1) if by_channel else (1,)).astype(np.float32))
+            sums = m.node("Conv", m.linear("x", 1.0, 0, np.int8), m.constant(m.rng.integers(-8, 8, (3, 4, 3, 3)).astype(np.float32)))
+            shifted = m.node("RequantShift", sums, parameters(-20, 40), parameters(-3000, 3000), div=tensor(div),
+                             n_levels_out=tensor(levels), signed=tensor(signed))
+            return m.node("Conv", shifted, m.constant(m.rng.integers(-8, 8, (2, 3, 1, 1)).astype(np.float32)))
+
+        return build
+
+    for div, levels, signed, by_channel in itertools.product((64, 100), (16, 256, 100), (0, 1), (False, True)):
+        which = f"{div} to {levels} levels, {'signed' if signed else 'unsigned'}"
+        yield f"RequantShift by {which}{', by channel' if by_channel else ''}", maps, shift(
+            div, levels, signed, by_channel)
+
     def said(m):
         m.options = ["--input-type", "int8", "--input-scale", "0.25"]
         return m.node("Conv", "x", grid(m, 3, 4, 3, 3), m.numbers(3))
@@ -771,8 +796,42 @@ def constants(rng):
     yield "Unique", lambda m: m.node("Unique", whole(m, 9))
 
 
+def shifts_written_out(model):
+    """The model with each `RequantShift` as clip(floor((x * mul + add + div / 2) / div)) in double precision."""
+    nodes = []
+    for node in model.graph.node:
+        if node.op_type != "RequantShift":
+            nodes.append(node)
+            continue
+        given = {a.name: float(numpy_helper.to_array(a.t).reshape(-1)[0]) for a in node.attribute}
+        low = -given["n_levels_out"] / 2 if given["signed"] else 0.0
+        name, parts = node.output[0], []
+
+        def step(op, *inputs, output=None, **attributes):
+            output = output or f"{name}.{len(parts)}"
+            parts.append(helper.make_node(op, list(inputs), [output], **attributes))
+            return output
+
+        def number(value):
+            tensor = numpy_helper.from_array(np.float64(value))
+            return step("Constant", value=tensor)
+
+        x, mul, add = (step("Cast", value, to=TensorProto.DOUBLE) for value in node.input)
+        sums = step("Add", step("Mul", x, mul), step("Add", add, number(given["div"] / 2)))
+        shifted = step("Floor", step("Div", sums, number(given["div"])))
+        clipped = step("Clip", shifted, number(low), number(low + given["n_levels_out"] - 1))
+        step("Cast", clipped, output=name, to=TensorProto.FLOAT)
+        nodes.extend(parts)
+    written = onnx.ModelProto()
+    written.CopyFrom(model)
+    del written.graph.node[:]
+    written.graph.node.extend(nodes)
+    return written
+
+
 def expected(model, images):
     """What the other implementation gives: by output, one array an image."""
+    model = shifts_written_out(model)
     names = [output.name for output in model.graph.output]
     if any(node.domain == QONNX for node in model.graph.node):
         wrapper = ModelWrapper(model).transform(InferShapes())
