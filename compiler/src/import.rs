@@ -13,7 +13,6 @@ use crate::input::{self, Declared, InputFormat, InputType};
 use crate::ir::Network;
 use crate::lower::{self, Lowered};
 pub use crate::lower::{Head, MapValue};
-use crate::ops::Op;
 use crate::ops::function::Function;
 use crate::ops::pointwise::Pointwise;
 use crate::{build, canonical, fuse, limits, onnx, padding, qdq, sign, written};
@@ -132,7 +131,7 @@ pub fn import(bytes: &[u8], options: &ImportOptions) -> Result<Import, Diagnosti
 /// Refuses operators that compute in half precision: only a cast there and back is a function of
 /// its own.
 fn check_half_precision(graph: &Graph) -> Result<(), Diagnostics> {
-    let half = |node: &Node| node.op == Op::Pointwise(Pointwise::Function(Function::Half));
+    let half = |node: &Node| node.op.pointwise() == Some(Pointwise::Function(Function::Half));
     let casts: HashSet<ValueId> =
         graph.nodes.iter().filter(|node| half(node)).map(|node| node.output).collect();
     let computes = |node: &&Node| {
