@@ -2,8 +2,10 @@
 
 use std::path::PathBuf;
 
-use clap::{Args, Parser, Subcommand, ValueEnum, builder::RangedU64ValueParser, value_parser};
+use clap::builder::{PossibleValue, PossibleValuesParser, RangedU64ValueParser, TypedValueParser};
+use clap::{Args, Parser, Subcommand, ValueEnum, value_parser};
 use qnnsim_compiler::input::InputType;
+use qnnsim_compiler::pipeline::Stage;
 use qnnsim_explore::sweep::Shard;
 
 /// Bit-exact, cycle-accurate simulation of quantized neural networks on a small accelerator.
@@ -172,23 +174,13 @@ pub enum PointFormat {
     Ron,
 }
 
-/// A stage of the compiler.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-pub enum Stage {
-    /// The imported graph, with shapes and folded constants.
-    Graph,
-    /// The integer network: weights, thresholds, pooling.
-    Network,
-    /// How maps lie in the activation memory.
-    Layout,
-    /// How each layer's work is cut for the array.
-    Tiling,
-    /// What lies where, and what stays in a memory.
-    Placement,
-    /// What is done in which order, and what waits for what.
-    Schedule,
-    /// The program as text.
-    Code,
+/// Reads the name of a stage of the compiler, and lists them all.
+fn stage() -> impl TypedValueParser<Value = Stage> {
+    let names = Stage::ALL.iter().map(|s| PossibleValue::new(s.name()).help(s.about()));
+    PossibleValuesParser::new(names).map(|name| {
+        let named = Stage::ALL.iter().find(|stage| stage.name() == name);
+        *named.expect("only these names are taken")
+    })
 }
 
 /// `qnnsim compile`.
@@ -232,7 +224,7 @@ pub struct CompileArgs {
     pub index: Option<usize>,
 
     /// Print a stage of the compiler.
-    #[arg(long, value_name = "STAGE", conflicts_with_all = ["points", "format"])]
+    #[arg(long, value_name = "STAGE", value_parser = stage(), conflicts_with_all = ["points", "format"])]
     pub emit: Option<Stage>,
 
     /// Show by layer how near an accumulator comes to a change of its code, and whether float32
@@ -362,8 +354,8 @@ pub struct EvalArgs {
 #[derive(Debug, Args)]
 #[command(after_help = "\
 Examples:
-  qnnsim asm kernel.asm -o kernel.bin
-  qnnsim disasm tcv.bin > tcv.asm && qnnsim asm tcv.asm -o again.bin")]
+  qnnsim asm kernel.qnn -o kernel.bin
+  qnnsim disasm tcv.bin > tcv.qnn && qnnsim asm tcv.qnn -o again.bin")]
 pub struct AsmArgs {
     /// The text.
     #[arg(value_name = "FILE")]
@@ -379,7 +371,7 @@ pub struct AsmArgs {
 #[command(after_help = "\
 Examples:
   qnnsim disasm tcv.bin | less
-  qnnsim disasm tcv.bin > tcv.asm")]
+  qnnsim disasm tcv.bin > tcv.qnn")]
 pub struct DisasmArgs {
     /// The program file.
     #[arg(value_name = "PROG.bin")]
@@ -468,7 +460,7 @@ Examples:
 
 SPACE.ron:
   (
-    models: [(file: \"model.onnx\", pixel_offset: -128)],    // and programs: [\"kernel.qasm\"]
+    models: [(file: \"model.onnx\", pixel_offset: -128)],    // and programs: [\"kernel.qnn\"]
     base: (acc: (banks: 3)),                                // or base_file: \"point.ron\", or both
     axes: {
       \"mac.rows\": Powers(from: 4, to: 32),

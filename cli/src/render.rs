@@ -219,12 +219,12 @@ fn layers(report: &Report) -> String {
         .layers
         .iter()
         .map(|layer| {
-            let works = layer.products > 0;
+            let works = layer.macs > 0;
             vec![
                 layer.name.clone(),
                 grouped(layer.cycles),
                 percent(layer.share),
-                if works { grouped(layer.products) } else { String::new() },
+                if works { grouped(layer.macs) } else { String::new() },
                 if works { percent(layer.utilization) } else { String::new() },
                 energy(layer.energy_pj),
                 causes(&layer.stalls),
@@ -235,7 +235,7 @@ fn layers(report: &Report) -> String {
         "total".into(),
         grouped(report.layers.iter().map(|l| l.cycles).sum()),
         percent(report.layers.iter().map(|l| l.share).sum()),
-        grouped(report.layers.iter().map(|l| l.products).sum()),
+        grouped(report.layers.iter().map(|l| l.macs).sum()),
         String::new(),
         energy(report.layers.iter().map(|l| l.energy_pj).sum()),
         String::new(),

@@ -4,6 +4,8 @@
 //! of each. The values of the source graph keep their numbers, and those in between come behind
 //! them. The evaluator of graphs evaluates source operators, so that it stays independent of this.
 
+use std::fmt;
+
 use crate::graph::{self, Value, ValueId};
 use crate::ops::average_pool::AveragePool;
 use crate::ops::blocks::Blocks;
@@ -134,6 +136,15 @@ impl Op {
             Op::Maximum(pool) => pool.eval(inputs, dims, precision),
             Op::Pointwise(op) => op.eval(inputs, dims, precision),
             Op::Host(op) => op.eval(inputs, dims, precision),
+        }
+    }
+}
+
+impl graph::PrintOp for Op {
+    fn attributes(&self, f: &mut fmt::Formatter) -> fmt::Result {
+        match self {
+            Op::Host(op) => op.attributes(f),
+            op => write!(f, "as {op:?} "),
         }
     }
 }

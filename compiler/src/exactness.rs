@@ -13,7 +13,7 @@ use serde::Serialize;
 use crate::epilogue::Channel;
 use crate::import::Import;
 use crate::ir::Activation;
-use crate::steps::Shape;
+use crate::step_function::Shape;
 use crate::tensor::Precision;
 
 /// The margins of a layer with a quantizer.

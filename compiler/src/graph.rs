@@ -213,7 +213,16 @@ fn real(tensor: &Tensor, precision: Precision) -> Tensor {
     Tensor::real(tensor.to_real().map(|x| precision.round(x)))
 }
 
-impl fmt::Display for Graph {
+/// An operator that can be printed.
+pub trait PrintOp {
+    /// Writes the attributes that matter, followed by a space, or nothing.
+    ///
+    /// # Errors
+    /// Those of the formatter.
+    fn attributes(&self, f: &mut fmt::Formatter) -> fmt::Result;
+}
+
+impl<O: PrintOp> fmt::Display for Graph<O> {
     /// One node a line: output, shape, operator, inputs with the shapes of constants.
     fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
         let input = self.value(self.input);
@@ -221,7 +230,7 @@ impl fmt::Display for Graph {
         for node in &self.nodes {
             let output = self.value(node.output);
             write!(f, "  {} {} = {} ", output.name, shape(&output.dims), node.op_type)?;
-            node.op.describe(f)?;
+            node.op.attributes(f)?;
             for (i, id) in node.inputs.iter().enumerate() {
                 let separator = if i == 0 { "" } else { ", " };
                 match id {
@@ -260,5 +269,11 @@ impl fmt::Display for Operand<'_> {
                 }
             }
         }
+    }
+}
+
+impl PrintOp for Op {
+    fn attributes(&self, f: &mut fmt::Formatter) -> fmt::Result {
+        self.describe(f)
     }
 }

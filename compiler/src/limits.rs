@@ -100,7 +100,7 @@ limits! {
             "check the scales and the constants of the layer";
         ACCUMULATOR: "accumulators fit 32 bits, by the actual weights",
             "use fewer bits for weights or activations, or fewer input channels";
-        PRODUCTS: "a layer has at most 2^36 products",
+        PRODUCTS: "a layer has at most 2^36 MACs",
             "make the layer smaller";
         SEARCH: "finding the thresholds of a model takes at most 2^29 evaluations of an operator",
             "use fewer channels or fewer bits";

@@ -515,7 +515,7 @@ impl Space {
     pub fn check(&self) -> Result<(), String> {
         if self.models.is_empty() && self.programs.is_empty() {
             return Err(
-                "a space needs models: [(file: \"MODEL.onnx\")], or programs: [\"FILE.qasm\"]"
+                "a space needs models: [(file: \"MODEL.onnx\")], or programs: [\"FILE.qnn\"]"
                     .into(),
             );
         }

@@ -17,7 +17,7 @@ use crate::table::{Instruction, PoolDst};
 pub const MAGIC: [u8; 8] = *b"QNNSIM\r\n";
 
 /// Version of the container and of the instruction set; a reader takes its own only.
-pub const VERSION: u32 = 3;
+pub const VERSION: u32 = 4;
 
 /// Longest program file that is read.
 pub const FILE_BYTES_MAX: u64 = 1 << 30;
@@ -116,7 +116,7 @@ pub struct LayerInfo {
     /// One line: what it does.
     pub summary: String,
     /// Multiply-accumulates of one image.
-    pub products: u64,
+    pub macs: u64,
     /// Bits of an activation and of a weight.
     pub precision: [u32; 2],
     /// The map it writes, if it writes one.

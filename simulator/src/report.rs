@@ -39,8 +39,8 @@ pub struct LayerReport {
     /// Part of the warm image's cycles, 0 to 1.
     pub share: f64,
     /// Multiply-accumulates.
-    pub products: u64,
-    /// Useful lane operations: products x bits of an activation x bits of a weight.
+    pub macs: u64,
+    /// Useful lane operations: MACs x bits of an activation x bits of a weight.
     pub lane_operations: u64,
     /// Bytes of the DRAM beats that the layer's instructions move in the warm image; `fetch` has
     /// those of the code.
@@ -189,10 +189,10 @@ impl Cost {
     }
 }
 
-/// Operations of one-bit lanes that a layer's products take: useful / (lanes of the array x cycles)
+/// Operations of one-bit lanes that a layer's MACs take: useful / (lanes of the array x cycles)
 /// is the utilization.
 fn useful_operations(layer: &LayerInfo) -> u64 {
-    layer.products.saturating_mul(u64::from(layer.precision[0]) * u64::from(layer.precision[1]))
+    layer.macs.saturating_mul(u64::from(layer.precision[0]) * u64::from(layer.precision[1]))
 }
 
 /// Useful lane operations of these layers / (rows x cols x lanes x cycles), 0 to 1.
@@ -282,7 +282,7 @@ impl Simulation {
                 cycles: span,
                 cycles_cold: cold.1[i],
                 share: span as f64 / cycles.warm as f64,
-                products: info.map_or(0, |l| l.products),
+                macs: info.map_or(0, |l| l.macs),
                 lane_operations: info.map_or(0, useful_operations),
                 dram_bytes: events_warm.dram_bytes(),
                 dram_bytes_cold: events_cold.dram_bytes(),

@@ -182,13 +182,7 @@ fn layer() -> impl Strategy<Value = LayerInfo> {
         },
     );
     (name(), name(), any::<u64>(), any::<[u32; 2]>(), option::of(map)).prop_map(
-        |(name, summary, products, precision, map)| LayerInfo {
-            name,
-            summary,
-            products,
-            precision,
-            map,
-        },
+        |(name, summary, macs, precision, map)| LayerInfo { name, summary, macs, precision, map },
     )
 }
 
@@ -279,7 +273,7 @@ proptest! {
     fn text_is_complete(program in program()) {
         prop_assert!(program.check().is_ok(), "{:?}", program.check());
         let text = disassemble(&program);
-        match assemble("round.qasm", &text) {
+        match assemble("round.qnn", &text) {
             // The file is compared as well: it tells -0.0 from 0.0.
             Ok(back) => {
                 prop_assert_eq!(&back, &program, "\n{}", text);

@@ -3,12 +3,11 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-use qnnsim_compiler::backend::print;
 use qnnsim_compiler::backend::{Plan, Words as Used};
-use qnnsim_compiler::diagnostic::Diagnostics;
 use qnnsim_compiler::exactness::{self, LayerExactness};
 use qnnsim_compiler::import::Import;
 use qnnsim_compiler::lower_to;
+use qnnsim_compiler::pipeline::{self, Stage};
 use qnnsim_explore::subject::Refusal;
 use qnnsim_isa::Program;
 use qnnsim_isa::descriptor::InputDescriptor;
@@ -20,10 +19,10 @@ use super::{
     Waiting, choose, encoder, overrides, point, point_values, print_report, refuse, summary,
     warn_of_codes,
 };
-use crate::args::{CompileArgs, ReportFormat, Stage};
+use crate::args::{CompileArgs, ReportFormat};
 use crate::failure::{Failure, print};
 use crate::images::Images;
-use crate::source::read_model;
+use crate::source::{read_model, read_options};
 use crate::{files, points, render};
 
 /// The JSON object: what was compiled.
@@ -82,25 +81,23 @@ pub fn run(args: &CompileArgs) -> Result<(), Failure> {
     }
     let (point, _) = point(&args.point)?;
     let waiting = Waiting::for_the("compiling");
-    let imported = read_model(&args.model, &args.import)?;
-    // A stage can be seen even if the point has no room for one behind it.
-    let stage = |stage| {
-        print::print(stage, &imported.network, &point)
-            .map_err(|all| refuse(&args.model, &Diagnostics::from(all).into()))
-    };
+    // A stage can be seen even if a later one refuses the model, or the point has no room for it.
     let text = match args.emit {
-        Some(Stage::Graph) => Some(imported.graph.to_string()),
-        Some(Stage::Network) => Some(imported.network.to_string()),
-        Some(Stage::Layout) => Some(stage(print::Stage::Layout)?),
-        Some(Stage::Tiling) => Some(stage(print::Stage::Tiling)?),
-        Some(Stage::Placement) => Some(stage(print::Stage::Placement)?),
-        Some(Stage::Schedule) => Some(stage(print::Stage::Schedule)?),
-        Some(Stage::Code) | None => None,
+        Some(stage) => {
+            let (model, options) = read_options(&args.model, &args.import)?;
+            pipeline::print(stage, &model, &point, &options)
+                .map_err(|all| refuse(&args.model, &all.into()))?
+        }
+        None => None,
     };
+    if let (Some(text), None) = (&text, &args.output) {
+        return print(text);
+    }
+    let imported = read_model(&args.model, &args.import)?;
     if let Some(text) = &text {
         print(text)?;
     }
-    if args.output.is_none() && (args.explain || text.is_some()) {
+    if args.output.is_none() && args.explain {
         return explain(args, &imported);
     }
 

@@ -24,7 +24,7 @@ pub fn run(args: &HwArgs) -> Result<(), Failure> {
             "hw": point_values(&point),
             "set": said(&overrides),
             "memories": point.memories(),
-            "products_per_cycle": products_per_cycle(&point),
+            "one_bit_macs_per_cycle": one_bit_macs_per_cycle(&point),
             "area": area(&technology_named(&point.technology)?, &point),
         })),
         PointFormat::Ron => {
@@ -51,7 +51,7 @@ fn said(overrides: &Overrides) -> Vec<&'static str> {
     PARAMETERS.iter().map(|p| p.key).chain(["technology"]).filter(|key| is_said(key)).collect()
 }
 
-fn products_per_cycle(point: &HardwarePoint) -> u64 {
+fn one_bit_macs_per_cycle(point: &HardwarePoint) -> u64 {
     [point.mac_rows, point.mac_cols, point.mac_lanes].map(u64::from).iter().product()
 }
 
@@ -84,7 +84,7 @@ fn text(point: &HardwarePoint, overrides: &Overrides, area: &Area) -> String {
         .collect();
     let head = facts(&[
         ("array", format!("{} (rows x cols x lanes)", point.short_name())),
-        ("peak", format!("{} one-bit products a cycle", grouped(products_per_cycle(point)))),
+        ("peak", format!("{} one-bit MACs a cycle", grouped(one_bit_macs_per_cycle(point)))),
         (
             "technology",
             format!(

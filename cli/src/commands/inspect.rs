@@ -167,7 +167,7 @@ fn output(args: &InspectArgs, program: &Program) -> Result<String, Failure> {
 fn layers(program: &Program) -> String {
     let columns = [
         Column::Text("layer"),
-        Column::Number("products"),
+        Column::Number("MACs"),
         Column::Number("bits a"),
         Column::Number("bits w"),
         Column::Text("map"),
@@ -183,7 +183,7 @@ fn layers(program: &Program) -> String {
                 .map_or(String::new(), |m| format!("{} at {}", shape(m.shape), m.layout.base));
             vec![
                 layer.name.clone(),
-                grouped(layer.products),
+                grouped(layer.macs),
                 a.to_string(),
                 w.to_string(),
                 map,

@@ -13,8 +13,8 @@ fn disassembled_text_assembles_to_the_same_file() {
     let bench = Bench::new();
     bench.program("a.bin", &vector());
     let text = bench.ok("disasm a.bin");
-    bench.write("again.asm", text);
-    let summary = bench.ok("asm again.asm -o b.bin");
+    bench.write("again.qnn", text);
+    let summary = bench.ok("asm again.qnn -o b.bin");
     assert!(summary.starts_with("b.bin: products for 4x4x8 (fingerprint "), "{summary}");
     assert!(bench.read("a.bin") == bench.read("b.bin"));
 }
@@ -44,7 +44,7 @@ fn inspect_shows_every_part() {
         (&json!("products"), &json!(VERSION), &json!(true))
     );
     assert_eq!(json["hw"]["mac.rows"], 4);
-    assert_eq!(json["layers"][0]["products"], 16);
+    assert_eq!(json["layers"][0]["macs"], 16);
     assert_eq!(
         json["memories"][0],
         json!({"name": "activations", "banks": 4, "words": 512, "word_bits": 8, "bytes": 2048})
@@ -287,7 +287,7 @@ fn a_trap_is_exit_code_1_with_its_place() {
     }
     assert_eq!(
         bench.files(),
-        ["deadlock.bin", "image.idx", "source.asm"],
+        ["deadlock.bin", "image.idx", "source.qnn"],
         "nothing half written is left"
     );
 }

@@ -81,7 +81,7 @@ impl Operator for Conv {
         let products = (weights.dims.iter().product::<usize>() as u64)
             .saturating_mul(u64::from(out_height) * u64::from(out_width));
         if products > MAX_PRODUCTS {
-            return Err(limits::PRODUCTS.refuse(format!("a layer of {products} products")));
+            return Err(limits::PRODUCTS.refuse(format!("a layer of {products} MACs")));
         }
         let (height, width) = (out_height as usize, out_width as usize);
         Ok(if data.dims.len() == 3 {

@@ -71,7 +71,7 @@ impl Dense {
         let values = checked_len(&dims).ok_or_else(refuse)?;
         let products = (values as u64).saturating_mul(inner as u64);
         if products > MAX_PRODUCTS {
-            return Err(limits::PRODUCTS.refuse(format!("a layer of {products} products")));
+            return Err(limits::PRODUCTS.refuse(format!("a layer of {products} MACs")));
         }
         Ok(dims)
     }

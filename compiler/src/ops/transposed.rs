@@ -116,7 +116,7 @@ impl Operator for ConvTranspose {
         let products = (weights.dims.iter().product::<usize>() as u64)
             .saturating_mul((size[0] * size[1]) as u64);
         if products > MAX_PRODUCTS {
-            return Err(limits::PRODUCTS.refuse(format!("a layer of {products} products")));
+            return Err(limits::PRODUCTS.refuse(format!("a layer of {products} MACs")));
         }
         Ok(if data.dims.len() == 3 {
             vec![1, outputs, width]
