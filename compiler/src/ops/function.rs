@@ -2,7 +2,11 @@
 //!
 //! They are evaluated in double precision by `libm`, which gives the same bits on every machine.
 
+use std::fmt;
+
 use super::attributes::Attributes;
+use super::pointwise::{Pointwise, PointwiseOperator};
+use super::{Operands, Parsed, required};
 use crate::diagnostic::Diagnostic;
 use crate::limits;
 
@@ -94,6 +98,31 @@ pub enum Function {
     Half,
 }
 
+impl PointwiseOperator for Function {
+    fn parse(at: &mut Attributes) -> Parsed<Self> {
+        match Function::read(at)? {
+            Some(function) => Ok(function),
+            // The list of operators names what this file does not read.
+            None => {
+                let found = format!("operator `{}`", at.op_type());
+                Err(limits::OPERATOR.refuse(found).at(at.place()).into())
+            }
+        }
+    }
+
+    fn infer(&self, inputs: &Operands) -> Result<Vec<usize>, Diagnostic> {
+        Ok(required(inputs, 0).dims.to_vec())
+    }
+
+    fn function(&self) -> Pointwise {
+        Pointwise::Function(*self)
+    }
+
+    fn describe(&self, f: &mut fmt::Formatter) -> fmt::Result {
+        write!(f, "{self:?} ")
+    }
+}
+
 impl Function {
     /// Gelu.
     pub const GELU: Function = Function::Gelu { inner: std::f64::consts::FRAC_1_SQRT_2 };
@@ -106,8 +135,8 @@ impl Function {
     pub const HARD_SWISH: Function = Function::HardSwish { alpha: 1.0 / 6.0, beta: 0.5 };
 
     /// Reads a function of ONNX; `None` if the operator is none.
-    pub fn parse(op_type: &str, at: &mut Attributes) -> Result<Option<Function>, Diagnostic> {
-        let function = match op_type {
+    pub fn read(at: &mut Attributes) -> Result<Option<Function>, Diagnostic> {
+        let function = match at.op_type() {
             "LeakyRelu" => Function::LeakyRelu { alpha: at.float("alpha", 0.01)? },
             "Elu" => Function::Elu { alpha: at.float("alpha", 1.0)? },
             "Celu" => Function::Celu { alpha: at.float("alpha", 1.0)? },

@@ -72,7 +72,8 @@ fn check(op_type: &str, attributes: &[AttributeProto], inputs: &[Input]) {
             let constant = input.constant.then_some(tensor);
             operands.push(Some(Operand { dims: &tensor.array.dims, constant }));
         }
-        let ops = Op::read(&node, &place, 20, &operands).unwrap_or_else(|error| panic!("{error}"));
+        let ops =
+            Op::read(&node, &place, 20, Some(&operands)).unwrap_or_else(|error| panic!("{error}"));
         let [op] = &ops[..] else { panic!("{op_type} has several outputs") };
         let dims = op.infer(&operands).unwrap_or_else(|error| panic!("{op_type}: {error}"));
         let tensors: Vec<_> = tensors.iter().map(Some).collect();
