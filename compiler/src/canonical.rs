@@ -91,6 +91,8 @@ pub enum Linear {
     Windows(AveragePool),
     /// Mean along some dimensions.
     Mean(Vec<usize>),
+    /// Sum along some dimensions.
+    Total(Vec<usize>),
 }
 
 impl Op {
@@ -131,6 +133,9 @@ impl Op {
             Op::Linear(Linear::Product(dense)) => dense.eval(inputs, dims, precision),
             Op::Linear(Linear::Windows(average)) => average.eval(inputs, dims, precision),
             Op::Linear(Linear::Mean(axes)) => mean::mean(data, axes, dims, precision),
+            Op::Linear(Linear::Total(axes)) => {
+                layout::relabel(&mean::sums(data, axes, precision), dims)
+            }
             Op::Sum { minus } => arithmetic::sum(inputs, dims, *minus, precision),
             Op::Concat { axis } => concat::concat(inputs, *axis, dims),
             Op::Maximum(pool) => pool.eval(inputs, dims, precision),

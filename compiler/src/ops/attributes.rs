@@ -133,6 +133,12 @@ impl<'a> Attributes<'a> {
         Ok(attribute.map_or(default.to_owned(), |a| String::from_utf8_lossy(&a.s).into_owned()))
     }
 
+    /// The node as it is, all its attributes taken: for what reads them later.
+    pub(super) fn whole_node(&mut self) -> NodeProto {
+        self.left.clear();
+        self.node.clone()
+    }
+
     /// Drops attributes that have no meaning here.
     pub fn ignore(&mut self, names: &[&str]) {
         self.left.retain(|a| !names.contains(&a.name.as_str()));

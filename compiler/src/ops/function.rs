@@ -94,6 +94,14 @@ pub enum Function {
     Sqrt,
     /// 1 / x
     Reciprocal,
+    /// 1 above zero, -1 below, and 0 there.
+    Sign,
+    /// 1 above zero, else 0.
+    Positive,
+    /// 1 at zero and above, else 0.
+    NotNegative,
+    /// 1 at zero, else 0.
+    Zero,
     /// x rounded to half precision, to even where two numbers are as near: a cast there and back.
     Half,
 }
@@ -264,6 +272,11 @@ impl Function {
             Function::Log => libm::log(x),
             Function::Sqrt => libm::sqrt(x),
             Function::Reciprocal => 1.0 / x,
+            Function::Sign if x == 0.0 => 0.0,
+            Function::Sign => x.signum(),
+            Function::Positive => f64::from(u8::from(x > 0.0)),
+            Function::NotNegative => f64::from(u8::from(x >= 0.0)),
+            Function::Zero => f64::from(u8::from(x == 0.0)),
             Function::Half => crate::onnx::to_half(x),
         }
     }
@@ -287,6 +300,8 @@ impl Function {
             Function::Swish { alpha } => Some(-1.278_464_542_761_074 / alpha),
             Function::HardSwish { alpha, beta } => Some(-beta / (2.0 * alpha)),
             Function::Mish => Some(-1.192_431_214_515_495_2),
+            // It rises to it and falls from it.
+            Function::Zero => Some(0.0),
             _ => None,
         }
     }
@@ -297,7 +312,7 @@ impl Function {
         match self {
             Function::HardSigmoid { alpha: 0.0, .. } => 0,
             Function::HardSigmoid { alpha, .. } if alpha < 0.0 => -1,
-            Function::Neg | Function::Reciprocal => -1,
+            Function::Neg | Function::Reciprocal | Function::Zero => -1,
             _ => 1,
         }
     }
@@ -313,6 +328,10 @@ impl Function {
             | Function::Thresholded { .. }
             | Function::Sqrt
             | Function::Reciprocal
+            | Function::Sign
+            | Function::Positive
+            | Function::NotNegative
+            | Function::Zero
             | Function::Half => return 0.0,
             Function::Exp => libm::exp(x),
             Function::Log => 1.0 + libm::log(x).abs(),

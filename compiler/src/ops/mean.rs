@@ -74,9 +74,20 @@ impl Operator for Mean {
 /// The mean along some dimensions: a sum of integers, divided, if there is one scale for what is
 /// summed.
 pub fn mean(tensor: &Tensor, axes: &[usize], dims: &[usize], precision: Precision) -> Tensor {
+    let count: usize = axes.iter().map(|&axis| tensor.array.dims[axis]).product();
+    let sums = sums(tensor, axes, precision);
+    let tensor = match sums.grid {
+        None => Tensor::real(sums.array.map(|sum| precision.round(sum / count as f64))),
+        Some(grid) => Tensor { array: sums.array, grid: Some(grid.divided(count)) },
+    };
+    layout::relabel(&tensor, dims)
+}
+
+/// The sums along some dimensions, which stay with a size of 1: of integers, if there is one scale
+/// for what is summed.
+pub fn sums(tensor: &Tensor, axes: &[usize], precision: Precision) -> Tensor {
     let tensor = tensor.about_zero();
     let from = &tensor.array.dims;
-    let count: usize = axes.iter().map(|&axis| from[axis]).product();
     let separate = |grid: &&QuantParams| {
         grid.scale.data.len() == 1
             || !axes.contains(&1) && grid.scale.along(1, from.len()).is_some()
@@ -92,9 +103,5 @@ pub fn mean(tensor: &Tensor, axes: &[usize], dims: &[usize], precision: Precisio
         let at = places.zip(&kept).fold(0, |at, (place, size)| at * size + place);
         sums.data[at] = precision.round(sums.data[at] + values.next().expect("as many as indices"));
     });
-    let tensor = match grid {
-        None => Tensor::real(sums.map(|sum| precision.round(sum / count as f64))),
-        Some(grid) => Tensor { array: sums, grid: Some(grid.clone().divided(count)) },
-    };
-    layout::relabel(&tensor, dims)
+    Tensor { array: sums, grid: grid.map(|grid| grid.clone().divided(1)) }
 }

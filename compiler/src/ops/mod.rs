@@ -13,19 +13,24 @@ pub mod bipolar_quant;
 pub mod blocks;
 pub mod by_value;
 pub mod cast;
+pub mod choose;
 pub mod clip;
+pub mod compare;
 pub mod concat;
 pub mod conv;
 pub mod dense;
 pub mod dequantize_linear;
 pub mod function;
+pub mod gather;
 pub mod gemm;
 pub mod global_max_pool;
 pub mod head;
 pub mod identity;
+pub mod interpreted;
 pub mod join;
 pub mod layout;
 pub mod linear;
+pub mod logic;
 pub mod mat_mul;
 pub mod max_pool;
 pub mod mean;
@@ -39,13 +44,16 @@ pub mod prelu;
 pub mod quant;
 pub mod quantize_linear;
 pub mod quantizer;
+pub mod reduce;
 pub mod relu;
 pub mod requant_shift;
 pub mod reshape;
 pub mod resize;
 pub mod round;
 pub mod softmax;
+pub mod sum;
 pub mod thresholded_relu;
+pub mod tile;
 pub mod top_k;
 pub mod transpose;
 pub mod transposed;
@@ -203,6 +211,9 @@ operators! {
     cast::Cast: STANDARD "Cast" | "CastLike";
     /// Between two constants.
     clip::Clip: STANDARD "Clip";
+    /// Whether one value is greater than another, and the like.
+    compare::Compare: STANDARD
+        "Greater" | "GreaterOrEqual" | "Less" | "LessOrEqual" | "Equal" | "Sign";
     /// Tensors one behind the other along a dimension.
     concat::Concat: STANDARD "Concat";
     /// Convolution.
@@ -216,12 +227,23 @@ operators! {
         "LeakyRelu" | "Elu" | "Celu" | "Selu" | "Sigmoid" | "HardSigmoid" | "Tanh" | "Softplus"
         | "Softsign" | "Erf" | "Neg" | "Gelu" | "Swish" | "HardSwish" | "Mish" | "Exp" | "Log"
         | "Sqrt" | "Reciprocal";
+    /// Slices by their numbers.
+    gather::Gather: STANDARD "Gather";
     /// Values times weights with factors and a bias.
     gemm::Gemm: STANDARD "Gemm";
     /// The maximum of all pixels.
     global_max_pool::GlobalMaxPool: STANDARD "GlobalMaxPool";
     /// Nothing.
     identity::Identity: STANDARD "Identity" | "Dropout";
+    /// What the host alone computes.
+    interpreted::Interpreted: STANDARD
+        "Acos" | "Acosh" | "Asin" | "Asinh" | "Atan" | "Atanh" | "BitShift" | "BitwiseAnd"
+        | "BitwiseNot" | "BitwiseOr" | "BitwiseXor" | "Cos" | "Cosh" | "CumSum" | "Einsum"
+        | "Expand" | "GatherElements" | "GatherND" | "Hardmax" | "IsInf" | "IsNaN" | "Mean" | "Mod"
+        | "ReduceL1" | "ReduceL2" | "ReduceLogSum" | "ReduceLogSumExp" | "ReduceProd"
+        | "ReduceSumSquare" | "Shrink" | "Sin" | "Sinh" | "Tan" | "Trilu";
+    /// Functions of truth values.
+    logic::Logic: STANDARD "Not" | "And" | "Or" | "Xor";
     /// Values times weights, or weights times values.
     mat_mul::MatMul: STANDARD "MatMul";
     /// Maximum over windows.
@@ -242,6 +264,8 @@ operators! {
     quant::Quant: QONNX "Quant" | "IntQuant";
     /// Quantization to integers that are their own values.
     quantize_linear::QuantizeLinear: LINEAR "QuantizeLinear";
+    /// The sum, the greatest or the smallest value along some dimensions.
+    reduce::Reduce: STANDARD "ReduceSum" | "ReduceMax" | "ReduceMin";
     /// What is above zero.
     relu::Relu: STANDARD "Relu";
     /// Integers times an integer, shifted to the right.
@@ -254,14 +278,20 @@ operators! {
     round::Round: STANDARD "Round" | "Floor" | "Ceil";
     /// Shares of the values along an axis.
     softmax::Softmax: STANDARD "Softmax" | "LogSoftmax";
+    /// Of any number of operands.
+    sum::Sum: STANDARD "Sum";
     /// The value where it is greater than a number.
     thresholded_relu::ThresholdedRelu: STANDARD "ThresholdedRelu";
+    /// The whole several times.
+    tile::Tile: STANDARD "Tile";
     /// Largest values along an axis, or their places.
     top_k::TopK: STANDARD "TopK";
     /// Axes in another order.
     transpose::Transpose: STANDARD "Transpose";
     /// Right shift.
     trunc::Trunc: QONNX "Trunc";
+    /// One of two values.
+    choose::Where: STANDARD "Where";
 }
 
 /// Domains of ONNX's own operators.
