@@ -8,13 +8,30 @@ use qnnsim_compiler::input::InputType;
 use qnnsim_compiler::pipeline::Stage;
 use qnnsim_explore::sweep::Shard;
 
+use crate::document::SCHEMAS;
+use crate::version;
+
 /// Bit-exact, cycle-accurate simulation of quantized neural networks on a small accelerator.
 ///
 /// A trained, exported network (QONNX) is compiled into a program file; the program file and an
 /// image give the network's exact result, the cycles it takes and the energy it costs.
 #[derive(Debug, Parser)]
-#[command(name = "qnnsim", version, arg_required_else_help = true, after_help = OVERVIEW)]
+#[command(
+    name = "qnnsim",
+    version,
+    long_version = version::text(),
+    arg_required_else_help = true,
+    after_help = OVERVIEW
+)]
 pub struct Cli {
+    /// Say nothing but the result: no progress, warnings, notes, or what was written where.
+    #[arg(short, long, global = true, conflicts_with = "verbose")]
+    pub quiet: bool,
+
+    /// Say what is waited for, and how long each stage took, on the standard error.
+    #[arg(short, long, global = true)]
+    pub verbose: bool,
+
     /// What to do.
     #[command(subcommand)]
     pub command: Command,
@@ -55,6 +72,8 @@ pub enum Command {
     Verify(VerifyArgs),
     /// Run the machine's RTL and compare it with the simulator, cycle by cycle and bit by bit.
     Cosim(CosimArgs),
+    /// Print the schema of what a command writes as JSON.
+    Schema(SchemaArgs),
     /// Say what the words of reports mean.
     Words,
     /// Write a shell's completions of the commands and their flags.
@@ -148,16 +167,7 @@ pub struct TechnologyArgs {
 pub enum Format {
     /// For people.
     Table,
-    /// One JSON object with stable keys.
-    Json,
-}
-
-/// How a report is written that a script may want line by line.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-pub enum ReportFormat {
-    /// For people.
-    Table,
-    /// One JSON object with stable keys.
+    /// One JSON object with stable keys; `qnnsim schema` has their schemas.
     Json,
     /// The same in one line; with --points, the only one and the default.
     Jsonl,
@@ -168,8 +178,10 @@ pub enum ReportFormat {
 pub enum PointFormat {
     /// For people.
     Table,
-    /// One JSON object with stable keys.
+    /// One JSON object with stable keys; `qnnsim schema hw` is its schema.
     Json,
+    /// The same in one line.
+    Jsonl,
     /// A complete file for --hw.
     Ron,
 }
@@ -234,7 +246,7 @@ pub struct CompileArgs {
 
     /// How the summary, or --explain, is written.
     #[arg(long, value_enum)]
-    pub format: Option<ReportFormat>,
+    pub format: Option<Format>,
 }
 
 /// `qnnsim run`.
@@ -291,7 +303,7 @@ pub struct RunArgs {
 
     /// How the report is written.
     #[arg(long, value_enum)]
-    pub format: Option<ReportFormat>,
+    pub format: Option<Format>,
 }
 
 /// `qnnsim eval`.
@@ -347,7 +359,7 @@ pub struct EvalArgs {
 
     /// How the report is written.
     #[arg(long, value_enum)]
-    pub format: Option<ReportFormat>,
+    pub format: Option<Format>,
 }
 
 /// `qnnsim asm`.
@@ -528,7 +540,7 @@ pub struct SweepArgs {
 
     /// How the summary is written.
     #[arg(long, value_enum)]
-    pub format: Option<ReportFormat>,
+    pub format: Option<Format>,
 }
 
 /// `qnnsim sweep merge`.
@@ -558,7 +570,7 @@ pub struct MergeArgs {
 
     /// How the summary is written.
     #[arg(long, value_enum)]
-    pub format: Option<ReportFormat>,
+    pub format: Option<Format>,
 }
 
 /// `qnnsim verify`.
@@ -753,4 +765,21 @@ pub struct ManArgs {
     /// Directory for the pages, which is made if it is not there.
     #[arg(short, long, value_name = "DIR")]
     pub output: PathBuf,
+}
+
+const SCHEMA: &str = "\
+Examples:
+  qnnsim schema
+  qnnsim schema run > run.json
+
+Every JSON document says in its key `schema` which schema it has and of which version, as qnnsim/run/1. A version
+changes when a reader of the one before may not find what it reads.";
+
+/// Arguments of `schema`.
+#[derive(Debug, Args)]
+#[command(after_help = SCHEMA)]
+pub struct SchemaArgs {
+    /// Which one; without it, all of them are listed.
+    #[arg(value_name = "NAME", value_parser = PossibleValuesParser::new(SCHEMAS.iter().map(|entry| entry.name)))]
+    pub name: Option<String>,
 }

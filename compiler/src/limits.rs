@@ -181,7 +181,7 @@ limits! {
         CONV_AUTO_PAD: "`auto_pad` is NOTSET, VALID, SAME_UPPER or SAME_LOWER",
             "export with explicit padding";
         CONV_SIZES: "kernel, stride and dilation are 1 to {size}, paddings 0 to {size}, all as far as the sizes below allow, and the window fits the padded map",
-            "check the attributes of the convolution";
+            "make kernel, stride or padding smaller; a matrix product is a kernel over its vector, whose length has to be a product of two numbers of at most 4095: pad it with zeros";
         CONV_SHAPES: "the weights have the shape [outputs, channels of a group, kernel height, kernel width], and the bias one value an output",
             "the file contradicts itself: export the model again";
         WEIGHTS: "weights are constants that come from a quantizer, through at most `Transpose` and `Identity`",

@@ -6,6 +6,7 @@
 //! after the other), and the sample if there is one. The length of nothing is believed before it is
 //! compared with what is there.
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::descriptor::{Code, InputDescriptor, MapShape, OutputDescriptor};
@@ -108,7 +109,7 @@ pub struct Segment {
 }
 
 /// What a report says about a source layer, and where its map lies while it is complete.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, JsonSchema, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct LayerInfo {
     /// Name in the source model.
@@ -125,7 +126,7 @@ pub struct LayerInfo {
 
 /// Where a map lies in the activation memory, in the terms of `cfg pool.dst`; or where in DRAM, if
 /// it passes through the memory in stripes.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, JsonSchema, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct MapPlace {
     /// Shape of the map.

@@ -16,6 +16,7 @@ use qnnsim_compiler::ir::{Layer, MapId};
 use qnnsim_compiler::tensor::Precision;
 use qnnsim_host::{Encoder, HostError, Order};
 use qnnsim_isa::descriptor::{MapShape, OutputValue};
+use schemars::JsonSchema;
 use serde::Serialize;
 
 use crate::{Map, accumulate, evaluate, pool};
@@ -40,7 +41,7 @@ pub struct Verifier<'i> {
 }
 
 /// What one image, or several, showed of every map: the input's, then each layer's.
-#[derive(Debug, Clone, PartialEq, Serialize)]
+#[derive(Debug, Clone, PartialEq, JsonSchema, Serialize)]
 #[serde(transparent)]
 pub struct Report {
     /// By map.
@@ -48,7 +49,7 @@ pub struct Report {
 }
 
 /// What was found in one map.
-#[derive(Debug, Clone, PartialEq, Serialize)]
+#[derive(Debug, Clone, PartialEq, JsonSchema, Serialize)]
 pub struct MapReport {
     /// `input`, or the name of the layer that makes the map.
     pub name: String,
@@ -63,7 +64,7 @@ pub struct MapReport {
 }
 
 /// How often two ways differ, and where first.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Serialize)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, JsonSchema, Serialize)]
 pub struct Differences {
     /// Values that differ.
     pub count: u64,
@@ -72,7 +73,7 @@ pub struct Differences {
 }
 
 /// A value that differs.
-#[derive(Debug, Clone, Copy, PartialEq, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, JsonSchema, Serialize)]
 pub struct Difference {
     /// Number of the image.
     pub image: u64,

@@ -239,7 +239,7 @@ error: Unexpected field named `mac` in `layer`, expected one of `summary`, `macs
  --> t.qnn:9:3
   |
 9 | , mac: 3)
-  |   ^^^^^^^",
+  |   ^^^",
     );
     // The unclosed block ends at the next directive.
     check(

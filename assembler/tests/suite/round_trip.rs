@@ -14,7 +14,7 @@ use qnnsim_isa::program::{LayerInfo, MapPlace, Program, Scratch, Segment, Stream
 use qnnsim_isa::{HardwarePoint, Instruction, MapLayout};
 
 /// A random instruction of the table: the random bits of the operands brought into their ranges.
-fn instruction() -> impl Strategy<Value = u128> {
+pub(crate) fn instruction() -> impl Strategy<Value = u128> {
     (select(Instruction::TABLE), vec(any::<(i64, i64, i64, i64)>(), 16), any::<u16>()).prop_map(
         |(row, bits, given)| {
             let operands: Vec<[i64; 4]> = row

@@ -31,7 +31,7 @@ fn every_command_has_help_with_examples() {
 fn unknown_words_are_misuse() {
     let bench = Bench::new();
     for (words, part) in [
-        ("", "Usage: qnnsim <COMMAND>"),
+        ("", "Usage: qnnsim [OPTIONS] <COMMAND>"),
         ("walk", "unrecognized subcommand 'walk'"),
         ("run", "<PROG.bin|MODEL.onnx>"),
         ("run p.bin --fast", "unexpected argument '--fast'"),

@@ -551,6 +551,26 @@ fn products_that_do_not_fit() {
     }
 }
 
+/// A vector is laid out as rows and columns of at most 4,095 each, where its length allows it.
+#[test]
+fn a_product_over_a_vector_without_factors_says_what_to_do() {
+    let model = |length: i64| {
+        let mut model = Model::new(&[1, length]);
+        let x = model.input();
+        let weights = model.weights(&[length, 1], &vec![1.0; length as usize]);
+        let output = model.node("MatMul", &[&x, &weights], &[]);
+        model.bytes(&output)
+    };
+    // 4,099 and 4,111 are prime, and 4,100 = 2 x 2,050.
+    for length in [4_099, 4_111] {
+        let text = refusal_of(&model(length));
+        assert!(text.contains("pad it with zeros"), "{text}");
+    }
+    for length in [4_096, 4_100, 4_095 * 2] {
+        assert!(import(&model(length), &ImportOptions::default()).is_ok(), "{length}");
+    }
+}
+
 #[test]
 fn list_of_supported_models_is_current() {
     let path = concat!(env!("CARGO_MANIFEST_DIR"), "/SUPPORTED.md");
