@@ -342,6 +342,16 @@ limits! {
     "Round, Floor, Ceil": "Quantizers of scale 1, whose ends a `Clip` gives. With a division in front and a product behind them, a \
         quantizer that is written out." {}
     "Abs": "The value without its sign." {}
+    "Greater, GreaterOrEqual, Less, LessOrEqual, Equal, Sign": "1 where it holds, else 0; of a map and a constant, or of two maps." {}
+    "Not, And, Or, Xor": "Of what comparisons make." {}
+    "Where": "By what comparisons make, or by a constant for each channel." {}
+    "Sum": "Of any number of maps and constants." {}
+    "ReduceSum, ReduceMax, ReduceMin": "Sums along any dimensions; the greatest and the smallest of all pixels. Others behind the last layer." {}
+    "Gather": "Slices along a dimension, by constant numbers: channels in any order." {}
+    "Tile": "The whole several times along the channels; along others behind the last layer." {}
+    "Behind the last layer": "`ReduceL1`, `ReduceL2`, `ReduceLogSum`, `ReduceLogSumExp`, `ReduceProd`, `ReduceSumSquare`, `CumSum`, \
+        `Einsum`, `Expand`, `GatherElements`, `GatherND`, `Hardmax`, `IsInf`, `IsNaN`, `Mean`, `Mod`, `Shrink`, `Trilu`, bitwise and trigonometric \
+        functions, too: the host computes them." {}
     "ThresholdedRelu": "x where it is greater than alpha, else 0." {
         THRESHOLD_ALPHA: "alpha is not negative",
             "use an alpha of at least 0";

@@ -12,7 +12,6 @@ use crate::graph::{Graph, Node, ValueId};
 use crate::import::{self, ImportOptions};
 use crate::input::{self, Declared};
 use crate::onnx::{self, ModelProto};
-use crate::ops::Op;
 use crate::ops::function::Function;
 use crate::ops::pointwise::Pointwise;
 use crate::{canonical, fuse, limits, padding, qdq, sign, written};
@@ -179,7 +178,7 @@ pub fn print(
 /// Refuses operators that compute in half precision: only a cast there and back is a function of
 /// its own.
 fn check_half_precision(graph: &Graph) -> Result<(), Diagnostic> {
-    let half = |node: &Node| node.op == Op::Pointwise(Pointwise::Function(Function::Half));
+    let half = |node: &Node| node.op.pointwise() == Some(Pointwise::Function(Function::Half));
     let casts: HashSet<ValueId> =
         graph.nodes.iter().filter(|node| half(node)).map(|node| node.output).collect();
     let computes = |node: &&Node| {

@@ -554,6 +554,57 @@ def forms(rng):
 
     yield "two heads", (1, INPUTS), two
 
+    def pair(m):
+        """Two maps of small integers, many of them equal."""
+        x = m.linear("x", 4.0, 0, np.int8)
+        return x, m.linear(m.node("Conv", x, m.weights(4, 4, 1, 1, axis=0)), 16.0, 0, np.int8)
+
+    def as_codes(m, value):
+        return m.node("Conv", m.linear(value, 1.0, 0, np.int8), m.weights(2, 4, 1, 1, axis=0))
+
+    def truth(m, value):
+        return m.node("Cast", value, to=TensorProto.FLOAT)
+
+    for op in ("Greater", "GreaterOrEqual", "Less", "LessOrEqual", "Equal"):
+        yield f"{op} of a constant", maps, lambda m: as_codes(m, truth(m, m.node(op, pair(m)[1], m.constant(16.0))))
+        yield f"{op} of two maps", maps, lambda m: as_codes(m, truth(m, m.node(op, *pair(m))))
+    yield "Sign", maps, lambda m: as_codes(m, m.node("Sign", pair(m)[1]))
+
+    def logic(op):
+        def build(m):
+            value = pair(m)[1]
+            both = m.node("Greater", value, m.constant(-16.0)), m.node("Less", value, m.constant(32.0))
+            return as_codes(m, truth(m, m.node("Not", both[0]) if op == "Not" else m.node(op, *both)))
+
+        return build
+
+    for op in ("Not", "And", "Or", "Xor"):
+        yield op, maps, logic(op)
+
+    def choice(m, other):
+        value = pair(m)[1]
+        return as_codes(m, m.node("Where", m.node("Less", value, m.constant(0.0)), value, other(m, value)))
+
+    yield "Where, or zero", maps, lambda m: choice(m, lambda m, x: m.constant(0.0))
+    yield "Where, or a number", maps, lambda m: choice(m, lambda m, x: m.constant(3.0))
+    yield "Where, or a product", maps, lambda m: choice(m, lambda m, x: m.node("Mul", x, m.constant(0.25)))
+    yield "Sum of three", maps, lambda m: as_codes(m, m.node("Sum", *pair(m), m.constant(8.0)))
+    yield "ReduceSum of pixels", maps, lambda m: as_codes(
+        m, m.node("ReduceSum", pair(m)[1], m.integers(2, 3), keepdims=1))
+    yield "ReduceMax of pixels", maps, lambda m: m.node("Conv", m.node(
+        "ReduceMax", pair(m)[1], m.integers(2, 3), keepdims=1), m.weights(2, 4, 1, 1, axis=0))
+    yield "ReduceMin of pixels, quantized", maps, lambda m: as_codes(
+        m, m.node("ReduceMin", pair(m)[1], m.integers(2, 3), keepdims=1))
+    yield "Gather of channels", maps, lambda m: as_codes(
+        m, m.node("Gather", pair(m)[1], m.integers(3, 0, 2, 1), axis=1))
+    yield "Tile of channels", maps, lambda m: m.node("Conv", m.node(
+        "Tile", pair(m)[1], m.integers(1, 2, 1, 1)), m.weights(2, 8, 1, 1, axis=0))
+    for op in ("ReduceMax", "ReduceMin", "ReduceProd", "ReduceSumSquare", "ReduceL1"):
+        yield f"{op} of channels as the output", maps, lambda m: m.node(op, m.node(
+            "Conv", m.linear("x", 4.0, 0, np.int8), m.constant(m.rng.integers(-2, 3, (3, 4, 1, 1)).astype(np.float32))),
+            m.integers(1), keepdims=0)
+    yield "CumSum as the output", (1, INPUTS), lambda m: m.node("CumSum", product(m), m.constant(1, np.int64))
+
     def two_sizes(m):
         x = m.linear("x", 0.5, 7, np.int8)
         small = m.linear(m.node("Conv", x, m.weights(3, 4, 3, 3, axis=0), strides=[2, 2]), 2.0, 0, np.int8)

@@ -50,11 +50,11 @@ impl Lowering<'_> {
         Ok(Value::of_parts(vec![part], view))
     }
 
-    /// The mean along some dimensions.
-    pub(super) fn mean(
+    /// The sum along some dimensions, divided by the number of values if it is a mean.
+    pub(super) fn total(
         &mut self,
         index: usize,
-        axes: &[usize],
+        (axes, is_mean): (&[usize], bool),
         id: ValueId,
     ) -> Result<Value, Diagnostic> {
         let graph = self.graph;
@@ -78,7 +78,9 @@ impl Lowering<'_> {
         };
         let part = self.contract(&affine, &sums, &filter, index)?;
         let mut affine = part.exact().ok_or_else(refuse)?.clone();
-        Rc::make_mut(&mut affine).divide(count as f64);
+        if is_mean {
+            Rc::make_mut(&mut affine).divide(count as f64);
+        }
         let dims = &graph.value(node.output).dims;
         let view = sums.view.reshape(dims).ok_or_else(|| self.relabel(id, dims))?;
         Ok(Value::of_sum(affine, view))

@@ -344,7 +344,8 @@ impl<'g> Lowering<'g> {
             Op::Linear(Linear::Convolution(conv)) => self.convolution(index, conv, id),
             Op::Linear(Linear::Transposed(conv)) => self.transposed(index, conv, id),
             Op::Linear(Linear::Product(dense)) => self.dense(index, *dense, id),
-            Op::Linear(Linear::Mean(axes)) => self.mean(index, axes, id),
+            Op::Linear(Linear::Mean(axes)) => self.total(index, (axes, true), id),
+            Op::Linear(Linear::Total(axes)) => self.total(index, (axes, false), id),
             Op::Sum { minus } => self.sum(index, *minus, [id, inputs[1].1]),
             Op::Concat { axis } => {
                 let ids: Vec<ValueId> = inputs.iter().map(|&(_, id)| id).collect();
