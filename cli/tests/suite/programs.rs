@@ -452,15 +452,33 @@ fn tables_fit_the_terminal_and_break_no_word() {
 #[test]
 fn shells_and_man_know_the_commands() {
     let bench = Bench::new();
+    let help = bench.ok("help");
+    let commands = help.lines().skip_while(|line| *line != "Commands:").skip(1);
+    let commands: Vec<&str> = commands
+        .take_while(|line| !line.is_empty())
+        // A sentence goes on in lines that are set further in.
+        .filter(|line| !line.starts_with("   "))
+        .filter_map(|line| line.split_whitespace().next())
+        .filter(|command| *command != "help")
+        .collect();
+    assert!(commands.len() > 14 && commands.contains(&"schema"), "{commands:?}");
     for shell in ["bash", "zsh", "fish"] {
         let script = bench.ok(&format!("completions {shell}"));
-        assert!(script.contains("compile") && script.contains("pixel-offset"), "{shell}");
+        for word in commands.iter().chain(&["pixel-offset", "quiet", "verbose"]) {
+            assert!(script.contains(word), "{shell}: {word}");
+        }
     }
     assert!(bench.misuse("completions ksh").contains("possible values: bash"));
     bench.ok("man -o pages");
-    for page in ["qnnsim.1", "qnnsim-run.1", "qnnsim-sweep.1"] {
-        let text = String::from_utf8(bench.read(&format!("pages/{page}"))).expect("text");
-        assert!(text.contains(".SH NAME") && text.contains(".SH OPTIONS"), "{page}: {text}");
+    let page = |name: &str| {
+        let text = String::from_utf8(bench.read(&format!("pages/{name}.1"))).expect("text");
+        assert!(text.contains(".SH NAME") && text.contains(".SH OPTIONS"), "{name}: {text}");
+        text
+    };
+    assert!(page("qnnsim").contains("fBcompile"));
+    for command in commands {
+        let page = page(&format!("qnnsim-{command}"));
+        assert!(page.contains("quiet") && page.contains("verbose"), "{command}: {page}");
     }
 }
 
