@@ -117,7 +117,7 @@ impl Section {
 
 /// Where a region of DRAM is written, and at which address it shall lie.
 #[derive(Debug, Default)]
-struct Place {
+struct RegionAddress {
     address: Option<u32>,
     span: Span,
 }
@@ -150,11 +150,11 @@ struct Assembler<'s> {
     layers: Vec<(LayerInfo, Span)>,
     /// Number of the layer of each name; `None` if several have it.
     layer_numbers: HashMap<String, Option<u32>>,
-    input: Option<(InputDescriptor, Place)>,
-    output: Option<(OutputDescriptor, Place)>,
-    scratch: Option<(Scratch, Place)>,
-    streams: [(Stream, Place); 2],
-    data: Vec<(Segment, Place)>,
+    input: Option<(InputDescriptor, RegionAddress)>,
+    output: Option<(OutputDescriptor, RegionAddress)>,
+    scratch: Option<(Scratch, RegionAddress)>,
+    streams: [(Stream, RegionAddress); 2],
+    data: Vec<(Segment, RegionAddress)>,
     sample: Option<(Vec<u8>, Span)>,
 
     section: Section,
@@ -316,7 +316,7 @@ impl<'s> Assembler<'s> {
                 let span = cursor.since(word.start);
                 let (text, _) = ron::<InputText>(cursor, "the input's descriptor")?;
                 once(self.input.is_some(), &word)?;
-                self.input = Some((text.descriptor(), Place { address, span }));
+                self.input = Some((text.descriptor(), RegionAddress { address, span }));
                 Ok(())
             }
             ".output" => {
@@ -324,7 +324,7 @@ impl<'s> Assembler<'s> {
                 let span = cursor.since(word.start);
                 let (text, _) = ron::<OutputText>(cursor, "the output's descriptor")?;
                 once(self.output.is_some(), &word)?;
-                self.output = Some((text.descriptor(), Place { address, span }));
+                self.output = Some((text.descriptor(), RegionAddress { address, span }));
                 Ok(())
             }
             ".scratch" => {
@@ -332,7 +332,7 @@ impl<'s> Assembler<'s> {
                 let (bytes, span) =
                     self.constant_u32(cursor, "the number of bytes of the scratch region")?;
                 once(self.scratch.is_some(), &word)?;
-                self.scratch = Some((Scratch { dram: 0, bytes }, Place { address, span }));
+                self.scratch = Some((Scratch { dram: 0, bytes }, RegionAddress { address, span }));
                 Ok(())
             }
             ".cold" => self.stream(cursor, Section::Cold, word),
@@ -521,7 +521,7 @@ impl<'s> Assembler<'s> {
                 .related(place.span.clone(), "given here"));
             }
             if address.is_some() || place.span.is_empty() {
-                *place = Place { address, span: cursor.since(word.start) };
+                *place = RegionAddress { address, span: cursor.since(word.start) };
             }
         }
         Ok(())
@@ -533,7 +533,7 @@ impl<'s> Assembler<'s> {
         // The segment is opened whatever is wrong with its head, so that its lines are in place.
         let index = self.data.len();
         self.section = Section::Data(index);
-        let place = Place { address: None, span: word.clone() };
+        let place = RegionAddress { address: None, span: word.clone() };
         self.data.push((Segment { name, dram: 0, bytes: Vec::new() }, place));
         let (name, span, quoted) = named?;
         if !quoted {
@@ -541,7 +541,7 @@ impl<'s> Assembler<'s> {
             self.labels.push((name, self.section, 0));
         }
         let address = self.address(cursor)?;
-        self.data[index].1 = Place { address, span: cursor.since(word.start) };
+        self.data[index].1 = RegionAddress { address, span: cursor.since(word.start) };
         Ok(())
     }
 
@@ -863,7 +863,7 @@ impl<'s> Assembler<'s> {
 
     /// The regions in the order of their automatic addresses.
     fn regions(&self) -> Vec<Region> {
-        let region = |name: String, place: &Place, bytes: u64| Region {
+        let region = |name: String, place: &RegionAddress, bytes: u64| Region {
             name,
             address: place.address,
             bytes,

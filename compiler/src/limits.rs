@@ -84,7 +84,7 @@ limits! {
             "quantize the input, as a `QuantIdentity` in front of the first layer does, or say which integers it holds: --input-type uint8, --input-scale S";
         PER_CHANNEL: "a constant operand is one number or has one number for each channel",
             "use constants of shape [1, channels, 1, 1]";
-        HOST: "the host computes what stands behind the last layer with weights, whatever it is; `Softmax`, `LogSoftmax`, `ArgMax`, `ArgMin` and `TopK` can only stand there",
+        HOST: "the host computes what stands behind the last layer with weights, whatever it is; `Softmax`, `LogSoftmax`, `ArgMax`, `ArgMin`, `TopK`, products of two matrices that are computed, and what the list calls the host's can only stand there",
             "remove this node, or put it behind the last layer";
         OUTPUT_SUM: "outputs are made of the accumulators of layers: sums of quantized values, with at most 32 scales",
             "let the model end in a layer with weights, and what it reads be quantized";

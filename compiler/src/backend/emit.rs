@@ -19,7 +19,7 @@ use super::residency::{Constant, PerConstant};
 use super::schedule::{
     Action, Entry, MAC_STEP, ROWS, RunId, Schedule, THR_STEP, schedule, too_long,
 };
-use super::stripes::{Home, LayerMaps, Place, Run, address_bytes, dram_alignment};
+use super::stripes::{Home, LayerMaps, MapSlice, Run, address_bytes, dram_alignment};
 use super::tiling::{self, Axis, CodeTiling, Kernel, Part, TermTiling, Tiling};
 use super::weights::Block;
 use crate::diagnostic::{Diagnostic, Kind};
@@ -197,7 +197,7 @@ struct Job<'a> {
     /// Height and width of its outputs.
     out: [u32; 2],
     /// By term, the kernel along x and what each member reads, with its kernel along y.
-    terms: Vec<(Axis, Vec<(Axis, Place)>)>,
+    terms: Vec<(Axis, Vec<(Axis, MapSlice)>)>,
 }
 
 impl<'a> Job<'a> {
@@ -234,7 +234,7 @@ impl<'a> Job<'a> {
             return x.entry(1, [position, tap], &members[0].1.layout, [0, 0], rows);
         }
         let (member, tap) = self.tiling.terms[term].member(tap);
-        let (y, Place { layout, first, skipped }) = &members[member];
+        let (y, MapSlice { layout, first, skipped }) = &members[member];
         let entry = y.entry(0, [position, tap], layout, [*first, *skipped], rows);
         let offset = layout.base as i64 - self.layout(term).base as i64;
         Tap { offset: tiling::saturated(i64::from(entry.offset) + offset), ..entry }

@@ -65,7 +65,7 @@ impl Run {
 
 /// Where a reader finds a map, or a part of it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Place {
+pub struct MapSlice {
     /// The layout, as if all of the map were there.
     pub layout: MapLayout,
     /// Pixels of each phase before those that are there.
@@ -84,7 +84,7 @@ pub struct Window {
     /// Columns of the map, or packed pixels of an image row.
     pub columns: Range<u32>,
     /// Where they are.
-    pub place: Place,
+    pub place: MapSlice,
     /// Words that are loaded of each bank and phase; none of the image, which is packed.
     pub words: u64,
 }
@@ -228,7 +228,7 @@ impl Placing<'_> {
         for (t, term) in self.tilings[index].terms.iter().enumerate() {
             for (m, member) in term.members.iter().enumerate() {
                 let Source::Input(number) = member.source else { continue };
-                let place = Place { layout: term.layout, first: 0, skipped: 0 };
+                let place = MapSlice { layout: term.layout, first: 0, skipped: 0 };
                 let columns = 0..self.layouts.inputs[number].windows;
                 let rows = 0..self.facts.network.input.shape.height;
                 windows.push((number, Window { reader: (t, m), rows, columns, place, words: 0 }));
@@ -413,7 +413,7 @@ impl Placing<'_> {
         let (whole, banks) = (term.layout, u64::from(self.hw.mac_rows));
         let (rows, columns) = (member.y.reads(outputs[0]), term.x.reads(outputs[1]));
         if rows.is_empty() || columns.is_empty() {
-            let place = Place { layout: MapLayout { phase: 0, ..whole }, first: 0, skipped: 0 };
+            let place = MapSlice { layout: MapLayout { phase: 0, ..whole }, first: 0, skipped: 0 };
             return Window { reader, rows: 0..0, columns: 0..0, place, words: 0 };
         }
         let [s, s_x] = whole.s;
@@ -434,7 +434,7 @@ impl Placing<'_> {
             let planes = [whole.block / whole.plane, whole.plane];
             let layout = MapLayout::dense(size, planes, whole.s, whole.pitch, self.hw.mac_rows);
             let first = whole.index([rows.start, columns.start]);
-            let place = Place { layout, first, skipped: 0 };
+            let place = MapSlice { layout, first, skipped: 0 };
             return Window { reader, rows, columns, place, words: 0 };
         }
         let before = whole.index([rows.start, columns.start]);
@@ -443,7 +443,7 @@ impl Placing<'_> {
         let skipped = before / banks * block;
         let skipped = skipped - skipped % self.beat_words();
         let words = behind.div_ceil(banks) * block - skipped;
-        let place = Place { layout: MapLayout { phase: words, ..whole }, first: 0, skipped };
+        let place = MapSlice { layout: MapLayout { phase: words, ..whole }, first: 0, skipped };
         Window { reader, rows, columns, place, words }
     }
 
@@ -530,13 +530,13 @@ impl Placing<'_> {
 
 impl Maps {
     /// Where a member of a layer's terms finds its map in a run.
-    pub fn place_of(&self, run: &Run, reader: (usize, usize), source: Source) -> Place {
+    pub fn place_of(&self, run: &Run, reader: (usize, usize), source: Source) -> MapSlice {
         if let Some(window) = run.windows.iter().find(|window| window.reader == reader) {
             return window.place;
         }
         match source {
             Source::Map(map) => match self.layers[map].home {
-                Home::Memory(layout) => Place { layout, first: 0, skipped: 0 },
+                Home::Memory(layout) => MapSlice { layout, first: 0, skipped: 0 },
                 Home::Scratch { .. } | Home::Output => unreachable!("read through a window"),
             },
             Source::Input(_) => unreachable!("read through a window"),
