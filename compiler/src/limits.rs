@@ -202,8 +202,9 @@ limits! {
         UPSAMPLE_MIXED: "values of different resolutions meet as maps, or as sums that are not yet quantized at one resolution",
             "quantize the values before they are added or joined";
     }
-    "Resize": "Nearest, by whole factors of rows and columns: each value is repeated. `Upsample` is its older form." {
-        RESIZE_NEAREST: "`Resize` has mode `nearest`, constant whole factors for rows and columns, and coordinates that repeat each value: `asymmetric` with `floor`, or `half_pixel`",
+    "Resize": "Nearest, by whole factors of rows and columns: each value is repeated. `Upsample` is its older form. Behind the last layer \
+        also linear, and by any factor." {
+        RESIZE_NEAREST: "in front of a layer, `Resize` has mode `nearest`, constant whole factors for rows and columns, and coordinates that repeat each value: `asymmetric` with `floor`, or `half_pixel`; behind the last layer, mode `nearest` or `linear` and constant factors or sizes of rows and columns",
             "use nn.Upsample with mode nearest and a whole scale_factor";
     }
     "DepthToSpace": "Both modes, and `SpaceToDepth`." {

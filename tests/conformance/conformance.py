@@ -603,6 +603,27 @@ def forms(rng):
         yield f"{op} of channels as the output", maps, lambda m: m.node(op, m.node(
             "Conv", m.linear("x", 4.0, 0, np.int8), m.constant(m.rng.integers(-2, 3, (3, 4, 1, 1)).astype(np.float32))),
             m.integers(1), keepdims=0)
+    def resized(m, sizes=(1, 3, 9, 7), **attributes):
+        x = m.node("Conv", m.linear("x", 4.0, 0, np.int8), m.weights(3, 4, 1, 1, axis=0))
+        return m.node("Resize", x, "", "", m.integers(*sizes), **attributes)
+
+    # Sizes for which the shares of two values are binary fractions.
+    for coordinates in ("half_pixel", "pytorch_half_pixel", "asymmetric", "align_corners"):
+        sizes = (1, 3, 11, 15) if coordinates == "align_corners" else (1, 3, 12, 16)
+        yield f"Resize linear {coordinates} as the output", maps, lambda m: resized(
+            m, sizes, mode="linear", coordinate_transformation_mode=coordinates)
+        yield f"Resize nearest {coordinates} as the output", maps, lambda m: resized(
+            m, coordinate_transformation_mode=coordinates)
+    for nearest in ("round_prefer_floor", "round_prefer_ceil", "floor", "ceil"):
+        yield f"Resize nearest {nearest} as the output", maps, lambda m: resized(
+            m, (1, 3, 5, 11), nearest_mode=nearest)
+
+    def attention(m):
+        a, b = (m.node("Reshape", m.node("Conv", m.linear("x", 4.0, 0, np.int8), m.weights(3, 4, 1, 1, axis=0)),
+                       m.integers(1, 3, -1)) for _ in range(2))
+        return m.node("MatMul", a, m.node("Transpose", b, perm=[0, 2, 1]))
+
+    yield "MatMul of two maps as the output", maps, attention
     yield "CumSum as the output", (1, INPUTS), lambda m: m.node("CumSum", product(m), m.constant(1, np.int64))
 
     def two_sizes(m):

@@ -43,6 +43,7 @@ use crate::host::Front;
 use crate::import::ImportOptions;
 use crate::ir::{Layer, MapId, Network};
 use crate::limits;
+use crate::ops;
 use affine::{Affine, MapInfo};
 pub use host::Head;
 use host::{CodedInput, HostPart};
@@ -355,6 +356,8 @@ impl<'g> Lowering<'g> {
             Op::Select(Select::Part(ranges)) => self.part(index, ranges, id),
             Op::Select(Select::Pad { before, .. }) => self.pad(index, before, id),
             Op::Linear(Linear::Windows(average)) => self.average(index, average, id),
+            Op::Host(op) if matches!(**op, ops::Op::Resize(_)) => Err(limits::RESIZE_NEAREST
+                .refuse("a `Resize` that does not repeat each value, in front of a layer")),
             Op::Host(_) => {
                 Err(limits::HOST.refuse(format!("`{}` in front of a layer", node.op_type)))
             }

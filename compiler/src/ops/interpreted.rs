@@ -17,16 +17,16 @@ use crate::tensor::{Array, Precision, Tensor};
 const MAX_WORK: u64 = 1 << 26;
 
 /// A node that the interpreter computes. The shape of its output follows from the shapes of its
-/// inputs; all inputs but the first are constants, except of those that work place by place.
+/// inputs; all inputs but the first are constants, except where all operands are values.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Interpreted {
     node: NodeProto,
     opset: i64,
 }
 
-/// Operators that work place by place, so that any of their operands may be computed.
-const PLACE_BY_PLACE: &[&str] =
-    &["Mean", "Mod", "BitwiseAnd", "BitwiseOr", "BitwiseXor", "BitShift", "Einsum"];
+/// Operators whose operands are all values, of which any may be computed.
+const OF_VALUES: &[&str] =
+    &["Mean", "Mod", "BitwiseAnd", "BitwiseOr", "BitwiseXor", "BitShift", "Einsum", "MatMul"];
 
 impl Operator for Interpreted {
     fn arity(_: &Attributes) -> RangeInclusive<usize> {
@@ -34,14 +34,13 @@ impl Operator for Interpreted {
     }
 
     fn parse(at: &mut Attributes) -> Parsed<Vec<Self>> {
-        let node = at.whole_node();
-        Ok(vec![Interpreted { node, opset: at.opset() }])
+        Ok(vec![Interpreted::of_node(at)])
     }
 
     fn infer(&self, inputs: &Operands) -> Result<Vec<usize>, Diagnostic> {
         let op = &self.node.op_type;
         let computed = |i: usize| inputs[i].is_some_and(|input| input.constant.is_none());
-        if !PLACE_BY_PLACE.contains(&op.as_str())
+        if !OF_VALUES.contains(&op.as_str())
             && let Some(i) = (1..inputs.len()).find(|&i| computed(i))
         {
             return Err(limits::FOLD_CONSTANT.refuse(format!("input {i} of `{op}`, computed")));
@@ -95,6 +94,11 @@ impl Operator for Interpreted {
 }
 
 impl Interpreted {
+    /// A node as it is.
+    pub(super) fn of_node(at: &mut Attributes) -> Self {
+        Interpreted { node: at.whole_node(), opset: at.opset() }
+    }
+
     /// The first output.
     fn compute(&self, inputs: &[Option<&Tensor>]) -> Result<Tensor, Diagnostic> {
         let NodeProto { name, op_type, .. } = &self.node;

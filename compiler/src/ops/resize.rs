@@ -1,4 +1,5 @@
-//! `Resize` and `Upsample`, where they repeat each value.
+//! `Resize` and `Upsample`: where they repeat each value, the machine has them; interpolation, and
+//! the nearest value at other factors, is the host's, behind the last layer.
 
 use std::borrow::Cow;
 use std::fmt;
@@ -12,11 +13,18 @@ use crate::diagnostic::Diagnostic;
 use crate::limits;
 use crate::tensor::{Array, MAX_VALUES, Precision, Tensor, checked_len};
 
-/// Each value so many times along each dimension.
+/// Values at other coordinates.
 #[derive(Debug, Clone, PartialEq)]
-pub struct Resize {
-    factors: Vec<usize>,
+pub enum Resize {
+    /// Each value so many times along each dimension.
+    Repeat(Vec<usize>),
+    /// Along each dimension, for each place of the result two places of the data and the share of
+    /// the second.
+    Samples(Vec<Vec<Sample>>),
 }
+
+/// Two places along a dimension, and the share of the second.
+type Sample = (usize, usize, f64);
 
 impl Operator for Resize {
     fn arity(_: &Attributes) -> RangeInclusive<usize> {
@@ -25,24 +33,37 @@ impl Operator for Resize {
 
     fn parse(at: &mut Attributes) -> Parsed<Vec<Self>> {
         let coordinates = read(at)?;
-        Ok(vec![Resize { factors: coordinates.factors(at.inputs()?)? }])
+        Ok(vec![coordinates.resize(at.inputs()?)?])
     }
 
     fn infer(&self, inputs: &Operands) -> Result<Vec<usize>, Diagnostic> {
-        let sizes = required(inputs, 0).dims.iter().zip(&self.factors);
-        let dims: Vec<usize> = sizes.map(|(&size, &factor)| size.saturating_mul(factor)).collect();
+        let sizes = required(inputs, 0).dims.iter();
+        let dims: Vec<usize> = match self {
+            Resize::Repeat(factors) => {
+                sizes.zip(factors).map(|(&size, &factor)| size.saturating_mul(factor)).collect()
+            }
+            Resize::Samples(axes) => axes.iter().map(Vec::len).collect(),
+        };
         match checked_len(&dims) {
             Some(_) => Ok(dims),
             None => Err(limits::MAP_SIZE.refuse(format!("a value of shape {dims:?}"))),
         }
     }
 
-    fn eval(&self, inputs: &[Option<&Tensor>], dims: &[usize], _: Precision) -> Tensor {
-        repeat(required(inputs, 0), &self.factors, dims)
+    fn eval(&self, inputs: &[Option<&Tensor>], dims: &[usize], precision: Precision) -> Tensor {
+        let data = required(inputs, 0);
+        match self {
+            Resize::Repeat(factors) => repeat(data, factors, dims),
+            Resize::Samples(axes) => interpolate(data, axes, precision),
+        }
     }
 
+    /// Repeated values are those of the map; all else is the host's.
     fn desugar(&self, into: &mut Desugar) {
-        let op = Op::Select(Select::Repeat(self.factors.clone()));
+        let op = match self {
+            Resize::Repeat(factors) => Op::Select(Select::Repeat(factors.clone())),
+            Resize::Samples(_) => Op::host(super::Op::Resize(self.clone())),
+        };
         into.finish(op, &[into.optional(0)]);
     }
 
@@ -51,7 +72,12 @@ impl Operator for Resize {
     }
 
     fn describe(&self, f: &mut fmt::Formatter) -> fmt::Result {
-        write!(f, "times={:?} ", self.factors)
+        match self {
+            Resize::Repeat(factors) => write!(f, "times={factors:?} "),
+            Resize::Samples(axes) => {
+                write!(f, "to={:?} ", axes.iter().map(Vec::len).collect::<Vec<_>>())
+            }
+        }
     }
 }
 
@@ -63,6 +89,8 @@ struct Coordinates {
     scales: Option<Vec<f64>>,
     /// Dimensions that factors and sizes are for.
     axes: Option<Vec<i64>>,
+    /// Whether values between two are interpolated, or the nearest one is taken.
+    linear: bool,
 }
 
 /// The attributes of a `Resize`, or of the older `Upsample`.
@@ -70,10 +98,12 @@ fn read(at: &mut Attributes) -> Result<Coordinates, Diagnostic> {
     at.ignore(&["antialias", "cubic_coeff_a", "exclude_outside", "extrapolation_value"]);
     let mode = at.string("mode", "nearest")?;
     let ratio = at.string("keep_aspect_ratio_policy", "stretch")?;
-    for (name, value, expected) in
-        [("mode", mode, "nearest"), ("keep_aspect_ratio_policy", ratio, "stretch")]
-    {
-        if value != expected {
+    let linear = ["linear", "bilinear"].contains(&mode.as_str());
+    for (name, value, right) in [
+        ("mode", &mode, linear || mode == "nearest"),
+        ("keep_aspect_ratio_policy", &ratio, ratio == "stretch"),
+    ] {
+        if !right {
             let refusal = limits::RESIZE_NEAREST.refuse(format!("{name} `{value}`"));
             return Err(refusal.at(at.place()).attribute(name));
         }
@@ -81,12 +111,12 @@ fn read(at: &mut Attributes) -> Result<Coordinates, Diagnostic> {
     let coordinates = at.string("coordinate_transformation_mode", "half_pixel")?;
     let nearest = at.string("nearest_mode", "round_prefer_floor")?;
     let modes = (at.op_type() != "Upsample").then_some((coordinates, nearest));
-    Ok(Coordinates { modes, scales: at.floats("scales")?, axes: at.ints("axes")? })
+    Ok(Coordinates { modes, scales: at.floats("scales")?, axes: at.ints("axes")?, linear })
 }
 
 impl Coordinates {
-    /// The factor of each dimension.
-    fn factors(&self, inputs: &Operands) -> Result<Vec<usize>, Diagnostic> {
+    /// What each dimension becomes.
+    fn resize(&self, inputs: &Operands) -> Result<Resize, Diagnostic> {
         let dims = required(inputs, 0).dims;
         // Until opset 10 the factors are the second input, later the third.
         let old = self.modes.is_none() || inputs.len() == 2;
@@ -118,59 +148,113 @@ impl Coordinates {
             return Err(limits::RESIZE_NEAREST
                 .refuse("a `Resize` without a factor or a size for each dimension"));
         };
-        let mut factors = vec![1; dims.len()];
+        let mut factors = vec![1.0; dims.len()];
         for (&value, &axis) in given.iter().zip(&axes) {
-            let factor = if scales.is_some() { value } else { value / dims[axis] as f64 };
-            let whole = factor.fract() == 0.0
-                && factor >= 1.0
-                && dims[axis] as f64 * factor <= MAX_VALUES as f64;
-            if !whole || axis < 2 && factor != 1.0 {
+            let size = dims[axis] as f64;
+            let factor = if scales.is_some() { value } else { value / size };
+            let length = (size * factor).floor();
+            if !(1.0..=MAX_VALUES as f64).contains(&length) || axis < 2 && factor != 1.0 {
                 return Err(
                     limits::RESIZE_NEAREST.refuse(format!("dimension {axis} times {factor}"))
                 );
             }
-            factors[axis] = factor as usize;
-            if !self.repeats(factor, dims[axis], old) {
-                let (coordinates, nearest) = self.modes.as_ref().expect("others repeat");
-                let found = format!("`{coordinates}` with `{nearest}` times {factor}");
-                return Err(limits::RESIZE_NEAREST.refuse(found));
-            }
+            factors[axis] = factor;
         }
-        Ok(factors)
+        let sizes = || factors.iter().copied().zip(dims.iter().copied());
+        let repeats =
+            |(factor, size): (f64, usize)| factor.fract() == 0.0 && self.repeats(factor, size, old);
+        if !self.linear && sizes().all(repeats) {
+            return Ok(Resize::Repeat(factors.iter().map(|&factor| factor as usize).collect()));
+        }
+        let samples = |(factor, size): (f64, usize)| -> Option<Vec<Sample>> {
+            let length = (size as f64 * factor).floor() as usize;
+            if factor == 1.0 && length == size {
+                return Some((0..size).map(|x| (x, x, 0.0)).collect());
+            }
+            (0..length).map(|x| self.sample(x as f64, factor, size, old)).collect()
+        };
+        let (coordinates, nearest) = self.modes.clone().unwrap_or_default();
+        let found = format!("`{coordinates}` with `{nearest}` times {factors:?}");
+        let axes: Option<Vec<_>> = sizes().map(samples).collect();
+        axes.map(Resize::Samples).ok_or_else(|| limits::RESIZE_NEAREST.refuse(found))
+    }
+
+    /// Where place `x` of a result stands in data of this size; `None` if the mode is not known.
+    fn source(&self, x: f64, factor: f64, size: usize, old: bool) -> Option<f64> {
+        let Some((coordinates, _)) = self.modes.as_ref().filter(|_| !old) else {
+            return Some(x / factor);
+        };
+        let length = (size as f64 * factor).floor();
+        Some(match coordinates.as_str() {
+            "half_pixel" => (x + 0.5) / factor - 0.5,
+            "pytorch_half_pixel" if length > 1.0 => (x + 0.5) / factor - 0.5,
+            "pytorch_half_pixel" => 0.0,
+            "asymmetric" => x / factor,
+            "align_corners" if length > 1.0 => x * (size as f64 - 1.0) / (length - 1.0),
+            "align_corners" => 0.0,
+            _ => return None,
+        })
+    }
+
+    /// The nearest place; `None` if the mode is not known.
+    fn nearest(&self, x: f64, old: bool) -> Option<f64> {
+        let Some((_, nearest)) = self.modes.as_ref().filter(|_| !old) else {
+            return Some(x.floor());
+        };
+        Some(match nearest.as_str() {
+            "round_prefer_floor" => (x - 0.5).ceil(),
+            "round_prefer_ceil" => (x + 0.5).floor(),
+            "floor" => x.floor(),
+            "ceil" => x.ceil(),
+            _ => return None,
+        })
+    }
+
+    /// What place `x` of the result is made of.
+    fn sample(&self, x: f64, factor: f64, size: usize, old: bool) -> Option<Sample> {
+        let last = size as f64 - 1.0;
+        let at = self.source(x, factor, size, old)?;
+        if !self.linear {
+            let place = self.nearest(at, old)?.clamp(0.0, last) as usize;
+            return Some((place, place, 0.0));
+        }
+        let at = at.clamp(0.0, last);
+        Some((at.floor() as usize, at.ceil() as usize, at.fract()))
     }
 
     /// Whether each value comes `factor` times, one beside the other.
     fn repeats(&self, factor: f64, size: usize, old: bool) -> bool {
-        let Some((coordinates, nearest)) = self.modes.as_ref().filter(|_| !old) else {
-            return true;
-        };
-        let length = size as f64 * factor;
-        let source = |x: f64| -> Option<f64> {
-            Some(match coordinates.as_str() {
-                "half_pixel" => (x + 0.5) / factor - 0.5,
-                "pytorch_half_pixel" if length > 1.0 => (x + 0.5) / factor - 0.5,
-                "pytorch_half_pixel" => 0.0,
-                "asymmetric" => x / factor,
-                "align_corners" if length > 1.0 => x * (size as f64 - 1.0) / (length - 1.0),
-                "align_corners" => 0.0,
-                _ => return None,
-            })
-        };
-        let round = |x: f64| -> Option<f64> {
-            Some(match nearest.as_str() {
-                "round_prefer_floor" => (x - 0.5).ceil(),
-                "round_prefer_ceil" => (x + 0.5).floor(),
-                "floor" => x.floor(),
-                "ceil" => x.ceil(),
-                _ => return None,
-            })
-        };
-        (0..length as usize).all(|x| {
-            let place =
-                source(x as f64).and_then(round).map(|place| place.clamp(0.0, size as f64 - 1.0));
+        let last = size as f64 - 1.0;
+        (0..(size as f64 * factor) as usize).all(|x| {
+            let source = self.source(x as f64, factor, size, old);
+            let place = source.and_then(|x| self.nearest(x, old)).map(|at| at.clamp(0.0, last));
             place == Some((x as f64 / factor).floor())
         })
     }
+}
+
+/// Values between two of the data, along one dimension after the other.
+fn interpolate(tensor: &Tensor, axes: &[Vec<Sample>], precision: Precision) -> Tensor {
+    let mut array = tensor.to_real().into_owned();
+    for (axis, samples) in axes.iter().enumerate() {
+        let still = samples.iter().enumerate().all(|(x, &(a, _, share))| a == x && share == 0.0);
+        if still && samples.len() == array.dims[axis] {
+            continue;
+        }
+        let mut dims = array.dims.clone();
+        let inner: usize = dims[axis + 1..].iter().product();
+        let slice = dims[axis] * inner;
+        dims[axis] = samples.len();
+        let mut data = Vec::with_capacity(dims.iter().product());
+        for values in array.data.chunks(slice.max(1)) {
+            for &(a, b, share) in samples {
+                let pairs = values[a * inner..][..inner].iter().zip(&values[b * inner..][..inner]);
+                data.extend(pairs.map(|(a, b)| precision.round(a * (1.0 - share) + b * share)));
+            }
+        }
+        array = Array { dims, data };
+    }
+    Tensor::real(array)
 }
 
 /// Each value several times; scales vary along the channels at most.

@@ -6,7 +6,7 @@ use qnnsim_compiler::diagnostic::NodePlace;
 use qnnsim_compiler::onnx::{AttributeProto, NodeProto, data_type};
 use qnnsim_compiler::ops::{Op, Operand};
 use qnnsim_compiler::tensor::{Array, Precision, Tensor};
-use qnnsim_tests::models::{Noise, float, int, ints, number};
+use qnnsim_tests::models::{Noise, float, int, ints, number, string};
 
 /// Random tensors of each operator.
 const TIMES: u32 = 20;
@@ -166,6 +166,11 @@ fn sums_extremes_and_choices_of_slices() {
     // What the host alone computes is its own canonical operator.
     check("ReduceL2", &[], &[map(&[1, 3, 4]), indices(&[1], &[1])]);
     check("CumSum", &[], &[map(&[1, 3, 4]), indices(&[], &[2])]);
+    check("MatMul", &[], &[map(&[1, 3, 4]), map(&[1, 4, 2])]);
+    let sizes = indices(&[4], &[1, 2, 7, 5]);
+    let none = || constant(&[0], Numbers::Real);
+    let linear = [string("mode", "linear")];
+    check("Resize", &linear, &[map(&[1, 2, 3, 4]), none(), none(), sizes]);
 }
 
 #[test]

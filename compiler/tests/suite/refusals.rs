@@ -471,31 +471,37 @@ fn higher_resolutions() {
         model.node("Resize", &[x, "", &scales], attributes)
     };
     let (mut model, x) = map_model();
-    let output = large(&mut model, &x, 1.5, &[]);
+    let output = large(&mut model, &x, 1e9, &[]);
     check(
         model,
         &output,
-        "not supported: dimension 2 times 1.5
+        "not supported: dimension 2 times 1000000000
   at:   node `/resize1/Resize` (Resize)
-  why:  `Resize` has mode `nearest`, constant whole factors for rows and columns, and coordinates that repeat each \
-value: `asymmetric` with `floor`, or `half_pixel`
+  why:  in front of a layer, `Resize` has mode `nearest`, constant whole factors for rows and columns, and coordinates \
+that repeat each value: `asymmetric` with `floor`, or `half_pixel`; behind the last layer, mode `nearest` or `linear` \
+and constant factors or sizes of rows and columns
   help: use nn.Upsample with mode nearest and a whole scale_factor
 ",
     );
     let (mut model, x) = map_model();
-    let output = large(&mut model, &x, 2.0, &[string("mode", "linear")]);
+    let output = large(&mut model, &x, 2.0, &[string("mode", "cubic")]);
     check_start(
         model,
         &output,
-        "not supported: mode `linear`\n  at:   node `/resize1/Resize` (Resize), `mode`",
+        "not supported: mode `cubic`\n  at:   node `/resize1/Resize` (Resize), `mode`",
     );
-    let (mut model, x) = map_model();
     let shifted =
         [string("coordinate_transformation_mode", "asymmetric"), string("nearest_mode", "ceil")];
-    let output = large(&mut model, &x, 2.0, &shifted);
-    let found =
-        "not supported: `asymmetric` with `ceil` times 2\n  at:   node `/resize1/Resize` (Resize)";
-    check_start(model, &output, found);
+    for (scale, attributes) in
+        [(1.5, &[][..]), (2.0, &[string("mode", "linear")]), (2.0, &shifted[..])]
+    {
+        let (mut model, x) = map_model();
+        let x = large(&mut model, &x, scale, attributes);
+        let output = behind(&mut model, &x, 3);
+        let found = "not supported: a `Resize` that does not repeat each value, in front of a layer
+  at:   node `/resize1/Resize` (Resize)";
+        check_start(model, &output, found);
+    }
     let (mut model, x) = map_model();
     let x = large(&mut model, &x, 2.0, &[]);
     let pooled = model.node("MaxPool", &[&x], &[ints("kernel_shape", &[2, 2])]);
