@@ -475,7 +475,7 @@ fn shells_and_man_know_the_commands() {
         assert!(text.contains(".SH NAME") && text.contains(".SH OPTIONS"), "{name}: {text}");
         text
     };
-    assert!(page("qnnsim").contains("fBcompile"));
+    assert!(page("qnnsim").contains("qnnsim\\-compile(1)"));
     for command in commands {
         let page = page(&format!("qnnsim-{command}"));
         assert!(page.contains("quiet") && page.contains("verbose"), "{command}: {page}");
