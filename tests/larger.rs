@@ -2,7 +2,7 @@
 //! ResNet with residual sums.
 
 use qnnsim_compiler::ir::{
-    Activation, Conv, Layer, MapId, Network, Pool, Steps, Term, WeightKind, Weights,
+    Activation, Conv, Layer, MapId, Network, Pool, StepFunction, Term, WeightKind, Weights,
 };
 use qnnsim_isa::descriptor::{
     Code, InputDescriptor, MapShape, OutputDescriptor, Quantizer, Rounding, TensorLayout,
@@ -103,7 +103,7 @@ impl Builder {
             let middle = mean.round() as i64 + self.sequence.within(-distance / 4, distance / 4);
             let threshold = |k: i64| middle + distance * (2 * k - count + 1) / 2;
             let thresholds = (0..count).map(threshold).map(|t| t.clamp(low + 1, high)).collect();
-            Steps { lowest: 0, rising: true, thresholds }
+            StepFunction { lowest: 0, rising: true, thresholds }
         };
         let channels = bounds.into_iter().map(&mut steps).collect();
         let name = name.to_owned();

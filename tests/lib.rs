@@ -13,7 +13,7 @@ use qnnsim_compiler::backend::facts::Facts;
 use qnnsim_compiler::backend::{Plan, Words};
 use qnnsim_compiler::import::{ImportOptions, import};
 use qnnsim_compiler::ir::{
-    Activation, Conv, Layer, MapId, Network, Pool, Region, Steps, Term, WeightKind, Weights,
+    Activation, Conv, Layer, MapId, Network, Pool, Region, StepFunction, Term, WeightKind, Weights,
 };
 use qnnsim_compiler::lower_to;
 use qnnsim_isa::descriptor::{
@@ -441,7 +441,7 @@ impl LayerSeed {
     }
 
     /// A step function over accumulators from `low` to `high`.
-    fn steps(&self, (low, high): (i64, i64), sequence: &mut Sequence) -> Steps {
+    fn steps(&self, (low, high): (i64, i64), sequence: &mut Sequence) -> StepFunction {
         let rising = sequence.within(0, 3) > 0;
         let lowest = if sequence.within(0, 3) == 0 {
             sequence.within(self.code.min(), self.code.max())
@@ -450,7 +450,7 @@ impl LayerSeed {
         };
         let room = self.code.max() - lowest;
         if low == high {
-            return Steps { lowest, rising, thresholds: Vec::new() };
+            return StepFunction { lowest, rising, thresholds: Vec::new() };
         }
         let count = room - sequence.within(0, 3).min(room);
         // A threshold lies where some reachable accumulator meets it and another does not.
@@ -468,7 +468,7 @@ impl LayerSeed {
         if !rising {
             thresholds.reverse();
         }
-        Steps { lowest, rising, thresholds }
+        StepFunction { lowest, rising, thresholds }
     }
 }
 

@@ -11,12 +11,14 @@
 mod cursor;
 mod disassembler;
 mod expression;
+mod grammar;
 mod instruction;
 mod layout;
 mod parser;
 mod text;
 
 pub use disassembler::disassemble;
+pub use grammar::text_mate;
 pub use layout::ALIGNMENT_BYTES;
 pub use parser::{DATA_BYTES_MAX, LINE_BYTES_MAX, assemble, assemble_for};
 pub use qnnsim_diagnostic::Diagnostics;

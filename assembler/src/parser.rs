@@ -61,7 +61,7 @@ fn assembled(
 }
 
 /// The directives, and what each is for.
-const DIRECTIVES: [&str; 22] = [
+pub(crate) const DIRECTIVES: [&str; 22] = [
     ".program",
     ".hardware",
     ".semaphore",

@@ -133,7 +133,7 @@ pub(crate) struct LayerText {
     #[serde(default)]
     summary: String,
     #[serde(default)]
-    products: u64,
+    macs: u64,
     #[serde(default)]
     precision: [u32; 2],
     #[serde(default)]
@@ -265,12 +265,12 @@ impl OutputText {
 
 impl LayerText {
     pub fn of(layer: &LayerInfo) -> Self {
-        let LayerInfo { name: _, summary, products, precision, map } = layer.clone();
-        LayerText { summary, products, precision, map }
+        let LayerInfo { name: _, summary, macs, precision, map } = layer.clone();
+        LayerText { summary, macs, precision, map }
     }
 
     pub fn layer(self, name: String) -> LayerInfo {
-        let LayerText { summary, products, precision, map } = self;
-        LayerInfo { name, summary, products, precision, map }
+        let LayerText { summary, macs, precision, map } = self;
+        LayerInfo { name, summary, macs, precision, map }
     }
 }

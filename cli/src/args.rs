@@ -2,17 +2,36 @@
 
 use std::path::PathBuf;
 
-use clap::{Args, Parser, Subcommand, ValueEnum, builder::RangedU64ValueParser, value_parser};
+use clap::builder::{PossibleValue, PossibleValuesParser, RangedU64ValueParser, TypedValueParser};
+use clap::{Args, Parser, Subcommand, ValueEnum, value_parser};
 use qnnsim_compiler::input::InputType;
+use qnnsim_compiler::pipeline::Stage;
 use qnnsim_explore::sweep::Shard;
+
+use crate::document::SCHEMAS;
+use crate::version;
 
 /// Bit-exact, cycle-accurate simulation of quantized neural networks on a small accelerator.
 ///
 /// A trained, exported network (QONNX) is compiled into a program file; the program file and an
 /// image give the network's exact result, the cycles it takes and the energy it costs.
 #[derive(Debug, Parser)]
-#[command(name = "qnnsim", version, arg_required_else_help = true, after_help = OVERVIEW)]
+#[command(
+    name = "qnnsim",
+    version,
+    long_version = version::text(),
+    arg_required_else_help = true,
+    after_help = OVERVIEW
+)]
 pub struct Cli {
+    /// Say nothing but the result: no progress, warnings, notes, or what was written where.
+    #[arg(short, long, global = true, conflicts_with = "verbose")]
+    pub quiet: bool,
+
+    /// Say what is waited for, and how long each stage took, on the standard error.
+    #[arg(short, long, global = true)]
+    pub verbose: bool,
+
     /// What to do.
     #[command(subcommand)]
     pub command: Command,
@@ -53,6 +72,8 @@ pub enum Command {
     Verify(VerifyArgs),
     /// Run the machine's RTL and compare it with the simulator, cycle by cycle and bit by bit.
     Cosim(CosimArgs),
+    /// Print the schema of what a command writes as JSON.
+    Schema(SchemaArgs),
     /// Say what the words of reports mean.
     Words,
     /// Write a shell's completions of the commands and their flags.
@@ -146,16 +167,7 @@ pub struct TechnologyArgs {
 pub enum Format {
     /// For people.
     Table,
-    /// One JSON object with stable keys.
-    Json,
-}
-
-/// How a report is written that a script may want line by line.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-pub enum ReportFormat {
-    /// For people.
-    Table,
-    /// One JSON object with stable keys.
+    /// One JSON object with stable keys; `qnnsim schema` has their schemas.
     Json,
     /// The same in one line; with --points, the only one and the default.
     Jsonl,
@@ -166,29 +178,21 @@ pub enum ReportFormat {
 pub enum PointFormat {
     /// For people.
     Table,
-    /// One JSON object with stable keys.
+    /// One JSON object with stable keys; `qnnsim schema hw` is its schema.
     Json,
+    /// The same in one line.
+    Jsonl,
     /// A complete file for --hw.
     Ron,
 }
 
-/// A stage of the compiler.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-pub enum Stage {
-    /// The imported graph, with shapes and folded constants.
-    Graph,
-    /// The integer network: weights, thresholds, pooling.
-    Network,
-    /// How maps lie in the activation memory.
-    Layout,
-    /// How each layer's work is cut for the array.
-    Tiling,
-    /// What lies where, and what stays in a memory.
-    Placement,
-    /// What is done in which order, and what waits for what.
-    Schedule,
-    /// The program as text.
-    Code,
+/// Reads the name of a stage of the compiler, and lists them all.
+fn stage() -> impl TypedValueParser<Value = Stage> {
+    let names = Stage::ALL.iter().map(|s| PossibleValue::new(s.name()).help(s.about()));
+    PossibleValuesParser::new(names).map(|name| {
+        let named = Stage::ALL.iter().find(|stage| stage.name() == name);
+        *named.expect("only these names are taken")
+    })
 }
 
 /// `qnnsim compile`.
@@ -232,7 +236,7 @@ pub struct CompileArgs {
     pub index: Option<usize>,
 
     /// Print a stage of the compiler.
-    #[arg(long, value_name = "STAGE", conflicts_with_all = ["points", "format"])]
+    #[arg(long, value_name = "STAGE", value_parser = stage(), conflicts_with_all = ["points", "format"])]
     pub emit: Option<Stage>,
 
     /// Show by layer how near an accumulator comes to a change of its code, and whether float32
@@ -242,7 +246,7 @@ pub struct CompileArgs {
 
     /// How the summary, or --explain, is written.
     #[arg(long, value_enum)]
-    pub format: Option<ReportFormat>,
+    pub format: Option<Format>,
 }
 
 /// `qnnsim run`.
@@ -299,7 +303,7 @@ pub struct RunArgs {
 
     /// How the report is written.
     #[arg(long, value_enum)]
-    pub format: Option<ReportFormat>,
+    pub format: Option<Format>,
 }
 
 /// `qnnsim eval`.
@@ -355,15 +359,15 @@ pub struct EvalArgs {
 
     /// How the report is written.
     #[arg(long, value_enum)]
-    pub format: Option<ReportFormat>,
+    pub format: Option<Format>,
 }
 
 /// `qnnsim asm`.
 #[derive(Debug, Args)]
 #[command(after_help = "\
 Examples:
-  qnnsim asm kernel.asm -o kernel.bin
-  qnnsim disasm tcv.bin > tcv.asm && qnnsim asm tcv.asm -o again.bin")]
+  qnnsim asm kernel.qnn -o kernel.bin
+  qnnsim disasm tcv.bin > tcv.qnn && qnnsim asm tcv.qnn -o again.bin")]
 pub struct AsmArgs {
     /// The text.
     #[arg(value_name = "FILE")]
@@ -379,7 +383,7 @@ pub struct AsmArgs {
 #[command(after_help = "\
 Examples:
   qnnsim disasm tcv.bin | less
-  qnnsim disasm tcv.bin > tcv.asm")]
+  qnnsim disasm tcv.bin > tcv.qnn")]
 pub struct DisasmArgs {
     /// The program file.
     #[arg(value_name = "PROG.bin")]
@@ -468,7 +472,7 @@ Examples:
 
 SPACE.ron:
   (
-    models: [(file: \"model.onnx\", pixel_offset: -128)],    // and programs: [\"kernel.qasm\"]
+    models: [(file: \"model.onnx\", pixel_offset: -128)],    // and programs: [\"kernel.qnn\"]
     base: (acc: (banks: 3)),                                // or base_file: \"point.ron\", or both
     axes: {
       \"mac.rows\": Powers(from: 4, to: 32),
@@ -536,7 +540,7 @@ pub struct SweepArgs {
 
     /// How the summary is written.
     #[arg(long, value_enum)]
-    pub format: Option<ReportFormat>,
+    pub format: Option<Format>,
 }
 
 /// `qnnsim sweep merge`.
@@ -566,7 +570,7 @@ pub struct MergeArgs {
 
     /// How the summary is written.
     #[arg(long, value_enum)]
-    pub format: Option<ReportFormat>,
+    pub format: Option<Format>,
 }
 
 /// `qnnsim verify`.
@@ -761,4 +765,21 @@ pub struct ManArgs {
     /// Directory for the pages, which is made if it is not there.
     #[arg(short, long, value_name = "DIR")]
     pub output: PathBuf,
+}
+
+const SCHEMA: &str = "\
+Examples:
+  qnnsim schema
+  qnnsim schema run > run.json
+
+Every JSON document says in its key `schema` which schema it has and of which version, as qnnsim/run/1. A version
+changes when a reader of the one before may not find what it reads.";
+
+/// Arguments of `schema`.
+#[derive(Debug, Args)]
+#[command(after_help = SCHEMA)]
+pub struct SchemaArgs {
+    /// Which one; without it, all of them are listed.
+    #[arg(value_name = "NAME", value_parser = PossibleValuesParser::new(SCHEMAS.iter().map(|entry| entry.name)))]
+    pub name: Option<String>,
 }

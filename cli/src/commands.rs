@@ -16,22 +16,20 @@ pub mod verify;
 use std::collections::BTreeMap;
 use std::path::Path;
 
-use indicatif::{ProgressBar, ProgressStyle};
-use qnnsim_explore::subject::{Refusal, RefusalKind};
+use qnnsim_explore::subject::{Refusal, RefusalKind, Subject};
 use qnnsim_host::{Codes, Decoder, Encoder, HostError};
 use qnnsim_isa::Program;
 use qnnsim_isa::descriptor::{InputDescriptor, OutputDescriptor};
 use qnnsim_isa::hardware::{HardwareError, HardwarePoint, Overrides};
 use qnnsim_simulator::report::hardware_values;
 use qnnsim_simulator::{Simulation, Technology};
-use serde::Serialize;
 use serde_json::Value;
 
-use crate::args::{PointArgs, ReportFormat, TechnologyArgs};
-use crate::failure::{Failure, print, warn};
+use crate::args::{PointArgs, TechnologyArgs};
+use crate::chatter::{Task, warn};
+use crate::failure::Failure;
 use crate::files;
 use crate::images::Images;
-use crate::points::print_line;
 use crate::render::{Column, bytes, grouped, table};
 
 /// A hardware point of a file.
@@ -166,9 +164,15 @@ fn technology_of(name: &str, text: &str) -> Result<Technology, Failure> {
         .map_err(|error| Failure::misuse(format_args!("technology `{name}`: {error}")))
 }
 
+/// What runs, on its own hardware point; a model is compiled for it.
+fn program(path: &Path, subject: &Subject) -> Result<Program, Failure> {
+    let _task = matches!(subject, Subject::Network(..)).then(|| Task::new("compiling"));
+    subject.program(&Overrides::default()).map_err(|refusal| refuse(path, &refusal))
+}
+
 /// Proves that a program is sound and finds its timing.
 fn simulate(path: &Path, program: &Program) -> Result<Simulation, Failure> {
-    let _waiting = Waiting::for_the("loading: proofs and timing");
+    let _task = Task::new("loading: proofs and timing");
     qnnsim_explore::subject::simulate(program).map_err(|refusal| refuse(path, &refusal))
 }
 
@@ -186,16 +190,6 @@ fn summary(path: &Path, program: &Program) -> String {
         bytes(data),
         if program.sample.is_some() { ", with a sample" } else { "" },
     )
-}
-
-/// Prints one JSON object as a script may want it.
-fn print_report(value: &impl Serialize, format: ReportFormat) -> Result<(), Failure> {
-    if format == ReportFormat::Jsonl { print_line(value) } else { print_json(value) }
-}
-
-/// Prints one JSON object.
-fn print_json(value: &impl Serialize) -> Result<(), Failure> {
-    print(&(serde_json::to_string_pretty(value).expect("plain data serializes") + "\n"))
 }
 
 /// The image that --index says, which may be left out if there is only one.
@@ -219,34 +213,6 @@ fn choose(path: &Path, images: &Images, index: Option<usize>) -> Result<usize, F
         ))
         .help(format_args!("give --index 0 to --index {}", count - 1))),
     }
-}
-
-/// A bar on a terminal; elsewhere nothing.
-/// What is waited for, shown on a terminal from the second second on until it is dropped.
-struct Waiting(ProgressBar);
-
-impl Waiting {
-    /// `what` says what is done, such as `compiling`.
-    fn for_the(what: impl Into<String>) -> Self {
-        let style = ProgressStyle::with_template("{msg}, {elapsed}").expect("a legal template");
-        let bar = ProgressBar::new_spinner().with_style(style).with_message(what.into());
-        if !bar.is_hidden() {
-            bar.enable_steady_tick(std::time::Duration::from_secs(2));
-        }
-        Waiting(bar)
-    }
-}
-
-impl Drop for Waiting {
-    fn drop(&mut self) {
-        self.0.finish_and_clear();
-    }
-}
-
-fn progress(images: usize) -> ProgressBar {
-    let style =
-        ProgressStyle::with_template("{bar:40} {human_pos} of {human_len} images, {eta} left");
-    ProgressBar::new(images as u64).with_style(style.expect("a legal template"))
 }
 
 /// Warns of real inputs that cannot be meant: the quantizer clips them, or they use a small part of

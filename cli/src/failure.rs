@@ -6,7 +6,6 @@ use std::io;
 use anstyle::{AnsiColor, Style};
 
 const ERROR: Style = AnsiColor::Red.on_default().bold();
-const WARNING: Style = AnsiColor::Yellow.on_default().bold();
 
 /// A command that did not succeed.
 #[derive(Debug)]
@@ -61,11 +60,6 @@ impl Failure {
     }
 }
 
-/// Tells the user about a doubt.
-pub fn warn(message: impl Display) {
-    anstream::eprintln!("{}", headed(WARNING, "warning", &message));
-}
-
 /// Prints a text on the standard output, coloured only on a terminal; on the standard error where a
 /// file is written to the standard output.
 ///
@@ -86,7 +80,8 @@ pub fn print(text: &str) -> Result<(), Failure> {
 /// Most characters of a message; what it quotes from a file may be of any length.
 const MESSAGE_CHARS_MAX: usize = 4_000;
 
-fn headed(style: Style, head: &str, message: &dyn Display) -> String {
+/// A message behind its kind; what it quotes is cut.
+pub fn headed(style: Style, head: &str, message: &dyn Display) -> String {
     let mut message = message.to_string();
     if let Some((end, _)) = message.char_indices().nth(MESSAGE_CHARS_MAX) {
         message.truncate(end);

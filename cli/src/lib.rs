@@ -3,7 +3,9 @@
 //! It is a library so that the Python package can carry the same program.
 
 mod args;
+mod chatter;
 mod commands;
+pub mod document;
 mod failure;
 mod files;
 mod images;
@@ -11,13 +13,15 @@ mod points;
 mod render;
 mod results;
 mod source;
-mod words;
+mod version;
+pub mod words;
 
 use std::ffi::OsString;
 
 use clap::{CommandFactory, FromArgMatches};
 
 use args::{Cli, Command};
+use chatter::Level;
 
 /// Runs the program with its arguments, of which the first is its name, and gives its exit code.
 /// What clap refuses ends the process: it prints why and exits with 2.
@@ -29,7 +33,14 @@ pub fn run(args: impl IntoIterator<Item = OsString>) -> u8 {
         program = program.mut_subcommand("words", |words| words.after_long_help(words::text()));
     }
     let command = match Cli::from_arg_matches(&program.get_matches_from(args)) {
-        Ok(cli) => cli.command,
+        Ok(cli) => {
+            chatter::set(match (cli.quiet, cli.verbose) {
+                (true, _) => Level::Quiet,
+                (_, true) => Level::Verbose,
+                _ => Level::Normal,
+            });
+            cli.command
+        }
         Err(error) => error.exit(),
     };
     if let Err(why) = qnnsim_simulator::isa::asked() {
@@ -47,6 +58,7 @@ pub fn run(args: impl IntoIterator<Item = OsString>) -> u8 {
         Command::Sweep(args) => commands::sweep::run(&args),
         Command::Verify(args) => commands::verify::run(&args),
         Command::Cosim(args) => commands::cosim::run(&args),
+        Command::Schema(args) => document::print_schema(args.name.as_deref()),
         Command::Words => failure::print(&words::text()),
         Command::Completions(args) => commands::shell::completions(&args),
         Command::Man(args) => commands::shell::man(&args),

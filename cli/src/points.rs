@@ -8,10 +8,11 @@ use std::path::Path;
 
 use qnnsim_explore::subject::{Refusal, RefusalKind};
 use qnnsim_isa::hardware::{HardwareError, Overrides};
+use schemars::JsonSchema;
 use serde::Serialize;
-use serde_json::Value;
 
-use crate::args::ReportFormat;
+use crate::args::Format;
+use crate::document::{Document, line};
 use crate::failure::{Failure, print};
 use crate::files::is_standard;
 
@@ -20,20 +21,41 @@ const LINE_BYTES_MAX: usize = 1 << 16;
 /// Longest reason in an answer: it may quote the line.
 const REASON_CHARS_MAX: usize = 2000;
 
-/// One answer.
-#[derive(Serialize)]
-struct Answer<T> {
-    /// Number of the line, from 0.
-    index: u64,
-    /// What the line said, by the parameters' keys; not there if it is malformed.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    point: Option<BTreeMap<&'static str, Value>>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    error: Option<String>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    kind: Option<RefusalKind>,
-    #[serde(flatten)]
-    figures: Option<T>,
+/// The answer to a line.
+#[derive(JsonSchema, Serialize)]
+#[serde(untagged)]
+pub enum Answer<T> {
+    /// The point has figures.
+    Figures {
+        /// Number of the line, from 0.
+        index: u64,
+        /// What the line said, by the parameters' keys.
+        point: BTreeMap<&'static str, Value>,
+        #[serde(flatten)]
+        figures: T,
+    },
+    /// It has none.
+    Refused {
+        /// Number of the line, from 0.
+        index: u64,
+        /// What the line said; not there if it is malformed.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        point: Option<BTreeMap<&'static str, Value>>,
+        /// Why there are no figures.
+        error: String,
+        /// What stands against the point.
+        kind: RefusalKind,
+    },
+}
+
+/// A value of a parameter, or the name of a technology.
+#[derive(JsonSchema, Serialize)]
+#[serde(untagged)]
+pub enum Value {
+    /// Of a parameter.
+    Number(u32),
+    /// Of a technology.
+    Name(String),
 }
 
 /// Why a point has no answer with figures.
@@ -64,10 +86,10 @@ impl From<Failure> for Trouble {
 pub fn stream<'a>(
     points: Option<&'a Path>,
     hw: Option<&Path>,
-    format: Option<ReportFormat>,
+    format: Option<Format>,
 ) -> Result<Option<&'a Path>, Failure> {
     let Some(path) = points else { return Ok(None) };
-    if matches!(format, Some(ReportFormat::Table | ReportFormat::Json)) {
+    if matches!(format, Some(Format::Table | Format::Json)) {
         return Err(
             Failure::misuse("--points answers with JSON lines only").help("leave --format out")
         );
@@ -85,10 +107,13 @@ pub fn stream<'a>(
 /// # Errors
 /// The lines cannot be read; or, after the last answer, a line was no hardware point or the machine
 /// trapped on one.
-pub fn answer<T: Serialize>(
+pub fn answer<T>(
     path: &Path,
     mut figures: impl FnMut(u64, &Overrides) -> Result<T, Trouble>,
-) -> Result<(), Failure> {
+) -> Result<(), Failure>
+where
+    Answer<T>: Document,
+{
     let cannot = |error: io::Error| {
         Failure::misuse(format_args!("cannot read `{}`: {error}", path.display()))
     };
@@ -96,41 +121,44 @@ pub fn answer<T: Serialize>(
         true => Box::new(io::stdin().lock()),
         false => Box::new(BufReader::new(File::open(path).map_err(cannot)?)),
     };
-    let mut line = Vec::new();
+    let mut bytes = Vec::new();
     let (mut malformed, mut trapped) = (Vec::new(), Vec::new());
     for index in 0.. {
-        line.clear();
+        bytes.clear();
         (&mut lines)
             .take(LINE_BYTES_MAX as u64 + 1)
-            .read_until(b'\n', &mut line)
+            .read_until(b'\n', &mut bytes)
             .map_err(cannot)?;
-        if line.is_empty() {
+        if bytes.is_empty() {
             break;
         }
         // What goes on without an end is no list of points, and is not read to its end.
-        let too_long = line.len() > LINE_BYTES_MAX;
+        let too_long = bytes.len() > LINE_BYTES_MAX;
         let parsed = if too_long {
             Err(RefusalKind::Malformed
                 .because(format_args!("the line is longer than {LINE_BYTES_MAX} bytes")))
         } else {
-            parse(&line)
+            parse(&bytes)
         };
         let point = parsed.as_ref().ok().map(said);
-        let (figures, refusal) =
-            match parsed.map_err(Trouble::from).and_then(|point| figures(index, &point)) {
-                Ok(figures) => (Some(figures), None),
-                Err(Trouble::Refused(refusal)) => (None, Some(refusal)),
-                Err(Trouble::Failed(failure)) => return Err(failure),
-            };
-        match refusal.as_ref().map(|refusal| refusal.kind) {
-            Some(RefusalKind::Malformed) => malformed.push(index),
-            Some(RefusalKind::Traps) => trapped.push(index),
-            _ => {}
-        }
-        let kind = refusal.as_ref().map(|refusal| refusal.kind);
-        let error =
-            refusal.map(|refusal| refusal.to_string().chars().take(REASON_CHARS_MAX).collect());
-        print_line(&Answer { index, point, error, kind, figures })?;
+        let answer = match parsed.map_err(Trouble::from).and_then(|point| figures(index, &point)) {
+            Ok(figures) => Answer::Figures {
+                index,
+                point: point.expect("what has figures is a point"),
+                figures,
+            },
+            Err(Trouble::Refused(refusal)) => {
+                match refusal.kind {
+                    RefusalKind::Malformed => malformed.push(index),
+                    RefusalKind::Traps => trapped.push(index),
+                    _ => {}
+                }
+                let error = refusal.to_string().chars().take(REASON_CHARS_MAX).collect();
+                Answer::Refused { index, point, error, kind: refusal.kind }
+            }
+            Err(Trouble::Failed(failure)) => return Err(failure),
+        };
+        print(&line(&answer))?;
         if too_long {
             break;
         }
@@ -154,14 +182,6 @@ pub fn answer<T: Serialize>(
     Ok(())
 }
 
-/// Prints one JSON object in a line.
-///
-/// # Errors
-/// Those of [`print()`].
-pub fn print_line(value: &impl Serialize) -> Result<(), Failure> {
-    print(&(serde_json::to_string(value).expect("plain data serializes") + "\n"))
-}
-
 fn parse(line: &[u8]) -> Result<Overrides, Refusal> {
     let text = std::str::from_utf8(line).map_err(|error| {
         RefusalKind::Malformed
@@ -181,10 +201,10 @@ fn parse(line: &[u8]) -> Result<Overrides, Refusal> {
 }
 
 fn said(point: &Overrides) -> BTreeMap<&'static str, Value> {
-    let mut all: BTreeMap<_, Value> =
-        point.said().into_iter().map(|(key, value)| (key, value.into())).collect();
+    let number = |(key, value)| (key, Value::Number(value));
+    let mut all: BTreeMap<_, Value> = point.said().into_iter().map(number).collect();
     if let Some(technology) = &point.technology {
-        all.insert("technology", technology.clone().into());
+        all.insert("technology", Value::Name(technology.clone()));
     }
     all
 }

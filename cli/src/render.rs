@@ -1,5 +1,6 @@
 //! Reports as a person reads them, and the timeline in both its forms.
 
+use std::borrow::Cow;
 use std::fmt::{Display, Write};
 use std::io::IsTerminal;
 
@@ -13,6 +14,7 @@ use qnnsim_simulator::report::{ColdWarm, Report};
 use qnnsim_simulator::trace::TraceLine;
 use serde_json::Value;
 
+use crate::chatter::is_quiet;
 use crate::commands::run::Tensor;
 use crate::words;
 
@@ -139,6 +141,9 @@ pub fn line(text: &str) -> String {
 
 /// A remark below a table.
 pub fn note(text: &str) -> String {
+    if is_quiet() {
+        return String::new();
+    }
     line(text).lines().map(|line| format!("{QUIET}{line}{QUIET:#}\n")).collect()
 }
 
@@ -219,12 +224,12 @@ fn layers(report: &Report) -> String {
         .layers
         .iter()
         .map(|layer| {
-            let works = layer.products > 0;
+            let works = layer.macs > 0;
             vec![
                 layer.name.clone(),
                 grouped(layer.cycles),
                 percent(layer.share),
-                if works { grouped(layer.products) } else { String::new() },
+                if works { grouped(layer.macs) } else { String::new() },
                 if works { percent(layer.utilization) } else { String::new() },
                 energy(layer.energy_pj),
                 causes(&layer.stalls),
@@ -235,7 +240,7 @@ fn layers(report: &Report) -> String {
         "total".into(),
         grouped(report.layers.iter().map(|l| l.cycles).sum()),
         percent(report.layers.iter().map(|l| l.share).sum()),
-        grouped(report.layers.iter().map(|l| l.products).sum()),
+        grouped(report.layers.iter().map(|l| l.macs).sum()),
         String::new(),
         energy(report.layers.iter().map(|l| l.energy_pj).sum()),
         String::new(),
@@ -450,31 +455,56 @@ fn track_style(track: &str) -> Style {
     color.on_default()
 }
 
-/// The timeline as text, a line an instruction and stage.
+/// The timeline as text, a line an instruction and stage; on a narrow terminal instructions and what
+/// they waited for go on in further lines.
 pub fn timeline(lines: &[TraceLine]) -> String {
-    let width = |length: fn(&TraceLine) -> usize, least: usize| {
+    timeline_within(lines, width().unwrap_or(usize::MAX))
+}
+
+fn timeline_within(lines: &[TraceLine], columns: usize) -> String {
+    let chars = |text: &str| text.chars().count();
+    let width = |length: &dyn Fn(&TraceLine) -> usize, least: usize| {
         lines.iter().map(length).max().unwrap_or(0).max(least)
     };
-    let digits = width(|l| l.end.to_string().len(), 5);
-    let tracks = width(|l| l.track.len(), 5);
-    let layers = width(|l| l.layer.as_deref().map_or(0, str::len), 5);
-    let texts = width(|l| l.text.len(), 11).min(80);
+    let waits: Vec<String> = lines
+        .iter()
+        .map(|line| causes(line.waited.iter().map(|(cause, cycles)| (cause, cycles))))
+        .collect();
+    let layer = |line: &TraceLine| line.layer.clone().unwrap_or_default();
+    let digits = width(&|l| l.end.to_string().len(), 5);
+    let tracks = width(&|l| l.track.len(), 5);
+    let layers = width(&|l| chars(&layer(l)), 5);
+    let texts = width(&|l| chars(&l.text), 11).min(80);
+    let waited = waits.iter().map(|text| chars(text)).max().unwrap_or(0).max(6);
+    let fixed = 2 * digits + tracks + layers + 1 + 3 * GAP;
+    // What both need is divided, three parts of five for instructions.
+    let room = columns.saturating_sub(fixed + GAP).max(12);
+    let texts = if texts + waited <= room { texts } else { texts.min(room * 3 / 5) };
+    let waited = waited.min(room - texts);
+    let wrapped_at = if columns == usize::MAX { usize::MAX } else { texts };
     let mut out = format!(
         "{TITLE}{:>digits$} {:>digits$}  {:tracks$}  {:layers$}  {:texts$}  waited{TITLE:#}\n",
         "start", "end", "unit", "layer", "instruction"
     );
-    for line in lines {
+    for (line, wait) in lines.iter().zip(waits) {
         let style = track_style(line.track);
-        let layer = line.layer.as_deref().unwrap_or("");
-        let mut text = format!(
-            "{:>digits$} {:>digits$}  {style}{:tracks$}{style:#}  {layer:layers$}  {:texts$}",
-            line.start, line.end, line.track, line.text
+        let texts_of = textwrap::wrap(&line.text, wrapping(wrapped_at));
+        let waits_of = textwrap::wrap(&wait, wrapping(waited));
+        let layer = layer(line);
+        let mut head = format!(
+            "{:>digits$} {:>digits$}  {style}{:tracks$}{style:#}  {layer:layers$}",
+            line.start, line.end, line.track
         );
-        let waited = causes(line.waited.iter().map(|(cause, cycles)| (cause, cycles)));
-        if !waited.is_empty() {
-            let _ = write!(text, "  {QUIET}{waited}{QUIET:#}");
+        for row in 0..texts_of.len().max(waits_of.len()).max(1) {
+            let part = |of: &[Cow<str>]| of.get(row).map_or(String::new(), |part| part.to_string());
+            let (text, wait) = (part(&texts_of), part(&waits_of));
+            let mut all = format!("{head}  {text:texts$}");
+            if !wait.is_empty() {
+                let _ = write!(all, "  {QUIET}{wait}{QUIET:#}");
+            }
+            let _ = writeln!(out, "{}", all.trim_end());
+            head = " ".repeat(fixed - GAP);
         }
-        let _ = writeln!(out, "{}", text.trim_end());
     }
     out
 }
@@ -494,11 +524,21 @@ mod tests {
             waited: vec![("port".into(), 3), ("semaphore free".into(), 12), ("pipe".into(), 0)],
             ..TraceLine::default()
         };
-        let text = anstream::adapter::strip_str(&timeline(&[line])).to_string();
+        let text = |columns| {
+            let text = timeline_within(std::slice::from_ref(&line), columns);
+            anstream::adapter::strip_str(&text).to_string()
+        };
         assert_eq!(
-            text,
+            text(usize::MAX),
             "start   end  unit   layer  instruction                  waited\n   \
              10   137  mac    conv1  mac x64 wait=free post=full  semaphore free 12, port 3\n"
         );
+        let expected = [
+            "start   end  unit   layer  instruction         waited".to_owned(),
+            "   10   137  mac    conv1  mac x64 wait=free   semaphore".into(),
+            format!("{:27}post=full           free 12, port", ""),
+            format!("{:47}3", ""),
+        ];
+        assert_eq!(text(60), expected.join("\n") + "\n");
     }
 }

@@ -9,7 +9,8 @@ use qnnsim_explore::subject::Subject;
 use qnnsim_isa::hardware::Overrides;
 
 use crate::args::ImportArgs;
-use crate::failure::{Failure, warn};
+use crate::chatter::{Task, warn};
+use crate::failure::Failure;
 use crate::files::{self, INPUT_BYTES_MAX};
 
 /// Reads a program file, or a model: a file whose name ends with `.onnx`.
@@ -45,6 +46,33 @@ pub fn read(path: &Path, args: &ImportArgs, point: &Overrides) -> Result<Subject
 /// # Errors
 /// It cannot be read, or not be compiled for any hardware point.
 pub fn read_model(path: &Path, args: &ImportArgs) -> Result<Import, Failure> {
+    let (model, options) = read_options(path, args)?;
+    import_model(path, &model, &options)
+}
+
+/// Imports a model that was read, and tells what may not be meant.
+///
+/// # Errors
+/// It cannot be compiled for any hardware point.
+pub fn import_model(path: &Path, model: &[u8], options: &ImportOptions) -> Result<Import, Failure> {
+    let reading = Task::new(format!("reading `{}`", path.display()));
+    let mut imported = import(model, options).map_err(|all| refuse(path, &all))?;
+    drop(reading);
+    // Exporters call every graph alike; a user knows a model by its file.
+    if files::is_standard(path) {
+        imported.network.name = "model".into();
+    } else if let Some(stem) = path.file_stem() {
+        imported.network.name = stem.to_string_lossy().into_owned();
+    }
+    imported.warnings.iter().for_each(warn);
+    Ok(imported)
+}
+
+/// The bytes of a model, and what its file does not say.
+///
+/// # Errors
+/// The file cannot be read.
+pub fn read_options(path: &Path, args: &ImportArgs) -> Result<(Vec<u8>, ImportOptions), Failure> {
     let model = files::read(path, INPUT_BYTES_MAX)?;
     let options = ImportOptions {
         unsigned_1bit_relu: args.unsigned_1bit_relu,
@@ -57,13 +85,7 @@ pub fn read_model(path: &Path, args: &ImportArgs) -> Result<Import, Failure> {
         }),
         classes: args.classes.clone(),
     };
-    let mut imported = import(&model, &options).map_err(|all| refuse(path, &all))?;
-    // Exporters call every graph alike; a user knows a model by its file.
-    if let Some(stem) = path.file_stem() {
-        imported.network.name = stem.to_string_lossy().into_owned();
-    }
-    imported.warnings.iter().for_each(warn);
-    Ok(imported)
+    Ok((model, options))
 }
 
 /// A list, or one number where there is none.

@@ -12,6 +12,19 @@ type Words = &'static [(&'static str, &'static str)];
 /// By where they stand in a report; what the compiler calls its semaphores follows them.
 const SECTIONS: &[(&str, Words)] = &[
     (
+        "head of a report",
+        &[
+            ("program", "its name, and the hardware point that it is made for"),
+            ("input", "the image that ran, and how its values become codes"),
+            ("images", "how many ran: the first one cold, the others warm"),
+            ("output", "a value of the model's output; by its class where there is one"),
+            ("real", "the value as a real number, as the model gives it"),
+            ("accumulator", "the integer that the last layer sums up"),
+            ("accuracy", "part of the images whose class is their label"),
+            ("throughput", "images a second, the clock by the cycles of a warm image"),
+        ],
+    ),
+    (
         "image",
         &[
             ("cold", "the first image after power-up: it loads what stays, weights and thresholds"),
@@ -24,6 +37,10 @@ const SECTIONS: &[(&str, Words)] = &[
             ("reading resident weights", "part of the energy: the weight and threshold memories"),
             ("leakage", "part of the energy: memories, by area and time"),
             ("mean power", "energy by latency"),
+            ("time", "cycles by the clock, of all images as well"),
+            ("cold image", "figures of the first image"),
+            ("warm image", "figures of every later image"),
+            ("all images", "figures of a cold image and then warm ones"),
         ],
     ),
     (
@@ -104,6 +121,9 @@ const SECTIONS: &[(&str, Words)] = &[
             ("helps most", "the one parameter whose change saves most cycles, simulated"),
             ("cycles then", "the layer's cycles with that change"),
             ("change", "relative to the point as it is"),
+            ("warm cycles", "cycles of a warm image with the parameter changed"),
+            ("cold cycles", "cycles of a cold image with the parameter changed"),
+            ("warm energy", "energy of a warm image with the parameter changed"),
         ],
     ),
     (
@@ -114,6 +134,113 @@ const SECTIONS: &[(&str, Words)] = &[
             ("FF", "flip-flops"),
             ("BRAM", "block RAMs of 36 kbit"),
             ("DSP", "DSP48 blocks"),
+            ("mm2", "silicon of gates, registers and memories, without wires"),
+        ],
+    ),
+    (
+        "timeline",
+        &[
+            ("start", "first cycle of an instruction in a stage of a unit"),
+            ("end", "the cycle after its last"),
+            ("instruction", "as the assembler writes it"),
+            ("waited", "cycles for which it stood at the head of its queue, by cause"),
+        ],
+    ),
+    (
+        "hardware point",
+        &[
+            ("parameter", "a hardware parameter, by the key that --set takes"),
+            ("value", "its value, or the change that was tried"),
+            ("set", "marks what --hw or --set gave a value"),
+            ("default", "its value if nothing is said"),
+            ("range", "its legal values"),
+            ("meaning", "what it is"),
+            ("peak", "multiply-accumulates of one bit by one bit in a cycle, at most"),
+            ("technology", "whose energies are used: a table of a process"),
+            ("fingerprint", "names all parameters that results and cycles depend on"),
+            ("banks", "parts of a memory, each with a port of its own"),
+            ("words", "words of a bank"),
+            ("bits a word", "width of a word"),
+            ("size", "bytes of all banks, or of a region of the DRAM"),
+        ],
+    ),
+    (
+        "program file",
+        &[
+            ("hardware", "the point that the program is made for"),
+            ("clock", "frequency and technology, which can be replaced when it runs"),
+            ("cold code", "instructions of the first image"),
+            ("warm code", "instructions of every later image"),
+            ("sample", "an image that the file carries"),
+            ("name", "what the model calls its input"),
+            ("shape", "sizes of the model's input for one image"),
+            ("host", "what is computed outside of the machine, node by node"),
+            ("quantizer", "how a real input becomes a code"),
+            ("pixels", "how an 8-bit image becomes a real input, and whether its bytes stay"),
+            ("byte", "how a code stands in the DRAM"),
+            ("classes", "names of the outputs"),
+            ("bits a", "bits of an activation"),
+            ("bits w", "bits of a weight"),
+            ("what it does", "the layer in a line"),
+            ("DRAM region", "what lies in the DRAM"),
+            ("address", "its first byte"),
+        ],
+    ),
+    (
+        "verification",
+        &[
+            ("graph", "the model's own operators on real values, and their precision"),
+            ("values", "values of the map that were compared"),
+            ("simulator differs", "values in which the simulator is not the integer reference"),
+            ("graph differs", "values in which the graph is off by more than its rounding"),
+            ("ties", "values in which rounding decides at a boundary of the quantizer"),
+        ],
+    ),
+    (
+        "float32",
+        &[
+            ("steps", "accumulators at which a code changes, of all channels"),
+            ("margin", "least distance to such a change, in steps of the quantizer"),
+            ("channel", "the channel in which that is"),
+            ("float32 error", "how far float32 can be off there, in steps of the quantizer"),
+            ("undecided", "steps at which float32 could give another code"),
+            ("in float32", "whether results may differ there"),
+        ],
+    ),
+    (
+        "sweep",
+        &[
+            ("points", "points of the space, by what became of them"),
+            ("point", "number of a point in its space"),
+            ("source", "the model or program"),
+            ("results", "the folder with tables, page and manifest"),
+            ("report", "the page to choose by"),
+            ("resumed", "simulations that an interrupted sweep had made already"),
+            ("front", "points that no other is better than in one objective without being worse"),
+            ("best in", "why the report names the point"),
+            ("energy_pj", "objective: energy of a warm image"),
+            ("lut", "objective: look-up tables of an FPGA"),
+        ],
+    ),
+    (
+        "co-simulation",
+        &[
+            ("RTL", "the machine in SystemVerilog, and what runs it"),
+            ("programs", "programs that ran, and on how many hardware points"),
+            ("seed", "of random points and programs"),
+            ("events", "what was compared with its cycle"),
+            ("memories", "words that were compared when an image had ended"),
+            ("accesses", "reads and writes that were counted and compared"),
+            ("traps", "programs that stop, by cause"),
+            ("not run", "programs that a proof refuses"),
+        ],
+    ),
+    (
+        "JSON",
+        &[
+            ("schema", "name of a JSON document's schema"),
+            ("version", "counts its changes"),
+            ("written by", "the command that writes such documents"),
         ],
     ),
 ];
@@ -121,8 +248,8 @@ const SECTIONS: &[(&str, Words)] = &[
 /// Heading of the words that the compiler gives its semaphores.
 const OF_SEMAPHORES: &str = "cause of a stall: a semaphore of a compiled program";
 
-/// The words of each section, and those of semaphores.
-fn sections() -> Vec<(&'static str, Vec<(&'static str, &'static str)>)> {
+/// Each section's name and its words with what they mean; those of semaphores are the last.
+pub fn sections() -> Vec<(&'static str, Vec<(&'static str, &'static str)>)> {
     let all = SECTIONS.iter().map(|&(section, words)| (section, words.to_vec()));
     all.chain([(OF_SEMAPHORES, SEMAPHORES.concat())]).collect()
 }
@@ -156,7 +283,8 @@ mod tests {
         for (word, meaning) in sections().into_iter().flat_map(|(_, words)| words) {
             if let Some(other) = seen.insert(word, meaning) {
                 // A semaphore, a memory or a cause may share a word with what it stands for.
-                assert!(["dram", "weights", "fetch"].contains(&word), "{word}: {other}, {meaning}");
+                let shared = ["dram", "weights", "fetch", "map", "output"];
+                assert!(shared.contains(&word), "{word}: {other}, {meaning}");
             }
         }
     }

@@ -8,7 +8,6 @@ use crate::graph::{Graph, Node, Value, ValueId};
 use crate::host::HostGraph;
 use crate::onnx::{GraphProto, ModelProto, NodeProto, ValueInfoProto, attribute_type, data_type};
 use crate::ops::linear::MAX_SIZE;
-use crate::ops::pointwise::Pointwise;
 use crate::ops::{Op, Operand, by_value};
 use crate::tensor::{Array, Precision, Tensor, checked_len};
 use crate::{constants, limits};
@@ -319,7 +318,7 @@ impl<'a> Builder<'a> {
                 Some(Known::Value(id)) => Some(*id),
                 Some(Known::Failed) => {
                     // What is wrong with the node itself is said together with that.
-                    Op::check_attributes(proto, place, self.opset)?;
+                    Op::read(proto, place, self.opset, None)?;
                     return Ok(None);
                 }
                 None => return Err(self.missing(index, name)),
@@ -360,7 +359,8 @@ impl<'a> Builder<'a> {
                 Err(error) => return Err(error),
             }
         } else if let [Some(id), ..] = inputs[..]
-            && let Some(tensor) = constants::of_shape(proto, place, &self.values[id.0].dims)?
+            && let Some(tensor) =
+                constants::of_shape(proto, place, self.opset, &self.values[id.0].dims)?
         {
             return self.folded(proto, vec![tensor]).map(Some);
         }
@@ -396,7 +396,7 @@ impl<'a> Builder<'a> {
         let operands = self.operands(&inputs);
         let read =
             operands.iter().flatten().filter_map(|o| Some(o.constant?.array.data.len())).sum();
-        let mut ops = Op::read(proto, place, self.opset, &operands);
+        let mut ops = Op::read(proto, place, self.opset, Some(&operands));
         let weights = match &ops {
             Ok(ops) => ops.first().and_then(|op| op.weights(&operands)),
             Err(_) => None,
@@ -410,7 +410,7 @@ impl<'a> Builder<'a> {
             && let Some(integers) = self.integers(id, axis)?
         {
             inputs[position] = Some(integers);
-            ops = Op::read(proto, place, self.opset, &self.operands(&inputs));
+            ops = Op::read(proto, place, self.opset, Some(&self.operands(&inputs)));
         }
         let ops = ops?;
         if let [op] = &ops[..] {
@@ -486,7 +486,7 @@ impl<'a> Builder<'a> {
     fn operation(
         &mut self,
         output: &'a str,
-        mut op: Op,
+        op: Op,
         inputs: Vec<Option<ValueId>>,
         place: &NodePlace,
     ) -> Result<(), Diagnostic> {
@@ -502,22 +502,13 @@ impl<'a> Builder<'a> {
             return Err(limits::MAP_SIZE.refuse(format!("a value of shape {dims:?}")));
         }
         let is_integer = |operand: &Operand| operand.constant.is_some_and(|c| c.grid.is_some());
-        if matches!(op, Op::Pointwise(Pointwise::Clip { .. }))
-            && operands.iter().flatten().any(is_integer)
-            && self.opset < 12
+        if matches!(op, Op::Clip(_)) && operands.iter().flatten().any(is_integer) && self.opset < 12
         {
             self.warnings.push(
                 limits::CLIP_OPSET
                     .warn(format!("a `Clip` of integers in opset {}", self.opset))
                     .at(place.clone()),
             );
-        }
-        match &mut op {
-            Op::Conv(conv) => {
-                conv.take_kernel(operands[1].expect("checked when the shape was inferred").dims)
-            }
-            Op::Pointwise(op) => op.settle(&operands)?,
-            _ => {}
         }
         if !fold {
             let mut numbers = constants.iter().flatten().flat_map(|tensor| &tensor.array.data);

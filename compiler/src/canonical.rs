@@ -4,15 +4,18 @@
 //! of each. The values of the source graph keep their numbers, and those in between come behind
 //! them. The evaluator of graphs evaluates source operators, so that it stays independent of this.
 
+use std::fmt;
+
 use crate::graph::{self, Value, ValueId};
+use crate::ops::average_pool::AveragePool;
+use crate::ops::blocks::Blocks;
+use crate::ops::conv::Conv;
 use crate::ops::dense::Dense;
-use crate::ops::join::{self, Range};
-use crate::ops::linear::Conv;
+use crate::ops::join::Range;
+use crate::ops::max_pool::MaxPool;
 use crate::ops::pointwise::Pointwise;
-use crate::ops::pool::{AveragePool, MaxPool};
-use crate::ops::resize::{self, Blocks};
 use crate::ops::transposed::ConvTranspose;
-use crate::ops::{self, layout};
+use crate::ops::{self, Operator, arithmetic, concat, layout, mean, pad, part, resize};
 use crate::tensor::{Array, Precision, Tensor};
 
 /// A graph of canonical operators.
@@ -88,9 +91,16 @@ pub enum Linear {
     Windows(AveragePool),
     /// Mean along some dimensions.
     Mean(Vec<usize>),
+    /// Sum along some dimensions.
+    Total(Vec<usize>),
 }
 
 impl Op {
+    /// A source operator that only the host computes.
+    pub fn host(op: ops::Op) -> Op {
+        Op::Host(Box::new(op))
+    }
+
     /// Whether it sums up products of values and weights.
     pub fn is_layer(&self) -> bool {
         use Linear::{Convolution, Product, Transposed};
@@ -114,20 +124,32 @@ impl Op {
                 let perm: Vec<i64> = perm.iter().map(|&axis| axis as i64).collect();
                 layout::transpose(data, Some(&perm))
             }
-            Op::Relabel(Relabel::Blocks(blocks)) => blocks.eval(data, dims),
-            Op::Select(Select::Part(ranges)) => join::part(data, ranges),
-            Op::Select(Select::Pad { before, .. }) => join::pad(data, before, 0.0, dims),
+            Op::Relabel(Relabel::Blocks(blocks)) => blocks.eval(inputs, dims, precision),
+            Op::Select(Select::Part(ranges)) => part::part(data, ranges),
+            Op::Select(Select::Pad { before, .. }) => pad::pad(data, before, 0.0, dims),
             Op::Select(Select::Repeat(factors)) => resize::repeat(data, factors, dims),
             Op::Linear(Linear::Convolution(conv)) => conv.eval(inputs, dims, precision),
             Op::Linear(Linear::Transposed(conv)) => conv.eval(inputs, dims, precision),
             Op::Linear(Linear::Product(dense)) => dense.eval(inputs, dims, precision),
-            Op::Linear(Linear::Windows(average)) => average.eval(data, dims, precision),
-            Op::Linear(Linear::Mean(axes)) => join::mean(data, axes, dims, precision),
-            Op::Sum { minus } => join::sum(inputs, dims, *minus, precision),
-            Op::Concat { axis } => join::concat(inputs, *axis as i64, dims),
-            Op::Maximum(pool) => pool.eval(data, dims),
+            Op::Linear(Linear::Windows(average)) => average.eval(inputs, dims, precision),
+            Op::Linear(Linear::Mean(axes)) => mean::mean(data, axes, dims, precision),
+            Op::Linear(Linear::Total(axes)) => {
+                layout::relabel(&mean::sums(data, axes, precision), dims)
+            }
+            Op::Sum { minus } => arithmetic::sum(inputs, dims, *minus, precision),
+            Op::Concat { axis } => concat::concat(inputs, *axis, dims),
+            Op::Maximum(pool) => pool.eval(inputs, dims, precision),
             Op::Pointwise(op) => op.eval(inputs, dims, precision),
             Op::Host(op) => op.eval(inputs, dims, precision),
+        }
+    }
+}
+
+impl graph::PrintOp for Op {
+    fn attributes(&self, f: &mut fmt::Formatter) -> fmt::Result {
+        match self {
+            Op::Host(op) => op.attributes(f),
+            op => write!(f, "as {op:?} "),
         }
     }
 }

@@ -10,6 +10,7 @@ use crate::diagnostic::{Diagnostic, NodePlace};
 use crate::limits;
 use crate::onnx::{NodeProto, TensorProto, data_type};
 use crate::ops::attributes::Attributes;
+use crate::ops::blocks::Blocks;
 use crate::ops::function::Function;
 use crate::ops::join::{axis, for_each};
 use crate::ops::layout;
@@ -75,7 +76,7 @@ pub fn evaluate(
     }
     let read: usize = inputs.iter().flatten().map(|tensor| tensor.array.data.len()).sum();
     let inputs = inputs.iter().map(|tensor| tensor.map(Value::of)).collect();
-    let at = Attributes::new(node, place);
+    let at = Attributes::new(node, place, opset);
     let mut call = Call { op, at, inputs, outputs: node.output.len(), opset, work };
     call.spend(read as u64)?;
     let Some(values) = call.run()? else { return Ok(None) };
@@ -99,11 +100,16 @@ pub fn evaluate(
 ///
 /// # Errors
 /// An attribute is none of the operator's.
-pub fn of_shape(node: &NodeProto, place: &NodePlace, dims: &[usize]) -> Computed<Option<Tensor>> {
+pub fn of_shape(
+    node: &NodeProto,
+    place: &NodePlace,
+    opset: i64,
+    dims: &[usize],
+) -> Computed<Option<Tensor>> {
     if !matches!(node.domain.as_str(), "" | "ai.onnx") {
         return Ok(None);
     }
-    let mut at = Attributes::new(node, place);
+    let mut at = Attributes::new(node, place, opset);
     let value = match node.op_type.as_str() {
         "Shape" => sizes(&mut at, dims)?,
         "Size" => Value::int64(vec![dims.iter().product::<usize>() as f64], vec![]),
@@ -287,7 +293,7 @@ impl Call<'_> {
     }
 
     fn run(&mut self) -> Computed<Option<Vec<Value>>> {
-        if let Some(function) = Function::parse(self.op, &mut self.at)? {
+        if let Some(function) = Function::read(&mut self.at)? {
             return self.map(|x| function.apply(x));
         }
         match self.op {
@@ -752,8 +758,7 @@ impl Call<'_> {
                 Self::one(x.with(dims, data))
             }
             "DepthToSpace" | "SpaceToDepth" => {
-                let blocks =
-                    crate::ops::resize::parse_blocks(&mut self.at, self.op == "SpaceToDepth")?;
+                let blocks = Blocks::read(&mut self.at)?;
                 let x = self.input(0)?;
                 let steps = blocks.steps(x.dims())?;
                 let split = Array { dims: steps.split.to_vec(), data: x.array.data.clone() };

@@ -6,7 +6,7 @@
 use crate::ir::Term;
 use crate::ops::function::Function;
 use crate::ops::pointwise::Pointwise;
-use crate::steps::{self, Part, Shape};
+use crate::step_function::{self, Part, Shape};
 use crate::tensor::Precision;
 
 /// What a layer makes of exact sums: the operators behind them, with their constants.
@@ -420,7 +420,7 @@ impl Channel {
         let mut accs: Vec<i64> = bounds.iter().map(|bounds| bounds.0).collect();
         loop {
             let mut finite = true;
-            let shape = steps::search(&[((low, high), direction)], |acc| {
+            let shape = step_function::search(&[((low, high), direction)], |acc| {
                 accs[main] = acc;
                 let code = self.code(&accs);
                 finite &= code.is_some();
@@ -449,7 +449,7 @@ impl Channel {
         }
         let parts = self.parts(range).ok_or(Shapeless::Turns)?;
         let (mut evaluations, mut overflow) = (0, None);
-        let shape = steps::search(&parts, |acc| {
+        let shape = step_function::search(&parts, |acc| {
             evaluations += 1;
             let code = self.code(&[acc]);
             if code.is_none() {

@@ -8,16 +8,17 @@
 
 use std::convert::Infallible;
 
+use schemars::JsonSchema;
 use serde::Serialize;
 
 use crate::epilogue::Channel;
 use crate::import::Import;
 use crate::ir::Activation;
-use crate::steps::Shape;
+use crate::step_function::Shape;
 use crate::tensor::Precision;
 
 /// The margins of a layer with a quantizer.
-#[derive(Debug, Clone, PartialEq, Serialize)]
+#[derive(Debug, Clone, PartialEq, JsonSchema, Serialize)]
 pub struct LayerExactness {
     /// Name of the layer.
     pub layer: String,
@@ -34,7 +35,7 @@ pub struct LayerExactness {
 }
 
 /// An accumulator and its distance from where its code would be another.
-#[derive(Debug, Clone, Copy, PartialEq, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, JsonSchema, Serialize)]
 pub struct Nearest {
     /// Distance in steps of the quantizer; 0 is a tie, which the rounding mode decides.
     pub margin: f64,

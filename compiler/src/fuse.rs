@@ -7,6 +7,7 @@
 
 use crate::graph::{Graph, Node, Value, ValueId};
 use crate::ops::Op;
+use crate::ops::arithmetic::Arithmetic;
 use crate::ops::function::Function;
 use crate::ops::pointwise::Pointwise;
 use crate::tensor::{Array, Tensor};
@@ -34,7 +35,7 @@ pub fn fuse(graph: &mut Graph) {
 }
 
 fn reads_two(graph: &Graph, node: &Node) -> bool {
-    matches!(node.op, Op::Pointwise(_) | Op::Sum { .. }) && graph.data_inputs(node).count() == 2
+    node.op.pointwise().is_some() && graph.data_inputs(node).count() == 2
 }
 
 /// The value that a node is a function of, the function, and a factor in front of it.
@@ -55,8 +56,8 @@ fn recognize(
             // The value may stand further up, behind a factor.
             let maker = &graph.nodes[makers[base.0]?];
             let mut data = graph.data_inputs(maker);
-            match (&maker.op, data.next(), data.next()) {
-                (Op::Pointwise(_), Some((_, next)), None) => base = next,
+            match (maker.op.pointwise(), data.next(), data.next()) {
+                (Some(_), Some((_, next)), None) => base = next,
                 _ => break,
             }
         }
@@ -105,14 +106,8 @@ fn expand(
     }
     *left = left.checked_sub(1)?;
     let node = &graph.nodes[makers[id.0]?];
-    let op = match node.op {
-        Op::Pointwise(op) => op,
-        Op::Sum { minus: false } => Pointwise::Add,
-        Op::Sum { minus: true } => Pointwise::Sub,
-        _ => return None,
-    };
     let mut input = |i: usize| expand(graph, makers, base, (*node.inputs.get(i)?)?, left);
-    match op {
+    match node.op.pointwise()? {
         Pointwise::Add => input(0)?.plus(input(1)?),
         Pointwise::Sub => {
             let negative = input(1)?.times(&Sum::number(-1.0))?;
@@ -267,7 +262,7 @@ impl Sum {
 
 /// Makes a node the function of the base, times the factor.
 fn replace(graph: &mut Graph, index: usize, base: ValueId, function: Function, factor: f64) {
-    let function = Op::Pointwise(Pointwise::Function(function));
+    let function = Op::Function(function);
     if factor == 1.0 {
         let node = &mut graph.nodes[index];
         (node.op, node.inputs) = (function, vec![Some(base)]);
@@ -283,7 +278,7 @@ fn replace(graph: &mut Graph, index: usize, base: ValueId, function: Function, f
     let constant = value("factor", vec![], Some(Tensor::real(Array::scalar(factor))));
     // The node that read the two maps now scales what a new one makes.
     let node = &mut graph.nodes[index];
-    (node.op, node.inputs) = (Op::Pointwise(Pointwise::Mul), vec![Some(output), Some(constant)]);
+    (node.op, node.inputs) = (Op::Arithmetic(Arithmetic::MUL), vec![Some(output), Some(constant)]);
     let op_type = node.op_type.clone();
     graph
         .nodes

@@ -213,7 +213,16 @@ fn real(tensor: &Tensor, precision: Precision) -> Tensor {
     Tensor::real(tensor.to_real().map(|x| precision.round(x)))
 }
 
-impl fmt::Display for Graph {
+/// An operator that can be printed.
+pub trait PrintOp {
+    /// Writes the attributes that matter, followed by a space, or nothing.
+    ///
+    /// # Errors
+    /// Those of the formatter.
+    fn attributes(&self, f: &mut fmt::Formatter) -> fmt::Result;
+}
+
+impl<O: PrintOp> fmt::Display for Graph<O> {
     /// One node a line: output, shape, operator, inputs with the shapes of constants.
     fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
         let input = self.value(self.input);
@@ -221,7 +230,7 @@ impl fmt::Display for Graph {
         for node in &self.nodes {
             let output = self.value(node.output);
             write!(f, "  {} {} = {} ", output.name, shape(&output.dims), node.op_type)?;
-            write!(f, "{}", Attributes(&node.op))?;
+            node.op.attributes(f)?;
             for (i, id) in node.inputs.iter().enumerate() {
                 let separator = if i == 0 { "" } else { ", " };
                 match id {
@@ -263,75 +272,8 @@ impl fmt::Display for Operand<'_> {
     }
 }
 
-/// The attributes of an operator that matter, followed by a space.
-struct Attributes<'a>(&'a Op);
-
-impl fmt::Display for Attributes<'_> {
-    fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
-        use crate::ops::join::Range;
-        use crate::ops::pointwise::Pointwise;
-        match self.0 {
-            Op::Pointwise(Pointwise::Normalize { epsilon }) => write!(f, "epsilon={epsilon} "),
-            Op::Pointwise(Pointwise::Quant { signed, narrow, rounding }) => {
-                write!(f, "signed={signed} narrow={narrow} rounding={rounding:?} ")
-            }
-            Op::Conv(conv) => write!(f, "{} ", conv.geometry),
-            Op::ConvTranspose(conv) => {
-                let (kernel, stride, dilation) = (conv.kernel, conv.stride, conv.dilation);
-                let (groups, pads) = (conv.groups, conv.pads);
-                write!(
-                    f,
-                    "kernel={kernel:?} stride={stride:?} dilation={dilation:?} groups={groups} pads={pads:?} "
-                )
-            }
-            Op::Repeat(factors) => write!(f, "times={factors:?} "),
-            Op::Blocks(blocks) => write!(f, "blocks={} {:?} ", blocks.size, blocks.order),
-            Op::MaxPool(pool) => write!(f, "{} ", pool.0),
-            Op::Gemm(gemm) => {
-                let [a, b] = gemm.dense.transposed;
-                write!(f, "alpha={} beta={} transA={a} transB={b} ", gemm.alpha, gemm.beta)
-            }
-            Op::AveragePool(average) => {
-                let dilation = average.windows.map(|windows| windows.dilation);
-                write!(f, "{} ", average.pool())?;
-                if dilation != [1, 1] {
-                    write!(f, "dilation={dilation:?} ")?;
-                }
-                write!(f, "include_padding={} ", average.include_padding)
-            }
-            Op::Flatten { axis } | Op::Concat { axis } => write!(f, "axis={axis} "),
-            Op::Mean { axes, .. } | Op::Unit { axes: Some(axes), .. } => {
-                write!(f, "axes={axes:?} ")
-            }
-            Op::Composite(op) => write!(f, "{op:?} "),
-            Op::Part(ranges) => {
-                let range = |r: &Range| format!("{}+{}x{}", r.start, r.length, r.step);
-                write!(f, "{} ", ranges.iter().map(range).collect::<Vec<_>>().join(","))
-            }
-            Op::Zeros { before, after, value } => {
-                write!(f, "before={before:?} after={after:?} value={value} ")
-            }
-            Op::Sum { .. } | Op::Unit { .. } => Ok(()),
-            Op::Pointwise(Pointwise::Function(function)) => write!(f, "{function:?} "),
-            Op::Pointwise(Pointwise::QuantizeLinear { axis, min, max }) => {
-                write!(f, "axis={axis} to {min}..={max} ")
-            }
-            Op::Pointwise(Pointwise::DequantizeLinear { axis }) => write!(f, "axis={axis} "),
-            Op::Pointwise(Pointwise::MultiThreshold { scale, step, lowest }) => {
-                write!(f, "scale={scale} step={step} lowest={lowest} ")
-            }
-            Op::Pointwise(Pointwise::Trunc(trunc)) => {
-                write!(
-                    f,
-                    "signed={} narrow={} rounding={:?} ",
-                    trunc.signed, trunc.narrow, trunc.rounding
-                )
-            }
-            Op::Pointwise(_) | Op::MatMul(_) | Op::Reshape { .. } | Op::Transpose { .. } => Ok(()),
-            Op::Softmax(softmax) => write!(f, "axis={} ", softmax.axis.unwrap_or(-1)),
-            Op::ArgMax(arg) => write!(f, "axis={} ", arg.axis),
-            Op::TopK(top) => write!(f, "axis={} k={} ", top.axis, top.count.unwrap_or(0)),
-            Op::Identity => Ok(()),
-        }
+impl PrintOp for Op {
+    fn attributes(&self, f: &mut fmt::Formatter) -> fmt::Result {
+        self.describe(f)
     }
 }

@@ -1,22 +1,17 @@
 //! From the bytes of a QONNX file to the integer network.
 
-use std::collections::HashSet;
+use qnnsim_isa::descriptor::{InputDescriptor, MapShape};
 
-use qnnsim_isa::descriptor::InputDescriptor;
-
-use crate::build::Built;
 use crate::diagnostic::{Diagnostic, Diagnostics};
 use crate::epilogue::Epilogue;
-use crate::graph::{Graph, Node, ValueId};
+use crate::graph::{Graph, ValueId};
 use crate::host::{self, Front};
 use crate::input::{self, Declared, InputFormat, InputType};
 use crate::ir::Network;
 use crate::lower::{self, Lowered};
 pub use crate::lower::{Head, MapValue};
-use crate::ops::Op;
-use crate::ops::function::Function;
-use crate::ops::pointwise::Pointwise;
-use crate::{build, canonical, fuse, limits, onnx, padding, qdq, sign, written};
+use crate::pipeline::{FrontEnd, Stage};
+use crate::{canonical, limits};
 
 /// What the file does not say.
 #[derive(Debug, Clone, PartialEq)]
@@ -68,17 +63,9 @@ pub struct Import {
 
 /// Imports a model, or says all that stands against it.
 pub fn import(bytes: &[u8], options: &ImportOptions) -> Result<Import, Diagnostics> {
-    let mut model = onnx::read(bytes)?;
-    qdq::expand(&mut model);
-    let Built { mut graph, mut warnings } = build::build(&model)?;
-    check_half_precision(&graph)?;
-    written::recognize(&mut graph);
-    padding::replace(&mut graph)?;
-    fuse::fuse(&mut graph);
-    let repaired = sign::repair(&mut graph, options.unsigned_1bit_relu)?;
-    let input_name = graph.value(graph.input).name.clone();
-    graph.free_constants();
-    let mut declared = input::declare(&model, &mut graph, options.input);
+    let front_end = FrontEnd::up_to(Stage::Input, bytes, options)?;
+    let FrontEnd { model, mut graph, mut warnings, repaired, input_name, mut declared, .. } =
+        front_end;
     let lower = |graph: &Graph| {
         let extract = |from: &[ValueId], to: &[ValueId]| host::extract(&model, graph, from, to);
         lower::lower(&canonical::desugar(graph), graph.values.len(), options, &extract)
@@ -126,25 +113,23 @@ pub fn import(bytes: &[u8], options: &ImportOptions) -> Result<Import, Diagnosti
         );
     }
     warnings.extend(clipped_pixels(&network.input, &front));
+    warnings.extend(smaller_outputs(&network, &heads));
     Ok(Import { graph, network, maps, epilogues, heads, front, warnings })
 }
 
-/// Refuses operators that compute in half precision: only a cast there and back is a function of
-/// its own.
-fn check_half_precision(graph: &Graph) -> Result<(), Diagnostics> {
-    let half = |node: &Node| node.op == Op::Pointwise(Pointwise::Function(Function::Half));
-    let casts: HashSet<ValueId> =
-        graph.nodes.iter().filter(|node| half(node)).map(|node| node.output).collect();
-    let computes = |node: &&Node| {
-        node.op_type != "Cast" && graph.data_inputs(node).any(|(_, id)| casts.contains(&id))
-    };
-    match graph.nodes.iter().find(computes) {
-        Some(node) => Err(limits::CAST
-            .refuse(format!("`{}` in half precision", node.op_type))
-            .at(node.place())
-            .into()),
-        None => Ok(()),
-    }
+/// A warning if accumulators of an output are computed on the grid of a larger one.
+fn smaller_outputs(network: &Network, heads: &[Head]) -> Option<Diagnostic> {
+    let size = |shape: MapShape| format!("{} x {}", shape.height, shape.width);
+    let all = network.output.shape;
+    let head = heads.iter().find(|head| size(head.shape) != size(all))?;
+    let index = head.first_channels[0];
+    let value = network.output.values.iter().find(|v| v.first_channel as usize == index)?;
+    Some(limits::OUTPUT_SIZES.warn(format!(
+        "the accumulators of `{}`, {}, are computed for {} pixels",
+        value.name,
+        size(head.shape),
+        size(all)
+    )))
 }
 
 /// A warning if images lose information in the input quantizer's clipping.

@@ -8,7 +8,8 @@ use qnnsim_isa::descriptor::{InputDescriptor, Rounding};
 use crate::graph::{Graph, Node, Value, ValueId};
 use crate::onnx::{AttributeProto, ModelProto};
 use crate::ops::Op;
-use crate::ops::pointwise::Pointwise;
+use crate::ops::bipolar_quant::BipolarQuant;
+use crate::ops::quant::Quant;
 use crate::tensor::{Array, Codes, Tensor};
 
 /// Integers of an input.
@@ -100,15 +101,14 @@ fn is_bare(graph: &Graph) -> bool {
         if !graph.data_inputs(node).any(|(_, id)| real[id.0]) {
             return false;
         }
-        match &node.op {
-            Op::Pointwise(Pointwise::DequantizeLinear { .. }) => return true,
-            Op::Pointwise(op) if op.quantizes() => {}
-            Op::Pointwise(_) | Op::Identity | Op::Reshape { .. } | Op::Flatten { .. } => {
-                real[node.output.0] = true;
-            }
-            Op::Unit { .. } | Op::Transpose { .. } => real[node.output.0] = true,
+        let stays_real = match (&node.op, node.op.pointwise()) {
+            (Op::DequantizeLinear(_), _) => return true,
+            (Op::Arithmetic(op), _) if op.is_sum() => return true,
+            (_, Some(op)) => !op.quantizes(),
+            (op, None) if op.relabels() => true,
             _ => return true,
-        }
+        };
+        real[node.output.0] |= stays_real;
         false
     })
 }
@@ -124,7 +124,7 @@ fn evident(model: &ModelProto, graph: &Graph) -> Option<(InputFormat, &'static s
     }
     // What takes integers says of which type they are.
     for node in &graph.nodes {
-        if let Op::Pointwise(Pointwise::DequantizeLinear { .. }) = node.op
+        if let Op::DequantizeLinear(_) = node.op
             && node.inputs[0] == Some(graph.input)
         {
             let zero = node.inputs.get(2).copied().flatten()?;
@@ -195,11 +195,11 @@ pub(crate) fn quantize(graph: &mut Graph, format: InputFormat) {
     let mut constant = |what: &str, x: f64| value(format!("{name}/{what}"), Vec::new(), Some(x));
     let scale = constant("scale", format.scale);
     let (op_type, op, inputs) = match format.integers {
-        InputType::Bipolar => ("BipolarQuant", Pointwise::BipolarQuant, vec![input, scale]),
+        InputType::Bipolar => ("BipolarQuant", Op::BipolarQuant(BipolarQuant), vec![input, scale]),
         InputType::Int { bits, signed, narrow } => {
             let parameters = [("zero_point", format.zero_point), ("bits", f64::from(bits))];
             let [zero_point, bits] = parameters.map(|(what, x)| constant(what, x));
-            let op = Pointwise::Quant { signed, narrow, rounding: Rounding::HalfEven };
+            let op = Op::Quant(Quant { signed, narrow, rounding: Rounding::HalfEven });
             ("Quant", op, vec![input, scale, zero_point, bits])
         }
     };
@@ -212,7 +212,7 @@ pub(crate) fn quantize(graph: &mut Graph, format: InputFormat) {
     let node = Node {
         name: "input type".to_owned(),
         op_type: op_type.to_owned(),
-        op: Op::Pointwise(op),
+        op,
         inputs: inputs.into_iter().map(Some).collect(),
         output,
     };

@@ -121,7 +121,7 @@ pub enum Activation {
         /// Integer type of the codes.
         code: Code,
         /// One for each output channel.
-        channels: Vec<Steps>,
+        channels: Vec<StepFunction>,
     },
     /// The accumulators themselves: the network's output.
     Raw,
@@ -135,7 +135,7 @@ pub enum Activation {
 /// and missed by another), ordered so that the first is met first: ascending if rising, else
 /// descending. Equal neighbours are a step of two codes. No threshold: a constant channel.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Steps {
+pub struct StepFunction {
     /// Code where no threshold is met.
     pub lowest: i64,
     /// Direction.
@@ -195,11 +195,11 @@ impl Pool {
     }
 }
 
-impl Steps {
+impl StepFunction {
     /// The step function of the codes with the other sign.
-    pub fn negated(&self) -> Steps {
+    pub fn negated(&self) -> StepFunction {
         let beside = |&t: &i64| if self.rising { t - 1 } else { t + 1 };
-        Steps {
+        StepFunction {
             lowest: -(self.lowest + self.thresholds.len() as i64),
             rising: !self.rising || self.thresholds.is_empty(),
             thresholds: self.thresholds.iter().rev().map(beside).collect(),
@@ -297,7 +297,7 @@ impl Network {
 
     /// Multiply-accumulates of one image in a layer: one for each weight and each position of a
     /// convolution.
-    pub fn products(&self, layer: &Layer) -> u64 {
+    pub fn macs(&self, layer: &Layer) -> u64 {
         let sums = self.sums(layer);
         let weights: usize = layer.terms.iter().map(|term| term.weights.data.len()).sum();
         weights as u64 * u64::from(sums.height) * u64::from(sums.width)

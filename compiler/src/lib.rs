@@ -24,11 +24,12 @@ mod lower;
 pub mod onnx;
 pub mod ops;
 mod padding;
+pub mod pipeline;
 mod print;
 mod qdq;
 mod sign;
 pub mod sizes;
-mod steps;
+mod step_function;
 pub mod tensor;
 mod written;
 

@@ -88,8 +88,6 @@ limits! {
             "remove this node, or put it behind the last layer";
         OUTPUT_SUM: "outputs are made of the accumulators of layers: sums of quantized values, with at most 32 scales",
             "let the model end in a layer with weights, and what it reads be quantized";
-        OUTPUT_SIZES: "the last accumulators of all outputs have the same rows and columns",
-            "compile a model for each output, or cut the outputs of another size off";
         HOST_WORK: "what the host computes in front of the input quantizer or behind the last layer reads and makes at most 2^27 values",
             "compute what follows the last layer elsewhere: cut the model behind it";
         TOP_K: "`TopK` takes as many values as there are, or fewer",
@@ -100,7 +98,7 @@ limits! {
             "check the scales and the constants of the layer";
         ACCUMULATOR: "accumulators fit 32 bits, by the actual weights",
             "use fewer bits for weights or activations, or fewer input channels";
-        PRODUCTS: "a layer has at most 2^36 products",
+        PRODUCTS: "a layer has at most 2^36 MACs",
             "make the layer smaller";
         SEARCH: "finding the thresholds of a model takes at most 2^29 evaluations of an operator",
             "use fewer channels or fewer bits";
@@ -183,7 +181,7 @@ limits! {
         CONV_AUTO_PAD: "`auto_pad` is NOTSET, VALID, SAME_UPPER or SAME_LOWER",
             "export with explicit padding";
         CONV_SIZES: "kernel, stride and dilation are 1 to {size}, paddings 0 to {size}, all as far as the sizes below allow, and the window fits the padded map",
-            "check the attributes of the convolution";
+            "make kernel, stride or padding smaller; a matrix product is a kernel over its vector, whose length has to be a product of two numbers of at most 4095: pad it with zeros";
         CONV_SHAPES: "the weights have the shape [outputs, channels of a group, kernel height, kernel width], and the bias one value an output",
             "the file contradicts itself: export the model again";
         WEIGHTS: "weights are constants that come from a quantizer, through at most `Transpose` and `Identity`",
@@ -204,8 +202,9 @@ limits! {
         UPSAMPLE_MIXED: "values of different resolutions meet as maps, or as sums that are not yet quantized at one resolution",
             "quantize the values before they are added or joined";
     }
-    "Resize": "Nearest, by whole factors of rows and columns: each value is repeated. `Upsample` is its older form." {
-        RESIZE_NEAREST: "`Resize` has mode `nearest`, constant whole factors for rows and columns, and coordinates that repeat each value: `asymmetric` with `floor`, or `half_pixel`",
+    "Resize": "Nearest, by whole factors of rows and columns: each value is repeated. `Upsample` is its older form. Behind the last layer \
+        also linear, and by any factor." {
+        RESIZE_NEAREST: "in front of a layer, `Resize` has mode `nearest`, constant whole factors for rows and columns, and coordinates that repeat each value: `asymmetric` with `floor`, or `half_pixel`; behind the last layer, mode `nearest` or `linear` and constant factors or sizes of rows and columns",
             "use nn.Upsample with mode nearest and a whole scale_factor";
     }
     "DepthToSpace": "Both modes, and `SpaceToDepth`." {
@@ -344,6 +343,16 @@ limits! {
     "Round, Floor, Ceil": "Quantizers of scale 1, whose ends a `Clip` gives. With a division in front and a product behind them, a \
         quantizer that is written out." {}
     "Abs": "The value without its sign." {}
+    "Greater, GreaterOrEqual, Less, LessOrEqual, Equal, Sign": "1 where it holds, else 0; of a map and a constant, or of two maps." {}
+    "Not, And, Or, Xor": "Of what comparisons make." {}
+    "Where": "By what comparisons make, or by a constant for each channel." {}
+    "Sum": "Of any number of maps and constants." {}
+    "ReduceSum, ReduceMax, ReduceMin": "Sums along any dimensions; the greatest and the smallest of all pixels. Others behind the last layer." {}
+    "Gather": "Slices along a dimension, by constant numbers: channels in any order." {}
+    "Tile": "The whole several times along the channels; along others behind the last layer." {}
+    "Behind the last layer": "`ReduceL1`, `ReduceL2`, `ReduceLogSum`, `ReduceLogSumExp`, `ReduceProd`, `ReduceSumSquare`, `CumSum`, \
+        `Einsum`, `Expand`, `GatherElements`, `GatherND`, `Hardmax`, `IsInf`, `IsNaN`, `Mean`, `Mod`, `Shrink`, `Trilu`, bitwise and trigonometric \
+        functions, too: the host computes them." {}
     "ThresholdedRelu": "x where it is greater than alpha, else 0." {
         THRESHOLD_ALPHA: "alpha is not negative",
             "use an alpha of at least 0";
@@ -363,6 +372,8 @@ QLinearSigmoid, QLinearLeakyRelu, ConvInteger, MatMulInteger": "The same as the 
     "Warnings": "What is read as it is written, with a word to the user." {
         OPTION_UNUSED: "an option changes something in the model",
             "leave the option away";
+        OUTPUT_SIZES: "all accumulators that outputs are made of have the same rows and columns: they are computed on the largest grid",
+            "compile a model for each output if the last layer takes too many cycles";
         INPUT_TYPE_FOUND: "an input without a quantizer has a type that the options say",
             "say what the input holds with --input-type, --input-scale and --input-zero-point";
         PIXELS_CLIPPED: "what 8-bit pixels become lies within the range of the input quantizer",

@@ -5,7 +5,8 @@ use crate::diagnostic::Diagnostic;
 use crate::graph::{Graph, Node, Value, ValueId};
 use crate::limits;
 use crate::ops::Op;
-use crate::ops::pointwise::Pointwise;
+use crate::ops::arithmetic::Arithmetic;
+use crate::ops::dequantize_linear::DequantizeLinear;
 use crate::sign::first_arguments;
 use crate::tensor::{Array, Tensor};
 
@@ -15,9 +16,10 @@ pub fn replace(graph: &mut Graph) -> Result<(), Vec<Diagnostic>> {
     let mut errors = Vec::new();
     let mut index = 0;
     while index < graph.nodes.len() {
-        if let Op::Zeros { value, .. } = graph.nodes[index].op
-            && value != 0.0
+        if let Op::Pad(pad) = &graph.nodes[index].op
+            && pad.value != 0.0
         {
+            let value = pad.value;
             match readers(graph, index, value) {
                 Some(readers) => index += replace_one(graph, index, &readers, value),
                 None => {
@@ -78,15 +80,15 @@ fn replace_one(graph: &mut Graph, index: usize, readers: &[usize], value: f64) -
         graph.nodes[reader].inputs[0] = Some(padded);
         graph.nodes[reader].output = product;
         let inputs = vec![Some(product), Some(constant)];
-        let op = Op::Pointwise(Pointwise::Add);
+        let op = Op::Arithmetic(Arithmetic::ADD);
         graph.nodes.insert(reader + 1, Node { op, inputs, ..node });
     }
     let node = &mut graph.nodes[index];
-    if let Op::Zeros { value, .. } = &mut node.op {
-        *value = 0.0;
+    if let Op::Pad(pad) = &mut node.op {
+        pad.value = 0.0;
     }
     (node.inputs[0], node.output) = (Some(less), padded);
-    let op = Op::Pointwise(Pointwise::DequantizeLinear { axis: 1 });
+    let op = Op::DequantizeLinear(DequantizeLinear { axis: 1 });
     let inputs = vec![Some(data), Some(constants[0]), Some(constants[1])];
     graph.nodes.insert(index, Node { name: name.clone(), op_type, op, inputs, output: less });
     1

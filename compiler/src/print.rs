@@ -4,7 +4,7 @@ use std::fmt::{Display, Formatter, Result};
 
 use qnnsim_isa::descriptor::{Code, MapShape};
 
-use crate::ir::{Activation, Conv, Layer, MapId, Network, Pool, Region, Steps, WeightKind};
+use crate::ir::{Activation, Conv, Layer, MapId, Network, Pool, Region, StepFunction, WeightKind};
 
 /// Channels of a layer, and thresholds of a channel, that the short form shows.
 const SHOWN: usize = 4;
@@ -74,7 +74,7 @@ fn write_layer(f: &mut Formatter, network: &Network, layer: &Layer) -> Result {
         writeln!(f)?;
         writeln!(f, "  weights {} of {}", term.weights.data.len(), Kind(term.weights.kind))?;
     }
-    writeln!(f, "  sums    {} products, {low}..={high}", network.products(layer))?;
+    writeln!(f, "  sums    {} MACs, {low}..={high}", network.macs(layer))?;
     match &layer.activation {
         Activation::Raw => writeln!(f, "  raw")?,
         Activation::Steps { code, channels } => {
@@ -95,7 +95,7 @@ fn write_layer(f: &mut Formatter, network: &Network, layer: &Layer) -> Result {
     }
 }
 
-fn write_steps(f: &mut Formatter, steps: &Steps) -> Result {
+fn write_steps(f: &mut Formatter, steps: &StepFunction) -> Result {
     let count = steps.thresholds.len();
     let shown = if f.alternate() { count } else { SHOWN };
     write!(f, "{}", steps.lowest)?;

@@ -5,8 +5,9 @@ use qnnsim_isa::descriptor::Rounding;
 use crate::diagnostic::Diagnostic;
 use crate::graph::{Graph, Node, Value, ValueId};
 use crate::limits;
+use crate::ops::Op;
 use crate::ops::pointwise::Pointwise;
-use crate::ops::{Composite, Op};
+use crate::ops::quant::Quant;
 use crate::tensor::{Array, Codes, Tensor, broadcast, zip};
 
 /// Smallest and largest real value that a tensor can have.
@@ -33,7 +34,7 @@ pub fn repair(graph: &mut Graph, unsigned_1bit_relu: bool) -> Result<usize, Vec<
             }
         }
         // The first version of Trunc does not clip, so its integers have the sign of its data.
-        if let Op::Pointwise(Pointwise::Trunc(trunc)) = &mut graph.nodes[index].op
+        if let Op::Trunc(trunc) = &mut graph.nodes[index].op
             && !trunc.sign_given
         {
             trunc.signed = from.0 < 0.0;
@@ -59,7 +60,7 @@ fn constant_sign(node: &Node, (low, high): Range) -> Diagnostic {
 
 /// Whether a node is a sign quantizer that gives +1 for all that its data can be.
 fn is_plus_one(graph: &Graph, node: &Node, from: Range) -> bool {
-    let Op::Pointwise(op) = node.op else { return false };
+    let Some(op) = node.op.pointwise() else { return false };
     let mut arguments = first_arguments(graph, node, op);
     if !op.quantizes() || op.codes(&arguments) != Codes::Bipolar {
         return false;
@@ -95,7 +96,7 @@ fn make_unsigned(graph: &mut Graph, index: usize) {
     let (zero_point, bits) = (constant("zero_point", 0.0), constant("bits", 1.0));
     let node = &mut graph.nodes[index];
     let rounding = Rounding::HalfEven;
-    node.op = Op::Pointwise(Pointwise::Quant { signed: false, narrow: false, rounding });
+    node.op = Op::Quant(Quant { signed: false, narrow: false, rounding });
     node.op_type = "Quant".to_owned();
     node.inputs.truncate(2);
     node.inputs.extend([zero_point, bits]);
@@ -104,22 +105,10 @@ fn make_unsigned(graph: &mut Graph, index: usize) {
 /// The range of a node's output when its data lie in `from`. The operators are monotone, on both
 /// sides of where they turn, so these places are enough.
 fn range(graph: &Graph, node: &Node, from: Range) -> Range {
-    let op = match node.op {
-        Op::Pointwise(_) if graph.data_inputs(node).count() > 1 => return UNKNOWN,
-        Op::Pointwise(op) => op,
-        Op::MaxPool(_) | Op::Reshape { .. } | Op::Flatten { .. } | Op::Transpose { .. } => {
-            return from;
-        }
-        Op::Identity | Op::Part(_) | Op::Unit { .. } => return from,
-        Op::Repeat(_) | Op::Blocks(_) => return from,
-        Op::Zeros { .. } | Op::AveragePool(_) | Op::Mean { .. } => {
-            return (from.0.min(0.0), from.1.max(0.0));
-        }
-        Op::Composite(Composite::GlobalMaxPool(_)) => return from,
-        Op::Composite(_) | Op::Sum { .. } | Op::Concat { .. } => return UNKNOWN,
-        Op::Softmax(_) | Op::ArgMax(_) | Op::TopK(_) => return UNKNOWN,
-        Op::Conv(_) | Op::ConvTranspose(_) | Op::MatMul(_) | Op::Gemm(_) => return UNKNOWN,
-    };
+    let Some(op) = node.op.pointwise() else { return node.op.range(from) };
+    if graph.data_inputs(node).count() > 1 {
+        return UNKNOWN;
+    }
     let rank = graph.value(node.output).dims.len();
     let data = graph.data_inputs(node).next().map_or(0, |(i, _)| i);
     let inputs: Vec<_> =

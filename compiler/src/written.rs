@@ -8,8 +8,12 @@
 use qnnsim_isa::descriptor::Rounding;
 
 use crate::graph::{Graph, Node, Value, ValueId};
+use crate::ops::Op;
+use crate::ops::clip::Clip;
+use crate::ops::dequantize_linear::DequantizeLinear;
 use crate::ops::pointwise::Pointwise;
-use crate::ops::{Composite, Op};
+use crate::ops::quant::Quant;
+use crate::ops::reshape::Reshape;
 use crate::tensor::{Array, Tensor};
 
 /// Nodes between a rounding and the product behind it, at most.
@@ -28,7 +32,7 @@ struct Rounded {
 
 /// Recognizes quantizers in a graph.
 pub fn recognize(graph: &mut Graph) {
-    if !graph.nodes.iter().any(|node| matches!(node.op, Op::Composite(Composite::Round(_)))) {
+    if !graph.nodes.iter().any(|node| matches!(node.op, Op::Round(_))) {
         return;
     }
     // Products first: a difference alone is one that no product reads.
@@ -53,17 +57,20 @@ fn recognize_those(graph: &mut Graph, scaled: bool) {
         let (op, inputs) = match whole {
             Some((data, signed, narrow, bits)) => {
                 let rounding = rounded.rounding;
-                let op = Pointwise::Quant { signed, narrow, rounding };
+                let op = Op::Quant(Quant { signed, narrow, rounding });
                 let constants = [scale[0], zero[0], bits];
                 (op, [vec![data], constants.map(|x| number(graph, &node, vec![x])).to_vec()])
             }
             None => {
                 let constants = [scale, zero].map(|list| number(graph, &node, list));
-                (Pointwise::DequantizeLinear { axis: 1 }, [vec![base], constants.to_vec()])
+                (
+                    Op::DequantizeLinear(DequantizeLinear { axis: 1 }),
+                    [vec![base], constants.to_vec()],
+                )
             }
         };
         let node = &mut graph.nodes[index];
-        node.op = Op::Pointwise(op);
+        node.op = op;
         node.inputs = inputs.concat().into_iter().map(Some).collect();
     }
 }
@@ -101,9 +108,9 @@ fn product(
 ) -> Option<(Vec<f64>, Vec<f64>, ValueId)> {
     let node = &graph.nodes[index];
     let (position, id) = data(graph, node)?;
-    let scale = match node.op {
-        Op::Pointwise(Pointwise::Mul) => Some(list(graph, node, 1 - position)?),
-        Op::Pointwise(Pointwise::Div) if position == 0 => {
+    let scale = match node.op.pointwise() {
+        Some(Pointwise::Mul) => Some(list(graph, node, 1 - position)?),
+        Some(Pointwise::Div) if position == 0 => {
             Some(list(graph, node, 1)?.iter().map(|x| 1.0 / x).collect())
         }
         _ => None,
@@ -114,9 +121,9 @@ fn product(
     };
     let difference = inner.and_then(|node| {
         let (position, id) = data(graph, node)?;
-        let sign = match node.op {
-            Op::Pointwise(Pointwise::Add) => -1.0,
-            Op::Pointwise(Pointwise::Sub) if position == 0 => 1.0,
+        let sign = match node.op.pointwise()? {
+            Pointwise::Add => -1.0,
+            Pointwise::Sub if position == 0 => 1.0,
             _ => return None,
         };
         let zero: Vec<f64> = list(graph, node, 1 - position)?.iter().map(|x| sign * x).collect();
@@ -137,16 +144,17 @@ fn rounded(graph: &Graph, makers: &[Option<usize>], mut id: ValueId) -> Option<R
     for _ in 0..MAX_NODES {
         let node = &graph.nodes[makers[id.0]?];
         match &node.op {
-            Op::Composite(Composite::Round(round)) => {
+            Op::Round(round) => {
                 let data = data(graph, node)?.1;
                 return Some(Rounded { rounding: round.rounding, data, ends, direct });
             }
-            Op::Pointwise(Pointwise::Clip { min, max }) => {
-                let [low, high] = clip(graph, node, *min, *max)?;
+            Op::Clip(attributes) => {
+                let [low, high] = clip(graph, node, attributes)?;
                 ends = [ends[0].max(low), ends[1].min(high)];
             }
-            Op::Pointwise(Pointwise::Relu) => ends[0] = ends[0].max(0.0),
-            Op::Identity | Op::Reshape { .. } | Op::MaxPool(_) => direct = false,
+            Op::Relu(_) => ends[0] = ends[0].max(0.0),
+            Op::Identity(_) | Op::Reshape(Reshape::Given { .. }) | Op::MaxPool(_) => direct = false,
+            Op::Cast(_) if node.op.relabels() => direct = false,
             _ => return None,
         }
         id = data(graph, node)?.1;
@@ -154,12 +162,12 @@ fn rounded(graph: &Graph, makers: &[Option<usize>], mut id: ValueId) -> Option<R
     None
 }
 
-fn clip(graph: &Graph, node: &Node, min: f64, max: f64) -> Option<[f64; 2]> {
+fn clip(graph: &Graph, node: &Node, attributes: &Clip) -> Option<[f64; 2]> {
     let end = |i: usize, attribute: f64| match node.inputs.get(i).copied().flatten() {
         Some(_) => list(graph, node, i).filter(|list| list.len() == 1).map(|list| list[0]),
         None => Some(attribute),
     };
-    Some([end(1, min)?, end(2, max)?])
+    Some([end(1, attributes.min)?, end(2, attributes.max)?])
 }
 
 /// Data, sign, narrowness and bits of the one quantizer that a product ends, if what is rounded is
@@ -176,9 +184,9 @@ fn whole(
     let mut id = rounded.data;
     let mut ends = rounded.ends;
     if let Some(node) = maker(id)
-        && let Op::Pointwise(Pointwise::Clip { min, max }) = node.op
+        && let Op::Clip(attributes) = &node.op
     {
-        let [low, high] = clip(graph, node, min, max)?;
+        let [low, high] = clip(graph, node, attributes)?;
         ends = [ends[0].max(low), ends[1].min(high)];
         id = data(graph, node)?.1;
     }
@@ -186,9 +194,9 @@ fn whole(
         let node = maker(id)?;
         let (position, inner) = data(graph, node)?;
         let constant = list(graph, node, 1 - position)?;
-        let added = match node.op {
-            Op::Pointwise(Pointwise::Add) => constant == [zero],
-            Op::Pointwise(Pointwise::Sub) => position == 0 && constant == [-zero],
+        let added = match node.op.pointwise()? {
+            Pointwise::Add => constant == [zero],
+            Pointwise::Sub => position == 0 && constant == [-zero],
             _ => false,
         };
         id = added.then_some(inner)?;

@@ -130,7 +130,7 @@ impl Case {
         let layer = |number: usize| LayerInfo {
             name: format!("item {number}"),
             summary: String::new(),
-            products: 0,
+            macs: 0,
             precision: [1, 1],
             map: None,
         };

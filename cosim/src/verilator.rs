@@ -124,6 +124,7 @@ pub struct Verilator {
     version: String,
     folder: PathBuf,
     translate: Option<Translate>,
+    announce: Option<fn(&HardwarePoint)>,
 }
 
 /// The program of one hardware point.
@@ -151,12 +152,23 @@ impl Verilator {
         if parse_version(&version).is_none_or(|version| version < VERSION_MIN) {
             return Err(BuildError::TooOld { found: version });
         }
-        Ok(Verilator { version, folder: folder().ok_or(BuildError::NoFolder)?, translate: None })
+        Ok(Verilator {
+            version,
+            folder: folder().ok_or(BuildError::NoFolder)?,
+            translate: None,
+            announce: None,
+        })
     }
 
     /// What `verilator --version` says.
     pub fn version(&self) -> &str {
         &self.version
+    }
+
+    /// Calls `announce` before each machine that has to be built, which takes its time.
+    #[must_use]
+    pub fn announcing(self, announce: fn(&HardwarePoint)) -> Self {
+        Verilator { announce: Some(announce), ..self }
     }
 
     /// Builds what `translate` makes of the sources instead of them, for tests of other tools that
@@ -199,6 +211,9 @@ impl Verilator {
         lock.lock().map_err(io_error("cannot lock a file of the cache"))?;
         if machine.path.exists() {
             return Ok(machine);
+        }
+        if let Some(announce) = self.announce {
+            announce(hardware);
         }
         let staged = tempfile::Builder::new()
             .prefix(".build-")

@@ -8,6 +8,8 @@ use qnnsim_simulator::Technology;
 use qnnsim_simulator::area::{Area, area};
 use qnnsim_simulator::energy::{Energy, Model};
 use qnnsim_simulator::report::{Cost, Totals, utilization};
+use schemars::{Schema, json_schema};
+use serde_json::{Map, json};
 
 use crate::space::Point;
 use crate::table::{Column, Value};
@@ -240,6 +242,44 @@ pub fn columns() -> Vec<Column> {
     let middle = MIDDLE.iter().map(|(name, doc)| column(name, "", doc));
     let figures = FIGURES.iter().map(|f| column(f.name, f.unit, f.doc));
     head.chain(hardware).chain(middle).chain(figures).collect()
+}
+
+/// The schema of a row of a table as a JSON object.
+pub fn row_schema() -> Schema {
+    schema(&columns(), &["null"])
+}
+
+/// The schema of what [`named`] gives.
+pub fn named_schema() -> Schema {
+    let columns: Vec<Column> =
+        columns().into_iter().filter(|c| !OF_TABLES.contains(&&c.name[..])).collect();
+    schema(&columns, &[])
+}
+
+/// An object with a value for each column; figures may also be of the kinds `missing`.
+fn schema(columns: &[Column], missing: &[&str]) -> Schema {
+    let value = |column: &Column| {
+        let figure = FIGURES.iter().find(|figure| figure.name == column.name);
+        let kinds = match (&column.name[..], figure.map(|figure| &figure.get)) {
+            ("source" | "technology" | "status", _) => vec!["string"],
+            ("reason", _) => vec!["string", "null"],
+            (PARETO, _) => vec!["boolean", "null"],
+            (_, None) => vec!["integer"],
+            (_, Some(Get::Integer(_))) => [&["integer"], missing].concat(),
+            (_, Some(Get::Maybe(_))) => vec!["number", "null"],
+            (_, Some(_)) => [&["number"], missing].concat(),
+        };
+        let Column { name, unit, doc } = column;
+        let unit = if unit.is_empty() { String::new() } else { format!(" In {unit}.") };
+        let mut schema = json!({ "description": format!("{doc}{unit}"), "type": kinds });
+        if name == "status" {
+            schema["enum"] = json!(STATUSES);
+        }
+        (name.clone(), schema)
+    };
+    let properties: Map<String, serde_json::Value> = columns.iter().map(value).collect();
+    let required: Vec<&String> = properties.keys().collect();
+    json_schema!({ "type": "object", "properties": properties, "required": required })
 }
 
 /// Place of a column.

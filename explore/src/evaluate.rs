@@ -102,7 +102,7 @@ impl Source {
         }
     }
 
-    /// Its layers, as far as they are the same on every point: name, products and precision.
+    /// Its layers, as far as they are the same on every point: name, MACs and precision.
     pub fn layers(&self) -> &[LayerInfo] {
         match &self.kind {
             Kind::Model { layers, .. } | Kind::Program { layers, .. } => layers,

@@ -10,7 +10,8 @@
 //! **Which parameter would help** is found by simulating the point once more for each parameter,
 //! with twice its value (half, where the value is a latency) and everything else as it was.
 
-use std::collections::VecDeque;
+use std::borrow::Cow;
+use std::collections::{BTreeMap, VecDeque};
 
 use qnnsim_isa::hardware::{HardwarePoint, Overrides, PARAMETERS, Parameter};
 use qnnsim_isa::table::Action;
@@ -19,13 +20,14 @@ use qnnsim_simulator::report::{ColdWarm, Report};
 use qnnsim_simulator::timing::{self, Code, FrontEnd, Issue, Observer, Stall, Start, Work};
 use qnnsim_simulator::{Fault, Technology, Trap};
 use rayon::prelude::*;
+use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::ser::SerializeMap;
 use serde::{Serialize, Serializer};
 
 use crate::subject::{Refusal, RefusalKind, Subject, simulate};
 
 /// What a cycle can be charged to.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, JsonSchema, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Cause {
     /// The array computes.
@@ -93,6 +95,24 @@ impl Serialize for Cycles {
             .into_iter()
             .try_for_each(|cause| map.serialize_entry(cause.name(), &self.of(cause)))?;
         map.end()
+    }
+}
+
+impl JsonSchema for Cycles {
+    fn schema_name() -> Cow<'static, str> {
+        "Cycles".into()
+    }
+
+    fn json_schema(generator: &mut SchemaGenerator) -> Schema {
+        let names = Cause::ALL.map(Cause::name);
+        let cycles = generator.subschema_for::<u64>();
+        let properties: BTreeMap<&str, &Schema> = names.map(|name| (name, &cycles)).into();
+        json_schema!({
+            "description": "Cycles by what they are charged to.",
+            "type": "object",
+            "properties": properties,
+            "required": names
+        })
     }
 }
 
@@ -398,7 +418,7 @@ impl Observer for Accountant<'_> {
 }
 
 /// A parameter with another value.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, JsonSchema, Serialize)]
 pub struct Change {
     /// The parameter's key.
     pub parameter: &'static str,
@@ -409,7 +429,7 @@ pub struct Change {
 }
 
 /// What a row of the report costs with a parameter changed.
-#[derive(Debug, Clone, PartialEq, Serialize)]
+#[derive(Debug, Clone, PartialEq, JsonSchema, Serialize)]
 pub struct RowFigures {
     /// `fetch`, a layer, or `tail`.
     pub name: String,
@@ -420,7 +440,7 @@ pub struct RowFigures {
 }
 
 /// What an image costs.
-#[derive(Debug, Clone, PartialEq, Serialize)]
+#[derive(Debug, Clone, PartialEq, JsonSchema, Serialize)]
 pub struct Figures {
     /// Cycles of an image.
     pub cycles: ColdWarm<u64>,
@@ -443,7 +463,7 @@ impl From<&Report> for Figures {
 }
 
 /// A parameter with another value, simulated.
-#[derive(Debug, Clone, PartialEq, Serialize)]
+#[derive(Debug, Clone, PartialEq, JsonSchema, Serialize)]
 pub struct Trial {
     /// The parameter and its values.
     #[serde(flatten)]
@@ -457,7 +477,7 @@ pub struct Trial {
 }
 
 /// The trial that saves the most cycles.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, JsonSchema, Serialize)]
 pub struct Best {
     /// The parameter and its values.
     #[serde(flatten)]
@@ -467,7 +487,7 @@ pub struct Best {
 }
 
 /// What bounds a row of the report.
-#[derive(Debug, Clone, PartialEq, Serialize)]
+#[derive(Debug, Clone, PartialEq, JsonSchema, Serialize)]
 pub struct RowBound {
     /// Cycles.
     pub cycles: u64,
@@ -484,7 +504,7 @@ pub struct RowBound {
 }
 
 /// A row of the report, explained.
-#[derive(Debug, Clone, PartialEq, Serialize)]
+#[derive(Debug, Clone, PartialEq, JsonSchema, Serialize)]
 pub struct RowExplanation {
     /// `fetch`, a layer, or `tail`.
     pub name: String,
@@ -494,7 +514,7 @@ pub struct RowExplanation {
 }
 
 /// A program, explained.
-#[derive(Debug, Clone, PartialEq, Serialize)]
+#[derive(Debug, Clone, PartialEq, JsonSchema, Serialize)]
 pub struct Explanation {
     /// Its report.
     #[serde(skip)]

@@ -1,6 +1,7 @@
 //! What a result was made from, so that it can be made again years later.
 
 use qnnsim_isa::program::VERSION;
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
@@ -10,7 +11,7 @@ use crate::sweep::Shard;
 use crate::table::Column;
 
 /// `manifest.json`.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, JsonSchema, Serialize, Deserialize)]
 pub struct Manifest {
     /// Names the sweep: SHA-256 of all that its results depend on, which is `inputs`.
     pub id: String,
@@ -33,7 +34,7 @@ pub struct Manifest {
 }
 
 /// What the results of a sweep depend on.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, JsonSchema, Serialize, Deserialize)]
 pub struct Inputs {
     /// Version of this program.
     pub qnnsim: String,
@@ -46,7 +47,7 @@ pub struct Inputs {
 }
 
 /// A file and what was in it.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, JsonSchema, Serialize, Deserialize)]
 pub struct File {
     /// As the space or the manifest's folder names it.
     pub file: String,
@@ -111,11 +112,6 @@ impl Manifest {
     /// Names the sweep and its part, for the journal.
     pub fn journal_name(&self) -> String {
         format!("{} {}", self.id, self.shard.as_deref().unwrap_or("whole"))
-    }
-
-    /// The file's text.
-    pub fn to_json(&self) -> String {
-        serde_json::to_string_pretty(self).expect("plain data serializes") + "\n"
     }
 }
 

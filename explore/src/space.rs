@@ -20,6 +20,7 @@
 //! the order in which they are written. The number does not depend on constraints or samples, so it
 //! names a point of the space for good.
 
+use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::fmt;
 use std::marker::PhantomData;
@@ -33,6 +34,7 @@ use qnnsim_isa::nearest::nearest;
 use rand_chacha::ChaCha8Rng;
 use rand_chacha::rand_core::{Rng, SeedableRng};
 use rayon::prelude::*;
+use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::de::{Error as _, MapAccess, Visitor};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
@@ -59,7 +61,7 @@ pub const AXIS_VALUES_MAX: u64 = 1 << 16;
 pub const EXPRESSION_BYTES_MAX: usize = 1 << 10;
 
 /// A space: programs, a base point, and what varies.
-#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, JsonSchema, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Space {
     /// Trained networks, each compiled for every point.
@@ -84,7 +86,7 @@ pub struct Space {
 }
 
 /// A trained network with what its file does not say, as `compile` takes it.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, JsonSchema, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Model {
     /// The QONNX file.
@@ -105,7 +107,7 @@ fn one() -> f64 {
 }
 
 /// The values of one parameter.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, JsonSchema, Serialize, Deserialize)]
 pub enum Axis {
     /// These.
     List(Vec<Setting>),
@@ -133,7 +135,7 @@ fn one_step() -> u32 {
 }
 
 /// A value of a parameter: a number, or the name of a technology.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, JsonSchema, Serialize, Deserialize)]
 #[serde(untagged)]
 pub enum Setting {
     /// Of a hardware parameter.
@@ -143,7 +145,7 @@ pub enum Setting {
 }
 
 /// A random sample without replacement.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, JsonSchema, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Sample {
     /// Points, all sources together.
@@ -204,6 +206,20 @@ impl<T> Default for Ordered<T> {
 impl<T: Serialize> Serialize for Ordered<T> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         serializer.collect_map(self.0.iter().map(|(key, value)| (key, value)))
+    }
+}
+
+impl<T: JsonSchema> JsonSchema for Ordered<T> {
+    fn inline_schema() -> bool {
+        true
+    }
+
+    fn schema_name() -> Cow<'static, str> {
+        format!("Ordered_{}", T::schema_name()).into()
+    }
+
+    fn json_schema(generator: &mut SchemaGenerator) -> Schema {
+        BTreeMap::<String, T>::json_schema(generator)
     }
 }
 
@@ -351,6 +367,20 @@ impl PartialEq for Expression {
 impl Serialize for Expression {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         serializer.serialize_str(&self.text)
+    }
+}
+
+impl JsonSchema for Expression {
+    fn inline_schema() -> bool {
+        true
+    }
+
+    fn schema_name() -> Cow<'static, str> {
+        "Expression".into()
+    }
+
+    fn json_schema(_: &mut SchemaGenerator) -> Schema {
+        json_schema!({ "type": "string" })
     }
 }
 
@@ -515,7 +545,7 @@ impl Space {
     pub fn check(&self) -> Result<(), String> {
         if self.models.is_empty() && self.programs.is_empty() {
             return Err(
-                "a space needs models: [(file: \"MODEL.onnx\")], or programs: [\"FILE.qasm\"]"
+                "a space needs models: [(file: \"MODEL.onnx\")], or programs: [\"FILE.qnn\"]"
                     .into(),
             );
         }

@@ -1,5 +1,6 @@
 //! What is put on a hardware point: a program or a network, and why a point may have no figures.
 
+use std::borrow::Cow;
 use std::fmt;
 
 use qnnsim_compiler::diagnostic::Diagnostics;
@@ -9,6 +10,7 @@ use qnnsim_isa::descriptor::{InputDescriptor, OutputDescriptor};
 use qnnsim_isa::hardware::{HardwareError, IN_CODE, Overrides, PARAMETERS};
 use qnnsim_isa::{HardwarePoint, Program};
 use qnnsim_simulator::{Simulation, Trap};
+use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::ser::SerializeStruct;
 use serde::{Serialize, Serializer};
 
@@ -31,7 +33,7 @@ pub struct Refusal {
 }
 
 /// What stands against a point.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, JsonSchema, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum RefusalKind {
     /// What was given is not a hardware point.
@@ -82,6 +84,22 @@ impl Serialize for Refusal {
         both.serialize_field("kind", &self.kind)?;
         both.serialize_field("reason", &self.to_string())?;
         both.end()
+    }
+}
+
+impl JsonSchema for Refusal {
+    fn schema_name() -> Cow<'static, str> {
+        "Refusal".into()
+    }
+
+    fn json_schema(generator: &mut SchemaGenerator) -> Schema {
+        let kind = generator.subschema_for::<RefusalKind>();
+        json_schema!({
+            "description": "Why a point has no figures.",
+            "type": "object",
+            "properties": { "kind": kind, "reason": { "type": "string" } },
+            "required": ["kind", "reason"]
+        })
     }
 }
 

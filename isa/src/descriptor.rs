@@ -7,10 +7,11 @@ use std::fmt;
 
 use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 /// Height, width and channels of one map; an image of a vector is 1 x 1 x channels.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, JsonSchema, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct MapShape {
     /// Channels.
@@ -29,7 +30,7 @@ impl MapShape {
 }
 
 /// Integer type of the values of a map: `bits` bits, unsigned or two's complement.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, JsonSchema, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Code {
     /// Width, 1 to 32 bits.
@@ -51,7 +52,7 @@ impl Code {
 }
 
 /// Rounding of a quantizer, by its QONNX name.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, JsonSchema, Serialize, Deserialize)]
 pub enum Rounding {
     /// To nearest, ties to even (`ROUND`).
     HalfEven,
@@ -126,7 +127,7 @@ impl Rounding {
 /// The model's input quantizer: `integer = clip(round(real / scale + zero_point), min, max)`, as
 /// QONNX defines `Quant`, or with the zero point added behind the rounding, as ONNX defines
 /// `QuantizeLinear`.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, JsonSchema, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Quantizer {
     /// Real size of one integer step.
@@ -165,7 +166,7 @@ impl Quantizer {
 /// Where the values of a tensor stand in a map: for each dimension of the tensor a list of sizes,
 /// the outermost first, which multiply to that of the dimension, each with the distance of
 /// neighbours. Distances are in values of the map, pixel after pixel, channels last.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, JsonSchema, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct TensorLayout(pub Vec<Vec<(u32, u32)>>);
 
@@ -260,6 +261,20 @@ impl Serialize for HostModel {
     }
 }
 
+impl JsonSchema for HostModel {
+    fn schema_name() -> std::borrow::Cow<'static, str> {
+        "HostModel".into()
+    }
+
+    fn json_schema(_: &mut schemars::SchemaGenerator) -> schemars::Schema {
+        schemars::json_schema!({
+            "description": "An ONNX model that the host computes, in base64.",
+            "type": "string",
+            "contentEncoding": "base64"
+        })
+    }
+}
+
 impl<'de> Deserialize<'de> for HostModel {
     fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let text = std::borrow::Cow::<str>::deserialize(deserializer)?;
@@ -269,7 +284,7 @@ impl<'de> Deserialize<'de> for HostModel {
 }
 
 /// The input of a program: one map in DRAM, bytes in height-width-channel order.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, JsonSchema, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct InputDescriptor {
     /// Name of the model's input.
@@ -299,7 +314,7 @@ pub struct InputDescriptor {
 
 /// From the model's input, with a batch of 1, to the values that are quantized. Each value depends
 /// on the input's value at its place alone, in the same way for all places of a channel.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, JsonSchema, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct InputModel {
     /// One input, one output.
@@ -367,7 +382,7 @@ fn of_channel(values: &[f64], channel: usize) -> f64 {
 
 /// One step from last accumulators to real values, in double precision; vectors have one entry a
 /// channel, or one for all.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, JsonSchema, Serialize, Deserialize)]
 pub enum HostOp {
     /// Multiply by a constant.
     Mul(Vec<f64>),
@@ -412,7 +427,7 @@ impl fmt::Display for HostOp {
 
 /// The output of a program: a map of accumulators in DRAM, pixel after pixel, each pixel as bit
 /// planes (most significant first) of channel words; and what the host makes of them.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, JsonSchema, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct OutputDescriptor {
     /// Shape of the map.
@@ -433,7 +448,7 @@ pub struct OutputDescriptor {
 }
 
 /// A tensor of the model that some channels of the last accumulators stand for.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, JsonSchema, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct OutputValue {
     /// Name in the model.
@@ -450,7 +465,7 @@ pub struct OutputValue {
 }
 
 /// An output of the model.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, JsonSchema, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct OutputTensor {
     /// Name in the model.

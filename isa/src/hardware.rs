@@ -7,6 +7,7 @@
 use std::fmt::{self, Write};
 use std::ops::{Deref, RangeInclusive};
 
+use schemars::JsonSchema;
 use serde::de::{DeserializeSeed, Deserializer, Error, MapAccess, Visitor};
 use serde::{Deserialize, Serialize};
 
@@ -54,7 +55,7 @@ macro_rules! hardware {
         ];
 
         /// What a person writes: any subset of the parameters, in groups.
-        #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+        #[derive(Debug, Clone, Default, PartialEq, Eq, JsonSchema, Serialize, Deserialize)]
         #[serde(default, deny_unknown_fields)]
         pub struct Overrides {
             $( #[doc = "Overrides of this group."] pub $group: groups::$group, )*
@@ -66,10 +67,10 @@ macro_rules! hardware {
         /// The groups of [`Overrides`].
         #[allow(non_camel_case_types)]
         pub mod groups {
-            use super::{Deserialize, Serialize};
+            use super::{Deserialize, JsonSchema, Serialize};
             $(
                 #[doc = "Optional values of one group."]
-                #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+                #[derive(Debug, Clone, Default, PartialEq, Eq, JsonSchema, Serialize, Deserialize)]
                 #[serde(default, deny_unknown_fields)]
                 pub struct $group {
                     $( #[doc = $doc] #[serde(skip_serializing_if = "Option::is_none")] pub $name: Option<u32>, )*
@@ -193,7 +194,7 @@ hardware! {
 }
 
 /// One of the machine's memories at a hardware point.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, JsonSchema, Serialize)]
 pub struct MemorySize {
     /// `activations`, `weights`, `thresholds`, `accumulators`, `code`.
     pub name: &'static str,

@@ -4,6 +4,7 @@
 //! the fields that instructions carry of it. The naive twin of the tests and the RTL have their own,
 //! on purpose.
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::table::{LdDst, LdMap, PoolDst};
@@ -12,7 +13,7 @@ use crate::table::{LdDst, LdMap, PoolDst};
 /// `(y mod s_y) * s_x + x mod s_x`, has index `q = (y div s_y) * pitch + x div s_x` there, and so
 /// lies in bank `q mod rows` from address `base + phase number * phase + (q div rows) * block` on,
 /// where plane n begins `n * plane` words further and each word holds one code's bit a lane.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, JsonSchema, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct MapLayout {
     /// Word address in every bank.

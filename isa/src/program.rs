@@ -6,6 +6,7 @@
 //! after the other), and the sample if there is one. The length of nothing is believed before it is
 //! compared with what is there.
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::descriptor::{Code, InputDescriptor, MapShape, OutputDescriptor};
@@ -17,7 +18,7 @@ use crate::table::{Instruction, PoolDst};
 pub const MAGIC: [u8; 8] = *b"QNNSIM\r\n";
 
 /// Version of the container and of the instruction set; a reader takes its own only.
-pub const VERSION: u32 = 3;
+pub const VERSION: u32 = 4;
 
 /// Longest program file that is read.
 pub const FILE_BYTES_MAX: u64 = 1 << 30;
@@ -108,7 +109,7 @@ pub struct Segment {
 }
 
 /// What a report says about a source layer, and where its map lies while it is complete.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, JsonSchema, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct LayerInfo {
     /// Name in the source model.
@@ -116,7 +117,7 @@ pub struct LayerInfo {
     /// One line: what it does.
     pub summary: String,
     /// Multiply-accumulates of one image.
-    pub products: u64,
+    pub macs: u64,
     /// Bits of an activation and of a weight.
     pub precision: [u32; 2],
     /// The map it writes, if it writes one.
@@ -125,7 +126,7 @@ pub struct LayerInfo {
 
 /// Where a map lies in the activation memory, in the terms of `cfg pool.dst`; or where in DRAM, if
 /// it passes through the memory in stripes.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, JsonSchema, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct MapPlace {
     /// Shape of the map.

@@ -68,7 +68,7 @@ class Profile(_text.Shown):
         """pandas.DataFrame: one row for `fetch`, each layer and `tail`; they add up to the image.
 
         Columns are those of ``qnnsim run --format json``: ``cycles`` and ``energy_pj`` of a warm
-        image, ``cycles_cold``, ``energy_pj_cold``, ``products`` (multiply-accumulates),
+        image, ``cycles_cold``, ``energy_pj_cold``, ``macs`` (multiply-accumulates),
         ``utilization`` (0 to 1), ``dram_bytes``, ``stalls``.
         """
         return frame(self._report["layers"], of="layers")
@@ -122,8 +122,8 @@ class Profile(_text.Shown):
                 row["name"],
                 f"{row['cycles']:,}",
                 f"{row['share']:.1%}",
-                f"{row['products']:,}" if row["products"] else "",
-                f"{row['utilization']:.1%}" if row["products"] else "",
+                f"{row['macs']:,}" if row["macs"] else "",
+                f"{row['utilization']:.1%}" if row["macs"] else "",
                 _text.energy(row["energy_pj"]),
             ]
             for row in layers

@@ -16,6 +16,7 @@ use qnnsim_compiler::ir::{Layer, MapId};
 use qnnsim_compiler::tensor::Precision;
 use qnnsim_host::{Encoder, HostError, Order};
 use qnnsim_isa::descriptor::{MapShape, OutputValue};
+use schemars::JsonSchema;
 use serde::Serialize;
 
 use crate::{Map, accumulate, evaluate, pool};
@@ -40,7 +41,7 @@ pub struct Verifier<'i> {
 }
 
 /// What one image, or several, showed of every map: the input's, then each layer's.
-#[derive(Debug, Clone, PartialEq, Serialize)]
+#[derive(Debug, Clone, PartialEq, JsonSchema, Serialize)]
 #[serde(transparent)]
 pub struct Report {
     /// By map.
@@ -48,7 +49,7 @@ pub struct Report {
 }
 
 /// What was found in one map.
-#[derive(Debug, Clone, PartialEq, Serialize)]
+#[derive(Debug, Clone, PartialEq, JsonSchema, Serialize)]
 pub struct MapReport {
     /// `input`, or the name of the layer that makes the map.
     pub name: String,
@@ -63,7 +64,7 @@ pub struct MapReport {
 }
 
 /// How often two ways differ, and where first.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Serialize)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, JsonSchema, Serialize)]
 pub struct Differences {
     /// Values that differ.
     pub count: u64,
@@ -72,7 +73,7 @@ pub struct Differences {
 }
 
 /// A value that differs.
-#[derive(Debug, Clone, Copy, PartialEq, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, JsonSchema, Serialize)]
 pub struct Difference {
     /// Number of the image.
     pub image: u64,
@@ -107,15 +108,13 @@ impl<'i> Verifier<'i> {
         let known: HashSet<ValueId> = inner.iter().filter_map(|map| map.value).collect();
         let section = |map: &MapValue| map.value.map(|value| graph.section(&known, value));
         let sections = inner.iter().map(section).chain([None]).collect();
-        let last = network.output.shape;
         let heads = import.heads.iter().map(|head| {
             let value = head.map.value.expect("a head is a value of the graph");
-            let shape = MapShape { channels: head.channels as u32, ..last };
             let section = match known.contains(&value) {
                 true => graph.only(value),
                 false => graph.section(&known, value),
             };
-            (section, head.map.places(shape))
+            (section, head.map.places(head.shape))
         });
         let heads = heads.collect();
         let shape = |(index, map): (usize, &MapValue)| map.places(network.map(MapId(index)).0);
@@ -255,7 +254,6 @@ impl<'i> Verifier<'i> {
     /// operators.
     fn compare_output(&self, image: u64, reference: &[Map], to: &mut MapReport) {
         let sums = &reference[reference.len() - 1];
-        let size = pixels(sums.shape);
         let mut values_of_heads = &self.import.network.output.values[..];
         for (head, (section, places)) in self.import.heads.iter().zip(&self.heads) {
             let of_sums;
@@ -263,13 +261,15 @@ impl<'i> Verifier<'i> {
             let from: Vec<Vec<f64>> =
                 section.from.iter().map(|&value| self.value(value, reference)).collect();
             let values = self.graph.eval(section, &from);
-            for channel in 0..head.channels {
+            let (size, width) = (pixels(head.shape), head.shape.width as usize);
+            for channel in 0..head.shape.channels as usize {
                 let mut chain = head.epilogue.channel(channel);
                 let at: Vec<usize> = head.first_channels.iter().map(|at| at + channel).collect();
                 let of_last = &self.bounds[self.bounds.len() - 1][0];
                 let bounds: Vec<(i64, i64)> = at.iter().map(|&at| of_last[at]).collect();
-                for pixel in 0..size {
-                    let found = values[places[channel * size + pixel]];
+                for own in 0..size {
+                    let found = values[places[channel * size + own]];
+                    let pixel = own / width * sums.shape.width as usize + own % width;
                     let accs: Vec<i64> = at.iter().map(|&at| sums.channel(at)[pixel]).collect();
                     let outcomes = chain.outcomes(&accs, &bounds, self.precision);
                     let real = |(value, &acc): (&OutputValue, &i64)| {

@@ -8,6 +8,7 @@
 
 use std::sync::LazyLock;
 
+use schemars::JsonSchema;
 use serde::Serialize;
 
 use qnnsim_isa::HardwarePoint;
@@ -391,7 +392,7 @@ pub fn syntheses() -> Vec<Synthesis> {
 
 /// How far the model is off where no fit has seen the table: the largest relative errors of
 /// held-out rows.
-#[derive(Debug, Clone, Copy, PartialEq, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, JsonSchema, Serialize)]
 pub struct Error {
     /// LUTs of a whole machine.
     pub lut: f64,
@@ -663,7 +664,7 @@ pub fn bank(words: u32, width: u32) -> Bank {
 // ---- The area of a point ----
 
 /// Area of one unit with all that belongs to it.
-#[derive(Debug, Clone, Copy, PartialEq, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, JsonSchema, Serialize)]
 pub struct UnitArea {
     /// As in the report by unit; `memories` are the banks of activations, weights and thresholds,
     /// `ports` what is in front of them.
@@ -681,7 +682,7 @@ pub struct UnitArea {
 }
 
 /// Area of a hardware point: FPGA resources of a 7-series part, and silicon.
-#[derive(Debug, Clone, Copy, PartialEq, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, JsonSchema, Serialize)]
 pub struct Area {
     /// LUTs, of logic and of memory.
     pub lut: u64,

@@ -5,9 +5,11 @@
 use std::collections::BTreeMap;
 
 use qnnsim_isa::Unit;
-use qnnsim_isa::hardware::{HardwarePoint, PARAMETERS, THRESHOLD_ENTRY_BITS};
+use qnnsim_isa::hardware::{HardwarePoint, PARAMETERS, Parameter, THRESHOLD_ENTRY_BITS};
 use qnnsim_isa::program::LayerInfo;
+use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::Serialize;
+use serde_json::{Map, Value, json};
 
 use crate::area::{Area, area};
 use crate::energy::{Energy, Events, Model, Technology};
@@ -16,7 +18,7 @@ use crate::timing::Start;
 use crate::{Simulation, values};
 
 /// A pair of figures for the cold and the warm image.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, JsonSchema, Serialize)]
 pub struct ColdWarm<T> {
     /// Nothing resident, code queue empty.
     pub cold: T,
@@ -26,7 +28,7 @@ pub struct ColdWarm<T> {
 
 /// One row of the table by layer, for the warm image unless the name says otherwise. The rows add
 /// up to the total.
-#[derive(Debug, Clone, PartialEq, Serialize)]
+#[derive(Debug, Clone, PartialEq, JsonSchema, Serialize)]
 pub struct LayerReport {
     /// Name of the source layer, or `fetch` or `tail`.
     pub name: String,
@@ -39,8 +41,8 @@ pub struct LayerReport {
     /// Part of the warm image's cycles, 0 to 1.
     pub share: f64,
     /// Multiply-accumulates.
-    pub products: u64,
-    /// Useful lane operations: products x bits of an activation x bits of a weight.
+    pub macs: u64,
+    /// Useful lane operations: MACs x bits of an activation x bits of a weight.
     pub lane_operations: u64,
     /// Bytes of the DRAM beats that the layer's instructions move in the warm image; `fetch` has
     /// those of the code.
@@ -59,7 +61,7 @@ pub struct LayerReport {
 }
 
 /// Cycles of one unit in the warm image: they add up to the image's cycles.
-#[derive(Debug, Clone, PartialEq, Serialize)]
+#[derive(Debug, Clone, PartialEq, JsonSchema, Serialize)]
 pub struct UnitReport {
     /// `ld`, `mac`, `thr`, `pool`, `st`, `front end`. The max-pool unit works in the threshold
     /// unit's steps and has no stalls of its own.
@@ -75,7 +77,7 @@ pub struct UnitReport {
 }
 
 /// Energy and use of one memory.
-#[derive(Debug, Clone, PartialEq, Serialize)]
+#[derive(Debug, Clone, PartialEq, JsonSchema, Serialize)]
 pub struct MemoryReport {
     /// `activations`, `weights`, `thresholds`, `accumulators`, `code`, `dram`.
     pub name: String,
@@ -92,12 +94,13 @@ pub struct MemoryReport {
 }
 
 /// What a program costs.
-#[derive(Debug, Clone, PartialEq, Serialize)]
+#[derive(Debug, Clone, PartialEq, JsonSchema, Serialize)]
 pub struct Report {
     /// Name of the program.
     pub name: String,
     /// The hardware point: every parameter by its key, and `fingerprint` and `technology`.
-    pub hw: BTreeMap<String, serde_json::Value>,
+    #[schemars(schema_with = "hardware_schema")]
+    pub hw: BTreeMap<String, Value>,
     /// Cycles of an image.
     pub cycles: ColdWarm<u64>,
     /// Energy of an image.
@@ -189,10 +192,10 @@ impl Cost {
     }
 }
 
-/// Operations of one-bit lanes that a layer's products take: useful / (lanes of the array x cycles)
+/// Operations of one-bit lanes that a layer's MACs take: useful / (lanes of the array x cycles)
 /// is the utilization.
 fn useful_operations(layer: &LayerInfo) -> u64 {
-    layer.products.saturating_mul(u64::from(layer.precision[0]) * u64::from(layer.precision[1]))
+    layer.macs.saturating_mul(u64::from(layer.precision[0]) * u64::from(layer.precision[1]))
 }
 
 /// Useful lane operations of these layers / (rows x cols x lanes x cycles), 0 to 1.
@@ -221,14 +224,37 @@ pub fn hardware_values(
     hw: &HardwarePoint,
     technology: &str,
     clock_mhz: u32,
-) -> BTreeMap<String, serde_json::Value> {
+) -> BTreeMap<String, Value> {
     let values =
         PARAMETERS.iter().zip(hw.values()).map(|(p, value)| (p.key.to_owned(), value.into()));
-    let mut all: BTreeMap<String, serde_json::Value> = values.collect();
+    let mut all: BTreeMap<String, Value> = values.collect();
     all.insert("clock.mhz".into(), clock_mhz.into());
     all.insert("fingerprint".into(), format!("{:08x}", hw.fingerprint()).into());
     all.insert("technology".into(), technology.into());
     all
+}
+
+/// The schema of [`hardware_values`].
+pub fn hardware_schema(_: &mut SchemaGenerator) -> Schema {
+    let parameter = |p: &Parameter| {
+        let (minimum, maximum) = (p.range.start(), p.range.end());
+        let schema = json!({
+            "description": p.doc, "type": "integer", "minimum": minimum, "maximum": maximum
+        });
+        (p.key.to_owned(), schema)
+    };
+    let mut properties: Map<String, Value> = PARAMETERS.iter().map(parameter).collect();
+    let text = |doc: &str| json!({ "description": doc, "type": "string" });
+    properties
+        .insert("fingerprint".into(), text("CRC-32 of all that results and cycles depend on."));
+    properties.insert("technology".into(), text("Technology whose energies are used."));
+    let required: Vec<&String> = properties.keys().collect();
+    json_schema!({
+        "description": "A hardware point: every parameter by its key.",
+        "type": "object",
+        "properties": properties,
+        "required": required
+    })
 }
 
 impl Simulation {
@@ -282,7 +308,7 @@ impl Simulation {
                 cycles: span,
                 cycles_cold: cold.1[i],
                 share: span as f64 / cycles.warm as f64,
-                products: info.map_or(0, |l| l.products),
+                macs: info.map_or(0, |l| l.macs),
                 lane_operations: info.map_or(0, useful_operations),
                 dram_bytes: events_warm.dram_bytes(),
                 dram_bytes_cold: events_cold.dram_bytes(),

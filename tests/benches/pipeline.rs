@@ -42,7 +42,7 @@ fn compiler(c: &mut Criterion) {
 }
 
 fn assembler(c: &mut Criterion) {
-    let hello = fs::read_to_string(programs().join("hello.qasm")).expect("the program");
+    let hello = fs::read_to_string(programs().join("hello.qnn")).expect("the program");
     let tcv = disassemble(&program());
     let mut group = c.benchmark_group("assemble");
     group.sample_size(20);
@@ -133,7 +133,7 @@ fn batches(c: &mut Criterion) {
     group.finish();
 }
 
-/// The two larger networks: compiling, loading, and images, of which criterion shows products per
+/// The two larger networks: compiling, loading, and images, of which criterion shows MACs per
 /// second. What they take in cycles and energy is printed, and the most memory that the process has
 /// had, where the system tells it.
 fn larger(c: &mut Criterion) {
@@ -174,8 +174,8 @@ fn load_and_run(group: &mut BenchmarkGroup<WallTime>, name: &str, program: Progr
     let (values, clock_mhz) = (program.input.shape.values(), program.hardware.clock_mhz);
     let simulation = Simulation::new(program).expect("legal");
     let report = simulation.report(&Technology::builtin("45nm").expect("it is there"), clock_mhz);
-    let products: u64 = report.layers.iter().map(|layer| layer.products).sum();
-    group.throughput(Throughput::Elements(products));
+    let macs: u64 = report.layers.iter().map(|layer| layer.macs).sum();
+    group.throughput(Throughput::Elements(macs));
     let image: Vec<u8> = (0..values).map(|i| (i * 37 % 256) as u8).collect();
     let (mut executor, mut output) = (simulation.executor(), Vec::new());
     group.bench_function(format!("{name}, one image"), |b| {
@@ -184,7 +184,7 @@ fn load_and_run(group: &mut BenchmarkGroup<WallTime>, name: &str, program: Progr
     let status = fs::read_to_string("/proc/self/status").unwrap_or_default();
     let peak = status.lines().find(|line| line.starts_with("VmHWM")).unwrap_or("VmHWM: unknown");
     println!(
-        "{name}: {products} products, {} cycles warm, {} cold, {:.1} uJ warm; {}",
+        "{name}: {macs} MACs, {} cycles warm, {} cold, {:.1} uJ warm; {}",
         report.cycles.warm,
         report.cycles.cold,
         report.energy_pj.warm / 1e6,

@@ -554,6 +554,103 @@ def forms(rng):
 
     yield "two heads", (1, INPUTS), two
 
+    def pair(m):
+        """Two maps of small integers, many of them equal."""
+        x = m.linear("x", 4.0, 0, np.int8)
+        return x, m.linear(m.node("Conv", x, m.weights(4, 4, 1, 1, axis=0)), 16.0, 0, np.int8)
+
+    def as_codes(m, value):
+        return m.node("Conv", m.linear(value, 1.0, 0, np.int8), m.weights(2, 4, 1, 1, axis=0))
+
+    def truth(m, value):
+        return m.node("Cast", value, to=TensorProto.FLOAT)
+
+    for op in ("Greater", "GreaterOrEqual", "Less", "LessOrEqual", "Equal"):
+        yield f"{op} of a constant", maps, lambda m: as_codes(m, truth(m, m.node(op, pair(m)[1], m.constant(16.0))))
+        yield f"{op} of two maps", maps, lambda m: as_codes(m, truth(m, m.node(op, *pair(m))))
+    yield "Sign", maps, lambda m: as_codes(m, m.node("Sign", pair(m)[1]))
+
+    def logic(op):
+        def build(m):
+            value = pair(m)[1]
+            both = m.node("Greater", value, m.constant(-16.0)), m.node("Less", value, m.constant(32.0))
+            return as_codes(m, truth(m, m.node("Not", both[0]) if op == "Not" else m.node(op, *both)))
+
+        return build
+
+    for op in ("Not", "And", "Or", "Xor"):
+        yield op, maps, logic(op)
+
+    def choice(m, other):
+        value = pair(m)[1]
+        return as_codes(m, m.node("Where", m.node("Less", value, m.constant(0.0)), value, other(m, value)))
+
+    yield "Where, or zero", maps, lambda m: choice(m, lambda m, x: m.constant(0.0))
+    yield "Where, or a number", maps, lambda m: choice(m, lambda m, x: m.constant(3.0))
+    yield "Where, or a product", maps, lambda m: choice(m, lambda m, x: m.node("Mul", x, m.constant(0.25)))
+    yield "Sum of three", maps, lambda m: as_codes(m, m.node("Sum", *pair(m), m.constant(8.0)))
+    yield "ReduceSum of pixels", maps, lambda m: as_codes(
+        m, m.node("ReduceSum", pair(m)[1], m.integers(2, 3), keepdims=1))
+    yield "ReduceMax of pixels", maps, lambda m: m.node("Conv", m.node(
+        "ReduceMax", pair(m)[1], m.integers(2, 3), keepdims=1), m.weights(2, 4, 1, 1, axis=0))
+    yield "ReduceMin of pixels, quantized", maps, lambda m: as_codes(
+        m, m.node("ReduceMin", pair(m)[1], m.integers(2, 3), keepdims=1))
+    yield "Gather of channels", maps, lambda m: as_codes(
+        m, m.node("Gather", pair(m)[1], m.integers(3, 0, 2, 1), axis=1))
+    yield "Tile of channels", maps, lambda m: m.node("Conv", m.node(
+        "Tile", pair(m)[1], m.integers(1, 2, 1, 1)), m.weights(2, 8, 1, 1, axis=0))
+    for op in ("ReduceMax", "ReduceMin", "ReduceProd", "ReduceSumSquare", "ReduceL1"):
+        yield f"{op} of channels as the output", maps, lambda m: m.node(op, m.node(
+            "Conv", m.linear("x", 4.0, 0, np.int8), m.constant(m.rng.integers(-2, 3, (3, 4, 1, 1)).astype(np.float32))),
+            m.integers(1), keepdims=0)
+    def resized(m, sizes=(1, 3, 9, 7), **attributes):
+        x = m.node("Conv", m.linear("x", 4.0, 0, np.int8), m.weights(3, 4, 1, 1, axis=0))
+        return m.node("Resize", x, "", "", m.integers(*sizes), **attributes)
+
+    # Sizes for which the shares of two values are binary fractions.
+    for coordinates in ("half_pixel", "pytorch_half_pixel", "asymmetric", "align_corners"):
+        sizes = (1, 3, 11, 15) if coordinates == "align_corners" else (1, 3, 12, 16)
+        yield f"Resize linear {coordinates} as the output", maps, lambda m: resized(
+            m, sizes, mode="linear", coordinate_transformation_mode=coordinates)
+        yield f"Resize nearest {coordinates} as the output", maps, lambda m: resized(
+            m, coordinate_transformation_mode=coordinates)
+    for nearest in ("round_prefer_floor", "round_prefer_ceil", "floor", "ceil"):
+        yield f"Resize nearest {nearest} as the output", maps, lambda m: resized(
+            m, (1, 3, 5, 11), nearest_mode=nearest)
+
+    def attention(m):
+        a, b = (m.node("Reshape", m.node("Conv", m.linear("x", 4.0, 0, np.int8), m.weights(3, 4, 1, 1, axis=0)),
+                       m.integers(1, 3, -1)) for _ in range(2))
+        return m.node("MatMul", a, m.node("Transpose", b, perm=[0, 2, 1]))
+
+    yield "MatMul of two maps as the output", maps, attention
+    yield "CumSum as the output", (1, INPUTS), lambda m: m.node("CumSum", product(m), m.constant(1, np.int64))
+
+    def two_sizes(m):
+        x = m.linear("x", 0.5, 7, np.int8)
+        small = m.linear(m.node("Conv", x, m.weights(3, 4, 3, 3, axis=0), strides=[2, 2]), 2.0, 0, np.int8)
+        return [m.node("Conv", small, m.weights(2, 3, 2, 2, axis=0)), m.node("Conv", x, m.weights(3, 4, 1, 1, axis=0)),
+                m.node("MatMul", m.node("Flatten", small), m.weights(18, OUTPUTS))]
+
+    yield "heads of three sizes", maps, two_sizes
+
+    def shift(div, levels, signed, by_channel):
+        def build(m):
+            tensor = lambda value: numpy_helper.from_array(np.array([value], np.float32))
+            parameters = lambda low, high: m.constant(
+                m.rng.integers(low, high, (3, 1, 1) if by_channel else (1,)).astype(np.float32))
+            sums = m.node("Conv", m.linear("x", 1.0, 0, np.int8), m.constant(m.rng.integers(-8, 8, (3, 4, 3, 3)).astype(np.float32)))
+            shifted = m.node("RequantShift", sums, parameters(-20, 40), parameters(-3000, 3000), div=tensor(div),
+                             n_levels_out=tensor(levels), signed=tensor(signed))
+            return m.node("Conv", shifted, m.constant(m.rng.integers(-8, 8, (2, 3, 1, 1)).astype(np.float32)))
+
+        return build
+
+    for div, levels, signed, by_channel in itertools.product((64, 100), (16, 256, 100), (0, 1), (False, True)):
+        which = f"{div} to {levels} levels, {'signed' if signed else 'unsigned'}"
+        yield f"RequantShift by {which}{', by channel' if by_channel else ''}", maps, shift(
+            div, levels, signed, by_channel)
+
     def said(m):
         m.options = ["--input-type", "int8", "--input-scale", "0.25"]
         return m.node("Conv", "x", grid(m, 3, 4, 3, 3), m.numbers(3))
@@ -771,8 +868,42 @@ def constants(rng):
     yield "Unique", lambda m: m.node("Unique", whole(m, 9))
 
 
+def shifts_written_out(model):
+    """The model with each `RequantShift` as clip(floor((x * mul + add + div / 2) / div)) in double precision."""
+    nodes = []
+    for node in model.graph.node:
+        if node.op_type != "RequantShift":
+            nodes.append(node)
+            continue
+        given = {a.name: float(numpy_helper.to_array(a.t).reshape(-1)[0]) for a in node.attribute}
+        low = -given["n_levels_out"] / 2 if given["signed"] else 0.0
+        name, parts = node.output[0], []
+
+        def step(op, *inputs, output=None, **attributes):
+            output = output or f"{name}.{len(parts)}"
+            parts.append(helper.make_node(op, list(inputs), [output], **attributes))
+            return output
+
+        def number(value):
+            tensor = numpy_helper.from_array(np.float64(value))
+            return step("Constant", value=tensor)
+
+        x, mul, add = (step("Cast", value, to=TensorProto.DOUBLE) for value in node.input)
+        sums = step("Add", step("Mul", x, mul), step("Add", add, number(given["div"] / 2)))
+        shifted = step("Floor", step("Div", sums, number(given["div"])))
+        clipped = step("Clip", shifted, number(low), number(low + given["n_levels_out"] - 1))
+        step("Cast", clipped, output=name, to=TensorProto.FLOAT)
+        nodes.extend(parts)
+    written = onnx.ModelProto()
+    written.CopyFrom(model)
+    del written.graph.node[:]
+    written.graph.node.extend(nodes)
+    return written
+
+
 def expected(model, images):
     """What the other implementation gives: by output, one array an image."""
+    model = shifts_written_out(model)
     names = [output.name for output in model.graph.output]
     if any(node.domain == QONNX for node in model.graph.node):
         wrapper = ModelWrapper(model).transform(InferShapes())

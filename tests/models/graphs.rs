@@ -9,7 +9,7 @@ use qnnsim_compiler::onnx::data_type;
 use super::{Model, Noise, float, int, ints, number, string};
 
 /// Kinds of operators that are drawn.
-pub const DRAWN: [&str; 52] = [
+pub const DRAWN: [&str; 59] = [
     "Abs",
     "Add",
     "AveragePool",
@@ -19,6 +19,7 @@ pub const DRAWN: [&str; 52] = [
     "ConvTranspose",
     "DepthToSpace",
     "Flatten",
+    "Gather",
     "GlobalAveragePool",
     "GlobalMaxPool",
     "MatMul of columns",
@@ -27,7 +28,9 @@ pub const DRAWN: [&str; 52] = [
     "MaxPool",
     "Pad",
     "QLinearConv",
+    "ReduceMax",
     "ReduceMean",
+    "ReduceSum",
     "Relu",
     "RequantShift",
     "Resize",
@@ -35,9 +38,13 @@ pub const DRAWN: [&str; 52] = [
     "SpaceToDepth",
     "Split",
     "Sub",
+    "Sum of three",
     "ThresholdedRelu",
+    "Tile",
+    "Where",
     "asymmetric pads",
     "auto_pad",
+    "comparison",
     "depthwise",
     "exponential",
     "falling behind a pooling",
@@ -425,7 +432,7 @@ impl Builder {
         let x = self.values[at].clone();
         let [channels, height, width] = x.shape;
         let bits = self.noise.of(&[1, 2, 3, 4, 8]) as u32;
-        match self.noise.below(23) {
+        match self.noise.below(27) {
             0..=2 => {
                 let mut y = self.conv(&x)?;
                 if self.noise.chance(50) {
@@ -678,6 +685,80 @@ impl Builder {
                 }
                 self.qlinear_conv(&x);
             }
+            23 => {
+                // What is chosen by comparisons of a value with constants.
+                let op = ["Greater", "GreaterOrEqual", "Less", "LessOrEqual", "Equal"]
+                    [self.noise.below(5)];
+                self.drawn.push("comparison");
+                let bound = self.m.scalar((self.noise.real() * x.spread * 0.25).round());
+                let holds = self.m.node(op, &[&x.name, &bound], &[]);
+                let name = match self.noise.below(3) {
+                    0 => {
+                        let size = self.m.scalar(x.spread * 0.5);
+                        self.m.node("Mul", &[&holds, &size], &[])
+                    }
+                    chosen => {
+                        self.drawn.push("Where");
+                        let factor = if chosen == 1 { 0.0 } else { 0.25 };
+                        let factor = self.m.scalar(factor);
+                        let other = match chosen {
+                            1 => factor,
+                            _ => self.m.node("Mul", &[&x.name, &factor], &[]),
+                        };
+                        self.m.node("Where", &[&holds, &x.name, &other], &[])
+                    }
+                };
+                let y = Value { name, ..x };
+                self.quantize(&y, bits);
+            }
+            24 => {
+                if channels > 6 {
+                    return None;
+                }
+                let (op, second, outputs) = match self.noise.chance(60) {
+                    true => {
+                        let count = 1 + self.noise.below(channels as usize + 1) as i64;
+                        let places: Vec<i64> = (0..count)
+                            .map(|_| self.noise.below(channels as usize) as i64)
+                            .collect();
+                        ("Gather", self.m.shape(&places), count)
+                    }
+                    false => ("Tile", self.m.shape(&[1, 2, 1, 1]), 2 * channels),
+                };
+                self.drawn.push(op);
+                let attributes = if op == "Gather" { vec![int("axis", 1)] } else { vec![] };
+                let name = self.m.node(op, &[&x.name, &second], &attributes);
+                self.add(name, [outputs, height, width], x.spread, x.phases);
+            }
+            25 => {
+                if x.phases != [1, 1] {
+                    return None;
+                }
+                let op = ["ReduceSum", "ReduceMax"][self.noise.below(2)];
+                self.drawn.push(op);
+                let axes = self.m.shape(&[2, 3]);
+                let name = self.m.node(op, &[&x.name, &axes], &[]);
+                let count = if op == "ReduceSum" { (height * width) as f32 } else { 1.0 };
+                let spread = x.spread * count.sqrt();
+                let y = Value { name, shape: [channels, 1, 1], spread, phases: [1, 1] };
+                match op == "ReduceSum" || self.noise.chance(50) {
+                    true => drop(self.quantize(&y, bits)),
+                    false => self.values.push(y),
+                }
+            }
+            26 => {
+                let same: Vec<Value> = self
+                    .values
+                    .iter()
+                    .filter(|v| v.shape == x.shape && v.phases == x.phases)
+                    .cloned()
+                    .collect();
+                let [a, b] = [0; 2].map(|_| same[self.noise.below(same.len())].clone());
+                self.drawn.push("Sum of three");
+                let name = self.m.node("Sum", &[&x.name, &a.name, &b.name], &[]);
+                let y = Value { name, spread: x.spread + a.spread + b.spread, ..x };
+                self.quantize(&y, bits);
+            }
             21 => {
                 if x.phases != [1, 1] {
                     return None;
@@ -869,7 +950,6 @@ pub fn draw(seed: u32, steps: usize) -> (Vec<&'static str>, [i64; 3], Result<Imp
             &limits::POOL_PLACE,
             &limits::ACCUMULATOR,
             &limits::OUTPUT_SUM,
-            &limits::OUTPUT_SIZES,
             &limits::QUANT_BITS,
             &limits::UPSAMPLE_MIXED,
             &limits::MEAN_SPATIAL,

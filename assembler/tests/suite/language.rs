@@ -16,7 +16,7 @@ halt
 ";
 
 fn program(lines: &str) -> Program {
-    assemble("t.qasm", &format!("{HEAD}{lines}")).unwrap_or_else(|mistakes| panic!("{mistakes}"))
+    assemble("t.qnn", &format!("{HEAD}{lines}")).unwrap_or_else(|mistakes| panic!("{mistakes}"))
 }
 
 /// One line of code against the line that the disassembler writes.

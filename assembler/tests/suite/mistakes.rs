@@ -13,7 +13,7 @@ halt
 ";
 
 fn mistakes(source: &str) -> Diagnostics {
-    assemble("t.qasm", source).expect_err("a mistake")
+    assemble("t.qnn", source).expect_err("a mistake")
 }
 
 /// Code lines against the rendered mistakes.
@@ -34,13 +34,13 @@ fn mnemonics() {
         "macc x3\ncfg mac.shap a=3",
         "
 error: unknown instruction `macc`
- --> t.qasm:7:1
+ --> t.qnn:7:1
   |
 7 | macc x3
   | ^^^^ did you mean `mac`?
 
 error: unknown register group `mac.shap`
- --> t.qasm:8:5
+ --> t.qnn:8:5
   |
 8 | cfg mac.shap a=3
   |     ^^^^^^^^ did you mean `mac.shape`?
@@ -51,7 +51,7 @@ error: unknown register group `mac.shap`
         "ld.src bytes=3",
         "
 error: unknown instruction `ld.src`
- --> t.qasm:7:1
+ --> t.qnn:7:1
   |
 7 | ld.src bytes=3
   | ^^^^^^ did you mean `cfg ld.src`?",
@@ -64,7 +64,7 @@ fn operands() {
         "  cfg ld.src byts=3",
         "
 error: `cfg ld.src` has no operand `byts`
- --> t.qasm:7:14
+ --> t.qnn:7:14
   |
 7 |   cfg ld.src byts=3
   |              ^^^^ did you mean `bytes`?
@@ -75,7 +75,7 @@ error: `cfg ld.src` has no operand `byts`
         "cfg ld.src bytes=1<<24 bytes=2",
         "
 error: 16777216 is out of range for `bytes`
- --> t.qasm:7:18
+ --> t.qnn:7:18
   |
 7 | cfg ld.src bytes=1<<24 bytes=2
   |                  ^^^^^ must be 1 to 16777215
@@ -83,7 +83,7 @@ error: 16777216 is out of range for `bytes`
   = note: `bytes`: Bytes of one step.
 
 error: `bytes` is given twice
- --> t.qasm:7:24
+ --> t.qnn:7:24
   |
 7 | cfg ld.src bytes=1<<24 bytes=2
   |            ----------- ^^^^^^^
@@ -94,7 +94,7 @@ error: `bytes` is given twice
         "ld resume=1",
         "
 error: `resume` takes no value: write it alone
- --> t.qasm:7:4
+ --> t.qnn:7:4
   |
 7 | ld resume=1
   |    ^^^^^^
@@ -105,7 +105,7 @@ error: `resume` takes no value: write it alone
         "sync x2",
         "
 error: `sync` needs a unit
- --> t.qasm:7:8
+ --> t.qnn:7:8
   |
 7 | sync x2
   |        ^
@@ -116,7 +116,7 @@ error: `sync` needs a unit
         "cfg mac.shape k=3",
         "
 error: expected `x`
- --> t.qasm:7:18
+ --> t.qnn:7:18
   |
 7 | cfg mac.shape k=3
   |                  ^
@@ -127,7 +127,7 @@ error: expected `x`
         "cfg mac.xtap t0=1+300:[0,1]",
         "
 error: 300 is out of range for `t0`
- --> t.qasm:7:19
+ --> t.qnn:7:19
   |
 7 | cfg mac.xtap t0=1+300:[0,1]
   |                   ^^^ must be 0 to 255
@@ -138,7 +138,7 @@ error: 300 is out of range for `t0`
         "cfg mac.shape kind=bipola",
         "
 error: unknown value of `kind`
- --> t.qasm:7:20
+ --> t.qnn:7:20
   |
 7 | cfg mac.shape kind=bipola
   |                    ^^^^^^ did you mean `bipolar`?
@@ -149,7 +149,7 @@ error: unknown value of `kind`
         "ld wait=row",
         "
 error: unknown semaphore `row`
- --> t.qasm:7:9
+ --> t.qnn:7:9
   |
 7 | ld wait=row
   |         ^^^ did you mean `rows`?
@@ -164,7 +164,7 @@ fn names_and_numbers() {
         "cfg ld.src dram=wieghts",
         "
 error: unknown name `wieghts`
- --> t.qasm:7:17
+ --> t.qnn:7:17
   |
 7 | cfg ld.src dram=wieghts
   |                 ^^^^^^^ did you mean `weights`?
@@ -175,12 +175,12 @@ error: unknown name `wieghts`
         ".const K 3\n.const K 4",
         "
 error: `K` is defined twice
- --> t.qasm:8:8
+ --> t.qnn:8:8
   |
 8 | .const K 4
   |        ^
   |
- ::: t.qasm:7:8
+ ::: t.qnn:7:8
   |
 7 | .const K 3
   |        - first here",
@@ -189,7 +189,7 @@ error: `K` is defined twice
         "cfg ld.src dram=1/0",
         "
 error: division by zero
- --> t.qasm:7:18
+ --> t.qnn:7:18
   |
 7 | cfg ld.src dram=1/0
   |                  ^",
@@ -198,7 +198,7 @@ error: division by zero
         ".data d [OUTPUT]",
         "
 error: the value of `OUTPUT` is not known here
- --> t.qasm:7:10
+ --> t.qnn:7:10
   |
 7 | .data d [OUTPUT]
   |          ^^^^^^
@@ -210,7 +210,7 @@ error: the value of `OUTPUT` is not known here
         ".const K 12z\ncfg ld.src bytes=K",
         "
 error: `12z` is not a number
- --> t.qasm:7:10
+ --> t.qnn:7:10
   |
 7 | .const K 12z
   |          ^^^
@@ -225,7 +225,7 @@ fn sections_and_ron() {
         ".u8 1",
         "
 error: `.u8` outside of data
- --> t.qasm:7:1
+ --> t.qnn:7:1
   |
 7 | .u8 1
   | ^^^
@@ -233,26 +233,26 @@ error: `.u8` outside of data
   = note: open a data section first, with .data NAME or .sample",
     );
     check(
-        ".layer a (summary: \"a\"\n; a remark é\n, product: 3)",
+        ".layer a (summary: \"a\"\n; a remark é\n, mac: 3)",
         "
-error: Unexpected field named `product` in `layer`, expected one of `summary`, `products`, `precision`, or `map` instead
- --> t.qasm:9:3
+error: Unexpected field named `mac` in `layer`, expected one of `summary`, `macs`, `precision`, or `map` instead
+ --> t.qnn:9:3
   |
-9 | , product: 3)
-  |   ^^^^^^^",
+9 | , mac: 3)
+  |   ^^^",
     );
     // The unclosed block ends at the next directive.
     check(
         ".layer a (summary: \"a\"\n.cod",
         "
 error: this parenthesis is not closed
- --> t.qasm:7:10
+ --> t.qnn:7:10
   |
 7 | .layer a (summary: \"a\"
   |          ^
 
 error: unknown directive `.cod`
- --> t.qasm:8:1
+ --> t.qnn:8:1
   |
 8 | .cod
   | ^^^^ did you mean `.cold`?",
@@ -261,7 +261,7 @@ error: unknown directive `.cod`
         ".hardware (mac: (lanes: 12))",
         "
 error: contradictory hardware point: mac.lanes=12 is not a multiple of 8
- --> t.qasm:1:11
+ --> t.qnn:1:11
   |
 1 | .hardware (mac: (lanes: 12))
   |           ^^^^^^^^^^^^^^^^^^",
@@ -279,12 +279,12 @@ halt
 .u8 3",
         "
 error: the input and the output overlap in DRAM
- --> t.qasm:2:1
+ --> t.qnn:2:1
   |
 2 | .output [10] (shape: (channels: 1, height: 2, width: 2))
   | ^^^^^^^^^^^^ begins at 0xa
   |
- ::: t.qasm:1:1
+ ::: t.qnn:1:1
   |
 1 | .input [8] (shape: (channels: 1, height: 2, width: 2))
   | ---------- ends at 0xc
@@ -292,12 +292,12 @@ error: the input and the output overlap in DRAM
   = note: a region without an address gets a free one
 
 error: the sample has 1 bytes instead of 4
- --> t.qasm:5:1
+ --> t.qnn:5:1
   |
 5 | .sample
   | ^^^^^^^
   |
- ::: t.qasm:1:1
+ ::: t.qnn:1:1
   |
 1 | .input [8] (shape: (channels: 1, height: 2, width: 2))
   | ---------- one byte for each value of this input",
@@ -306,13 +306,13 @@ error: the sample has 1 bytes instead of 4
         ".output (shape: (channels: 0, height: 2, width: 2))\n.input (shape: (channels: 1, height: 2, width: 2))\n.cold\nhalt",
         "
 error: the output shape 0x2x2 is empty or too large
- --> t.qasm:1:1
+ --> t.qnn:1:1
   |
 1 | .output (shape: (channels: 0, height: 2, width: 2))
   | ^^^^^^^
 
 error: there is no warm code
---> t.qasm
+--> t.qnn
  = note: write it behind .warm, or behind .code for both streams",
     );
 }

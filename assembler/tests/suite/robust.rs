@@ -9,7 +9,7 @@ use qnnsim_assembler::assemble;
 
 /// Assembles and shows what is wrong.
 fn survive(source: &str) {
-    if let Err(mistakes) = assemble("any.qasm", source) {
+    if let Err(mistakes) = assemble("any.qnn", source) {
         assert!(mistakes.count() > 0);
         assert!(mistakes.render(false).contains("error"));
         mistakes.render(true);

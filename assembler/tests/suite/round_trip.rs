@@ -14,7 +14,7 @@ use qnnsim_isa::program::{LayerInfo, MapPlace, Program, Scratch, Segment, Stream
 use qnnsim_isa::{HardwarePoint, Instruction, MapLayout};
 
 /// A random instruction of the table: the random bits of the operands brought into their ranges.
-fn instruction() -> impl Strategy<Value = u128> {
+pub(crate) fn instruction() -> impl Strategy<Value = u128> {
     (select(Instruction::TABLE), vec(any::<(i64, i64, i64, i64)>(), 16), any::<u16>()).prop_map(
         |(row, bits, given)| {
             let operands: Vec<[i64; 4]> = row
@@ -182,13 +182,7 @@ fn layer() -> impl Strategy<Value = LayerInfo> {
         },
     );
     (name(), name(), any::<u64>(), any::<[u32; 2]>(), option::of(map)).prop_map(
-        |(name, summary, products, precision, map)| LayerInfo {
-            name,
-            summary,
-            products,
-            precision,
-            map,
-        },
+        |(name, summary, macs, precision, map)| LayerInfo { name, summary, macs, precision, map },
     )
 }
 
@@ -279,7 +273,7 @@ proptest! {
     fn text_is_complete(program in program()) {
         prop_assert!(program.check().is_ok(), "{:?}", program.check());
         let text = disassemble(&program);
-        match assemble("round.qasm", &text) {
+        match assemble("round.qnn", &text) {
             // The file is compared as well: it tells -0.0 from 0.0.
             Ok(back) => {
                 prop_assert_eq!(&back, &program, "\n{}", text);

@@ -1,6 +1,7 @@
 //! `qnnsim asm`: text to program file.
 
 use crate::args::AsmArgs;
+use crate::chatter::told;
 use crate::failure::{Failure, print};
 use crate::files;
 
@@ -15,5 +16,5 @@ pub fn run(args: &AsmArgs) -> Result<(), Failure> {
     let program = qnnsim_assembler::assemble(&name, &source)
         .map_err(|all| Failure::Misuse(all.render(true)))?;
     files::write(&args.output, &[&args.source], &program.to_bytes())?;
-    print(&super::summary(&args.output, &program))
+    print(&told(super::summary(&args.output, &program)))
 }

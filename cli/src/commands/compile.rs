@@ -3,58 +3,64 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-use qnnsim_compiler::backend::print;
 use qnnsim_compiler::backend::{Plan, Words as Used};
-use qnnsim_compiler::diagnostic::Diagnostics;
 use qnnsim_compiler::exactness::{self, LayerExactness};
 use qnnsim_compiler::import::Import;
 use qnnsim_compiler::lower_to;
+use qnnsim_compiler::pipeline::{self, Stage};
 use qnnsim_explore::subject::Refusal;
 use qnnsim_isa::Program;
 use qnnsim_isa::descriptor::InputDescriptor;
-use qnnsim_simulator::report::ColdWarm;
+use qnnsim_simulator::report::{ColdWarm, hardware_schema};
+use schemars::JsonSchema;
 use serde::Serialize;
 use serde_json::Value;
 
-use super::{
-    Waiting, choose, encoder, overrides, point, point_values, print_report, refuse, summary,
-    warn_of_codes,
-};
-use crate::args::{CompileArgs, ReportFormat, Stage};
+use super::{choose, encoder, overrides, point, point_values, refuse, summary, warn_of_codes};
+use crate::args::{CompileArgs, Format};
+use crate::chatter::{Task, told};
+use crate::document::present;
 use crate::failure::{Failure, print};
 use crate::images::Images;
-use crate::source::read_model;
+use crate::source::{import_model, read_model, read_options};
 use crate::{files, points, render};
 
 /// The JSON object: what was compiled.
-#[derive(Debug, Serialize)]
-struct Json {
+#[derive(Debug, JsonSchema, Serialize)]
+pub struct Compiled {
+    /// Name of the program.
     name: String,
     /// Instruction words of each stream.
     code_words: ColdWarm<usize>,
     /// Weights and thresholds.
     data_bytes: u64,
-    /// Words (entries) in use of each bank, and what there are.
+    /// Words of each bank of the activation memory.
     activation_words: Words,
+    /// Words of each bank of the weight memory.
     weight_words: Words,
+    /// Entries of each bank of the threshold memory.
     threshold_entries: Words,
     /// The program file; null if none was asked for.
     output: Option<String>,
+    /// The hardware point.
+    #[schemars(schema_with = "hardware_schema")]
     hw: BTreeMap<String, Value>,
 }
 
 /// Words of each bank of a memory.
-#[derive(Debug, Serialize)]
+#[derive(Debug, JsonSchema, Serialize)]
 struct Words {
+    /// Words in use.
     used: u64,
+    /// Words there are.
     of: u32,
 }
 
-impl Json {
+impl Compiled {
     fn new(plan: &Plan, program: &Program, output: Option<&Path>) -> Self {
         let hw = &program.hardware;
         let Used { activations, weights, thresholds } = plan.placement.used;
-        Json {
+        Compiled {
             name: program.name.clone(),
             code_words: ColdWarm { cold: program.cold.words.len(), warm: program.warm.words.len() },
             data_bytes: program.data.iter().map(|segment| segment.bytes.len() as u64).sum(),
@@ -81,43 +87,40 @@ pub fn run(args: &CompileArgs) -> Result<(), Failure> {
         return run_points(args, points);
     }
     let (point, _) = point(&args.point)?;
-    let waiting = Waiting::for_the("compiling");
-    let imported = read_model(&args.model, &args.import)?;
-    // A stage can be seen even if the point has no room for one behind it.
-    let stage = |stage| {
-        print::print(stage, &imported.network, &point)
-            .map_err(|all| refuse(&args.model, &Diagnostics::from(all).into()))
-    };
+    // A stage can be seen even if a later one refuses the model, or the point has no room for it.
+    let (model, options) = read_options(&args.model, &args.import)?;
     let text = match args.emit {
-        Some(Stage::Graph) => Some(imported.graph.to_string()),
-        Some(Stage::Network) => Some(imported.network.to_string()),
-        Some(Stage::Layout) => Some(stage(print::Stage::Layout)?),
-        Some(Stage::Tiling) => Some(stage(print::Stage::Tiling)?),
-        Some(Stage::Placement) => Some(stage(print::Stage::Placement)?),
-        Some(Stage::Schedule) => Some(stage(print::Stage::Schedule)?),
-        Some(Stage::Code) | None => None,
+        Some(stage) => pipeline::print(stage, &model, &point, &options)
+            .map_err(|all| refuse(&args.model, &all.into()))?,
+        None => None,
     };
+    if let (Some(text), None) = (&text, &args.output) {
+        return print(text);
+    }
+    let imported = import_model(&args.model, &model, &options)?;
     if let Some(text) = &text {
         print(text)?;
     }
-    if args.output.is_none() && (args.explain || text.is_some()) {
+    if args.output.is_none() && args.explain {
         return explain(args, &imported);
     }
 
     let sample = sample(args, &imported.network.input)?;
+    let compiling = Task::new("compiling");
     let (plan, mut program) =
         lower_to(&imported.network, &point).map_err(|all| refuse(&args.model, &all.into()))?;
-    drop(waiting);
+    drop(compiling);
     program.sample = sample;
     if let Some(path) = &args.output {
         write(args, path, &program)?;
     }
-    let format = args.format.unwrap_or(ReportFormat::Table);
+    let format = args.format.unwrap_or(Format::Table);
     match (args.emit, &args.output) {
         (Some(Stage::Code), _) => print(&qnnsim_assembler::disassemble(&program)),
-        (None, Some(path)) if format == ReportFormat::Table => print(&summary(path, &program)),
-        (None, Some(path)) if !args.explain => {
-            print_report(&Json::new(&plan, &program, Some(path)), format)
+        // With --explain, that is the JSON object.
+        (None, Some(path)) if format == Format::Table || !args.explain => {
+            let compiled = Compiled::new(&plan, &program, Some(path));
+            present(format, &compiled, || told(summary(path, &program)))
         }
         _ => Ok(()),
     }?;
@@ -125,9 +128,11 @@ pub fn run(args: &CompileArgs) -> Result<(), Failure> {
 }
 
 /// The JSON object of --explain.
-#[derive(Serialize)]
-struct Explained<'a> {
+#[derive(JsonSchema, Serialize)]
+pub struct Exactness<'a> {
+    /// Name of the model.
     name: &'a str,
+    /// By layer with a quantizer.
     exactness: &'a [LayerExactness],
 }
 
@@ -137,12 +142,8 @@ fn explain(args: &CompileArgs, imported: &Import) -> Result<(), Failure> {
         return Ok(());
     }
     let layers = exactness::layers(imported);
-    match args.format.unwrap_or(ReportFormat::Table) {
-        ReportFormat::Table => print(&render::exactness(&layers)),
-        format => {
-            print_report(&Explained { name: &imported.network.name, exactness: &layers }, format)
-        }
-    }
+    let exactness = Exactness { name: &imported.network.name, exactness: &layers };
+    present(args.format.unwrap_or(Format::Table), &exactness, || render::exactness(&layers))
 }
 
 /// Compiles a network for each point of a list.
@@ -167,7 +168,7 @@ fn run_points(args: &CompileArgs, points: &Path) -> Result<(), Failure> {
         if let Some(path) = &path {
             write(args, path, &program)?;
         }
-        Ok(Json::new(&plan, &program, path.as_deref()))
+        Ok(Compiled::new(&plan, &program, path.as_deref()))
     })
 }
 

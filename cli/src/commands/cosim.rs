@@ -4,36 +4,48 @@ use std::collections::BTreeMap;
 use std::path::Path;
 use std::time::Duration;
 
-use indicatif::{ProgressBar, ProgressStyle};
 use qnnsim_cosim::bench::{Bench, BenchError};
 use qnnsim_cosim::check::Cause;
 use qnnsim_cosim::compare::{CompareError, Compared, compare};
 use qnnsim_cosim::faults::Planted;
 use qnnsim_cosim::random::{Random, RandomError, WORDS_MAX, memory_words, random};
 use qnnsim_cosim::verilator::{BuildError, HOW_TO_INSTALL, Verilator};
+use schemars::JsonSchema;
 use serde::Serialize;
 
-use super::{Waiting, point, print_json, simulate};
-use crate::args::{CosimArgs, Format, PointArgs};
+use super::{point, simulate};
+use crate::args::{CosimArgs, PointArgs};
+use crate::chatter::{Task, say};
 use crate::commands::run::input;
-use crate::failure::{Failure, print};
+use crate::document::present;
+use crate::failure::Failure;
 use crate::files;
 use crate::render::{facts, grouped};
 
 /// The JSON object: what was compared and found equal.
-#[derive(Serialize)]
-struct Json<'a> {
+#[derive(JsonSchema, Serialize)]
+pub struct Equal<'a> {
+    /// Version of Verilator, as it says it.
     verilator: &'a str,
+    /// Programs that ran.
     programs: u64,
+    /// Hardware points that they ran on.
     points: u64,
+    /// Seed of random programs; null for a program file.
     seed: Option<u64>,
+    /// Images that ran, cold and warm.
     images: u64,
+    /// Cycles of all images.
     cycles: u64,
+    /// Decodes, register groups, issues and bursts, each with its cycle and its instruction.
     events: u64,
+    /// Words of the memories at the ends of images.
     words: u64,
+    /// Reads and writes of the memories, counted by port and layer.
     accesses: u64,
-    /// By cause.
+    /// Programs that trapped, by cause.
     traps: BTreeMap<&'static str, u64>,
+    /// Programs that a proof refuses, which did not run.
     skipped: u64,
 }
 
@@ -54,13 +66,13 @@ fn run_file(args: &CosimArgs, path: &Path) -> Result<(), Failure> {
     let image =
         input(path, args.input.as_deref(), args.index, &program.input, program.sample.as_deref())?
             .bytes;
-    let verilator = Verilator::find().map_err(|error| build_failure(&error))?;
-    let what = "building the RTL with Verilator (a minute or two, once for each machine)";
-    let waiting = Waiting::for_the(format!("{}: {what}", program.hardware.short_name()));
+    let verilator = find()?;
+    let building = Task::new("making the machine ready");
     let machine =
         verilator.machine(&program.hardware, &[]).map_err(|error| build_failure(&error))?;
-    drop(waiting);
+    drop(building);
     let mut bench = Bench::start(&machine).map_err(|error| bench_failure(&error))?;
+    let comparing = Task::new("comparing a cold and a warm image");
     let compared =
         compare(&mut bench, &program, &[&image, &image]).map_err(|error| match error {
             CompareError::Bench(error) => bench_failure(&error),
@@ -69,6 +81,7 @@ fn run_file(args: &CosimArgs, path: &Path) -> Result<(), Failure> {
                 path.display()
             )),
         })?;
+    drop(comparing);
     if compared.skipped > 0 {
         // What a proof refuses does not run at all.
         simulate(path, &program)?;
@@ -94,7 +107,7 @@ fn run_random(args: &CosimArgs) -> Result<(), Failure> {
         None => None,
     };
     let points = if hardware.is_some() { 1 } else { args.points };
-    let verilator = Verilator::find().map_err(|error| build_failure(&error))?;
+    let verilator = find()?;
     let drawn = Random {
         programs: args.random.unwrap_or(1),
         points,
@@ -109,10 +122,10 @@ fn run_random(args: &CosimArgs) -> Result<(), Failure> {
         .num_threads(args.jobs.unwrap_or(0))
         .build()
         .map_err(|error| Failure::misuse(format_args!("cannot start threads: {error}")))?;
-    let progress = progress(programs);
+    let progress = Task::counting("comparing random programs", programs, "program");
     let result =
-        pool.install(|| random(&verilator, &drawn, Planted::default(), || progress.inc(1)));
-    progress.finish_and_clear();
+        pool.install(|| random(&verilator, &drawn, Planted::default(), || progress.add(1)));
+    drop(progress);
     let compared = result.map_err(|error| match error {
         RandomError::Build(error) => build_failure(&error),
         RandomError::Bench(error) => bench_failure(&error),
@@ -124,6 +137,18 @@ fn run_random(args: &CosimArgs) -> Result<(), Failure> {
     tell(args, &verilator, &compared, programs, programs.min(drawn.points))
 }
 
+/// Verilator, with a word to the user before it builds for longer than anyone likes to wait.
+fn find() -> Result<Verilator, Failure> {
+    let verilator = Verilator::find().map_err(|error| build_failure(&error))?;
+    Ok(verilator.announcing(|hardware| {
+        let machine = hardware.short_name();
+        say(format_args!(
+            "building the RTL of {machine} with Verilator, which takes a minute or two, once for \
+             this machine"
+        ));
+    }))
+}
+
 fn build_failure(error: &BuildError) -> Failure {
     let failure = Failure::misuse(error);
     if error.is_missing() { failure.help(HOW_TO_INSTALL) } else { failure }
@@ -131,17 +156,6 @@ fn build_failure(error: &BuildError) -> Failure {
 
 fn bench_failure(error: &BenchError) -> Failure {
     Failure::misuse(error)
-}
-
-fn progress(programs: u64) -> ProgressBar {
-    let style = ProgressStyle::with_template(
-        "{bar:40} {human_pos} of {human_len} programs, {elapsed}, {eta} left{msg}",
-    );
-    let bar = ProgressBar::new(programs).with_style(style.expect("a legal template"));
-    // The first programs wait for their machine to be built.
-    bar.set_message("; a new machine takes a minute or two to build");
-    bar.enable_steady_tick(Duration::from_secs(1));
-    bar
 }
 
 fn tell(
@@ -159,54 +173,46 @@ fn tell(
         .map(|(cause, count)| (cause.name(), count))
         .collect();
     let seed = args.random.is_some().then_some(args.seed);
-    match args.format {
-        Format::Json => print_json(&Json {
-            verilator: verilator.version(),
-            programs,
-            points,
-            seed,
-            images,
-            cycles,
-            events,
-            words,
-            accesses,
-            traps,
-            skipped,
-        }),
-        Format::Table => {
-            let mut lines = vec![
-                ("RTL", format!("under {}", verilator.version())),
-                (
-                    "programs",
-                    format!("{} on {} hardware points", grouped(programs), grouped(points)),
-                ),
-            ];
-            if let Some(seed) = seed {
-                lines.push(("seed", seed.to_string()));
-            }
-            lines.push((
-                "images",
-                format!("{}, of {} cycles in all", grouped(images), grouped(cycles)),
-            ));
-            let what = "decodes, register groups, issues and bursts, each with its cycles and its instruction";
-            lines.push(("events", format!("{} {what}", grouped(events))));
-            if words > 0 {
-                lines.push(("memories", format!("{} words at the ends of images", grouped(words))));
-            }
-            if accesses > 0 {
-                let what = "reads and writes of the memories, counted by port and layer";
-                lines.push(("accesses", format!("{} {what}", grouped(accesses))));
-            }
-            for (cause, count) in &traps {
-                lines.push(("traps", format!("{} {cause}", grouped(*count))));
-            }
-            if skipped > 0 {
-                lines.push((
-                    "not run",
-                    format!("{} programs that a proof refuses", grouped(skipped)),
-                ));
-            }
-            print(&format!("The RTL and the simulator are equal.\n\n{}", facts(&lines)))
+    let report = Equal {
+        verilator: verilator.version(),
+        programs,
+        points,
+        seed,
+        images,
+        cycles,
+        events,
+        words,
+        accesses,
+        traps,
+        skipped,
+    };
+    let text = || {
+        let mut lines = vec![
+            ("RTL", format!("under {}", verilator.version())),
+            ("programs", format!("{} on {} hardware points", grouped(programs), grouped(points))),
+        ];
+        if let Some(seed) = seed {
+            lines.push(("seed", seed.to_string()));
         }
-    }
+        lines
+            .push(("images", format!("{}, of {} cycles in all", grouped(images), grouped(cycles))));
+        let what =
+            "decodes, register groups, issues and bursts, each with its cycles and its instruction";
+        lines.push(("events", format!("{} {what}", grouped(events))));
+        if words > 0 {
+            lines.push(("memories", format!("{} words at the ends of images", grouped(words))));
+        }
+        if accesses > 0 {
+            let what = "reads and writes of the memories, counted by port and layer";
+            lines.push(("accesses", format!("{} {what}", grouped(accesses))));
+        }
+        for (cause, count) in &report.traps {
+            lines.push(("traps", format!("{} {cause}", grouped(*count))));
+        }
+        if skipped > 0 {
+            lines.push(("not run", format!("{} programs that a proof refuses", grouped(skipped))));
+        }
+        format!("The RTL and the simulator are equal.\n\n{}", facts(&lines))
+    };
+    present(args.format, &report, text)
 }

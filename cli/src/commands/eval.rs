@@ -8,19 +8,21 @@ use qnnsim_api::images::{self, Workers};
 use qnnsim_explore::subject::{self, Refusal};
 use qnnsim_host::{Codes, Decoder, Encoder};
 use qnnsim_isa::descriptor::{OutputDescriptor, OutputTensor};
-use qnnsim_isa::hardware::Overrides;
 use qnnsim_simulator::Simulation;
 use qnnsim_simulator::area::Area;
-use qnnsim_simulator::report::{ColdWarm, Report};
+use qnnsim_simulator::report::{ColdWarm, Report, hardware_schema};
 use rayon::prelude::*;
+use schemars::JsonSchema;
 use serde::Serialize;
 use serde_json::Value;
 
 use super::{
-    TechnologyChoice, decoder, encoder, overrides, print_report, progress, refuse, warn_of_codes,
+    TechnologyChoice, decoder, encoder, overrides, program, refuse, simulate, warn_of_codes,
 };
-use crate::args::{EvalArgs, ReportFormat};
-use crate::failure::{Failure, print, warn};
+use crate::args::{EvalArgs, Format};
+use crate::chatter::{Task, warn};
+use crate::document::present;
+use crate::failure::Failure;
 use crate::images::{Images, Labels, read_labels};
 use crate::render::{self, Column, energy, facts, grouped, table, time};
 use crate::results::{Results, Table};
@@ -31,31 +33,44 @@ const BLOCK_IMAGES_MAX: usize = 4096;
 /// Outputs that a block holds, if that makes fewer images.
 const BLOCK_VALUES_MAX: usize = 1 << 22;
 /// Cold, warm, and all images together.
-#[derive(Debug, Serialize)]
+#[derive(Debug, JsonSchema, Serialize)]
 struct Total<T> {
+    /// Of the first image.
     cold: T,
+    /// Of each later image.
     warm: T,
+    /// Of all images.
     total: T,
 }
 
 /// The JSON object.
-#[derive(Debug, Serialize)]
-struct Json {
+#[derive(Debug, JsonSchema, Serialize)]
+pub struct Evaluated {
+    /// Name of the program.
     name: String,
+    /// Images that ran.
     images: usize,
     /// Part of the images whose class is their label, null without labels.
     accuracy: Option<f64>,
+    /// Images whose class is their label, null without labels.
     correct: Option<u64>,
+    /// Cycles.
     cycles: Total<u64>,
+    /// Energy.
     energy_pj: Total<f64>,
+    /// Time at the clock.
     latency_us: Total<f64>,
+    /// Mean power.
     power_mw: ColdWarm<f64>,
+    /// Clock / warm cycles.
     images_per_s: f64,
     /// Whether 8-bit images go into DRAM as they are; null where the images are not made of
     /// pixels.
     pixels_unchanged: Option<bool>,
     /// Values that the quantizer clipped.
     clipped: u64,
+    /// The hardware point.
+    #[schemars(schema_with = "hardware_schema")]
     hw: BTreeMap<String, Value>,
     /// What the hardware point takes of an FPGA and of silicon.
     area: Area,
@@ -101,7 +116,7 @@ pub fn run(args: &EvalArgs) -> Result<(), Failure> {
     }
 
     let refuse = |refusal: Refusal| refuse(&args.program, &refusal);
-    let program = subject.program(&Overrides::default()).map_err(refuse)?;
+    let program = program(&args.program, &subject)?;
     let (technology, clock_mhz) = choice.of(&program.hardware).map_err(refuse)?;
     let sources =
         [Some(&args.program), Some(&args.images), args.labels.as_ref(), args.point.hw.as_ref()];
@@ -118,7 +133,7 @@ pub fn run(args: &EvalArgs) -> Result<(), Failure> {
     let mut real = create(&args.output, real_tables(&decoder, count))?;
     let mut integer = create(&args.output_int, integer_tables(&decoder, count))?;
 
-    let simulation = subject::simulate(&program).map_err(refuse)?;
+    let simulation = simulate(&args.program, &program)?;
     let mut bytes = Vec::new();
     let counts = evaluation.blocks(&simulation, count, |accumulators| {
         for image in accumulators.chunks_exact(decoder.accumulators()) {
@@ -153,12 +168,8 @@ pub fn run(args: &EvalArgs) -> Result<(), Failure> {
     }
 
     let report = simulation.report(&technology, clock_mhz);
-    match args.format.unwrap_or(ReportFormat::Table) {
-        ReportFormat::Table => {
-            print(&text(&report, &evaluation.json(report.clone(), count, &counts)))
-        }
-        format => print_report(&evaluation.json(report, count, &counts), format),
-    }
+    let evaluated = evaluation.json(report.clone(), count, &counts);
+    present(args.format.unwrap_or(Format::Table), &evaluated, || text(&report, &evaluated))
 }
 
 /// Warns of an accuracy that guessing reaches, too: within three standard deviations of it.
@@ -250,7 +261,7 @@ impl Evaluation<'_> {
         let mut workers = Workers::new(simulation, compiled.as_ref(), count);
         let block_images = (BLOCK_VALUES_MAX / self.outputs()).clamp(1, BLOCK_IMAGES_MAX);
         let mut accumulators = vec![0; block_images.min(count) * self.outputs()];
-        let progress = progress(count);
+        let progress = Task::counting("running images", count as u64, "image");
         let mut counts = Counts::default();
         for first in (0..count).step_by(block_images) {
             let images = block_images.min(count - first);
@@ -264,9 +275,8 @@ impl Evaluation<'_> {
             counts.codes = counts.codes.merge(codes);
             counts.correct += self.correct(first, block);
             finished(block)?;
-            progress.inc(images as u64);
+            progress.add(images as u64);
         }
-        progress.finish_and_clear();
         Ok(counts)
     }
 
@@ -282,7 +292,7 @@ impl Evaluation<'_> {
     }
 
     /// What is reported of so many images.
-    fn json(&self, report: Report, images: usize, counts: &Counts) -> Json {
+    fn json(&self, report: Report, images: usize, counts: &Counts) -> Evaluated {
         // One cold image and then warm ones.
         let warm = images as u64 - 1;
         let total = |pair: ColdWarm<f64>| Total {
@@ -292,7 +302,7 @@ impl Evaluation<'_> {
         };
         let correct = self.labels.map(|_| counts.correct);
         let cycles = report.cycles;
-        Json {
+        Evaluated {
             images,
             accuracy: correct.map(|correct| correct as f64 / images as f64),
             correct,
@@ -334,7 +344,7 @@ fn integer_tables(decoder: &Decoder, count: usize) -> Vec<Table> {
     decoder.integer_tensors().map(table).collect()
 }
 
-fn text(report: &Report, json: &Json) -> String {
+fn text(report: &Report, json: &Evaluated) -> String {
     let accuracy = match (json.accuracy, json.correct) {
         (Some(accuracy), Some(correct)) => {
             format!(

@@ -8,22 +8,28 @@ use qnnsim_explore::explain::{
 use qnnsim_explore::subject::RefusalKind;
 use qnnsim_isa::hardware::Overrides;
 use qnnsim_simulator::Start;
-use qnnsim_simulator::report::ColdWarm;
+use qnnsim_simulator::report::{ColdWarm, hardware_schema};
+use schemars::JsonSchema;
 use serde::Serialize;
 use serde_json::Value;
 
-use super::{TechnologyChoice, Waiting, overrides, print_json, refuse};
-use crate::args::{ExplainArgs, Format};
-use crate::failure::{Failure, print};
+use super::{TechnologyChoice, overrides, refuse};
+use crate::args::ExplainArgs;
+use crate::chatter::Task;
+use crate::document::present;
+use crate::failure::Failure;
 use crate::render::{self, Column, energy, facts, grouped, line, percent, table, title};
 use crate::source;
 
 /// The JSON object.
-#[derive(Serialize)]
-struct Json<'a> {
+#[derive(JsonSchema, Serialize)]
+pub struct Explained<'a> {
+    /// Name of the program.
     name: &'a str,
     #[serde(flatten)]
     explanation: &'a Explanation,
+    /// The hardware point.
+    #[schemars(schema_with = "hardware_schema")]
     hw: &'a BTreeMap<String, Value>,
 }
 
@@ -34,22 +40,17 @@ struct Json<'a> {
 pub fn run(args: &ExplainArgs) -> Result<(), Failure> {
     let choice = TechnologyChoice::read(&args.technology)?;
     let subject = source::read(&args.file, &args.import, &overrides(&args.point)?)?;
-    let waiting = Waiting::for_the("simulating the point with each parameter changed");
+    let simulating = Task::new("simulating the point with each parameter changed");
     let explanation = subject
         .point(&Overrides::default())
         .and_then(|point| choice.of(&point))
         .and_then(|(technology, clock_mhz)| explain(&subject, &technology, clock_mhz))
         .map_err(|refusal| refuse(&args.file, &refusal))?;
-    drop(waiting);
+    drop(simulating);
     let report = &explanation.report;
-    match args.format {
-        Format::Json => {
-            print_json(&Json { name: &report.name, explanation: &explanation, hw: &report.hw })
-        }
-        Format::Table => {
-            print(&text(&explanation, if args.cold { Start::Cold } else { Start::Warm }))
-        }
-    }
+    let explained = Explained { name: &report.name, explanation: &explanation, hw: &report.hw };
+    let start = if args.cold { Start::Cold } else { Start::Warm };
+    present(args.format, &explained, || text(&explanation, start))
 }
 
 /// One of a pair.

@@ -1,12 +1,18 @@
 //! `qnnsim hw`: the parameters of a hardware point.
 
-use qnnsim_isa::hardware::{HardwarePoint, Overrides, PARAMETERS};
-use qnnsim_simulator::area::{Area, area};
-use ron::ser::PrettyConfig;
-use serde_json::json;
+use std::collections::BTreeMap;
 
-use super::{fingerprint, memories, point, point_values, print_json, technology_named};
-use crate::args::{HwArgs, PointFormat};
+use qnnsim_isa::hardware::{HardwarePoint, MemorySize, Overrides, PARAMETERS};
+use qnnsim_simulator::area::{Area, area};
+use qnnsim_simulator::report::hardware_schema;
+use ron::ser::PrettyConfig;
+use schemars::JsonSchema;
+use serde::Serialize;
+use serde_json::Value;
+
+use super::{fingerprint, memories, point, point_values, technology_named};
+use crate::args::{Format, HwArgs, PointFormat};
+use crate::document::present;
 use crate::failure::{Failure, print};
 use crate::render::{self, Column, facts, grouped, table, title};
 
@@ -16,29 +22,45 @@ use crate::render::{self, Column, facts, grouped, table, title};
 /// The point cannot be.
 pub fn run(args: &HwArgs) -> Result<(), Failure> {
     let (point, overrides) = point(&args.point)?;
-    match args.format {
-        PointFormat::Table => {
-            print(&text(&point, &overrides, &area(&technology_named(&point.technology)?, &point)))
-        }
-        PointFormat::Json => print_json(&json!({
-            "hw": point_values(&point),
-            "set": said(&overrides),
-            "memories": point.memories(),
-            "products_per_cycle": products_per_cycle(&point),
-            "area": area(&technology_named(&point.technology)?, &point),
-        })),
-        PointFormat::Ron => {
-            let options = ron::Options::default()
-                .with_default_extension(ron::extensions::Extensions::IMPLICIT_SOME);
-            let pretty = PrettyConfig::new().depth_limit(1).new_line("\n");
-            print(
-                &(options
-                    .to_string_pretty(&point.to_overrides(), pretty)
-                    .expect("plain data serializes")
-                    + "\n"),
-            )
-        }
-    }
+    let format = match args.format {
+        PointFormat::Table => Format::Table,
+        PointFormat::Json => Format::Json,
+        PointFormat::Jsonl => Format::Jsonl,
+        PointFormat::Ron => return print(&ron(&point)),
+    };
+    let hardware = Hardware {
+        hw: point_values(&point),
+        set: said(&overrides),
+        memories: point.memories().to_vec(),
+        one_bit_macs_per_cycle: one_bit_macs_per_cycle(&point),
+        area: area(&technology_named(&point.technology)?, &point),
+    };
+    present(format, &hardware, || text(&point, &overrides, &hardware.area))
+}
+
+/// The JSON object.
+#[derive(JsonSchema, Serialize)]
+pub struct Hardware {
+    /// The hardware point.
+    #[schemars(schema_with = "hardware_schema")]
+    hw: BTreeMap<String, Value>,
+    /// Keys of the parameters that --hw and --set give a value.
+    set: Vec<&'static str>,
+    /// The machine's memories.
+    memories: Vec<MemorySize>,
+    /// Multiply-accumulates of one bit by one bit in a cycle, at most.
+    one_bit_macs_per_cycle: u64,
+    /// What the point takes of an FPGA and of silicon.
+    area: Area,
+}
+
+/// A complete file for --hw.
+fn ron(point: &HardwarePoint) -> String {
+    let options =
+        ron::Options::default().with_default_extension(ron::extensions::Extensions::IMPLICIT_SOME);
+    let pretty = PrettyConfig::new().depth_limit(1).new_line("\n");
+    let text = options.to_string_pretty(&point.to_overrides(), pretty);
+    text.expect("plain data serializes") + "\n"
 }
 
 /// The keys that --hw and --set give a value.
@@ -51,7 +73,7 @@ fn said(overrides: &Overrides) -> Vec<&'static str> {
     PARAMETERS.iter().map(|p| p.key).chain(["technology"]).filter(|key| is_said(key)).collect()
 }
 
-fn products_per_cycle(point: &HardwarePoint) -> u64 {
+fn one_bit_macs_per_cycle(point: &HardwarePoint) -> u64 {
     [point.mac_rows, point.mac_cols, point.mac_lanes].map(u64::from).iter().product()
 }
 
@@ -84,7 +106,7 @@ fn text(point: &HardwarePoint, overrides: &Overrides, area: &Area) -> String {
         .collect();
     let head = facts(&[
         ("array", format!("{} (rows x cols x lanes)", point.short_name())),
-        ("peak", format!("{} one-bit products a cycle", grouped(products_per_cycle(point)))),
+        ("peak", format!("{} one-bit MACs a cycle", grouped(one_bit_macs_per_cycle(point)))),
         (
             "technology",
             format!(

@@ -1,15 +1,21 @@
 //! `qnnsim inspect`: what a program file contains.
 
+use std::collections::BTreeMap;
+
 use qnnsim_compiler::host::HostGraph;
 use qnnsim_isa::Program;
-use qnnsim_isa::descriptor::{Code, HostModel};
-use qnnsim_isa::hardware::HardwarePoint;
-use qnnsim_isa::program::VERSION;
-use serde_json::{Value, json};
+use qnnsim_isa::descriptor::{Code, HostModel, InputDescriptor, OutputDescriptor};
+use qnnsim_isa::hardware::{HardwarePoint, MemorySize};
+use qnnsim_isa::program::{LayerInfo, VERSION};
+use qnnsim_simulator::report::{ColdWarm, hardware_schema};
+use schemars::JsonSchema;
+use serde::Serialize;
+use serde_json::Value;
 
-use super::{encoder, fingerprint, memories, not_for_host, point_values, print_json};
-use crate::args::{Format, InspectArgs};
-use crate::failure::{Failure, print};
+use super::{encoder, fingerprint, memories, not_for_host, point_values};
+use crate::args::InspectArgs;
+use crate::document::present;
+use crate::failure::Failure;
 use crate::files;
 use crate::render::{Column, bytes, facts, grouped, shape, table, title};
 
@@ -19,33 +25,69 @@ use crate::render::{Column, bytes, facts, grouped, shape, table, title};
 /// The file is no sound program.
 pub fn run(args: &InspectArgs) -> Result<(), Failure> {
     let program = files::read_program(&args.program)?;
-    match args.format {
-        Format::Table => print(&text(args, &program)?),
-        Format::Json => print_json(&json(args, &program)?),
-    }
+    let text = text(args, &program)?;
+    present(args.format, &Contents::new(args, &program)?, || text)
 }
 
-fn json(args: &InspectArgs, program: &Program) -> Result<Value, Failure> {
-    let regions: Vec<Value> = program
-        .regions()
-        .into_iter()
-        .map(|(name, address, bytes)| json!({"name": name, "dram": address, "bytes": bytes}))
-        .collect();
-    let unchanged = encoder(&args.program, &program.input)?.pixels_unchanged();
-    Ok(json!({
-        "name": program.name,
-        "version": VERSION,
-        "hw": point_values(&program.hardware),
-        "code_words": {"cold": program.cold.words.len(), "warm": program.warm.words.len()},
-        "regions": regions,
-        "input": program.input,
-        "pixels_unchanged": unchanged,
-        "output": program.output,
-        "sample": program.sample.is_some(),
-        "layers": program.layers,
-        "semaphores": program.semaphores,
-        "memories": program.hardware.memories(),
-    }))
+/// The JSON object.
+#[derive(JsonSchema, Serialize)]
+pub struct Contents<'a> {
+    /// Name of the program.
+    name: &'a str,
+    /// Version of program files and of the instruction set.
+    program_version: u32,
+    /// The hardware point.
+    #[schemars(schema_with = "hardware_schema")]
+    hw: BTreeMap<String, Value>,
+    /// Instruction words of each stream.
+    code_words: ColdWarm<usize>,
+    /// Regions of the DRAM.
+    regions: Vec<Region<'a>>,
+    /// What an image is made for.
+    input: &'a InputDescriptor,
+    /// Whether 8-bit images go into DRAM as they are.
+    pixels_unchanged: bool,
+    /// What the last accumulators mean.
+    output: &'a OutputDescriptor,
+    /// Whether the file carries an image to run.
+    sample: bool,
+    /// The layers.
+    layers: &'a [LayerInfo],
+    /// Names of the semaphores, by number.
+    semaphores: &'a [String],
+    /// The machine's memories.
+    memories: Vec<MemorySize>,
+}
+
+/// A region of the DRAM.
+#[derive(JsonSchema, Serialize)]
+struct Region<'a> {
+    /// What lies there.
+    name: &'a str,
+    /// Address of its first byte.
+    dram: u32,
+    /// Its size.
+    bytes: u64,
+}
+
+impl<'a> Contents<'a> {
+    fn new(args: &InspectArgs, program: &'a Program) -> Result<Self, Failure> {
+        let regions = program.regions().into_iter();
+        Ok(Contents {
+            name: &program.name,
+            program_version: VERSION,
+            hw: point_values(&program.hardware),
+            code_words: ColdWarm { cold: program.cold.words.len(), warm: program.warm.words.len() },
+            regions: regions.map(|(name, dram, bytes)| Region { name, dram, bytes }).collect(),
+            input: &program.input,
+            pixels_unchanged: encoder(&args.program, &program.input)?.pixels_unchanged(),
+            output: &program.output,
+            sample: program.sample.is_some(),
+            layers: &program.layers,
+            semaphores: &program.semaphores,
+            memories: program.hardware.memories().to_vec(),
+        })
+    }
 }
 
 fn text(args: &InspectArgs, program: &Program) -> Result<String, Failure> {
@@ -167,7 +209,7 @@ fn output(args: &InspectArgs, program: &Program) -> Result<String, Failure> {
 fn layers(program: &Program) -> String {
     let columns = [
         Column::Text("layer"),
-        Column::Number("products"),
+        Column::Number("MACs"),
         Column::Number("bits a"),
         Column::Number("bits w"),
         Column::Text("map"),
@@ -183,7 +225,7 @@ fn layers(program: &Program) -> String {
                 .map_or(String::new(), |m| format!("{} at {}", shape(m.shape), m.layout.base));
             vec![
                 layer.name.clone(),
-                grouped(layer.products),
+                grouped(layer.macs),
                 a.to_string(),
                 w.to_string(),
                 map,

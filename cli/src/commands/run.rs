@@ -5,27 +5,29 @@ use std::path::Path;
 use qnnsim_explore::subject::{self, Refusal};
 use qnnsim_host::Decoder;
 use qnnsim_isa::descriptor::{InputDescriptor, OutputTensor};
-use qnnsim_isa::hardware::Overrides;
 use qnnsim_simulator::report::Report;
 use qnnsim_simulator::trace::trace_events;
 use qnnsim_simulator::{Simulation, Start, Technology};
+use schemars::JsonSchema;
 use serde::Serialize;
 
 use super::{
-    TechnologyChoice, choose, decoder, encoder, overrides, print_report, refuse, warn_of_codes,
+    TechnologyChoice, choose, decoder, encoder, overrides, program, refuse, simulate, warn_of_codes,
 };
-use crate::args::{ReportFormat, RunArgs};
-use crate::failure::{Failure, print};
+use crate::args::{Format, RunArgs};
+use crate::document::present;
+use crate::failure::Failure;
 use crate::files::Output;
 use crate::images::Images;
 use crate::{points, render, source};
 
 /// The JSON object: the result, then the report.
-#[derive(Serialize)]
-struct Json<'a> {
+#[derive(JsonSchema, Serialize)]
+pub struct Inference<'a> {
     /// The class number that is the output, or the lowest index of the maximum; null where the
     /// output is not one vector.
     class: Option<usize>,
+    /// Its name, null where the program has none.
     class_name: Option<String>,
     /// Real outputs in row-major order; null where there are several.
     output: Option<Vec<f64>>,
@@ -35,13 +37,14 @@ struct Json<'a> {
     outputs: Vec<Tensor>,
     /// The last accumulators.
     output_int: Vec<i64>,
+    /// The image that ran.
     input: &'a Input,
     #[serde(flatten)]
     report: Report,
 }
 
 /// An output of the model for one image.
-#[derive(Debug, Serialize)]
+#[derive(Debug, JsonSchema, Serialize)]
 pub struct Tensor {
     /// Its name in the model.
     pub name: String,
@@ -51,7 +54,7 @@ pub struct Tensor {
     pub values: Vec<f64>,
 }
 
-impl<'a> Json<'a> {
+impl<'a> Inference<'a> {
     /// Computes the image.
     fn new(
         simulation: &Simulation,
@@ -72,7 +75,7 @@ impl<'a> Json<'a> {
         let outputs: Vec<Tensor> = decoder.outputs().iter().zip(values).map(tensor).collect();
         let one = if let [one] = &outputs[..] { Some(one) } else { None };
         let descriptor = &simulation.program().output;
-        Json {
+        Inference {
             class,
             class_name: class.and_then(|class| descriptor.classes.get(class)).cloned(),
             output: one.map(|tensor| tensor.values.clone()),
@@ -86,10 +89,11 @@ impl<'a> Json<'a> {
 }
 
 /// The image that ran.
-#[derive(Debug, Serialize)]
+#[derive(Debug, JsonSchema, Serialize)]
 pub struct Input {
     /// The file, or `sample`.
     source: String,
+    /// Which image of the file, from 0.
     index: usize,
     /// Whether an 8-bit image goes into DRAM as it is; null where the image is not made of pixels.
     pixels_unchanged: Option<bool>,
@@ -105,8 +109,8 @@ pub struct Input {
 /// # Errors
 /// Something given is wrong, or the machine traps.
 pub fn run(args: &RunArgs) -> Result<(), Failure> {
-    let format = args.format.unwrap_or(ReportFormat::Table);
-    if args.trace == Some(None) && format != ReportFormat::Table {
+    let format = args.format.unwrap_or(Format::Table);
+    if args.trace == Some(None) && format != Format::Table {
         return Err(Failure::misuse("--trace and --format json both want the standard output")
             .help("write the timeline to a file, --trace=FILE.json"));
     }
@@ -121,12 +125,18 @@ pub fn run(args: &RunArgs) -> Result<(), Failure> {
         return points::answer(points, |_, point| {
             let program = subject.program(point)?;
             let (technology, clock_mhz) = choice.of(&program.hardware)?;
-            Ok(Json::new(&subject::simulate(&program)?, &decoder, &input, &technology, clock_mhz))
+            Ok(Inference::new(
+                &subject::simulate(&program)?,
+                &decoder,
+                &input,
+                &technology,
+                clock_mhz,
+            ))
         });
     }
 
     let refuse = |refusal: Refusal| refuse(&args.program, &refusal);
-    let program = subject.program(&Overrides::default()).map_err(refuse)?;
+    let program = program(&args.program, &subject)?;
     let (technology, clock_mhz) = choice.of(&program.hardware).map_err(refuse)?;
     let sources = [Some(&args.program), args.input.as_ref(), args.point.hw.as_ref()];
     let sources: Vec<&Path> = sources.into_iter().flatten().map(AsRef::as_ref).collect();
@@ -134,25 +144,25 @@ pub fn run(args: &RunArgs) -> Result<(), Failure> {
         Some(Some(path)) => Some(Output::create(path, &sources)?),
         _ => None,
     };
-    let simulation = subject::simulate(&program).map_err(refuse)?;
-    let json = Json::new(&simulation, &decoder, &input, &technology, clock_mhz);
+    let simulation = simulate(&args.program, &program)?;
+    let json = Inference::new(&simulation, &decoder, &input, &technology, clock_mhz);
     let start = if args.cold { Start::Cold } else { Start::Warm };
     if let Some(file) = trace_file {
         write_trace(file, &simulation, start)?;
     }
-    if format != ReportFormat::Table {
-        return print_report(&json, format);
-    }
-    let mut text = head(&json.report, &input);
-    text += &render::outputs(json.class, &program.output.classes, &json.outputs, &json.output_int);
-    text += "\n";
-    text += &render::report(&json.report);
-    if args.trace == Some(None) {
+    present(format, &json, || {
+        let classes = &program.output.classes;
+        let mut text = head(&json.report, &input);
+        text += &render::outputs(json.class, classes, &json.outputs, &json.output_int);
         text += "\n";
-        text += &render::title(format_args!("timeline, {} image", start.name()));
-        text += &render::timeline(&simulation.trace(start));
-    }
-    print(&text)
+        text += &render::report(&json.report);
+        if args.trace == Some(None) {
+            text += "\n";
+            text += &render::title(format_args!("timeline, {} image", start.name()));
+            text += &render::timeline(&simulation.trace(start));
+        }
+        text
+    })
 }
 
 fn head(report: &Report, input: &Input) -> String {

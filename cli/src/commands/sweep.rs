@@ -8,9 +8,8 @@ use std::io::{Read, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
 use std::sync::Mutex;
 
-use indicatif::{ProgressBar, ProgressState, ProgressStyle};
 use qnnsim_compiler::import::{ImportOptions, import};
-use qnnsim_explore::columns::{Figures, PARETO, named, position};
+use qnnsim_explore::columns::{Figures, PARETO, named, named_schema, position};
 use qnnsim_explore::evaluate::{Outcome, Source};
 use qnnsim_explore::journal::{self, Journal};
 use qnnsim_explore::manifest::{self, Inputs, Manifest};
@@ -24,11 +23,14 @@ use qnnsim_explore::table::{Table, Value};
 use qnnsim_isa::hardware::{HardwareError, Overrides};
 use qnnsim_simulator::Technology;
 use qnnsim_simulator::report::Report;
-use serde_json::json;
+use schemars::{JsonSchema, Schema, SchemaGenerator};
+use serde::Serialize;
 
-use super::{builtin, no_technology, print_report, technology_of};
-use crate::args::{MergeArgs, ReportFormat, SweepArgs, SweepCommand};
-use crate::failure::{Failure, print, warn};
+use super::{builtin, no_technology, technology_of};
+use crate::args::{Format, MergeArgs, SweepArgs, SweepCommand};
+use crate::chatter::{Task, warn};
+use crate::document::{self, present};
+use crate::failure::Failure;
 use crate::files::{self, INPUT_BYTES_MAX, Output};
 use crate::points;
 use crate::render::{Column, energy, facts, grouped, line, table, title};
@@ -49,14 +51,16 @@ pub fn run(args: &SweepArgs) -> Result<(), Failure> {
         return merge(args);
     }
     let Some(file) = &args.space else { unreachable!("it is required") };
-    let format = args.format.unwrap_or(ReportFormat::Table);
+    let format = args.format.unwrap_or(Format::Table);
     if let Some(points) = points::stream(args.points.as_deref(), None, args.format)? {
         return run_points(file, points);
     }
     let Some(directory) = &args.output else { unreachable!("it is required without --points") };
     let objectives = objectives(&args.pareto)?;
     let shard = args.shard.unwrap_or(Shard::WHOLE);
+    let reading = Task::new(format!("reading `{}`", file.display()));
     let inputs = Loaded::read(file, Space::points)?;
+    drop(reading);
     let sweep = Sweep::new(&inputs.sources, &inputs.technologies, &inputs.points);
     let points = sweep.count(shard);
     let manifest = Manifest::new(
@@ -74,10 +78,13 @@ pub fn run(args: &SweepArgs) -> Result<(), Failure> {
     let pool =
         pool.map_err(|error| Failure::misuse(format_args!("cannot start threads: {error}")))?;
     say_how_to_go_on(directory);
-    let watcher = Watcher { journal: Mutex::new(writer), progress: progress(points) };
+    let watcher = Watcher {
+        journal: Mutex::new(writer),
+        progress: Task::counting("simulating points", points, "point"),
+    };
     let result =
         pool.install(|| sweep.run(&objectives, shard, !args.exhaustive, &known.outcomes, &watcher));
-    watcher.progress.finish_and_clear();
+    drop(watcher);
     let table = result?;
 
     let detail = |index: u64| {
@@ -86,7 +93,9 @@ pub fn run(args: &SweepArgs) -> Result<(), Failure> {
         inputs.sources[point.source]
             .report(point.hw.as_ref().ok()?, inputs.technologies.get(&point.parameters.technology)?)
     };
+    let drawing = Task::new("drawing the report");
     let pictures = pool.install(|| draw(&table, &manifest, detail));
+    drop(drawing);
     write(directory, &table, &pictures, &manifest)?;
     tell(directory, (&table, &pictures.chosen), &manifest, resumed, format)
 }
@@ -153,7 +162,7 @@ fn run_points(file: &Path, points: &Path) -> Result<(), Failure> {
         match source.evaluate_point(hw) {
             Outcome::Exact(cost) => {
                 let figures = Figures::new(hw, technology, source.layers(), &cost);
-                Ok(named(&point, &source.name, &figures))
+                Ok(PointFigures(named(&point, &source.name, &figures)))
             }
             Outcome::Unfit(why) => Err(RefusalKind::DoesNotFit.because(why).into()),
             Outcome::Trap(why) => Err(RefusalKind::Traps.because(why).into()),
@@ -353,7 +362,7 @@ impl JournalFile {
 /// Writes what was simulated into the journal, at once, and shows how far the sweep is.
 struct Watcher {
     journal: Mutex<JournalFile>,
-    progress: ProgressBar,
+    progress: Task,
 }
 
 impl Watch for Watcher {
@@ -369,20 +378,8 @@ impl Watch for Watcher {
     }
 
     fn settled(&self, points: u64) {
-        self.progress.inc(points);
+        self.progress.add(points);
     }
-}
-
-fn progress(points: u64) -> ProgressBar {
-    let style = ProgressStyle::with_template(
-        "{bar:40} {human_pos} of {human_len} points, {rate}, {eta} left",
-    );
-    let rate = |state: &ProgressState, out: &mut dyn std::fmt::Write| {
-        // A rate that cannot be written is not shown.
-        let _ = write!(out, "{} points/s", grouped(state.per_sec() as u64));
-    };
-    let style = style.expect("a legal template").with_key("rate", rate);
-    ProgressBar::new(points).with_style(style)
 }
 
 /// Joins the parts of a space.
@@ -427,7 +424,7 @@ fn merge(args: &MergeArgs) -> Result<(), Failure> {
     // The models are not at hand, so the page goes without what lies within a point.
     let pictures = draw(&table, &manifest, |_| None);
     write(&args.output, &table, &pictures, &manifest)?;
-    let format = args.format.unwrap_or(ReportFormat::Table);
+    let format = args.format.unwrap_or(Format::Table);
     tell(&args.output, (&table, &pictures.chosen), &manifest, 0, format)
 }
 
@@ -521,7 +518,8 @@ fn write(
     results.push((JSON_LINES.into(), table.to_json_lines().into_bytes().into()));
     let named = results.iter().map(|(name, bytes)| manifest::File::new(name, bytes));
     let manifest = Manifest { results: named.collect(), ..manifest.clone() };
-    results.push((MANIFEST.into(), manifest.to_json().into_bytes().into()));
+    let manifest = ManifestFile { row_schema: document::row_tag(), manifest: &manifest };
+    results.push((MANIFEST.into(), document::json(&manifest).into_bytes().into()));
 
     let mut staged = Vec::new();
     for (name, bytes) in &results {
@@ -550,7 +548,7 @@ fn tell(
     (results, chosen): (&Table, &[Chosen]),
     manifest: &Manifest,
     resumed: usize,
-    format: ReportFormat,
+    format: Format,
 ) -> Result<(), Failure> {
     let at = |name: &str| position(&results.columns, name).expect("a column of every table");
     let (status, pareto) = (at("status"), at(PARETO));
@@ -560,71 +558,122 @@ fn tell(
     }
     let front: Vec<&Vec<Value>> =
         results.rows.iter().filter(|row| row[pareto] == Value::Flag(true)).collect();
-    if format != ReportFormat::Table {
-        return print_report(
-            &json!({
-                "directory": directory,
-                "points": manifest.points,
-                "status": by_status,
-                "resumed_simulations": resumed,
-                "pareto": manifest.pareto,
-                "front": front.iter().map(|row| &row[at("index")]).collect::<Vec<_>>(),
-            }),
-            format,
-        );
-    }
-    let counts: Vec<String> =
-        by_status.iter().map(|(status, count)| format!("{} {status}", grouped(*count))).collect();
-    let mut lines = vec![
-        ("points", format!("{}: {}", grouped(manifest.points), counts.join(", "))),
-        ("results", directory.display().to_string()),
-        ("report", directory.join(PAGE).display().to_string()),
-    ];
-    if resumed > 0 {
-        lines.insert(
-            1,
-            ("resumed", format!("{} simulations were there already", grouped(resumed as u64))),
-        );
-    }
-    let varied = manifest.inputs.space.varied();
-    let mut columns = vec![Column::Text(""), Column::Number("point"), Column::Text("source")];
-    columns.extend(varied.iter().map(|key| Column::Number(key)));
-    columns.extend(manifest.pareto.iter().map(|name| Column::Number(name)));
-    columns.push(Column::Text("best in"));
-    let rows: Vec<Vec<String>> = chosen
-        .iter()
-        .map(|named| {
-            let row = &results.rows[named.row];
-            let hardware = varied.iter().map(|key| plain(&row[at(key)]));
-            let figures = manifest.pareto.iter().map(|name| match &row[at(name)] {
-                Value::Number(pj) if name.starts_with("energy_pj") => energy(*pj),
-                other => plain(other),
-            });
-            [named.letter.to_string(), plain(&row[at("index")]), plain(&row[at("source")])]
-                .into_iter()
-                .chain(hardware)
-                .chain(figures)
-                .chain([named.roles.join(", ")])
-                .collect()
-        })
-        .collect();
-    if !rows.is_empty() {
-        let others =
-            front.iter().filter(|row| chosen.iter().all(|c| results.rows[c.row] != ***row));
-        lines.push(("front", format!("{} points in {}", front.len(), manifest.pareto.join(", "))));
-        let others = others.count();
-        let mut text = facts(&lines) + "\n" + &title("points that the report names");
-        text += &table(&columns, rows, false);
-        if others > 0 {
-            let csv = directory.join("points.csv");
-            text += &line(&format!(
-                "the other {others} points of the front have `pareto` true in `{}`",
-                csv.display()
-            ));
+    let index = |row: &&Vec<Value>| match row[at("index")] {
+        Value::Integer(index) => index,
+        _ => unreachable!("an index is an integer"),
+    };
+    let swept = Swept {
+        directory,
+        points: manifest.points,
+        status: &by_status,
+        resumed_simulations: resumed,
+        pareto: &manifest.pareto,
+        front: front.iter().map(index).collect(),
+    };
+    present(format, &swept, || {
+        let counts: Vec<String> = by_status
+            .iter()
+            .map(|(status, count)| format!("{} {status}", grouped(*count)))
+            .collect();
+        let mut lines = vec![
+            ("points", format!("{}: {}", grouped(manifest.points), counts.join(", "))),
+            ("results", directory.display().to_string()),
+            ("report", directory.join(PAGE).display().to_string()),
+        ];
+        if resumed > 0 {
+            lines.insert(
+                1,
+                ("resumed", format!("{} simulations were there already", grouped(resumed as u64))),
+            );
         }
-        return print(&text);
+        let varied = manifest.inputs.space.varied();
+        let mut columns = vec![Column::Text(""), Column::Number("point"), Column::Text("source")];
+        columns.extend(varied.iter().map(|key| Column::Number(key)));
+        columns.extend(manifest.pareto.iter().map(|name| Column::Number(name)));
+        columns.push(Column::Text("best in"));
+        let rows: Vec<Vec<String>> = chosen
+            .iter()
+            .map(|named| {
+                let row = &results.rows[named.row];
+                let hardware = varied.iter().map(|key| plain(&row[at(key)]));
+                let figures = manifest.pareto.iter().map(|name| match &row[at(name)] {
+                    Value::Number(pj) if name.starts_with("energy_pj") => energy(*pj),
+                    other => plain(other),
+                });
+                [named.letter.to_string(), plain(&row[at("index")]), plain(&row[at("source")])]
+                    .into_iter()
+                    .chain(hardware)
+                    .chain(figures)
+                    .chain([named.roles.join(", ")])
+                    .collect()
+            })
+            .collect();
+        if !rows.is_empty() {
+            let others =
+                front.iter().filter(|row| chosen.iter().all(|c| results.rows[c.row] != ***row));
+            lines.push((
+                "front",
+                format!("{} points in {}", front.len(), manifest.pareto.join(", ")),
+            ));
+            let others = others.count();
+            let mut text = facts(&lines) + "\n" + &title("points that the report names");
+            text += &table(&columns, rows, false);
+            if others > 0 {
+                let csv = directory.join("points.csv");
+                text += &line(&format!(
+                    "the other {others} points of the front have `pareto` true in `{}`",
+                    csv.display()
+                ));
+            }
+            return text;
+        }
+        facts(&lines)
+    })
+}
+
+/// The JSON object.
+#[derive(JsonSchema, Serialize)]
+pub struct Swept<'a> {
+    /// The folder of the results.
+    directory: &'a Path,
+    /// Points of the space or of its part.
+    points: u64,
+    /// Points by what became of them.
+    status: &'a BTreeMap<String, u64>,
+    /// Simulations that were in the folder already.
+    resumed_simulations: usize,
+    /// Columns that the front is of.
+    pareto: &'a [String],
+    /// Indices of the points of the front.
+    front: Vec<u64>,
+}
+
+/// `manifest.json`.
+#[derive(JsonSchema, Serialize)]
+pub struct ManifestFile<'a> {
+    /// Name and version of the schema of the lines of points.jsonl.
+    row_schema: String,
+    #[serde(flatten)]
+    manifest: &'a Manifest,
+}
+
+/// The figures of a point: the columns of points.jsonl that say something of one point alone.
+#[derive(Serialize)]
+#[serde(transparent)]
+pub struct PointFigures(BTreeMap<String, Value>);
+
+impl JsonSchema for PointFigures {
+    fn inline_schema() -> bool {
+        true
     }
-    print(&facts(&lines))
+
+    fn schema_name() -> Cow<'static, str> {
+        "PointFigures".into()
+    }
+
+    fn json_schema(_: &mut SchemaGenerator) -> Schema {
+        named_schema()
+    }
 }
 
 fn plain(value: &Value) -> String {

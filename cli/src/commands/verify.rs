@@ -1,6 +1,5 @@
 //! `qnnsim verify`: a program against its model, map by map.
 
-use std::fmt::Write;
 use std::path::Path;
 
 use qnnsim_api::Progress;
@@ -8,24 +7,30 @@ use qnnsim_api::verify::{Comparison, Difference, Incomparable, Precision, Report
 use qnnsim_compiler::import::{ImportOptions, import};
 use qnnsim_compiler::input::InputFormat;
 use qnnsim_isa::Program;
+use schemars::JsonSchema;
 use serde::Serialize;
 
-use super::{encoder, not_for_host, print_json, progress, simulate};
-use crate::args::{Format, VerifyArgs};
-use crate::failure::{Failure, print};
+use super::{encoder, not_for_host, simulate};
+use crate::args::VerifyArgs;
+use crate::chatter::Task;
+use crate::document::present;
+use crate::failure::Failure;
 use crate::files::{self, INPUT_BYTES_MAX};
 use crate::images::Images;
-use crate::render::{Column, facts, grouped, table};
+use crate::render::{Column, facts, grouped, line, table};
 
 /// The JSON object.
-#[derive(Debug, Serialize)]
-struct Json<'a> {
+#[derive(Debug, JsonSchema, Serialize)]
+pub struct Verified<'a> {
+    /// Name of the program.
     name: &'a str,
+    /// Images that were compared.
     images: usize,
     /// Arithmetic of the graph.
     precision: &'static str,
     /// Whether there is no difference but ties.
     agrees: bool,
+    /// By map: the input's, then each layer's.
     maps: &'a Report,
 }
 
@@ -43,11 +48,13 @@ pub fn run(args: &VerifyArgs) -> Result<(), Failure> {
         input: Some(InputFormat::of_program(&program.input)),
         classes: Vec::new(),
     };
+    let reading = Task::new(format!("reading `{}`", args.model.display()));
     let import = import(&model, &options).map_err(|all| {
         Failure::all(
             all.iter().map(|diagnostic| format!("`{}`: {diagnostic}", args.model.display())),
         )
     })?;
+    drop(reading);
     match_model(&import, &program).map_err(|why| incomparable(args, &why))?;
     let encoder = encoder(&args.program, &program.input)?;
     let limit = args.limit.map_or(usize::MAX, |n| usize::try_from(n).unwrap_or(usize::MAX));
@@ -57,30 +64,21 @@ pub fn run(args: &VerifyArgs) -> Result<(), Failure> {
     let precision = if args.float32 { Precision::Single } else { Precision::Double };
     let comparison =
         Comparison::new(&import, &simulation, precision).map_err(|why| incomparable(args, &why))?;
-    let progress = progress(count);
+    let progress = Task::counting("comparing images", count as u64, "image");
     let image = |index: usize, bytes: &mut [u8]| {
-        progress.inc(1);
+        progress.add(1);
         images.encode(index, &encoder, bytes);
         images.reals(index, &encoder)
     };
     let report =
         comparison.run(count, image, &Progress::default()).expect("nobody stops this command");
-    progress.finish_and_clear();
+    drop(progress);
 
     let name = if args.float32 { "float32" } else { "double precision" };
     let agrees = report.agrees();
-    match args.format {
-        Format::Json => {
-            print_json(&Json {
-                name: &program.name,
-                images: count,
-                precision: name,
-                agrees,
-                maps: &report,
-            })?;
-        }
-        Format::Table => print(&text(&program, &report, count, name))?,
-    }
+    let verified =
+        Verified { name: &program.name, images: count, precision: name, agrees, maps: &report };
+    present(args.format, &verified, || text(&program, &report, count, name))?;
     if agrees { Ok(()) } else { Err(failure(&args.program, &report, name)) }
 }
 
@@ -122,16 +120,18 @@ fn text(program: &Program, report: &Report, images: usize, precision: &str) -> S
     let mut text = facts(&head) + "\n" + &table(&columns, rows, false);
     if report.agrees() {
         let ties: u64 = report.maps.iter().map(|map| map.ties.count).sum();
-        text += "\nSimulator and integer reference are equal. ";
-        text += &match ties {
-            0 => format!("So is the graph in {precision}.\n"),
-            _ => format!(
-                "The graph in {precision} differs in {} ties within its rounding.\n",
-                grouped(ties)
-            ),
+        let graph = match ties {
+            0 => format!("So is the graph in {precision}."),
+            _ => {
+                let ties = grouped(ties);
+                format!("The graph in {precision} differs in {ties} ties within its rounding.")
+            }
         };
+        text += "\n";
+        text += &line(&format!("Simulator and integer reference are equal. {graph}"));
         for (map, tie) in report.maps.iter().filter_map(|map| Some((map, map.ties.first?))) {
-            let _ = writeln!(text, "  first of {}: {}", map.name, values(&tie, "the graph"));
+            let tie = values(&tie, "the graph");
+            text += &line(&format!("  first of {}: {tie}", map.name));
         }
     }
     text

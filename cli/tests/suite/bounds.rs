@@ -23,9 +23,9 @@ fn a_word_as_long_as_a_file_is_refused_in_the_memory_of_a_few_files() {
     let bench = Bench::new();
     // A line that can be meant, and one that cannot.
     for (mib, expected) in [(60, "line 1"), (70, "line 1 is longer than 64 MiB")] {
-        bench.write("long.asm", vec![b'a'; mib << 20]);
-        let message = refused(&bench, "asm long.asm -o a.bin", 1 << 20);
-        assert!(message.contains(expected) || message.contains("long.asm:1:"), "{message}");
+        bench.write("long.qnn", vec![b'a'; mib << 20]);
+        let message = refused(&bench, "asm long.qnn -o a.bin", 1 << 20);
+        assert!(message.contains(expected) || message.contains("long.qnn:1:"), "{message}");
         assert!(!bench.path("a.bin").exists());
     }
 }

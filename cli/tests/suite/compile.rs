@@ -1,6 +1,7 @@
 //! From the trained model in `programs/` to its results, through the binary.
 
 use crate::common;
+use qnnsim_compiler::pipeline::Stage;
 
 use common::{Bench, idx, project};
 use serde_json::{Value, json};
@@ -54,8 +55,8 @@ fn the_report_adds_up() {
     assert_eq!(json["cycles"]["warm"], cycles);
     let energy: f64 = layers.iter().map(|l| l["energy_pj"].as_f64().expect("energy")).sum();
     assert!((energy / json["energy_pj"]["warm"].as_f64().expect("energy") - 1.0).abs() < 1e-9);
-    let products: u64 = layers.iter().map(|l| l["products"].as_u64().expect("products")).sum();
-    assert_eq!(products, 451_584 + 7_225_344 + 200_704 + 640);
+    let macs: u64 = layers.iter().map(|l| l["macs"].as_u64().expect("macs")).sum();
+    assert_eq!(macs, 451_584 + 7_225_344 + 200_704 + 640);
     assert!(
         layers
             .iter()
@@ -94,21 +95,31 @@ fn compiling_again_gives_the_same_bytes_on_each_point() {
 #[test]
 fn each_stage_can_be_printed() {
     let bench = bench();
-    for (stage, part) in [
+    let stages = [
         ("graph", "BatchNormalization"),
+        ("quantizers", "BatchNormalization"),
+        ("padding", "BatchNormalization"),
+        ("functions", "BatchNormalization"),
+        ("signs", "BatchNormalization"),
+        ("input", "BatchNormalization"),
+        ("canonical", "Linear(Product("),
         ("network", "layer conv2: map 1 -> map 2"),
         ("layout", "conv1: words 0.."),
         ("tiling", "conv 3x3 64 -> 64"),
         ("placement", "weights    at 0"),
         ("schedule", "thr waits - posts free x2"),
         ("code", "mac wait=free post=full"),
-    ] {
+    ];
+    let names: Vec<&str> = stages.iter().map(|(stage, _)| *stage).collect();
+    let all: Vec<&str> = Stage::ALL.iter().map(|stage| stage.name()).collect();
+    assert_eq!(names, all);
+    for (stage, part) in stages {
         let text = bench.ok(&format!("compile tcv.onnx --pixel-offset -128 --emit {stage}"));
         assert!(text.contains(part), "{stage}: {part} is not in:\n{text}");
     }
     let asm = bench.ok("compile tcv.onnx --pixel-offset -128 --emit code -o tcv.bin");
-    bench.write("tcv.asm", &asm);
-    bench.ok("asm tcv.asm -o again.bin");
+    bench.write("tcv.qnn", &asm);
+    bench.ok("asm tcv.qnn -o again.bin");
     assert!(bench.read("tcv.bin") == bench.read("again.bin"));
     // What comes before the memories' sizes matter can be seen even if the point has no room.
     for stage in ["network", "layout", "tiling"] {

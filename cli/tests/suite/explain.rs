@@ -204,8 +204,8 @@ fn each_trial_of_a_program_equals_the_same_code_on_that_point() {
         let at = at + text[at..].find(&format!("{name}: ")).expect("the name") + name.len() + 2;
         let end = at + text[at..].find(|c: char| !c.is_ascii_digit()).expect("more text");
         assert_eq!(trial["from"], text[at..end].parse::<u64>().expect("a number"), "{key}");
-        bench.write("changed.qasm", format!("{}{}{}", &text[..at], trial["to"], &text[end..]));
-        bench.ok("asm changed.qasm -o changed.bin");
+        bench.write("changed.qnn", format!("{}{}{}", &text[..at], trial["to"], &text[end..]));
+        bench.ok("asm changed.qnn -o changed.bin");
         assert_eq!(
             trial["figures"],
             figures(&bench.json("run changed.bin --format json")),

@@ -1,11 +1,13 @@
 //! All tests of the crate in one binary: a module a subject.
 
 mod bounds;
+mod chatter;
 mod common;
 mod compile;
 mod explain;
 mod misuse;
 mod points;
 mod programs;
+mod schema;
 mod sweep;
 mod verify;

@@ -31,7 +31,7 @@ fn every_command_has_help_with_examples() {
 fn unknown_words_are_misuse() {
     let bench = Bench::new();
     for (words, part) in [
-        ("", "Usage: qnnsim <COMMAND>"),
+        ("", "Usage: qnnsim [OPTIONS] <COMMAND>"),
         ("walk", "unrecognized subcommand 'walk'"),
         ("run", "<PROG.bin|MODEL.onnx>"),
         ("run p.bin --fast", "unexpected argument '--fast'"),
@@ -229,11 +229,11 @@ fn outputs_are_whole_or_not_there() {
     bench.program("p.bin", &vector());
     bench.write("images.idx", idx(&[3, 1, 1], &[1, 2, 3]));
     for (words, part) in [
-        ("asm source.asm -o no/p.bin", "cannot write `no/p.bin`: its directory does not exist"),
-        ("asm source.asm -o .", "cannot write `.`: it is a directory"),
+        ("asm source.qnn -o no/p.bin", "cannot write `no/p.bin`: its directory does not exist"),
+        ("asm source.qnn -o .", "cannot write `.`: it is a directory"),
         (
-            "asm source.asm -o ./source.asm",
-            "cannot write `./source.asm`: it is the file that is read",
+            "asm source.qnn -o ./source.qnn",
+            "cannot write `./source.qnn`: it is the file that is read",
         ),
         ("eval p.bin --images images.idx --output images.idx", "it is the file that is read"),
         ("run p.bin --trace=no/t.json", "its directory does not exist"),
@@ -242,17 +242,17 @@ fn outputs_are_whole_or_not_there() {
         assert!(message.contains(part), "{words}: {part} is not in:\n{message}");
     }
     bench.write(
-        "wrong.asm",
+        "wrong.qnn",
         vector().replace("mac wait=free", "mac weit=free").replace("halt", "stop"),
     );
     bench.write("old.bin", "what was there before");
-    let message = bench.misuse("asm wrong.asm -o old.bin");
-    for part in ["wrong.asm:", "weit", "stop", "^"] {
+    let message = bench.misuse("asm wrong.qnn -o old.bin");
+    for part in ["wrong.qnn:", "weit", "stop", "^"] {
         assert!(message.contains(part), "{part} is not in:\n{message}");
     }
     assert_eq!(bench.read("old.bin"), b"what was there before");
-    assert_eq!(bench.files(), ["images.idx", "old.bin", "p.bin", "source.asm", "wrong.asm"]);
-    bench.ok("asm source.asm -o old.bin");
+    assert_eq!(bench.files(), ["images.idx", "old.bin", "p.bin", "source.qnn", "wrong.qnn"]);
+    bench.ok("asm source.qnn -o old.bin");
     assert!(bench.read("old.bin") == bench.read("p.bin"));
 }
 
@@ -262,13 +262,13 @@ fn devices_and_links_stay_what_they_are() {
     use std::os::unix::fs::{FileTypeExt, PermissionsExt, symlink};
     let bench = Bench::new();
     bench.program("p.bin", &vector());
-    let message = bench.misuse("asm source.asm -o /dev/full");
+    let message = bench.misuse("asm source.qnn -o /dev/full");
     assert!(message.contains("cannot write `/dev/full`: No space left on device"), "{message}");
     let full = std::fs::metadata("/dev/full").expect("a device");
     assert!(full.file_type().is_char_device());
     symlink("real.bin", bench.path("link.bin")).expect("a link");
     bench.write("real.bin", "");
-    bench.ok("asm source.asm -o link.bin");
+    bench.ok("asm source.qnn -o link.bin");
     assert!(bench.read("real.bin") == bench.read("p.bin"));
     assert!(std::fs::symlink_metadata(bench.path("link.bin")).expect("a link").is_symlink());
     let mode = std::fs::metadata(bench.path("p.bin")).expect("a file").permissions().mode();

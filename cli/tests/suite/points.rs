@@ -46,8 +46,17 @@ fn answers(outcome: &Outcome) -> Vec<Value> {
 /// An answer without what a report alone does not have.
 fn report(mut answer: Value) -> Value {
     let members = answer.as_object_mut().expect("an object");
-    assert!(members.remove("index").is_some() && members.remove("point").is_some());
+    for member in ["schema", "index", "point"] {
+        assert!(members.remove(member).is_some(), "{member}");
+    }
     answer
+}
+
+/// What a command prints, without the name of its schema.
+fn figures(bench: &Bench, words: &str) -> Value {
+    let mut json = bench.json(words);
+    assert!(json.as_object_mut().expect("an object").remove("schema").is_some());
+    json
 }
 
 #[test]
@@ -158,11 +167,12 @@ fn each_line_is_answered_as_a_separate_compile_and_run() {
         );
         assert_eq!(
             report(run[i].clone()),
-            bench.json("run tcv.bin --input digit.png --format json"),
+            figures(&bench, "run tcv.bin --input digit.png --format json"),
             "{set}"
         );
         let images = "--images images.idx --labels labels.idx --format json";
-        assert_eq!(report(eval[i].clone()), bench.json(&format!("eval tcv.bin {images}")), "{set}");
+        let eval = report(eval[i].clone());
+        assert_eq!(eval, figures(&bench, &format!("eval tcv.bin {images}")), "{set}");
         // Results do not depend on the point.
         assert_eq!(run[i]["output_int"], image["output_int"]);
     }
@@ -180,8 +190,8 @@ fn a_program_takes_the_points_that_its_code_can_run_on() {
     let outcome = fed(&bench, "run tcv.bin --input digit.png --points -", lines);
     let answers = answers(&outcome);
     assert_eq!(outcome.code, 0, "{}", outcome.err);
-    let fast = bench.json("run tcv.bin --input digit.png --format json --set dram.latency=20");
-    let own = bench.json("run tcv.bin --input digit.png --format json");
+    let fast = figures(&bench, "run tcv.bin --input digit.png --format json --set dram.latency=20");
+    let own = figures(&bench, "run tcv.bin --input digit.png --format json");
     assert_eq!(report(answers[0].clone()), fast);
     assert_ne!(fast["cycles"]["cold"], own["cycles"]["cold"]);
     assert_eq!(fast["output_int"], own["output_int"]);

@@ -375,10 +375,10 @@ fn a_folder_holds_one_sweep() {
 #[test]
 fn programs_are_swept_as_well() {
     let bench = Bench::new();
-    bench.write("hello.qasm", fs::read(project("programs/hello.qasm")).expect("the program"));
+    bench.write("hello.qnn", fs::read(project("programs/hello.qnn")).expect("the program"));
     bench.write(
         "space.ron",
-        r#"(programs: ["hello.qasm"], axes: { "dram.latency": List([10, 50]), "mac.lanes": List([8, 32]), "mac.rows": List([1, 4]) })"#,
+        r#"(programs: ["hello.qnn"], axes: { "dram.latency": List([10, 50]), "mac.lanes": List([8, 32]), "mac.rows": List([1, 4]) })"#,
     );
     bench.ok("sweep space.ron -o out");
     let rows = rows(&bench, "out");
@@ -386,7 +386,7 @@ fn programs_are_swept_as_well() {
     // The text's words have 32 bits, and its addresses are for four rows.
     assert_eq!(status, ["unfit", "unfit", "trap", "ok", "unfit", "unfit", "trap", "ok"]);
     assert!(rows[0]["reason"].as_str().unwrap().starts_with("line "), "{}", rows[0]["reason"]);
-    let text = fs::read_to_string(project("programs/hello.qasm")).unwrap();
+    let text = fs::read_to_string(project("programs/hello.qnn")).unwrap();
     for row in [&rows[3], &rows[7]] {
         let with = format!("fetch: (words: 64), dram: (latency: {})", row["dram.latency"]);
         bench.program("p.bin", &text.replace("fetch: (words: 64)", &with));
@@ -456,8 +456,8 @@ fn mistakes_in_a_space_have_a_place() {
         (r#"tied: {"thr.cols": "mac.cols - 17"}"#, "a parameter must lie between 0 and 4294967295"),
         (r#"sample: (points: 0)"#, "a sample has 1 to 1048576 points"),
         (r#"models: []"#, "duplicate field"),
-        (r#"programs: ["tcv.qasm"]"#, "two models or programs are called `tcv`"),
-        (r#"programs: ["nowhere.qasm"]"#, "cannot read `nowhere.qasm`"),
+        (r#"programs: ["tcv.qnn"]"#, "two models or programs are called `tcv`"),
+        (r#"programs: ["nowhere.qnn"]"#, "cannot read `nowhere.qnn`"),
         (r#"base_file: "nowhere.ron""#, "cannot read `nowhere.ron`"),
     ] {
         bench.write("space.ron", format!("({model},\n {rest})"));

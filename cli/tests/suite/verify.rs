@@ -72,8 +72,8 @@ fn a_program_with_other_weights_differs() {
     };
     let bytes: String = bytes[..64].chars().map(turn).chain(bytes[64..].chars()).collect();
     let turned = format!("{head}.data \"conv2 weights\"{place}.bytes \"{bytes}");
-    bench.write("turned.asm", turned);
-    bench.ok("asm turned.asm -o turned.bin");
+    bench.write("turned.qnn", turned);
+    bench.ok("asm turned.qnn -o turned.bin");
     let outcome = bench.run("verify tcv_w1a1.onnx turned.bin --images digit_3.png");
     assert_eq!(outcome.code, 1, "{}", outcome.err);
     for part in [
@@ -100,8 +100,8 @@ fn what_does_not_belong_together_is_misuse() {
     bench.write("map.idx", idx(&[1, 1, 4], &[1, 2, 3, 4]));
     // The instructions of one layer as if they were another's.
     let text = bench.ok("disasm tcv_w1a1.bin").replace(".layer conv2\n", ".layer conv1\n");
-    bench.write("lost.asm", text);
-    bench.ok("asm lost.asm -o lost.bin");
+    bench.write("lost.qnn", text);
+    bench.ok("asm lost.qnn -o lost.bin");
     bench.write("small.idx", idx(&[1, 8, 8], &[0; 64]));
     for (words, part) in [
         (

@@ -17,7 +17,7 @@ use qnnsim_isa::table::{MacShape, PoolDst};
 use super::thresholds::{Thresholds, encode};
 use crate::diagnostic::{Diagnostic, Kind};
 use crate::geometry::{Nested, Windows};
-use crate::ir::{Activation, Conv, Layer, MapId, Network, Steps, Term, WeightKind, Weights};
+use crate::ir::{Activation, Conv, Layer, MapId, Network, StepFunction, Term, WeightKind, Weights};
 use crate::sizes::unencodable;
 
 /// What a network's layers are on every hardware point. Found once for any number of plans, and
@@ -44,7 +44,7 @@ pub struct LayerFacts {
     /// Shape of its accumulators, before pooling.
     pub sums: MapShape,
     /// Multiply-accumulates of one image.
-    pub products: u64,
+    pub macs: u64,
     /// One line for reports: what it does.
     pub summary: String,
     /// Meaning and number of the weight bits, by term.
@@ -125,7 +125,7 @@ impl Facts {
                 inputs: layer.terms.iter().map(|term| network.map(term.source)).collect(),
                 output,
                 sums: network.sums(layer),
-                products: if copy { 0 } else { network.products(layer) },
+                macs: if copy { 0 } else { network.macs(layer) },
                 summary: summary(&network, layer, output, kind_of(thresholds.as_deref()), copies),
                 weights: weight_kinds(layer),
                 thresholds,
@@ -177,7 +177,7 @@ impl LayerFacts {
         LayerInfo {
             name: layer.name.clone(),
             summary: self.summary.clone(),
-            products: self.products,
+            macs: self.macs,
             precision: [
                 activation.max().unwrap_or(1),
                 self.weights.iter().map(|w| w.1).max().unwrap_or(1),
@@ -324,7 +324,7 @@ fn copy_of(network: &Network, map: MapId, source: MapId) -> Layer {
     let conv = Conv { kernel: [1, 1], stride: [1, 1], dilation: [1, 1], pads: [0; 4], groups: 1 };
     let weights = Weights { kind: WeightKind::Unsigned1, out_channels: shape.channels, data };
     let thresholds = (code.min() + 1..=code.max()).collect();
-    let steps = Steps { lowest: code.min(), rising: true, thresholds };
+    let steps = StepFunction { lowest: code.min(), rising: true, thresholds };
     Layer {
         name: format!("copy of {}", network.layers[map.0 - 1].name),
         terms: vec![Term { source, conv, weights, pad_value: 0, region: None }],

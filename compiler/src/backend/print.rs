@@ -22,41 +22,22 @@ macro_rules! line {
     };
 }
 
-/// A stage that can be printed.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Stage {
-    /// How maps lie in the activation memory.
-    Layout,
-    /// How each layer's work is cut for the array.
-    Tiling,
-    /// What lies where, and what stays in a memory.
-    Placement,
-    /// What is done in which order, and what waits for what.
-    Schedule,
-}
-
-/// A stage of a network on a machine as text. Layout and tiling do not depend on the sizes of
-/// memories, so they can be seen where these have no room.
+/// How the maps of a network lie on a machine, whatever its memories have room for.
 ///
 /// # Errors
-/// Those of the stage, or of one before it.
-pub fn print(
-    stage: Stage,
-    network: &Network,
-    hw: &HardwarePoint,
-) -> Result<String, Vec<Diagnostic>> {
+/// Every layer that no machine can run.
+pub fn layouts(network: &Network, hw: &HardwarePoint) -> Result<String, Vec<Diagnostic>> {
     let facts = Facts::new(network)?;
-    let layouts = Layouts::new(&facts, hw);
-    match stage {
-        Stage::Layout => Ok(print_layouts(&facts, &layouts, hw)),
-        Stage::Tiling => Ok(print_tilings(&facts, &Tiling::all(&facts, &layouts, hw), hw)),
-        Stage::Placement => Ok(Plan::new(&facts, hw)?.print_placement()),
-        Stage::Schedule => {
-            let plan = Plan::new(&facts, hw)?;
-            let schedule = schedule(&plan).map_err(|error| vec![error])?;
-            Ok(plan.print_schedule(&schedule))
-        }
-    }
+    Ok(print_layouts(&facts, &Layouts::new(&facts, hw), hw))
+}
+
+/// How the work of each layer is cut on a machine, whatever its memories have room for.
+///
+/// # Errors
+/// Every layer that no machine can run.
+pub fn tilings(network: &Network, hw: &HardwarePoint) -> Result<String, Vec<Diagnostic>> {
+    let facts = Facts::new(network)?;
+    Ok(print_tilings(&facts, &Tiling::all(&facts, &Layouts::new(&facts, hw), hw), hw))
 }
 
 fn head(stage: &str, hw: &HardwarePoint) -> String {
@@ -116,7 +97,8 @@ fn print_tilings(facts: &Facts, tilings: &[Tiling], hw: &HardwarePoint) -> Strin
 
 impl Plan {
     /// What lies where.
-    fn print_placement(&self) -> String {
+    /// What lies where, and what stays in a memory, as text.
+    pub fn print_placement(&self) -> String {
         let mut text = head("placement", &self.hw);
         let (placement, hw) = (&self.placement, &self.hw);
         let used = placement.used;
@@ -178,8 +160,12 @@ impl Plan {
         text
     }
 
-    /// What is done, one line each.
-    fn print_schedule(&self, schedule: &Schedule) -> String {
+    /// What the units do, in the order of the code, and what waits for what, as text.
+    ///
+    /// # Errors
+    /// What stands against the schedule.
+    pub fn print_schedule(&self) -> Result<String, Diagnostic> {
+        let schedule = schedule(self)?;
         let mut text = head("schedule", &self.hw);
         let mut layer = None;
         for entry in &schedule.entries {
@@ -189,9 +175,9 @@ impl Plan {
                 line!(text, "{name}:");
             }
             let cold = if entry.cold_only { " (cold)" } else { "" };
-            line!(text, "  {}{cold}", self.describe(&entry.action, schedule));
+            line!(text, "  {}{cold}", self.describe(&entry.action, &schedule));
         }
-        text
+        Ok(text)
     }
 
     fn describe(&self, action: &Action, schedule: &Schedule) -> String {

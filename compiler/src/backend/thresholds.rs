@@ -14,7 +14,7 @@
 use qnnsim_isa::operand::ThresholdKind;
 use qnnsim_isa::table::ThrMode;
 
-use crate::ir::Steps;
+use crate::ir::StepFunction;
 
 /// Largest fraction that `cfg thr.mode` can say.
 const FRACTION_MAX: u32 = ThrMode::ROW.max("fraction");
@@ -55,7 +55,7 @@ struct Channel {
 }
 
 impl Channel {
-    fn new(steps: &Steps, bounds: (i64, i64), bias: i64) -> Self {
+    fn new(steps: &StepFunction, bounds: (i64, i64), bias: i64) -> Self {
         let sign = if steps.rising { 1 } else { -1 };
         let thresholds = steps.thresholds.iter().map(|t| sign * t).collect();
         let range = if steps.rising { bounds } else { (-bounds.1, -bounds.0) };
@@ -136,7 +136,7 @@ impl Channel {
 
 /// Entries for a layer: `steps` and accumulator `bounds` by channel, codes of `bits` bits with
 /// `bias` added to make them unsigned.
-pub fn encode(steps: &[Steps], bounds: &[(i64, i64)], bits: u32, bias: i64) -> Thresholds {
+pub fn encode(steps: &[StepFunction], bounds: &[(i64, i64)], bits: u32, bias: i64) -> Thresholds {
     let channels: Vec<Channel> =
         steps.iter().zip(bounds).map(|(s, &b)| Channel::new(s, b, bias)).collect();
     for fraction in 0..=FRACTION_MAX {

@@ -2,9 +2,12 @@
 
 use std::rc::Rc;
 
-use super::form::{Affine, Kernel, Row, Window};
+use super::Lowering;
+use super::affine::{Affine, Kernel, Row, Window};
+use super::linear::Filter;
+use super::part::Part;
+use super::value::Value;
 use super::view::Contraction;
-use super::{Data, Filter, Known, Lowering};
 use crate::build::MAX_CHANNELS;
 use crate::diagnostic::Diagnostic;
 use crate::graph::ValueId;
@@ -19,21 +22,21 @@ impl Lowering<'_> {
         index: usize,
         dense: Dense,
         id: ValueId,
-    ) -> Result<Known, Diagnostic> {
+    ) -> Result<Value, Diagnostic> {
         let graph = self.graph;
         let node = &graph.nodes[index];
         let rank = self.constant(node, dense.weights).map_or(0, |weights| weights.array.dims.len());
         let axis = dense.outputs(rank);
         let filter =
             self.filter(node, dense.weights, axis, |integers| Some(dense.matrix(integers)))?;
-        let (form, view) = self.form(id, node)?;
+        let (affine, view) = self.exact(id, node)?;
         let over = dense.over(graph.value(id).dims.len());
         let refuse = || {
             limits::RELABEL
                 .refuse(format!("a sum along dimension {over} of {:?}", graph.value(id).dims))
         };
-        let sums = view.contract(&[over], filter.outputs, form.shape).ok_or_else(refuse)?;
-        let data = self.contract(&form, &sums, &filter, index)?;
+        let sums = view.contract(&[over], filter.outputs, affine.shape).ok_or_else(refuse)?;
+        let part = self.contract(&affine, &sums, &filter, index)?;
         // Outputs are the last dimension of the result, or the last but one.
         let dims = &graph.value(node.output).dims;
         let mut view = sums.view;
@@ -44,27 +47,27 @@ impl Lowering<'_> {
             view = view.transpose(&swapped);
         }
         let view = view.reshape(dims).ok_or_else(|| self.relabel(id, dims))?;
-        Ok(Known { data, view })
+        Ok(Value::of_parts(vec![part], view))
     }
 
-    /// The mean along some dimensions.
-    pub(super) fn mean(
+    /// The sum along some dimensions, divided by the number of values if it is a mean.
+    pub(super) fn total(
         &mut self,
         index: usize,
-        axes: &[usize],
+        (axes, is_mean): (&[usize], bool),
         id: ValueId,
-    ) -> Result<Known, Diagnostic> {
+    ) -> Result<Value, Diagnostic> {
         let graph = self.graph;
         let node = &graph.nodes[index];
-        let (form, view) = self.form(id, node)?;
+        let (affine, view) = self.exact(id, node)?;
         let refuse = || limits::MEAN_SPATIAL.refuse(format!("a mean along the axes {axes:?}"));
-        let sums = view.contract(axes, 1, form.shape).ok_or_else(refuse)?;
+        let sums = view.contract(axes, 1, affine.shape).ok_or_else(refuse)?;
         let count = sums.places.len();
-        self.budget.take_integers(count)?;
+        self.fuel.take_integers(count)?;
         let differs = |first: &usize| {
-            sums.places.iter().any(|place| form.scale(first + place[0]) != form.scale(*first))
+            sums.places.iter().any(|place| affine.scale(first + place[0]) != affine.scale(*first))
         };
-        if form.one_scale().is_none() && sums.first_channels.iter().any(differs) {
+        if affine.one_scale().is_none() && sums.first_channels.iter().any(differs) {
             return Err(refuse());
         }
         let filter = Filter {
@@ -73,26 +76,27 @@ impl Lowering<'_> {
             outputs: 1,
             data: vec![1; count].into(),
         };
-        let Data::Form(mut form) = self.contract(&form, &sums, &filter, index)? else {
-            return Err(refuse());
-        };
-        Rc::make_mut(&mut form).divide(count as f64);
+        let part = self.contract(&affine, &sums, &filter, index)?;
+        let mut affine = part.exact().ok_or_else(refuse)?.clone();
+        if is_mean {
+            Rc::make_mut(&mut affine).divide(count as f64);
+        }
         let dims = &graph.value(node.output).dims;
         let view = sums.view.reshape(dims).ok_or_else(|| self.relabel(id, dims))?;
-        Ok(Known { data: Data::Form(form), view })
+        Ok(Value::of_sum(affine, view))
     }
 
-    /// Sums of a form, each weighted in as many ways as the filter has outputs.
+    /// Sums of an affine expression, each weighted in as many ways as the filter has outputs.
     fn contract(
         &mut self,
-        form: &Rc<Affine>,
+        affine: &Rc<Affine>,
         sums: &Contraction,
         filter: &Filter,
         index: usize,
-    ) -> Result<Data, Diagnostic> {
+    ) -> Result<Part, Diagnostic> {
         let inputs = sums.places.len();
         let mut window = Window::POINT;
-        let mut size = form.size();
+        let mut size = affine.size();
         for (axis, size) in size.iter_mut().enumerate().filter(|(axis, _)| sums.spatial[*axis]) {
             window.kernel[axis] = i64::from(std::mem::replace(size, 1));
         }
@@ -103,7 +107,7 @@ impl Lowering<'_> {
             sums.places.iter().map(|[c, y, x]| (c * height + y) * width + x).collect();
         let mut data = filter.data.clone();
         if length != inputs || !places.iter().copied().eq(0..inputs) {
-            self.budget.take_integers(length.saturating_mul(filter.outputs))?;
+            self.fuel.take_integers(length.saturating_mul(filter.outputs))?;
             let mut spread = vec![0; length * filter.outputs];
             for (from, to) in data.chunks(inputs).zip(spread.chunks_mut(length)) {
                 from.iter().zip(&places).for_each(|(&weight, &place)| to[place] = weight);
@@ -132,6 +136,6 @@ impl Lowering<'_> {
             [one] => vec![*one],
             _ => filter.scale.repeat(sums.first_channels.len()),
         };
-        self.apply(form, &kernel, &scale, index)
+        self.apply(affine, &kernel, &scale, index)
     }
 }

@@ -9,15 +9,17 @@ use std::collections::{HashMap, HashSet};
 use std::rc::Rc;
 
 use qnnsim_isa::descriptor::{
-    Code, HostModel, HostOp, InputDescriptor, InputModel, MapShape, OutputDescriptor, OutputTensor,
+    HostModel, HostOp, InputDescriptor, InputModel, MapShape, OutputDescriptor, OutputTensor,
     OutputValue, Quantizer, Rounding,
 };
 use qnnsim_isa::table::LdRow;
 
-use super::chain::{Chain, Quantized, quantized};
-use super::form::{Affine, MapInfo};
+use super::affine::{Affine, MapInfo};
+use super::materialize::NewLayer;
+use super::part::{Part, Quantized};
+use super::value::Value;
 use super::view::View;
-use super::{Data, Known, Lowering, Made, MapValue, constants};
+use super::{Lowering, MapValue};
 use crate::build::is_map;
 use crate::canonical::{Graph, Linear, Node, Op, Relabel, Select};
 use crate::diagnostic::{Diagnostic, Kind};
@@ -34,15 +36,17 @@ use crate::sign::first_arguments;
 /// Most channels of an input map: bytes of a pixel that the packer takes.
 const LONGEST_PIXEL: u32 = LdRow::ROW.max("channels");
 
-/// The model's input behind some operators.
+/// How the input becomes integers.
 #[derive(Debug, Clone)]
-pub struct RealInput {
-    /// The operators.
+pub struct CodedInput {
+    /// The operators in front of the quantizer.
     pub front: Front,
-    /// The value that they make.
-    pub value: ValueId,
-    /// How it names the places of the input's map.
-    pub view: View,
+    /// The value that they make, and how it names the places of the input's map.
+    pub real: (ValueId, View),
+    /// The quantizer.
+    pub node: usize,
+    /// What it makes.
+    pub quantized: Quantized,
 }
 
 /// Channels of the last layer that are a value of the graph.
@@ -52,8 +56,8 @@ pub struct Head {
     pub map: MapValue,
     /// First channel of the last layer, for each sum that is added up with a scale of its own.
     pub first_channels: Vec<usize>,
-    /// How many channels each of them has.
-    pub channels: usize,
+    /// Channels of each of them, and rows and columns, which may be fewer than the layer's.
+    pub shape: MapShape,
     /// The operators behind the accumulators.
     pub epilogue: Epilogue,
 }
@@ -76,7 +80,7 @@ pub struct HostPart {
     /// Values that such nodes read, and the outputs.
     wanted: HashSet<ValueId>,
     /// Those of them that are exact sums, with constants behind them.
-    sums: HashMap<ValueId, Known>,
+    sums: HashMap<ValueId, Value>,
 }
 
 impl HostPart {
@@ -106,15 +110,10 @@ impl HostPart {
     }
 
     /// Keeps a value if outputs may be made of it.
-    pub fn learn(&mut self, id: ValueId, known: &Known) {
-        if self.wanted.contains(&id) && raw(&known.data).is_some() {
-            self.sums.insert(id, known.clone());
+    pub fn learn(&mut self, id: ValueId, value: &Value) {
+        if self.wanted.contains(&id) && raw(value).is_some() {
+            self.sums.insert(id, value.clone());
         }
-    }
-
-    /// Keeps a value that has become a map.
-    pub fn made_map(&mut self, id: ValueId, form: &Rc<Affine>, view: &View) {
-        self.learn(id, &Known { data: Data::Form(form.clone()), view: view.clone() });
     }
 
     /// The exact sums that the outputs are made of.
@@ -146,16 +145,10 @@ impl HostPart {
 }
 
 /// Real values as sums with constants behind them, if they are nothing else.
-fn raw(data: &Data) -> Option<RawValue> {
-    let chain = match data {
-        Data::Form(form) => Chain::of(form.clone(), None),
-        Data::Chains(chains) => match &chains[..] {
-            [chain] if chain.pool.is_none() => chain.clone(),
-            _ => return None,
-        },
-        _ => return None,
-    };
-    let epilogue = chain.epilogue();
+fn raw(value: &Value) -> Option<RawValue> {
+    let part = value.part().filter(|part| part.pool.is_none() && !part.is_input())?;
+    let part = part.clone().opened(|_| None);
+    let epilogue = part.epilogue();
     // By value of the epilogue, what the host does with each sum that is part of it.
     let mut values: Vec<Vec<(usize, Vec<HostOp>)>> = Vec::new();
     for (index, sum) in epilogue.sums.iter().enumerate() {
@@ -166,7 +159,7 @@ fn raw(data: &Data) -> Option<RawValue> {
         ops.push(HostOp::Mul(sum.scale()));
         values.push(vec![(index, ops)]);
     }
-    // Chains are long: what is read for the last time is moved.
+    // Parts are long: what is read for the last time is moved.
     let mut last_reads = vec![0; values.len() + epilogue.ops.len()];
     for (index, op) in epilogue.ops.iter().enumerate() {
         op.reads.iter().for_each(|&(_, from)| last_reads[from] = index);
@@ -207,8 +200,9 @@ fn raw(data: &Data) -> Option<RawValue> {
     }
     let mut value = values.pop().expect("a sum");
     value.sort_by_key(|(sum, _)| *sum);
-    let sums: Vec<_> = value.into_iter().map(|(sum, ops)| (chain.sums[sum].clone(), ops)).collect();
-    (sums.len() == chain.sums.len()).then_some(RawValue { sums, epilogue })
+    let sums: Vec<_> =
+        value.into_iter().map(|(sum, ops)| (part.sums()[sum].clone(), ops)).collect();
+    (sums.len() == part.sums().len()).then_some(RawValue { sums, epilogue })
 }
 
 /// An operator that adds constants or multiplies by them.
@@ -329,9 +323,9 @@ impl Lowering<'_> {
         let state: Vec<_> =
             ids.iter().map(|id| (*id, self.known[id.0].clone(), self.readers[id.0])).collect();
         let lengths = [self.maps.len(), self.values.len(), self.made.len(), self.mapped.len()];
-        let (quantizer, sums) = (self.quantizer.clone(), self.host.sums.clone());
+        let (input, sums) = (self.input.clone(), self.host.sums.clone());
         match self.try_node(index) {
-            Ok(known) => self.learn(node.output, known),
+            Ok(value) => self.learn(node.output, value),
             Err(_) => {
                 for (id, known, readers) in state {
                     self.known[id.0] = known;
@@ -341,96 +335,76 @@ impl Lowering<'_> {
                 self.values.truncate(lengths[1]);
                 self.made.truncate(lengths[2]);
                 self.mapped.truncate(lengths[3]);
-                (self.quantizer, self.host.sums) = (quantizer, sums);
+                (self.input, self.host.sums) = (input, sums);
             }
         }
     }
 
-    /// The quantizer of the input, which the host evaluates, or an operator in front of it.
-    pub(super) fn first_quantizer(
-        &mut self,
-        index: usize,
-        op: Pointwise,
-        data: usize,
-        real: Rc<RealInput>,
-        view: View,
-    ) -> Result<Known, Diagnostic> {
-        let node = &self.graph.nodes[index];
-        let found = quantized(self.graph, node, op, None)?;
-        // Those that a program file says in figures.
-        let plain = matches!(
-            op,
-            Pointwise::Quant { .. } | Pointwise::QuantizeLinear { .. } | Pointwise::BipolarQuant
-        );
-        if let (Some(quantized), true) = (found, plain) {
-            let data = Data::Coded { real, node: index, quantized, value: node.output };
-            return Ok(Known { data, view });
-        }
-        let channels = self.input_shape.channels as usize;
-        let constants = constants(self.graph, node, op, data, &view, channels)?;
-        let step = PostOp::of_one(op, data, real.front.steps.len(), constants);
-        self.budget.take_integers(step.size())?;
-        let mut front = real.front.clone();
-        front.steps.push(step);
-        let real = Rc::new(RealInput { front, value: node.output, view: view.clone() });
-        let data = match found {
-            Some(quantized) => Data::Coded { real, node: index, quantized, value: node.output },
-            None => Data::Input(real),
-        };
-        Ok(Known { data, view })
-    }
-
-    /// The input as a map; all that read it must agree on its quantizer.
+    /// The quantized input as a map; all that read it must agree on its quantizer.
     pub(super) fn input_map(
         &mut self,
-        real: &RealInput,
-        index: usize,
-        quantized: Quantized,
-        value: ValueId,
+        part: &Part,
+        id: ValueId,
         view: &View,
     ) -> Result<Affine, Diagnostic> {
         let graph = self.graph;
+        let quantized = part.quantized.expect("what becomes a map is quantized");
         let (code, zero_point) = quantized.map_code()?;
         let per_channel =
             || limits::QUANT_PER_TENSOR.refuse("an input with a scale for each channel");
         let scale = vec![quantized.scale.ok_or_else(per_channel)?];
-        match &self.quantizer {
+        let at = part.ops.iter().position(|op| op.op.quantizes()).expect("it is quantized");
+        let node = &graph.nodes[part.nodes[at]];
+        // Some quantizers a program file says in figures; others are a part of what the host
+        // evaluates, whose values are on the grid then.
+        let plain = matches!(
+            part.ops[at].op,
+            Pointwise::Quant { .. } | Pointwise::QuantizeLinear { .. } | Pointwise::BipolarQuant
+        );
+        let front = Front { steps: part.ops[..at + usize::from(!plain)].to_vec() };
+        let real = match plain {
+            true => node.inputs[part.ops[at].data()].expect("the quantizer reads it"),
+            false => node.output,
+        };
+        match &self.input {
             None => {
-                self.quantizer = Some((real.clone(), index, quantized));
-                let (value, view) = (Some(value), view.clone());
+                let node = part.nodes[at];
+                self.input =
+                    Some(CodedInput { front, real: (real, view.clone()), node, quantized });
                 self.values.push(MapValue {
-                    value,
+                    value: Some(id),
                     channels: (0..self.input_shape.channels as usize).collect(),
                     scale,
                     mirrored: false,
                     zero_point,
                     merged: 0,
                     code_offset: 0,
-                    view,
+                    view: view.clone(),
                 });
                 self.maps.push(MapInfo { shape: self.input_shape, code, zero_point });
             }
-            Some((before, first, other)) => {
+            Some(before) => {
                 let parameters = |node: &Node| -> Vec<_> {
                     node.inputs[1..].iter().flatten().map(|id| &graph.value(*id).constant).collect()
                 };
-                let [a, b] = [*first, index].map(|index| &graph.nodes[index]);
-                if a.op != b.op
-                    || parameters(a) != parameters(b)
-                    || *other != quantized
-                    || before.front != real.front
+                let first = &graph.nodes[before.node];
+                if first.op != node.op
+                    || parameters(first) != parameters(node)
+                    || before.quantized != quantized
+                    || before.front != front
                 {
                     return Err(limits::FIRST_QUANT
                         .refuse("a second quantizer of the input, unlike the first"));
                 }
             }
         }
-        self.budget.take_integers(8 * self.input_shape.channels as usize)?;
-        Ok(Affine::of_map(MapId(0), &self.maps[0], &self.values[0].scale, index))
+        self.fuel.take_integers(8 * self.input_shape.channels as usize)?;
+        let node = part.nodes[at];
+        Ok(Affine::of_map(MapId(0), &self.maps[0], &self.values[0].scale, node))
     }
 
     /// What the host does with an input.
-    pub(super) fn input(
+    pub(super) fn describe_input(
         &self,
         options: &ImportOptions,
         extract: &dyn Fn(&[ValueId], &[ValueId]) -> HostModel,
@@ -453,10 +427,11 @@ impl Lowering<'_> {
                     .help("give one number, or one for each channel"));
             }
         }
-        let Some((real, index, quantized)) = &self.quantizer else {
+        let Some(CodedInput { front, real: (real, real_view), node, quantized }) = &self.input
+        else {
             return Err(limits::FIRST_QUANT.refuse("a model without layers"));
         };
-        let node = &graph.nodes[*index];
+        let node = &graph.nodes[*node];
         let (mut scale, mut zero) =
             quantized.scale.zip(quantized.zero).expect("checked when it became a map");
         let rounding = match node.op {
@@ -475,13 +450,13 @@ impl Lowering<'_> {
             (min, max) = (-1, 1);
         }
         let name = graph.value(graph.input).name.clone();
-        if !real.front.steps.is_empty() && real.value.0 >= self.host.own {
+        if !front.steps.is_empty() && real.0 >= self.host.own {
             let found = format!("`{}` in front of the first quantizer", node.op_type);
             return Err(limits::FIRST_QUANT.refuse(found).at(node.place()));
         }
-        let model = (!real.front.steps.is_empty()).then(|| InputModel {
-            model: extract(&[graph.input], &[real.value]),
-            layout: real.view.layout(self.input_shape),
+        let model = (!front.steps.is_empty()).then(|| InputModel {
+            model: extract(&[graph.input], &[*real]),
+            layout: real_view.layout(self.input_shape),
         });
         let view = input_map(graph).1;
         let pixels = |list: &[f64]| list.to_vec();
@@ -499,7 +474,7 @@ impl Lowering<'_> {
             xor: 0x80,
             dram: 0,
         };
-        if !real.front.keeps_pixels(&input) {
+        if !front.keeps_pixels(&input) {
             input.xor = 0;
         }
         Ok(input)
@@ -514,47 +489,34 @@ impl Lowering<'_> {
     ) -> Result<(OutputDescriptor, Vec<Head>), Diagnostic> {
         let graph = self.graph;
         let cuts = self.host.cuts(graph)?;
-        let known: Vec<Known> = cuts.iter().map(|id| self.host.sums[id].clone()).collect();
+        let known: Vec<Value> = cuts.iter().map(|id| self.host.sums[id].clone()).collect();
         let raws: Vec<RawValue> =
-            known.iter().map(|known| raw(&known.data).expect("kept as such")).collect();
+            known.iter().map(|value| raw(value).expect("kept as such")).collect();
         let sums: Vec<&Rc<Affine>> =
-            raws.iter().flat_map(|raw| raw.sums.iter().map(|(form, _)| form)).collect();
+            raws.iter().flat_map(|raw| raw.sums.iter().map(|(affine, _)| affine)).collect();
         let node = sums[0].node;
         let at = |error: Diagnostic| error.at(graph.nodes[node].place());
-        let first = sums[0].shape;
-        let other =
-            |form: &&&Rc<Affine>| MapShape { channels: first.channels, ..form.shape } != first;
-        if let Some(form) = sums.iter().find(other) {
-            let [a, b] = [first, form.shape].map(|s| format!("{} x {}", s.height, s.width));
-            let place = graph.nodes[form.node].place();
-            return Err(limits::OUTPUT_SIZES
-                .refuse(format!("accumulators of {a} and of {b}"))
-                .at(place));
-        }
-        let form = match &sums[..] {
-            [form] => (*form).clone(),
+        // Where they differ in rows or columns, all are computed on the largest grid, and what lies
+        // beyond their own is no part of any output.
+        let most = |axis: usize| sums.iter().map(|sum| sum.size()[axis]).max().unwrap_or(1);
+        let size = [most(0), most(1)];
+        let affine = match &sums[..] {
+            [affine] => (*affine).clone(),
             _ => {
                 // What divides the real values is none of the accumulators'.
-                let whole = |form: &&Rc<Affine>| {
-                    let mut form = (*form).clone();
-                    Rc::make_mut(&mut form).divisor = 1.0;
-                    form
+                let whole = |affine: &&Rc<Affine>| {
+                    let [height, width] = size;
+                    let shape = MapShape { height, width, ..affine.shape };
+                    Rc::new(Affine { divisor: 1.0, shape, ..Affine::clone(affine) })
                 };
                 let all: Vec<Rc<Affine>> = sums.iter().map(whole).collect();
-                Rc::new(Affine::concat(&all, &mut self.budget)?.expect("no divisors"))
+                Rc::new(Affine::concat(&all, &mut self.fuel)?.expect("no divisors"))
             }
         };
-        let layer = self.bare(&form, Activation::Raw).map_err(at)?;
-        let bounds = form.bounds(|id| self.map(id));
-        let low = bounds.iter().map(|b| b.0).min().unwrap_or(0);
-        let high = bounds.iter().map(|b| b.1).max().unwrap_or(0);
-        let code = (1..=32)
-            .map(|bits| Code { bits, signed: true })
-            .find(|code| code.min() <= low && high <= code.max())
-            .expect("accumulators fit 32 bits");
-        let shape = form.shape;
+        let shape = affine.shape;
         let (mut heads, mut values, mut first_channel) = (Vec::new(), Vec::new(), 0);
         for ((&id, known), RawValue { sums, epilogue }) in cuts.iter().zip(&known).zip(raws) {
+            let own = sums[0].0.shape;
             let channels = sums[0].0.channels();
             let map = MapValue {
                 value: Some(id),
@@ -579,7 +541,7 @@ impl Lowering<'_> {
                 first_channels.push(first_channel);
                 first_channel += channels;
             }
-            heads.push(Head { map, first_channels, channels, epilogue });
+            heads.push(Head { map, first_channels, shape: own, epilogue });
         }
         let outputs: Vec<OutputTensor> =
             graph.outputs.iter().map(|&id| self.output_tensor(id)).collect();
@@ -588,9 +550,22 @@ impl Lowering<'_> {
             true => HostModel::default(),
             false => add_up(extract(&cuts, &graph.outputs), &counts),
         };
+        let map = match &heads[..] {
+            [head] if head.first_channels.len() == 1 => Some(head.map.clone()),
+            _ => None,
+        };
+        self.add_layer(NewLayer {
+            sums: &affine,
+            activation: Activation::Raw,
+            pool: None,
+            epilogue: Part::of_sum(affine.clone()).opened(|_| None).epilogue(),
+            value: map,
+            node: affine.node,
+        })
+        .map_err(at)?;
         let output = OutputDescriptor {
             shape,
-            code,
+            code: self.maps.last().expect("the last layer's").code,
             values,
             model,
             outputs,
@@ -607,13 +582,6 @@ impl Lowering<'_> {
                 Diagnostic::new(Kind::Option, found).help("give one name for each output, or none")
             );
         }
-        let epilogue = Chain::of(form.clone(), None).epilogue();
-        let map = match &heads[..] {
-            [head] if head.first_channels.len() == 1 => head.map.clone(),
-            _ => MapValue::none(shape),
-        };
-        self.values.push(map);
-        self.made.push(Made { layer, node: form.node, epilogue });
         Ok((output, heads))
     }
 

@@ -3,19 +3,22 @@
 
 use std::rc::Rc;
 
-use qnnsim_isa::descriptor::MapShape;
+use qnnsim_isa::descriptor::Code;
 
-use super::chain::{BehindPool, Chain, Closed, Quantized};
-use super::form::{Affine, Kernel, Linear, MAX_LAYER_WEIGHT, MOST_LAYER_WEIGHT, MapInfo, Row};
+use super::affine::{Affine, Kernel, Linear, MAX_LAYER_WEIGHT, MOST_LAYER_WEIGHT, MapInfo, Row};
+use super::close::{BehindPool, Closed};
+use super::legality::WhyNot;
+use super::part::{Part, Quantized};
+use super::value::Value;
 use super::view::View;
-use super::{Data, Known, Lowering, Made, MapValue, is_quantized};
+use super::{Lowering, Made, MapValue};
 use crate::build::MAX_CHANNELS;
 use crate::diagnostic::{Diagnostic, Kind};
 use crate::epilogue::Epilogue;
 use crate::graph::ValueId;
-use crate::ir::{Activation, Layer, MapId, Pool, Steps};
+use crate::ir::{Activation, Layer, MapId, Pool, StepFunction};
 use crate::limits;
-use crate::steps::Shape;
+use crate::step_function::Shape;
 use crate::tensor::Codes;
 
 /// Most channels that stand for one value: enough for means of 3 x 3 bytes, those at the borders
@@ -27,15 +30,41 @@ const MOST_CODES: usize = 255;
 
 /// Sums that become a map, without what lies below zero and pooled if that is asked for.
 pub(super) struct MapOf {
-    form: Rc<Affine>,
+    affine: Rc<Affine>,
     relu: bool,
     pool: Option<Pool>,
 }
 
 impl PartialEq for MapOf {
     fn eq(&self, other: &MapOf) -> bool {
-        Rc::ptr_eq(&self.form, &other.form) && (self.relu, self.pool) == (other.relu, other.pool)
+        Rc::ptr_eq(&self.affine, &other.affine)
+            && (self.relu, self.pool) == (other.relu, other.pool)
     }
+}
+
+/// A layer that is to be made.
+pub(super) struct NewLayer<'a> {
+    /// What its accumulators are.
+    pub sums: &'a Affine,
+    pub activation: Activation,
+    /// What is pooled behind the activation.
+    pub pool: Option<Pool>,
+    /// What the activation was made from.
+    pub epilogue: Epilogue,
+    /// What its map is in the graph, if it is a value of it.
+    pub value: Option<MapValue>,
+    /// The node that it is named for.
+    pub node: usize,
+}
+
+/// Channels that rise and channels that fall, which are to be added up.
+struct Merged {
+    /// Their sums.
+    affine: Rc<Affine>,
+    epilogue: Epilogue,
+    channels: Vec<StepFunction>,
+    /// How many there are for each channel.
+    count: usize,
 }
 
 /// Bounds of accumulators, checked.
@@ -57,68 +86,71 @@ pub(super) fn fault(found: String) -> Diagnostic {
 }
 
 impl Lowering<'_> {
-    /// Makes layers of quantized values.
-    pub(super) fn close(
-        &mut self,
-        data: Data,
-        view: &View,
-        id: ValueId,
-    ) -> Result<Rc<Affine>, Diagnostic> {
-        let chains = self.chains(data)?;
-        let mut forms = Vec::new();
+    /// Makes layers of quantized values, or the input's map.
+    pub(super) fn close(&mut self, value: Value, id: ValueId) -> Result<Value, Diagnostic> {
+        let mut maps = Vec::with_capacity(value.parts().len());
         let mut first_channel = 0;
-        for chain in chains {
-            let node = self.graph.nodes[chain.node].place();
-            let own: Vec<usize> = (first_channel..first_channel + chain.channels()).collect();
+        for part in value.parts() {
+            let own: Vec<usize> = (first_channel..first_channel + part.channels()).collect();
             first_channel += own.len();
-            let form = self.make_layer(&chain, id, view, own).map_err(|error| error.at(node))?;
-            forms.push(Rc::new(form));
+            maps.push(Rc::new(match part.is_input() {
+                true => self.input_map(part, id, &value.view)?,
+                false => {
+                    let node = self.graph.nodes[part.node].place();
+                    self.make_layer(part, id, &value.view, own).map_err(|error| error.at(node))?
+                }
+            }));
         }
-        let form = match &forms[..] {
-            [form] => form.clone(),
-            _ => Rc::new(Affine::concat(&forms, &mut self.budget)?.expect("maps have no divisor")),
+        let map = match &maps[..] {
+            [map] => map.clone(),
+            _ => Rc::new(Affine::concat(&maps, &mut self.fuel)?.expect("maps have no divisor")),
         };
-        self.host.made_map(id, &form, view);
-        Ok(form)
+        let value = Value::of_sum(map, value.view);
+        self.host.learn(id, &value);
+        Ok(value)
     }
 
-    /// Makes a layer of a quantized chain, whose channels are these of a value.
+    /// Makes a layer of a quantized part, whose channels are these of a value.
     pub(super) fn make_layer(
         &mut self,
-        chain: &Chain,
+        part: &Part,
         value: ValueId,
         view: &View,
         of_value: Vec<usize>,
     ) -> Result<Affine, Diagnostic> {
-        let quantized = chain.quantized.expect("what becomes a map is quantized");
+        let quantized = part.quantized.expect("what becomes a map is quantized");
         let zero = quantized.zero_point()?;
-        let maps = std::mem::take(&mut self.maps);
-        let bounds = |form: &Affine| accumulators(form.bounds(|id: MapId| maps[id.0]));
-        let closed = chain.close(&bounds, &mut self.budget);
-        self.maps = maps;
-        let closed = closed?;
+        let closed = part.close(&self.maps, &mut self.fuel)?;
         let some_fall = closed.behind_pool.contains(&BehindPool::Falls);
         let falls = |channel: &usize| {
             let constant = closed.channels[*channel].thresholds() == 0;
             closed.behind_pool[*channel] == BehindPool::Falls || some_fall && constant
         };
-        let (falling, rising): (Vec<usize>, Vec<usize>) = (0..chain.channels()).partition(falls);
+        let (falling, rising): (Vec<usize>, Vec<usize>) = (0..part.channels()).partition(falls);
         if closed.behind_pool.contains(&BehindPool::Turns) {
-            return self.make_pool_apart(chain, value, view, of_value);
+            return self.make_pool_apart(part, value, view, of_value);
         }
         if !(falling.is_empty() || rising.is_empty()) {
-            return self.make_layers_apart(chain, value, view, (&of_value, &[rising, falling]));
+            return self.make_layers_apart(part, value, view, (&of_value, &[rising, falling]));
         }
-        let turns = closed.channels.iter().any(|shape| matches!(shape, Shape::Sum { .. }));
-        let (closed, merged) =
-            if turns { self.merge_parts(closed, chain.node)? } else { (closed, 0) };
-        let monotone = |shape| match shape {
-            Shape::Monotone(steps) => steps,
-            Shape::Sum { .. } => unreachable!("parts were merged"),
+        let Closed { affine, mut epilogue, channels, .. } = closed;
+        let monotone: Option<Vec<StepFunction>> = channels
+            .iter()
+            .map(|shape| match shape {
+                Shape::Monotone(steps) => Some(steps.clone()),
+                Shape::Sum { .. } => None,
+            })
+            .collect();
+        let (affine, mut channels, merged) = match monotone {
+            Some(channels) => (affine, channels, 0),
+            None => {
+                let merged = self.merge_parts(&affine, epilogue, channels, part.node)?;
+                epilogue = merged.epilogue;
+                (merged.affine, merged.channels, merged.count)
+            }
         };
-        let Closed { form, mut epilogue, channels, .. } = closed;
-        let mut channels: Vec<Steps> = channels.into_iter().map(monotone).collect();
-        let ends = |steps: &Steps| [steps.lowest, steps.lowest + steps.thresholds.len() as i64];
+        let ends =
+            |steps: &StepFunction| [steps.lowest, steps.lowest + steps.thresholds.len() as i64];
         let (low, high) = channels
             .iter()
             .flat_map(ends)
@@ -144,134 +176,132 @@ impl Lowering<'_> {
             }
             steps.lowest += shift;
         }
-        if chain.sums.len() > 1 {
-            for (params, form) in epilogue.sums.iter_mut().zip(&chain.sums) {
-                params.terms = form.to_terms(|id| self.map(id))?;
+        if part.sums().len() > 1 {
+            for (params, affine) in epilogue.sums.iter_mut().zip(part.sums()) {
+                params.terms = affine.to_terms(&self.maps)?;
             }
         }
-        let mut layer = self.bare(&form, Activation::Steps { code, channels })?;
-        layer.pool = chain.pool.as_ref().map(|at| at.pool);
         let zero_point = if mirrored { shift - zero } else { zero + shift };
-        let info = MapInfo { shape: chain.shape(), code, zero_point };
-        let scale = chain.scales();
-        let view = view.clone();
         let value = MapValue {
             value: Some(value),
             channels: of_value,
-            scale,
+            scale: part.scales(),
             mirrored,
             zero_point,
             merged,
             code_offset: shift,
-            view,
+            view: view.clone(),
         };
-        let map = MapId(self.maps.len());
-        let plain = self.push_layer(layer, epilogue, info, value, chain.node)?;
+        let map = self.add_layer(NewLayer {
+            sums: &affine,
+            activation: Activation::Steps { code, channels },
+            pool: part.pool.as_ref().map(|at| at.pool),
+            epilogue,
+            value: Some(value),
+            node: part.node,
+        })?;
         if !mirrored {
-            return Ok(plain);
+            return Ok(map);
         }
-        let scales: Vec<f64> = (0..plain.channels()).map(|c| plain.scale(c)).collect();
-        Ok(Affine::of_mirrored_map(map, &info, &scales, chain.node))
+        let scales: Vec<f64> = (0..map.channels()).map(|c| map.scale(c)).collect();
+        let id = MapId(self.maps.len() - 1);
+        Ok(Affine::of_mirrored_map(id, &self.maps[id.0], &scales, part.node))
     }
 
     /// What is pooled as a map, and the operators behind the pooling as a layer that reads it.
     fn make_pool_apart(
         &mut self,
-        chain: &Chain,
+        part: &Part,
         value: ValueId,
         view: &View,
         of_value: Vec<usize>,
     ) -> Result<Affine, Diagnostic> {
-        let pool = chain.pool.expect("there is a pooling to be put apart");
-        let Some(before) = chain.before_pool() else {
+        let pool = part.pool.expect("there is a pooling to be put apart");
+        let Some(before) = part.before_pool() else {
             let refusal = limits::POOL_PLACE.refuse("a pooling whose maxima then fall and rise");
             return Err(refusal.at(self.graph.nodes[pool.node].place()));
         };
         let pooled = self.graph.nodes[pool.node].output;
         let map = self.make_layer(&before, pooled, view, of_value.clone())?;
-        self.make_layer(&chain.behind_pool(Rc::new(map)), value, view, of_value)
+        self.make_layer(&part.behind_pool(Rc::new(map)), value, view, of_value)
     }
 
-    /// Some channels of a chain as a map, the others as another. `of_value` says which of the
+    /// Some channels of a part as a map, the others as another. `of_value` says which of the
     /// value's they are.
     fn make_layers_apart(
         &mut self,
-        chain: &Chain,
+        part: &Part,
         value: ValueId,
         view: &View,
         (of_value, apart): (&[usize], &[Vec<usize>]),
     ) -> Result<Affine, Diagnostic> {
-        let (mut forms, mut order) = (Vec::new(), vec![0; chain.channels()]);
+        let (mut affines, mut order) = (Vec::new(), vec![0; part.channels()]);
         let mut first = 0;
         for channels in apart {
-            let mut some = chain.clone();
-            some.select(channels, &mut self.budget)?;
+            let mut some = part.clone();
+            some.select(channels, &mut self.fuel)?;
             let own = channels.iter().map(|&channel| of_value[channel]).collect();
-            forms.push(Rc::new(self.make_layer(&some, value, view, own)?));
+            affines.push(Rc::new(self.make_layer(&some, value, view, own)?));
             for (i, &channel) in channels.iter().enumerate() {
                 order[channel] = first + i;
             }
             first += channels.len();
         }
-        let all = Affine::concat(&forms, &mut self.budget)?.expect("maps have no divisor");
-        all.select(&order, &mut self.budget)
+        let all = Affine::concat(&affines, &mut self.fuel)?.expect("maps have no divisor");
+        Ok(all.select(&order, &mut self.fuel)?)
     }
 
-    /// Adds a layer; its map as a form.
-    pub(super) fn push_layer(
-        &mut self,
-        layer: Layer,
-        epilogue: Epilogue,
-        info: MapInfo,
-        value: MapValue,
-        node: usize,
-    ) -> Result<Affine, Diagnostic> {
-        let sums = layer.terms[0].output_shape(self.map(layer.terms[0].source).shape);
-        let shape = layer.output_shape(sums);
-        if shape != info.shape {
-            return Err(fault(format!("a layer of shape {shape:?} stands for {:?}", info.shape)));
-        }
-        let form = Affine::of_map(MapId(self.maps.len()), &info, &value.scale, node);
-        self.budget.take_integers(form.rows())?;
-        self.maps.push(info);
-        self.values.push(value);
-        self.made.push(Made { layer, node, epilogue });
-        Ok(form)
-    }
-
-    /// A layer without a name, with this activation.
-    pub(super) fn bare(
-        &mut self,
-        form: &Affine,
-        activation: Activation,
-    ) -> Result<Layer, Diagnostic> {
-        accumulators(form.bounds(|id| self.map(id)))?;
-        let terms = form.to_terms(|id| self.map(id))?;
+    /// Makes a layer, and gives its map as exact sums. All that must hold of layers is checked here.
+    pub(super) fn add_layer(&mut self, new: NewLayer) -> Result<Affine, Diagnostic> {
+        let NewLayer { sums, activation, pool, epilogue, value, node } = new;
+        let bounds = accumulators(sums.bounds(&self.maps))?;
+        let terms = sums.to_terms(&self.maps)?;
         for term in &terms {
             let shape = term.output_shape(self.map(term.source).shape);
-            if shape != form.shape {
-                return Err(fault(format!("sums of shape {shape:?} stand for {:?}", form.shape)));
+            if shape != sums.shape {
+                return Err(fault(format!("sums of shape {shape:?} stand for {:?}", sums.shape)));
             }
         }
         let weights: usize = terms.iter().map(|term| term.weights.data.len()).sum();
-        let products = (weights as u64)
-            .saturating_mul(u64::from(form.shape.height) * u64::from(form.shape.width));
-        if products > crate::ops::linear::MAX_PRODUCTS {
-            return Err(limits::PRODUCTS.refuse(format!("a layer of {products} products")));
+        let macs = (weights as u64)
+            .saturating_mul(u64::from(sums.shape.height) * u64::from(sums.shape.width));
+        if macs > crate::ops::linear::MAX_PRODUCTS {
+            return Err(limits::PRODUCTS.refuse(format!("a layer of {macs} MACs")));
         }
-        self.budget.take_integers(weights)?;
-        Ok(Layer { name: String::new(), terms, activation, pool: None })
+        self.fuel.take_integers(weights)?;
+        let layer = Layer { name: String::new(), terms, activation, pool };
+        let shape = layer.output_shape(sums.shape);
+        let value = value.unwrap_or_else(|| MapValue::none(shape));
+        let code = match &layer.activation {
+            Activation::Steps { code, .. } => *code,
+            Activation::Raw => {
+                let (low, high) = bounds
+                    .iter()
+                    .fold((0, 0), |(low, high), bounds| (low.min(bounds.0), high.max(bounds.1)));
+                (1..=32)
+                    .map(|bits| Code { bits, signed: true })
+                    .find(|code| code.min() <= low && high <= code.max())
+                    .expect("accumulators fit 32 bits")
+            }
+        };
+        let info = MapInfo { shape, code, zero_point: value.zero_point };
+        let map = Affine::of_map(MapId(self.maps.len()), &info, &value.scale, node);
+        self.fuel.take_integers(map.rows())?;
+        self.maps.push(info);
+        self.values.push(value);
+        self.made.push(Made { layer, node, epilogue });
+        Ok(map)
     }
 
-    /// What the values of a form are as integers of a map, if they have few bits.
-    pub(super) fn integers(&self, form: &Affine) -> Option<Quantized> {
-        if form.divisor != 1.0 {
+    /// What the values of exact sums are as integers of a map, if they have few bits.
+    pub(super) fn integers(&self, affine: &Affine) -> Option<Quantized> {
+        if affine.divisor != 1.0 {
             return None;
         }
-        let scale = form.one_scale();
-        let bounds = form.bounds(|id| self.map(id)).into_iter().enumerate();
+        let scale = affine.one_scale();
+        let bounds = affine.bounds(&self.maps).into_iter().enumerate();
         let (min, max) = bounds.fold((0, 0), |(min, max), (channel, (low, high))| {
-            let offset = form.offset(channel);
+            let offset = affine.offset(channel);
             (min.min(low.saturating_add(offset)), max.max(high.saturating_add(offset)))
         });
         let codes = Codes::Int { min, max };
@@ -284,13 +314,14 @@ impl Lowering<'_> {
     }
 
     /// Step functions that turn, as a layer with several channels for each: some rise and some fall.
-    /// What remains is to add them up; how many there are for each channel.
-    pub(super) fn merge_parts(
+    /// What remains is to add them up.
+    fn merge_parts(
         &mut self,
-        closed: Closed,
+        affine: &Rc<Affine>,
+        epilogue: Epilogue,
+        channels: Vec<Shape>,
         node: usize,
-    ) -> Result<(Closed, usize), Diagnostic> {
-        let Closed { form, epilogue, channels, behind_pool } = closed;
+    ) -> Result<Merged, Diagnostic> {
         let outputs = channels.len();
         let (mut parts, mut merged, mut lowest) = (Vec::new(), Vec::new(), Vec::new());
         for shape in channels {
@@ -303,10 +334,10 @@ impl Lowering<'_> {
             // reach.
             let base: i64 = steps.iter().map(|steps| steps.lowest).sum();
             lowest.push(base);
-            let of_channel: Vec<Steps> = steps
+            let of_channel: Vec<StepFunction> = steps
                 .iter()
-                .flat_map(|Steps { rising, thresholds, .. }| {
-                    thresholds.chunks(MOST_CODES).map(|some| Steps {
+                .flat_map(|StepFunction { rising, thresholds, .. }| {
+                    thresholds.chunks(MOST_CODES).map(|some| StepFunction {
                         lowest: 0,
                         rising: *rising,
                         thresholds: some.to_vec(),
@@ -315,7 +346,7 @@ impl Lowering<'_> {
                 .collect();
             parts.push(of_channel);
             let thresholds = (low - base + 1..=high - base).collect();
-            merged.push(Shape::Monotone(Steps { lowest: low, rising: true, thresholds }));
+            merged.push(StepFunction { lowest: low, rising: true, thresholds });
         }
         let count = parts.iter().map(Vec::len).max().unwrap_or(0).max(1);
         if count * outputs > MAX_CHANNELS || count > MAX_PARTS as usize {
@@ -325,60 +356,54 @@ impl Lowering<'_> {
         }
         let most = parts.iter().flatten().map(|steps| steps.thresholds.len()).max().unwrap_or(0);
         let code = Codes::Int { min: 0, max: most as i64 }.code();
-        let none = Steps { lowest: 0, rising: true, thresholds: Vec::new() };
+        let none = StepFunction { lowest: 0, rising: true, thresholds: Vec::new() };
         parts.iter_mut().for_each(|parts| parts.resize(count, none.clone()));
         let repeated: Vec<usize> =
             (0..outputs).flat_map(|channel| std::iter::repeat_n(channel, count)).collect();
-        let many = form.select(&repeated, &mut self.budget)?;
-        let layer = self.bare(&many, Activation::Steps { code, channels: parts.concat() })?;
-        let info = MapInfo { shape: many.shape, code, zero_point: 0 };
-        let map = self.push_layer(
-            layer,
-            epilogue.select(&repeated),
-            info,
-            MapValue::none(info.shape),
+        let many = affine.select(&repeated, &mut self.fuel)?;
+        let map = self.add_layer(NewLayer {
+            sums: &many,
+            activation: Activation::Steps { code, channels: parts.concat() },
+            pool: None,
+            epilogue: epilogue.select(&repeated),
+            value: None,
             node,
-        )?;
-        let form = Rc::new(map.folded(count, &mut self.budget)?);
-        let epilogue = Epilogue::of_codes(lowest, count);
-        Ok((Closed { form, epilogue, channels: merged, behind_pool }, count))
+        })?;
+        let affine = Rc::new(map.folded(count, &mut self.fuel)?);
+        Ok(Merged { affine, epilogue: Epilogue::of_codes(lowest, count), channels: merged, count })
     }
 
-    /// A layer's weights, with their scale for each output or for all, over a form. Where its sums
+    /// A layer's weights, with their scale for each output or for all, over exact sums. Where these
     /// cannot go on as they are, they become a map.
     pub(super) fn apply(
         &mut self,
-        form: &Rc<Affine>,
+        affine: &Rc<Affine>,
         kernel: &Kernel,
         scale: &[f64],
         node: usize,
-    ) -> Result<Data, Diagnostic> {
-        let direct = self.apply_directly(form, kernel, scale, node);
+    ) -> Result<Part, Diagnostic> {
+        let direct = self.apply_directly(affine, kernel, scale, node)?;
         let goes_on = match &direct {
-            Err(error) => {
-                if !(error.is(&limits::COMPOSED_PADDING) || error.is(&limits::COMPOSED_WEIGHTS)) {
-                    return direct;
+            Err(why) if !why.a_map_helps() => return Ok(direct?),
+            Err(_) => false,
+            Ok(part) => match part.exact().filter(|_| affine.composed) {
+                Some(out) => {
+                    let weight = out.greatest_weight();
+                    if weight <= MAX_LAYER_WEIGHT && !self.map_is_faster(affine, kernel, out) {
+                        return Ok(direct?);
+                    }
+                    weight <= MOST_LAYER_WEIGHT
                 }
-                false
-            }
-            Ok(Data::Form(out)) if form.composed => {
-                let weight = out.greatest_weight();
-                if weight <= MAX_LAYER_WEIGHT && !self.map_is_faster(form, kernel, out) {
-                    return direct;
-                }
-                weight <= MOST_LAYER_WEIGHT
-            }
-            Ok(_) => return direct,
+                None => return Ok(direct?),
+            },
         };
-        match self.as_map(MapOf { form: form.clone(), relu: false, pool: None })? {
-            Some(map) => self.apply_directly(&map, kernel, scale, node),
-            None if goes_on => direct,
-            None => Err(match direct {
-                Ok(Data::Form(out)) => limits::COMPOSED_WEIGHTS
-                    .refuse(format!("a weight of {}", out.greatest_weight())),
-                Ok(_) => unreachable!("several scales go on as they are"),
-                Err(error) => error,
-            }),
+        if let Some(map) = self.as_map(MapOf { affine: affine.clone(), relu: false, pool: None })? {
+            return Ok(self.apply_directly(&map, kernel, scale, node)??);
+        }
+        let part = direct?;
+        match part.exact() {
+            Some(out) if !goes_on => Err(WhyNot::Weight(out.greatest_weight()).into()),
+            _ => Ok(part),
         }
     }
 
@@ -386,7 +411,7 @@ impl Lowering<'_> {
     /// sums themselves: a mean over a whole map and a dense layer behind it would make a dense
     /// layer over the whole map. Counted in words of the array at its default size, with the bits
     /// of weights and data.
-    fn map_is_faster(&self, form: &Affine, kernel: &Kernel, out: &Affine) -> bool {
+    fn map_is_faster(&self, affine: &Affine, kernel: &Kernel, out: &Affine) -> bool {
         const ROWS: u64 = 16;
         const COLUMNS: u64 = 16;
         const LANES: u64 = 64;
@@ -412,14 +437,14 @@ impl Lowering<'_> {
         };
         let weights = kernel.rows.first().map_or(1, Row::greatest);
         let (mut low, mut high) = (0, 0);
-        for (channel, bounds) in form.bounds(|id| self.map(id)).into_iter().enumerate() {
-            let offset = form.offset(channel);
+        for (channel, bounds) in affine.bounds(&self.maps).into_iter().enumerate() {
+            let offset = affine.offset(channel);
             low = low.min(bounds.0.saturating_add(offset));
             high = high.max(bounds.1.saturating_add(offset));
         }
         let parts = (high.saturating_sub(low) as u64).div_ceil(255).clamp(1, MAX_PARTS as u64);
         let inputs = kernel.rows.iter().map(|row| row.count).max().unwrap_or(1) * parts as usize;
-        let apart = of_terms(form, 1) * parts
+        let apart = of_terms(affine, 1) * parts
             + words(kernel.size, kernel.rows.len(), inputs, kernel.window.taps())
                 * bits(weights)
                 * 8
@@ -430,42 +455,39 @@ impl Lowering<'_> {
     /// A value that can be pooled: sums that count differently in regions become a map first.
     pub(super) fn without_regions(
         &mut self,
-        data: Data,
-        view: &View,
+        value: Value,
         id: ValueId,
-    ) -> Result<Data, Diagnostic> {
-        let in_regions = match &data {
-            Data::Form(form) => form.has_regions(),
-            Data::Chains(chains) => chains.iter().any(Chain::has_regions),
-            _ => false,
-        };
-        match data {
-            data if !in_regions => Ok(data),
-            data if is_quantized(&data) => Ok(Data::Form(self.close(data, view, id)?)),
-            data => {
-                let map = match data {
-                    Data::Form(form) => self.as_map(MapOf { form, relu: false, pool: None })?,
-                    _ => None,
-                };
-                map.map(Data::Form).ok_or_else(|| {
-                    limits::POOL_PLACE.refuse("a maximum of means that vary at the borders")
-                })
-            }
+    ) -> Result<Value, Diagnostic> {
+        if !value.parts().iter().any(Part::has_regions) {
+            return Ok(value);
         }
+        if value.is_quantized() {
+            return self.close(value, id);
+        }
+        let map = match value.exact() {
+            Some(affine) => {
+                self.as_map(MapOf { affine: affine.clone(), relu: false, pool: None })?
+            }
+            None => None,
+        };
+        let refuse = || limits::POOL_PLACE.refuse("a maximum of means that vary at the borders");
+        Ok(Value::of_sum(map.ok_or_else(refuse)?, value.view))
     }
 
     /// What `Relu` or `MaxPool` makes of exact sums, as a map if it has few bits; other values as
     /// they are.
-    pub(super) fn rectified(&mut self, known: Known) -> Result<Known, Diagnostic> {
-        let Data::Chains(chains) = &known.data else { return Ok(known) };
-        let [chain] = &chains[..] else { return Ok(known) };
-        let (None, Some((form, relu, pool))) = (chain.quantized, chain.rectified()) else {
-            return Ok(known);
+    pub(super) fn rectified(&mut self, value: Value) -> Result<Value, Diagnostic> {
+        let Some(part) = value.part().filter(|part| part.exact().is_none()) else {
+            return Ok(value);
         };
-        let map = self.as_map(MapOf { form: form.clone(), relu, pool })?;
-        Ok(map
-            .map(|map| Known { data: Data::Form(map), view: known.view.clone() })
-            .unwrap_or(known))
+        let (None, Some((affine, relu, pool))) = (part.quantized, part.rectified()) else {
+            return Ok(value);
+        };
+        let map = self.as_map(MapOf { affine: affine.clone(), relu, pool })?;
+        Ok(match map {
+            Some(map) => Value::of_sum(map, value.view),
+            None => value,
+        })
     }
 
     /// Sums as a map; `None` if they have too many bits. What has more than 8 is stacked: of
@@ -476,12 +498,12 @@ impl Lowering<'_> {
         if let Some((_, map)) = self.mapped.iter().find(|(made, _)| *made == of) {
             return Ok(Some(map.clone()));
         }
-        let MapOf { form, relu, pool } = &of;
+        let MapOf { affine, relu, pool } = &of;
         let (relu, pool) = (*relu, *pool);
-        let bounds = form.bounds(|id| self.map(id)).into_iter().enumerate();
+        let bounds = affine.bounds(&self.maps).into_iter().enumerate();
         let bounds: Vec<(i64, i64)> = bounds
             .map(|(channel, (low, high))| {
-                let offset = form.offset(channel);
+                let offset = affine.offset(channel);
                 (low.saturating_add(offset), high.saturating_add(offset))
             })
             .collect();
@@ -503,7 +525,7 @@ impl Lowering<'_> {
         if parts.is_empty() {
             parts.push((0, 0, above));
         }
-        let (count, channels) = (parts.len(), form.channels());
+        let (count, channels) = (parts.len(), affine.channels());
         if count > MAX_PARTS as usize || count * channels > MAX_CHANNELS {
             return Ok(None);
         }
@@ -513,31 +535,33 @@ impl Lowering<'_> {
                 // Only what some sum reaches and another does not is a threshold.
                 let first = (from + 1).max(low + 1);
                 let thresholds: Vec<i64> =
-                    (first..=(from + span).min(high)).map(|t| t - form.offset(channel)).collect();
+                    (first..=(from + span).min(high)).map(|t| t - affine.offset(channel)).collect();
                 let always = (low.min(from + span) - from).max(0);
-                self.budget.take_integers(thresholds.len())?;
-                steps.push(Steps { lowest: least + always, rising: true, thresholds });
+                self.fuel.take_integers(thresholds.len())?;
+                steps.push(StepFunction { lowest: least + always, rising: true, thresholds });
             }
         }
-        let ends = |steps: &Steps| [steps.lowest, steps.lowest + steps.thresholds.len() as i64];
+        let ends =
+            |steps: &StepFunction| [steps.lowest, steps.lowest + steps.thresholds.len() as i64];
         let (lowest, highest) =
             steps.iter().flat_map(ends).fold((0, 0), |(low, high), c| (c.min(low), c.max(high)));
         let code = Codes::Int { min: lowest, max: highest }.code();
         let repeated: Vec<usize> = (0..channels).flat_map(|channel| vec![channel; count]).collect();
-        let many = form.select(&repeated, &mut self.budget)?;
-        let mut layer = self.bare(&many, Activation::Steps { code, channels: steps })?;
-        layer.pool = pool;
-        let offsets = repeated.iter().map(|&channel| form.offset(channel)).collect();
-        let [height, width] = pool.map_or(many.size(), |pool| pool.output_size(many.size()));
-        let info = MapInfo { shape: MapShape { height, width, ..many.shape }, code, zero_point: 0 };
-        let epilogue = Epilogue::of_codes(offsets, form.products);
-        let mut out =
-            self.push_layer(layer, epilogue, info, MapValue::none(info.shape), form.node)?;
+        let offsets = repeated.iter().map(|&channel| affine.offset(channel)).collect();
+        let many = affine.select(&repeated, &mut self.fuel)?;
+        let mut out = self.add_layer(NewLayer {
+            sums: &many,
+            activation: Activation::Steps { code, channels: steps },
+            pool,
+            epilogue: Epilogue::of_codes(offsets, affine.products),
+            value: None,
+            node: affine.node,
+        })?;
         if count > 1 {
-            out = out.folded(count, &mut self.budget)?;
+            out = out.folded(count, &mut self.fuel)?;
         }
         // The graph's own sums are what they were.
-        out.take_scales(form);
+        out.take_scales(affine);
         let out = Rc::new(out);
         self.mapped.push((of, out.clone()));
         Ok(Some(out))

@@ -1,25 +1,35 @@
 //! From the graph to the integer network.
 //!
-//! Between quantizers every value of the graph is a [form](form): sums over maps, exact, for each
-//! channel with a scale. What is no form any more, since a constant was added or a function
-//! applied, is a [chain](chain) of operators behind a form. A quantizer ends in such a chain; what
-//! reads it makes a layer of it, whose map is a form again. [Views](view) say how tensors that were
-//! reshaped or transposed name the values of a map.
+//! A value between layers is one type ([value]): parts, each of them what the machine sums up, or
+//! the model's input, with the operators that follow it ([part]), and a [view] that says how the
+//! tensor names its places. What the machine sums up is exact ([affine]): for each channel integer
+//! weights times values of maps, and a scale. A quantizer ends a part; what reads it makes a layer
+//! of it ([materialize]), whose map is an exact sum again.
 //!
-//! A quantizer that one operator reads stays in the chain: what follows, up to what sums over it,
+//! A quantizer that one operator reads stays in the part: what follows, up to what sums over it,
 //! is part of one step function. What several read becomes a map, so that they share it.
+//!
+//! There is a module for each kind of canonical operator: [relabel], [join], [linear] with [dense]
+//! and [upsample], [pointwise] with [product]. [close] finds step functions, [host] is what stands
+//! in front of the first codes and behind the last accumulators.
 
-mod chain;
+mod affine;
+mod close;
 mod dense;
-mod form;
 mod host;
+mod join;
+mod legality;
+mod linear;
 mod materialize;
 mod names;
+mod part;
+mod pointwise;
 mod product;
+mod relabel;
 mod upsample;
+mod value;
 mod view;
 
-use std::borrow::Cow;
 use std::rc::Rc;
 
 use qnnsim_isa::descriptor::{HostModel, MapShape};
@@ -28,26 +38,20 @@ use crate::build::{MAX_CHANNELS, is_map};
 use crate::canonical::{Graph, Linear, Node, Op, Relabel, Select};
 use crate::diagnostic::Diagnostic;
 use crate::epilogue::Epilogue;
-use crate::geometry::Windows;
 use crate::graph::ValueId;
 use crate::host::Front;
 use crate::import::ImportOptions;
-use crate::ir::{Layer, MapId, Network, WeightKind};
+use crate::ir::{Layer, MapId, Network};
 use crate::limits;
-use crate::ops::join::Range;
-use crate::ops::linear::{Conv, map_size, weight_kind};
-use crate::ops::pointwise::Pointwise;
-use crate::ops::pool::MaxPool;
-use crate::ops::resize::{BlockOrder, BlockSteps, Blocks};
-use crate::ops::transposed::ConvTranspose;
-use crate::tensor::{Array, Tensor};
-use chain::{Chain, MAX_LEAVES, PoolAt, Quantized, quantized};
-use form::{Affine, Kernel, MapInfo, Row, Window};
+use crate::ops;
+use affine::{Affine, MapInfo};
 pub use host::Head;
-use host::{HostPart, RealInput};
+use host::{CodedInput, HostPart};
+use legality::WhyNot;
 use materialize::{MapOf, fault};
 use names::layer_names;
-use upsample::{Taps, Way};
+use part::Part;
+use value::Value;
 use view::View;
 
 /// Most weights, thresholds and constants of a network.
@@ -172,7 +176,8 @@ pub fn lower(
         }
     }
     let refused = !lowering.errors.is_empty();
-    let input = lowering.input(options, extract).map_err(|error| lowering.errors.push(error)).ok();
+    let input =
+        lowering.describe_input(options, extract).map_err(|error| lowering.errors.push(error)).ok();
     let output = match refused {
         true => None,
         false => lowering
@@ -184,7 +189,7 @@ pub fn lower(
     else {
         return Err(lowering.errors);
     };
-    let front = lowering.quantizer.map(|(real, ..)| real.front).unwrap_or_default();
+    let front = lowering.input.map(|input| input.front).unwrap_or_default();
     let nodes: Vec<&Node> = lowering.made.iter().map(|made| &graph.nodes[made.node]).collect();
     let names = layer_names(&nodes);
     let (mut layers, mut epilogues) = (Vec::new(), Vec::new());
@@ -197,49 +202,27 @@ pub fn lower(
 }
 
 /// What lowering may still spend: small files can ask for much, by sharing constants.
-pub(crate) struct Budget {
+pub(crate) struct Fuel {
     evaluations: u64,
     integers: usize,
 }
 
-impl Default for Budget {
+impl Default for Fuel {
     fn default() -> Self {
-        Budget { evaluations: 1 << 29, integers: MAX_INTEGERS }
+        Fuel { evaluations: 1 << 29, integers: MAX_INTEGERS }
     }
 }
 
-impl Budget {
-    fn take_evaluations(&mut self, count: u64) -> Result<(), Diagnostic> {
-        let left = self.evaluations.checked_sub(count);
-        self.evaluations = left.ok_or_else(|| limits::SEARCH.refuse("a model of this size"))?;
+impl Fuel {
+    fn take_evaluations(&mut self, count: u64) -> Result<(), WhyNot> {
+        self.evaluations = self.evaluations.checked_sub(count).ok_or(WhyNot::Evaluations)?;
         Ok(())
     }
 
-    fn take_integers(&mut self, count: usize) -> Result<(), Diagnostic> {
-        let left = self.integers.checked_sub(count);
-        self.integers = left.ok_or_else(|| limits::INTEGERS.refuse("a model of this size"))?;
+    fn take_integers(&mut self, count: usize) -> Result<(), WhyNot> {
+        self.integers = self.integers.checked_sub(count).ok_or(WhyNot::Integers)?;
         Ok(())
     }
-}
-
-/// What is known of a value of the graph.
-#[derive(Clone)]
-enum Data {
-    /// The model's input behind some operators, not yet quantized.
-    Input(Rc<RealInput>),
-    /// The input quantized by a node, and where its integers have this meaning.
-    Coded { real: Rc<RealInput>, node: usize, quantized: Quantized, value: ValueId },
-    /// Exact sums over maps.
-    Form(Rc<Affine>),
-    /// Real values, the channels in parts.
-    Chains(Rc<Vec<Chain>>),
-}
-
-/// A value with the names of its places.
-#[derive(Clone)]
-struct Known {
-    data: Data,
-    view: View,
 }
 
 /// A layer without its name.
@@ -249,28 +232,17 @@ struct Made {
     epilogue: Epilogue,
 }
 
-/// The weights of a layer.
-struct Filter<'g> {
-    /// `None` if they have more than 8 bits.
-    kind: Option<WeightKind>,
-    /// For each output, or for all.
-    scale: &'g [f64],
-    outputs: usize,
-    /// The integers, output by output.
-    data: Rc<[i32]>,
-}
-
 struct Lowering<'g> {
     graph: &'g Graph,
-    budget: Budget,
+    fuel: Fuel,
     errors: Vec<Diagnostic>,
     /// By value; `None` if it was refused, is a constant, or was read for the last time.
-    known: Vec<Option<Known>>,
+    known: Vec<Option<Value>>,
     /// How many read each value, and how many still will.
     readers: Vec<(usize, usize)>,
     input_shape: MapShape,
-    /// The quantizer of the input, what stands in front of it, and what it makes.
-    quantizer: Option<(RealInput, usize, Quantized)>,
+    /// How the input is quantized, once something reads its integers.
+    input: Option<CodedInput>,
     host: HostPart,
     maps: Vec<MapInfo>,
     values: Vec<MapValue>,
@@ -294,16 +266,15 @@ impl<'g> Lowering<'g> {
             readers[id.0].1 += 1;
         }
         let mut known = vec![None; graph.values.len()];
-        let real = RealInput { front: Front::default(), value: graph.input, view: view.clone() };
-        known[graph.input.0] = Some(Known { data: Data::Input(Rc::new(real)), view });
+        known[graph.input.0] = Some(Value::of_input(input_shape, view));
         Ok(Lowering {
             graph,
-            budget: Budget::default(),
+            fuel: Fuel::default(),
             errors: Vec::new(),
             known,
             readers,
             input_shape,
-            quantizer: None,
+            input: None,
             host: HostPart::new(graph, own),
             maps: Vec::new(),
             values: Vec::new(),
@@ -313,24 +284,13 @@ impl<'g> Lowering<'g> {
     }
 
     /// Keeps what is known of a value.
-    fn learn(&mut self, id: ValueId, known: Known) {
-        self.host.learn(id, &known);
-        self.known[id.0] = Some(known);
+    fn learn(&mut self, id: ValueId, value: Value) {
+        self.host.learn(id, &value);
+        self.known[id.0] = Some(value);
     }
 
     fn map(&self, id: MapId) -> MapInfo {
         self.maps[id.0]
-    }
-
-    fn shape(&self, data: &Data) -> MapShape {
-        match data {
-            Data::Input(_) | Data::Coded { .. } => self.input_shape,
-            Data::Form(form) => form.shape,
-            Data::Chains(chains) => {
-                let channels = chains.iter().map(|chain| chain.channels() as u32).sum();
-                MapShape { channels, ..chains[0].shape() }
-            }
-        }
     }
 
     /// Looks at a node. What reads a value that was refused is left alone, for one mistake gives
@@ -347,37 +307,34 @@ impl<'g> Lowering<'g> {
         }
         let dims = &self.graph.value(node.output).dims;
         let result = match is_map(dims) {
-            true => self.try_node(index).and_then(|known| self.held(node.output, known)),
+            true => self.try_node(index).and_then(|value| self.held(node.output, value)),
             false => Err(limits::MAP_SIZE.refuse(format!("a value of shape {dims:?}"))),
         };
         match result {
-            Ok(known) => self.learn(node.output, known),
+            Ok(value) => self.learn(node.output, value),
             Err(error) => self.errors.push(error.at(node.place())),
         }
     }
 
     /// A value, held against the shape that the graph says it has.
-    fn held(&self, id: ValueId, known: Known) -> Result<Known, Diagnostic> {
-        let (dims, own) = (&self.graph.value(id).dims, known.view.dims());
-        match own == *dims && self.shape(&known.data).values() == dims.iter().product::<usize>() {
-            true => Ok(known),
+    fn held(&self, id: ValueId, value: Value) -> Result<Value, Diagnostic> {
+        let (dims, own) = (&self.graph.value(id).dims, value.view.dims());
+        match own == *dims && value.shape().values() == dims.iter().product::<usize>() {
+            true => Ok(value),
             false => Err(fault(format!("values of shape {own:?} stand for {dims:?}"))),
         }
     }
 
-    fn try_node(&mut self, index: usize) -> Result<Known, Diagnostic> {
+    fn try_node(&mut self, index: usize) -> Result<Value, Diagnostic> {
         let graph = self.graph;
         let node = &graph.nodes[index];
         let inputs: Vec<(usize, ValueId)> = graph.data_inputs(node).collect();
         let &(position, id) = inputs.first().expect("what has constants only is a constant");
         let dims = graph.value(node.output).dims.as_slice();
         match &node.op {
-            Op::Relabel(Relabel::Reshape) => self
-                .renamed(id, |view| view.reshape(dims))
-                .and_then(|known| known.ok_or_else(|| self.relabel(id, dims))),
+            Op::Relabel(Relabel::Reshape) => self.renamed(id, dims, |view| view.reshape(dims)),
             Op::Relabel(Relabel::Transpose(perm)) => {
-                let known = self.renamed(id, |view| Some(view.transpose(perm)))?;
-                Ok(known.expect("each order of axes is a view"))
+                self.renamed(id, dims, |view| Some(view.transpose(perm)))
             }
             Op::Relabel(Relabel::Blocks(blocks)) => self.blocks(*blocks, id),
             Op::Pointwise(op) if inputs.len() == 2 => {
@@ -388,7 +345,8 @@ impl<'g> Lowering<'g> {
             Op::Linear(Linear::Convolution(conv)) => self.convolution(index, conv, id),
             Op::Linear(Linear::Transposed(conv)) => self.transposed(index, conv, id),
             Op::Linear(Linear::Product(dense)) => self.dense(index, *dense, id),
-            Op::Linear(Linear::Mean(axes)) => self.mean(index, axes, id),
+            Op::Linear(Linear::Mean(axes)) => self.total(index, (axes, true), id),
+            Op::Linear(Linear::Total(axes)) => self.total(index, (axes, false), id),
             Op::Sum { minus } => self.sum(index, *minus, [id, inputs[1].1]),
             Op::Concat { axis } => {
                 let ids: Vec<ValueId> = inputs.iter().map(|&(_, id)| id).collect();
@@ -396,679 +354,112 @@ impl<'g> Lowering<'g> {
             }
             Op::Select(Select::Repeat(factors)) => self.repeat(index, factors, id),
             Op::Select(Select::Part(ranges)) => self.part(index, ranges, id),
-            Op::Select(Select::Pad { before, .. }) => {
-                let pixels = self.form_as_pixels(id, node)?;
-                let spatial = |list: &[i64]| match *list {
-                    [_, _, rows, columns] => [rows, columns],
-                    [_, _, columns] => [0, columns],
-                    _ => [0, 0],
-                };
-                let window = Window { before: spatial(before), ..Window::POINT };
-                self.windows(index, pixels, window)
-            }
-            Op::Linear(Linear::Windows(average)) => {
-                let pixels = self.form_as_pixels(id, node)?;
-                let of = |f: fn(&Windows) -> u32| average.windows.each_ref().map(f).map(i64::from);
-                let window = Window {
-                    kernel: of(|windows| windows.kernel),
-                    stride: of(|windows| windows.stride),
-                    dilation: of(|windows| windows.dilation),
-                    before: of(|windows| windows.before),
-                };
-                let size = map_size(dims).expect("a map");
-                let from = map_size(&graph.value(id).dims).expect("a map");
-                let means = average.means(from, size).expect("checked when the shape was inferred");
-                if means.regions.len() > 1 && pixels.1 != [1, 1] {
-                    return Err(limits::UPSAMPLE_MIXED.refuse("means that vary at the borders"));
-                }
-                let mut known = self.windows(index, pixels, window)?;
-                let Data::Form(sums) = &mut known.data else {
-                    return Err(
-                        limits::UPSAMPLE_MIXED.refuse("a mean of pixels with several scales")
-                    );
-                };
-                if means.regions.len() > 1 {
-                    *sums = Rc::new(sums.weighted(&means.regions, &mut self.budget)?);
-                }
-                Rc::make_mut(sums).divide(means.divisor as f64);
-                Ok(known)
-            }
+            Op::Select(Select::Pad { before, .. }) => self.pad(index, before, id),
+            Op::Linear(Linear::Windows(average)) => self.average(index, average, id),
+            Op::Host(op) if matches!(**op, ops::Op::Resize(_)) => Err(limits::RESIZE_NEAREST
+                .refuse("a `Resize` that does not repeat each value, in front of a layer")),
             Op::Host(_) => {
                 Err(limits::HOST.refuse(format!("`{}` in front of a layer", node.op_type)))
             }
         }
     }
 
-    /// A value under another view. Quantized values become a map before their places change, so
-    /// that the map is in the order of a tensor.
-    fn renamed(
-        &mut self,
-        id: ValueId,
-        rename: impl Fn(&View) -> Option<View>,
-    ) -> Result<Option<Known>, Diagnostic> {
-        let mut known = self.read(id)?;
-        if rename(&known.view).is_none() {
-            // It may cut across channels in another order, but not once they are sorted.
-            known = self.with_channels_in_order(known)?;
+    /// A value for one of its readers. What is quantized becomes a map if it is the input, or if
+    /// several read it.
+    fn read(&mut self, id: ValueId) -> Result<Value, Diagnostic> {
+        let value = self.read_open(id)?;
+        match value.is_input() && value.is_quantized() {
+            true => self.close(value, id),
+            false => Ok(value),
         }
-        let Some(view) = rename(&known.view) else { return Ok(None) };
-        if is_quantized(&known.data) && !view.is_row_major(self.shape(&known.data)) {
-            known.data = Data::Form(self.close(known.data, &known.view, id)?);
-        }
-        known.view = view;
-        Ok(Some(known))
     }
 
-    /// An operand of a sum or a join: what is quantized becomes a map.
-    fn operand(&mut self, id: ValueId) -> Result<Known, Diagnostic> {
-        let mut known = self.read(id)?;
-        if is_quantized(&known.data) {
-            known.data = Data::Form(self.close(known.data, &known.view, id)?);
-        }
-        let known = self.rectified(known)?;
-        self.with_channels_in_order(known)
-    }
-
-    fn sum(&mut self, index: usize, minus: bool, ids: [ValueId; 2]) -> Result<Known, Diagnostic> {
-        let (mut a, mut b) = (self.operand(ids[0])?, self.operand(ids[1])?);
-        if a.view != b.view || self.shape(&a.data) != self.shape(&b.data) {
-            let refuse = || {
-                limits::UPSAMPLE_MIXED.refuse("a sum of values of several resolutions or layouts")
-            };
-            let both = self
-                .with_equal_phases(vec![a, b])?
-                .and_then(|both| <[Known; 2]>::try_from(both).ok());
-            [a, b] = both.filter(|[a, b]| a.view == b.view).ok_or_else(refuse)?;
-        }
-        if let (Data::Form(a_form), Data::Form(b_form)) = (&a.data, &b.data)
-            && let Some(mut form) = Affine::sum(a_form, b_form, minus, &mut self.budget)?
-        {
-            form.node = index;
-            return Ok(Known { data: Data::Form(Rc::new(form)), view: a.view });
-        }
-        let (of_a, of_b) = (self.chains(a.data)?, self.chains(b.data)?);
-        if !of_a.iter().map(Chain::channels).eq(of_b.iter().map(Chain::channels)) {
-            return Err(limits::SUM_PARTS
-                .refuse("a sum of values that were joined before they are quantized"));
-        }
-        let mut sums = Vec::with_capacity(of_a.len());
-        for (a, b) in of_a.iter().zip(&of_b) {
-            let sum = Chain::sum(a, b, minus, index)?;
-            self.budget.take_integers(sum.size())?;
-            sums.push(sum);
-        }
-        Ok(Known { data: Data::Chains(Rc::new(sums)), view: a.view })
-    }
-
-    fn concat(&mut self, index: usize, axis: usize, ids: &[ValueId]) -> Result<Known, Diagnostic> {
-        let graph = self.graph;
-        let node = &graph.nodes[index];
-        if ids.len() != node.inputs.iter().flatten().count() {
-            return Err(limits::CONCAT_CHANNELS.refuse("a map joined with a constant"));
-        }
-        if axis != 1 {
-            return Err(limits::CONCAT_CHANNELS.refuse(format!("axis {axis}")));
-        }
-        let operands = ids.iter().map(|&id| self.operand(id)).collect::<Result<Vec<_>, _>>()?;
-        let refuse = || {
-            limits::UPSAMPLE_MIXED
-                .refuse("values of several resolutions or layouts that are joined")
-        };
-        let operands = self.with_equal_phases(operands)?.ok_or_else(refuse)?;
-        let phases = operands[0]
-            .view
-            .as_pixels(self.shape(&operands[0].data))
-            .expect("all are pixels")
-            .phases;
-        let all: Vec<Data> = operands.into_iter().map(|known| known.data).collect();
-        let forms: Vec<Rc<Affine>> = all
-            .iter()
-            .filter_map(|data| if let Data::Form(form) = data { Some(form.clone()) } else { None })
-            .collect();
-        if forms.len() == all.len()
-            && let Some(mut form) = Affine::concat(&forms, &mut self.budget)?
-        {
-            form.node = index;
-            return self.result(index, Data::Form(Rc::new(form)), phases);
-        }
-        let mut parts = Vec::new();
-        for data in all {
-            parts.extend(self.chains(data)?);
-        }
-        let shape = parts[0].shape();
-        if parts.iter().any(|part| MapShape { channels: shape.channels, ..part.shape() } != shape) {
-            return Err(limits::CONCAT_SHAPES.refuse("maps of several sizes"));
-        }
-        self.result(index, Data::Chains(Rc::new(parts)), phases)
-    }
-
-    fn part(&mut self, index: usize, ranges: &[Range], id: ValueId) -> Result<Known, Diagnostic> {
-        let node = &self.graph.nodes[index];
-        let places = |range: &Range| -> Vec<usize> {
-            (0..range.length).map(|i| range.start + i * range.step).collect()
-        };
-        let from = &self.graph.value(id).dims;
-        let whole =
-            |(range, &size): (&Range, &usize)| *range == Range { start: 0, step: 1, length: size };
-        let channels_only = ranges.iter().zip(from).skip(2).all(whole);
-        let channels_of = |phases: [usize; 2]| -> Vec<usize> {
-            let each = phases[0] * phases[1];
-            places(&ranges[1])
-                .into_iter()
-                .flat_map(|channel| channel * each..(channel + 1) * each)
-                .collect()
-        };
-        // Real values can be chosen by channel.
-        if channels_only
-            && matches!(&self.known[id.0], Some(Known { data: data @ Data::Chains(_), .. }) if !is_quantized(data))
-        {
-            let known = self.read(id)?;
-            let known = self.with_channels_in_order(known)?;
-            let shape = self.shape(&known.data);
-            let phases = known.view.as_pixels(shape).ok_or_else(|| self.relabel(id, from))?.phases;
-            let mut chains = self.chains(known.data)?;
-            let channels = channels_of(phases);
-            let mut first = 0;
-            for chain in &mut chains {
-                let end = first + chain.channels();
-                let own: Vec<usize> = channels
-                    .iter()
-                    .filter(|c| (first..end).contains(*c))
-                    .map(|c| c - first)
-                    .collect();
-                chain.select(&own, &mut self.budget)?;
-                first = end;
-            }
-            chains.retain(|chain| chain.channels() > 0);
-            return self.result(index, Data::Chains(Rc::new(chains)), phases);
-        }
-        let (mut form, phases) = self.form_as_pixels(id, node)?;
-        let (&channels, spatial) = match ranges {
-            [_, channels, rows, columns] => (channels, [*rows, *columns]),
-            [_, channels, columns] => {
-                (channels, [Range { start: 0, step: 1, length: 1 }, *columns])
-            }
-            [_, channels] => (channels, [Range { start: 0, step: 1, length: 1 }; 2]),
-            _ => return Err(self.relabel(id, from)),
-        };
-        if channels.length != from[1] {
-            form = Rc::new(form.select(&channels_of(phases), &mut self.budget)?);
-        }
-        if channels_only {
-            return self.result(index, Data::Form(form), phases);
-        }
-        let mut window = Window::POINT;
-        for (axis, &Range { start, step, .. }) in spatial.iter().enumerate() {
-            window.stride[axis] = step as i64;
-            window.before[axis] = -(start as i64);
-        }
-        self.windows(index, (form, phases), window)
-    }
-
-    /// Sums over windows of each channel.
-    fn windows(
-        &mut self,
-        index: usize,
-        (form, phases): (Rc<Affine>, [usize; 2]),
-        window: Window,
-    ) -> Result<Known, Diagnostic> {
-        let channels = form.channels() / (phases[0] * phases[1]);
-        if phases != [1, 1] {
-            let taps = Taps::of_channels(channels, window.taps());
-            return self.over_pixels(index, (&form, phases), Way::Reads, &window, &taps);
-        }
-        let dims = &self.graph.value(self.graph.nodes[index].output).dims;
-        let size = map_size(dims).expect("a map").map(|size| size as u32);
-        let kernel = Kernel::of_channels(channels, window, size);
-        let data = self.apply(&form, &kernel, &[1.0], index)?;
-        self.result(index, data, phases)
-    }
-
-    /// Blocks of pixels as channels, or the other way round.
-    fn blocks(&mut self, blocks: Blocks, id: ValueId) -> Result<Known, Diagnostic> {
-        let dims = &self.graph.value(id).dims;
-        let BlockSteps { split, perm, result } = blocks.steps(dims)?;
-        let mut known = self.operand(id)?;
-        if blocks.order == BlockOrder::ToDepth {
-            let refuse =
-                || limits::UPSAMPLE_MIXED.refuse("blocks of values that are not quantized");
-            known = self.with_phases_of(known, [blocks.size; 2])?.ok_or_else(refuse)?;
-        }
-        let view = known
-            .view
-            .reshape(&split)
-            .map(|view| view.transpose(&perm))
-            .and_then(|view| view.reshape(&result));
-        Ok(Known { view: view.ok_or_else(|| self.relabel(id, &result))?, ..known })
-    }
-
-    fn relabel(&self, id: ValueId, dims: &[usize]) -> Diagnostic {
-        let own = &self.graph.value(id).dims;
-        limits::RELABEL.refuse(match dims == own {
-            true => format!(
-                "values of shape {own:?} that are no channels, rows and columns in this order"
-            ),
-            false => format!("shape {dims:?} for {own:?}"),
-        })
-    }
-
-    /// A value for one of its readers. What several read and is quantized becomes a map.
-    fn read(&mut self, id: ValueId) -> Result<Known, Diagnostic> {
-        let mut known = self.read_coded(id)?;
-        if let Data::Coded { real, node, quantized, value } = known.data {
-            let form = Rc::new(self.input_map(&real, node, quantized, value, &known.view)?);
-            self.host.made_map(id, &form, &known.view);
-            known.data = Data::Form(form);
-        }
-        Ok(known)
-    }
-
-    /// The same where the input's quantizer may go on.
-    fn read_coded(&mut self, id: ValueId) -> Result<Known, Diagnostic> {
+    /// The same where the quantizer of the input may go on.
+    fn read_open(&mut self, id: ValueId) -> Result<Value, Diagnostic> {
         let (readers, left) = &mut self.readers[id.0];
         *left -= 1;
         let (shared, last) = (*readers > 1, *left == 0);
-        if shared && matches!(&self.known[id.0], Some(known) if is_quantized(&known.data)) {
-            let known = self.known[id.0].take().expect("known, as was checked");
-            let form = self.close(known.data, &known.view, id)?;
-            self.known[id.0] = Some(Known { data: Data::Form(form), view: known.view });
+        let mut value = self.known[id.0].take().expect("known, as was checked");
+        if shared && value.is_quantized() && !value.is_input() {
+            value = self.close(value, id)?;
         }
-        let slot = &mut self.known[id.0];
-        let known = if last { slot.take() } else { slot.clone() };
-        Ok(known.expect("known, as was checked"))
+        if !last {
+            self.known[id.0] = Some(value.clone());
+        }
+        Ok(value)
     }
 
     /// A value as exact sums: what is quantized becomes a map, what is neither is refused.
-    fn form(&mut self, id: ValueId, node: &Node) -> Result<(Rc<Affine>, View), Diagnostic> {
-        let known = self.read(id)?;
-        let Known { data, view } = self.rectified(known)?;
-        match data {
-            Data::Form(form) => Ok((form, view)),
-            data if is_quantized(&data) => Ok((self.close(data, &view, id)?, view)),
-            Data::Input(_) | Data::Coded { .. } => {
+    fn exact(&mut self, id: ValueId, node: &Node) -> Result<(Rc<Affine>, View), Diagnostic> {
+        let value = self.read(id)?;
+        let mut value = self.rectified(value)?;
+        if value.is_quantized() {
+            value = self.close(value, id)?;
+        }
+        match value.exact() {
+            Some(sums) => Ok((sums.clone(), value.view)),
+            None if value.is_input() => {
                 Err(limits::FIRST_QUANT.refuse(format!("`{}` in this place", node.op_type)))
             }
-            Data::Chains(_) => Err(limits::LAYER_INPUT
+            None => Err(limits::LAYER_INPUT
                 .refuse(format!("`{}` of values that are not quantized", node.op_type))),
         }
     }
 
     /// The same with the channels in the order of the tensor, and for how many rows and columns of
-    /// it a pixel of the form stands.
-    fn form_as_pixels(
+    /// it a pixel of the sums stands.
+    fn exact_pixels(
         &mut self,
         id: ValueId,
         node: &Node,
     ) -> Result<(Rc<Affine>, [usize; 2]), Diagnostic> {
-        let (form, view) = self.form(id, node)?;
-        let Some(pixels) = view.as_pixels(form.shape) else {
+        let (sums, view) = self.exact(id, node)?;
+        let Some(pixels) = view.as_pixels(sums.shape) else {
             return Err(self.relabel(id, &self.graph.value(id).dims));
         };
-        let form = match pixels.in_order() {
-            true => form,
-            false => Rc::new(form.select(&pixels.order, &mut self.budget)?),
+        let sums = match pixels.in_order() {
+            true => sums,
+            false => Rc::new(sums.select(&pixels.order, &mut self.fuel)?),
         };
         // What a kernel moves over has one scale.
         let phases = pixels.phases[0] * pixels.phases[1];
-        let differs = |channel: usize| form.scale(channel) != form.scale(channel / phases * phases);
-        if (0..form.channels()).any(differs) {
+        let differs = |channel: usize| sums.scale(channel) != sums.scale(channel / phases * phases);
+        if (0..sums.channels()).any(differs) {
             return Err(limits::UPSAMPLE_MIXED.refuse("pixels with several scales"));
         }
-        Ok((form, pixels.phases))
+        Ok((sums, pixels.phases))
     }
 
-    /// The view that a node's result has if its pixels have these phases.
-    fn result(&self, node: usize, data: Data, phases: [usize; 2]) -> Result<Known, Diagnostic> {
-        let dims = &self.graph.value(self.graph.nodes[node].output).dims;
-        let view = View::of_pixels(self.shape(&data), phases, dims);
-        Ok(Known {
-            data,
-            view: view.ok_or_else(|| limits::RELABEL.refuse(format!("shape {dims:?}")))?,
-        })
-    }
-
-    /// Real values as chains, to which operators can be added.
-    fn chains(&mut self, data: Data) -> Result<Vec<Chain>, Diagnostic> {
-        match data {
-            Data::Input(_) | Data::Coded { .. } => {
-                Err(limits::FIRST_QUANT.refuse("an operator before the first quantizer"))
-            }
-            Data::Form(form) => {
-                let quantized = self.integers(&form);
-                Ok(vec![Chain::of(form, quantized)])
-            }
-            Data::Chains(chains) => match Rc::try_unwrap(chains) {
-                Ok(chains) => Ok(chains),
-                Err(shared) => {
-                    self.budget.take_integers(shared.iter().map(Chain::size).sum())?;
-                    Ok((*shared).clone())
-                }
-            },
+    /// The parts of a value as one's own.
+    fn owned(&mut self, value: Value) -> Result<Vec<Part>, Diagnostic> {
+        let size = value.size();
+        let (parts, copied) = value.into_parts();
+        if copied {
+            self.fuel.take_integers(size)?;
         }
+        Ok(parts)
     }
 
-    /// A value with its channels in the order of the tensor, so that constants for each channel
-    /// fit.
-    fn with_channels_in_order(&mut self, known: Known) -> Result<Known, Diagnostic> {
-        let shape = self.shape(&known.data);
-        let Some(pixels) = known.view.as_pixels(shape).filter(|pixels| !pixels.in_order()) else {
-            return Ok(known);
-        };
-        let view =
-            View::of_pixels(shape, pixels.phases, &known.view.dims()).expect("the same pixels");
-        Ok(Known { data: self.select(known.data, &pixels.order)?, view })
+    /// The same, ready for operators behind them.
+    fn opened(&mut self, value: Value) -> Result<Vec<Part>, Diagnostic> {
+        if value.is_input() {
+            return Err(limits::FIRST_QUANT.refuse("an operator before the first quantizer"));
+        }
+        let parts = self.owned(value)?;
+        Ok(parts.into_iter().map(|part| part.opened(|sum| self.integers(sum))).collect())
     }
 
-    fn pointwise(
-        &mut self,
-        index: usize,
-        op: Pointwise,
-        data: usize,
-        id: ValueId,
-    ) -> Result<Known, Diagnostic> {
-        let graph = self.graph;
-        let node = &graph.nodes[index];
-        let mut known = self.read_coded(id)?;
-        match known.data {
-            Data::Input(real) => return self.first_quantizer(index, op, data, real, known.view),
-            Data::Coded { real, node: first, quantized: before, value } => {
-                let after = quantized(graph, node, op, Some(before))?;
-                // More of the same quantizer, which keeps its integers.
-                if let (Some(quantized), Some(1.0), false) = (after, before.scale, op.rounds()) {
-                    let data = Data::Coded { real, node: first, quantized, value: node.output };
-                    return Ok(Known { data, view: known.view });
-                }
-                known.data = Data::Form(Rc::new(self.input_map(
-                    &real,
-                    first,
-                    before,
-                    value,
-                    &known.view,
-                )?));
-            }
-            _ => {}
-        }
-        let known = self.with_channels_in_order(known)?;
-        let shape = self.shape(&known.data);
-        let constants = constants(graph, node, op, data, &known.view, shape.channels as usize)?;
-        let mut chains = self.chains(known.data)?;
-        self.budget.take_integers(constants.iter().map(Vec::len).sum())?;
-        let mut first = 0;
-        for chain in &mut chains {
-            let range = first..first + chain.channels();
-            first = range.end;
-            chain.push(graph, index, (op, data, of_range(&constants, range)))?;
-        }
-        Ok(Known { data: Data::Chains(Rc::new(chains)), view: known.view })
-    }
-
-    /// Whether two values do not come from one sum.
-    fn reads_other_maps(&self, a: &Data, b: &Data) -> bool {
-        let sums = |data: &Data| -> Option<Rc<Affine>> {
-            match data {
-                Data::Form(form) => Some(form.clone()),
-                Data::Chains(chains) => match &chains[..] {
-                    [chain] => (chain.sums.len() == 1).then(|| chain.sums[0].clone()),
-                    _ => None,
-                },
-                _ => None,
-            }
-        };
-        matches!((sums(a), sums(b)), (Some(a), Some(b)) if !a.is_same(&b))
-    }
-
-    /// An operator of two values, which are functions of the same sums, or a product.
-    fn pointwise_of_two(
-        &mut self,
-        index: usize,
-        op: Pointwise,
-        [(at, a), (other, b)]: [(usize, ValueId); 2],
-    ) -> Result<Known, Diagnostic> {
-        let graph = self.graph;
-        let node = &graph.nodes[index];
-        let ids = [a, b];
-        let (a, b) = (self.read(a)?, self.read(b)?);
-        let (a, b) = (self.with_channels_in_order(a)?, self.with_channels_in_order(b)?);
-        let refuse = || limits::ONE_CONSTANT.refuse("an operation on two maps");
-        let shape = self.shape(&a.data);
-        let alike = a.view == b.view && shape == self.shape(&b.data);
-        let makes_product = op == Pointwise::Mul && !self.host.is_behind(index);
-        if makes_product && (!alike || self.reads_other_maps(&a.data, &b.data)) {
-            return self.product(index, (a, ids[0]), (b, ids[1]));
-        }
-        if !alike {
-            return Err(refuse());
-        }
-        let constants = constants(graph, node, op, at, &a.view, shape.channels as usize)?;
-        let (a_chains, b_chains) = (self.chains(a.data)?, self.chains(b.data)?);
-        if !a_chains.iter().map(Chain::channels).eq(b_chains.iter().map(Chain::channels)) {
-            return Err(refuse());
-        }
-        let (mut first, mut both) = (0, Vec::with_capacity(a_chains.len()));
-        for (a, b) in a_chains.iter().zip(&b_chains) {
-            let constants = of_range(&constants, first..first + a.channels());
-            first += a.channels();
-            let chain = Chain::of_both(a, b, (op, [at, other]), constants, index);
-            let chain = chain.ok_or_else(refuse)?;
-            // Of several sums it is no function that could be tried at all values.
-            match (&a.sums[..], &b.sums[..], &chain.sums[..]) {
-                (_, _, [_]) => {}
-                ([_], [_], _) => return Err(refuse()),
-                _ => {
-                    return Err(limits::SUM_AFFINE
-                        .refuse("a function of a sum of values with different scales"));
-                }
-            }
-            self.budget.take_integers(chain.size())?;
-            both.push(chain);
-        }
-        Ok(Known { data: Data::Chains(Rc::new(both)), view: a.view })
-    }
-
-    fn max_pool(&mut self, index: usize, pool: &MaxPool, id: ValueId) -> Result<Known, Diagnostic> {
-        let mut known = self.read(id)?;
-        known = self.with_channels_in_order(known)?;
-        let shape = self.shape(&known.data);
-        match known.view.as_pixels(shape) {
-            None => return Err(self.relabel(id, &self.graph.value(id).dims)),
-            Some(pixels) if !pixels.is_map() => {
-                return Err(limits::UPSAMPLE_POOL.refuse("a `MaxPool` in this place"));
-            }
-            Some(_) => {}
-        }
-        // A second pooling begins a new layer.
-        if let Data::Chains(chains) = &known.data
-            && chains.iter().any(|chain| chain.pool.is_some())
-        {
-            if !is_quantized(&known.data) {
-                return Err(limits::POOL_PLACE.refuse("a second `MaxPool`"));
-            }
-            known.data = Data::Form(self.close(known.data, &known.view, id)?);
-        }
-        known.data = self.without_regions(known.data, &known.view, id)?;
-        let mut chains = self.chains(known.data)?;
-        for chain in &mut chains {
-            let (after, quantized) = (chain.ops.len(), chain.quantized);
-            chain.pool = Some(PoolAt { node: index, pool: pool.0, after, quantized });
-        }
-        self.result(index, Data::Chains(Rc::new(chains)), [1, 1])
-    }
-
-    /// A transposed convolution.
-    fn transposed(
-        &mut self,
-        index: usize,
-        conv: &ConvTranspose,
-        id: ValueId,
-    ) -> Result<Known, Diagnostic> {
-        let node = &self.graph.nodes[index];
-        let groups = conv.groups as usize;
-        let mut filter = self.filter(node, 1, 1, |integers| Some(conv.by_output(integers)))?;
-        // Scales are those of one group.
-        let scale = filter.scale.repeat(if filter.scale.len() == 1 { 1 } else { groups });
-        filter.outputs *= groups;
-        let taps = Taps { filter: Filter { scale: &scale, ..filter }, groups };
-        let (form, phases) = self.form_as_pixels(id, node)?;
-        self.over_pixels(index, (&form, phases), Way::Writes, &Window::from(conv), &taps)
-    }
-
-    /// A convolution.
-    fn convolution(&mut self, index: usize, conv: &Conv, id: ValueId) -> Result<Known, Diagnostic> {
-        let node = &self.graph.nodes[index];
-        let filter = self.filter(node, 1, 0, |_| None)?;
-        let (form, phases) = self.form_as_pixels(id, node)?;
-        let (window, groups) = (Window::from(conv.geometry), conv.geometry.groups as usize);
-        match phases {
-            [1, 1] => self.plain_convolution(index, &form, window, filter, groups),
-            _ => {
-                let taps = Taps { filter, groups };
-                self.over_pixels(index, (&form, phases), Way::Reads, &window, &taps)
-            }
-        }
-    }
-
-    /// A convolution whose rows share the weights as they are.
-    fn plain_convolution(
-        &mut self,
-        index: usize,
-        form: &Rc<Affine>,
-        window: Window,
-        filter: Filter,
-        groups: usize,
-    ) -> Result<Known, Diagnostic> {
-        let Filter { kind, scale, outputs, data } = filter;
-        let count = form.channels() / groups;
-        let inputs = data.len() / outputs;
-        let outputs_of_group = outputs / groups;
-        let rows = (0..outputs).map(|o| Row {
-            first: o / outputs_of_group * count,
-            count,
-            factor: 1,
-            at: o * inputs,
-            data: data.clone(),
-        });
-        let dims = &self.graph.value(self.graph.nodes[index].output).dims;
-        let size = map_size(dims).expect("a map").map(|size| size as u32);
-        let kernel = Kernel { window, size, rows: rows.collect(), kind };
-        let data = self.apply(form, &kernel, scale, index)?;
-        self.result(index, data, [1, 1])
-    }
-
-    fn constant(&self, node: &Node, i: usize) -> Option<&'g Tensor> {
-        node.inputs.get(i).copied().flatten().and_then(|id| self.graph.value(id).constant.as_ref())
-    }
-
-    /// The weights of a layer, whose outputs are dimension `axis`. `outputs_first` puts the
-    /// integers in that order.
-    fn filter(
-        &mut self,
-        node: &Node,
-        i: usize,
-        axis: usize,
-        outputs_first: impl FnOnce(&Array) -> Option<Array>,
-    ) -> Result<Filter<'g>, Diagnostic> {
-        let weights = self.constant(node, i).expect("checked when the shape was inferred");
-        self.budget.take_integers(weights.array.data.len())?;
-        let kind = weight_kind(weights, axis)?;
-        let grid = weights.grid.as_ref().expect("weights have a kind");
-        let scale = grid.scale.along(axis, weights.array.dims.len()).expect("weights have a kind");
-        let outputs = weights.array.dims[axis];
-        if outputs > MAX_CHANNELS {
-            return Err(limits::MAP_SIZE.refuse(format!("a layer of {outputs} outputs")));
-        }
-        let integers = weights.centered();
-        let integers = outputs_first(&integers).map_or(integers, Cow::Owned);
-        Ok(Filter {
-            kind,
-            scale,
-            outputs,
-            data: integers.data.iter().map(|&weight| weight as i32).collect(),
-        })
-    }
-
-    /// A layer's weights, with their scale for each output or for all, over a form as it is.
-    fn apply_directly(
-        &mut self,
-        form: &Affine,
-        kernel: &Kernel,
-        scale: &[f64],
+    /// What a node makes, as a tensor of pixels with these phases.
+    fn result(
+        &self,
         node: usize,
-    ) -> Result<Data, Diagnostic> {
-        let uniform = |row: &Row| {
-            let first = form.scale(row.first);
-            (row.first..row.first + row.count).all(|channel| form.scale(channel) == first)
-        };
-        let apart = form.one_scale().is_some() || kernel.rows.iter().all(uniform);
-        let unified = if apart { None } else { form.unified(&mut self.budget)? };
-        if apart || unified.is_some() {
-            let mut out = unified.as_ref().unwrap_or(form).apply(kernel, &mut self.budget)?;
-            out.node = node;
-            out.scale_by(scale);
-            return Ok(Data::Form(Rc::new(out)));
-        }
-        // Channels of one scale make one sum; these are added as real values, the scales in the
-        // order of the channels.
-        let mut scales: Vec<f64> = Vec::new();
-        for channel in 0..form.channels() {
-            if !scales.contains(&form.scale(channel)) {
-                scales.push(form.scale(channel));
-            }
-            if scales.len() > MAX_LEAVES {
-                return Err(limits::SUM_FORMS.refuse("a layer of values with many scales"));
-            }
-        }
-        let mut sums = Vec::with_capacity(scales.len());
-        for of_channels in scales {
-            let part = form.of_scale(of_channels, &mut self.budget)?;
-            let mut out = part.apply(kernel, &mut self.budget)?;
-            out.node = node;
-            out.scale_by(scale);
-            sums.push(out);
-        }
-        // Frameworks add all products as they come.
-        let products = sums.iter().map(|sum| sum.products).sum();
-        let mut chains = sums.into_iter().map(|sum| {
-            Chain::of(Rc::new(Affine { products, rounded: true, composed: true, ..sum }), None)
-        });
-        let first = chains.next().expect("a form has a channel");
-        let chain = chains.try_fold(first, |sum, next| Chain::sum(&sum, &next, false, node))?;
-        Ok(Data::Chains(Rc::new(vec![chain])))
+        parts: Vec<Part>,
+        phases: [usize; 2],
+    ) -> Result<Value, Diagnostic> {
+        let dims = &self.graph.value(self.graph.nodes[node].output).dims;
+        let shape = value::shape_of(&parts);
+        let view = View::of_pixels(shape, phases, dims);
+        let view = view.ok_or_else(|| limits::RELABEL.refuse(format!("shape {dims:?}")))?;
+        Ok(Value::of_parts(parts, view))
     }
-}
-
-fn is_quantized(data: &Data) -> bool {
-    matches!(data, Data::Chains(chains) if chains.iter().all(|chain| chain.quantized.is_some()))
-}
-
-/// The constants of a pointwise node that reads argument `data`, for values of so many channels.
-fn constants(
-    graph: &Graph,
-    node: &Node,
-    op: Pointwise,
-    data: usize,
-    view: &View,
-    channels: usize,
-) -> Result<Vec<Vec<f64>>, Diagnostic> {
-    let rank = graph.value(node.output).dims.len();
-    let inputs: Vec<_> =
-        node.inputs.iter().map(|id| id.and_then(|id| graph.value(id).constant.as_ref())).collect();
-    let of_argument = |argument: Option<Array>| match argument {
-        None => Ok(Vec::new()),
-        Some(array) => per_channel(&array, view, channels),
-    };
-    op.arguments(&inputs, data, rank).into_iter().map(of_argument).collect()
-}
-
-/// Constants of some channels, where there is one for each.
-fn of_range(constants: &[Vec<f64>], range: std::ops::Range<usize>) -> Vec<Vec<f64>> {
-    let part = |c: &Vec<f64>| if c.len() > 1 { c[range.clone()].to_vec() } else { c.clone() };
-    constants.iter().map(part).collect()
-}
-
-/// The values of a constant that varies along the channels at most.
-fn per_channel(array: &Array, view: &View, channels: usize) -> Result<Vec<f64>, Diagnostic> {
-    view.by_channel(array, channels).ok_or_else(|| {
-        let found = format!("a constant of shape {:?} for {channels} channels", array.dims);
-        limits::PER_CHANNEL.refuse(found)
-    })
 }

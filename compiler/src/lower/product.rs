@@ -8,15 +8,16 @@
 
 use std::rc::Rc;
 
-use super::chain::Chain;
-use super::form::{Affine, Kernel, MapInfo, Row, Window};
-use super::materialize::accumulators;
-use super::{Data, Known, Lowering, MapValue, is_quantized};
+use super::Lowering;
+use super::affine::{Affine, Kernel, Row, Window};
+use super::materialize::{NewLayer, accumulators};
+use super::part::Part;
+use super::value::Value;
 use crate::build::MAX_CHANNELS;
 use crate::diagnostic::Diagnostic;
 use crate::epilogue::{Epilogue, significant_bits};
 use crate::graph::ValueId;
-use crate::ir::{Activation, Steps};
+use crate::ir::{Activation, StepFunction};
 use crate::limits;
 use crate::ops::pointwise::Pointwise;
 use crate::tensor::Codes;
@@ -66,13 +67,13 @@ fn square(low: i64, high: i64) -> Vec<Digit> {
 
 impl Digit {
     /// The channel over sums from `low` to `high`, of which `offset` makes the values.
-    fn steps(&self, (low, high): (i64, i64), offset: i64) -> Steps {
+    fn steps(&self, (low, high): (i64, i64), offset: i64) -> StepFunction {
         let own = self.thresholds.iter().map(|threshold| threshold - offset);
         let always = |t: &i64| if self.rising { *t <= low } else { *t >= high };
         let sometimes = |t: &i64| if self.rising { *t <= high } else { *t >= low };
         let lowest = own.clone().filter(always).count() as i64;
         let thresholds = own.filter(|t| !always(t) && sometimes(t)).collect();
-        Steps { lowest, rising: self.rising, thresholds }
+        StepFunction { lowest, rising: self.rising, thresholds }
     }
 }
 
@@ -81,9 +82,9 @@ impl Lowering<'_> {
     pub(super) fn product(
         &mut self,
         index: usize,
-        a: (Known, ValueId),
-        b: (Known, ValueId),
-    ) -> Result<Known, Diagnostic> {
+        a: (Value, ValueId),
+        b: (Value, ValueId),
+    ) -> Result<Value, Diagnostic> {
         let (view_a, view_b) = (a.0.view.clone(), b.0.view.clone());
         let (mut a, mut b) = (self.factor(a)?, self.factor(b)?);
         let refuse = || limits::PRODUCT.refuse("a product of maps of several sizes or layouts");
@@ -93,8 +94,8 @@ impl Lowering<'_> {
         let view = if view_a == view_b && a.shape == b.shape {
             view_a
         } else {
-            let plain = |view: &super::View, form: &Affine| {
-                view.as_pixels(form.shape)
+            let plain = |view: &super::View, affine: &Affine| {
+                view.as_pixels(affine.shape)
                     .is_some_and(|pixels| pixels.is_map() && pixels.in_order())
             };
             if !plain(&view_a, &a) || !plain(&view_b, &b) {
@@ -115,7 +116,7 @@ impl Lowering<'_> {
         let scales: Vec<f64> = (0..a.channels()).map(|c| a.scale(c) * b.scale(c)).collect();
         // Doubles hold both factors and the product of their scales, so that the graph's product
         // and this one are rounded once from the same number.
-        let digits = |form: &Affine, c: usize| significant_bits(form.scale(c));
+        let digits = |affine: &Affine, c: usize| significant_bits(affine.scale(c));
         let exact = |c: usize| {
             digits(&a, c) + digits(&b, c) <= DOUBLE_DIGITS
                 && digits(&a, c).max(digits(&b, c)) + 8 <= DOUBLE_DIGITS
@@ -126,56 +127,56 @@ impl Lowering<'_> {
         let (a, b) = (a.in_steps(), b.in_steps());
         let mut squares = Vec::with_capacity(2);
         for minus in [false, true] {
-            let form = Affine::sum(&a, &b, minus, &mut self.budget)?.expect("of one scale");
-            squares.push(self.squares(&form, index)?);
+            let affine = Affine::sum(&a, &b, minus, &mut self.fuel)?.expect("of one scale");
+            squares.push(self.squares(&affine, index)?);
         }
-        let product = Affine::sum(&squares[0], &squares[1], true, &mut self.budget)?;
+        let product = Affine::sum(&squares[0], &squares[1], true, &mut self.fuel)?;
         let mut product = product.expect("of one scale");
         product.scale_by(&scales);
         product.node = index;
-        let mut chain = Chain::of(Rc::new(product), None);
-        chain.push_constant(index, Pointwise::Div, vec![4.0]);
-        Ok(Known { data: Data::Chains(Rc::new(vec![chain])), view })
+        let mut part = Part::of_sum(Rc::new(product)).opened(|_| None);
+        part.push_constant(index, Pointwise::Div, vec![4.0]);
+        Ok(Value::of_parts(vec![part], view))
     }
 
     /// A factor: a map, or sums of so few values.
-    fn factor(&mut self, (known, id): (Known, ValueId)) -> Result<Rc<Affine>, Diagnostic> {
-        let Known { data, view } = known;
-        let form = match data {
-            data if is_quantized(&data) => self.close(data, &view, id)?,
-            Data::Form(form) => form,
-            _ => return Err(limits::PRODUCT.refuse("a product of values that are not quantized")),
-        };
-        if self.integers(&form).is_none() {
+    fn factor(&mut self, (mut value, id): (Value, ValueId)) -> Result<Rc<Affine>, Diagnostic> {
+        if value.is_quantized() {
+            value = self.close(value, id)?;
+        }
+        let refuse = || limits::PRODUCT.refuse("a product of values that are not quantized");
+        let affine = value.exact().ok_or_else(refuse)?.clone();
+        if self.integers(&affine).is_none() {
             return Err(limits::PRODUCT.refuse("a product of sums of more than 8 bits"));
         }
-        Ok(form)
+        Ok(affine)
     }
 
-    /// The one pixel of a form as each pixel of a larger one.
-    fn everywhere(&mut self, form: &Affine, size: [u32; 2]) -> Result<Rc<Affine>, Diagnostic> {
-        let zeros = form.terms.iter().all(|term| self.map(term.source).zero_point == 0);
+    /// The one pixel of an affine expression as each pixel of a larger one.
+    fn everywhere(&mut self, affine: &Affine, size: [u32; 2]) -> Result<Rc<Affine>, Diagnostic> {
+        let zeros = affine.terms.iter().all(|term| self.map(term.source).zero_point == 0);
         let whole = |size: u32| size == 1;
-        let pixels = form.terms.iter().all(|term| whole(term.map.height) && whole(term.map.width));
+        let pixels =
+            affine.terms.iter().all(|term| whole(term.map.height) && whole(term.map.width));
         if !zeros || !pixels {
             return Err(limits::PRODUCT.refuse(
                 "a product with a value for each channel that is no map with zero point 0",
             ));
         }
         let window = Window { stride: [0; 2], ..Window::POINT };
-        let kernel = Kernel::of_channels(form.channels(), window, size);
-        Ok(Rc::new(form.apply(&kernel, &mut self.budget)?))
+        let kernel = Kernel::of_channels(affine.channels(), window, size);
+        Ok(Rc::new(affine.apply(&kernel, &mut self.fuel)?))
     }
 
-    /// The squares of exact sums, as a form over a map that holds them in digits.
-    fn squares(&mut self, form: &Affine, node: usize) -> Result<Affine, Diagnostic> {
-        let bounds = accumulators(form.bounds(|id| self.map(id)))?;
+    /// The squares of exact sums, as an affine expression over a map that holds them in digits.
+    fn squares(&mut self, affine: &Affine, node: usize) -> Result<Affine, Diagnostic> {
+        let bounds = accumulators(affine.bounds(&self.maps))?;
         let values = bounds.iter().enumerate().map(|(channel, &(low, high))| {
-            (low + form.offset(channel), high + form.offset(channel))
+            (low + affine.offset(channel), high + affine.offset(channel))
         });
         let (low, high) = values.fold((0, 0), |all, (low, high)| (all.0.min(low), all.1.max(high)));
         let digits = square(low, high);
-        let (count, channels) = (digits.len().max(1), form.channels());
+        let (count, channels) = (digits.len().max(1), affine.channels());
         if count * channels > MAX_CHANNELS {
             return Err(limits::MAP_SIZE
                 .refuse(format!("a product of {channels} channels as {}", count * channels)));
@@ -185,22 +186,26 @@ impl Lowering<'_> {
         let mut steps = Vec::with_capacity(repeated.len());
         for (channel, &bounds) in bounds.iter().enumerate() {
             for digit in &digits {
-                let of_digit = digit.steps(bounds, form.offset(channel));
-                self.budget.take_integers(of_digit.thresholds.len())?;
+                let of_digit = digit.steps(bounds, affine.offset(channel));
+                self.fuel.take_integers(of_digit.thresholds.len())?;
                 steps.push(of_digit);
             }
         }
-        let none = Steps { lowest: 0, rising: true, thresholds: Vec::new() };
+        let none = StepFunction { lowest: 0, rising: true, thresholds: Vec::new() };
         steps.resize(repeated.len(), none);
-        let ends = |steps: &Steps| steps.lowest + steps.thresholds.len() as i64;
+        let ends = |steps: &StepFunction| steps.lowest + steps.thresholds.len() as i64;
         let most = steps.iter().map(ends).max().unwrap_or(0);
         let code = Codes::Int { min: 0, max: most }.code();
-        let many = form.select(&repeated, &mut self.budget)?;
-        let layer = self.bare(&many, Activation::Steps { code, channels: steps })?;
-        let info = MapInfo { shape: many.shape, code, zero_point: 0 };
-        let offsets = repeated.iter().map(|&channel| form.offset(channel)).collect();
-        let epilogue = Epilogue::of_codes(offsets, form.products);
-        let map = self.push_layer(layer, epilogue, info, MapValue::none(info.shape), node)?;
+        let offsets = repeated.iter().map(|&channel| affine.offset(channel)).collect();
+        let many = affine.select(&repeated, &mut self.fuel)?;
+        let map = self.add_layer(NewLayer {
+            sums: &many,
+            activation: Activation::Steps { code, channels: steps },
+            pool: None,
+            epilogue: Epilogue::of_codes(offsets, affine.products),
+            value: None,
+            node,
+        })?;
         let mut weights: Vec<i32> = digits.iter().map(|digit| digit.weight).collect();
         weights.resize(count, 0);
         let weights: Rc<[i32]> = weights.into();
@@ -212,8 +217,8 @@ impl Lowering<'_> {
             data: weights.clone(),
         };
         let rows = (0..channels).map(row).collect();
-        let kernel = Kernel { window: Window::POINT, size: form.size(), rows, kind: None };
-        map.apply(&kernel, &mut self.budget)
+        let kernel = Kernel { window: Window::POINT, size: affine.size(), rows, kind: None };
+        Ok(map.apply(&kernel, &mut self.fuel)?)
     }
 }
 

@@ -9,9 +9,11 @@ use std::rc::Rc;
 
 use num_integer::gcd;
 
-use super::form::{Affine, Kernel, Row, Window};
+use super::Lowering;
+use super::affine::{Affine, Kernel, Row, Window};
+use super::linear::Filter;
+use super::value::Value;
 use super::view::View;
-use super::{Data, Filter, Known, Lowering};
 use crate::build::MAX_CHANNELS;
 use crate::diagnostic::Diagnostic;
 use crate::graph::ValueId;
@@ -121,11 +123,11 @@ impl Lowering<'_> {
     pub(super) fn over_pixels(
         &mut self,
         index: usize,
-        (form, phases): (&Rc<Affine>, [usize; 2]),
+        (affine, phases): (&Rc<Affine>, [usize; 2]),
         way: Way,
         window: &Window,
         taps: &Taps,
-    ) -> Result<Known, Diagnostic> {
+    ) -> Result<Value, Diagnostic> {
         let dims = &self.graph.value(self.graph.nodes[index].output).dims;
         let size = map_size(dims).expect("a map");
         let reads = |axis: usize| match way {
@@ -142,7 +144,7 @@ impl Lowering<'_> {
             return Err(limits::UPSAMPLE_SIZE.refuse(found));
         }
         let size = [0, 1].map(|axis| (size[axis] / phases[axis]) as u32);
-        let kernel = self.kernel(form, &reads, window, taps, size)?;
+        let kernel = self.kernel(affine, &reads, window, taps, size)?;
         let filter = &taps.filter;
         let repeat = phases[0] * phases[1];
         let scale: Vec<f64> = match filter.scale {
@@ -151,16 +153,16 @@ impl Lowering<'_> {
                 filter.scale.iter().flat_map(|&scale| std::iter::repeat_n(scale, repeat)).collect()
             }
         };
-        let data = self.apply(form, &kernel, &scale, index)?;
-        let view = View::of_pixels(self.shape(&data), phases, dims)
-            .expect("as many pixels as were computed");
-        Ok(Known { data, view })
+        let part = self.apply(affine, &kernel, &scale, index)?;
+        let view =
+            View::of_pixels(part.shape(), phases, dims).expect("as many pixels as were computed");
+        Ok(Value::of_parts(vec![part], view))
     }
 
     /// The kernel over the pixels of the map.
     fn kernel(
         &mut self,
-        form: &Affine,
+        affine: &Affine,
         reads: &[Reads; 2],
         window: &Window,
         taps: &Taps,
@@ -171,7 +173,7 @@ impl Lowering<'_> {
         let extents = [rows.extent(), columns.extent()];
         let [height, width] = [0, 1].map(|axis| extents[axis].kernel as usize);
         let of_input = rows.from * columns.from;
-        let inputs = form.channels() / of_input / groups;
+        let inputs = affine.channels() / of_input / groups;
         let outputs = filter.outputs;
         let length = (inputs * of_input).saturating_mul(height).saturating_mul(width);
         let count = outputs.saturating_mul(rows.to * columns.to);
@@ -179,7 +181,7 @@ impl Lowering<'_> {
             return Err(limits::MAP_SIZE
                 .refuse(format!("a map of {count} channels, which stand for pixels")));
         }
-        self.budget.take_integers(length.saturating_mul(count))?;
+        self.fuel.take_integers(length.saturating_mul(count))?;
         let mut data = vec![0; length * count];
         let mut written = 0;
         let [kernel_height, kernel_width] = window.kernel.map(|size| size as usize);
@@ -229,60 +231,60 @@ impl Lowering<'_> {
         Ok(Kernel { window: low, size, rows: rows_of.collect(), kind })
     }
 
-    /// A form whose pixels have other phases, which are a multiple of its own.
+    /// An affine expression whose pixels have other phases, which are a multiple of its own.
     pub(super) fn with_phases(
         &mut self,
-        form: &Rc<Affine>,
+        affine: &Rc<Affine>,
         from: [usize; 2],
         to: [usize; 2],
     ) -> Result<Option<Rc<Affine>>, Diagnostic> {
         if from == to {
-            return Ok(Some(form.clone()));
+            return Ok(Some(affine.clone()));
         }
-        let pixels = [0, 1].map(|axis| form.size()[axis] as usize * from[axis]);
+        let pixels = [0, 1].map(|axis| affine.size()[axis] as usize * from[axis]);
         if (0..2).any(|axis| !pixels[axis].is_multiple_of(to[axis])) {
             return Ok(None);
         }
         let size = [0, 1].map(|axis| (pixels[axis] / to[axis]) as u32);
         let reads =
             |axis: usize| Reads::window(&Window::POINT, axis, from[axis], pixels[axis], to[axis]);
-        let channels = form.channels() / (from[0] * from[1]);
+        let channels = affine.channels() / (from[0] * from[1]);
         let taps = Taps::of_channels(channels, 1);
-        let kernel = self.kernel(form, &[reads(0)?, reads(1)?], &Window::POINT, &taps, size)?;
-        Ok(Some(Rc::new(form.apply(&kernel, &mut self.budget)?)))
+        let kernel = self.kernel(affine, &[reads(0)?, reads(1)?], &Window::POINT, &taps, size)?;
+        Ok(Some(Rc::new(affine.apply(&kernel, &mut self.fuel)?)))
     }
 
     /// A value with phases that are a multiple of these; `None` if they cannot be.
     pub(super) fn with_phases_of(
         &mut self,
-        known: Known,
+        value: Value,
         multiple: [usize; 2],
-    ) -> Result<Option<Known>, Diagnostic> {
-        let Some(pixels) = known.view.as_pixels(self.shape(&known.data)) else { return Ok(None) };
+    ) -> Result<Option<Value>, Diagnostic> {
+        let Some(pixels) = value.view.as_pixels(value.shape()) else { return Ok(None) };
         let to = [0, 1].map(|axis| lcm(pixels.phases[axis], multiple[axis]));
         if to == pixels.phases {
-            return Ok(Some(known));
+            return Ok(Some(value));
         }
-        let Data::Form(form) = &known.data else { return Ok(None) };
-        let Some(form) = self.with_phases(form, pixels.phases, to)? else { return Ok(None) };
-        let view = View::of_pixels(form.shape, to, &known.view.dims());
-        Ok(view.map(|view| Known { data: Data::Form(form), view }))
+        let Some(sums) = value.exact() else { return Ok(None) };
+        let Some(sums) = self.with_phases(sums, pixels.phases, to)? else { return Ok(None) };
+        let view = View::of_pixels(sums.shape, to, &value.view.dims());
+        Ok(view.map(|view| Value::of_sum(sums, view)))
     }
 
     /// Values of the same size with pixels of the same phases: `None` if no map has them.
     pub(super) fn with_equal_phases(
         &mut self,
-        all: Vec<Known>,
-    ) -> Result<Option<Vec<Known>>, Diagnostic> {
+        all: Vec<Value>,
+    ) -> Result<Option<Vec<Value>>, Diagnostic> {
         let mut phases = Vec::new();
-        for known in &all {
-            let Some(pixels) = known.view.as_pixels(self.shape(&known.data)) else {
+        for value in &all {
+            let Some(pixels) = value.view.as_pixels(value.shape()) else {
                 return Ok(None);
             };
             phases.push(pixels.phases);
         }
         let to = phases.iter().fold([1, 1], |to, of| [lcm(to[0], of[0]), lcm(to[1], of[1])]);
-        let all = all.into_iter().map(|known| self.with_phases_of(known, to));
+        let all = all.into_iter().map(|value| self.with_phases_of(value, to));
         all.collect()
     }
 
@@ -292,11 +294,11 @@ impl Lowering<'_> {
         index: usize,
         factors: &[usize],
         id: ValueId,
-    ) -> Result<Known, Diagnostic> {
+    ) -> Result<Value, Diagnostic> {
         let dims = &self.graph.value(self.graph.nodes[index].output).dims;
-        let known = self.operand(id)?;
-        let shape = self.shape(&known.data);
-        let pixels = known.view.as_pixels(shape).ok_or_else(|| self.relabel(id, dims))?;
+        let value = self.operand(id)?;
+        let shape = value.shape();
+        let pixels = value.view.as_pixels(shape).ok_or_else(|| self.relabel(id, dims))?;
         let factors = match *factors {
             [1, 1, rows, columns] => [rows, columns],
             [1, 1, columns] => [1, columns],
@@ -315,29 +317,11 @@ impl Lowering<'_> {
                 (0..columns * factors[1]).map(|column| row * columns + column / factors[1]),
             );
         }
-        let data = self.select(known.data, &order)?;
+        let value = self.select(value, &order)?;
         let phases = [rows * factors[0], columns * factors[1]];
-        let view = View::of_pixels(self.shape(&data), phases, dims)
-            .expect("as many pixels as the result has");
-        Ok(Known { data, view })
-    }
-
-    /// The channels of a value in this order.
-    pub(super) fn select(&mut self, data: Data, order: &[usize]) -> Result<Data, Diagnostic> {
-        match data {
-            Data::Input(_) | Data::Coded { .. } => {
-                Err(limits::FIRST_QUANT.refuse("channels in another order"))
-            }
-            Data::Form(form) => Ok(Data::Form(Rc::new(form.select(order, &mut self.budget)?))),
-            data => {
-                let mut chains = self.chains(data)?;
-                let [chain] = &mut chains[..] else {
-                    return Err(limits::SUM_PARTS.refuse("channels in another order"));
-                };
-                chain.select(order, &mut self.budget)?;
-                Ok(Data::Chains(Rc::new(chains)))
-            }
-        }
+        let view =
+            View::of_pixels(value.shape(), phases, dims).expect("as many pixels as the result has");
+        Ok(value.viewed(view))
     }
 }
 

@@ -1,10 +1,8 @@
 //! `Abs`: the value without its sign.
 
-use std::ops::RangeInclusive;
-
 use super::attributes::Attributes;
 use super::pointwise::Pointwise;
-use super::{Operands, Operator};
+use super::{Operands, Operator, Parsed, required};
 use crate::canonical::{Desugar, Op};
 use crate::diagnostic::Diagnostic;
 use crate::tensor::{Precision, Tensor};
@@ -14,18 +12,16 @@ use crate::tensor::{Precision, Tensor};
 pub struct Abs;
 
 impl Operator for Abs {
-    const INPUTS: RangeInclusive<usize> = 1..=1;
-
-    fn parse(_: &mut Attributes, _: &Operands) -> Result<Self, Diagnostic> {
-        Ok(Abs)
+    fn parse(_: &mut Attributes) -> Parsed<Vec<Self>> {
+        Ok(vec![Abs])
     }
 
     fn infer(&self, inputs: &Operands) -> Result<Vec<usize>, Diagnostic> {
-        Ok(inputs[0].expect("required").dims.to_vec())
+        Ok(required(inputs, 0).dims.to_vec())
     }
 
     fn eval(&self, inputs: &[Option<&Tensor>], _: &[usize], _: Precision) -> Tensor {
-        Tensor::real(inputs[0].expect("required").to_real().map(f64::abs))
+        Tensor::real(required(inputs, 0).to_real().map(f64::abs))
     }
 
     /// x above zero, and -1 times x below.

@@ -1,24 +1,78 @@
-//! Reading the attributes of a node, each at most once, none left over.
+//! Reading a node: its attributes, each at most once, none left over, and behind them its inputs.
 
-use crate::diagnostic::{Diagnostic, NodePlace};
+use std::ops::RangeInclusive;
+
+use super::{Operands, Parsed, Stop};
+use crate::diagnostic::{Diagnostic, Kind, NodePlace};
 use crate::limits;
 use crate::onnx::{AttributeProto, NodeProto, TensorProto, attribute_type};
 
-/// The attributes of a node that have not been read yet.
+/// What a node says that has not been read yet.
 pub struct Attributes<'a> {
+    node: &'a NodeProto,
     left: Vec<&'a AttributeProto>,
     place: &'a NodePlace,
+    opset: i64,
+    inputs: Option<&'a Operands<'a>>,
+    /// How many inputs there must be and may be.
+    arity: RangeInclusive<usize>,
 }
 
 impl<'a> Attributes<'a> {
-    /// All attributes of a node.
-    pub fn new(node: &'a NodeProto, place: &'a NodePlace) -> Self {
-        Attributes { left: node.attribute.iter().collect(), place }
+    /// All attributes of a node; nothing is known of its inputs.
+    pub fn new(node: &'a NodeProto, place: &'a NodePlace, opset: i64) -> Self {
+        let left = node.attribute.iter().collect();
+        Attributes { node, left, place, opset, inputs: None, arity: 0..=usize::MAX }
+    }
+
+    /// All attributes of a node and its inputs, where something is known of them.
+    pub(super) fn of_node(
+        node: &'a NodeProto,
+        place: &'a NodePlace,
+        opset: i64,
+        inputs: Option<&'a Operands<'a>>,
+    ) -> Self {
+        Attributes { inputs, ..Attributes::new(node, place, opset) }
+    }
+
+    /// Says how many inputs there must be and may be.
+    pub(super) fn expect(&mut self, arity: RangeInclusive<usize>) {
+        self.arity = arity;
     }
 
     /// Where the node is.
     pub fn place(&self) -> NodePlace {
         self.place.clone()
+    }
+
+    /// Which operator of its file it is.
+    pub fn op_type(&self) -> &'a str {
+        &self.node.op_type
+    }
+
+    /// Version of ONNX's own operator set.
+    pub fn opset(&self) -> i64 {
+        self.opset
+    }
+
+    /// Number of inputs, with those that are left out.
+    pub fn input_count(&self) -> usize {
+        self.node.input.len()
+    }
+
+    /// Number of outputs, with those that are left out.
+    pub fn output_count(&self) -> usize {
+        self.node.output.len()
+    }
+
+    /// The inputs, when all attributes have been read.
+    ///
+    /// # Errors
+    /// An attribute is left over, there are more or fewer inputs than the operator has, or nothing
+    /// is known of them.
+    pub fn inputs(&self) -> Parsed<&'a Operands<'a>> {
+        self.finish()?;
+        self.inputs.ok_or(Stop::Unknown)
     }
 
     fn take(&mut self, name: &str, kind: i32) -> Result<Option<&'a AttributeProto>, Diagnostic> {
@@ -79,19 +133,33 @@ impl<'a> Attributes<'a> {
         Ok(attribute.map_or(default.to_owned(), |a| String::from_utf8_lossy(&a.s).into_owned()))
     }
 
+    /// The node as it is, all its attributes taken: for what reads them later.
+    pub(super) fn whole_node(&mut self) -> NodeProto {
+        self.left.clear();
+        self.node.clone()
+    }
+
     /// Drops attributes that have no meaning here.
     pub fn ignore(&mut self, names: &[&str]) {
         self.left.retain(|a| !names.contains(&a.name.as_str()));
     }
 
-    /// Refuses what nobody has read.
-    pub fn finish(self) -> Result<(), Diagnostic> {
-        match self.left.first() {
-            Some(a) => Err(limits::ATTRIBUTE
+    /// Refuses what nobody has read, and another number of inputs than the operator has.
+    pub fn finish(&self) -> Result<(), Diagnostic> {
+        if let Some(a) = self.left.first() {
+            return Err(limits::ATTRIBUTE
                 .refuse(format!("attribute `{}`", a.name))
                 .at(self.place())
-                .attribute(&a.name)),
-            None => Ok(()),
+                .attribute(&a.name));
         }
+        let Some(inputs) = self.inputs else { return Ok(()) };
+        let (least, most) = (*self.arity.start(), *self.arity.end());
+        let given = inputs.iter().flatten().count();
+        if inputs.len() > most || inputs.iter().take(least).flatten().count() < least {
+            let found = format!("the node has {given} inputs in place of {:?}", self.arity);
+            return Err(Diagnostic::new(Kind::Malformed, found)
+                .help("the file contradicts itself: export the model again"));
+        }
+        Ok(())
     }
 }

@@ -1,11 +1,9 @@
-//! Products of a matrix of values and a constant one: `MatMul` and `Gemm`.
+//! Products of a matrix of values and a constant one, which `MatMul` and `Gemm` are.
 
-use super::attributes::Attributes;
 use super::linear::{MAX_PRODUCTS, add_product, check_layer, sum_of_scales};
-use super::{Operand, Operands};
+use super::{Operand, Operands, required};
 use crate::diagnostic::Diagnostic;
 use crate::limits;
-use crate::ops::pointwise::Pointwise;
 use crate::tensor::{Array, Codes, Precision, QuantParams, Tensor, broadcast, checked_len, zip};
 
 /// Which operand is the constant one, and which are transposed.
@@ -17,34 +15,10 @@ pub struct Dense {
     pub transposed: [bool; 2],
 }
 
-/// Product with factors and bias.
-#[derive(Debug, Clone, Copy, PartialEq)]
-pub struct Gemm {
-    /// Factor of the product.
-    pub alpha: f64,
-    /// Factor of the bias.
-    pub beta: f64,
-    /// The product.
-    pub dense: Dense,
-}
-
-/// Reads the attributes of a `Gemm`.
-pub fn parse_gemm(at: &mut Attributes) -> Result<Gemm, Diagnostic> {
-    let transposed = [at.int("transA", 0)? != 0, at.int("transB", 0)? != 0];
-    let (alpha, beta) = (at.float("alpha", 1.0)?, at.float("beta", 1.0)?);
-    for (name, value) in [("alpha", alpha), ("beta", beta)] {
-        if !value.is_finite() {
-            let refusal = limits::CONSTANT_FINITE.refuse(format!("{name} {value}"));
-            return Err(refusal.at(at.place()).attribute(name));
-        }
-    }
-    Ok(Gemm { alpha, beta, dense: Dense { weights: 1, transposed } })
-}
-
 impl Dense {
     /// With the position of the constant operand.
     pub fn placed(self, inputs: &Operands) -> Self {
-        let constant = |i: usize| inputs[i].is_some_and(|input| input.constant.is_some());
+        let constant = |i: usize| required(inputs, i).constant.is_some();
         Dense { weights: usize::from(constant(1) || !constant(0)), ..self }
     }
 
@@ -64,9 +38,15 @@ impl Dense {
         rank - 1 - usize::from((self.weights == 0) != self.transposed[self.weights])
     }
 
+    /// Position and output axis of the weights, if they are a matrix.
+    pub fn output_axis(self, inputs: &Operands) -> Option<(usize, usize)> {
+        let rank = required(inputs, self.weights).dims.len();
+        (rank >= 2).then(|| (self.weights, self.outputs(rank)))
+    }
+
     /// Checks the inputs and gives the shape of the output.
     pub fn infer(self, inputs: &Operands) -> Result<Vec<usize>, Diagnostic> {
-        let (a, b) = (inputs[0].expect("required"), inputs[1].expect("required"));
+        let (a, b) = (required(inputs, 0), required(inputs, 1));
         let refuse = || {
             limits::DENSE_SHAPES
                 .refuse(format!("a product of shapes {:?} and {:?}", a.dims, b.dims))
@@ -91,7 +71,7 @@ impl Dense {
         let values = checked_len(&dims).ok_or_else(refuse)?;
         let products = (values as u64).saturating_mul(inner as u64);
         if products > MAX_PRODUCTS {
-            return Err(limits::PRODUCTS.refuse(format!("a layer of {products} products")));
+            return Err(limits::PRODUCTS.refuse(format!("a layer of {products} MACs")));
         }
         Ok(dims)
     }
@@ -109,8 +89,7 @@ impl Dense {
     /// the data varies along what is summed over, integers of one scale are summed up, and the
     /// sums added as real values.
     pub fn eval(self, inputs: &[Option<&Tensor>], dims: &[usize], precision: Precision) -> Tensor {
-        let (data, weights) =
-            (inputs[self.data()].expect("required"), inputs[self.weights].expect("required"));
+        let (data, weights) = (required(inputs, self.data()), required(inputs, self.weights));
         let (rank, rank_of_weights) = (data.array.dims.len(), weights.array.dims.len());
         let over = self.over(rank);
         // Sums of a matrix of values by outputs, as they stand in the result.
@@ -189,41 +168,5 @@ impl Dense {
     /// Whether the outputs are the last dimension of the result.
     pub fn outputs_last(self) -> bool {
         self.weights == 1
-    }
-}
-
-impl Gemm {
-    /// Checks the inputs and gives the shape of the output.
-    pub fn infer(&self, inputs: &Operands) -> Result<Vec<usize>, Diagnostic> {
-        let dims = self.dense.infer(inputs)?;
-        if let Some(bias) = inputs.get(2).copied().flatten()
-            && (bias.constant.is_none()
-                || broadcast([&dims[..], bias.dims]).as_ref() != Some(&dims))
-        {
-            return Err(limits::GEMM_BIAS.refuse(format!("bias of shape {:?}", bias.dims)));
-        }
-        Ok(dims)
-    }
-
-    /// beta x C.
-    pub fn scaled_bias(&self, bias: &Tensor) -> Array {
-        bias.to_real().map(|c| self.beta * c)
-    }
-
-    /// The whole output.
-    pub fn eval(&self, inputs: &[Option<&Tensor>], dims: &[usize], precision: Precision) -> Tensor {
-        let mut out = self.dense.eval(inputs, dims, precision);
-        if self.alpha != 1.0 {
-            out = Tensor::real(
-                out.to_real().map(|x| Pointwise::Mul.apply_in(&[x, self.alpha], precision)),
-            );
-        }
-        if let Some(bias) = inputs.get(2).copied().flatten() {
-            let bias = self.scaled_bias(bias).map(|c| precision.round(c));
-            out = Tensor::real(zip(dims, &[&out.to_real(), &bias], |v| {
-                Pointwise::Add.apply_in(v, precision)
-            }));
-        }
-        out
     }
 }

@@ -2,7 +2,11 @@
 //!
 //! They are evaluated in double precision by `libm`, which gives the same bits on every machine.
 
+use std::fmt;
+
 use super::attributes::Attributes;
+use super::pointwise::{Pointwise, PointwiseOperator};
+use super::{Operands, Parsed, required};
 use crate::diagnostic::Diagnostic;
 use crate::limits;
 
@@ -90,8 +94,41 @@ pub enum Function {
     Sqrt,
     /// 1 / x
     Reciprocal,
+    /// 1 above zero, -1 below, and 0 there.
+    Sign,
+    /// 1 above zero, else 0.
+    Positive,
+    /// 1 at zero and above, else 0.
+    NotNegative,
+    /// 1 at zero, else 0.
+    Zero,
     /// x rounded to half precision, to even where two numbers are as near: a cast there and back.
     Half,
+}
+
+impl PointwiseOperator for Function {
+    fn parse(at: &mut Attributes) -> Parsed<Self> {
+        match Function::read(at)? {
+            Some(function) => Ok(function),
+            // The list of operators names what this file does not read.
+            None => {
+                let found = format!("operator `{}`", at.op_type());
+                Err(limits::OPERATOR.refuse(found).at(at.place()).into())
+            }
+        }
+    }
+
+    fn infer(&self, inputs: &Operands) -> Result<Vec<usize>, Diagnostic> {
+        Ok(required(inputs, 0).dims.to_vec())
+    }
+
+    fn function(&self) -> Pointwise {
+        Pointwise::Function(*self)
+    }
+
+    fn describe(&self, f: &mut fmt::Formatter) -> fmt::Result {
+        write!(f, "{self:?} ")
+    }
 }
 
 impl Function {
@@ -106,8 +143,8 @@ impl Function {
     pub const HARD_SWISH: Function = Function::HardSwish { alpha: 1.0 / 6.0, beta: 0.5 };
 
     /// Reads a function of ONNX; `None` if the operator is none.
-    pub fn parse(op_type: &str, at: &mut Attributes) -> Result<Option<Function>, Diagnostic> {
-        let function = match op_type {
+    pub fn read(at: &mut Attributes) -> Result<Option<Function>, Diagnostic> {
+        let function = match at.op_type() {
             "LeakyRelu" => Function::LeakyRelu { alpha: at.float("alpha", 0.01)? },
             "Elu" => Function::Elu { alpha: at.float("alpha", 1.0)? },
             "Celu" => Function::Celu { alpha: at.float("alpha", 1.0)? },
@@ -235,6 +272,11 @@ impl Function {
             Function::Log => libm::log(x),
             Function::Sqrt => libm::sqrt(x),
             Function::Reciprocal => 1.0 / x,
+            Function::Sign if x == 0.0 => 0.0,
+            Function::Sign => x.signum(),
+            Function::Positive => f64::from(u8::from(x > 0.0)),
+            Function::NotNegative => f64::from(u8::from(x >= 0.0)),
+            Function::Zero => f64::from(u8::from(x == 0.0)),
             Function::Half => crate::onnx::to_half(x),
         }
     }
@@ -258,6 +300,8 @@ impl Function {
             Function::Swish { alpha } => Some(-1.278_464_542_761_074 / alpha),
             Function::HardSwish { alpha, beta } => Some(-beta / (2.0 * alpha)),
             Function::Mish => Some(-1.192_431_214_515_495_2),
+            // It rises to it and falls from it.
+            Function::Zero => Some(0.0),
             _ => None,
         }
     }
@@ -268,7 +312,7 @@ impl Function {
         match self {
             Function::HardSigmoid { alpha: 0.0, .. } => 0,
             Function::HardSigmoid { alpha, .. } if alpha < 0.0 => -1,
-            Function::Neg | Function::Reciprocal => -1,
+            Function::Neg | Function::Reciprocal | Function::Zero => -1,
             _ => 1,
         }
     }
@@ -284,6 +328,10 @@ impl Function {
             | Function::Thresholded { .. }
             | Function::Sqrt
             | Function::Reciprocal
+            | Function::Sign
+            | Function::Positive
+            | Function::NotNegative
+            | Function::Zero
             | Function::Half => return 0.0,
             Function::Exp => libm::exp(x),
             Function::Log => 1.0 + libm::log(x).abs(),

@@ -1,50 +1,95 @@
-//! The operators: their attributes, shapes and meaning, one file for each kind.
+//! The operators of a file: their attributes, limits, shape, values and what they are made of.
+//!
+//! Each has one home, a file of its own that implements [`Operator`], and a line in the list below.
+//! What several of them share is in files beside these.
 
+pub mod abs;
+pub mod arg_max;
+pub mod arithmetic;
 pub mod attributes;
+pub mod average_pool;
+pub mod batch_normalization;
+pub mod bipolar_quant;
+pub mod blocks;
 pub mod by_value;
+pub mod cast;
+pub mod choose;
+pub mod clip;
+pub mod compare;
+pub mod concat;
+pub mod conv;
 pub mod dense;
+pub mod dequantize_linear;
 pub mod function;
+pub mod gather;
+pub mod gemm;
+pub mod global_max_pool;
 pub mod head;
+pub mod identity;
+pub mod interpreted;
 pub mod join;
 pub mod layout;
 pub mod linear;
+pub mod logic;
+pub mod mat_mul;
+pub mod max_pool;
+pub mod mean;
+pub mod multi_threshold;
+pub mod pad;
+pub mod part;
 pub mod pointwise;
 pub mod pool;
+pub mod pow;
+pub mod prelu;
+pub mod quant;
+pub mod quantize_linear;
 pub mod quantizer;
+pub mod reduce;
+pub mod relu;
+pub mod requant_shift;
+pub mod reshape;
 pub mod resize;
+pub mod round;
+pub mod softmax;
+pub mod sum;
+pub mod thresholded_relu;
+pub mod tile;
+pub mod top_k;
+pub mod transpose;
 pub mod transposed;
+pub mod trunc;
 
-use std::ops::RangeInclusive;
+use std::fmt;
+use std::ops::{Deref, RangeInclusive};
 
-use crate::canonical::{self, Desugar, Linear, Relabel, Select};
-use crate::diagnostic::{Diagnostic, Kind, NodePlace};
-use crate::graph::ValueId;
-use crate::onnx::{NodeProto, data_type};
-use crate::tensor::{Array, Precision, Tensor};
+use crate::canonical::Desugar;
+use crate::diagnostic::{Diagnostic, NodePlace};
+use crate::onnx::NodeProto;
+use crate::tensor::{Precision, Tensor};
 use crate::{constants, limits};
 use attributes::Attributes;
-use dense::{Dense, Gemm};
-use function::Function;
-use head::{ArgMax, Softmax, TopK};
-use join::Range;
-use linear::Conv;
 use pointwise::Pointwise;
-use pool::{AveragePool, MaxPool};
-use resize::{Blocks, Resize};
-use transposed::ConvTranspose;
 
-/// A source operator that has a file of its own.
+/// A source operator.
 ///
-/// To add one: its file, a line of the list of [`Composite`], its limits, its test.
-pub trait Operator: Sized {
-    /// How many inputs there must be and may be.
-    const INPUTS: RangeInclusive<usize>;
+/// To add one: its file, its line in the list of [`Op`], its limits, its test.
+pub trait Operator {
+    /// How many inputs a node must have and may have; one if an operator does not say otherwise.
+    fn arity(_: &Attributes) -> RangeInclusive<usize>
+    where
+        Self: Sized,
+    {
+        1..=1
+    }
 
-    /// Reads the attributes of a node, and of its inputs what belongs to the operator.
+    /// Reads a node: the operator that makes each of its outputs, or the first of them if others
+    /// cannot be read. It has all that attributes and inputs say.
     ///
     /// # Errors
     /// It is beyond a limit, or contradicts itself.
-    fn parse(at: &mut Attributes, inputs: &Operands) -> Result<Self, Diagnostic>;
+    fn parse(at: &mut Attributes) -> Parsed<Vec<Self>>
+    where
+        Self: Sized;
 
     /// Checks the inputs against the limits and gives the shape of the output.
     ///
@@ -52,67 +97,95 @@ pub trait Operator: Sized {
     /// They are beyond a limit.
     fn infer(&self, inputs: &Operands) -> Result<Vec<usize>, Diagnostic>;
 
-    /// The output, of shape `dims`, as the operator is defined, with each operation on real values
-    /// rounded to a precision.
+    /// The output, of shape `dims`, as ONNX and QONNX define it, with each operation on real values
+    /// rounded to a precision. The inputs have passed [`Operator::infer`].
     fn eval(&self, inputs: &[Option<&Tensor>], dims: &[usize], precision: Precision) -> Tensor;
 
     /// The canonical operators that it is made of.
     fn desugar(&self, into: &mut Desugar);
+
+    /// The function of the values at one place that it is, if it is one.
+    fn pointwise(&self) -> Option<Pointwise> {
+        None
+    }
+
+    /// Position and output axis of the weights, if it multiplies by a constant operand.
+    fn weights(&self, _: &Operands) -> Option<(usize, usize)> {
+        None
+    }
+
+    /// Whether it multiplies by weights, which is the machine's work.
+    fn is_layer(&self) -> bool {
+        false
+    }
+
+    /// Whether a node whose inputs are all constants becomes a constant itself. Layers do not:
+    /// their work is not bounded by their size.
+    fn folds(&self) -> bool {
+        !self.is_layer()
+    }
+
+    /// Whether it only gives the same values another shape, or their axes another order.
+    fn relabels(&self) -> bool {
+        false
+    }
+
+    /// Between which values the output lies if the data lie between two, for what is no function
+    /// of the values at one place.
+    fn range(&self, data: (f64, f64)) -> (f64, f64) {
+        if self.relabels() { data } else { (f64::NEG_INFINITY, f64::INFINITY) }
+    }
+
+    /// Writes the attributes that matter, each followed by a space.
+    fn describe(&self, _: &mut fmt::Formatter) -> fmt::Result {
+        Ok(())
+    }
 }
 
-/// Writes the list of the operators that have files of their own.
-macro_rules! operators {
-    ($($(#[$doc:meta])* $module:ident::$name:ident: $($op_type:literal)|+;)*) => {
-        $($(#[$doc])* pub mod $module;)*
+/// What comes of reading a node.
+pub type Parsed<T> = Result<T, Stop>;
 
-        /// A source operator that has a file of its own.
+/// Why reading a node ends early.
+#[derive(Debug)]
+pub enum Stop {
+    /// It is refused.
+    Refused(Diagnostic),
+    /// Nothing is known of its inputs.
+    Unknown,
+}
+
+impl From<Diagnostic> for Stop {
+    fn from(diagnostic: Diagnostic) -> Self {
+        Stop::Refused(diagnostic)
+    }
+}
+
+/// Writes the list of operators.
+macro_rules! operators {
+    ($($(#[$doc:meta])* $module:ident::$name:ident: $domains:ident $($op_type:literal)|+;)*) => {
+        /// A source operator.
         #[derive(Debug, Clone, PartialEq)]
-        pub enum Composite {
+        pub enum Op {
             $($(#[$doc])* $name($module::$name),)*
         }
 
-        impl Composite {
-            /// The names of the operators.
-            pub const NAMES: &[&str] = &[$($($op_type),+),*];
-
-            fn inputs(op_type: &str) -> Option<RangeInclusive<usize>> {
-                match op_type {
-                    $($($op_type)|+ => Some($module::$name::INPUTS),)*
+        impl Op {
+            /// Reads a node if it is one of these.
+            fn parse(node: &NodeProto, at: &mut Attributes) -> Option<Parsed<Vec<Op>>> {
+                let domain = node.domain.as_str();
+                match node.op_type.as_str() {
+                    $($($op_type)|+ if $domains.contains(&domain) => Some(parse(at, Op::$name)),)*
                     _ => None,
                 }
             }
+        }
 
-            fn parse(
-                op_type: &str,
-                at: &mut Attributes,
-                inputs: &Operands,
-            ) -> Result<Option<Self>, Diagnostic> {
-                match op_type {
-                    $($($op_type)|+ => $module::$name::parse(at, inputs).map(Self::$name).map(Some),)*
-                    _ => Ok(None),
-                }
-            }
+        impl Deref for Op {
+            type Target = dyn Operator;
 
-            fn infer(&self, inputs: &Operands) -> Result<Vec<usize>, Diagnostic> {
+            fn deref(&self) -> &Self::Target {
                 match self {
-                    $(Composite::$name(op) => op.infer(inputs),)*
-                }
-            }
-
-            fn eval(
-                &self,
-                inputs: &[Option<&Tensor>],
-                dims: &[usize],
-                precision: Precision,
-            ) -> Tensor {
-                match self {
-                    $(Composite::$name(op) => op.eval(inputs, dims, precision),)*
-                }
-            }
-
-            fn desugar(&self, into: &mut Desugar) {
-                match self {
-                    $(Composite::$name(op) => op.desugar(into),)*
+                    $(Op::$name(op) => op,)*
                 }
             }
         }
@@ -121,122 +194,117 @@ macro_rules! operators {
 
 operators! {
     /// The value without its sign.
-    abs::Abs: "Abs";
-    /// The maximum of all pixels.
-    global_max::GlobalMaxPool: "GlobalMaxPool";
-    /// Integers times an integer, shifted to the right.
-    requant::RequantShift: "RequantShift";
-    /// Integers beside a value.
-    round::Round: "Round" | "Floor" | "Ceil";
-    /// The value where it is greater than a number.
-    thresholded::ThresholdedRelu: "ThresholdedRelu";
-}
-
-/// An operator as a file writes it, before what its inputs say is known: newer files give
-/// parameters as inputs that older ones have as attributes.
-#[derive(Debug, Clone, PartialEq)]
-enum Written {
-    /// What inputs say nothing about.
-    Complete(Op),
-    /// Part of a tensor; starts, ends and axes, where attributes give them.
-    Slice(Option<[Vec<i64>; 3]>),
-    /// Parts of a tensor along a dimension, each an output; their sizes, where an attribute gives
-    /// them.
-    Split { axis: i64, sizes: Option<Vec<i64>> },
-    /// Padding, where an attribute gives it, and the value of an old file.
-    Pad(Option<Vec<i64>>, f64),
-    /// Mean along dimensions, where an attribute gives them.
-    Mean { axes: Option<Vec<i64>>, keep: bool },
-    /// Mean of all pixels.
-    GlobalMean,
-    /// Dimensions of size 1 taken away or put in, where an attribute says which.
-    Unit { axes: Option<Vec<i64>>, insert: bool },
-    /// Each value several times.
-    Resize(Resize),
-}
-
-/// A source operator with its attributes, and all that its inputs say about it.
-#[derive(Debug, Clone, PartialEq)]
-pub enum Op {
-    /// An operator in a file of its own.
-    Composite(Composite),
-    /// A function of the values at one place.
-    Pointwise(Pointwise),
-    /// Convolution.
-    Conv(Conv),
-    /// Convolution the other way round.
-    ConvTranspose(ConvTranspose),
-    /// Values times weights, or weights times values.
-    MatMul(Dense),
-    /// The same plus a bias.
-    Gemm(Gemm),
-    /// Maximum over windows.
-    MaxPool(MaxPool),
-    /// Sum of two maps, or their difference.
-    Sum {
-        /// Whether the second is subtracted.
-        minus: bool,
-    },
-    /// Tensors one behind the other along a dimension.
-    Concat {
-        /// The dimension.
-        axis: i64,
-    },
-    /// Part of a tensor, of each dimension.
-    Part(Vec<Range>),
-    /// A value before and behind each dimension; what is negative cuts off.
-    Zeros {
-        /// Before.
-        before: Vec<i64>,
-        /// Behind.
-        after: Vec<i64>,
-        /// What is put there, in place of zeros.
-        value: f64,
-    },
+    abs::Abs: STANDARD "Abs";
+    /// Place of the largest or smallest value along an axis.
+    arg_max::ArgMax: STANDARD "ArgMax" | "ArgMin";
+    /// Of two operands.
+    arithmetic::Arithmetic: STANDARD "Add" | "Sub" | "Mul" | "Div" | "Max" | "Min";
     /// Mean over windows.
-    AveragePool(AveragePool),
-    /// Mean along some dimensions.
-    Mean {
-        /// The dimensions.
-        axes: Vec<i64>,
-        /// Whether they stay, with a size of 1.
-        keep: bool,
-    },
-    /// Each value so many times along each dimension.
-    Repeat(Vec<usize>),
+    average_pool::AveragePool: STANDARD "AveragePool";
+    /// Batch normalization, in inference.
+    batch_normalization::BatchNormalization: STANDARD "BatchNormalization";
+    /// Sign.
+    bipolar_quant::BipolarQuant: QONNX "BipolarQuant";
     /// Blocks of pixels that become channels, or the other way round.
-    Blocks(Blocks),
-    /// Dimensions of size 1 taken away or put in.
-    Unit {
-        /// Which, if an attribute says so.
-        axes: Option<Vec<i64>>,
-        /// Put in, else taken away.
-        insert: bool,
-    },
-    /// New shape, same values.
-    Reshape {
-        /// Whether a 0 in the new shape means 0 (else: keep).
-        allow_zero: bool,
-    },
-    /// Two dimensions, same values.
-    Flatten {
-        /// First axis of the second dimension.
-        axis: i64,
-    },
-    /// Axes in another order; reversed if not given.
-    Transpose {
-        /// Axis of the input for each axis of the output.
-        perm: Option<Vec<i64>>,
-    },
-    /// Shares of the values along an axis.
-    Softmax(Softmax),
-    /// Place of the largest value along an axis.
-    ArgMax(ArgMax),
-    /// Largest values along an axis, or their places.
-    TopK(TopK),
+    blocks::Blocks: STANDARD "DepthToSpace" | "SpaceToDepth";
+    /// Another type of numbers.
+    cast::Cast: STANDARD "Cast" | "CastLike";
+    /// Between two constants.
+    clip::Clip: STANDARD "Clip";
+    /// Whether one value is greater than another, and the like.
+    compare::Compare: STANDARD
+        "Greater" | "GreaterOrEqual" | "Less" | "LessOrEqual" | "Equal" | "Sign";
+    /// Tensors one behind the other along a dimension.
+    concat::Concat: STANDARD "Concat";
+    /// Convolution.
+    conv::Conv: STANDARD "Conv";
+    /// Convolution the other way round.
+    transposed::ConvTranspose: STANDARD "ConvTranspose";
+    /// Integers to values.
+    dequantize_linear::DequantizeLinear: LINEAR "DequantizeLinear";
+    /// A function of one value.
+    function::Function: STANDARD
+        "LeakyRelu" | "Elu" | "Celu" | "Selu" | "Sigmoid" | "HardSigmoid" | "Tanh" | "Softplus"
+        | "Softsign" | "Erf" | "Neg" | "Gelu" | "Swish" | "HardSwish" | "Mish" | "Exp" | "Log"
+        | "Sqrt" | "Reciprocal";
+    /// Slices by their numbers.
+    gather::Gather: STANDARD "Gather";
+    /// Values times weights with factors and a bias.
+    gemm::Gemm: STANDARD "Gemm";
+    /// The maximum of all pixels.
+    global_max_pool::GlobalMaxPool: STANDARD "GlobalMaxPool";
     /// Nothing.
-    Identity,
+    identity::Identity: STANDARD "Identity" | "Dropout";
+    /// What the host alone computes.
+    interpreted::Interpreted: STANDARD
+        "Acos" | "Acosh" | "Asin" | "Asinh" | "Atan" | "Atanh" | "BitShift" | "BitwiseAnd"
+        | "BitwiseNot" | "BitwiseOr" | "BitwiseXor" | "Cos" | "Cosh" | "CumSum" | "Einsum"
+        | "Expand" | "GatherElements" | "GatherND" | "Hardmax" | "IsInf" | "IsNaN" | "Mean" | "Mod"
+        | "ReduceL1" | "ReduceL2" | "ReduceLogSum" | "ReduceLogSumExp" | "ReduceProd"
+        | "ReduceSumSquare" | "Shrink" | "Sin" | "Sinh" | "Tan" | "Trilu";
+    /// Functions of truth values.
+    logic::Logic: STANDARD "Not" | "And" | "Or" | "Xor";
+    /// Values times weights, or weights times values.
+    mat_mul::MatMul: STANDARD "MatMul";
+    /// Maximum over windows.
+    max_pool::MaxPool: STANDARD "MaxPool";
+    /// Mean along some dimensions.
+    mean::Mean: STANDARD "ReduceMean" | "GlobalAveragePool";
+    /// Number of thresholds that a value reaches.
+    multi_threshold::MultiThreshold: QONNX "MultiThreshold";
+    /// A value before and behind each dimension.
+    pad::Pad: STANDARD "Pad";
+    /// Part of a tensor.
+    part::Part: STANDARD "Slice" | "Split";
+    /// Square and cube.
+    pow::Pow: STANDARD "Pow";
+    /// A constant slope below zero.
+    prelu::PRelu: STANDARD "PRelu";
+    /// Quantization.
+    quant::Quant: QONNX "Quant" | "IntQuant";
+    /// Quantization to integers that are their own values.
+    quantize_linear::QuantizeLinear: LINEAR "QuantizeLinear";
+    /// The sum, the greatest or the smallest value along some dimensions.
+    reduce::Reduce: STANDARD "ReduceSum" | "ReduceMax" | "ReduceMin";
+    /// What is above zero.
+    relu::Relu: STANDARD "Relu";
+    /// Integers times an integer, shifted to the right.
+    requant_shift::RequantShift: PULP "RequantShift";
+    /// New shape, same values.
+    reshape::Reshape: STANDARD "Reshape" | "Flatten" | "Squeeze" | "Unsqueeze";
+    /// Each value so many times along each dimension.
+    resize::Resize: STANDARD "Resize" | "Upsample";
+    /// Integers beside a value.
+    round::Round: STANDARD "Round" | "Floor" | "Ceil";
+    /// Shares of the values along an axis.
+    softmax::Softmax: STANDARD "Softmax" | "LogSoftmax";
+    /// Of any number of operands.
+    sum::Sum: STANDARD "Sum";
+    /// The value where it is greater than a number.
+    thresholded_relu::ThresholdedRelu: STANDARD "ThresholdedRelu";
+    /// The whole several times.
+    tile::Tile: STANDARD "Tile";
+    /// Largest values along an axis, or their places.
+    top_k::TopK: STANDARD "TopK";
+    /// Axes in another order.
+    transpose::Transpose: STANDARD "Transpose";
+    /// Right shift.
+    trunc::Trunc: QONNX "Trunc";
+    /// One of two values.
+    choose::Where: STANDARD "Where";
 }
+
+/// Domains of ONNX's own operators.
+const STANDARD: &[&str] = &["", "ai.onnx"];
+
+/// The same, and onnxruntime's, whose quantizer may write its own, older form of an operator.
+const LINEAR: &[&str] = &["", "ai.onnx", "com.microsoft"];
+
+/// Domains of the QONNX operators: today's and those of earlier exporters.
+const QONNX: &[&str] = &["qonnx.custom_op.general", "onnx.brevitas", "finn.custom_op.general"];
+
+/// The domain of PULP's tools, which leave it out as a rule.
+const PULP: &[&str] = &["PACTOps", "", "ai.onnx"];
 
 /// An input of a node while shapes are inferred.
 #[derive(Debug, Clone, Copy)]
@@ -250,12 +318,22 @@ pub struct Operand<'a> {
 /// The inputs of a node; `None` where an optional one is left out.
 pub type Operands<'a> = [Option<Operand<'a>>];
 
-/// Most operands of a concatenation.
+/// Most operands of a concatenation, and most numbers of an input that stands for an attribute.
 const MAX_CONCAT: usize = 4096;
+
+/// An input that every node of the operator has.
+fn required<T: Copy>(inputs: &[Option<T>], i: usize) -> T {
+    inputs[i].expect("the number of inputs is checked when a node is read")
+}
+
+/// An input that may be left out.
+fn optional<T: Copy>(inputs: &[Option<T>], i: usize) -> Option<T> {
+    inputs.get(i).copied().flatten()
+}
 
 /// Integers that an input gives, which is a constant.
 fn integers(inputs: &Operands, i: usize, name: &str) -> Result<Option<Vec<i64>>, Diagnostic> {
-    match inputs.get(i).copied().flatten() {
+    match optional(inputs, i) {
         None => Ok(None),
         Some(input) => match input.constant {
             Some(constant) if constant.array.data.len() <= MAX_CONCAT => {
@@ -279,526 +357,42 @@ pub fn axes_of(axes: &[i64], rank: usize) -> Result<Vec<usize>, Diagnostic> {
     }
 }
 
-/// Domains of the QONNX operators: today's and those of earlier exporters.
-const QONNX_DOMAINS: [&str; 3] =
-    ["qonnx.custom_op.general", "onnx.brevitas", "finn.custom_op.general"];
-
-/// Domain of the operators that PULP's quantizer adds, which leaves it out as a rule.
-const PULP_DOMAIN: &str = "PACTOps";
+fn parse<O: Operator>(at: &mut Attributes, op: fn(O) -> Op) -> Parsed<Vec<Op>> {
+    at.expect(O::arity(at));
+    let ops = O::parse(at)?;
+    at.finish()?;
+    Ok(ops.into_iter().map(op).collect())
+}
 
 impl Op {
-    /// Reads a node with these inputs: the operator that makes each of its outputs.
+    /// Reads a node with these inputs: the operator that makes each of its outputs, or none if
+    /// nothing is known of inputs that it depends on.
     ///
     /// # Errors
-    /// It is beyond a limit, or contradicts itself.
+    /// It is beyond a limit, or contradicts itself, as far as that can be seen.
     pub fn read(
         node: &NodeProto,
         place: &NodePlace,
         opset: i64,
-        inputs: &Operands,
+        inputs: Option<&Operands>,
     ) -> Result<Vec<Op>, Diagnostic> {
-        let mut attributes = Attributes::new(node, place);
-        let written = Self::parse(node, place, opset, &mut attributes, inputs)?;
-        attributes.finish()?;
-        check_arity(written.arity(), inputs)?;
-        written.resolve(inputs, node.output.len())
-    }
-
-    /// Checks the attributes of a node of whose inputs nothing is known.
-    ///
-    /// # Errors
-    /// One is beyond a limit, as far as that can be seen.
-    pub fn check_attributes(
-        node: &NodeProto,
-        place: &NodePlace,
-        opset: i64,
-    ) -> Result<(), Diagnostic> {
-        if Composite::inputs(&node.op_type).is_some() || node.op_type == "CastLike" {
-            return Ok(());
-        }
-        let mut attributes = Attributes::new(node, place);
-        Self::parse(node, place, opset, &mut attributes, &[])?;
-        attributes.finish()
-    }
-
-    fn parse(
-        node: &NodeProto,
-        place: &NodePlace,
-        opset: i64,
-        at: &mut Attributes,
-        inputs: &Operands,
-    ) -> Result<Written, Diagnostic> {
-        let standard = node.domain.is_empty() || node.domain == "ai.onnx";
-        let qonnx = QONNX_DOMAINS.contains(&node.domain.as_str());
-        // onnxruntime's quantizer may write its own, older form of these two.
-        let linear = standard || node.domain == "com.microsoft";
-        if (linear || node.domain == PULP_DOMAIN)
-            && let Some(arity) = Composite::inputs(&node.op_type)
-        {
-            check_arity(arity, inputs)?;
-            if let Some(op) = Composite::parse(&node.op_type, at, inputs)? {
-                return Ok(Written::Complete(Op::Composite(op)));
-            }
-        }
-        let op = match node.op_type.as_str() {
-            "Quant" | "IntQuant" if qonnx => Op::Pointwise(quantizer::parse_quant(at)?),
-            "BipolarQuant" if qonnx => Op::Pointwise(Pointwise::BipolarQuant),
-            "Trunc" if qonnx => Op::Pointwise(quantizer::parse_trunc(at, node.input.len())?),
-            "MultiThreshold" if qonnx => Op::Pointwise(quantizer::parse_multi_threshold(at)?),
-            "QuantizeLinear" if linear => Op::Pointwise(quantizer::parse_quantize(at)?),
-            "DequantizeLinear" if linear => Op::Pointwise(quantizer::parse_dequantize(at)?),
-            "Conv" if standard => Op::Conv(linear::parse_conv(at)?),
-            "ConvTranspose" if standard => Op::ConvTranspose(transposed::parse(at)?),
-            "Resize" | "Upsample" if standard => {
-                return Ok(Written::Resize(resize::parse(at, node.op_type == "Upsample")?));
-            }
-            "DepthToSpace" | "SpaceToDepth" if standard => {
-                Op::Blocks(resize::parse_blocks(at, node.op_type == "SpaceToDepth")?)
-            }
-            "MatMul" if standard => Op::MatMul(Dense::default()),
-            "Gemm" if standard => Op::Gemm(dense::parse_gemm(at)?),
-            "BatchNormalization" if standard => Op::Pointwise(pointwise::parse_normalize(at)?),
-            "Relu" if standard => Op::Pointwise(Pointwise::Relu),
-            "Max" if standard => Op::Pointwise(Pointwise::Max),
-            "Min" if standard => Op::Pointwise(Pointwise::Min),
-            "Pow" if standard => Op::Pointwise(Pointwise::Pow),
-            "PRelu" if standard => Op::Pointwise(Pointwise::PRelu),
-            "Clip" if standard => Op::Pointwise(pointwise::parse_clip(at)?),
-            "Add" if standard => Op::Pointwise(Pointwise::Add),
-            "Sub" if standard => Op::Pointwise(Pointwise::Sub),
-            "Mul" if standard => Op::Pointwise(Pointwise::Mul),
-            "Div" if standard => Op::Pointwise(Pointwise::Div),
-            "MaxPool" if standard => Op::MaxPool(pool::parse(at)?),
-            "Softmax" | "LogSoftmax" if standard => {
-                Op::Softmax(head::parse_softmax(at, node.op_type == "LogSoftmax", opset)?)
-            }
-            "ArgMax" | "ArgMin" if standard => {
-                Op::ArgMax(head::parse_arg_max(at, node.op_type == "ArgMin")?)
-            }
-            "TopK" if standard => Op::TopK(head::parse_top_k(at)?),
-            "Concat" if standard => Op::Concat { axis: at.required_int("axis")? },
-            "Slice" if standard => {
-                let (starts, ends, axes) = (at.ints("starts")?, at.ints("ends")?, at.ints("axes")?);
-                let given = starts.zip(ends).map(|(starts, ends)| {
-                    let axes = axes.unwrap_or_else(|| (0..starts.len() as i64).collect());
-                    [starts, ends, axes]
-                });
-                return Ok(Written::Slice(given));
-            }
-            "Split" if standard => {
-                at.ignore(&["num_outputs"]);
-                return Ok(Written::Split { axis: at.int("axis", 0)?, sizes: at.ints("split")? });
-            }
-            "Pad" if standard => {
-                let mode = at.string("mode", "constant")?;
-                let value = at.float("value", 0.0)?;
-                if mode != "constant" {
-                    let found = format!("padding of mode `{mode}`");
-                    return Err(limits::PAD_ZERO.refuse(found).at(place.clone()).attribute("mode"));
-                }
-                return Ok(Written::Pad(at.ints("pads")?, value));
-            }
-            "AveragePool" if standard => Op::AveragePool(pool::parse_average(at)?),
-            "GlobalAveragePool" if standard => return Ok(Written::GlobalMean),
-            "ReduceMean" if standard => {
-                at.ignore(&["noop_with_empty_axes"]);
-                let keep = at.int("keepdims", 1)? != 0;
-                return Ok(Written::Mean { axes: at.ints("axes")?, keep });
-            }
-            "Squeeze" | "Unsqueeze" if standard => {
-                let insert = node.op_type == "Unsqueeze";
-                return Ok(Written::Unit { axes: at.ints("axes")?, insert });
-            }
-            "Reshape" if standard => Op::Reshape { allow_zero: at.int("allowzero", 0)? != 0 },
-            "Flatten" if standard => Op::Flatten { axis: at.int("axis", 1)? },
-            "Transpose" if standard => Op::Transpose { perm: at.ints("perm")? },
-            "Identity" if standard => Op::Identity,
-            "Cast" if standard => {
-                at.ignore(&["saturate", "round_mode"]);
-                let to = at.required_int("to")?;
-                if to == i64::from(data_type::FLOAT16) {
-                    let half = Op::Pointwise(Pointwise::Function(Function::Half));
-                    return Ok(Written::Complete(half));
-                }
-                if ![data_type::FLOAT, data_type::DOUBLE].map(i64::from).contains(&to) {
-                    let refusal = limits::CAST.refuse(format!("a `Cast` to type {to}"));
-                    return Err(refusal.at(place.clone()).attribute("to"));
-                }
-                Op::Identity
-            }
-            "CastLike" if standard => {
-                at.ignore(&["saturate", "round_mode"]);
-                let like = inputs.get(1).copied().flatten();
-                let integers =
-                    |like: Operand| like.constant.is_some_and(|like| like.grid.is_some());
-                if like.is_some_and(integers) {
-                    return Err(limits::CAST.refuse("a `CastLike` of integers").at(place.clone()));
-                }
-                Op::Identity
-            }
-            "Dropout" if standard => {
-                at.ignore(&["ratio", "seed", "is_test"]);
-                Op::Identity
-            }
-            op_type => {
-                if standard && let Some(function) = Function::parse(op_type, at)? {
-                    return Ok(Written::Complete(Op::Pointwise(Pointwise::Function(function))));
-                }
-                if standard && constants::OPERATORS.contains(&op_type) {
-                    let found = format!("`{op_type}` of values that are computed");
-                    return Err(limits::FOLD_CONSTANT.refuse(found).at(place.clone()));
-                }
-                let domain = if standard { "" } else { &format!(" of `{}`", node.domain) };
-                let found = format!("operator `{}`{domain}", node.op_type);
-                return Err(limits::OPERATOR.refuse(found).at(place.clone()));
-            }
-        };
-        Ok(Written::Complete(op))
-    }
-
-    /// How many inputs there must be and may be.
-    fn arity(&self) -> RangeInclusive<usize> {
-        match self {
-            Op::Composite(_) => 1..=MAX_CONCAT,
-            Op::Pointwise(op) => op.arity(),
-            Op::Conv(_) | Op::ConvTranspose(_) | Op::Gemm(_) => 2..=3,
-            Op::MatMul(_) | Op::Reshape { .. } | Op::Sum { .. } => 2..=2,
-            Op::Concat { .. } => 1..=MAX_CONCAT,
-            Op::Mean { .. } | Op::Unit { .. } => 1..=2,
-            Op::AveragePool(_) | Op::Blocks(_) => 1..=1,
-            Op::Softmax(_) | Op::ArgMax(_) => 1..=1,
-            Op::TopK(_) => 1..=2,
-            // Their other inputs have become part of them.
-            Op::Part(_) | Op::Zeros { .. } | Op::Repeat(_) => 1..=5,
-            // Dropout may name a ratio and a training flag.
-            Op::Identity => 1..=3,
-            Op::MaxPool(_) | Op::Flatten { .. } | Op::Transpose { .. } => 1..=1,
+        match Op::parse(node, &mut Attributes::of_node(node, place, opset, inputs)) {
+            Some(Ok(ops)) => Ok(ops),
+            Some(Err(Stop::Refused(diagnostic))) => Err(diagnostic),
+            Some(Err(Stop::Unknown)) => Ok(Vec::new()),
+            None => Err(unsupported(node).at(place.clone())),
         }
     }
 }
 
-/// Whether there are as many inputs as there must be.
-fn check_arity(arity: RangeInclusive<usize>, inputs: &Operands) -> Result<(), Diagnostic> {
-    let given = inputs.iter().flatten().count();
-    if inputs.len() > *arity.end()
-        || inputs.iter().take(*arity.start()).flatten().count() < *arity.start()
-    {
-        return Err(Diagnostic::new(
-            Kind::Malformed,
-            format!("the node has {given} inputs in place of {arity:?}"),
-        )
-        .help("the file contradicts itself: export the model again"));
-    }
-    Ok(())
-}
-
-impl Written {
-    fn arity(&self) -> RangeInclusive<usize> {
-        match self {
-            Written::Complete(op) => op.arity(),
-            Written::Slice(_) => 1..=5,
-            Written::Pad(..) | Written::Resize(_) => 1..=4,
-            Written::Mean { .. } | Written::Unit { .. } | Written::Split { .. } => 1..=2,
-            Written::GlobalMean => 1..=1,
+/// The refusal of a node that is none of the operators.
+fn unsupported(node: &NodeProto) -> Diagnostic {
+    let (op_type, domain) = (&node.op_type, &node.domain);
+    match STANDARD.contains(&domain.as_str()) {
+        true if constants::OPERATORS.contains(&op_type.as_str()) => {
+            limits::FOLD_CONSTANT.refuse(format!("`{op_type}` of values that are computed"))
         }
-    }
-
-    /// The operator of each output, with what the inputs say.
-    fn resolve(self, inputs: &Operands, outputs: usize) -> Result<Vec<Op>, Diagnostic> {
-        let first = inputs[0].expect("every operator has a first input").dims;
-        let computed = |i: usize| {
-            inputs.get(i).copied().flatten().is_some_and(|input| input.constant.is_none())
-        };
-        Ok(vec![match self {
-            Written::Split { axis, sizes } => {
-                let given = inputs.get(1).copied().flatten();
-                let parts = join::split(first, given, axis, sizes, outputs)?;
-                return Ok(parts.into_iter().map(Op::Part).collect());
-            }
-            Written::Slice(Some([starts, ends, axes])) => {
-                Op::Part(join::ranges(first, &starts, &ends, Some(&axes), None)?)
-            }
-            Written::Slice(None) => {
-                let list = |i: usize, name: &str| integers(inputs, i, name);
-                let Some((starts, ends)) = list(1, "starts")?.zip(list(2, "ends")?) else {
-                    return Err(limits::SLICE.refuse("a `Slice` without `starts` and `ends`"));
-                };
-                let (axes, steps) = (list(3, "axes")?, list(4, "steps")?);
-                Op::Part(join::ranges(first, &starts, &ends, axes.as_deref(), steps.as_deref())?)
-            }
-            Written::Pad(given, value) => {
-                let pads =
-                    given.map_or_else(|| integers(inputs, 1, "pads"), |pads| Ok(Some(pads)))?;
-                let value = match inputs.get(2).copied().flatten().map(|value| value.constant) {
-                    None => value,
-                    Some(constant) => match constant.map(|value| value.to_real().data.clone()) {
-                        Some(list) if list.len() == 1 => list[0],
-                        _ => return Err(limits::PAD_ZERO.refuse("padding with computed values")),
-                    },
-                };
-                let rank = first.len();
-                let axes = match integers(inputs, 3, "axes")? {
-                    None => (0..rank).collect(),
-                    Some(axes) => axes
-                        .iter()
-                        .map(|&axis| join::axis(axis, rank))
-                        .collect::<Result<Vec<_>, _>>()?,
-                };
-                let Some(pads) = pads.filter(|pads| pads.len() == 2 * axes.len()) else {
-                    return Err(
-                        limits::PAD.refuse("a `Pad` without two numbers for each dimension")
-                    );
-                };
-                let (mut before, mut after) = (vec![0; rank], vec![0; rank]);
-                for (i, &axis) in axes.iter().enumerate() {
-                    (before[axis], after[axis]) = (pads[i], pads[axes.len() + i]);
-                }
-                Op::Zeros { before, after, value }
-            }
-            Written::Mean { axes, keep } => {
-                let axes = match axes {
-                    Some(axes) => axes,
-                    None => integers(inputs, 1, "axes")?
-                        .unwrap_or_else(|| (0..first.len() as i64).collect()),
-                };
-                Op::Mean { axes, keep }
-            }
-            Written::GlobalMean => Op::Mean { axes: (2..first.len() as i64).collect(), keep: true },
-            Written::Unit { axes: None, insert } => {
-                Op::Unit { axes: integers(inputs, 1, "axes")?, insert }
-            }
-            Written::Unit { axes, insert } => Op::Unit { axes, insert },
-            Written::Resize(resize) => Op::Repeat(resize.factors(inputs)?),
-            Written::Complete(Op::TopK(top)) => {
-                let top = top.settled(inputs)?;
-                let both = [false, true].map(|places| Op::TopK(TopK { places, ..top }));
-                return Ok(both.into_iter().take(outputs.max(1)).collect());
-            }
-            Written::Complete(op) => match op {
-                Op::Pointwise(Pointwise::Add) if computed(0) && computed(1) => {
-                    Op::Sum { minus: false }
-                }
-                Op::Pointwise(Pointwise::Sub) if computed(0) && computed(1) => {
-                    Op::Sum { minus: true }
-                }
-                Op::Conv(conv) => Op::Conv(conv.padded(inputs)?),
-                Op::ConvTranspose(conv) => Op::ConvTranspose(conv.settled(inputs)?),
-                Op::MatMul(dense) => Op::MatMul(dense.placed(inputs)),
-                Op::Gemm(gemm) => Op::Gemm(Gemm { dense: gemm.dense.placed(inputs), ..gemm }),
-                Op::MaxPool(pool) => Op::MaxPool(pool.padded(first)?),
-                Op::AveragePool(pool) => Op::AveragePool(pool.padded(first)?),
-                other => other,
-            },
-        }])
-    }
-}
-
-impl Op {
-    /// Checks the inputs against the limits and gives the shape of the output.
-    ///
-    /// # Errors
-    /// They are beyond a limit.
-    pub fn infer(&self, inputs: &Operands) -> Result<Vec<usize>, Diagnostic> {
-        check_arity(self.arity(), inputs)?;
-        let first = inputs[0].expect("every operator has a first input");
-        match self {
-            Op::Composite(op) => op.infer(inputs),
-            Op::Pointwise(op) => op.infer(inputs),
-            Op::Conv(conv) => conv.infer(inputs),
-            Op::ConvTranspose(conv) => conv.infer(inputs),
-            Op::Repeat(factors) => resize::infer(first.dims, factors),
-            Op::Blocks(blocks) => Ok(blocks.steps(first.dims)?.result.to_vec()),
-            Op::MatMul(dense) => dense.infer(inputs),
-            Op::Gemm(gemm) => gemm.infer(inputs),
-            Op::MaxPool(pool) => pool.infer(first),
-            Op::Reshape { allow_zero } => {
-                layout::reshape(first.dims, inputs[1].and_then(|shape| shape.constant), *allow_zero)
-            }
-            Op::Flatten { axis } => layout::flatten(first.dims, *axis),
-            Op::Transpose { perm } => {
-                let perm = layout::permutation(first.dims.len(), perm.as_deref())?;
-                Ok(perm.iter().map(|&axis| first.dims[axis]).collect())
-            }
-            Op::Softmax(softmax) => softmax.infer(first.dims),
-            Op::ArgMax(arg) => arg.infer(first.dims),
-            Op::TopK(top) => top.infer(first.dims),
-            Op::Sum { .. } => join::infer_sum(inputs),
-            Op::Concat { axis } => join::infer_concat(inputs, *axis),
-            Op::Part(ranges) => Ok(ranges.iter().map(|range| range.length).collect()),
-            Op::Zeros { before, after, .. } => join::infer_pad(first, before, after),
-            Op::AveragePool(pool) => pool.infer(first),
-            Op::Mean { axes, keep, .. } => {
-                let axes = axes_of(axes, first.dims.len())?;
-                if first.dims.contains(&0) {
-                    return Err(
-                        limits::MEAN_SPATIAL.refuse(format!("a mean of shape {:?}", first.dims))
-                    );
-                }
-                Ok(layout::without_axes(first.dims, &axes, *keep))
-            }
-            Op::Unit { axes, insert: false } => {
-                let axes = match axes {
-                    Some(axes) => axes_of(axes, first.dims.len())?,
-                    None => (0..first.dims.len()).filter(|&axis| first.dims[axis] == 1).collect(),
-                };
-                if axes.iter().any(|&axis| first.dims[axis] != 1) {
-                    return Err(limits::UNIT
-                        .refuse(format!("axes {axes:?} of shape {:?} taken away", first.dims)));
-                }
-                Ok(layout::without_axes(first.dims, &axes, false))
-            }
-            Op::Unit { axes, insert: true } => {
-                layout::with_axes(first.dims, axes.as_deref().unwrap_or_default())
-            }
-            Op::Identity => Ok(first.dims.to_vec()),
-        }
-    }
-
-    /// The function of the values at one place, if it is one.
-    pub fn pointwise(&self) -> Option<Pointwise> {
-        match self {
-            Op::Pointwise(op) => Some(*op),
-            _ => None,
-        }
-    }
-
-    /// Whether a node whose inputs are all constants becomes a constant itself. Layers do not:
-    /// their work is not bounded by their size.
-    pub fn folds(&self) -> bool {
-        !self.is_layer() && !matches!(self, Op::MaxPool(_) | Op::AveragePool(_))
-    }
-
-    /// Whether it multiplies by weights, which is the machine's work.
-    pub fn is_layer(&self) -> bool {
-        matches!(self, Op::Conv(_) | Op::ConvTranspose(_) | Op::MatMul(_) | Op::Gemm(_))
-    }
-
-    /// The output, of shape `dims`, as ONNX and QONNX define it, with each operation on real values
-    /// rounded to a precision. The inputs have passed [`Op::infer`].
-    pub fn eval(&self, inputs: &[Option<&Tensor>], dims: &[usize], precision: Precision) -> Tensor {
-        let input = |i: usize| inputs[i].expect("checked when the shape was inferred");
-        match self {
-            Op::Composite(op) => op.eval(inputs, dims, precision),
-            Op::Pointwise(op) => op.eval(inputs, dims, precision),
-            Op::Conv(conv) => conv.eval(inputs, dims, precision),
-            Op::ConvTranspose(conv) => conv.eval(inputs, dims, precision),
-            Op::Repeat(factors) => resize::repeat(input(0), factors, dims),
-            Op::Blocks(blocks) => blocks.eval(input(0), dims),
-            Op::MatMul(dense) => dense.eval(inputs, dims, precision),
-            Op::Gemm(gemm) => gemm.eval(inputs, dims, precision),
-            Op::MaxPool(pool) => pool.eval(input(0), dims),
-            Op::Softmax(softmax) => softmax.eval(input(0), precision),
-            Op::ArgMax(arg) => arg.eval(input(0), dims),
-            Op::TopK(top) => top.eval(input(0), dims),
-            Op::Sum { minus } => join::sum(inputs, dims, *minus, precision),
-            Op::Concat { axis } => join::concat(inputs, *axis, dims),
-            Op::Part(ranges) => join::part(input(0), ranges),
-            Op::Zeros { before, value, .. } => join::pad(input(0), before, *value, dims),
-            Op::AveragePool(pool) => pool.eval(input(0), dims, precision),
-            Op::Mean { axes, .. } => {
-                let axes = axes_of(axes, input(0).array.dims.len()).expect("checked");
-                join::mean(input(0), &axes, dims, precision)
-            }
-            Op::Reshape { .. } | Op::Flatten { .. } | Op::Unit { .. } => {
-                layout::relabel(input(0), dims)
-            }
-            Op::Transpose { perm } => layout::transpose(input(0), perm.as_deref()),
-            Op::Identity => input(0).clone(),
-        }
-    }
-
-    /// Position and output axis of the weights of a layer, if it is one with a constant operand.
-    pub fn weights(&self, inputs: &Operands) -> Option<(usize, usize)> {
-        let of = |dense: &Dense| {
-            let rank = inputs.get(dense.weights).copied().flatten()?.dims.len();
-            (rank >= 2).then(|| (dense.weights, dense.outputs(rank)))
-        };
-        match self {
-            Op::Conv(_) => Some((1, 0)),
-            Op::ConvTranspose(_) => Some((1, 1)),
-            Op::MatMul(dense) => of(dense),
-            Op::Gemm(gemm) => of(&gemm.dense),
-            _ => None,
-        }
-    }
-
-    /// The canonical operators that it is made of.
-    pub fn desugar(&self, into: &mut Desugar) {
-        use canonical::Op as Canonical;
-        let (inputs, data) = (into.inputs(), [into.optional(0)]);
-        let dims = into.output_dims();
-        let pair: Vec<Option<ValueId>> = inputs.iter().take(2).copied().collect();
-        let bias = into.optional(2);
-        let reshape = Canonical::Relabel(Relabel::Reshape);
-        match self {
-            Op::Composite(op) => op.desugar(into),
-            Op::Pointwise(op) => into.finish(Canonical::Pointwise(*op), &inputs),
-            Op::Conv(conv) => {
-                let op = Canonical::Linear(Linear::Convolution(*conv));
-                into.finish_biased(op, &pair, bias);
-            }
-            Op::ConvTranspose(conv) => {
-                let op = Canonical::Linear(Linear::Transposed(*conv));
-                into.finish_biased(op, &pair, bias);
-            }
-            Op::MatMul(dense) => into.finish(Canonical::Linear(Linear::Product(*dense)), &pair),
-            Op::Gemm(gemm) => {
-                let op = Canonical::Linear(Linear::Product(gemm.dense));
-                let mut steps = Vec::new();
-                if gemm.alpha != 1.0 {
-                    let alpha = Tensor::real(Array::scalar(gemm.alpha));
-                    steps.push((Pointwise::Mul, into.constant(alpha)));
-                }
-                if let Some(bias) = bias.and_then(|bias| into.tensor(bias)) {
-                    let bias = Tensor::real(gemm.scaled_bias(bias));
-                    steps.push((Pointwise::Add, into.constant(bias)));
-                }
-                let Some((last, constant)) = steps.pop() else { return into.finish(op, &pair) };
-                let mut value = into.push(op, &pair, &dims);
-                for (op, constant) in steps {
-                    let op = Canonical::Pointwise(op);
-                    value = into.push(op, &[Some(value), Some(constant)], &dims);
-                }
-                into.finish(Canonical::Pointwise(last), &[Some(value), Some(constant)]);
-            }
-            Op::Softmax(_) | Op::ArgMax(_) | Op::TopK(_) => {
-                into.finish(Canonical::Host(Box::new(self.clone())), &inputs);
-            }
-            Op::MaxPool(pool) => pool.desugar(into),
-            Op::Sum { minus } => into.finish(Canonical::Sum { minus: *minus }, &pair),
-            Op::Concat { axis } => {
-                let axis = join::axis(*axis, dims.len()).expect("checked by `infer`");
-                into.finish(Canonical::Concat { axis }, &inputs);
-            }
-            Op::Part(ranges) => {
-                into.finish(Canonical::Select(Select::Part(ranges.clone())), &data);
-            }
-            Op::Zeros { before, after, .. } => {
-                let (before, after) = (before.clone(), after.clone());
-                into.finish(Canonical::Select(Select::Pad { before, after }), &data);
-            }
-            Op::Repeat(factors) => {
-                into.finish(Canonical::Select(Select::Repeat(factors.clone())), &data);
-            }
-            Op::AveragePool(average) => {
-                into.finish(Canonical::Linear(Linear::Windows(*average)), &data);
-            }
-            Op::Mean { axes, .. } => {
-                let rank = into.dims(into.input(0)).len();
-                let axes = axes_of(axes, rank).expect("checked by `infer`");
-                into.finish(Canonical::Linear(Linear::Mean(axes)), &data);
-            }
-            Op::Blocks(blocks) => {
-                into.finish(Canonical::Relabel(Relabel::Blocks(*blocks)), &data);
-            }
-            Op::Transpose { perm } => {
-                let rank = into.dims(into.input(0)).len();
-                let perm = layout::permutation(rank, perm.as_deref()).expect("checked by `infer`");
-                into.finish(Canonical::Relabel(Relabel::Transpose(perm)), &data);
-            }
-            Op::Reshape { .. } | Op::Flatten { .. } | Op::Unit { .. } | Op::Identity => {
-                into.finish(reshape, &data);
-            }
-        }
+        true => limits::OPERATOR.refuse(format!("operator `{op_type}`")),
+        false => limits::OPERATOR.refuse(format!("operator `{op_type}` of `{domain}`")),
     }
 }

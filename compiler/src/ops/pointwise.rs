@@ -3,15 +3,18 @@
 //! [`Pointwise::apply`] is their one definition: the evaluator of graphs applies it to whole
 //! tensors, and the search for thresholds to single accumulators.
 
+use std::fmt;
+use std::ops::RangeInclusive;
+
 use qnnsim_isa::descriptor::Rounding;
 
 use super::attributes::Attributes;
 use super::function::Function;
-use super::quantizer::{self, Trunc};
-use super::{Operand, Operands};
+use super::trunc::Trunc;
+use super::{Operands, Operator, Parsed, quantizer};
+use crate::canonical::{self, Desugar};
 use crate::diagnostic::Diagnostic;
-use crate::limits;
-use crate::tensor::{Array, Codes, Precision, QuantParams, Tensor, broadcast, checked_len, zip};
+use crate::tensor::{Array, Codes, Precision, QuantParams, Tensor, zip};
 
 /// A function of the values at one place.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -87,41 +90,76 @@ pub enum Pointwise {
     Trunc(Trunc),
 }
 
-/// Reads the attributes of a `BatchNormalization`.
-pub fn parse_normalize(at: &mut Attributes) -> Result<Pointwise, Diagnostic> {
-    at.ignore(&["momentum", "spatial"]);
-    if at.int("training_mode", 0)? != 0 {
-        let refusal = limits::NORM_INFERENCE.refuse("training mode");
-        return Err(refusal.at(at.place()).attribute("training_mode"));
+/// A source operator that is one function of the values at one place.
+pub trait PointwiseOperator {
+    /// As [`Operator::arity`].
+    fn arity(_: &Attributes) -> RangeInclusive<usize>
+    where
+        Self: Sized,
+    {
+        1..=1
     }
-    Ok(Pointwise::Normalize { epsilon: at.float("epsilon", 1e-5)? })
+
+    /// As [`Operator::parse`], with one output.
+    fn parse(at: &mut Attributes) -> Parsed<Self>
+    where
+        Self: Sized;
+
+    /// As [`Operator::infer`].
+    fn infer(&self, inputs: &Operands) -> Result<Vec<usize>, Diagnostic>;
+
+    /// The function.
+    fn function(&self) -> Pointwise;
+
+    /// As [`Operator::describe`].
+    fn describe(&self, _: &mut fmt::Formatter) -> fmt::Result {
+        Ok(())
+    }
 }
 
-/// Reads the attributes of a `Clip`: its ends, where an old operator set has them as attributes.
-pub fn parse_clip(at: &mut Attributes) -> Result<Pointwise, Diagnostic> {
-    let (min, max) = (at.float("min", f32::NEG_INFINITY)?, at.float("max", f32::INFINITY)?);
-    if min.is_nan() || max.is_nan() {
-        return Err(limits::CONSTANT_FINITE.refuse("an end that is NaN").at(at.place()));
+impl<O: PointwiseOperator> Operator for O {
+    fn arity(at: &Attributes) -> RangeInclusive<usize> {
+        O::arity(at)
     }
-    Ok(Pointwise::Clip { min, max })
+
+    fn parse(at: &mut Attributes) -> Parsed<Vec<Self>> {
+        Ok(vec![O::parse(at)?])
+    }
+
+    fn infer(&self, inputs: &Operands) -> Result<Vec<usize>, Diagnostic> {
+        self.infer(inputs)
+    }
+
+    fn eval(&self, inputs: &[Option<&Tensor>], dims: &[usize], precision: Precision) -> Tensor {
+        self.function().eval(inputs, dims, precision)
+    }
+
+    fn desugar(&self, into: &mut Desugar) {
+        into.finish(canonical::Op::Pointwise(self.function()), &into.inputs());
+    }
+
+    fn pointwise(&self) -> Option<Pointwise> {
+        Some(self.function())
+    }
+
+    fn describe(&self, f: &mut fmt::Formatter) -> fmt::Result {
+        self.describe(f)
+    }
 }
 
 impl Pointwise {
-    /// How many inputs there must be and may be.
-    pub fn arity(self) -> std::ops::RangeInclusive<usize> {
+    /// Number of arguments, with those that may be left out.
+    fn arity(self) -> usize {
         match self {
-            Pointwise::Relu | Pointwise::Function(_) => 1..=1,
-            Pointwise::Add | Pointwise::Sub | Pointwise::Mul | Pointwise::Div => 2..=2,
-            Pointwise::Pow | Pointwise::Max | Pointwise::Min => 2..=2,
-            Pointwise::PRelu | Pointwise::BipolarQuant | Pointwise::MultiThreshold { .. } => 2..=2,
-            Pointwise::Clip { .. } => 1..=3,
-            Pointwise::QuantizeLinear { .. } | Pointwise::DequantizeLinear { .. } => 2..=3,
-            Pointwise::Quant { .. } => 4..=4,
-            Pointwise::Trunc(trunc) => match trunc.version {
-                1 => 5..=5,
-                _ => 6..=6,
-            },
-            Pointwise::Normalize { .. } => 5..=5,
+            Pointwise::Relu | Pointwise::Function(_) => 1,
+            Pointwise::Add | Pointwise::Sub | Pointwise::Mul | Pointwise::Div => 2,
+            Pointwise::Pow | Pointwise::Max | Pointwise::Min => 2,
+            Pointwise::PRelu | Pointwise::BipolarQuant | Pointwise::MultiThreshold { .. } => 2,
+            Pointwise::Clip { .. } => 3,
+            Pointwise::QuantizeLinear { .. } | Pointwise::DequantizeLinear { .. } => 3,
+            Pointwise::Quant { .. } => 4,
+            Pointwise::Trunc(Trunc { version: 1, .. }) | Pointwise::Normalize { .. } => 5,
+            Pointwise::Trunc(_) => 6,
         }
     }
 
@@ -212,79 +250,6 @@ impl Pointwise {
         }
     }
 
-    /// Checks the inputs and gives the shape of the output.
-    pub fn infer(self, inputs: &Operands) -> Result<Vec<usize>, Diagnostic> {
-        let input = |i: usize| inputs[i].expect("as many as the arity");
-        match self {
-            Pointwise::Relu | Pointwise::Function(_) => Ok(input(0).dims.to_vec()),
-            Pointwise::Add
-            | Pointwise::Sub
-            | Pointwise::Mul
-            | Pointwise::Div
-            | Pointwise::Max
-            | Pointwise::Min => self.infer_arithmetic(input(0), input(1)),
-            Pointwise::Normalize { epsilon } => infer_normalize(inputs, epsilon),
-            Pointwise::Clip { .. } => {
-                let ends = [1, 2].map(|i| inputs.get(i).copied().flatten());
-                match ends
-                    .iter()
-                    .flatten()
-                    .find(|end| end.constant.is_none_or(|c| c.array.data.len() != 1))
-                {
-                    Some(end) => {
-                        Err(limits::CLIP_ENDS.refuse(format!("an end of shape {:?}", end.dims)))
-                    }
-                    None => Ok(input(0).dims.to_vec()),
-                }
-            }
-            Pointwise::Pow => match input(1).constant.map(|exponent| &exponent.array.data[..]) {
-                Some([2.0 | 3.0]) => Ok(input(0).dims.to_vec()),
-                _ => Err(limits::POW_EXPONENT.refuse("another exponent")),
-            },
-            Pointwise::PRelu => {
-                let (data, slope) = (input(0), input(1));
-                match slope.constant {
-                    Some(_) if broadcast([data.dims, slope.dims]).as_deref() == Some(data.dims) => {
-                        Ok(data.dims.to_vec())
-                    }
-                    _ => {
-                        Err(limits::PRELU_SLOPE
-                            .refuse(format!("a slope of shape {:?}", slope.dims)))
-                    }
-                }
-            }
-            Pointwise::Quant { .. }
-            | Pointwise::BipolarQuant
-            | Pointwise::QuantizeLinear { .. }
-            | Pointwise::DequantizeLinear { .. }
-            | Pointwise::MultiThreshold { .. }
-            | Pointwise::Trunc(_) => self.infer_quantizer(inputs),
-        }
-    }
-
-    fn infer_arithmetic(self, a: Operand, b: Operand) -> Result<Vec<usize>, Diagnostic> {
-        let refuse = || {
-            let found = format!("this operation on shapes {:?} and {:?}", a.dims, b.dims);
-            limits::ONE_CONSTANT.refuse(found)
-        };
-        let dims = broadcast([a.dims, b.dims])
-            .filter(|dims| checked_len(dims).is_some())
-            .ok_or_else(refuse)?;
-        match (a.constant, b.constant) {
-            // Whether there is a function of one map behind it is seen when layers are made.
-            (None, None) if a.dims == b.dims => {}
-            (None, None) if self == Pointwise::Mul && (dims == a.dims || dims == b.dims) => {}
-            (None, None) => return Err(limits::ONE_CONSTANT.refuse("an operation on two maps")),
-            (None, Some(_)) if dims != a.dims => return Err(refuse()),
-            (Some(_), None) if dims != b.dims => return Err(refuse()),
-            _ => {}
-        }
-        if self == Pointwise::Div && b.constant.is_some_and(|b| b.array.data.contains(&0.0)) {
-            return Err(limits::DIV_ZERO.refuse("division by 0"));
-        }
-        Ok(dims)
-    }
-
     /// Input `i` as values whose shape broadcasts against data of this rank.
     pub fn argument(self, i: usize, tensor: &Tensor, rank: usize) -> Array {
         let mut array = tensor.to_real().into_owned();
@@ -333,12 +298,12 @@ impl Pointwise {
             None if i == data => None,
             None => Some(Array::scalar(default(i))),
         };
-        (0..*self.arity().end()).map(argument).collect()
+        (0..self.arity()).map(argument).collect()
     }
 
     /// The whole output tensor.
     pub fn eval(self, inputs: &[Option<&Tensor>], dims: &[usize], precision: Precision) -> Tensor {
-        let first = inputs[0].expect("every operator has a first input");
+        let first = super::required(inputs, 0);
         // Integers stay integers.
         if let (Pointwise::Relu, Some(grid)) = (self, &first.grid) {
             let array = zip(dims, &[&first.array, &grid.zero], |v| v[0].max(v[1]));
@@ -374,22 +339,4 @@ pub fn clipped(codes: Codes, scale: &[f64], zero: &[f64], ends: [f64; 2]) -> Opt
         let max = codes.max().min(ends[1] as i64);
         Codes::Int { min: codes.min().max(ends[0] as i64).min(max), max }
     })
-}
-
-fn infer_normalize(inputs: &Operands, epsilon: f64) -> Result<Vec<usize>, Diagnostic> {
-    let data = inputs[0].expect("as many as the arity").dims;
-    let channels = data.get(1).copied();
-    for (input, name) in inputs[1..].iter().zip(["scale", "B", "mean", "var"]) {
-        let refuse = |what: &str| Err(limits::NORM_PARAMETERS.refuse(format!("{what} `{name}`")));
-        let input = input.expect("as many as the arity");
-        let Some(constant) = input.constant else { return refuse("a computed") };
-        if input.dims.len() != 1 || Some(input.dims[0]) != channels {
-            return refuse(&format!("shape {:?} of", input.dims));
-        }
-        let positive = |v: &f64| v + epsilon > 0.0 && (v + epsilon).is_finite();
-        if name == "var" && !constant.to_real().data.iter().all(positive) {
-            return refuse("a negative");
-        }
-    }
-    Ok(data.to_vec())
 }

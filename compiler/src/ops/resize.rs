@@ -1,51 +1,127 @@
-//! `Resize` and `Upsample`, where they repeat each value; `DepthToSpace` and `SpaceToDepth`.
+//! `Resize` and `Upsample`: where they repeat each value, the machine has them; interpolation, and
+//! the nearest value at other factors, is the host's, behind the last layer.
+
+use std::borrow::Cow;
+use std::fmt;
+use std::ops::RangeInclusive;
 
 use super::attributes::Attributes;
-use super::{Operands, layout};
+pub use super::blocks::{BlockOrder, BlockSteps, Blocks};
+use super::{Operands, Operator, Parsed, join, optional, required};
+use crate::canonical::{Desugar, Op, Select};
 use crate::diagnostic::Diagnostic;
 use crate::limits;
-use crate::ops::join;
-use crate::sizes::MAX_SIZE;
-use crate::tensor::{Array, MAX_VALUES, Tensor, checked_len};
+use crate::tensor::{Array, MAX_VALUES, Precision, Tensor, checked_len};
+
+/// Values at other coordinates.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Resize {
+    /// Each value so many times along each dimension.
+    Repeat(Vec<usize>),
+    /// Along each dimension, for each place of the result two places of the data and the share of
+    /// the second.
+    Samples(Vec<Vec<Sample>>),
+}
+
+/// Two places along a dimension, and the share of the second.
+type Sample = (usize, usize, f64);
+
+impl Operator for Resize {
+    fn arity(_: &Attributes) -> RangeInclusive<usize> {
+        1..=4
+    }
+
+    fn parse(at: &mut Attributes) -> Parsed<Vec<Self>> {
+        let coordinates = read(at)?;
+        Ok(vec![coordinates.resize(at.inputs()?)?])
+    }
+
+    fn infer(&self, inputs: &Operands) -> Result<Vec<usize>, Diagnostic> {
+        let sizes = required(inputs, 0).dims.iter();
+        let dims: Vec<usize> = match self {
+            Resize::Repeat(factors) => {
+                sizes.zip(factors).map(|(&size, &factor)| size.saturating_mul(factor)).collect()
+            }
+            Resize::Samples(axes) => axes.iter().map(Vec::len).collect(),
+        };
+        match checked_len(&dims) {
+            Some(_) => Ok(dims),
+            None => Err(limits::MAP_SIZE.refuse(format!("a value of shape {dims:?}"))),
+        }
+    }
+
+    fn eval(&self, inputs: &[Option<&Tensor>], dims: &[usize], precision: Precision) -> Tensor {
+        let data = required(inputs, 0);
+        match self {
+            Resize::Repeat(factors) => repeat(data, factors, dims),
+            Resize::Samples(axes) => interpolate(data, axes, precision),
+        }
+    }
+
+    /// Repeated values are those of the map; all else is the host's.
+    fn desugar(&self, into: &mut Desugar) {
+        let op = match self {
+            Resize::Repeat(factors) => Op::Select(Select::Repeat(factors.clone())),
+            Resize::Samples(_) => Op::host(super::Op::Resize(self.clone())),
+        };
+        into.finish(op, &[into.optional(0)]);
+    }
+
+    fn range(&self, data: (f64, f64)) -> (f64, f64) {
+        data
+    }
+
+    fn describe(&self, f: &mut fmt::Formatter) -> fmt::Result {
+        match self {
+            Resize::Repeat(factors) => write!(f, "times={factors:?} "),
+            Resize::Samples(axes) => {
+                write!(f, "to={:?} ", axes.iter().map(Vec::len).collect::<Vec<_>>())
+            }
+        }
+    }
+}
 
 /// How coordinates of the result become those of the data.
-#[derive(Debug, Clone, PartialEq)]
-pub struct Resize {
+struct Coordinates {
     /// As the file says; `None` for what old operator sets do, which divide and round down.
-    coordinates: Option<(String, String)>,
+    modes: Option<(String, String)>,
     /// Factors, where an old operator set has them as an attribute.
     scales: Option<Vec<f64>>,
     /// Dimensions that factors and sizes are for.
     axes: Option<Vec<i64>>,
+    /// Whether values between two are interpolated, or the nearest one is taken.
+    linear: bool,
 }
 
-/// Reads the attributes of a `Resize`, or of the older `Upsample`.
-pub fn parse(at: &mut Attributes, upsample: bool) -> Result<Resize, Diagnostic> {
+/// The attributes of a `Resize`, or of the older `Upsample`.
+fn read(at: &mut Attributes) -> Result<Coordinates, Diagnostic> {
     at.ignore(&["antialias", "cubic_coeff_a", "exclude_outside", "extrapolation_value"]);
     let mode = at.string("mode", "nearest")?;
     let ratio = at.string("keep_aspect_ratio_policy", "stretch")?;
-    for (name, value, expected) in
-        [("mode", mode, "nearest"), ("keep_aspect_ratio_policy", ratio, "stretch")]
-    {
-        if value != expected {
+    let linear = ["linear", "bilinear"].contains(&mode.as_str());
+    for (name, value, right) in [
+        ("mode", &mode, linear || mode == "nearest"),
+        ("keep_aspect_ratio_policy", &ratio, ratio == "stretch"),
+    ] {
+        if !right {
             let refusal = limits::RESIZE_NEAREST.refuse(format!("{name} `{value}`"));
             return Err(refusal.at(at.place()).attribute(name));
         }
     }
     let coordinates = at.string("coordinate_transformation_mode", "half_pixel")?;
     let nearest = at.string("nearest_mode", "round_prefer_floor")?;
-    let coordinates = (!upsample).then_some((coordinates, nearest));
-    Ok(Resize { coordinates, scales: at.floats("scales")?, axes: at.ints("axes")? })
+    let modes = (at.op_type() != "Upsample").then_some((coordinates, nearest));
+    Ok(Coordinates { modes, scales: at.floats("scales")?, axes: at.ints("axes")?, linear })
 }
 
-impl Resize {
-    /// The factor of each dimension.
-    pub fn factors(&self, inputs: &Operands) -> Result<Vec<usize>, Diagnostic> {
-        let dims = inputs[0].expect("required").dims;
+impl Coordinates {
+    /// What each dimension becomes.
+    fn resize(&self, inputs: &Operands) -> Result<Resize, Diagnostic> {
+        let dims = required(inputs, 0).dims;
         // Until opset 10 the factors are the second input, later the third.
-        let old = self.coordinates.is_none() || inputs.len() == 2;
+        let old = self.modes.is_none() || inputs.len() == 2;
         let list = |i: usize, name: &str| -> Result<Option<Vec<f64>>, Diagnostic> {
-            match inputs.get(i).copied().flatten() {
+            match optional(inputs, i) {
                 None => Ok(None),
                 Some(input) => match input.constant {
                     Some(constant) => {
@@ -72,69 +148,113 @@ impl Resize {
             return Err(limits::RESIZE_NEAREST
                 .refuse("a `Resize` without a factor or a size for each dimension"));
         };
-        let mut factors = vec![1; dims.len()];
+        let mut factors = vec![1.0; dims.len()];
         for (&value, &axis) in given.iter().zip(&axes) {
-            let factor = if scales.is_some() { value } else { value / dims[axis] as f64 };
-            let whole = factor.fract() == 0.0
-                && factor >= 1.0
-                && dims[axis] as f64 * factor <= MAX_VALUES as f64;
-            if !whole || axis < 2 && factor != 1.0 {
+            let size = dims[axis] as f64;
+            let factor = if scales.is_some() { value } else { value / size };
+            let length = (size * factor).floor();
+            if !(1.0..=MAX_VALUES as f64).contains(&length) || axis < 2 && factor != 1.0 {
                 return Err(
                     limits::RESIZE_NEAREST.refuse(format!("dimension {axis} times {factor}"))
                 );
             }
-            factors[axis] = factor as usize;
-            if !self.repeats(factor, dims[axis], old) {
-                let (coordinates, nearest) = self.coordinates.as_ref().expect("others repeat");
-                let found = format!("`{coordinates}` with `{nearest}` times {factor}");
-                return Err(limits::RESIZE_NEAREST.refuse(found));
-            }
+            factors[axis] = factor;
         }
-        Ok(factors)
+        let sizes = || factors.iter().copied().zip(dims.iter().copied());
+        let repeats =
+            |(factor, size): (f64, usize)| factor.fract() == 0.0 && self.repeats(factor, size, old);
+        if !self.linear && sizes().all(repeats) {
+            return Ok(Resize::Repeat(factors.iter().map(|&factor| factor as usize).collect()));
+        }
+        let samples = |(factor, size): (f64, usize)| -> Option<Vec<Sample>> {
+            let length = (size as f64 * factor).floor() as usize;
+            if factor == 1.0 && length == size {
+                return Some((0..size).map(|x| (x, x, 0.0)).collect());
+            }
+            (0..length).map(|x| self.sample(x as f64, factor, size, old)).collect()
+        };
+        let (coordinates, nearest) = self.modes.clone().unwrap_or_default();
+        let found = format!("`{coordinates}` with `{nearest}` times {factors:?}");
+        let axes: Option<Vec<_>> = sizes().map(samples).collect();
+        axes.map(Resize::Samples).ok_or_else(|| limits::RESIZE_NEAREST.refuse(found))
+    }
+
+    /// Where place `x` of a result stands in data of this size; `None` if the mode is not known.
+    fn source(&self, x: f64, factor: f64, size: usize, old: bool) -> Option<f64> {
+        let Some((coordinates, _)) = self.modes.as_ref().filter(|_| !old) else {
+            return Some(x / factor);
+        };
+        let length = (size as f64 * factor).floor();
+        Some(match coordinates.as_str() {
+            "half_pixel" => (x + 0.5) / factor - 0.5,
+            "pytorch_half_pixel" if length > 1.0 => (x + 0.5) / factor - 0.5,
+            "pytorch_half_pixel" => 0.0,
+            "asymmetric" => x / factor,
+            "align_corners" if length > 1.0 => x * (size as f64 - 1.0) / (length - 1.0),
+            "align_corners" => 0.0,
+            _ => return None,
+        })
+    }
+
+    /// The nearest place; `None` if the mode is not known.
+    fn nearest(&self, x: f64, old: bool) -> Option<f64> {
+        let Some((_, nearest)) = self.modes.as_ref().filter(|_| !old) else {
+            return Some(x.floor());
+        };
+        Some(match nearest.as_str() {
+            "round_prefer_floor" => (x - 0.5).ceil(),
+            "round_prefer_ceil" => (x + 0.5).floor(),
+            "floor" => x.floor(),
+            "ceil" => x.ceil(),
+            _ => return None,
+        })
+    }
+
+    /// What place `x` of the result is made of.
+    fn sample(&self, x: f64, factor: f64, size: usize, old: bool) -> Option<Sample> {
+        let last = size as f64 - 1.0;
+        let at = self.source(x, factor, size, old)?;
+        if !self.linear {
+            let place = self.nearest(at, old)?.clamp(0.0, last) as usize;
+            return Some((place, place, 0.0));
+        }
+        let at = at.clamp(0.0, last);
+        Some((at.floor() as usize, at.ceil() as usize, at.fract()))
     }
 
     /// Whether each value comes `factor` times, one beside the other.
     fn repeats(&self, factor: f64, size: usize, old: bool) -> bool {
-        let Some((coordinates, nearest)) = self.coordinates.as_ref().filter(|_| !old) else {
-            return true;
-        };
-        let length = size as f64 * factor;
-        let source = |x: f64| -> Option<f64> {
-            Some(match coordinates.as_str() {
-                "half_pixel" => (x + 0.5) / factor - 0.5,
-                "pytorch_half_pixel" if length > 1.0 => (x + 0.5) / factor - 0.5,
-                "pytorch_half_pixel" => 0.0,
-                "asymmetric" => x / factor,
-                "align_corners" if length > 1.0 => x * (size as f64 - 1.0) / (length - 1.0),
-                "align_corners" => 0.0,
-                _ => return None,
-            })
-        };
-        let round = |x: f64| -> Option<f64> {
-            Some(match nearest.as_str() {
-                "round_prefer_floor" => (x - 0.5).ceil(),
-                "round_prefer_ceil" => (x + 0.5).floor(),
-                "floor" => x.floor(),
-                "ceil" => x.ceil(),
-                _ => return None,
-            })
-        };
-        (0..length as usize).all(|x| {
-            let place =
-                source(x as f64).and_then(round).map(|place| place.clamp(0.0, size as f64 - 1.0));
+        let last = size as f64 - 1.0;
+        (0..(size as f64 * factor) as usize).all(|x| {
+            let source = self.source(x as f64, factor, size, old);
+            let place = source.and_then(|x| self.nearest(x, old)).map(|at| at.clamp(0.0, last));
             place == Some((x as f64 / factor).floor())
         })
     }
 }
 
-/// Shape with each dimension so many times as large.
-pub fn infer(dims: &[usize], factors: &[usize]) -> Result<Vec<usize>, Diagnostic> {
-    let out: Vec<usize> =
-        dims.iter().zip(factors).map(|(&size, &factor)| size.saturating_mul(factor)).collect();
-    match checked_len(&out) {
-        Some(_) => Ok(out),
-        None => Err(limits::MAP_SIZE.refuse(format!("a value of shape {out:?}"))),
+/// Values between two of the data, along one dimension after the other.
+fn interpolate(tensor: &Tensor, axes: &[Vec<Sample>], precision: Precision) -> Tensor {
+    let mut array = tensor.to_real().into_owned();
+    for (axis, samples) in axes.iter().enumerate() {
+        let still = samples.iter().enumerate().all(|(x, &(a, _, share))| a == x && share == 0.0);
+        if still && samples.len() == array.dims[axis] {
+            continue;
+        }
+        let mut dims = array.dims.clone();
+        let inner: usize = dims[axis + 1..].iter().product();
+        let slice = dims[axis] * inner;
+        dims[axis] = samples.len();
+        let mut data = Vec::with_capacity(dims.iter().product());
+        for values in array.data.chunks(slice.max(1)) {
+            for &(a, b, share) in samples {
+                let pairs = values[a * inner..][..inner].iter().zip(&values[b * inner..][..inner]);
+                data.extend(pairs.map(|(a, b)| precision.round(a * (1.0 - share) + b * share)));
+            }
+        }
+        array = Array { dims, data };
     }
+    Tensor::real(array)
 }
 
 /// Each value several times; scales vary along the channels at most.
@@ -142,7 +262,7 @@ pub fn repeat(tensor: &Tensor, factors: &[usize], dims: &[usize]) -> Tensor {
     let rank = dims.len();
     let tensor = &*tensor.about_zero();
     let separate = tensor.grid.as_ref().is_none_or(|grid| grid.scale.along(1, rank).is_some());
-    let array = if separate { std::borrow::Cow::Borrowed(&tensor.array) } else { tensor.to_real() };
+    let array = if separate { Cow::Borrowed(&tensor.array) } else { tensor.to_real() };
     let mut data = Vec::with_capacity(dims.iter().product());
     join::for_each(dims, |index| {
         let places = index.iter().zip(factors).map(|(at, factor)| at / factor);
@@ -153,101 +273,5 @@ pub fn repeat(tensor: &Tensor, factors: &[usize], dims: &[usize]) -> Tensor {
     Tensor {
         array: Array { dims: dims.to_vec(), data },
         grid: tensor.grid.clone().filter(|_| separate),
-    }
-}
-
-/// Blocks of pixels that become channels, or the other way round.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Blocks {
-    /// Height and width of a block.
-    pub size: usize,
-    /// Which way.
-    pub order: BlockOrder,
-}
-
-/// How the pixels of a block stand among the channels.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum BlockOrder {
-    /// `DepthToSpace`, pixel by pixel.
-    PixelsFirst,
-    /// `DepthToSpace`, channel by channel.
-    ChannelsFirst,
-    /// `SpaceToDepth`, pixel by pixel.
-    ToDepth,
-}
-
-/// What moves blocks: a reshape, a transposition and another reshape.
-#[derive(Debug, Clone, Copy)]
-pub struct BlockSteps {
-    /// Shape with the blocks as dimensions of their own.
-    pub split: [usize; 6],
-    /// The order of these in the result.
-    pub perm: [usize; 6],
-    /// Shape of the result.
-    pub result: [usize; 4],
-}
-
-/// Reads the attributes of a `DepthToSpace` or a `SpaceToDepth`.
-pub fn parse_blocks(at: &mut Attributes, to_depth: bool) -> Result<Blocks, Diagnostic> {
-    let size = at.required_int("blocksize")?;
-    let order = match to_depth {
-        true => BlockOrder::ToDepth,
-        false => match at.string("mode", "DCR")?.as_str() {
-            "DCR" => BlockOrder::PixelsFirst,
-            "CRD" => BlockOrder::ChannelsFirst,
-            mode => {
-                let refusal = limits::BLOCKS.refuse(format!("mode `{mode}`"));
-                return Err(refusal.at(at.place()).attribute("mode"));
-            }
-        },
-    };
-    match usize::try_from(size).ok().filter(|size| (1..=MAX_SIZE).contains(size)) {
-        Some(size) => Ok(Blocks { size, order }),
-        None => Err(limits::BLOCKS
-            .refuse(format!("blocksize {size}"))
-            .at(at.place())
-            .attribute("blocksize")),
-    }
-}
-
-impl Blocks {
-    /// The three steps for values of this shape.
-    pub fn steps(self, dims: &[usize]) -> Result<BlockSteps, Diagnostic> {
-        let refuse =
-            || limits::BLOCKS.refuse(format!("blocks of {} for shape {dims:?}", self.size));
-        let &[batch, channels, height, width] = dims else { return Err(refuse()) };
-        let (block, pixels) = (self.size, self.size * self.size);
-        let fits = match self.order {
-            BlockOrder::ToDepth => height % block == 0 && width % block == 0,
-            _ => channels % pixels == 0,
-        };
-        if !fits || dims.contains(&0) {
-            return Err(refuse());
-        }
-        let inner = channels / pixels;
-        let (split, perm) = match self.order {
-            BlockOrder::PixelsFirst => {
-                ([batch, block, block, inner, height, width], [0, 3, 4, 1, 5, 2])
-            }
-            BlockOrder::ChannelsFirst => {
-                ([batch, inner, block, block, height, width], [0, 1, 4, 2, 5, 3])
-            }
-            BlockOrder::ToDepth => {
-                ([batch, channels, height / block, block, width / block, block], [0, 3, 5, 1, 2, 4])
-            }
-        };
-        let result = match self.order {
-            BlockOrder::ToDepth => [batch, channels * pixels, height / block, width / block],
-            _ => [batch, inner, height * block, width * block],
-        };
-        Ok(BlockSteps { split, perm, result })
-    }
-
-    /// The whole output.
-    pub fn eval(self, tensor: &Tensor, dims: &[usize]) -> Tensor {
-        let BlockSteps { split, perm, .. } =
-            self.steps(&tensor.array.dims).expect("checked when the shape was inferred");
-        let perm = perm.map(|axis| axis as i64);
-        layout::relabel(&layout::transpose(&layout::relabel(tensor, &split), Some(&perm)), dims)
     }
 }

@@ -1,10 +1,14 @@
 //! `ConvTranspose`: each value is spread over a window of the result.
 
+use std::fmt;
+use std::ops::RangeInclusive;
+
 use super::attributes::Attributes;
 use super::linear::{
     MAX_PRODUCTS, MAX_SIZE, add_product, biased, check_layer, for_two, map_size, multiply, sizes,
 };
-use super::{Operands, linear};
+use super::{Operands, Operator, Parsed, linear, optional, required};
+use crate::canonical::{Desugar, Linear, Op};
 use crate::diagnostic::Diagnostic;
 use crate::limits;
 use crate::tensor::{Array, Precision, QuantParams, Tensor};
@@ -34,8 +38,8 @@ pub struct ConvTranspose {
     kernel_given: bool,
 }
 
-/// Reads the attributes of a `ConvTranspose`.
-pub fn parse(at: &mut Attributes) -> Result<ConvTranspose, Diagnostic> {
+/// The attributes.
+fn read(at: &mut Attributes) -> Result<ConvTranspose, Diagnostic> {
     let group = at.int("group", 1)?;
     let Some(groups) = u32::try_from(group).ok().filter(|&group| group > 0) else {
         let refusal = limits::CONV_GROUP.refuse(format!("group {group}"));
@@ -79,6 +83,95 @@ pub fn parse(at: &mut Attributes) -> Result<ConvTranspose, Diagnostic> {
     })
 }
 
+impl Operator for ConvTranspose {
+    fn arity(_: &Attributes) -> RangeInclusive<usize> {
+        2..=3
+    }
+
+    fn parse(at: &mut Attributes) -> Parsed<Vec<Self>> {
+        let conv = read(at)?;
+        Ok(vec![conv.settled(at.inputs()?)?])
+    }
+
+    fn infer(&self, inputs: &Operands) -> Result<Vec<usize>, Diagnostic> {
+        let (data, weights) = (required(inputs, 0), required(inputs, 1));
+        let size = map_size(data.dims).expect("checked before");
+        let groups = self.groups as usize;
+        let (channels, outputs) = (weights.dims[0], weights.dims[1].saturating_mul(groups));
+        if channels != data.dims[1] || outputs == 0 || !channels.is_multiple_of(groups) {
+            return Err(limits::CONV_SHAPES
+                .refuse(format!("weights {:?} for data {:?}", weights.dims, data.dims)));
+        }
+        check_layer(data, weights, 1)?;
+        if let Some(bias) = optional(inputs, 2)
+            && (bias.constant.is_none() || bias.dims != [outputs])
+        {
+            let found = format!("bias of shape {:?} for {outputs} outputs", bias.dims);
+            return Err(limits::CONV_SHAPES.refuse(found));
+        }
+        let refuse = || {
+            limits::CONV_SIZES.refuse(format!("a transposed convolution of shape {:?}", data.dims))
+        };
+        let [height, width] = self.output_size(size).ok_or_else(refuse)?;
+        let products = (weights.dims.iter().product::<usize>() as u64)
+            .saturating_mul((size[0] * size[1]) as u64);
+        if products > MAX_PRODUCTS {
+            return Err(limits::PRODUCTS.refuse(format!("a layer of {products} MACs")));
+        }
+        Ok(if data.dims.len() == 3 {
+            vec![1, outputs, width]
+        } else {
+            vec![1, outputs, height, width]
+        })
+    }
+
+    fn eval(&self, inputs: &[Option<&Tensor>], dims: &[usize], precision: Precision) -> Tensor {
+        let (data, weights) = (required(inputs, 0), required(inputs, 1));
+        let rank = weights.array.dims.len();
+        let of_weights = weights.grid.as_ref().map(|grid| {
+            let scale = grid.scale.along(1, rank).expect("checked");
+            let scale = match scale {
+                [one] => Array::scalar(*one),
+                _ => Array {
+                    dims: [vec![scale.len() * self.groups as usize], vec![1; rank - 1]].concat(),
+                    data: scale.repeat(self.groups as usize),
+                },
+            };
+            QuantParams { scale, zero: Array::scalar(0.0), ..grid.clone() }
+        });
+        let weights = Tensor { array: self.by_output(&weights.centered()), grid: of_weights };
+        let spatial = vec![1; dims.len() - 2];
+        let (count, outputs) =
+            (weights.array.dims[1], weights.array.dims[0] / self.groups as usize);
+        let inputs_of = |o: usize| o / outputs * count..(o / outputs + 1) * count;
+        let product =
+            multiply(data, &weights, 0, &spatial, inputs_of, |values, weights| match precision {
+                Precision::Double => self.spread(values, weights, dims, |sum, a, b| sum + a * b),
+                Precision::Single => self.spread(values, weights, dims, add_product),
+            });
+        biased(product, optional(inputs, 2), dims, precision)
+    }
+
+    fn desugar(&self, into: &mut Desugar) {
+        let op = Op::Linear(Linear::Transposed(*self));
+        into.finish_biased(op, &[into.optional(0), into.optional(1)], into.optional(2));
+    }
+
+    fn weights(&self, _: &Operands) -> Option<(usize, usize)> {
+        Some((1, 1))
+    }
+
+    fn is_layer(&self) -> bool {
+        true
+    }
+
+    fn describe(&self, f: &mut fmt::Formatter) -> fmt::Result {
+        let (kernel, stride, dilation) = (self.kernel, self.stride, self.dilation);
+        write!(f, "kernel={kernel:?} stride={stride:?} dilation={dilation:?} ")?;
+        write!(f, "groups={} pads={:?} ", self.groups, self.pads)
+    }
+}
+
 impl ConvTranspose {
     fn extent(&self, axis: usize) -> u64 {
         u64::from(self.kernel[axis] - 1) * u64::from(self.dilation[axis]) + 1
@@ -93,9 +186,8 @@ impl ConvTranspose {
 
     /// With the kernel of the weights, and the paddings that `auto_pad` and the size of the result
     /// ask for.
-    pub fn settled(mut self, inputs: &Operands) -> Result<Self, Diagnostic> {
-        let (data, weights) =
-            (inputs[0].expect("required").dims, inputs[1].expect("required").dims);
+    fn settled(mut self, inputs: &Operands) -> Result<Self, Diagnostic> {
+        let (data, weights) = (required(inputs, 0).dims, required(inputs, 1).dims);
         let shapes =
             || limits::CONV_SHAPES.refuse(format!("weights {weights:?} for data {data:?}"));
         let kernel = match *weights {
@@ -144,39 +236,6 @@ impl ConvTranspose {
         Some([of(0)?, of(1)?])
     }
 
-    /// Checks the inputs and gives the shape of the output.
-    pub fn infer(&self, inputs: &Operands) -> Result<Vec<usize>, Diagnostic> {
-        let (data, weights) = (inputs[0].expect("required"), inputs[1].expect("required"));
-        let size = map_size(data.dims).expect("checked before");
-        let groups = self.groups as usize;
-        let (channels, outputs) = (weights.dims[0], weights.dims[1].saturating_mul(groups));
-        if channels != data.dims[1] || outputs == 0 || !channels.is_multiple_of(groups) {
-            return Err(limits::CONV_SHAPES
-                .refuse(format!("weights {:?} for data {:?}", weights.dims, data.dims)));
-        }
-        check_layer(data, weights, 1)?;
-        if let Some(bias) = inputs.get(2).copied().flatten()
-            && (bias.constant.is_none() || bias.dims != [outputs])
-        {
-            let found = format!("bias of shape {:?} for {outputs} outputs", bias.dims);
-            return Err(limits::CONV_SHAPES.refuse(found));
-        }
-        let refuse = || {
-            limits::CONV_SIZES.refuse(format!("a transposed convolution of shape {:?}", data.dims))
-        };
-        let [height, width] = self.output_size(size).ok_or_else(refuse)?;
-        let products = (weights.dims.iter().product::<usize>() as u64)
-            .saturating_mul((size[0] * size[1]) as u64);
-        if products > MAX_PRODUCTS {
-            return Err(limits::PRODUCTS.refuse(format!("a layer of {products} products")));
-        }
-        Ok(if data.dims.len() == 3 {
-            vec![1, outputs, width]
-        } else {
-            vec![1, outputs, height, width]
-        })
-    }
-
     /// Weights as those of a convolution: by output, and by input of its group.
     pub fn by_output(&self, weights: &Array) -> Array {
         let groups = self.groups as usize;
@@ -193,34 +252,6 @@ impl ConvTranspose {
         let mut dims = vec![groups * outputs, inputs];
         dims.extend(&weights.dims[2..]);
         Array { dims, data }
-    }
-
-    /// The whole output.
-    pub fn eval(&self, inputs: &[Option<&Tensor>], dims: &[usize], precision: Precision) -> Tensor {
-        let (data, weights) = (inputs[0].expect("required"), inputs[1].expect("required"));
-        let rank = weights.array.dims.len();
-        let of_weights = weights.grid.as_ref().map(|grid| {
-            let scale = grid.scale.along(1, rank).expect("checked");
-            let scale = match scale {
-                [one] => Array::scalar(*one),
-                _ => Array {
-                    dims: [vec![scale.len() * self.groups as usize], vec![1; rank - 1]].concat(),
-                    data: scale.repeat(self.groups as usize),
-                },
-            };
-            QuantParams { scale, zero: Array::scalar(0.0), ..grid.clone() }
-        });
-        let weights = Tensor { array: self.by_output(&weights.centered()), grid: of_weights };
-        let spatial = vec![1; dims.len() - 2];
-        let (count, outputs) =
-            (weights.array.dims[1], weights.array.dims[0] / self.groups as usize);
-        let inputs_of = |o: usize| o / outputs * count..(o / outputs + 1) * count;
-        let product =
-            multiply(data, &weights, 0, &spatial, inputs_of, |values, weights| match precision {
-                Precision::Double => self.spread(values, weights, dims, |sum, a, b| sum + a * b),
-                Precision::Single => self.spread(values, weights, dims, add_product),
-            });
-        biased(product, inputs.get(2).copied().flatten(), dims, precision)
     }
 
     fn spread(

@@ -6,7 +6,7 @@ use qnnsim_compiler::diagnostic::NodePlace;
 use qnnsim_compiler::onnx::{AttributeProto, NodeProto, data_type};
 use qnnsim_compiler::ops::{Op, Operand};
 use qnnsim_compiler::tensor::{Array, Precision, Tensor};
-use qnnsim_tests::models::{Noise, float, int, ints, number};
+use qnnsim_tests::models::{Noise, float, int, ints, number, string};
 
 /// Random tensors of each operator.
 const TIMES: u32 = 20;
@@ -24,6 +24,12 @@ enum Numbers {
     Real,
     /// Integers of a type.
     Integers(i32),
+    /// 0 and 1.
+    Truth,
+    /// -1, 0 and 1.
+    Small,
+    /// These.
+    Given(&'static [i64]),
 }
 
 fn map(dims: &'static [usize]) -> Input {
@@ -41,7 +47,15 @@ fn constant(dims: &'static [usize], numbers: Numbers) -> Input {
 fn tensor(input: &Input, noise: &mut Noise) -> Tensor {
     let count = input.dims.iter().product::<usize>();
     let sixteenth = |noise: &mut Noise| f64::from(noise.below(257) as u32) / 16.0 - 8.0;
+    if let Numbers::Given(numbers) = input.numbers {
+        let data = numbers.iter().map(|&x| x as f64).collect();
+        let range = data_type::range(data_type::INT64);
+        return Tensor::of_type(Array { dims: input.dims.to_vec(), data }, range);
+    }
     let number = |noise: &mut Noise| match input.numbers {
+        Numbers::Truth => noise.below(2) as f64,
+        Numbers::Small => noise.below(3) as f64 - 1.0,
+        Numbers::Given(_) => unreachable!("taken as they are"),
         Numbers::Real => sixteenth(noise),
         Numbers::Integers(data_type::UINT8) => noise.below(256) as f64,
         Numbers::Integers(data_type::INT8) => noise.below(256) as f64 - 128.0,
@@ -72,7 +86,8 @@ fn check(op_type: &str, attributes: &[AttributeProto], inputs: &[Input]) {
             let constant = input.constant.then_some(tensor);
             operands.push(Some(Operand { dims: &tensor.array.dims, constant }));
         }
-        let ops = Op::read(&node, &place, 20, &operands).unwrap_or_else(|error| panic!("{error}"));
+        let ops =
+            Op::read(&node, &place, 20, Some(&operands)).unwrap_or_else(|error| panic!("{error}"));
         let [op] = &ops[..] else { panic!("{op_type} has several outputs") };
         let dims = op.infer(&operands).unwrap_or_else(|error| panic!("{op_type}: {error}"));
         let tensors: Vec<_> = tensors.iter().map(Some).collect();
@@ -103,6 +118,59 @@ fn functions_and_quantizers() {
         let data = Input { numbers: Numbers::Integers(data_type::INT32), ..map(&[1, 3, 4, 5]) };
         check("RequantShift", &attributes, &[data, mul, add]);
     }
+}
+
+#[test]
+fn comparisons_and_choices() {
+    let small = |dims| Input { numbers: Numbers::Small, ..map(dims) };
+    let truth = |dims| Input { numbers: Numbers::Truth, ..map(dims) };
+    for op_type in ["Greater", "GreaterOrEqual", "Less", "LessOrEqual", "Equal"] {
+        check(op_type, &[], &[small(&[1, 3, 4, 5]), small(&[1, 3, 4, 5])]);
+        check(op_type, &[], &[small(&[1, 3, 4, 5]), constant(&[3, 1, 1], Numbers::Small)]);
+        check(op_type, &[], &[constant(&[], Numbers::Small), small(&[1, 3, 4, 5])]);
+    }
+    check("Sign", &[], &[small(&[1, 3, 4, 5])]);
+    check("Not", &[], &[truth(&[1, 3, 4, 5])]);
+    for op_type in ["And", "Or", "Xor"] {
+        check(op_type, &[], &[truth(&[1, 3, 4, 5]), truth(&[1, 3, 4, 5])]);
+    }
+    check("Where", &[], &[truth(&[1, 3, 2]), map(&[1, 3, 2]), map(&[1, 3, 2])]);
+    check("Where", &[], &[truth(&[1, 3, 2]), map(&[1, 3, 2]), constant(&[1], Numbers::Real)]);
+    let zero = || constant(&[1], Numbers::Given(&[0]));
+    check("Where", &[], &[truth(&[1, 3, 2]), map(&[1, 3, 2]), zero()]);
+    check("Where", &[], &[truth(&[1, 3, 2]), zero(), map(&[1, 3, 2])]);
+    check("Where", &[], &[constant(&[3, 1], Numbers::Truth), map(&[1, 3, 2]), map(&[1, 3, 2])]);
+}
+
+#[test]
+fn sums_extremes_and_choices_of_slices() {
+    for op_type in ["ReduceSum", "ReduceMax", "ReduceMin"] {
+        let axes = |axes: &'static [i64]| Input {
+            constant: true,
+            dims: if axes.len() == 1 { &[1] } else { &[2] },
+            numbers: Numbers::Given(axes),
+        };
+        check(op_type, &[], &[map(&[1, 3, 4, 5]), axes(&[2, 3])]);
+        check(op_type, &[int("keepdims", 0)], &[map(&[1, 3, 4, 5]), axes(&[-1, -2])]);
+        check(op_type, &[int("keepdims", 0)], &[map(&[1, 3, 4, 5]), axes(&[1])]);
+        check(op_type, &[], &[codes(&[1, 3, 17, 20]), axes(&[2, 3])]);
+    }
+    check("Sum", &[], &[map(&[1, 3, 4]), map(&[1, 3, 4]), constant(&[3, 1], Numbers::Real)]);
+    check("Sum", &[], &[map(&[1, 3, 4])]);
+    let indices = |dims, numbers| constant(dims, Numbers::Given(numbers));
+    let axis = || int("axis", 1);
+    check("Gather", &[axis()], &[map(&[1, 6, 2]), indices(&[4], &[4, -6, 2, 4])]);
+    check("Gather", &[axis()], &[map(&[1, 6, 2]), indices(&[2, 2], &[0, 1, 2, 3])]);
+    check("Gather", &[axis()], &[map(&[1, 6, 2]), indices(&[], &[3])]);
+    check("Tile", &[], &[map(&[1, 2, 3]), indices(&[3], &[1, 2, 2])]);
+    // What the host alone computes is its own canonical operator.
+    check("ReduceL2", &[], &[map(&[1, 3, 4]), indices(&[1], &[1])]);
+    check("CumSum", &[], &[map(&[1, 3, 4]), indices(&[], &[2])]);
+    check("MatMul", &[], &[map(&[1, 3, 4]), map(&[1, 4, 2])]);
+    let sizes = indices(&[4], &[1, 2, 7, 5]);
+    let none = || constant(&[0], Numbers::Real);
+    let linear = [string("mode", "linear")];
+    check("Resize", &linear, &[map(&[1, 2, 3, 4]), none(), none(), sizes]);
 }
 
 #[test]

@@ -2,7 +2,7 @@
 
 use prost::Message;
 use qnnsim_compiler::import::{ImportOptions, import};
-use qnnsim_compiler::ir::{Activation, Layer, Steps, WeightKind};
+use qnnsim_compiler::ir::{Activation, Layer, StepFunction, WeightKind};
 use qnnsim_compiler::onnx::{OperatorSetIdProto, TensorProto, ValueInfoProto};
 use qnnsim_isa::descriptor::{Code, HostOp, MapShape};
 use qnnsim_tests::models::{Model, float, int, ints};
@@ -15,24 +15,24 @@ fn layers(model: Model, output: &str) -> Vec<Layer> {
     }
 }
 
-fn steps(layer: &Layer) -> &[Steps] {
+fn steps(layer: &Layer) -> &[StepFunction] {
     match &layer.activation {
         Activation::Steps { channels, .. } => channels,
         Activation::Raw => panic!("{} has no thresholds", layer.name),
     }
 }
 
-fn rising(lowest: i64, thresholds: &[i64]) -> Steps {
-    Steps { lowest, rising: true, thresholds: thresholds.to_vec() }
+fn rising(lowest: i64, thresholds: &[i64]) -> StepFunction {
+    StepFunction { lowest, rising: true, thresholds: thresholds.to_vec() }
 }
 
-fn falling(lowest: i64, thresholds: &[i64]) -> Steps {
-    Steps { lowest, rising: false, thresholds: thresholds.to_vec() }
+fn falling(lowest: i64, thresholds: &[i64]) -> StepFunction {
+    StepFunction { lowest, rising: false, thresholds: thresholds.to_vec() }
 }
 
 /// One input, one output, weight 1: the accumulator is the input, -128 to 127. `chain` leads from
 /// it to the quantized value.
-fn one_channel(chain: impl Fn(&mut Model, &str) -> String) -> Steps {
+fn one_channel(chain: impl Fn(&mut Model, &str) -> String) -> StepFunction {
     let mut model = Model::new(&[1, 1]);
     let x = model.input();
     let weights = model.weights(&[1, 1], &[1.0]);
@@ -407,7 +407,7 @@ input x: 1x2x2, s8 = real / 1, pixel p is 1 x p + 0, bytes XOR 0x00
 layer conv2: map 0 -> map 1
   conv    1x2x2 -> 1x3x2, kernel=1x1 stride=1x1 pads=[0, 0, 1, 0]
   weights 1 of s8
-  sums    6 products, -128..=127
+  sums    6 MACs, -128..=127
   steps   to u3
     [0] 0, one more at each of >= 1 2 3 4 ... 7 (7 in all)
   pool    kernel=3x2 stride=1x1 pads=[0, 0, 0, 0]
@@ -415,7 +415,7 @@ layer conv2: map 0 -> map 1
 layer matmul7: map 1 -> map 2
   conv    1x1x1 -> 1x1x1, kernel=1x1 stride=1x1 pads=[0, 0, 0, 0]
   weights 1 of s8
-  sums    1 products, 0..=7
+  sums    1 MACs, 0..=7
   raw
   makes   1x1x1 of s4
 output: 1x1x1, s4

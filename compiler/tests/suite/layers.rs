@@ -1,7 +1,7 @@
 //! Graphs with branches, averages and groups, whose integer networks are derived by hand.
 
 use qnnsim_compiler::import::Import;
-use qnnsim_compiler::ir::{Activation, Layer, MapId, Steps, WeightKind};
+use qnnsim_compiler::ir::{Activation, Layer, MapId, StepFunction, WeightKind};
 use qnnsim_isa::descriptor::{Code, HostOp, TensorLayout};
 use qnnsim_tests::models::{Model, floats, int, ints, string};
 
@@ -13,15 +13,15 @@ fn layers(model: Model, output: &str) -> Vec<Layer> {
     import(model, output).network.layers
 }
 
-fn steps(layer: &Layer) -> &[Steps] {
+fn steps(layer: &Layer) -> &[StepFunction] {
     match &layer.activation {
         Activation::Steps { channels, .. } => channels,
         Activation::Raw => panic!("layer {} has no steps", layer.name),
     }
 }
 
-fn rising(lowest: i64, thresholds: &[i64]) -> Steps {
-    Steps { lowest, rising: true, thresholds: thresholds.to_vec() }
+fn rising(lowest: i64, thresholds: &[i64]) -> StepFunction {
+    StepFunction { lowest, rising: true, thresholds: thresholds.to_vec() }
 }
 
 /// Which maps a layer reads.
@@ -183,7 +183,7 @@ fn groups_and_shuffles() {
 
 /// The layer of an average over a window of these sizes, in steps of 0.1 before and behind, and its
 /// thresholds.
-fn average(kernel: [i64; 2]) -> (Layer, Steps) {
+fn average(kernel: [i64; 2]) -> (Layer, StepFunction) {
     let mut m = Model::new(&[1, 2, 3, 3]);
     let x = m.quant("x", 0.1, 2, false);
     let mean = m.node("AveragePool", &[&x], &[ints("kernel_shape", &kernel)]);

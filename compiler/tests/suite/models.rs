@@ -47,8 +47,8 @@ fn tcv_w1a1() {
     let expected = [map(1, 28, 8, true), binary(14), binary(7), binary(1), map(10, 1, 7, true)];
     assert_eq!(maps, expected);
     assert!(network.layers.iter().all(|layer| layer.terms[0].weights.kind == WeightKind::Bipolar));
-    let products: u64 = network.layers.iter().map(|layer| network.products(layer)).sum();
-    assert_eq!(products, 9 * 64 * 784 + 576 * 64 * 196 + 3136 * 64 + 640);
+    let macs: u64 = network.layers.iter().map(|layer| network.macs(layer)).sum();
+    assert_eq!(macs, 9 * 64 * 784 + 576 * 64 * 196 + 3136 * 64 + 640);
 }
 
 #[test]

@@ -1,7 +1,7 @@
 //! Quantizers and the functions before them: codes derived by hand.
 
 use qnnsim_compiler::import::Import;
-use qnnsim_compiler::ir::{Activation, MapId, Steps, WeightKind};
+use qnnsim_compiler::ir::{Activation, MapId, StepFunction, WeightKind};
 use qnnsim_compiler::limits;
 use qnnsim_compiler::onnx::{AttributeProto, data_type};
 use qnnsim_isa::descriptor::{HostOp, Rounding};
@@ -23,11 +23,11 @@ fn refusal(model: Model, output: &str) -> String {
     }
 }
 
-fn steps(import: &Import) -> &Steps {
+fn steps(import: &Import) -> &StepFunction {
     steps_of(import, 0, 0)
 }
 
-fn steps_of(import: &Import, layer: usize, channel: usize) -> &Steps {
+fn steps_of(import: &Import, layer: usize, channel: usize) -> &StepFunction {
     match &import.network.layers[layer].activation {
         Activation::Steps { channels, .. } => &channels[channel],
         Activation::Raw => panic!("no thresholds"),

@@ -471,31 +471,37 @@ fn higher_resolutions() {
         model.node("Resize", &[x, "", &scales], attributes)
     };
     let (mut model, x) = map_model();
-    let output = large(&mut model, &x, 1.5, &[]);
+    let output = large(&mut model, &x, 1e9, &[]);
     check(
         model,
         &output,
-        "not supported: dimension 2 times 1.5
+        "not supported: dimension 2 times 1000000000
   at:   node `/resize1/Resize` (Resize)
-  why:  `Resize` has mode `nearest`, constant whole factors for rows and columns, and coordinates that repeat each \
-value: `asymmetric` with `floor`, or `half_pixel`
+  why:  in front of a layer, `Resize` has mode `nearest`, constant whole factors for rows and columns, and coordinates \
+that repeat each value: `asymmetric` with `floor`, or `half_pixel`; behind the last layer, mode `nearest` or `linear` \
+and constant factors or sizes of rows and columns
   help: use nn.Upsample with mode nearest and a whole scale_factor
 ",
     );
     let (mut model, x) = map_model();
-    let output = large(&mut model, &x, 2.0, &[string("mode", "linear")]);
+    let output = large(&mut model, &x, 2.0, &[string("mode", "cubic")]);
     check_start(
         model,
         &output,
-        "not supported: mode `linear`\n  at:   node `/resize1/Resize` (Resize), `mode`",
+        "not supported: mode `cubic`\n  at:   node `/resize1/Resize` (Resize), `mode`",
     );
-    let (mut model, x) = map_model();
     let shifted =
         [string("coordinate_transformation_mode", "asymmetric"), string("nearest_mode", "ceil")];
-    let output = large(&mut model, &x, 2.0, &shifted);
-    let found =
-        "not supported: `asymmetric` with `ceil` times 2\n  at:   node `/resize1/Resize` (Resize)";
-    check_start(model, &output, found);
+    for (scale, attributes) in
+        [(1.5, &[][..]), (2.0, &[string("mode", "linear")]), (2.0, &shifted[..])]
+    {
+        let (mut model, x) = map_model();
+        let x = large(&mut model, &x, scale, attributes);
+        let output = behind(&mut model, &x, 3);
+        let found = "not supported: a `Resize` that does not repeat each value, in front of a layer
+  at:   node `/resize1/Resize` (Resize)";
+        check_start(model, &output, found);
+    }
     let (mut model, x) = map_model();
     let x = large(&mut model, &x, 2.0, &[]);
     let pooled = model.node("MaxPool", &[&x], &[ints("kernel_shape", &[2, 2])]);
@@ -548,6 +554,26 @@ fn products_that_do_not_fit() {
             "not supported: a product of shapes [1, 4] and {shape:?}\n  at:   node `/matmul2/MatMul` (MatMul)"
         );
         check_start(model, &output, &found);
+    }
+}
+
+/// A vector is laid out as rows and columns of at most 4,095 each, where its length allows it.
+#[test]
+fn a_product_over_a_vector_without_factors_says_what_to_do() {
+    let model = |length: i64| {
+        let mut model = Model::new(&[1, length]);
+        let x = model.input();
+        let weights = model.weights(&[length, 1], &vec![1.0; length as usize]);
+        let output = model.node("MatMul", &[&x, &weights], &[]);
+        model.bytes(&output)
+    };
+    // 4,099 and 4,111 are prime, and 4,100 = 2 x 2,050.
+    for length in [4_099, 4_111] {
+        let text = refusal_of(&model(length));
+        assert!(text.contains("pad it with zeros"), "{text}");
+    }
+    for length in [4_096, 4_100, 4_095 * 2] {
+        assert!(import(&model(length), &ImportOptions::default()).is_ok(), "{length}");
     }
 }
 

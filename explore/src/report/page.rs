@@ -174,7 +174,7 @@ fn section(view: &View<'_>, model: &Model<'_>, figures: &Figures, number: usize)
     }
     if !figures.roofline.is_empty() {
         out += "<h3>What bounds each layer</h3>\n<p class=\"quiet\">A layer is as fast as the array (flat roof) and the DRAM (slanted roof) let it be. Useful lane operations are \
-                products x bits of an activation x bits of a weight. Bytes are those that the layer's own instructions move; a layer takes the cycles from the last write of the layer \
+                MACs x bits of an activation x bits of a weight. Bytes are those that the layer's own instructions move; a layer takes the cycles from the last write of the layer \
                 before to its own. So a mark above the slanted roof had bytes moved while an earlier layer worked; the image as a whole cannot be there. A warm image finds its weights resident \
                 and moves input and code.</p>\n";
         out += &grid(&figures.roofline, number, "");

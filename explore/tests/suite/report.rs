@@ -98,7 +98,7 @@ fn report(layer: &str) -> Report {
         cycles,
         cycles_cold: 2 * cycles,
         share: cycles as f64 / 1000.0,
-        products: lane_operations,
+        macs: lane_operations,
         lane_operations,
         dram_bytes: bytes[1],
         dram_bytes_cold: bytes[0],

@@ -1,8 +1,11 @@
 //! What is a tie and what is an error, on cases derived by hand.
 
-use qnnsim_compiler::import::Import;
+use prost::Message;
+use qnnsim_compiler::import::{Import, ImportOptions, import};
 use qnnsim_compiler::ir::Activation;
+use qnnsim_compiler::limits;
 use qnnsim_compiler::tensor::Precision;
+use qnnsim_host::Decoder;
 use qnnsim_reference::evaluate;
 use qnnsim_reference::verify::{Difference, Report, Verifier};
 use qnnsim_tests::models::Model;
@@ -108,4 +111,33 @@ fn reports_of_several_images_keep_the_first_difference() {
         (machine.count, machine.first.expect("two").image, report.maps[0].values),
         (2, 2, 20)
     );
+}
+
+#[test]
+fn outputs_of_several_sizes_share_a_grid() {
+    let mut m = Model::new(&[1, 1, 2, 3]);
+    let x = m.quant("x", 1.0, 4, true);
+    let twice = m.weights(&[1, 1, 1, 1], &[2.0]);
+    let twice = m.node("Conv", &[&x, &twice], &[]);
+    let corners = m.weights(&[1, 1, 2, 2], &[1.0, 2.0, 3.0, 4.0]);
+    let corners = m.node("Conv", &[&x, &corners], &[]);
+    let bytes = m.message_of(&[&corners, &twice]).encode_to_vec();
+    let import = import(&bytes, &ImportOptions::default()).expect("supported");
+    let network = &import.network;
+    assert!(import.warnings.iter().any(|warning| warning.is(&limits::OUTPUT_SIZES)));
+    let image = [1, 2, 3, 4, 5, 6];
+    let maps = evaluate(network, &image);
+    // Pixel after pixel, the channels of both outputs innermost. Beyond its own two pixels the
+    // first output reads zeros behind the map: [3, 6] meets 1 and 3, the lower row 1 and 2 alone.
+    let [corners, twice] = [[37, 47, 3 + 18, 4 + 10, 5 + 12, 6], [2, 4, 6, 8, 10, 12]];
+    assert_eq!(maps[1].values, [corners, twice].concat());
+    let accumulators: Vec<i64> = (0..6).flat_map(|pixel| [corners[pixel], twice[pixel]]).collect();
+    let outputs = Decoder::new(&network.output).unwrap().decode(&accumulators);
+    // 1 x 1 + 2 x 2 + 4 x 3 + 5 x 4 and 2 x 1 + 3 x 2 + 5 x 3 + 6 x 4.
+    assert_eq!(outputs, [vec![37.0, 47.0], vec![2.0, 4.0, 6.0, 8.0, 10.0, 12.0]]);
+    let verifier = Verifier::new(&import, Precision::Double).unwrap();
+    let mut report = verifier.report();
+    let machine: Vec<&[i64]> = maps.iter().map(|map| &map.values[..]).collect();
+    verifier.image(0, &image.map(|code| code as f64), &machine, &mut report);
+    assert!(report.agrees(), "{report:?}");
 }

@@ -44,7 +44,7 @@ fn survive(file: &[u8]) -> Fate {
 
 fn work(program: Program) -> Fate {
     let text = disassemble(&program);
-    match assemble("damaged.qasm", &text) {
+    match assemble("damaged.qnn", &text) {
         Ok(back) => assert!(back == program, "another program from\n{text}"),
         Err(mistakes) => panic!("{mistakes}\n{text}"),
     }

@@ -26,7 +26,7 @@ fn program(changes: &str, code: &str) -> Program {
   .word 1, 2, 3, 4, 5, 6, 7, 8
 "#
     );
-    qnnsim_assembler::assemble("faults.qasm", &source)
+    qnnsim_assembler::assemble("faults.qnn", &source)
         .unwrap_or_else(|e| panic!("{}", e.render(false)))
 }
 
@@ -127,7 +127,7 @@ fn generators_go_on_in_the_same_loops_only() {
     let two = |code: &str| {
         let program = program(&wide, code);
         let text = qnnsim_assembler::disassemble(&program).replace("cols: 1,", "cols: 2,");
-        let program = qnnsim_assembler::assemble("two.qasm", &text)
+        let program = qnnsim_assembler::assemble("two.qnn", &text)
             .unwrap_or_else(|e| panic!("{}", e.render(false)));
         assert_eq!(program.hardware.mac_cols, 2);
         let code = [&Code::new(&program.cold), &Code::new(&program.warm)];

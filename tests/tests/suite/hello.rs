@@ -1,4 +1,4 @@
-//! `programs/hello.qasm` teaches the machine. Everything it is expected to give is derived here or
+//! `programs/hello.qnn` teaches the machine. Everything it is expected to give is derived here or
 //! in its comments by hand.
 
 use qnnsim_assembler::{assemble, disassemble};
@@ -8,8 +8,7 @@ use qnnsim_simulator::{Simulation, Start};
 use qnnsim_tests::programs;
 
 fn hello() -> Program {
-    let source =
-        std::fs::read_to_string(programs().join("hello.qasm")).expect("programs/hello.qasm");
+    let source = std::fs::read_to_string(programs().join("hello.qnn")).expect("programs/hello.qnn");
     assemble("hello", &source).unwrap_or_else(|e| panic!("{}", e.render(false)))
 }
 

@@ -60,10 +60,10 @@ fn agree(network: &Network, act_words: u32) {
     let report = simulation.report(&Technology::builtin("45nm").expect("known"), 200);
     // For `cargo test -- --nocapture`.
     println!(
-        "{name}, act.words={act_words}: {} weights, {} products, {} cycles warm, {} cold, {:.1} uJ warm, {} bytes of weights loaded \
+        "{name}, act.words={act_words}: {} weights, {} MACs, {} cycles warm, {} cold, {:.1} uJ warm, {} bytes of weights loaded \
          an image, {} of maps and image, {} stored",
         words(network),
-        network.layers.iter().map(|layer| network.products(layer)).sum::<u64>(),
+        network.layers.iter().map(|layer| network.macs(layer)).sum::<u64>(),
         report.cycles.warm,
         report.cycles.cold,
         report.energy_pj.warm / 1e6,

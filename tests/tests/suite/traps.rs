@@ -14,7 +14,7 @@ const GOOD: &str = r#"
 .semaphore map 4
 .input  (shape: (channels: 1, height: 1, width: 4))
 .output (shape: (channels: 4, height: 1, width: 4), code: (bits: 10, signed: true))
-.layer scale (products: 16, precision: (8, 2))
+.layer scale (macs: 16, precision: (8, 2))
 .cold
 .layer scale
   cfg ld.src dram=weights bytes=8
@@ -51,7 +51,7 @@ const GOOD: &str = r#"
 "#;
 
 fn load(source: &str) -> Result<Simulation, String> {
-    let program = qnnsim_assembler::assemble("scale.qasm", source)
+    let program = qnnsim_assembler::assemble("scale.qnn", source)
         .unwrap_or_else(|e| panic!("{}", e.render(false)));
     let again = program.clone();
     Simulation::new(program).map_err(|trap| trap.describe(&again))

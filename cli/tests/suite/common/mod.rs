@@ -22,7 +22,7 @@ pub const MAP: &str = r#"
 .semaphore map     4
 .input  (shape: (channels: 1, height: 1, width: 4))
 .output (shape: (channels: 4, height: 1, width: 4), code: (bits: 16, signed: true))
-.layer scale (summary: "1x1 convolution, 1 -> 4 channels", products: 16, precision: (8, 2))
+.layer scale (summary: "1x1 convolution, 1 -> 4 channels", macs: 16, precision: (8, 2))
 .cold
 .layer scale
   cfg ld.src dram=weights bytes=8
@@ -146,8 +146,8 @@ impl Bench {
 
     /// Assembles a program.
     pub fn program(&self, name: &str, source: &str) {
-        self.write("source.asm", source);
-        self.ok(&format!("asm source.asm -o {name}"));
+        self.write("source.qnn", source);
+        self.ok(&format!("asm source.qnn -o {name}"));
     }
 }
 

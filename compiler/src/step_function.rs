@@ -3,7 +3,7 @@
 //! The chain from accumulator to code is evaluated as it is, at integers; where its code changes is
 //! found by bisection. No formula, so that ties and rounding are right by construction.
 
-use crate::ir::Steps;
+use crate::ir::StepFunction;
 
 /// A part of a range in which a chain is monotone: its ends, and whether the chain rises (1), falls
 /// (-1) or is constant (0) there.
@@ -13,12 +13,12 @@ pub type Part = ((i64, i64), i32);
 #[derive(Debug, Clone, PartialEq)]
 pub enum Shape {
     /// Codes that only rise or only fall.
-    Monotone(Steps),
+    Monotone(StepFunction),
     /// Codes that turn: the sum of two step functions, one of them rising and one falling. The one
     /// that changes first comes first and begins with the first code, the other with 0.
     Sum {
         /// The two.
-        steps: [Steps; 2],
+        steps: [StepFunction; 2],
         /// Least and greatest code.
         codes: (i64, i64),
     },
@@ -104,7 +104,7 @@ fn bisect(
 
 /// The step function that begins with a code and changes in one direction, each time from an
 /// accumulator on.
-fn steps(start: i64, changes: &[(i64, i64)]) -> Steps {
+fn steps(start: i64, changes: &[(i64, i64)]) -> StepFunction {
     let rising = changes.first().is_none_or(|change| change.1 > 0);
     let repeated = |&(at, change): &(i64, i64)| {
         let threshold = if rising { at } else { at - 1 };
@@ -115,14 +115,14 @@ fn steps(start: i64, changes: &[(i64, i64)]) -> Steps {
         thresholds.reverse();
     }
     let lowest = if rising { start } else { start - thresholds.len() as i64 };
-    Steps { lowest, rising, thresholds }
+    StepFunction { lowest, rising, thresholds }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    fn monotone(range: (i64, i64), direction: i32, code: impl FnMut(i64) -> i64) -> Steps {
+    fn monotone(range: (i64, i64), direction: i32, code: impl FnMut(i64) -> i64) -> StepFunction {
         match search(&[(range, direction)], code) {
             Some(Shape::Monotone(steps)) => steps,
             other => panic!("{other:?}"),
@@ -135,13 +135,13 @@ mod tests {
         // 2.5 -> 2.
         let code = |acc: i64| (acc as f64 / 2.0).round_ties_even().clamp(0.0, 3.0) as i64;
         let steps = monotone((-10, 10), 1, code);
-        assert_eq!(steps, Steps { lowest: 0, rising: true, thresholds: vec![2, 3, 6] });
+        assert_eq!(steps, StepFunction { lowest: 0, rising: true, thresholds: vec![2, 3, 6] });
     }
 
     #[test]
     fn falling_thresholds_descend() {
         let steps = monotone((-4, 4), -1, |acc| (-acc).clamp(-1, 2));
-        assert_eq!(steps, Steps { lowest: -1, rising: false, thresholds: vec![0, -1, -2] });
+        assert_eq!(steps, StepFunction { lowest: -1, rising: false, thresholds: vec![0, -1, -2] });
         for acc in -4..=4 {
             assert_eq!(steps.code(acc), (-acc).clamp(-1, 2), "{acc}");
         }
@@ -150,12 +150,12 @@ mod tests {
     #[test]
     fn a_step_of_two_codes_is_two_equal_thresholds() {
         let steps = monotone((-9, 9), 1, |acc| if acc >= 3 { 1 } else { -1 });
-        assert_eq!(steps, Steps { lowest: -1, rising: true, thresholds: vec![3, 3] });
+        assert_eq!(steps, StepFunction { lowest: -1, rising: true, thresholds: vec![3, 3] });
     }
 
     #[test]
     fn constants_have_no_thresholds() {
-        let constant = Steps { lowest: 5, rising: true, thresholds: vec![] };
+        let constant = StepFunction { lowest: 5, rising: true, thresholds: vec![] };
         assert_eq!(monotone((-9, 9), 0, |_| 5), constant);
         assert_eq!(monotone((0, 0), -1, |_| 5), constant);
     }
@@ -170,14 +170,14 @@ mod tests {
     fn what_turns_is_the_sum_of_two() {
         // |acc|: falls by one below 0 and rises above.
         let parts = [((-3, 0), -1), ((1, 2), 1)];
-        let first = Steps { lowest: 0, rising: false, thresholds: vec![-1, -2, -3] };
-        let second = Steps { lowest: 0, rising: true, thresholds: vec![1, 2] };
+        let first = StepFunction { lowest: 0, rising: false, thresholds: vec![-1, -2, -3] };
+        let second = StepFunction { lowest: 0, rising: true, thresholds: vec![1, 2] };
         let found = search(&parts, i64::abs);
         assert_eq!(found, Some(Shape::Sum { steps: [first, second], codes: (0, 3) }));
         // Its opposite rises, then falls: -3 -2 -1 0 -1 -2.
         let parts = [((-3, 0), 1), ((1, 2), -1)];
-        let first = Steps { lowest: -3, rising: true, thresholds: vec![-2, -1, 0] };
-        let second = Steps { lowest: -2, rising: false, thresholds: vec![1, 0] };
+        let first = StepFunction { lowest: -3, rising: true, thresholds: vec![-2, -1, 0] };
+        let second = StepFunction { lowest: -2, rising: false, thresholds: vec![1, 0] };
         let found = search(&parts, |acc| -acc.abs());
         let steps = [first.clone(), second.clone()];
         assert_eq!(found, Some(Shape::Sum { steps, codes: (-3, 0) }));
@@ -202,7 +202,7 @@ mod tests {
     fn a_dip_that_rounds_away_is_monotone() {
         // 0 below, then 1 and 2; the turn lies between two zeros.
         let steps = search(&[((-5, -2), -1), ((-1, 2), 1)], |acc| acc.max(0));
-        let expected = Steps { lowest: 0, rising: true, thresholds: vec![1, 2] };
+        let expected = StepFunction { lowest: 0, rising: true, thresholds: vec![1, 2] };
         assert_eq!(steps, Some(Shape::Monotone(expected)));
     }
 }

@@ -1,11 +1,9 @@
 //! `GlobalMaxPool`: the maximum of all pixels of each channel.
 
-use std::ops::RangeInclusive;
-
 use super::attributes::Attributes;
 use super::linear::map_size;
-use super::pool::MaxPool;
-use super::{Operands, Operator};
+use super::max_pool::MaxPool;
+use super::{Operands, Operator, Parsed, required};
 use crate::canonical::Desugar;
 use crate::diagnostic::Diagnostic;
 use crate::limits;
@@ -16,14 +14,12 @@ use crate::tensor::{Array, Precision, Tensor};
 pub struct GlobalMaxPool;
 
 impl Operator for GlobalMaxPool {
-    const INPUTS: RangeInclusive<usize> = 1..=1;
-
-    fn parse(_: &mut Attributes, _: &Operands) -> Result<Self, Diagnostic> {
-        Ok(GlobalMaxPool)
+    fn parse(_: &mut Attributes) -> Parsed<Vec<Self>> {
+        Ok(vec![GlobalMaxPool])
     }
 
     fn infer(&self, inputs: &Operands) -> Result<Vec<usize>, Diagnostic> {
-        let dims = inputs[0].expect("required").dims;
+        let dims = required(inputs, 0).dims;
         if map_size(dims).is_none() || dims.contains(&0) {
             return Err(limits::POOL_2D.refuse(format!("pooling of shape {dims:?}")));
         }
@@ -31,13 +27,18 @@ impl Operator for GlobalMaxPool {
     }
 
     fn eval(&self, inputs: &[Option<&Tensor>], dims: &[usize], _: Precision) -> Tensor {
-        let data = inputs[0].expect("required");
+        let data = required(inputs, 0);
         // Scales are positive and one for each channel, so the largest integer is the largest.
         let pixels = data.array.data.len() / (dims[0] * dims[1]).max(1);
         let channels = data.array.data.chunks(pixels.max(1));
-        let data_of = channels.map(|pixels| pixels.iter().copied().fold(f64::NEG_INFINITY, f64::max));
+        let data_of =
+            channels.map(|pixels| pixels.iter().copied().fold(f64::NEG_INFINITY, f64::max));
         let array = Array { dims: dims.to_vec(), data: data_of.collect() };
         Tensor { array, grid: data.grid.clone() }
+    }
+
+    fn range(&self, data: (f64, f64)) -> (f64, f64) {
+        data
     }
 
     /// A window of the size of the map.

@@ -1,17 +1,18 @@
 //! `RequantShift`: integers times an integer, shifted to the right and clipped, as integer networks
 //! of PULP's tools have it between their layers.
 
+use std::fmt;
 use std::ops::RangeInclusive;
 
 use qnnsim_isa::descriptor::Rounding;
 
 use super::attributes::Attributes;
 use super::pointwise::Pointwise;
-use super::{Operands, Operator};
+use super::{Operands, Operator, Parsed, required};
 use crate::canonical::{Desugar, Op};
 use crate::diagnostic::Diagnostic;
 use crate::limits;
-use crate::tensor::{Array, Codes, QuantParams, Precision, Tensor, broadcast, zip};
+use crate::tensor::{Array, Codes, Precision, QuantParams, Tensor, broadcast, zip};
 
 /// clip(floor((x * mul + add + div / 2) / div)), by constants `mul` and `add`.
 #[derive(Debug, Clone, PartialEq)]
@@ -22,9 +23,11 @@ pub struct RequantShift {
 }
 
 impl Operator for RequantShift {
-    const INPUTS: RangeInclusive<usize> = 3..=3;
+    fn arity(_: &Attributes) -> RangeInclusive<usize> {
+        3..=3
+    }
 
-    fn parse(at: &mut Attributes, _: &Operands) -> Result<Self, Diagnostic> {
+    fn parse(at: &mut Attributes) -> Parsed<Vec<Self>> {
         let mut number = |name: &str| -> Result<f64, Diagnostic> {
             let array = at.tensor(name)?.map(|tensor| tensor.array()).transpose()?;
             match array.as_ref().map(|array| &array.data[..]) {
@@ -38,15 +41,15 @@ impl Operator for RequantShift {
         let (div, levels, signed) = (number("div")?, number("n_levels_out")?, number("signed")?);
         if div < 1.0 || !(2.0..=65536.0).contains(&levels) || levels % 2.0 != 0.0 {
             let found = format!("a `RequantShift` with div {div} to {levels} levels");
-            return Err(limits::REQUANT.refuse(found).at(at.place()));
+            return Err(limits::REQUANT.refuse(found).at(at.place()).into());
         }
         let levels = levels as i64;
         let ends = if signed != 0.0 { [-levels / 2, levels / 2 - 1] } else { [0, levels - 1] };
-        Ok(RequantShift { div, ends })
+        Ok(vec![RequantShift { div, ends }])
     }
 
     fn infer(&self, inputs: &Operands) -> Result<Vec<usize>, Diagnostic> {
-        let data = inputs[0].expect("required").dims;
+        let data = required(inputs, 0).dims;
         for input in inputs[1..].iter().flatten() {
             let whole = |tensor: &Tensor| tensor.to_real().data.iter().all(|x| x.fract() == 0.0);
             let fits = broadcast([data, input.dims]).as_deref() == Some(data);
@@ -75,11 +78,8 @@ impl Operator for RequantShift {
     /// A product, a sum and a quotient, each exact, then a quantizer of scale 1 that rounds down.
     fn desugar(&self, into: &mut Desugar) {
         let dims = into.output_dims();
-        let factor = into.push(
-            Op::Pointwise(Pointwise::Mul),
-            &[into.optional(0), into.optional(1)],
-            &dims,
-        );
+        let factor =
+            into.push(Op::Pointwise(Pointwise::Mul), &[into.optional(0), into.optional(1)], &dims);
         let add = into.tensor(into.input(2)).expect("a constant").to_real();
         let add = add.map(|x| x + self.div / 2.0);
         let (add, div) = (into.constant(Tensor::real(add)), into.number(self.div));
@@ -103,5 +103,9 @@ impl Operator for RequantShift {
         let ends = self.ends.map(|end| Some(into.number(end as f64)));
         let clip = Pointwise::Clip { min: f64::NEG_INFINITY, max: f64::INFINITY };
         into.finish(Op::Pointwise(clip), &[Some(integers), ends[0], ends[1]]);
+    }
+
+    fn describe(&self, f: &mut fmt::Formatter) -> fmt::Result {
+        write!(f, "div={} to {}..={} ", self.div, self.ends[0], self.ends[1])
     }
 }

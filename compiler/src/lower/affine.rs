@@ -1,8 +1,8 @@
 //! Exact values between quantizers: for every channel a sum of weights times values of maps, all
 //! integers, and a scale.
 //!
-//! Convolutions, dense layers, sums, joins, averages, padding and slices only rewrite such forms. A
-//! form with one weight of 1 for each channel is a map itself.
+//! Convolutions, dense layers, sums, joins, averages, padding and slices only rewrite such
+//! expressions. One with one weight of 1 for each channel is a map itself.
 
 use std::collections::HashSet;
 use std::rc::Rc;
@@ -10,16 +10,15 @@ use std::rc::Rc;
 use num_integer::gcd;
 use qnnsim_isa::descriptor::{Code, MapShape};
 
-use super::Budget;
+use super::Fuel;
+use super::legality::WhyNot;
 use crate::build::MAX_CHANNELS;
-use crate::diagnostic::Diagnostic;
 use crate::ir::{self, MapId, Region, WeightKind, Weights};
-use crate::limits;
 use crate::ops::linear::MAX_SIZE;
 use crate::ops::transposed::ConvTranspose;
 use crate::tensor::{common_step, common_steps};
 
-/// Largest factor and weight of a form; what is larger is on no way to 8 bits.
+/// Largest factor and weight of an affine expression; what is larger is on no way to 8 bits.
 const MAX_WEIGHT: i64 = 1 << 20;
 
 /// Largest weight of sums of sums that go on as they are: 8 terms of 8 bits stand for one.
@@ -31,7 +30,7 @@ pub const MOST_LAYER_WEIGHT: i64 = 64 * 127;
 /// What a row counts for, in integers that a network may have: it takes so much memory.
 const ROW: usize = 8;
 
-/// Maps that one form can sum.
+/// Maps that one affine expression can sum.
 const MAX_TERMS: usize = 256;
 
 /// Positions that a kernel reads: coordinate `at` of the result reads the coordinate
@@ -57,7 +56,7 @@ pub struct Row {
     pub data: Rc<[i32]>,
 }
 
-/// A linear operation on a form.
+/// A linear operation on an affine expression.
 #[derive(Debug, Clone)]
 pub struct Kernel {
     pub window: Window,
@@ -69,7 +68,7 @@ pub struct Kernel {
     pub kind: Option<WeightKind>,
 }
 
-/// What a form sums of one map.
+/// What an affine expression sums of one map.
 #[derive(Debug, Clone)]
 pub struct Linear {
     pub source: MapId,
@@ -83,7 +82,7 @@ pub struct Linear {
     pub region: Option<Region>,
 }
 
-/// An affine expression over maps, a *form* for short. Its real value is
+/// An affine expression over maps, exact in integers. Its real value is
 /// `(sum of the terms + offset) * scale / divisor`.
 #[derive(Debug, Clone)]
 pub struct Affine {
@@ -109,7 +108,7 @@ pub struct Affine {
     pub node: usize,
 }
 
-/// A map, as forms read it.
+/// A map, as affine expressions read it.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct MapInfo {
     pub shape: MapShape,
@@ -139,13 +138,13 @@ impl Window {
     }
 
     /// The window that reads through `inner` what `self` reads of the result of `inner`, whose own
-    /// result has this size. `None` if its kernel would be too large.
-    fn over(&self, inner: &Window, size: [u32; 2]) -> Option<Window> {
+    /// result has this size.
+    fn over(&self, inner: &Window, size: [u32; 2]) -> Result<Window, WhyNot> {
         if *inner == Window::POINT {
-            return Some(*self);
+            return Ok(*self);
         }
         if *self == Window::POINT {
-            return Some(*inner);
+            return Ok(*inner);
         }
         let mut out = Window::POINT;
         for (axis, &size) in size.iter().enumerate() {
@@ -160,12 +159,12 @@ impl Window {
             let length = (self.kernel[axis] - 1) * coarse + (inner.kernel[axis] - 1) * fine;
             out.kernel[axis] = length / out.dilation[axis] + 1;
             if out.kernel[axis] > MAX_SIZE as i64 {
-                return None;
+                return Err(WhyNot::Kernel(out.kernel));
             }
             out.stride[axis] = if size == 1 { 1 } else { self.stride[axis] * inner.stride[axis] };
             out.before[axis] = self.before[axis] * inner.stride[axis] + inner.before[axis];
         }
-        Some(out)
+        Ok(out)
     }
 
     /// The same window without negative paddings, for a map and a result of these sizes.
@@ -295,13 +294,13 @@ impl Affine {
 
     /// A map whose integers are mirrored at a code: `mirror` less what they stand for.
     pub fn of_mirrored_map(source: MapId, info: &MapInfo, scale: &[f64], node: usize) -> Affine {
-        let mut form = Affine::of_map(source, info, scale, node);
-        for row in form.terms.iter_mut().flat_map(|term| &mut term.rows).flatten() {
+        let mut affine = Affine::of_map(source, info, scale, node);
+        for row in affine.terms.iter_mut().flat_map(|term| &mut term.rows).flatten() {
             row.factor = -1;
         }
-        form.terms.iter_mut().for_each(|term| term.kind = None);
-        form.offset.iter_mut().for_each(|offset| *offset = -*offset);
-        form
+        affine.terms.iter_mut().for_each(|term| term.kind = None);
+        affine.offset.iter_mut().for_each(|offset| *offset = -*offset);
+        affine
     }
 
     /// The integers alone, with a scale of 1.
@@ -309,7 +308,7 @@ impl Affine {
         Affine { data_scale: 1.0, weight_scale: vec![1.0], ..self.clone() }
     }
 
-    /// Whether another form has the same sums with the same scales.
+    /// Whether another expression has the same sums with the same scales.
     pub fn is_same(self: &Rc<Self>, other: &Rc<Self>) -> bool {
         let same_row = |taps: usize, a: &Option<Row>, b: &Option<Row>| match (a, b) {
             (Some(a), Some(b)) => {
@@ -339,13 +338,13 @@ impl Affine {
     }
 
     /// The sums of so many neighbouring channels.
-    pub fn folded(&self, count: usize, budget: &mut Budget) -> Result<Affine, Diagnostic> {
+    pub fn folded(&self, count: usize, fuel: &mut Fuel) -> Result<Affine, WhyNot> {
         let ones: Rc<[i32]> = vec![1; count].into();
         let row =
             |channel| Row { first: count * channel, count, factor: 1, at: 0, data: ones.clone() };
         let rows = (0..self.channels() / count).map(row).collect();
         let kind = Some(WeightKind::Unsigned1);
-        self.apply(&Kernel { window: Window::POINT, size: self.size(), rows, kind }, budget)
+        self.apply(&Kernel { window: Window::POINT, size: self.size(), rows, kind }, fuel)
     }
 
     /// Number of channels.
@@ -414,19 +413,15 @@ impl Affine {
 
     /// Sums over windows as means over different numbers of values: each region counts so often,
     /// and nothing else does.
-    pub fn weighted(
-        &self,
-        regions: &[(Region, i64)],
-        budget: &mut Budget,
-    ) -> Result<Affine, Diagnostic> {
+    pub fn weighted(&self, regions: &[(Region, i64)], fuel: &mut Fuel) -> Result<Affine, WhyNot> {
         let mut out = self.clone_without_rows();
         out.terms.clear();
         out.offset = vec![0; self.offset.len()];
         out.reach = vec![0.0; self.channels()];
         for &(region, factor) in regions {
-            let scaled = self.scaled(|_| factor, budget)?;
+            let scaled = self.scaled(|_| factor, fuel)?;
             for term in scaled.terms {
-                out.merge(Linear { region: Some(region), ..term }, budget)?;
+                out.merge(Linear { region: Some(region), ..term }, fuel)?;
             }
             // Outside of its region a term has the zero of the map in all places.
             out.offset
@@ -468,11 +463,11 @@ impl Affine {
         })
     }
 
-    /// A linear operation on the form. The scale stays that of the form, for one channel or for
+    /// A linear operation on the expression. The scale stays that of the expression, for one channel or for
     /// all.
-    pub fn apply(&self, kernel: &Kernel, budget: &mut Budget) -> Result<Affine, Diagnostic> {
-        budget.take_integers(ROW * self.terms.len() * kernel.rows.len())?;
-        let terms = self.terms.iter().map(|term| term.under(kernel, self.size(), budget));
+    pub fn apply(&self, kernel: &Kernel, fuel: &mut Fuel) -> Result<Affine, WhyNot> {
+        fuel.take_integers(ROW * self.terms.len() * kernel.rows.len())?;
+        let terms = self.terms.iter().map(|term| term.under(kernel, self.size(), fuel));
         let terms = terms.collect::<Result<Vec<_>, _>>()?;
         let [height, width] = kernel.size;
         let taps = kernel.window.taps();
@@ -519,8 +514,8 @@ impl Affine {
     }
 
     /// The channels in this order.
-    pub fn select(&self, channels: &[usize], budget: &mut Budget) -> Result<Affine, Diagnostic> {
-        budget.take_integers(ROW * self.terms.len() * channels.len())?;
+    pub fn select(&self, channels: &[usize], fuel: &mut Fuel) -> Result<Affine, WhyNot> {
+        fuel.take_integers(ROW * self.terms.len() * channels.len())?;
         let mut out = self.clone_without_rows();
         out.shape.channels = channels.len() as u32;
         for (to, from) in out.terms.iter_mut().zip(&self.terms) {
@@ -547,19 +542,19 @@ impl Affine {
         }
     }
 
-    /// The form with one scale, of which those of the channels are multiples; `None` if there is
+    /// The expression with one scale, of which those of the channels are multiples; `None` if there is
     /// none.
-    pub fn unified(&self, budget: &mut Budget) -> Result<Option<Affine>, Diagnostic> {
+    pub fn unified(&self, fuel: &mut Fuel) -> Result<Option<Affine>, WhyNot> {
         let scales: Vec<f64> = (0..self.channels()).map(|channel| self.scale(channel)).collect();
         let Some((factors, step)) = common_steps(&scales) else { return Ok(None) };
-        let mut out = self.scaled(|channel| factors[channel], budget)?;
+        let mut out = self.scaled(|channel| factors[channel], fuel)?;
         (out.data_scale, out.weight_scale) = (step, vec![1.0]);
         Ok(Some(out))
     }
 
     /// The channels that have this scale; the others do not matter.
-    pub fn of_scale(&self, scale: f64, budget: &mut Budget) -> Result<Affine, Diagnostic> {
-        budget.take_integers(self.rows())?;
+    pub fn of_scale(&self, scale: f64, fuel: &mut Fuel) -> Result<Affine, WhyNot> {
+        fuel.take_integers(self.rows())?;
         let mut out = self.clone();
         for channel in (0..self.channels()).filter(|&channel| self.scale(channel) != scale) {
             out.terms.iter_mut().for_each(|term| term.rows[channel] = None);
@@ -573,25 +568,25 @@ impl Affine {
 
     /// Forms one behind the other along the channels, `None` if they are divided by different
     /// numbers.
-    pub fn concat(parts: &[Rc<Affine>], budget: &mut Budget) -> Result<Option<Affine>, Diagnostic> {
+    pub fn concat(parts: &[Rc<Affine>], fuel: &mut Fuel) -> Result<Option<Affine>, WhyNot> {
         let first = &parts[0];
         if parts.iter().any(|part| part.divisor != first.divisor) {
             return Ok(None);
         }
         let channels: usize = parts.iter().map(|part| part.channels()).sum();
         if channels > MAX_CHANNELS {
-            return Err(limits::MAP_SIZE.refuse(format!("a map of {channels} channels")));
+            return Err(WhyNot::Channels(channels));
         }
         let mut out = first.clone_without_rows();
         out.shape.channels = channels as u32;
         out.terms.clear();
         let mut at = 0;
         for part in parts {
-            budget.take_integers(ROW * part.terms.len() * channels)?;
+            fuel.take_integers(ROW * part.terms.len() * channels)?;
             for term in &part.terms {
                 let mut rows = vec![None; channels];
                 rows[at..at + part.channels()].clone_from_slice(&term.rows);
-                out.merge(Linear { rows, ..*term }, budget)?;
+                out.merge(Linear { rows, ..*term }, fuel)?;
             }
             at += part.channels();
         }
@@ -611,14 +606,14 @@ impl Affine {
         Ok(Some(out))
     }
 
-    /// The sum of two forms of one shape, or their difference; `None` if their scales have no
+    /// The sum of two expressions of one shape, or their difference; `None` if their scales have no
     /// common step.
     pub fn sum(
         a: &Affine,
         b: &Affine,
         minus: bool,
-        budget: &mut Budget,
-    ) -> Result<Option<Affine>, Diagnostic> {
+        fuel: &mut Fuel,
+    ) -> Result<Option<Affine>, WhyNot> {
         if a.divisor != b.divisor {
             return Ok(None);
         }
@@ -626,10 +621,10 @@ impl Affine {
             (0..a.channels()).map(|c| common_step(a.scale(c), b.scale(c))).collect();
         let Some(steps) = steps else { return Ok(None) };
         let sign = if minus { -1 } else { 1 };
-        let mut sum = a.scaled(|channel| steps[channel].0, budget)?;
-        let b = b.scaled(|channel| sign * steps[channel].1, budget)?;
+        let mut sum = a.scaled(|channel| steps[channel].0, fuel)?;
+        let b = b.scaled(|channel| sign * steps[channel].1, fuel)?;
         for term in b.terms {
-            sum.merge(term, budget)?;
+            sum.merge(term, fuel)?;
         }
         if !(sum.offset.is_empty() && b.offset.is_empty()) {
             let of = |offset: &Vec<i64>, c: usize| offset.get(c).copied().unwrap_or(0);
@@ -646,12 +641,8 @@ impl Affine {
     }
 
     /// The integers times a factor for each channel; the scale stays.
-    pub fn scaled(
-        &self,
-        factor: impl Fn(usize) -> i64,
-        budget: &mut Budget,
-    ) -> Result<Affine, Diagnostic> {
-        budget.take_integers(self.rows())?;
+    pub fn scaled(&self, factor: impl Fn(usize) -> i64, fuel: &mut Fuel) -> Result<Affine, WhyNot> {
+        fuel.take_integers(self.rows())?;
         let mut out = self.clone();
         for term in &mut out.terms {
             for (channel, row) in term.rows.iter_mut().enumerate() {
@@ -674,13 +665,13 @@ impl Affine {
     }
 
     /// Adds a term, to one that reads the same map in the same way if there is one.
-    pub fn merge(&mut self, term: Linear, budget: &mut Budget) -> Result<(), Diagnostic> {
+    pub fn merge(&mut self, term: Linear, fuel: &mut Fuel) -> Result<(), WhyNot> {
         let same = |other: &&mut Linear| {
             (other.source, other.window, other.region) == (term.source, term.window, term.region)
         };
         let Some(other) = self.terms.iter_mut().find(same) else {
             if self.terms.len() == MAX_TERMS {
-                return Err(limits::TERMS.refuse(format!("a sum of {} terms", MAX_TERMS + 1)));
+                return Err(WhyNot::Terms(MAX_TERMS + 1));
             }
             self.terms.push(term);
             return Ok(());
@@ -701,7 +692,7 @@ impl Affine {
                 } else {
                     let first = a.first.min(b.first);
                     let end = (a.first + a.count).max(b.first + b.count);
-                    budget.take_integers((end - first) * taps)?;
+                    fuel.take_integers((end - first) * taps)?;
                     let mut data = vec![0; (end - first) * taps];
                     for row in [&*a, b] {
                         let at = (row.first - first) * taps;
@@ -718,10 +709,10 @@ impl Affine {
     }
 
     /// Least and greatest sum of each channel, without the offset.
-    pub fn bounds(&self, map: impl Fn(MapId) -> MapInfo) -> Vec<(i64, i64)> {
+    pub fn bounds(&self, maps: &[MapInfo]) -> Vec<(i64, i64)> {
         let mut bounds = vec![(0i64, 0i64); self.channels()];
         for term in &self.terms {
-            let info = map(term.source);
+            let info = maps[term.source.0];
             let (min, max) =
                 (info.code.min().min(info.zero_point), info.code.max().max(info.zero_point));
             let taps = term.window.taps();
@@ -768,20 +759,20 @@ impl Affine {
         self.terms.iter().any(|term| term.region.is_some())
     }
 
-    /// Takes over what another form, which has the same sums, stands for.
-    pub fn take_scales(&mut self, form: &Affine) {
-        (self.data_scale, self.divisor) = (form.data_scale, form.divisor);
-        self.weight_scale.clone_from(&form.weight_scale);
-        self.reach.clone_from(&form.reach);
+    /// Takes over what another expression, which has the same sums, stands for.
+    pub fn take_scales(&mut self, affine: &Affine) {
+        (self.data_scale, self.divisor) = (affine.data_scale, affine.divisor);
+        self.weight_scale.clone_from(&affine.weight_scale);
+        self.reach.clone_from(&affine.reach);
         (self.products, self.composed, self.rounded, self.node) =
-            (form.products, form.composed, form.rounded, form.node);
+            (affine.products, affine.composed, affine.rounded, affine.node);
     }
 
     /// The terms of a layer.
-    pub fn to_terms(&self, map: impl Fn(MapId) -> MapInfo) -> Result<Vec<ir::Term>, Diagnostic> {
+    pub fn to_terms(&self, maps: &[MapInfo]) -> Result<Vec<ir::Term>, WhyNot> {
         let mut terms = Vec::new();
         for term in &self.terms {
-            terms.extend(term.to_terms(self.size(), map(term.source).zero_point)?);
+            terms.extend(term.to_terms(self.size(), maps[term.source.0].zero_point)?);
         }
         // A layer reads something, even where nothing matters.
         if terms.len() > 1 {
@@ -798,56 +789,45 @@ impl Affine {
 }
 
 /// A factor, which is bounded so that products of factors and weights stay within 64 bits.
-fn checked(factor: i64) -> Result<i64, Diagnostic> {
+fn checked(factor: i64) -> Result<i64, WhyNot> {
     match factor.abs() <= MAX_WEIGHT {
         true => Ok(factor),
-        false => Err(limits::COMPOSED_WEIGHTS.refuse(format!("a value {factor} times in a sum"))),
+        false => Err(WhyNot::Factor(factor)),
     }
 }
 
-/// Weights of a form that has been worked out.
-fn narrowed(data: &[i64]) -> Result<Rc<[i32]>, Diagnostic> {
+/// Weights of an affine expression that has been worked out.
+fn narrowed(data: &[i64]) -> Result<Rc<[i32]>, WhyNot> {
     match data.iter().find(|weight| weight.unsigned_abs() > MAX_WEIGHT as u64) {
-        Some(weight) => Err(limits::COMPOSED_WEIGHTS.refuse(format!("a weight of {weight}"))),
+        Some(&weight) => Err(WhyNot::Weight(weight)),
         None => Ok(data.iter().map(|&weight| weight as i32).collect()),
     }
 }
 
 impl Linear {
-    /// What a kernel over the form, which has this size, reads of the map.
-    fn under(
-        &self,
-        outer: &Kernel,
-        form: [u32; 2],
-        budget: &mut Budget,
-    ) -> Result<Linear, Diagnostic> {
+    /// What a kernel over the expression, which has this size, reads of the map.
+    fn under(&self, outer: &Kernel, affine: [u32; 2], fuel: &mut Fuel) -> Result<Linear, WhyNot> {
         let map = [self.map.height, self.map.width];
-        if self.region.is_some() && (outer.window != Window::POINT || outer.size != form) {
-            return Err(
-                limits::COMPOSED_PADDING.refuse("a layer of means that vary at the borders")
-            );
+        if self.region.is_some() && (outer.window != Window::POINT || outer.size != affine) {
+            return Err(WhyNot::Borders);
         }
-        // Padding is zero around the form; the map must have its own padding there.
+        // Padding is zero around the expression; the map must have its own padding there.
         for axis in 0..2 {
-            let (n, size) = (i64::from(form[axis]), i64::from(outer.size[axis]));
+            let (n, size) = (i64::from(affine[axis]), i64::from(outer.size[axis]));
             let (first, last) =
                 (outer.window.reach(axis, 0).0, outer.window.reach(axis, size - 1).1);
             if first < 0 && self.window.reach(axis, -1).1 >= 0
                 || last >= n && self.window.reach(axis, n).0 < i64::from(map[axis])
             {
-                return Err(
-                    limits::COMPOSED_PADDING.refuse("padding around values that are not a map")
-                );
+                return Err(WhyNot::Padding);
             }
         }
-        let window = outer.window.over(&self.window, outer.size);
-        let Some(window) = window else {
-            return Err(limits::CONV_SIZES.refuse("a kernel over a kernel of this size"));
-        };
+        let window = outer.window.over(&self.window, outer.size)?;
+
         let mut kind = outer.kind;
         let mut rows = Vec::with_capacity(outer.rows.len());
         for row in &outer.rows {
-            let (under, same) = self.row_under(row, &outer.window, &window, budget)?;
+            let (under, same) = self.row_under(row, &outer.window, &window, fuel)?;
             kind = kind.filter(|_| same);
             rows.push(under);
         }
@@ -860,8 +840,8 @@ impl Linear {
         row: &Row,
         outer: &Window,
         window: &Window,
-        budget: &mut Budget,
-    ) -> Result<(Option<Row>, bool), Diagnostic> {
+        fuel: &mut Fuel,
+    ) -> Result<(Option<Row>, bool), WhyNot> {
         let rows = &self.rows[row.first..row.first + row.count];
         let Some(start) = rows.iter().position(Option::is_some) else { return Ok((None, true)) };
         let end = rows.iter().rposition(Option::is_some).expect("one at least") + 1;
@@ -890,7 +870,7 @@ impl Linear {
         let all_taps = window.taps();
         let work =
             (last - first) * all_taps + inner().map(|r| r.count).sum::<usize>() * taps * outer_taps;
-        budget.take_integers(work)?;
+        fuel.take_integers(work)?;
         let mut data = vec![0i64; (last - first) * all_taps];
         let place = |axis: usize, k: i64, inner: i64| {
             let offset = k * outer.dilation[axis] * self.window.stride[axis]
@@ -946,7 +926,7 @@ impl Linear {
     }
 
     /// The terms of a layer whose result has this size: one, or several whose weights add up.
-    fn to_terms(&self, size: [u32; 2], zero_point: i64) -> Result<Vec<ir::Term>, Diagnostic> {
+    fn to_terms(&self, size: [u32; 2], zero_point: i64) -> Result<Vec<ir::Term>, WhyNot> {
         if self.window.stride.contains(&0) {
             return self.without_zero_strides(size).to_terms(size, zero_point);
         }
@@ -970,13 +950,11 @@ impl Linear {
             })
         };
         let Some(conv) = conv() else {
-            return Err(
-                limits::CONV_SIZES.refuse(format!("a kernel of {:?} with padding", window.kernel))
-            );
+            return Err(WhyNot::Kernel(window.kernel));
         };
         let count = outputs.saturating_mul(group_inputs).saturating_mul(taps);
         if count > super::MAX_INTEGERS {
-            return Err(limits::INTEGERS.refuse(format!("a layer of {count} weights")));
+            return Err(WhyNot::Weights(count));
         }
         let mut data = vec![0i64; count];
         // Where the taps of the window are among those of the canonical one.
@@ -1004,8 +982,8 @@ impl Linear {
                 }
             }
         }
-        if let Some(weight) = data.iter().find(|weight| weight.abs() > MOST_LAYER_WEIGHT) {
-            return Err(limits::COMPOSED_WEIGHTS.refuse(format!("a weight of {weight}")));
+        if let Some(&weight) = data.iter().find(|weight| weight.abs() > MOST_LAYER_WEIGHT) {
+            return Err(WhyNot::Weight(weight));
         }
         let kind = self.kind.filter(|&kind| !holes || kind != WeightKind::Bipolar);
         let mut terms = Vec::new();
