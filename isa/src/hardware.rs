@@ -472,6 +472,7 @@ pub struct HardwarePoint(Parameters);
 impl Deref for HardwarePoint {
     type Target = Parameters;
 
+    #[inline]
     fn deref(&self) -> &Parameters {
         &self.0
     }

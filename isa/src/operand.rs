@@ -90,6 +90,7 @@ pub enum Kind {
 
 impl Kind {
     /// Width and signedness of each part, from the low bits up.
+    #[inline]
     pub const fn parts(self) -> &'static [(u32, bool)] {
         // One constant list of the widths in use keeps the table free of allocation.
         const UINT: &[[(u32, bool); 1]; 33] = &{
@@ -133,11 +134,17 @@ impl Kind {
     }
 
     /// Width of all parts.
-    pub fn bits(self) -> u32 {
-        self.parts().iter().map(|(bits, _)| bits).sum()
+    pub const fn bits(self) -> u32 {
+        let (parts, mut bits, mut i) = (self.parts(), 0, 0);
+        while i < parts.len() {
+            bits += parts[i].0;
+            i += 1;
+        }
+        bits
     }
 
     /// Smallest and largest value of a part.
+    #[inline]
     pub const fn limits(self, part: usize) -> (i64, i64) {
         let (bits, signed) = self.parts()[part];
         let all =
@@ -162,6 +169,7 @@ impl Kind {
     }
 
     /// The first part that is out of range.
+    #[inline]
     pub fn offending(self, parts: &Parts) -> Option<i64> {
         (0..self.parts().len()).find_map(|i| {
             let (min, max) = self.limits(i);
@@ -256,10 +264,12 @@ pub trait Operand: Sized {
 macro_rules! operand {
     ($t:ty, $x:ident => $to:expr, $p:ident => $from:expr) => {
         impl Operand for $t {
+            #[inline]
             fn to_parts(self) -> Parts {
                 let $x = self;
                 $to
             }
+            #[inline]
             fn from_parts($p: &Parts) -> Self {
                 $from
             }

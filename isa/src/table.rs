@@ -158,6 +158,27 @@ macro_rules! instructions {
                 };
             }
 
+            impl $name {
+                /// The operands of a word that is of this row.
+                fn read(_word: u128) -> Result<Self, OperandError> {
+                    let mut _fields = Self::ROW.fields.iter();
+                    Ok(Self { $( $field: {
+                        Operand::from_parts(&_fields.next().unwrap().read(_word, Self::ROW)?)
+                    }, )* })
+                }
+
+                /// The word of this row that has these operands.
+                fn word(&self) -> Result<u128, OperandError> {
+                    let mut _fields = Self::ROW.fields.iter();
+                    let mut _word = Self::ROW.identity().1;
+                    $( _word |= {
+                        let parts = Operand::to_parts(self.$field);
+                        _fields.next().unwrap().word(&parts, Self::ROW)?
+                    }; )*
+                    Ok(_word)
+                }
+            }
+
             impl From<$name> for Instruction {
                 fn from(x: $name) -> Self { Instruction::$name(x) }
             }
@@ -183,6 +204,27 @@ macro_rules! instructions {
                 match self {
                     $( Instruction::$name(_x) => vec![$( Operand::to_parts(_x.$field), )*], )*
                 }
+            }
+
+            /// Bits that identify each row, the table's order: mask, value; and all that it claims.
+            const KEYS: &'static [[u128; 3]] = &[$( {
+                let (mask, value) = $name::ROW.identity();
+                [mask, value, $name::ROW.claimed()]
+            }, )*];
+
+            /// The operands of a word that is of this row of the table.
+            fn read(row: usize, word: u128) -> Result<Self, OperandError> {
+                const READ: &[fn(u128) -> Result<Instruction, OperandError>] =
+                    &[$( |word| $name::read(word).map(Instruction::$name), )*];
+                READ[row](word)
+            }
+
+            /// Encodes the instruction.
+            ///
+            /// # Errors
+            /// An operand has a value that its bits, or its range, cannot hold.
+            pub fn encode(&self) -> Result<u128, OperandError> {
+                match self { $( Instruction::$name(x) => x.word(), )* }
             }
 
             /// An instruction of a row from the values of its operands, which must be in range.
@@ -411,7 +453,43 @@ pub enum DecodeError {
     OutOfRange(#[from] OperandError),
 }
 
+impl Field {
+    /// The operand's value in a word of a row.
+    #[inline]
+    fn read(&'static self, word: u128, row: &Row) -> Result<Parts, OperandError> {
+        let mut lsb = self.lsb;
+        let mut parts = [0; 4];
+        for (part, &(bits, signed)) in parts.iter_mut().zip(self.kind.parts()) {
+            *part = extract(word, lsb, bits, signed);
+            lsb += bits;
+        }
+        self.check(&parts, row)?;
+        Ok(parts)
+    }
+
+    /// The bits of a word of a row that hold a value.
+    #[inline]
+    fn word(&'static self, parts: &Parts, row: &Row) -> Result<u128, OperandError> {
+        self.check(parts, row)?;
+        let (mut word, mut lsb) = (0, self.lsb);
+        for (&(bits, _), &value) in self.kind.parts().iter().zip(parts) {
+            word |= u128::from(value as u64 & (u64::MAX >> (64 - bits))) << lsb;
+            lsb += bits;
+        }
+        Ok(word)
+    }
+
+    #[inline]
+    fn check(&'static self, parts: &Parts, row: &Row) -> Result<(), OperandError> {
+        match self.kind.offending(parts) {
+            None => Ok(()),
+            Some(value) => Err(OperandError { mnemonic: row.mnemonic, field: self, value }),
+        }
+    }
+}
+
 /// Extracts `bits` bits from `lsb` on, with the sign if `signed`.
+#[inline]
 fn extract(word: u128, lsb: u32, bits: u32, signed: bool) -> i64 {
     let value = (word >> lsb) as u64 & (u64::MAX >> (64 - bits));
     if signed { ((value << (64 - bits)) as i64) >> (64 - bits) } else { value as i64 }
@@ -419,24 +497,30 @@ fn extract(word: u128, lsb: u32, bits: u32, signed: bool) -> i64 {
 
 impl Row {
     /// The bits that identify the row: mask and value.
-    pub fn identity(&self) -> (u128, u128) {
+    pub const fn identity(&self) -> (u128, u128) {
         let mut mask = 0xf;
-        let mut value = u128::from(self.op);
+        let mut value = self.op as u128;
         if let Some(unit) = self.unit {
             mask |= 7 << 4;
             value |= (unit as u128) << 4;
         }
         if let Some(group) = self.group {
             mask |= 31 << 7;
-            value |= u128::from(group) << 7;
+            value |= (group as u128) << 7;
         }
         (mask, value)
     }
 
     /// The bits that the row claims: identifying bits and operands.
-    pub fn claimed(&self) -> u128 {
-        let operands = self.fields.iter().map(|f| ((1u128 << f.kind.bits()) - 1) << f.lsb);
-        operands.fold(self.identity().0, |all, bits| all | bits)
+    pub const fn claimed(&self) -> u128 {
+        let mut all = self.identity().0;
+        let mut i = 0;
+        while i < self.fields.len() {
+            let field = &self.fields[i];
+            all |= ((1 << field.kind.bits()) - 1) << field.lsb;
+            i += 1;
+        }
+        all
     }
 
     /// The operand of this name. In a constant, a name that the row does not have is an error of
@@ -492,12 +576,7 @@ impl Row {
     /// # Errors
     /// The first value that is out of range.
     pub fn check(&self, operands: &[Parts]) -> Result<(), OperandError> {
-        for (field, parts) in self.fields.iter().zip(operands) {
-            if let Some(value) = field.kind.offending(parts) {
-                return Err(OperandError { mnemonic: self.mnemonic, field, value });
-            }
-        }
-        Ok(())
+        self.fields.iter().zip(operands).try_for_each(|(field, parts)| field.check(parts, self))
     }
 
     /// The instruction with these operand values.
@@ -537,36 +616,13 @@ pub struct Steps {
 }
 
 impl Instruction {
-    /// Encodes the instruction.
-    ///
-    /// # Errors
-    /// An operand has a value that its bits, or its range, cannot hold.
-    pub fn encode(&self) -> Result<u128, OperandError> {
-        let row = self.row();
-        let mut word = row.identity().1;
-        for (field, parts) in row.fields.iter().zip(self.operands()) {
-            if let Some(value) = field.kind.offending(&parts) {
-                return Err(OperandError { mnemonic: row.mnemonic, field, value });
-            }
-            let mut lsb = field.lsb;
-            for (&(bits, _), value) in field.kind.parts().iter().zip(parts) {
-                word |= u128::from(value as u64 & (u64::MAX >> (64 - bits))) << lsb;
-                lsb += bits;
-            }
-        }
-        Ok(word)
-    }
-
     /// Decodes a word.
     ///
     /// # Errors
     /// The word is not the encoding of any instruction.
     pub fn decode(word: u128) -> Result<Self, DecodeError> {
-        let row = Self::TABLE.iter().find(|row| {
-            let (mask, value) = row.identity();
-            word & mask == value
-        });
-        let Some(row) = row else {
+        let is_of = |&[mask, value, _]: &[u128; 3]| word & mask == value;
+        let Some(row) = Self::KEYS.iter().position(is_of) else {
             let field = |lsb, bits| extract(word, lsb, bits, false) as u32;
             return Err(DecodeError::Unknown {
                 op: field(0, 4),
@@ -574,27 +630,14 @@ impl Instruction {
                 group: field(7, 5),
             });
         };
-        let stray = word & !row.claimed();
+        let stray = word & !Self::KEYS[row][2];
         if stray != 0 {
             return Err(DecodeError::StrayBit {
-                mnemonic: row.mnemonic,
+                mnemonic: Self::TABLE[row].mnemonic,
                 bit: stray.trailing_zeros(),
             });
         }
-        let operands: Vec<Parts> = row
-            .fields
-            .iter()
-            .map(|field| {
-                let mut lsb = field.lsb;
-                let mut parts = [0; 4];
-                for (part, &(bits, signed)) in parts.iter_mut().zip(field.kind.parts()) {
-                    *part = extract(word, lsb, bits, signed);
-                    lsb += bits;
-                }
-                parts
-            })
-            .collect();
-        Ok(row.instruction(&operands)?)
+        Ok(Self::read(row, word)?)
     }
 
     /// The instruction as the assembler reads it; operands at their defaults are left out.

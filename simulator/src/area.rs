@@ -8,7 +8,6 @@
 
 use std::sync::LazyLock;
 
-use nalgebra::{DMatrix, DVector};
 use schemars::JsonSchema;
 use serde::Serialize;
 
@@ -516,19 +515,78 @@ fn least_squares(rows: &[([f64; TERMS], f64)]) -> [f64; TERMS] {
 /// same share its cost.
 fn solve(rows: &[([f64; TERMS], f64)], used: &[usize]) -> Vec<f64> {
     let weight = |value: f64| 1.0 / value.max(1.0);
-    let mut design = DMatrix::from_fn(rows.len(), used.len(), |row, at| {
-        rows[row].0[used[at]] * weight(rows[row].1)
-    });
-    let wanted =
-        DVector::from_iterator(rows.len(), rows.iter().map(|(_, value)| value * weight(*value)));
-    let scale: Vec<f64> = design.column_iter().map(|column| column.norm()).collect();
-    design.column_iter_mut().zip(&scale).for_each(|(mut column, scale)| column /= *scale);
-    // Of the singular values, those that are nothing but rounding are taken for 0.
-    let costs = design
-        .svd(true, true)
-        .solve(&wanted, 1e-9)
-        .expect("both sides of the decomposition are there");
+    let column = |&term: &usize| rows.iter().map(|(terms, v)| terms[term] * weight(*v)).collect();
+    let mut columns: Vec<Vec<f64>> = used.iter().map(column).collect();
+    let scale: Vec<f64> = columns.iter().map(|column| dot(column, column).sqrt()).collect();
+    for (column, scale) in columns.iter_mut().zip(&scale) {
+        column.iter_mut().for_each(|x| *x /= scale);
+    }
+    let wanted = rows.iter().map(|(_, value)| value * weight(*value)).collect();
+    let costs = shortest(columns, wanted);
     costs.iter().zip(&scale).map(|(cost, scale)| cost / scale).collect()
+}
+
+fn dot(a: &[f64], b: &[f64]) -> f64 {
+    a.iter().zip(b).map(|(a, b)| a * b).sum()
+}
+
+/// Of all factors with which a sum of columns comes nearest to `wanted`, the shortest: through
+/// Householder reflections to a triangle, and its singular values by one-sided Jacobi rotations
+/// (Golub and Van Loan, Matrix Computations, 5.2 and 8.6). Columns that say the same leave a
+/// singular value that is nothing but rounding, which is taken for 0.
+fn shortest(mut columns: Vec<Vec<f64>>, wanted: Vec<f64>) -> Vec<f64> {
+    const NOTHING: f64 = 1e-9;
+    let count = columns.len();
+    columns.push(wanted);
+    for k in 0..count.min(columns[count].len()) {
+        let mut mirror = columns[k][k..].to_vec();
+        let length = dot(&mirror, &mirror).sqrt();
+        mirror[0] += length.copysign(mirror[0]);
+        let square = dot(&mirror, &mirror);
+        for column in columns[k..].iter_mut().filter(|_| square > 0.0) {
+            let by = 2.0 * dot(&mirror, &column[k..]) / square;
+            column[k..].iter_mut().zip(&mirror).for_each(|(x, m)| *x -= by * m);
+        }
+    }
+    columns.iter_mut().for_each(|column| column.truncate(count));
+    let wanted = columns.pop().expect("pushed above");
+
+    // Each is rotated to be orthogonal to the others, and `turned` along with it.
+    let unit = |at| (0..count).map(|i| if i == at { 1.0 } else { 0.0 }).collect();
+    let mut turned: Vec<Vec<f64>> = (0..count).map(unit).collect();
+    let mut turns = true;
+    for _ in 0..60 {
+        if !std::mem::take(&mut turns) {
+            break;
+        }
+        for (p, q) in (0..count).flat_map(|p| (p + 1..count).map(move |q| (p, q))) {
+            let [pp, qq, pq] = [(p, p), (q, q), (p, q)].map(|(a, b)| dot(&columns[a], &columns[b]));
+            let rounding = NOTHING * NOTHING * 1e-6;
+            if pp.min(qq) < rounding || pq.abs() <= 1e-14 * (pp * qq).sqrt() {
+                continue;
+            }
+            turns = true;
+            let zeta = (qq - pp) / (2.0 * pq);
+            let tangent = 1.0_f64.copysign(zeta) / (zeta.abs() + zeta.hypot(1.0));
+            let cosine = 1.0 / tangent.hypot(1.0);
+            for all in [&mut columns, &mut turned] {
+                for i in 0..all[p].len() {
+                    let (a, b) = (all[p][i], all[q][i]);
+                    all[p][i] = cosine * (a - tangent * b);
+                    all[q][i] = cosine * (b + tangent * a);
+                }
+            }
+        }
+    }
+    let mut factors = vec![0.0; count];
+    for (column, turned) in columns.iter().zip(&turned) {
+        let square = dot(column, column);
+        if square > NOTHING * NOTHING {
+            let by = dot(column, &wanted) / square;
+            factors.iter_mut().zip(turned).for_each(|(factor, turn)| *factor += by * turn);
+        }
+    }
+    factors
 }
 
 // ---- Memories ----

@@ -19,7 +19,7 @@ use crate::{load, proofs};
 /// # Errors
 /// The trap that stops a load of the program.
 pub fn cost(program: &Program) -> Result<Cost, Trap> {
-    let code = [Code::new(&program.cold), Code::new(&program.warm)];
+    let code = Code::both(program);
     match quick(program, &code) {
         Some(cost) => Ok(cost),
         // Something is wrong, or looks so: the load says what.
@@ -43,8 +43,8 @@ fn quick(program: &Program, code: &[Code; 2]) -> Option<Cost> {
 /// Cycles of an image if it is plain that it is legal.
 fn image(program: &Program, code: &[Code; 2], start: Start, quick: &mut Quick) -> Option<u64> {
     proofs::deadlock_freedom(program, &code[start as usize], start).ok()?;
-    let timing = timing::run(program, [&code[0], &code[1]], start, quick).ok()?;
-    quick.finish().then_some(timing.cycles)
+    let cycles = timing::length(program, [&code[0], &code[1]], start, quick).ok()?;
+    quick.finish().then_some(cycles)
 }
 
 /// The cost with all checks of a load.

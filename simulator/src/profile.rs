@@ -103,77 +103,76 @@ impl<'a> Profiler<'a> {
     }
 }
 
-/// What an issue costs. `counts` tells the rows of a step of MAC or THR, and of MAC's the words that
-/// they read of one plane.
-pub(crate) fn events_of(
+/// Adds what an issue costs. `counts` tells the rows of a step of MAC or THR, and of MAC's the words
+/// that they read of one plane.
+pub(crate) fn add_events(
+    e: &mut Events,
     hw: &HardwarePoint,
     issue: &Issue,
     counts: impl FnOnce() -> ReadCounts,
-) -> Events {
+) {
     let width = u64::from(hw.dram_width);
     let registers = &issue.registers;
-    let mut e = Events::default();
     match &issue.work {
         Work::Sync => {}
         Work::Fetch { words, beats, .. } => {
-            e.fetch_dram_bytes = beats * width;
-            e.instructions = u64::from(*words);
+            e.fetch_dram_bytes += beats * width;
+            e.instructions += u64::from(*words);
         }
         Work::LoadBurst { step, beats, .. } => match step.memory {
-            Memory::Wgt | Memory::Thr => e.weight_dram_bytes = beats * width,
-            Memory::Act | Memory::Pack => e.load_dram_bytes = beats * width,
+            Memory::Wgt | Memory::Thr => e.weight_dram_bytes += beats * width,
+            Memory::Act | Memory::Pack => e.load_dram_bytes += beats * width,
         },
         Work::LoadWrite(step) => match step.memory {
-            Memory::Wgt => e.weight_writes = step.words,
-            Memory::Thr => e.threshold_writes = step.words,
-            Memory::Act => e.load_act_writes = step.words,
+            Memory::Wgt => e.weight_writes += step.words,
+            Memory::Thr => e.threshold_writes += step.words,
+            Memory::Act => e.load_act_writes += step.words,
             Memory::Pack => {
-                e.load_act_writes = step.words;
-                e.packed_bytes = step.words * u64::from(hw.mac_lanes / 8);
+                e.load_act_writes += step.words;
+                e.packed_bytes += step.words * u64::from(hw.mac_lanes / 8);
             }
         },
         Work::Mac(step) => {
             let (shape, _, _) = registers.mac();
             let planes = step.cycles / u64::from(step.k);
             let ReadCounts { rows, words } = counts();
-            e.mac_act_reads = words * planes;
+            e.mac_act_reads += words * planes;
             let columns = u64::from(step.columns);
-            e.element_cycles = rows * columns * step.cycles;
-            e.row_sum_cycles =
+            e.element_cycles += rows * columns * step.cycles;
+            e.row_sum_cycles +=
                 if shape.kind == WeightKind::Bipolar { rows * step.cycles } else { 0 };
-            e.weight_reads = columns * step.cycles;
+            e.weight_reads += columns * step.cycles;
             let sums = if shape.kind == WeightKind::Bipolar { 1 } else { 0 };
-            e.accumulator_writes = rows * (columns + sums) * if shape.add { 2 } else { 1 };
+            e.accumulator_writes += rows * (columns + sums) * if shape.add { 2 } else { 1 };
         }
         Work::Drain(step) => {
             let (mode, _, _) = registers.thr();
             let rows = counts().rows;
             let elements = rows * u64::from(step.columns);
             let bits = elements * u64::from(mode.bits);
-            e.accumulator_reads = elements + if mode.bipolar { rows } else { 0 };
-            e.threshold_reads = u64::from(step.columns) * u64::from(registers.threshold_entries());
+            e.accumulator_reads += elements + if mode.bipolar { rows } else { 0 };
+            e.threshold_reads += u64::from(step.columns) * u64::from(registers.threshold_entries());
             match mode.kind {
                 ThresholdKind::Raw => {}
                 // One bit is a comparison; more are a division.
-                ThresholdKind::Linear if mode.bits == 1 => e.comparisons = bits,
-                ThresholdKind::Linear => e.divided_bits = bits,
+                ThresholdKind::Linear if mode.bits == 1 => e.comparisons += bits,
+                ThresholdKind::Linear => e.divided_bits += bits,
                 // Every threshold passes every element.
                 ThresholdKind::Table => {
-                    e.comparisons = elements * u64::from(registers.threshold_entries())
+                    e.comparisons += elements * u64::from(registers.threshold_entries())
                 }
             }
-            e.bipolar_values = if mode.bipolar { elements } else { 0 };
-            e.pool_bits = if mode.pool == [1, 1] { 0 } else { bits };
-            e.word_buffer_bits = bits;
+            e.bipolar_values += if mode.bipolar { elements } else { 0 };
+            e.pool_bits += if mode.pool == [1, 1] { 0 } else { bits };
+            e.word_buffer_bits += bits;
         }
         Work::ThrWrite(step) => {
             let (mode, _, _) = registers.thr();
-            e.thr_act_writes = counts().rows * u64::from(mode.bits) * u64::from(step.words);
+            e.thr_act_writes += counts().rows * u64::from(mode.bits) * u64::from(step.words);
         }
-        Work::StoreRead(step) => e.store_act_reads = u64::from(step.words),
-        Work::StoreBurst { beats, .. } => e.store_dram_bytes = beats * width,
+        Work::StoreRead(step) => e.store_act_reads += u64::from(step.words),
+        Work::StoreBurst { beats, .. } => e.store_dram_bytes += beats * width,
     }
-    e
 }
 
 /// Rows of a step, and words that it reads.
@@ -191,9 +190,11 @@ impl Observer for Profiler<'_> {
     fn issue(&mut self, issue: &Issue) -> Result<(), Fault> {
         let layer = self.layer(issue.word);
         let hw = &self.program.hardware;
-        let events = events_of(hw, issue, || counts_of(hw, issue));
         let slot = layer.unwrap_or(self.profile.last_write.len());
-        self.profile.events[slot] += events;
+        let events = &mut self.profile.events[slot];
+        let pooled = events.pool_bits;
+        add_events(events, hw, issue, || counts_of(hw, issue));
+        let pools = events.pool_bits > pooled;
         match &issue.work {
             Work::Fetch { .. } => self.profile.fetches.push((issue.cycle, issue.cycle)),
             Work::Sync => self.line(issue, issue.unit.map_or("fetch", Unit::name)),
@@ -202,7 +203,7 @@ impl Observer for Profiler<'_> {
             Work::Mac(_) => self.line(issue, "mac"),
             Work::Drain(_) => {
                 self.line(issue, "thr");
-                if events.pool_bits > 0 {
+                if pools {
                     self.line(issue, "pool");
                     self.profile.pool_busy += issue.cycles;
                 }

@@ -3,6 +3,8 @@
 //! Everything here is a closed function of registers, hardware parameters and n, as the manual
 //! (sections 2 and 3) defines it. Nothing knows about time or values.
 
+use std::sync::Arc;
+
 use qnnsim_isa::operand::Unit;
 use qnnsim_isa::operand::{Memory, Tap, ThresholdKind, WeightKind};
 use qnnsim_isa::table::{
@@ -25,12 +27,19 @@ pub struct Registers {
     mac_wgt: Option<MacWgt>,
     /// Rows of the array, which no tap's remainder reaches.
     rows: u32,
-    taps: [Vec<Option<Tap>>; 2],
     thr_mode: Option<ThrMode>,
     thr_table: Option<ThrTable>,
     pool_dst: Option<PoolDst>,
-    pool: [[Option<[u32; 2]>; 16]; 2],
     st_map: Option<StMap>,
+    /// Shared by copies that differ in other groups.
+    tables: Arc<Tables>,
+}
+
+/// Registers of many entries, y before x.
+#[derive(Debug, Clone, Default)]
+struct Tables {
+    taps: [Vec<Option<Tap>>; 2],
+    pool: [[Option<[u32; 2]>; 16]; 2],
 }
 
 /// A place in a banked memory.
@@ -51,7 +60,7 @@ impl Place {
 }
 
 /// One step of LD.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct LoadStep {
     /// Number of the step.
     pub n: u64,
@@ -61,6 +70,8 @@ pub struct LoadStep {
     pub dram: u64,
     /// Bytes.
     pub bytes: u32,
+    /// Beats of the transfer.
+    pub beats: u64,
     /// Destination.
     pub memory: Memory,
     /// Cycles of the write stage.
@@ -176,7 +187,7 @@ pub struct ThrStep {
 }
 
 /// One step of ST.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct StoreStep {
     /// Number of the step.
     pub n: u64,
@@ -188,6 +199,32 @@ pub struct StoreStep {
     pub dram: u64,
     /// Bytes.
     pub bytes: u32,
+    /// Beats of the transfer.
+    pub beats: u64,
+}
+
+impl LoadStep {
+    /// Becomes the step behind it, number `n`, `done` bytes after the generator's start, of the
+    /// same registers. Returns false, and changes nothing, if it is not that one's turn, or if it
+    /// takes more beats.
+    pub(crate) fn go_on(
+        &mut self,
+        hw: &HardwarePoint,
+        registers: &Registers,
+        n: u64,
+        done: u64,
+    ) -> bool {
+        let dram = self.dram + u64::from(self.bytes);
+        if n != self.n + 1
+            || done != self.done + u64::from(self.bytes)
+            || beats(hw, dram, self.bytes) != self.beats
+        {
+            return false;
+        }
+        (self.n, self.done, self.dram) = (n, done, dram);
+        debug_assert_eq!(registers.load_step(hw, n, done), Ok(*self));
+        true
+    }
 }
 
 /// Output coordinates (y, x) of the index `g` in a grid of this pitch, or none where it is masked.
@@ -241,7 +278,8 @@ impl Registers {
     /// Undefined registers.
     pub fn new(hw: &HardwarePoint) -> Self {
         let taps = vec![None; hw.mac_taps as usize];
-        Registers { rows: hw.mac_rows, taps: [taps.clone(), taps], ..Self::default() }
+        let tables = Tables { taps: [taps.clone(), taps], ..Tables::default() };
+        Registers { rows: hw.mac_rows, tables: Arc::new(tables), ..Self::default() }
     }
 
     /// Applies a CFG word.
@@ -251,19 +289,17 @@ impl Registers {
     pub fn apply(&mut self, instruction: &Instruction) -> Result<(), Fault> {
         let mut tap = |axis: usize, index: u32, entries: [Tap; 2]| {
             let at = 2 * index as usize;
-            let table = &mut self.taps[axis];
-            let length = table.len();
+            let length = self.tables.taps[axis].len();
             for Tap { remainder, .. } in entries {
                 legal(remainder < self.rows, || {
                     format!("a tap's remainder {remainder} is not less than the {} rows", self.rows)
                 })?;
             }
-            let slots = table.get_mut(at..at + 2).ok_or_else(|| {
-                Fault::Illegal(format!(
-                    "index={index} names tap-table entries beyond the {length} of this machine"
-                ))
+            legal(at + 2 <= length, || {
+                format!("index={index} names tap-table entries beyond the {length} of this machine")
             })?;
-            slots.copy_from_slice(&entries.map(Some));
+            Arc::make_mut(&mut self.tables).taps[axis][at..at + 2]
+                .copy_from_slice(&entries.map(Some));
             Ok::<(), Fault>(())
         };
         match *instruction {
@@ -279,9 +315,11 @@ impl Registers {
             Instruction::ThrMode(x) => self.thr_mode = Some(x),
             Instruction::ThrTable(x) => self.thr_table = Some(x),
             Instruction::PoolDst(x) => self.pool_dst = Some(x),
-            Instruction::PoolY(x) => self.pool[0][4 * x.index as usize..][..4]
+            Instruction::PoolY(x) => Arc::make_mut(&mut self.tables).pool[0]
+                [4 * x.index as usize..][..4]
                 .copy_from_slice(&[x.p0, x.p1, x.p2, x.p3].map(Some)),
-            Instruction::PoolX(x) => self.pool[1][4 * x.index as usize..][..4]
+            Instruction::PoolX(x) => Arc::make_mut(&mut self.tables).pool[1]
+                [4 * x.index as usize..][..4]
                 .copy_from_slice(&[x.p0, x.p1, x.p2, x.p3].map(Some)),
             Instruction::StMap(x) => self.st_map = Some(x),
             Instruction::Halt(_)
@@ -349,7 +387,8 @@ impl Registers {
             Memory::Act | Memory::Wgt | Memory::Thr => None,
         };
         let dram = u64::from(src.dram) + done;
-        let bursts = self.bursts(hw, dram, src.bytes);
+        let beats = beats(hw, dram, src.bytes);
+        let bursts = beats.div_ceil(u64::from(hw.dram_burst));
         legal(bursts <= u64::from(hw.load_buffers), || {
             format!(
                 "a step of {} bytes takes {bursts} bursts, but there are {} load buffers",
@@ -398,12 +437,8 @@ impl Registers {
                 (u64::from(words), u64::from(words.div_ceil(hw.load_width.min(dst.span))))
             }
         };
-        Ok(LoadStep { n, done, dram, bytes: src.bytes, memory: dst.memory, write_cycles, words })
-    }
-
-    /// Bursts of a transfer of LD.
-    fn bursts(&self, hw: &HardwarePoint, dram: u64, bytes: u32) -> u64 {
-        beats(hw, dram, bytes).div_ceil(u64::from(hw.dram_burst))
+        let (bytes, memory) = (src.bytes, dst.memory);
+        Ok(LoadStep { n, done, dram, bytes, beats, memory, write_cycles, words })
     }
 
     /// Words of one packed pixel.
@@ -414,14 +449,15 @@ impl Registers {
     /// Where each word of a plain load goes: calls `f(index within the step, place)`.
     pub fn plain_places(&self, step: &LoadStep, mut f: impl FnMut(usize, Place)) {
         let dst = self.ld_dst.expect("the step was made from it");
-        let first = step.done / (u64::from(step.bytes) / step.words);
-        for i in 0..step.words {
-            let at = first + i;
-            let place = Place {
-                bank: dst.bank + (at % u64::from(dst.span)) as u32,
-                address: i64::from(dst.base) + (at / u64::from(dst.span)) as i64,
-            };
-            f(i as usize, place);
+        let (first, span) = (step.done / (u64::from(step.bytes) / step.words), u64::from(dst.span));
+        let mut bank = (first % span) as u32;
+        let mut address = i64::from(dst.base) + (first / span) as i64;
+        for i in 0..step.words as usize {
+            f(i, Place { bank: dst.bank + bank, address });
+            bank += 1;
+            if bank == dst.span {
+                (bank, address) = (0, address + 1);
+            }
         }
     }
 
@@ -508,7 +544,7 @@ impl Registers {
     }
 
     fn tap(&self, axis: usize, entry: u32) -> Result<Tap, Fault> {
-        let table = &self.taps[axis];
+        let table = &self.tables.taps[axis];
         let name = ["mac.ytap", "mac.xtap"][axis];
         table
             .get(entry as usize)
@@ -677,7 +713,7 @@ impl Registers {
 
     fn pool_interval(&self, axis: usize, position: u32) -> Result<[u32; 2], Fault> {
         let name = ["pool.y", "pool.x"][axis];
-        self.pool[axis][position as usize]
+        self.tables.pool[axis][position as usize]
             .ok_or_else(|| Fault::Unconfigured { what: format!("position {position} of {name}") })
     }
 
@@ -755,6 +791,27 @@ impl Registers {
         all.map(|segment| u64::from(segment.length)).sum()
     }
 
+    /// Makes of a step of ST the one behind it, number `n`. Returns false, and changes nothing, if
+    /// it is not that one's turn, or if it takes more beats.
+    pub(crate) fn store_goes_on(&self, hw: &HardwarePoint, step: &mut StoreStep, n: u64) -> bool {
+        let Some(map) = self.st_map else { return false };
+        let dram = step.dram + u64::from(map.pitch);
+        if n != step.n + 1
+            || dram & u64::from(hw.word_bytes() - 1) != 0
+            || beats(hw, dram, step.bytes) != step.beats
+        {
+            return false;
+        }
+        let wraps = step.from.bank + 1 == hw.mac_rows;
+        step.from = Place {
+            bank: if wraps { 0 } else { step.from.bank + 1 },
+            address: step.from.address + if wraps { i64::from(map.block) } else { 0 },
+        };
+        (step.n, step.dram) = (n, dram);
+        debug_assert_eq!(self.store_step(hw, n), Ok(*step));
+        true
+    }
+
     /// Step n of ST.
     ///
     /// # Errors
@@ -782,12 +839,14 @@ impl Registers {
             words: map.words,
             dram,
             bytes,
+            beats,
         })
     }
 }
 
 /// Beats that a transfer touches.
 pub fn beats(hw: &HardwarePoint, dram: u64, bytes: u32) -> u64 {
-    let width = u64::from(hw.dram_width);
-    (dram + u64::from(bytes) - 1) / width - dram / width + 1
+    // A power of two.
+    let shift = hw.dram_width.trailing_zeros();
+    ((dram + u64::from(bytes) - 1) >> shift) - (dram >> shift) + 1
 }

@@ -3,13 +3,15 @@
 //! Durations are closed functions of registers and hardware, and every contention is decided when a
 //! step issues. So nothing needs to be looked at between two events: the engine keeps absolute
 //! times and visits only the cycles in which something becomes visible. Whoever wants to know more
-//! than the length of an image listens as an [`Observer`]. What repeats itself, as the steps of a
+//! than the length of an image listens as an [`Observer`]. An event names the rules whose decision
+//! it may change, and only those are looked at (`wake`). What repeats itself, as the steps of a
 //! large layer do, is decided once (`repeat`).
 
 mod repeat;
 mod wake;
 
 use std::collections::VecDeque;
+use std::rc::Rc;
 use std::sync::Arc;
 
 use qnnsim_isa::hardware::{CODE_WORD_BYTES, HardwarePoint};
@@ -19,7 +21,7 @@ use qnnsim_isa::table::{DecodeError, Steps};
 use qnnsim_isa::{Action, Instruction, Program, Unit};
 
 use self::repeat::{Repetition, Tape};
-use self::wake::Wake;
+use self::wake::{Wake, look};
 use crate::steps::{LoadStep, MacStep, Registers, StoreStep, ThrStep, beats};
 use crate::trap::{Fault, Trap};
 
@@ -34,11 +36,37 @@ pub struct Code {
     actions: Vec<Option<Action>>,
 }
 
+/// Words of the cold stream that are looked through for one of the warm.
+const LEFT_OUT: usize = 64;
+
 impl Code {
     /// Decodes a stream; undefined words stay, for the machine traps when it meets them.
     pub fn new(stream: &Stream) -> Self {
         let decode = |&w| Instruction::decode(w).map(|i| (i, i.action()));
-        let words: Vec<_> = stream.words.iter().map(decode).collect();
+        Self::of(stream.words.iter().map(decode).collect())
+    }
+
+    /// Both streams of a program. The warm one is nearly always the cold one with words left out,
+    /// which are decoded once.
+    pub fn both(program: &Program) -> [Self; 2] {
+        let cold = Self::new(&program.cold);
+        let mut words = Vec::with_capacity(program.warm.words.len());
+        let mut at = 0;
+        for &word in &program.warm.words {
+            let like = program.cold.words.get(at..).unwrap_or_default();
+            words.push(match like.iter().take(LEFT_OUT).position(|&other| other == word) {
+                Some(behind) => {
+                    at += behind + 1;
+                    cold.words[at - 1].clone()
+                }
+                None => Instruction::decode(word).map(|i| (i, i.action())),
+            });
+        }
+        let warm = Self::of(words);
+        [cold, warm]
+    }
+
+    fn of(words: Vec<Result<(Instruction, Action), DecodeError>>) -> Self {
         let actions = words.iter().map(|word| word.as_ref().ok().map(|&(_, action)| action));
         Code { actions: actions.collect(), words }
     }
@@ -273,10 +301,25 @@ pub fn run(
     start: Start,
     observer: &mut impl Observer,
 ) -> Result<Timing, Trap> {
-    Engine::new(program, code, start).run(observer, true)
+    Engine::new(program, code, start, true).run(observer, true)
 }
 
-/// Runs one image without making use of what repeats itself: the same, slower.
+/// Cycles of one image; what its units did in them is not counted.
+///
+/// # Errors
+/// The first trap.
+pub fn length(
+    program: &Program,
+    code: [&Code; 2],
+    start: Start,
+    observer: &mut impl Observer,
+) -> Result<u64, Trap> {
+    let timing = Engine::new(program, code, start, false).run(observer, true)?;
+    Ok(timing.cycles)
+}
+
+/// Runs one image without making use of what repeats itself, and looks at everything in each cycle
+/// in which something may happen: the same, slower.
 ///
 /// # Errors
 /// The first trap.
@@ -286,14 +329,21 @@ pub fn run_every_cycle(
     start: Start,
     observer: &mut impl Observer,
 ) -> Result<Timing, Trap> {
-    Engine::new(program, code, start).run(observer, false)
+    Engine::new(program, code, start, true).run(observer, false)
 }
+
+/// Registers as the steps of an instruction have them: counted without atomics within the engine,
+/// and shared with observers.
+type Shared = Rc<Arc<Registers>>;
 
 /// One unit's queue and issuing stage.
 struct Lane {
     queue: VecDeque<u32>,
     shadow: Arc<Registers>,
-    active: Arc<Registers>,
+    /// The shadow registers as work at the head of the queue has them, if they are as they were
+    /// then.
+    snapshot: Option<Shared>,
+    active: Shared,
     /// The instruction whose steps are left, and how many.
     current: Option<(u32, Steps, u32)>,
     /// Steps of work since the generator started.
@@ -304,15 +354,15 @@ struct Lane {
     free: u64,
     /// The pipe is empty from here on, if nothing is pending in the second stage.
     pipe_free: u64,
-    /// The step whose turn it is.
+    /// The step whose turn it is, and what it does; without one, what the last did.
     next: Option<Next>,
-    /// A CFG word was applied in this cycle, so the head is not visible before the next.
-    configured: bool,
+    work: NextWork,
+    /// The last cycle in which a CFG word was applied: the head is not visible before the next.
+    configured: u64,
     cycles: UnitCycles,
 }
 
 /// A step ready to be tried.
-#[derive(Clone)]
 struct Next {
     word: u32,
     steps: Steps,
@@ -320,18 +370,38 @@ struct Next {
     n: u64,
     /// It is the first step of the word at the head of the queue.
     at_head: bool,
-    work: NextWork,
-    registers: Arc<Registers>,
+    registers: Shared,
 }
 
-#[derive(Clone)]
 enum NextWork {
     Sync,
     Load(LoadStep),
     Mac(MacStep),
     Thr(ThrStep),
     Store(StoreStep),
-    Illegal(Fault),
+    Illegal(Box<Fault>),
+}
+
+impl Lane {
+    /// What its step waits for, or will when its turn comes.
+    fn waits(&self) -> u16 {
+        match (&self.next, &self.current) {
+            (Some(next), _) => next.steps.wait,
+            (None, Some((_, steps, _))) => steps.wait,
+            (None, None) => 0,
+        }
+    }
+}
+
+impl NextWork {
+    /// Makes the step behind this one, number `n`, from the same registers, if that is plain.
+    fn go_on(&mut self, hw: &HardwarePoint, registers: &Registers, n: u64, done: u64) -> bool {
+        match self {
+            NextWork::Load(step) => step.go_on(hw, registers, n, done),
+            NextWork::Store(step) => registers.store_goes_on(hw, step, n),
+            NextWork::Sync | NextWork::Mac(_) | NextWork::Thr(_) | NextWork::Illegal(_) => false,
+        }
+    }
 }
 
 /// A step between the two stages of its unit.
@@ -340,7 +410,7 @@ struct Pending<S> {
     word: u32,
     post: u16,
     step: S,
-    registers: Arc<Registers>,
+    registers: Shared,
 }
 
 /// Buffers in use, and when some of them become free.
@@ -351,12 +421,29 @@ struct Buffers {
 }
 
 impl Buffers {
-    fn settle(&mut self, now: u64) {
+    /// Whether all are in use.
+    fn full(&self, all: u32) -> bool {
+        self.used >= u64::from(all)
+    }
+
+    /// Those that become free until now. Returns whether all were in use and now are not.
+    fn settle(&mut self, now: u64, all: u32) -> bool {
+        let full = self.full(all);
         while let Some((_, n)) = self.releases.pop_front_if(|r| r.0 <= now) {
             self.used -= n;
         }
+        full && !self.full(all)
     }
 }
+
+/// The stages that issue, as an observer hears of them: the units' first, then these.
+const LOAD_WRITES: usize = 4;
+const THR_WRITES: usize = 5;
+const STORE_BURSTS: usize = 6;
+const FETCHES: usize = 7;
+
+/// No cycle.
+const NEVER: u64 = u64::MAX;
 
 struct Engine<'a> {
     program: &'a Program,
@@ -366,6 +453,8 @@ struct Engine<'a> {
     now: u64,
     wake: Wake,
     semaphores: [u32; 16],
+    /// Semaphores that are not 0.
+    posted: u16,
     consumers: [Option<Unit>; 16],
     /// Posts in the order of the cycles in which they become visible.
     posts: VecDeque<(u64, u16)>,
@@ -381,8 +470,6 @@ struct Engine<'a> {
     halted: Option<u64>,
     /// A word leaves the code queue in this cycle.
     decodes: bool,
-    /// A word has left a unit's queue in this cycle.
-    unqueued: bool,
     // DRAM.
     bus: u64,
     outstanding: VecDeque<u64>,
@@ -405,6 +492,10 @@ struct Engine<'a> {
     wakeups: u64,
     replayed: u64,
     trap: Option<(Rank, Trap)>,
+    /// By stage, what was told last.
+    issues: [Issue; 8],
+    /// What each unit does in each cycle is counted.
+    counts: bool,
 }
 
 /// Of several faults in one cycle the least is told: by unit, the front end last, and within a unit
@@ -440,21 +531,33 @@ pub(crate) fn bits(mut mask: u16) -> impl Iterator<Item = usize> {
 }
 
 impl<'a> Engine<'a> {
-    fn new(program: &'a Program, code: [&'a Code; 2], start: Start) -> Self {
+    fn new(program: &'a Program, code: [&'a Code; 2], start: Start, counts: bool) -> Self {
         let hw = &program.hardware;
         let registers = Arc::new(Registers::new(hw));
+        let active = Rc::new(registers.clone());
         let lane = |_| Lane {
             queue: VecDeque::new(),
             shadow: registers.clone(),
-            active: registers.clone(),
+            snapshot: Some(active.clone()),
+            active: active.clone(),
             current: None,
             count: 0,
             bytes: 0,
             free: 0,
             pipe_free: 0,
             next: None,
-            configured: false,
+            work: NextWork::Sync,
+            configured: NEVER,
             cycles: UnitCycles::default(),
+        };
+        let [load, mac, thr, store] = Unit::ALL.map(Some);
+        let issue = |unit| Issue {
+            cycle: 0,
+            cycles: 0,
+            unit,
+            word: None,
+            work: Work::Sync,
+            registers: registers.clone(),
         };
         let mut engine = Engine {
             program,
@@ -462,8 +565,9 @@ impl<'a> Engine<'a> {
             code,
             start,
             now: 0,
-            wake: Wake::at(0),
+            wake: Wake::new(),
             semaphores: [0; 16],
+            posted: 0,
             consumers: [None; 16],
             posts: VecDeque::new(),
             lanes: Unit::ALL.map(lane),
@@ -476,7 +580,6 @@ impl<'a> Engine<'a> {
             arrivals: VecDeque::new(),
             halted: None,
             decodes: false,
-            unqueued: false,
             bus: 0,
             outstanding: VecDeque::new(),
             load_bursts: 0,
@@ -494,6 +597,8 @@ impl<'a> Engine<'a> {
             wakeups: 0,
             replayed: 0,
             trap: None,
+            issues: [load, mac, thr, store, load, thr, store, None].map(issue),
+            counts,
         };
         if start == Start::Warm {
             // As HALT left it: full bursts, as many as fit.
@@ -520,28 +625,39 @@ impl<'a> Engine<'a> {
         }
     }
 
-    fn wake_at(&mut self, time: u64) {
-        self.wake.push(time);
+    fn wake_at(&mut self, time: u64, look: u16) {
+        self.wake.push(time, look);
     }
 
     fn post_at(&mut self, time: u64, mask: u16) {
         if mask != 0 {
             let behind = self.posts.iter().rposition(|&(other, _)| other <= time);
             self.posts.insert(behind.map_or(0, |at| at + 1), (time, mask));
-            self.wake_at(time);
+            let missing = mask & !self.posted;
+            if self.counts || self.lanes.iter().any(|lane| lane.waits() & missing != 0) {
+                self.wake_at(time, look::POSTS);
+            }
         }
     }
 
-    fn run(mut self, observer: &mut impl Observer, repeats: bool) -> Result<Timing, Trap> {
+    /// When the first of some semaphores that are 0 is posted, as far as it is known.
+    fn posts_of(&self, missing: u16) -> Option<u64> {
+        self.posts.iter().find(|(_, mask)| mask & missing != 0).map(|&(time, _)| time)
+    }
+
+    /// Runs the image; `quickly` makes use of what repeats itself, and looks only where something
+    /// may happen.
+    fn run<O: Observer>(mut self, observer: &mut O, quickly: bool) -> Result<Timing, Trap> {
         let (mut tape, mut repetition) = (Tape::new(observer), Repetition::new());
-        while let Some(time) = self.wake.pop() {
+        while let Some((time, look)) = self.wake.pop() {
             if self.trap.as_ref().is_some_and(|(_, t)| t.cycle < time) {
                 break;
             }
             self.now = time;
             self.wakeups += 1;
-            self.settle();
-            if self.ended() && self.trap.is_none() {
+            let look = if quickly { look } else { look::ALL };
+            let look = look | self.settle(look);
+            if self.halted.is_some() && self.ended() && self.trap.is_none() {
                 self.lanes.iter_mut().for_each(|lane| lane.cycles.idle += 1);
                 self.front_end.halt += 1;
                 return Ok(Timing {
@@ -552,15 +668,15 @@ impl<'a> Engine<'a> {
                     replayed: self.replayed,
                 });
             }
-            if self.decide(&mut tape) {
-                self.wake_at(time + 1);
+            self.decide(look, &mut tape);
+            if self.counts {
+                self.account(&mut tape);
             }
-            self.account(&mut tape);
             if self.steps > STEPS_MAX {
                 let fault = Fault::TooLong(format!("more than {STEPS_MAX} steps an image"));
                 self.raise(time, None, Place::Limit, None, fault);
             }
-            if repeats {
+            if quickly {
                 self.repeat(&mut repetition, &mut tape);
             }
         }
@@ -580,77 +696,131 @@ impl<'a> Engine<'a> {
         Err(self.trap.expect("raised at the latest just now").1)
     }
 
-    /// Applies what becomes visible now.
-    fn settle(&mut self) {
+    /// Applies what becomes visible now. Returns what else is to be looked at for it.
+    fn settle(&mut self, look: u16) -> u16 {
         let now = self.now;
-        while let Some((time, mask)) = self.posts.pop_front_if(|post| post.0 <= now) {
-            for s in bits(mask) {
-                self.semaphores[s] += 1;
-                if self.semaphores[s] > 0xffff {
-                    self.raise(
-                        time,
-                        None,
-                        Place::State,
-                        None,
-                        Fault::SemaphoreOverflow { semaphore: s as u32 },
-                    );
+        // Where cycles are not counted, only who waits asks for a look.
+        let look = if self.counts { look } else { look | look::VISIBLE };
+        let mut more = 0;
+        if look & look::POSTS != 0 {
+            let mut raised = 0;
+            while let Some((time, mask)) = self.posts.pop_front_if(|post| post.0 <= now) {
+                raised |= mask;
+                for s in bits(mask) {
+                    self.semaphores[s] += 1;
+                    if self.semaphores[s] > 0xffff {
+                        self.raise(
+                            time,
+                            None,
+                            Place::State,
+                            None,
+                            Fault::SemaphoreOverflow { semaphore: s as u32 },
+                        );
+                    }
+                }
+            }
+            self.posted |= raised;
+            if raised != 0 {
+                for unit in Unit::ALL {
+                    if self.lanes[unit as usize].waits() & raised != 0 {
+                        more |= look::lane(unit);
+                    }
                 }
             }
         }
-        while let Some((_, n)) = self.arrivals.pop_front_if(|a| a.0 <= now) {
-            self.arrived += n;
+        if look & look::ARRIVALS != 0 {
+            while let Some((_, n)) = self.arrivals.pop_front_if(|a| a.0 <= now) {
+                self.arrived += n;
+                more |= look::DECODE;
+            }
         }
-        while self.outstanding.pop_front_if(|end| *end <= now).is_some() {}
-        self.load_buffers.settle(now);
-        self.thr_buffers.settle(now);
-        self.store_buffers.settle(now);
+        // Only where there was no room does anyone wait for it.
+        if look & look::DRAM != 0 {
+            let had_room = self.dram_has_room();
+            while self.outstanding.pop_front_if(|end| *end <= now).is_some() {}
+            if !had_room && self.dram_has_room() {
+                more |= look::FETCH | look::STORE_BURST | look::lane(Unit::Load);
+            }
+        }
+        if look & look::LOAD_BUFFERS != 0 && self.load_buffers.settle(now, self.hw.load_buffers) {
+            more |= look::lane(Unit::Load);
+        }
+        if look & look::THR_BUFFERS != 0 && self.thr_buffers.settle(now, self.hw.thr_buffers) {
+            more |= look::lane(Unit::Thr);
+        }
+        if look & look::STORE_BUFFERS != 0 && self.store_buffers.settle(now, self.hw.store_buffers)
+        {
+            more |= look::lane(Unit::Store);
+        }
+        more
     }
 
-    /// All decisions of this cycle, in the order of the rules. Returns whether the next cycle may
-    /// differ for another reason than the times that they set: a queue, the DRAM's turn or a
-    /// register has changed.
-    fn decide(&mut self, observer: &mut impl Observer) -> bool {
+    /// Decisions of this cycle, in the order of the rules.
+    fn decide<O: Observer>(&mut self, look: u16, tape: &mut Tape<'_, O>) {
         // The front end and the DRAM look at the cycle's first state, before heads leave their
         // queues.
-        let decodable = self.decodable();
-        let fetchable = self.fetchable();
-        let mut changed = false;
+        let decodable = look & look::DECODE != 0 && self.decodable();
+        let fetchable = if look & look::FETCH != 0 { self.fetchable() } else { None };
+        let mut free = 0;
         for unit in Unit::ALL {
-            changed |= self.configure(unit, observer);
-            self.prepare(unit);
+            if look & look::lane(unit) != 0 {
+                self.configure(unit, tape);
+                self.prepare(unit);
+                let lane = &self.lanes[unit as usize];
+                match lane.next {
+                    Some(_) if lane.free <= self.now => free |= look::lane(unit),
+                    Some(_) => self.wake.push(lane.free, look::lane(unit)),
+                    None => {}
+                }
+            }
         }
-        self.unqueued = false;
-        let _ = self.sync(Unit::Store, observer) || self.store_read(observer);
-        self.load_write(observer);
-        let _ = self.sync(Unit::Mac, observer) || self.mac(observer);
-        self.thr_write(observer);
-        let _ = self.sync(Unit::Thr, observer) || self.drain(observer);
-        self.sync(Unit::Load, observer);
-        changed |= self.fetch(fetchable, observer)
-            || self.store_burst(observer)
-            || self.load_burst(observer);
-        changed |= decodable && self.decode(observer);
+        if free & look::lane(Unit::Store) != 0 {
+            let _ = self.sync(Unit::Store, tape) || self.store_read(tape);
+        }
+        if look & look::LOAD_WRITE != 0 {
+            self.load_write(tape);
+        }
+        if free & look::lane(Unit::Mac) != 0 {
+            let _ = self.sync(Unit::Mac, tape) || self.mac(tape);
+        }
+        if look & look::THR_WRITE != 0 {
+            self.thr_write(tape);
+        }
+        if free & look::lane(Unit::Thr) != 0 {
+            let _ = self.sync(Unit::Thr, tape) || self.drain(tape);
+        }
+        let loads = free & look::lane(Unit::Load) != 0 && !self.sync(Unit::Load, tape);
+        let _ = fetchable.is_some_and(|n| self.fetch(n, tape))
+            || look & look::STORE_BURST != 0 && self.store_burst(tape)
+            || loads && self.load_burst(tape);
+        if decodable {
+            self.decode(tape);
+        }
         self.decodes = decodable;
-        changed | self.unqueued
     }
 
     // ---- R1: queue heads ----
 
+    /// A word leaves a unit's queue: the next is visible in the next cycle, and so is the room.
+    fn unqueue(&mut self, unit: Unit) {
+        self.lanes[unit as usize].queue.pop_front();
+        self.wake_at(self.now + 1, look::lane(unit) | look::DECODE);
+    }
+
     /// Applies a CFG word at the head of a queue.
-    fn configure(&mut self, unit: Unit, observer: &mut impl Observer) -> bool {
+    fn configure<O: Observer>(&mut self, unit: Unit, tape: &mut Tape<'_, O>) {
         let code = self.code[self.start as usize];
+        let Some(&word) = self.lanes[unit as usize].queue.front() else { return };
+        let Some(Action::Configure(_)) = code.actions[word as usize] else { return };
+        let Ok((instruction, _)) = &code.words[word as usize] else { return };
+        self.unqueue(unit);
         let lane = &mut self.lanes[unit as usize];
-        lane.configured = false;
-        let Some(&word) = lane.queue.front() else { return false };
-        let Some(Action::Configure(_)) = code.actions[word as usize] else { return false };
-        let Ok((instruction, _)) = &code.words[word as usize] else { return false };
-        lane.queue.pop_front();
-        lane.configured = true;
+        lane.configured = self.now;
+        lane.snapshot = None;
         if let Err(fault) = Arc::make_mut(&mut lane.shadow).apply(instruction) {
             self.raise(self.now, Some(unit), Place::Configure, Some(word), fault);
         }
-        observer.configure(self.now, unit, word);
-        true
+        tape.configure(self.now, unit, word);
     }
 
     /// Finds the step whose turn it is, once.
@@ -662,7 +832,7 @@ impl<'a> Engine<'a> {
         }
         let (word, steps, at_head) = match lane.current {
             Some((word, steps, _)) => (word, steps, false),
-            None if lane.configured => return,
+            None if lane.configured == self.now => return,
             None => {
                 let Some(&word) = lane.queue.front() else { return };
                 let Some(Action::Sync(_, steps) | Action::Work(_, steps)) = actions[word as usize]
@@ -672,53 +842,66 @@ impl<'a> Engine<'a> {
                 (word, steps, true)
             }
         };
-        let registers = if at_head { lane.shadow.clone() } else { lane.active.clone() };
+        let works = matches!(actions[word as usize], Some(Action::Work(..)));
+        let registers = match &lane.snapshot {
+            _ if !at_head || !works => lane.active.clone(),
+            Some(snapshot) => snapshot.clone(),
+            None => lane.snapshot.insert(Rc::new(lane.shadow.clone())).clone(),
+        };
         let (n, done) = if at_head && !steps.resume { (0, 0) } else { (lane.count, lane.bytes) };
         let n = if unit == Unit::Mac && registers.adds() { n.saturating_sub(1) } else { n };
-        let work = match actions[word as usize] {
-            Some(Action::Sync(..)) => Ok(NextWork::Sync),
-            _ => match unit {
+        let goes_on = if !works {
+            lane.work = NextWork::Sync;
+            false
+        } else {
+            // Most steps follow one of the same instruction.
+            !at_head && lane.work.go_on(self.hw, &registers, n, done)
+        };
+        if works && !goes_on {
+            let work = match unit {
                 Unit::Load => registers.load_step(self.hw, n, done).map(NextWork::Load),
                 Unit::Mac => registers.mac_step(self.hw, n).map(NextWork::Mac),
                 Unit::Thr => registers.thr_step(self.hw, n).map(NextWork::Thr),
                 Unit::Store => registers.store_step(self.hw, n).map(NextWork::Store),
-            },
-        };
-        // In other loops the generator's counters mean nothing, so this is told before anything
-        // else of the step.
-        let goes_on =
-            at_head && steps.resume && lane.count > 0 && !matches!(work, Ok(NextWork::Sync));
-        let work = if goes_on { registers.goes_on(unit, &lane.active).and(work) } else { work };
-        let work = work.unwrap_or_else(NextWork::Illegal);
-        lane.next = Some(Next { word, steps, n, at_head, work, registers });
+            };
+            // In other loops the generator's counters mean nothing, so this is told before anything
+            // else of the step.
+            let resumes = at_head && steps.resume && lane.count > 0;
+            let work = if resumes { registers.goes_on(unit, &lane.active).and(work) } else { work };
+            lane.work = work.unwrap_or_else(|fault| NextWork::Illegal(Box::new(fault)));
+        }
+        lane.next = Some(Next { word, steps, n, at_head, registers });
     }
 
     /// The first semaphore that a step still waits for.
     fn missing(&self, wait: u16) -> Option<u32> {
-        bits(wait).find(|&s| self.semaphores[s] == 0).map(|s| s as u32)
+        let missing = wait & !self.posted;
+        (missing != 0).then(|| missing.trailing_zeros())
     }
 
-    /// Takes the step of a unit whose stage is free and whose waits are met, SYNC's or another.
-    fn ready(&mut self, unit: Unit, sync: bool) -> Option<Next> {
+    /// Whether the waits of a unit's step are met, whose stage is free.
+    fn ready(&mut self, unit: Unit) -> bool {
         let lane = &self.lanes[unit as usize];
-        let next = lane.next.as_ref().filter(|_| lane.free <= self.now)?;
+        let Some(next) = &lane.next else { return false };
         let begun = unit == Unit::Load && self.load_bursts > 0;
-        if matches!(next.work, NextWork::Sync) != sync
-            || !begun && self.missing(next.steps.wait).is_some()
-        {
-            return None;
+        let missing = next.steps.wait & !self.posted;
+        if !begun && missing != 0 {
+            if let Some(time) = self.posts_of(missing) {
+                self.wake_at(time, look::POSTS);
+            }
+            return false;
         }
-        if let NextWork::Illegal(fault) = &next.work {
-            let (word, fault) = (next.word, fault.clone());
+        if let NextWork::Illegal(fault) = &lane.work {
+            let (word, fault) = (next.word, (**fault).clone());
             self.raise(self.now, Some(unit), Place::Stage, Some(word), fault);
-            return None;
+            return false;
         }
-        self.lanes[unit as usize].next.take()
+        true
     }
 
-    /// Puts a step back that cannot issue yet.
-    fn put_back(&mut self, unit: Unit, next: Next) {
-        self.lanes[unit as usize].next = Some(next);
+    /// Takes the step whose turn it is.
+    fn take(&mut self, unit: Unit) -> Next {
+        self.lanes[unit as usize].next.take().expect("it is ready")
     }
 
     /// Takes the waits; a word at the head leaves its queue, and if it is work, the shadow becomes
@@ -726,6 +909,9 @@ impl<'a> Engine<'a> {
     fn begin(&mut self, unit: Unit, next: &Next) {
         for s in bits(next.steps.wait) {
             self.semaphores[s] -= 1;
+            if self.semaphores[s] == 0 {
+                self.posted &= !(1 << s);
+            }
             match self.consumers[s] {
                 Some(other) if other != unit => {
                     let fault = Fault::TwoConsumers { semaphore: s as u32, units: [other, unit] };
@@ -734,11 +920,10 @@ impl<'a> Engine<'a> {
                 _ => self.consumers[s] = Some(unit),
             }
         }
-        let lane = &mut self.lanes[unit as usize];
         if next.at_head {
-            lane.queue.pop_front();
-            self.unqueued = true;
-            if !matches!(next.work, NextWork::Sync) {
+            self.unqueue(unit);
+            let lane = &mut self.lanes[unit as usize];
+            if !matches!(lane.work, NextWork::Sync) {
                 lane.active = next.registers.clone();
             }
             lane.current = Some((next.word, next.steps, next.steps.repeat));
@@ -751,19 +936,55 @@ impl<'a> Engine<'a> {
         let free = self.now + cycles;
         let lane = &mut self.lanes[unit as usize];
         lane.free = free;
-        if !matches!(next.work, NextWork::Sync) {
+        if !matches!(lane.work, NextWork::Sync) {
             lane.count = next.n + 1;
         }
-        if let NextWork::Load(step) = &next.work {
+        if let NextWork::Load(step) = &lane.work {
             lane.bytes = step.done + u64::from(step.bytes);
         }
-        if let Some((_, _, left)) = &mut lane.current {
+        let moves = matches!(lane.work, NextWork::Load(_) | NextWork::Store(_));
+        let mut more = None;
+        if let Some((_, steps, left)) = &mut lane.current {
             *left -= 1;
             if *left == 0 {
                 lane.current = None;
+            } else {
+                more = Some(steps.wait);
             }
         }
-        self.wake_at(free);
+        match more {
+            // A further step of the same instruction has no turn before what it needs is there.
+            Some(wait) if !self.counts => {
+                let missing = wait & !self.posted;
+                let free = match missing {
+                    0 => Some(free),
+                    _ => self.posts_of(missing).map(|time| time.max(free)),
+                };
+                if let Some(free) = free.filter(|_| !moves || !self.finds_no_room(unit)) {
+                    self.wake_at(free, look::lane(unit));
+                }
+            }
+            _ => self.wake_at(free, look::lane(unit)),
+        }
+    }
+
+    /// Whether a step of LD or ST finds no buffer, or no room in the DRAM; if so, it is looked at
+    /// when there is some.
+    fn finds_no_room(&mut self, unit: Unit) -> bool {
+        let (buffers, all, look) = match unit {
+            Unit::Load => (&self.load_buffers, self.hw.load_buffers, look::LOAD_BUFFERS),
+            Unit::Thr => (&self.thr_buffers, self.hw.thr_buffers, look::THR_BUFFERS),
+            Unit::Store => (&self.store_buffers, self.hw.store_buffers, look::STORE_BUFFERS),
+            Unit::Mac => return false,
+        };
+        if buffers.full(all) {
+            // A release that is not known yet is looked at for itself.
+            if let Some(&(time, _)) = buffers.releases.front() {
+                self.wake_at(time, look);
+            }
+            return true;
+        }
+        unit == Unit::Load && self.dram_is_full()
     }
 
     /// Who waits for the pipe wakes when it is empty: SYNC when it finds it is not, and the end of
@@ -771,9 +992,9 @@ impl<'a> Engine<'a> {
     fn pipe_empty_from(&mut self, unit: Unit, time: u64) {
         let lane = &mut self.lanes[unit as usize];
         lane.pipe_free = lane.pipe_free.max(time);
-        let waits = lane.next.as_ref().is_some_and(|next| matches!(next.work, NextWork::Sync));
-        if waits || self.halted.is_some() {
-            self.wake_at(time);
+        let waits = lane.next.is_some() && matches!(lane.work, NextWork::Sync);
+        if waits && lane.free <= self.now || self.halted.is_some() {
+            self.wake_at(time, look::lane(unit) | look::END);
         }
     }
 
@@ -787,141 +1008,187 @@ impl<'a> Engine<'a> {
         !pending && self.lanes[unit as usize].pipe_free <= self.now
     }
 
-    /// Tells the observer; a fault stops the machine in the last cycle of the stage.
-    fn tell(&mut self, observer: &mut impl Observer, issue: &Issue) {
-        let place = match issue.work {
-            Work::LoadWrite(_) | Work::ThrWrite(_) => Place::SecondStage,
-            _ => Place::Stage,
-        };
-        if let Err(fault) = observer.issue(issue) {
-            self.raise(issue.cycle + issue.cycles - 1, issue.unit, place, issue.word, fault);
+    /// Tells the observer that a stage issues.
+    fn tell<O: Observer>(
+        &mut self,
+        tape: &mut Tape<'_, O>,
+        stage: usize,
+        word: Option<u32>,
+        cycles: u64,
+        work: Work,
+        registers: &Shared,
+    ) {
+        let issue = &mut self.issues[stage];
+        if !Arc::ptr_eq(&issue.registers, registers) {
+            issue.registers = Arc::clone(registers);
+        }
+        (issue.cycle, issue.cycles, issue.word, issue.work) = (self.now, cycles, word, work);
+        if let Err(fault) = tape.issue(issue) {
+            let Issue { cycle, cycles, unit, .. } = *issue;
+            self.refuse(cycle + cycles - 1, unit, word, &work, fault);
         }
     }
 
-    fn issue(
-        &self,
-        unit: Unit,
-        word: u32,
-        cycles: u64,
-        work: Work,
-        registers: Arc<Registers>,
-    ) -> Issue {
-        Issue { cycle: self.now, cycles, unit: Some(unit), word: Some(word), work, registers }
+    /// An observer's fault stops the machine, in the last cycle of the stage.
+    #[cold]
+    fn refuse(
+        &mut self,
+        cycle: u64,
+        unit: Option<Unit>,
+        word: Option<u32>,
+        work: &Work,
+        fault: Fault,
+    ) {
+        let place = match work {
+            Work::LoadWrite(_) | Work::ThrWrite(_) => Place::SecondStage,
+            _ => Place::Stage,
+        };
+        self.raise(cycle, unit, place, word, fault);
     }
 
     // ---- R2 ----
 
-    fn sync(&mut self, unit: Unit, observer: &mut impl Observer) -> bool {
-        if !matches!(&self.lanes[unit as usize].next, Some(Next { work: NextWork::Sync, .. })) {
+    fn sync<O: Observer>(&mut self, unit: Unit, tape: &mut Tape<'_, O>) -> bool {
+        let Lane { next: Some(next), work: NextWork::Sync, .. } = &self.lanes[unit as usize] else {
             return false;
+        };
+        let post = next.steps.post;
+        if !self.ready(unit) {
+            return true;
         }
-        let Some(next) = self.ready(unit, true) else { return false };
-        if next.steps.post != 0 && !self.pipe_is_empty(unit) {
-            self.put_back(unit, next);
+        if post != 0 && !self.pipe_is_empty(unit) {
             let empty = self.lanes[unit as usize].pipe_free;
-            if empty > self.now {
-                self.wake_at(empty);
-            }
-            return false;
+            self.wake_at(empty, look::lane(unit));
+            return true;
         }
+        let next = self.take(unit);
         self.begin(unit, &next);
         self.finish(unit, &next, 1);
-        self.post_at(self.now + 1, next.steps.post);
-        let issue = self.issue(unit, next.word, 1, Work::Sync, next.registers);
-        self.tell(observer, &issue);
+        self.post_at(self.now + 1, post);
+        self.tell(tape, unit as usize, Some(next.word), 1, Work::Sync, &next.registers);
         true
     }
 
     // ---- R3 to R7: steps ----
 
-    fn store_read(&mut self, observer: &mut impl Observer) -> bool {
-        let buffer = self.store_buffers.used < u64::from(self.hw.store_buffers);
-        if !buffer || self.read_port_free > self.now {
+    fn store_read<O: Observer>(&mut self, tape: &mut Tape<'_, O>) -> bool {
+        if self.finds_no_room(Unit::Store) {
             return false;
         }
-        let Some(next) = self.ready(Unit::Store, false) else { return false };
-        let NextWork::Store(step) = next.work else { return false };
+        if self.read_port_free > self.now {
+            self.wake_at(self.read_port_free, look::lane(Unit::Store));
+            return false;
+        }
+        if !self.ready(Unit::Store) {
+            return false;
+        }
+        let next = self.take(Unit::Store);
+        let NextWork::Store(step) = self.lanes[Unit::Store as usize].work else {
+            unreachable!("SYNC was looked at")
+        };
         let cycles = u64::from(step.words);
         self.begin(Unit::Store, &next);
+        self.store_buffers.used += 1;
         self.finish(Unit::Store, &next, cycles);
         self.read_port_free = self.now + cycles;
-        self.store_buffers.used += 1;
         let ready = self.now + cycles + 1;
-        let pending = Pending {
-            ready,
-            word: next.word,
-            post: next.steps.post,
-            step,
-            registers: next.registers.clone(),
-        };
-        self.store_pending.push_back(pending);
-        self.wake_at(ready);
-        let issue =
-            self.issue(Unit::Store, next.word, cycles, Work::StoreRead(step), next.registers);
-        self.tell(observer, &issue);
+        if self.counts || self.store_pending.is_empty() {
+            self.wake_at(ready, look::STORE_BURST);
+        }
+        let work = Work::StoreRead(step);
+        self.tell(tape, Unit::Store as usize, Some(next.word), cycles, work, &next.registers);
+        let (word, post, registers) = (next.word, next.steps.post, next.registers);
+        self.store_pending.push_back(Pending { ready, word, post, step, registers });
         true
     }
 
-    fn load_write(&mut self, observer: &mut impl Observer) -> bool {
+    fn load_write<O: Observer>(&mut self, tape: &mut Tape<'_, O>) {
         let now = self.now;
-        let writable = |p: &Pending<LoadStep>| {
-            let port =
-                !matches!(p.step.memory, Memory::Act | Memory::Pack) || self.write_port_free <= now;
-            p.ready <= now && port
-        };
-        if self.load_write_free > now || !self.load_pending.front().is_some_and(writable) {
-            return false;
+        let takes_port = |step: &LoadStep| matches!(step.memory, Memory::Act | Memory::Pack);
+        let Some(p) = self.load_pending.front() else { return };
+        let port = if takes_port(&p.step) { self.write_port_free } else { 0 };
+        let writable = self.load_write_free.max(p.ready).max(port);
+        if writable > now {
+            self.wake_at(writable, look::LOAD_WRITE);
+            return;
         }
         let Some(p) = self.load_pending.pop_front() else { unreachable!() };
         let cycles = p.step.write_cycles;
-        self.load_write_free = now + cycles;
-        if matches!(p.step.memory, Memory::Act | Memory::Pack) {
-            self.write_port_free = now + cycles;
+        let free = now + cycles;
+        self.load_write_free = free;
+        let mut look = 0;
+        if self.counts || self.load_buffers.full(self.hw.load_buffers) {
+            look |= look::LOAD_BUFFERS;
         }
-        let bursts =
-            beats(self.hw, p.step.dram, p.step.bytes).div_ceil(u64::from(self.hw.dram_burst));
-        self.load_buffers.releases.push_back((now + cycles, bursts));
-        self.wake_at(now + cycles);
-        let done = now + cycles + u64::from(self.hw.load_depth);
+        if self.counts || !self.load_pending.is_empty() {
+            look |= look::LOAD_WRITE;
+        }
+        if takes_port(&p.step) {
+            self.write_port_free = free;
+            if self.counts {
+                look |= look::THR_WRITE;
+            }
+        }
+        let bursts = p.step.beats.div_ceil(u64::from(self.hw.dram_burst));
+        self.load_buffers.releases.push_back((free, bursts));
+        if look != 0 {
+            self.wake_at(free, look);
+        }
+        let done = free + u64::from(self.hw.load_depth);
         self.post_at(done, p.post);
         self.pipe_empty_from(Unit::Load, done);
-        let issue = self.issue(Unit::Load, p.word, cycles, Work::LoadWrite(p.step), p.registers);
-        self.tell(observer, &issue);
-        true
+        self.tell(tape, LOAD_WRITES, Some(p.word), cycles, Work::LoadWrite(p.step), &p.registers);
     }
 
-    fn mac(&mut self, observer: &mut impl Observer) -> bool {
+    fn mac<O: Observer>(&mut self, tape: &mut Tape<'_, O>) -> bool {
         if self.read_port_free > self.now {
+            self.wake_at(self.read_port_free, look::lane(Unit::Mac));
             return false;
         }
-        let Some(next) = self.ready(Unit::Mac, false) else { return false };
-        let NextWork::Mac(step) = next.work else { return false };
+        if !self.ready(Unit::Mac) {
+            return false;
+        }
+        let next = self.take(Unit::Mac);
+        let NextWork::Mac(step) = self.lanes[Unit::Mac as usize].work else {
+            unreachable!("SYNC was looked at")
+        };
         self.begin(Unit::Mac, &next);
         self.finish(Unit::Mac, &next, step.cycles);
         self.read_port_free = self.now + step.cycles;
         let done = self.now + step.cycles + u64::from(self.hw.mac_depth);
         self.post_at(done, next.steps.post);
         self.pipe_empty_from(Unit::Mac, done);
-        let issue = self.issue(Unit::Mac, next.word, step.cycles, Work::Mac(step), next.registers);
-        self.tell(observer, &issue);
+        let (word, work) = (Some(next.word), Work::Mac(step));
+        self.tell(tape, Unit::Mac as usize, word, step.cycles, work, &next.registers);
         true
     }
 
-    fn thr_write(&mut self, observer: &mut impl Observer) -> bool {
+    fn thr_write<O: Observer>(&mut self, tape: &mut Tape<'_, O>) {
         let now = self.now;
-        if self.thr_write_free > now || self.write_port_free > now {
-            return false;
+        let Some(p) = self.thr_pending.front() else { return };
+        let writable = self.thr_write_free.max(self.write_port_free).max(p.ready);
+        if writable > now {
+            self.wake_at(writable, look::THR_WRITE);
+            return;
         }
-        let Some(p) = self.thr_pending.pop_front_if(|p| p.ready <= now) else { return false };
+        let Some(p) = self.thr_pending.pop_front() else { unreachable!() };
         let cycles = p.step.write_cycles;
-        self.thr_write_free = now + cycles;
-        self.write_port_free = now + cycles;
-        self.thr_buffers.releases.push_back((now + cycles, 1));
-        self.wake_at(now + cycles);
-        self.pipe_empty_from(Unit::Thr, now + cycles);
-        let issue = self.issue(Unit::Thr, p.word, cycles, Work::ThrWrite(p.step), p.registers);
-        self.tell(observer, &issue);
-        true
+        let free = now + cycles;
+        self.thr_write_free = free;
+        self.write_port_free = free;
+        self.thr_buffers.releases.push_back((free, 1));
+        let mut look = 0;
+        if self.counts || self.thr_buffers.full(self.hw.thr_buffers) {
+            look |= look::THR_BUFFERS;
+        }
+        if self.counts || !self.thr_pending.is_empty() {
+            look |= look::THR_WRITE;
+        }
+        if look != 0 {
+            self.wake_at(free, look);
+        }
+        self.pipe_empty_from(Unit::Thr, free);
+        self.tell(tape, THR_WRITES, Some(p.word), cycles, Work::ThrWrite(p.step), &p.registers);
     }
 
     /// Why a step of THR does not fit the word that is begun, if it does not.
@@ -935,19 +1202,25 @@ impl<'a> Engine<'a> {
         }
     }
 
-    fn drain(&mut self, observer: &mut impl Observer) -> bool {
-        let Some(next) = self.ready(Unit::Thr, false) else { return false };
-        let NextWork::Thr(step) = next.work else { return false };
+    fn drain<O: Observer>(&mut self, tape: &mut Tape<'_, O>) -> bool {
+        if !self.ready(Unit::Thr) {
+            return false;
+        }
+        let Lane { next: Some(next), work: NextWork::Thr(step), .. } =
+            &self.lanes[Unit::Thr as usize]
+        else {
+            unreachable!("SYNC was looked at")
+        };
+        let (step, word) = (*step, next.word);
         if let Some(why) = self.word_conflict(&step, &next.registers) {
             let fault = Fault::Illegal(format!("the step {why}"));
-            self.raise(self.now, Some(Unit::Thr), Place::Stage, Some(next.word), fault);
-            self.put_back(Unit::Thr, next);
+            self.raise(self.now, Some(Unit::Thr), Place::Stage, Some(word), fault);
             return false;
         }
-        if step.begins && self.thr_buffers.used >= u64::from(self.hw.thr_buffers) {
-            self.put_back(Unit::Thr, next);
+        if step.begins && self.finds_no_room(Unit::Thr) {
             return false;
         }
+        let next = self.take(Unit::Thr);
         self.begin(Unit::Thr, &next);
         self.finish(Unit::Thr, &next, step.cycles);
         self.thr_buffers.used += u64::from(step.begins);
@@ -958,36 +1231,54 @@ impl<'a> Engine<'a> {
         self.post_at(self.now + early, next.steps.post);
         let done = self.now + step.cycles + u64::from(self.hw.thr_depth);
         self.pipe_empty_from(Unit::Thr, done);
+        let work = Work::Drain(step);
+        self.tell(tape, Unit::Thr as usize, Some(word), step.cycles, work, &next.registers);
         if step.words > 0 {
-            self.wake_at(done);
-            let registers = next.registers.clone();
-            self.thr_pending.push_back(Pending {
-                ready: done,
-                word: next.word,
-                post: 0,
-                step,
-                registers,
-            });
+            if self.counts || self.thr_pending.is_empty() {
+                self.wake_at(done, look::THR_WRITE);
+            }
+            let registers = next.registers;
+            self.thr_pending.push_back(Pending { ready: done, word, post: 0, step, registers });
         }
-        let issue =
-            self.issue(Unit::Thr, next.word, step.cycles, Work::Drain(step), next.registers);
-        self.tell(observer, &issue);
         true
     }
 
     // ---- R8: DRAM ----
 
     /// Takes a place on the bus; returns when the burst ends.
-    fn accept(&mut self, latency: u64, beats: u64) -> u64 {
+    fn accept(&mut self, latency: u64, beats: u64, look: u16) -> u64 {
         let end = (self.now + latency).max(self.bus) + beats;
         self.bus = end;
         self.outstanding.push_back(end);
-        self.wake_at(end);
+        let look = look | if self.counts { look::DRAM } else { 0 };
+        if look != 0 {
+            self.wake_at(end, look);
+        }
         end
     }
 
     fn dram_has_room(&self) -> bool {
         self.outstanding.len() < self.hw.dram_outstanding as usize
+    }
+
+    /// Whether the DRAM has no room for a burst; if so, the next that ends is looked at.
+    fn dram_is_full(&mut self) -> bool {
+        let full = !self.dram_has_room();
+        if let Some(&end) = self.outstanding.front().filter(|_| full) {
+            self.wake_at(end, look::DRAM);
+        }
+        full
+    }
+
+    /// The DRAM has taken a burst: who has another is looked at when it may.
+    fn dram_next(&mut self) {
+        if let Some(p) = self.store_pending.front() {
+            let ready = p.ready.max(self.now + 1);
+            self.wake_at(ready, look::STORE_BURST);
+        }
+        if self.lanes[Unit::Load as usize].next.is_some() && !self.finds_no_room(Unit::Load) {
+            self.wake_at(self.now + 1, look::lane(Unit::Load));
+        }
     }
 
     /// Words that the fetcher can ask for.
@@ -998,78 +1289,82 @@ impl<'a> Engine<'a> {
         (n > 0 && queued + n <= self.hw.fetch_words as usize).then_some(n)
     }
 
-    fn fetch(&mut self, fetchable: Option<usize>, observer: &mut impl Observer) -> bool {
-        let Some(n) = fetchable.filter(|_| self.dram_has_room()) else { return false };
+    fn fetch<O: Observer>(&mut self, n: usize, tape: &mut Tape<'_, O>) -> bool {
+        if self.dram_is_full() {
+            return false;
+        }
         let stream = [&self.program.cold, &self.program.warm][self.stream as usize];
         let bytes = n as u32 * CODE_WORD_BYTES;
         let address = u64::from(stream.dram) + self.requested as u64 * u64::from(CODE_WORD_BYTES);
         let beats = beats(self.hw, address, bytes);
-        let end = self.accept(u64::from(self.hw.dram_latency), beats);
+        let end = self.accept(u64::from(self.hw.dram_latency), beats, look::ARRIVALS);
         self.requested += n;
         self.arrivals.push_back((end, n));
+        self.wake_at(self.now + 1, look::FETCH);
+        self.dram_next();
         let work = Work::Fetch { words: n as u32, beats, end };
-        let registers = self.lanes[0].shadow.clone();
-        self.tell(
-            observer,
-            &Issue { cycle: self.now, cycles: 1, unit: None, word: None, work, registers },
-        );
+        let registers = self.lanes[0].active.clone();
+        self.tell(tape, FETCHES, None, 1, work, &registers);
         true
     }
 
-    fn store_burst(&mut self, observer: &mut impl Observer) -> bool {
+    fn store_burst<O: Observer>(&mut self, tape: &mut Tape<'_, O>) -> bool {
         let now = self.now;
-        if !self.dram_has_room() {
+        if !self.store_pending.front().is_some_and(|p| p.ready <= now) || self.dram_is_full() {
             return false;
         }
-        let Some(p) = self.store_pending.pop_front_if(|p| p.ready <= now) else { return false };
-        let beats = beats(self.hw, p.step.dram, p.step.bytes);
-        let end = self.accept(1, beats);
+        let Some(p) = self.store_pending.pop_front() else { unreachable!() };
+        let beats = p.step.beats;
+        let full = self.store_buffers.full(self.hw.store_buffers);
+        let look = if self.counts || full { look::STORE_BUFFERS } else { 0 };
+        let end = self.accept(1, beats, look);
         self.store_buffers.releases.push_back((end, 1));
+        self.dram_next();
         self.post_at(end + 1, p.post);
         self.pipe_empty_from(Unit::Store, end + 1);
         let work = Work::StoreBurst { step: p.step, beats, end };
-        let issue = self.issue(Unit::Store, p.word, 1, work, p.registers);
-        self.tell(observer, &issue);
+        self.tell(tape, STORE_BURSTS, Some(p.word), 1, work, &p.registers);
         true
     }
 
-    fn load_burst(&mut self, observer: &mut impl Observer) -> bool {
-        if !self.dram_has_room() || self.load_buffers.used >= u64::from(self.hw.load_buffers) {
+    fn load_burst<O: Observer>(&mut self, tape: &mut Tape<'_, O>) -> bool {
+        if self.finds_no_room(Unit::Load) || !self.ready(Unit::Load) {
             return false;
         }
-        let Some(mut next) = self.ready(Unit::Load, false) else { return false };
-        let NextWork::Load(step) = next.work else { return false };
+        let mut next = self.take(Unit::Load);
+        let NextWork::Load(step) = self.lanes[Unit::Load as usize].work else {
+            unreachable!("SYNC was looked at")
+        };
         if self.load_bursts == 0 {
             self.begin(Unit::Load, &next);
             next.at_head = false;
         }
-        let all = beats(self.hw, step.dram, step.bytes);
         let burst = u64::from(self.hw.dram_burst);
-        let beats = burst.min(all - self.load_bursts * burst);
-        let end = self.accept(u64::from(self.hw.dram_latency), beats);
+        let before = self.load_bursts * burst;
+        let beats = burst.min(step.beats - before);
+        let last = before + burst >= step.beats;
+        let first = self.counts || self.load_pending.is_empty();
+        let look = if last && first { look::LOAD_WRITE } else { 0 };
+        let end = self.accept(u64::from(self.hw.dram_latency), beats, look);
         self.load_buffers.used += 1;
-        self.load_bursts += 1;
-        let last = self.load_bursts * burst >= all;
-        if last {
-            self.load_bursts = 0;
-            self.finish(Unit::Load, &next, 1);
-            let registers = next.registers.clone();
-            self.load_pending.push_back(Pending {
-                ready: end,
-                word: next.word,
-                post: next.steps.post,
-                step,
-                registers,
-            });
-        }
+        self.load_bursts = if last { 0 } else { self.load_bursts + 1 };
+        let (word, post) = (next.word, next.steps.post);
         let work = Work::LoadBurst { step, beats, end, last };
-        let issue = self.issue(Unit::Load, next.word, 1, work, next.registers.clone());
-        if !last {
+        if last {
+            self.finish(Unit::Load, &next, 1);
+            self.tell(tape, Unit::Load as usize, Some(word), 1, work, &next.registers);
+            let registers = next.registers;
+            self.load_pending.push_back(Pending { ready: end, word, post, step, registers });
+        } else {
             self.steps += 1;
-            self.lanes[Unit::Load as usize].free = self.now + 1;
-            self.put_back(Unit::Load, next);
+            if self.counts || !self.finds_no_room(Unit::Load) {
+                self.wake_at(self.now + 1, look::lane(Unit::Load));
+            }
+            self.tell(tape, Unit::Load as usize, Some(word), 1, work, &next.registers);
+            let lane = &mut self.lanes[Unit::Load as usize];
+            lane.free = self.now + 1;
+            lane.next = Some(next);
         }
-        self.tell(observer, &issue);
         true
     }
 
@@ -1088,10 +1383,11 @@ impl<'a> Engine<'a> {
         }
     }
 
-    fn decode(&mut self, observer: &mut impl Observer) -> bool {
+    fn decode<O: Observer>(&mut self, tape: &mut Tape<'_, O>) {
         let word = self.decoded as u32;
         let code = self.code[self.start as usize];
         let last = self.decoded + 1 == code.words.len();
+        let mut look = look::DECODE | look::FETCH;
         match code.actions[self.decoded] {
             None => {
                 if let Err(error) = &code.words[self.decoded] {
@@ -1107,21 +1403,21 @@ impl<'a> Engine<'a> {
                 let now = self.now;
                 self.halted = Some(now);
                 let empty = self.lanes.each_ref().map(|lane| lane.pipe_free);
-                for time in empty.into_iter().filter(|&time| time > now) {
-                    self.wake_at(time);
-                }
+                empty.into_iter().for_each(|time| self.wake_at(time, look::END));
+                self.wake_at(now + 1, look | look::END);
                 self.stream = Start::Warm;
                 (self.requested, self.arrived, self.decoded) = (0, 0, 0);
-                observer.decode(self.now, word);
-                return true;
+                tape.decode(self.now, word);
+                return;
             }
             Some(Action::Configure(unit) | Action::Sync(unit, _) | Action::Work(unit, _)) => {
                 self.lanes[unit as usize].queue.push_back(word);
+                look |= look::lane(unit);
             }
         }
         self.decoded += 1;
-        observer.decode(self.now, word);
-        true
+        self.wake_at(self.now + 1, look);
+        tape.decode(self.now, word);
     }
 
     fn ended(&self) -> bool {
@@ -1141,13 +1437,11 @@ impl<'a> Engine<'a> {
         if let Some(s) = self.missing(next.steps.wait).filter(|_| !begun) {
             return Stall::Semaphore(s);
         }
-        let buffer = match &next.work {
+        let buffer = match &self.lanes[unit as usize].work {
             NextWork::Sync => return Stall::Pipe,
-            NextWork::Load(_) => self.load_buffers.used >= u64::from(self.hw.load_buffers),
-            NextWork::Store(_) => self.store_buffers.used >= u64::from(self.hw.store_buffers),
-            NextWork::Thr(step) => {
-                step.begins && self.thr_buffers.used >= u64::from(self.hw.thr_buffers)
-            }
+            NextWork::Load(_) => self.load_buffers.full(self.hw.load_buffers),
+            NextWork::Store(_) => self.store_buffers.full(self.hw.store_buffers),
+            NextWork::Thr(step) => step.begins && self.thr_buffers.full(self.hw.thr_buffers),
             NextWork::Mac(_) | NextWork::Illegal(_) => false,
         };
         match unit {
@@ -1158,7 +1452,7 @@ impl<'a> Engine<'a> {
     }
 
     /// Charges the cycles up to the next wake-up, in which no stage changes its state.
-    fn account<O: Observer>(&mut self, observer: &mut O) {
+    fn account<O: Observer>(&mut self, tape: &mut Tape<'_, O>) {
         let now = self.now;
         let Some(until) = self.wake.peek() else { return };
         let cycles = until - now;
@@ -1184,7 +1478,7 @@ impl<'a> Engine<'a> {
             }
             let reason = match &lane.next {
                 Some(next) => Some((self.cause(unit, next), Some(next.word))),
-                None => lane.configured.then_some((Stall::Configure, None)),
+                None => (lane.configured == now).then_some((Stall::Configure, None)),
             };
             let Some((reason, word)) = reason else {
                 self.lanes[unit as usize].cycles.idle += cycles;
@@ -1196,11 +1490,11 @@ impl<'a> Engine<'a> {
                 None => stalls.push((reason, cycles)),
             }
             if O::HEARS_WAITING {
-                observer.stall(unit, word, reason, now, cycles);
+                tape.stall(unit, word, reason, now, cycles);
             }
         }
         if O::HEARS_WAITING {
-            observer.elapse(front_end, now, cycles);
+            tape.elapse(front_end, now, cycles);
         }
     }
 

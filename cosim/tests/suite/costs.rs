@@ -8,7 +8,7 @@ use proptest::prelude::*;
 use qnnsim_cosim::generate;
 use qnnsim_isa::{Program, Unit};
 use qnnsim_simulator::timing::{
-    Code, FrontEnd, Issue, Observer, Stall, Start, Timing, run, run_every_cycle,
+    Code, FrontEnd, Issue, Observer, Stall, Start, Timing, length, run, run_every_cycle,
 };
 use qnnsim_simulator::{Fault, Simulation, Trap, cost};
 use qnnsim_tests::{cases, for_all};
@@ -75,6 +75,52 @@ impl Observer for Listener {
     fn elapse(&mut self, front_end: FrontEnd, from: u64, cycles: u64) {
         self.told.push(format!("{from} {cycles} {front_end:?}"));
     }
+}
+
+/// The same without what waits.
+#[derive(Default)]
+struct Deaf(Listener);
+
+impl Observer for Deaf {
+    const HEARS_WAITING: bool = false;
+
+    fn issue(&mut self, issue: &Issue) -> Result<(), Fault> {
+        self.0.issue(issue)
+    }
+
+    fn configure(&mut self, cycle: u64, unit: Unit, word: u32) {
+        self.0.configure(cycle, unit, word);
+    }
+
+    fn decode(&mut self, cycle: u64, word: u32) {
+        self.0.decode(cycle, word);
+    }
+}
+
+#[test]
+fn a_length_is_that_of_a_run_and_so_is_every_issue() {
+    let legal = AtomicU64::new(0);
+    for_all(cases(2_000, 20_000), program, |program| {
+        let code = [Code::new(&program.cold), Code::new(&program.warm)];
+        for start in [Start::Cold, Start::Warm] {
+            let mut listeners = [(); 2].map(|()| Deaf::default());
+            let [quick, slow] = &mut listeners;
+            let found = length(&program, [&code[0], &code[1]], start, quick);
+            let expected = run_every_cycle(&program, [&code[0], &code[1]], start, slow);
+            prop_assert_eq!(found.ok(), expected.as_ref().ok().map(|t| t.cycles), "{:?}", start);
+            if expected.is_err() {
+                continue;
+            }
+            legal.fetch_add(1, Ordering::Relaxed);
+            let [quick, slow] = &listeners;
+            for (q, s) in quick.0.told.iter().zip(&slow.0.told) {
+                prop_assert_eq!(q, s, "{:?}", start);
+            }
+            prop_assert_eq!(quick.0.told.len(), slow.0.told.len(), "{:?}", start);
+        }
+        Ok(())
+    });
+    assert!(legal.into_inner() > 1000, "too few programs are legal");
 }
 
 #[test]

@@ -20,7 +20,7 @@ use qnnsim_isa::{MapLayout, Program};
 
 use super::{ACCESSES_MAX, Checker, Findings};
 use crate::energy::Events;
-use crate::profile::events_of;
+use crate::profile::add_events;
 use crate::steps::{LoadStep, MacStep, Place, ReadCounts, Registers, Run, StoreStep, ThrStep};
 use crate::timing::{Issue, Observer, Work};
 use crate::trap::Fault;
@@ -119,6 +119,22 @@ struct Held {
     until: u64,
     addresses: [i64; 2],
     issue: Issue,
+}
+
+impl Held {
+    /// Takes the place of what was held before.
+    fn note(slot: &mut Option<Held>, addresses: [i64; 2], issue: &Issue) {
+        let until = issue.cycle + issue.cycles;
+        match slot {
+            Some(held) if Arc::ptr_eq(&held.issue.registers, &issue.registers) => {
+                let Issue { cycle, cycles, unit, word, work, registers: _ } = *issue;
+                (held.until, held.addresses) = (until, addresses);
+                (held.issue.cycle, held.issue.cycles) = (cycle, cycles);
+                (held.issue.unit, held.issue.word, held.issue.work) = (unit, word, work);
+            }
+            _ => *slot = Some(Held { until, addresses, issue: issue.clone() }),
+        }
+    }
 }
 
 /// The steps that hold words of one memory.
@@ -233,8 +249,7 @@ impl<'a> Quick<'a> {
         for writer in holders.writers.iter().flatten() {
             apart(self.hw, of, writer, addresses, issue)?;
         }
-        let until = issue.cycle + issue.cycles;
-        holders.readers[unit] = Some(Held { until, addresses, issue: issue.clone() });
+        Held::note(&mut holders.readers[unit], addresses, issue);
         Ok(())
     }
 
@@ -244,8 +259,7 @@ impl<'a> Quick<'a> {
         for other in holders.readers.iter().chain(&holders.writers).flatten() {
             apart(self.hw, of, other, addresses, issue)?;
         }
-        let until = issue.cycle + issue.cycles;
-        holders.writers[unit] = Some(Held { until, addresses, issue: issue.clone() });
+        Held::note(&mut holders.writers[unit], addresses, issue);
         Ok(())
     }
 
@@ -257,7 +271,7 @@ impl<'a> Quick<'a> {
             + u64::from(shape.w) * u64::from(step.columns);
         self.charge(u64::from(step.k) * reads)?;
         let (counts, addresses) = self.gather(issue, step)?;
-        self.events += events_of(hw, issue, || counts);
+        add_events(&mut self.events, hw, issue, || counts);
         self.budget.mac(registers, step, counts.rows);
         if counts.words > 0 {
             self.read(Of::Activations, 0, addresses, issue)?;
@@ -326,7 +340,7 @@ impl<'a> Quick<'a> {
         let (hw, registers) = (self.hw, &issue.registers);
         let (mode, table, _) = registers.thr();
         let rows = registers.thr_rows(hw, step);
-        self.events += events_of(hw, issue, || ReadCounts { rows, words: 0 });
+        add_events(&mut self.events, hw, issue, || ReadCounts { rows, words: 0 });
         self.budget.drain(registers);
         let mut findings = Findings::default();
         self.rest.empty(issue, &mut findings);
@@ -369,7 +383,7 @@ impl<'a> Quick<'a> {
             addresses[0] = addresses[0].min(place.address);
             addresses[1] = addresses[1].max(place.address + i64::from(length) - 1);
         });
-        self.events += events_of(hw, issue, || ReadCounts { rows, words: 0 });
+        add_events(&mut self.events, hw, issue, || ReadCounts { rows, words: 0 });
         if rows == 0 {
             return Ok(());
         }
@@ -389,7 +403,7 @@ impl<'a> Quick<'a> {
     fn load_write(&mut self, issue: &Issue, step: &LoadStep) -> Checked {
         let (hw, registers) = (self.hw, &issue.registers);
         self.charge(step.words)?;
-        self.events += events_of(hw, issue, ReadCounts::default);
+        add_events(&mut self.events, hw, issue, ReadCounts::default);
         self.budget.load_write(step);
         let mut addresses = [i64::MAX, i64::MIN];
         let mut reach = |address: i64, length: i64| {
@@ -409,7 +423,10 @@ impl<'a> Quick<'a> {
                 });
             }
             Memory::Act => {
-                registers.plain_places(step, |_, place| reach(place.address, 1));
+                let (base, _, span) = registers.plain_target();
+                let [first, end] = plain_words(step).map(|word| word as i64);
+                let (base, span) = (base as i64, i64::from(span));
+                reach(base + first / span, (end - 1) / span - first / span + 1);
                 sure(addresses[0] >= 0 && addresses[1] < i64::from(hw.act_words))?;
                 self.write(Of::Activations, 0, addresses, issue)?;
                 let memory = &mut self.activations;
@@ -454,7 +471,7 @@ impl<'a> Quick<'a> {
 
     fn store_read(&mut self, issue: &Issue, step: &StoreStep) -> Checked {
         self.charge(u64::from(step.words))?;
-        self.events += events_of(self.hw, issue, ReadCounts::default);
+        add_events(&mut self.events, self.hw, issue, ReadCounts::default);
         let Place { bank, address } = step.from;
         let first = self.activations.range(address, step.words).ok_or(Doubt)?;
         let mut addresses = first..first + step.words;
@@ -475,7 +492,7 @@ impl<'a> Quick<'a> {
             Work::LoadWrite(step) => self.load_write(issue, step),
             Work::StoreRead(step) => self.store_read(issue, step),
             Work::Sync | Work::Fetch { .. } | Work::LoadBurst { .. } | Work::StoreBurst { .. } => {
-                self.events += events_of(self.hw, issue, ReadCounts::default);
+                add_events(&mut self.events, self.hw, issue, ReadCounts::default);
                 // None of these is about words of the memories.
                 self.rest.issue(issue).map_err(|_| Doubt)
             }

@@ -16,10 +16,10 @@ use std::sync::Arc;
 use qnnsim_isa::{HardwarePoint, Unit};
 
 use super::{
-    Engine, FrontEnd, FrontEndCycles, Issue, Lane, NextWork, Observer, STEPS_MAX, Stall,
+    Engine, FrontEnd, FrontEndCycles, Issue, Lane, NextWork, Observer, STEPS_MAX, Shared, Stall,
     UnitCycles, Work,
 };
-use crate::steps::{LoadStep, MacStep, Registers, StoreStep, ThrStep, beats};
+use crate::steps::{LoadStep, MacStep, Registers, StoreStep, ThrStep};
 use crate::trap::Fault;
 
 /// Most states between the kept one and its repetition.
@@ -214,7 +214,8 @@ impl Engine<'_> {
     /// on, registers by where they are.
     fn state(&self, out: &mut Vec<u64>) {
         out.clear();
-        let registers = |registers: &Arc<Registers>| Arc::as_ptr(registers) as usize as u64;
+        let address = |registers: &Arc<Registers>| Arc::as_ptr(registers) as usize as u64;
+        let registers = |registers: &Shared| address(registers);
         out.extend(self.semaphores.iter().map(|&s| u64::from(s)));
         out.extend(self.consumers.iter().map(|c| c.map_or(4, |unit| unit as u64)));
         out.push(self.posts.len() as u64);
@@ -223,10 +224,10 @@ impl Engine<'_> {
         for lane in &self.lanes {
             out.push(lane.queue.len() as u64);
             out.extend(lane.queue.iter().map(|&word| u64::from(word)));
-            out.extend([registers(&lane.shadow), registers(&lane.active)]);
+            out.extend([address(&lane.shadow), registers(&lane.active)]);
             out.push(lane.current.map_or(0, |(word, ..)| 1 + u64::from(word)));
             out.extend([self.until(lane.free), self.until(lane.pipe_free)]);
-            out.push(lane.configured.into());
+            out.push((lane.configured == self.now).into());
             let Some(next) = &lane.next else {
                 out.push(0);
                 continue;
@@ -234,12 +235,12 @@ impl Engine<'_> {
             out.push(1 + u64::from(next.word));
             out.extend([next.at_head.into(), lane.count.wrapping_sub(next.n)]);
             out.push(registers(&next.registers));
-            match &next.work {
+            match &lane.work {
                 NextWork::Sync => out.push(0),
-                NextWork::Load(step) => self.load_state(lane, step, out),
+                NextWork::Load(step) => Self::load_state(lane, step, out),
                 NextWork::Mac(step) => out.extend([2, step.cycles]),
                 NextWork::Thr(step) => thr_state(lane, step, out),
-                NextWork::Store(step) => self.store_state(lane, step, out),
+                NextWork::Store(step) => Self::store_state(lane, step, out),
                 // It has no like.
                 NextWork::Illegal(_) => out.extend([u64::MAX, self.now]),
             }
@@ -275,7 +276,7 @@ impl Engine<'_> {
                 p.post.into(),
                 registers(&p.registers),
             ]);
-            self.load_state(load, &p.step, out);
+            Self::load_state(load, &p.step, out);
         }
         out.push(self.thr_pending.len() as u64);
         for p in &self.thr_pending {
@@ -295,19 +296,17 @@ impl Engine<'_> {
                 p.post.into(),
                 registers(&p.registers),
             ]);
-            self.store_state(store, &p.step, out);
+            Self::store_state(store, &p.step, out);
         }
     }
 
-    fn load_state(&self, lane: &Lane, step: &LoadStep, out: &mut Vec<u64>) {
+    fn load_state(lane: &Lane, step: &LoadStep, out: &mut Vec<u64>) {
         let (n, done) = (lane.count.wrapping_sub(step.n), lane.bytes.wrapping_sub(step.done));
-        let beats = beats(self.hw, step.dram, step.bytes);
-        out.extend([1, n, done, beats, step.write_cycles, step.memory as u64]);
+        out.extend([1, n, done, step.beats, step.write_cycles, step.memory as u64]);
     }
 
-    fn store_state(&self, lane: &Lane, step: &StoreStep, out: &mut Vec<u64>) {
-        let beats = beats(self.hw, step.dram, step.bytes);
-        out.extend([4, lane.count.wrapping_sub(step.n), step.words.into(), beats]);
+    fn store_state(lane: &Lane, step: &StoreStep, out: &mut Vec<u64>) {
+        out.extend([4, lane.count.wrapping_sub(step.n), step.words.into(), step.beats]);
     }
 
     /// What has been counted until now.
@@ -349,12 +348,12 @@ impl Engine<'_> {
         if taken.iter().all(|&taken| taken == Some(0)) {
             return false;
         }
-        let told = std::mem::take(&mut tape.told);
+        let mut told = std::mem::take(&mut tape.told);
         let mut done = 0;
         let mut works: Vec<Work> = Vec::with_capacity(told.len());
         while done < periods && self.is_alike(&told, &shift, done + 1, period, &mut works) {
             done += 1;
-            self.tell_period(&told, &works, done * period, tape);
+            self.tell_period(&mut told, &works, period, tape);
             if self.trap.is_some() {
                 break;
             }
@@ -367,8 +366,9 @@ impl Engine<'_> {
         done > 0
     }
 
-    /// Whether all steps of a period so many periods later are like those of the one that was told,
-    /// and so are the steps that wait at its end; and what issues in it.
+    /// Whether all steps of the period behind the one that was told last are like those of that,
+    /// and so are the steps that wait at the end of the first, so many periods later; and what
+    /// issues in it.
     fn is_alike(
         &self,
         told: &[Told],
@@ -380,45 +380,51 @@ impl Engine<'_> {
         works.clear();
         for told in told {
             let Told::Issue(issue) = told else { continue };
-            match advanced(self.hw, issue, shift, times, period) {
+            match advanced(self.hw, issue, shift, period) {
                 Some(work) => works.push(work),
                 None => return false,
             }
         }
         Unit::ALL.into_iter().all(|unit| {
-            let Some(next) = &self.lanes[unit as usize].next else { return true };
-            next.at_head || shift.next(self.hw, &next.registers, &next.work, times).is_some()
+            let Lane { next: Some(next), work, .. } = &self.lanes[unit as usize] else {
+                return true;
+            };
+            next.at_head || shift.next(self.hw, &next.registers, work, times).is_some()
         })
     }
 
-    /// Tells an observer of one period, `later` cycles after the one that was told.
+    /// Tells an observer of the period behind the one that was told last.
     fn tell_period<O: Observer>(
         &mut self,
-        told: &[Told],
+        told: &mut [Told],
         works: &[Work],
-        later: u64,
+        period: u64,
         tape: &mut Tape<'_, O>,
     ) {
         let mut works = works.iter();
         for told in told {
             let time = match told {
-                Told::Issue(issue) => issue.cycle,
-                Told::Stall { from, .. } | Told::Elapse { from, .. } => *from,
+                Told::Issue(Issue { cycle: time, .. })
+                | Told::Stall { from: time, .. }
+                | Told::Elapse { from: time, .. } => time,
             };
-            if self.trap.as_ref().is_some_and(|(_, trap)| trap.cycle < time + later) {
+            *time += period;
+            if self.trap.as_ref().is_some_and(|(_, trap)| trap.cycle < *time) {
                 return;
             }
             match *told {
-                Told::Issue(ref issue) => {
-                    let work = *works.next().expect("one for each");
-                    let issue = Issue { cycle: issue.cycle + later, work, ..issue.clone() };
-                    self.tell(tape.observer, &issue);
+                Told::Issue(ref mut issue) => {
+                    issue.work = *works.next().expect("one for each");
+                    if let Err(fault) = tape.observer.issue(issue) {
+                        let Issue { cycle, cycles, unit, word, ref work, .. } = *issue;
+                        self.refuse(cycle + cycles - 1, unit, word, work, fault);
+                    }
                 }
                 Told::Stall { unit, word, reason, from, cycles } => {
-                    tape.observer.stall(unit, word, reason, from + later, cycles);
+                    tape.observer.stall(unit, word, reason, from, cycles);
                 }
                 Told::Elapse { front_end, from, cycles } => {
-                    tape.observer.elapse(front_end, from + later, cycles);
+                    tape.observer.elapse(front_end, from, cycles);
                 }
             }
         }
@@ -467,8 +473,8 @@ impl Engine<'_> {
                 *left -= times as u32 * (before.left[u] - after.left[u]);
             }
             if let Some(next) = lane.next.as_mut().filter(|next| !next.at_head) {
-                let work = shift.next(self.hw, &next.registers, &next.work, times);
-                next.work = work.expect(ALIKE);
+                let work = shift.next(self.hw, &next.registers, &lane.work, times);
+                lane.work = work.expect(ALIKE);
                 next.n = next.n.wrapping_add(times.wrapping_mul(shift.count[u]));
             }
             let (cycles, from, to) = (&mut lane.cycles, &before.units[u], &after.units[u]);
@@ -516,7 +522,7 @@ impl Shift {
         let n = self.number(Unit::Load, step.n, times);
         let done = step.done + times * self.bytes[Unit::Load as usize];
         let later = registers.load_step(hw, n, done).ok()?;
-        let of = |s: &LoadStep| (beats(hw, s.dram, s.bytes), s.bytes, s.write_cycles, s.memory);
+        let of = |s: &LoadStep| (s.beats, s.bytes, s.write_cycles, s.memory);
         (of(&later) == of(step)).then_some(later)
     }
 
@@ -551,7 +557,7 @@ impl Shift {
         times: u64,
     ) -> Option<StoreStep> {
         let later = registers.store_step(hw, self.number(Unit::Store, step.n, times)).ok()?;
-        let of = |s: &StoreStep| (s.words, beats(hw, s.dram, s.bytes));
+        let of = |s: &StoreStep| (s.words, s.beats);
         (of(&later) == of(step)).then_some(later)
     }
 
@@ -574,20 +580,14 @@ impl Shift {
     }
 }
 
-/// What issues so many periods after an issue, if it is alike.
-fn advanced(
-    hw: &HardwarePoint,
-    issue: &Issue,
-    shift: &Shift,
-    times: u64,
-    period: u64,
-) -> Option<Work> {
-    let (registers, later) = (&issue.registers, times * period);
+/// What issues a period after an issue, if it is alike.
+fn advanced(hw: &HardwarePoint, issue: &Issue, shift: &Shift, period: u64) -> Option<Work> {
+    let (registers, times) = (&issue.registers, 1);
     Some(match &issue.work {
         Work::Sync => Work::Sync,
         Work::LoadBurst { step, beats, end, last } => {
             let step = shift.load(hw, registers, step, times)?;
-            Work::LoadBurst { step, beats: *beats, end: end + later, last: *last }
+            Work::LoadBurst { step, beats: *beats, end: end + period, last: *last }
         }
         Work::LoadWrite(step) => Work::LoadWrite(shift.load(hw, registers, step, times)?),
         Work::Mac(step) => Work::Mac(shift.mac(hw, registers, step, times)?),
@@ -596,7 +596,7 @@ fn advanced(
         Work::StoreRead(step) => Work::StoreRead(shift.store(hw, registers, step, times)?),
         Work::StoreBurst { step, beats, end } => {
             let step = shift.store(hw, registers, step, times)?;
-            Work::StoreBurst { step, beats: *beats, end: end + later }
+            Work::StoreBurst { step, beats: *beats, end: end + period }
         }
         // The fetcher goes on through its stream.
         Work::Fetch { .. } => return None,
