@@ -187,11 +187,16 @@ fn counts_of(hw: &HardwarePoint, issue: &Issue) -> ReadCounts {
     }
 }
 
+/// What one issue costs, in events.
+pub fn issue_events(hw: &HardwarePoint, issue: &Issue) -> Events {
+    events_of(hw, issue, || counts_of(hw, issue))
+}
+
 impl Observer for Profiler<'_> {
     fn issue(&mut self, issue: &Issue) -> Result<(), Fault> {
         let layer = self.layer(issue.word);
         let hw = &self.program.hardware;
-        let events = events_of(hw, issue, || counts_of(hw, issue));
+        let events = issue_events(hw, issue);
         let slot = layer.unwrap_or(self.profile.last_write.len());
         self.profile.events[slot] += events;
         match &issue.work {
