@@ -53,6 +53,8 @@ pub enum Command {
     Compile(CompileArgs),
     /// Run one image: result, cycles and energy by layer.
     Run(RunArgs),
+    /// Look inside a running program: step both ways, stop, and follow values to their weights.
+    Debug(DebugArgs),
     /// Run many images: accuracy, totals, and all results in a file.
     Eval(EvalArgs),
     /// Assemble a text into a program file.
@@ -289,14 +291,33 @@ pub struct RunArgs {
     #[arg(long, value_name = "I", requires = "input")]
     pub index: Option<usize>,
 
-    /// Print the timeline, a line an instruction and stage; =FILE.json writes it as a Chrome trace
-    /// instead.
-    #[arg(long, value_name = "FILE.json", num_args = 0..=1, require_equals = true, conflicts_with = "points")]
+    /// Print the timeline, a line an instruction and stage; with =FILE write it instead, in true
+    /// time: FILE.pftrace for Perfetto (every step, arrows along semaphores, counters), FILE.json as
+    /// a Chrome trace (a span an instruction and stage), FILE.kanata for Konata.
+    #[arg(long, value_name = "FILE", num_args = 0..=1, require_equals = true, conflicts_with = "points")]
     pub trace: Option<Option<PathBuf>>,
 
-    /// Trace the cold image instead of the warm one.
-    #[arg(long, requires = "trace")]
+    /// Write the machine's signals by cycle (issue, busy, stalls, queues, semaphores, ports):
+    /// FILE.fst or FILE.vcd, for GTKWave or Surfer.
+    ///
+    /// A signal has in a cycle what the decisions of this cycle see. `stall` is 0, or what the
+    /// instruction at the head waits for: 1 a semaphore (`stall_semaphore` is its number), 2 the
+    /// pipe, 3 a buffer, 4 a port, 5 the DRAM, 6 a register group.
+    #[arg(long, value_name = "FILE", conflicts_with = "points")]
+    pub wave: Option<PathBuf>,
+
+    /// Write a page about the program, to look at in a browser: layers, roofline, stalls, energy,
+    /// timeline, memories, and which parameter would help.
+    #[arg(long, value_name = "FILE.html", conflicts_with = "points")]
+    pub report: Option<PathBuf>,
+
+    /// Show the cold image in them instead of the warm one.
+    #[arg(long, conflicts_with_all = ["both", "points"])]
     pub cold: bool,
+
+    /// Show the cold image in them and the warm one behind it.
+    #[arg(long, conflicts_with = "points")]
+    pub both: bool,
 
     #[command(flatten)]
     pub technology: TechnologyArgs,
@@ -304,6 +325,66 @@ pub struct RunArgs {
     /// How the report is written.
     #[arg(long, value_enum)]
     pub format: Option<Format>,
+}
+
+/// How the debugger answers.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum DebugFormat {
+    /// For people: each command, then its answer.
+    Text,
+    /// A line of JSON for each command, with `command` and `answer` or `error`.
+    Json,
+}
+
+/// `qnnsim debug`.
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  qnnsim debug programs/tcv_w1a1.bin
+  qnnsim debug model.bin --input digit.png --model model.onnx    # maps also as real values
+  qnnsim debug model.bin --cold --script session.txt
+  echo 'step layer' | qnnsim debug model.bin --format json
+
+`help` lists the commands, `help COMMAND` explains one. docs/debugger.md is a session.")]
+pub struct DebugArgs {
+    /// The program file; or a model, a file whose name ends with .onnx, which is compiled on the
+    /// way.
+    #[arg(value_name = "PROG.bin|MODEL.onnx")]
+    pub program: PathBuf,
+
+    #[command(flatten)]
+    pub point: PointArgs,
+
+    #[command(flatten)]
+    pub import: ImportArgs,
+
+    /// The model that the program was made from, which says what the codes of maps stand for.
+    #[arg(long, value_name = "MODEL.onnx")]
+    pub model: Option<PathBuf>,
+
+    /// Image: PNG, JPEG, IDX, IDX.gz, npy or npz, or a folder of pictures; without it, the sample in the program file.
+    #[arg(long, value_name = "FILE")]
+    pub input: Option<PathBuf>,
+
+    /// Which image of --input, from 0; needed if there are several.
+    #[arg(long, value_name = "I", requires = "input")]
+    pub index: Option<usize>,
+
+    /// Begin with the cold image instead of the warm one.
+    #[arg(long)]
+    pub cold: bool,
+
+    /// Take the commands from a file, or from the standard input with `-`, and end at the first
+    /// that cannot be done, with exit code 2.
+    ///
+    /// Without it they come from the standard input, and one that cannot be done is told and left
+    /// out; the exit code is 2 then as well.
+    #[arg(long, value_name = "FILE|-")]
+    pub script: Option<PathBuf>,
+
+    /// How answers are written.
+    #[arg(long, value_enum, default_value = "text")]
+    pub format: DebugFormat,
 }
 
 /// `qnnsim eval`.
@@ -451,6 +532,15 @@ pub struct ExplainArgs {
     /// Show the cold image instead of the warm one; JSON has both.
     #[arg(long)]
     pub cold: bool,
+
+    /// Write the model with cycles, energy, utilization and bound of each layer as metadata of its
+    /// node, which Netron shows; everything else stays as it is.
+    #[arg(long, value_name = "OUT.onnx")]
+    pub onnx: Option<PathBuf>,
+
+    /// Write the integer network with the same as a graph for Graphviz.
+    #[arg(long, value_name = "OUT.dot")]
+    pub dot: Option<PathBuf>,
 
     /// How the report is written.
     #[arg(long, value_enum, default_value = "table")]
@@ -659,6 +749,14 @@ pub struct CosimArgs {
     /// Run one of the random programs alone, by its number.
     #[arg(long, value_name = "I", conflicts_with = "program")]
     pub case: Option<u64>,
+
+    /// Write the RTL's signals by cycle, FILE.fst or FILE.vcd, under the names that `run --wave` has
+    /// for the same things.
+    ///
+    /// Where the RTL differs from the simulator, the file holds the cycles around the difference,
+    /// and FILE.simulator.fst beside it the simulator's.
+    #[arg(long, value_name = "FILE", conflicts_with = "random")]
+    pub wave: Option<PathBuf>,
 
     /// Draw programs with a fault, and compare how they trap.
     #[arg(long, conflicts_with = "program")]

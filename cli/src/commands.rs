@@ -3,6 +3,8 @@
 pub mod asm;
 pub mod compile;
 pub mod cosim;
+pub mod debug;
+mod debug_screen;
 pub mod disasm;
 pub mod eval;
 pub mod explain;
@@ -11,6 +13,7 @@ pub mod inspect;
 pub mod run;
 pub mod shell;
 pub mod sweep;
+pub mod timeline;
 pub mod verify;
 
 use std::collections::BTreeMap;

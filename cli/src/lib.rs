@@ -58,6 +58,7 @@ pub fn run(args: impl IntoIterator<Item = OsString>) -> u8 {
     let result = match command {
         Command::Compile(args) => commands::compile::run(&args),
         Command::Run(args) => commands::run::run(&args),
+        Command::Debug(args) => commands::debug::run(&args),
         Command::Eval(args) => commands::eval::run(&args),
         Command::Asm(args) => commands::asm::run(&args),
         Command::Disasm(args) => commands::disasm::run(&args),

@@ -4,6 +4,7 @@
 use std::io::{self, BufReader, Read, Write};
 use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
 
+use qnnsim_inspect::wave::Levels;
 use qnnsim_isa::hardware::HardwarePoint;
 use qnnsim_isa::{Program, Unit};
 use qnnsim_simulator::values::Memories;
@@ -40,6 +41,8 @@ pub struct Job<'a> {
     pub accesses: bool,
     /// Whether the memories are read when an image has ended.
     pub memories: bool,
+    /// Whether semaphores and the depths of queues are told.
+    pub levels: bool,
     /// An image that takes more is given up.
     pub cycles_max: u32,
     /// Seed of what registers and memories hold before the reset.
@@ -153,6 +156,8 @@ pub enum Ending {
 pub struct Image {
     /// Cycles in which anything happened.
     pub cycles: Vec<Cycle>,
+    /// Semaphores and depths of queues, where they change, if they are told.
+    pub levels: Vec<Levels>,
     /// How it ended.
     pub ending: Ending,
     /// In which cycle.
@@ -249,7 +254,9 @@ fn encode(job: &Job, fault: u16) -> Vec<u8> {
     let Job { program, images, .. } = job;
     let mut bytes = Vec::new();
     let mut put = |value: &[u8]| bytes.extend_from_slice(value);
-    put(&(u32::from(job.accesses) | u32::from(job.memories) << 1).to_le_bytes());
+    let flags = [job.accesses, job.memories, job.levels];
+    let flags = flags.iter().rev().fold(0u32, |flags, &flag| flags << 1 | u32::from(flag));
+    put(&flags.to_le_bytes());
     put(&fault.to_le_bytes());
     put(&job.power_up.to_le_bytes());
     put(&program.hardware.dram_latency.to_le_bytes());
@@ -335,6 +342,17 @@ fn images(bytes: &[u8], hardware: &HardwarePoint) -> Option<Vec<Image>> {
                 };
             }
             4 => memories(&mut reader, hardware, &mut image.memories)?,
+            6 => {
+                let mut levels = Levels { cycle: reader.number(4)?, ..Levels::default() };
+                for semaphore in &mut levels.semaphores {
+                    *semaphore = reader.small(2)?;
+                }
+                for queue in &mut levels.queues {
+                    *queue = reader.small(2)?;
+                }
+                levels.code_queue = reader.small(2)?;
+                image.levels.push(levels);
+            }
             5 => {
                 let length = reader.number(4)? as usize;
                 image.memories.output = reader.bytes(length)?.to_vec();
@@ -355,7 +373,7 @@ fn empty() -> Image {
         row_sums: Vec::new(),
         output: Vec::new(),
     };
-    Image { cycles: Vec::new(), ending: Ending::Limit, end: 0, memories }
+    Image { cycles: Vec::new(), levels: Vec::new(), ending: Ending::Limit, end: 0, memories }
 }
 
 fn burst(reader: &mut Reader) -> Option<Burst> {

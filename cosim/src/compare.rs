@@ -281,8 +281,15 @@ pub fn compare(
     let power_up = program.cold.words.iter().chain(&program.warm.words).fold(1u32, |seed, word| {
         seed.rotate_left(5) ^ (word ^ word >> 32 ^ word >> 64 ^ word >> 96) as u32
     });
-    let job =
-        Job { program, images, accesses: true, memories: simulation.is_ok(), cycles_max, power_up };
+    let job = Job {
+        program,
+        images,
+        accesses: true,
+        memories: simulation.is_ok(),
+        levels: false,
+        cycles_max,
+        power_up,
+    };
     let machine = bench.run(&job)?;
 
     let mut executor = simulation.as_ref().ok().map(Simulation::cold_executor);

@@ -9,3 +9,4 @@ pub mod mutants;
 pub mod random;
 pub mod replay;
 pub mod verilator;
+pub mod wave;

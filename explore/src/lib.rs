@@ -6,6 +6,7 @@
 //!
 //! No module does I/O or knows a terminal.
 
+pub mod annotate;
 pub mod bound;
 pub mod columns;
 pub mod evaluate;

@@ -268,7 +268,7 @@ class Timeline:
         return frame(self.to_dict(), of="the timeline")
 
     def to_perfetto(self, path: str | os.PathLike[str]) -> None:
-        """Writes the trace-event JSON that Perfetto opens: a track a unit, a microsecond a cycle.
+        """Writes the trace-event JSON that Perfetto opens: a track a stage, in true time.
 
         Parameters
         ----------

@@ -9,7 +9,7 @@ use pythonize::pythonize;
 use qnnsim_api::verify::Precision;
 use qnnsim_api::{Error, Inputs, ModelOptions};
 use qnnsim_simulator::Start;
-use qnnsim_simulator::trace::trace_events;
+use qnnsim_simulator::trace::{TraceImage, trace_events};
 
 use crate::errors::{exception, invalid_input};
 use crate::hardware::{overrides, technology};
@@ -223,8 +223,10 @@ impl Session {
     fn trace_events(&self, py: Python<'_>, cold: bool) -> PyResult<String> {
         let (session, start) = (self.session.clone(), start(cold));
         work::run(py, None, move |_| {
-            let process = format!("{}, {} image", session.program().name, start.name());
-            Ok(trace_events(&process, &session.timeline(start)).to_string())
+            let program = session.program();
+            let name = format!("{}, {} image", program.name, start.name());
+            let image = TraceImage { name, begin: 0, lines: session.timeline(start) };
+            Ok(trace_events(&[image], program.hardware.clock_mhz).to_string())
         })
     }
 

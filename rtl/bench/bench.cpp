@@ -171,8 +171,8 @@ public:
 
 // ---- the machine ----
 
-enum Flag : uint32_t { ACCESSES = 1, MEMORIES = 2 };
-enum Record : uint8_t { EVENTS = 1, TOUCHED = 2, ENDED = 3, MEMORY = 4, OUTPUT = 5 };
+enum Flag : uint32_t { ACCESSES = 1, MEMORIES = 2, LEVELS = 4 };
+enum Record : uint8_t { EVENTS = 1, TOUCHED = 2, ENDED = 3, MEMORY = 4, OUTPUT = 5, REGISTERS = 6 };
 enum Ending : uint8_t { END = 0, FAULT = 1, DEADLOCK = 2, LIMIT = 3 };
 
 /// Cycles after a fault in which steps that have issued may still finish.
@@ -187,6 +187,7 @@ std::unique_ptr<VerilatedContext> powered_up(uint32_t seed) {
 }
 
 class Machine {
+    std::array<uint16_t, 21> levels{};
     std::unique_ptr<VerilatedContext> context;
     Vbench top{context.get()};
     Dram& dram;
@@ -248,6 +249,19 @@ class Machine {
         else memcpy(result.bytes.data() + count_at, &count, sizeof count);
     }
 
+    /// Semaphores and depths of queues, where they have changed.
+    void put_levels(uint32_t cycle) {
+        std::array<uint16_t, 21> now;
+        for (size_t s = 0; s < 16; s++) now[s] = uint16_t(bits(top.probe_semaphores, 16 * s, 16));
+        for (size_t u = 0; u < 4; u++) now[16 + u] = uint16_t(bits(top.probe_queues, 16 * u, 16));
+        now[20] = uint16_t(top.probe_code_queue);
+        if (cycle > 0 && now == levels) return;
+        levels = now;
+        result.put(REGISTERS);
+        result.put(cycle);
+        for (uint16_t value : now) result.put(value);
+    }
+
     void peek(uint8_t memory, uint32_t address) {
         top.peek_memory = memory;
         top.peek_address = address;
@@ -282,7 +296,7 @@ public:
     }
 
     /// One image.
-    Ending run(uint64_t cycles_max, bool accesses) {
+    Ending run(uint64_t cycles_max, bool accesses, bool registers) {
         dram.restart();
         top.req_ready = top.read_valid = top.write_valid = 0;
         top.start = 1;
@@ -303,6 +317,7 @@ public:
             bool accepted = dram.sample(top, cycle);
             put_events(uint32_t(cycle), accepted);
             if (accesses) put_accesses(uint32_t(cycle));
+            if (registers) put_levels(uint32_t(cycle));
             if (ending == LIMIT && top.fault) {
                 ending = FAULT, at = cycle, unit = top.fault_unit, write = top.fault_write, cause = top.fault_cause;
                 cycles_max = std::min(cycles_max, cycle + AFTERMATH);
@@ -369,7 +384,7 @@ void serve() {
     for (const auto& image : images) {
         dram.bytes.write(input, image);
         dram.bytes.write(output, std::vector<uint8_t>(output_bytes));
-        Ending ending = machine.run(cycles_max, flags & ACCESSES);
+        Ending ending = machine.run(cycles_max, flags & ACCESSES, flags & LEVELS);
         if (flags & MEMORIES) machine.put_memories();
         result.put(OUTPUT);
         result.put(uint32_t(output_bytes));

@@ -53,6 +53,10 @@ module bench #(
     // What happens in this cycle.
     output logic [31:0]                     probe,
     output logic [1:0]                      probe_decode_unit,
+    // What registers hold that decisions of this cycle see: semaphores, words in the units' queues and the code queue.
+    output logic [16*16-1:0]                probe_semaphores,
+    output logic [16*4-1:0]                 probe_queues,
+    output logic [15:0]                     probe_code_queue,
     output logic [39:0]                     load_step_dram,
     output logic [23:0]                     load_step_bytes,
     output logic [1:0]                      load_step_memory,
@@ -119,6 +123,13 @@ module bench #(
   assign probe[29] = machine.fetch_accepted;
   assign probe[31:30] = '0;
   assign probe_decode_unit = machine.push_word[5:4];
+  for (genvar s = 0; s < 16; s++) begin : g_semaphores
+    assign probe_semaphores[16*s+:16] = machine.semaphores.g_semaphore[s].count;
+  end
+  for (genvar u = 0; u < 4; u++) begin : g_queues
+    assign probe_queues[16*u+:16] = 16'(machine.g_unit[u].sequencer.count);
+  end
+  assign probe_code_queue = 16'(machine.front_end.queued);
   assign load_step_dram = machine.load_step_dram;
   assign load_step_bytes = machine.load_step_bytes;
   assign load_step_memory = machine.load_step_memory;

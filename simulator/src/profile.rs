@@ -186,6 +186,13 @@ fn counts_of(hw: &HardwarePoint, issue: &Issue) -> ReadCounts {
     }
 }
 
+/// What one issue costs, in events.
+pub fn issue_events(hw: &HardwarePoint, issue: &Issue) -> Events {
+    let mut events = Events::default();
+    add_events(&mut events, hw, issue, || counts_of(hw, issue));
+    events
+}
+
 impl Observer for Profiler<'_> {
     fn issue(&mut self, issue: &Issue) -> Result<(), Fault> {
         let layer = self.layer(issue.word);

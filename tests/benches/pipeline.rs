@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, HashMap};
 use std::convert::Infallible;
 use std::fs;
 use std::hint::black_box;
+use std::io::Cursor;
 
 use criterion::measurement::WallTime;
 use criterion::{
@@ -17,6 +18,8 @@ use qnnsim_explore::evaluate::{Outcome, Source};
 use qnnsim_explore::pareto::Objectives;
 use qnnsim_explore::space::Space;
 use qnnsim_explore::sweep::{Shard, Sweep, Watch};
+use qnnsim_inspect::timeline::Timeline;
+use qnnsim_inspect::{Recordings, perfetto, wave};
 use qnnsim_isa::hardware::Overrides;
 use qnnsim_isa::{HardwarePoint, Program};
 use qnnsim_simulator::{Simulation, Start, Technology, timing};
@@ -151,6 +154,45 @@ fn larger(c: &mut Criterion) {
     group.finish();
 }
 
+/// What a look inside costs, of both images: writing down what happens, beside the load that every
+/// run has, and the files, whose sizes are printed.
+fn timelines(c: &mut Criterion) {
+    let hw = HardwarePoint::default();
+    let technology = Technology::builtin("45nm").expect("it is there");
+    let mut group = c.benchmark_group("timelines");
+    group.sample_size(10).sampling_mode(SamplingMode::Flat);
+    for network in [vgg(1, 1), resnet(1, 1)] {
+        let name = &network.name;
+        let (_, program) = lower_to(&network, &hw).expect("compiles");
+        group.bench_function(format!("{name}, load"), |b| {
+            b.iter_batched(|| program.clone(), Simulation::new, BatchSize::LargeInput);
+        });
+        group.bench_function(format!("{name}, record"), |b| b.iter(|| Recordings::new(&program)));
+        let recordings = Recordings::new(&program).expect("legal");
+        let images = || [Start::Cold, Start::Warm].map(|start| recordings.of(start));
+        let trace = || {
+            let mut bytes = Vec::new();
+            let timeline = Timeline::new(images(), &technology, hw.clock_mhz);
+            perfetto::write(&timeline, &mut bytes).expect("memory");
+            bytes
+        };
+        let fst = || {
+            let wave = wave::wave(&program, &images().map(wave::of_recording));
+            wave.write_fst(hw.clock_mhz, Cursor::new(Vec::new())).expect("memory").into_inner()
+        };
+        let cycles: u64 = images().iter().map(|image| image.cycles()).sum();
+        let steps: usize = images().iter().map(|image| image.steps().len()).sum();
+        println!(
+            "{name}: {cycles} cycles, {steps} issues; Perfetto {} bytes, FST {} bytes",
+            trace().len(),
+            fst().len()
+        );
+        group.bench_function(format!("{name}, Perfetto"), |b| b.iter(trace));
+        group.bench_function(format!("{name}, FST"), |b| b.iter(fst));
+    }
+    group.finish();
+}
+
 /// Networks of ImageNet's size, from the ONNX file: compiling, loading, and an image.
 fn imagenet(c: &mut Criterion) {
     let (hw, options) = (HardwarePoint::default(), ImportOptions::default());
@@ -263,6 +305,7 @@ criterion_group!(
     images,
     batches,
     larger,
+    timelines,
     imagenet,
     exploration
 );

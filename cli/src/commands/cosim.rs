@@ -1,18 +1,21 @@
 //! `qnnsim cosim`: the machine's RTL against the simulator.
 
 use std::collections::BTreeMap;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use qnnsim_cosim::bench::{Bench, BenchError};
 use qnnsim_cosim::check::Cause;
-use qnnsim_cosim::compare::{CompareError, Compared, compare};
+use qnnsim_cosim::compare::{CompareError, Compared, Difference, compare};
 use qnnsim_cosim::faults::Planted;
 use qnnsim_cosim::random::{Random, RandomError, WORDS_MAX, memory_words, random};
 use qnnsim_cosim::verilator::{BuildError, HOW_TO_INSTALL, Verilator};
+use qnnsim_cosim::wave;
+use qnnsim_isa::Program;
 use schemars::JsonSchema;
 use serde::Serialize;
 
+use super::timeline::WaveFile;
 use super::{point, simulate};
 use crate::args::{CosimArgs, PointArgs};
 use crate::chatter::{Task, say};
@@ -73,20 +76,76 @@ fn run_file(args: &CosimArgs, path: &Path) -> Result<(), Failure> {
     drop(building);
     let mut bench = Bench::start(&machine).map_err(|error| bench_failure(&error))?;
     let comparing = Task::new("comparing a cold and a warm image");
-    let compared =
-        compare(&mut bench, &program, &[&image, &image]).map_err(|error| match error {
-            CompareError::Bench(error) => bench_failure(&error),
-            CompareError::Difference(difference) => Failure::trap(format_args!(
+    let sources: Vec<&Path> = [Some(path), args.input.as_deref()].into_iter().flatten().collect();
+    let images = [&image[..], &image[..]];
+    let compared = match compare(&mut bench, &program, &images) {
+        Ok(compared) => compared,
+        Err(CompareError::Bench(error)) => return Err(bench_failure(&error)),
+        Err(CompareError::Difference(difference)) => {
+            let failure = Failure::trap(format_args!(
                 "`{}`: the RTL differs from the simulator: {difference}",
                 path.display()
-            )),
-        })?;
+            ));
+            return Err(match &args.wave {
+                Some(file) => {
+                    let other = write_both(file, &sources, &mut bench, &program, &difference)?;
+                    failure.help(format_args!(
+                        "signals around it are in `{}` (RTL) and `{}` (simulator)",
+                        file.display(),
+                        other.display()
+                    ))
+                }
+                None => failure.help("--wave FILE.fst writes the signals around it"),
+            });
+        }
+    };
     drop(comparing);
+    if let Some(file) = &args.wave {
+        let file = WaveFile::create(file, &sources)?;
+        let wave =
+            wave::machine(&mut bench, &program, &images).map_err(|error| bench_failure(&error))?;
+        file.put(&wave, program.hardware.clock_mhz)?;
+    }
     if compared.skipped > 0 {
         // What a proof refuses does not run at all.
         simulate(path, &program)?;
     }
     tell(args, &verilator, &compared, 1, 1)
+}
+
+/// Cycles before and behind a difference whose signals are written.
+const AROUND: u64 = 500;
+
+/// Writes the signals of both around a difference, and says where the simulator's are.
+fn write_both(
+    path: &Path,
+    sources: &[&Path],
+    bench: &mut Bench,
+    program: &Program,
+    difference: &Difference,
+) -> Result<PathBuf, Failure> {
+    let ending = path.extension().unwrap_or_default().to_string_lossy().into_owned();
+    let other = path.with_extension(format!("simulator.{ending}"));
+    let files = [WaveFile::create(path, sources)?, WaveFile::create(&other, sources)?];
+    let image = program.sample.clone();
+    let image = image.unwrap_or_else(|| vec![0; program.input.shape.values()]);
+    let images = vec![&image[..]; difference.image + 1];
+    let machine = wave::machine(bench, program, &images).map_err(|error| bench_failure(&error))?;
+    let simulator = wave::simulator(program, difference.image + 1);
+    // The cycle, counted from the begin of the first image.
+    let begin = match difference.image {
+        0 => 0,
+        _ => wave::simulator(program, difference.image).map_or(0, |before| before.end),
+    };
+    let at = begin + difference.cycle;
+    let clock_mhz = program.hardware.clock_mhz;
+    let waves = [Some(machine), simulator];
+    for (file, wave) in files.into_iter().zip(waves) {
+        if let Some(wave) = wave {
+            file.put(&wave.between(at.saturating_sub(AROUND), at + AROUND), clock_mhz)?;
+        }
+    }
+    Ok(other)
 }
 
 fn run_random(args: &CosimArgs) -> Result<(), Failure> {

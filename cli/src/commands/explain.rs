@@ -2,10 +2,11 @@
 
 use std::collections::BTreeMap;
 
+use qnnsim_explore::annotate;
 use qnnsim_explore::explain::{
     Best, Cause, Change, Explanation, Figures, RowBound, Trial, explain,
 };
-use qnnsim_explore::subject::RefusalKind;
+use qnnsim_explore::subject::{RefusalKind, Subject};
 use qnnsim_isa::hardware::Overrides;
 use qnnsim_simulator::Start;
 use qnnsim_simulator::report::{ColdWarm, hardware_schema};
@@ -15,9 +16,10 @@ use serde_json::Value;
 
 use super::{TechnologyChoice, overrides, refuse};
 use crate::args::ExplainArgs;
-use crate::chatter::Task;
+use crate::chatter::{Task, warn};
 use crate::document::present;
 use crate::failure::Failure;
+use crate::files;
 use crate::render::{self, Column, energy, facts, grouped, line, percent, table, title};
 use crate::source;
 
@@ -47,10 +49,42 @@ pub fn run(args: &ExplainArgs) -> Result<(), Failure> {
         .and_then(|(technology, clock_mhz)| explain(&subject, &technology, clock_mhz))
         .map_err(|refusal| refuse(&args.file, &refusal))?;
     drop(simulating);
+    write_files(args, &subject, &explanation)?;
     let report = &explanation.report;
     let explained = Explained { name: &report.name, explanation: &explanation, hw: &report.hw };
     let start = if args.cold { Start::Cold } else { Start::Warm };
     present(args.format, &explained, || text(&explanation, start))
+}
+
+/// Writes the model and the graph, if they are wanted.
+fn write_files(
+    args: &ExplainArgs,
+    subject: &Subject,
+    explanation: &Explanation,
+) -> Result<(), Failure> {
+    if args.onnx.is_none() && args.dot.is_none() {
+        return Ok(());
+    }
+    let Subject::Network(network, _) = subject else {
+        let message = format_args!("`{}` is a program, which has no model", args.file.display());
+        return Err(Failure::misuse(message).help("--onnx and --dot need MODEL.onnx"));
+    };
+    if let Some(path) = &args.onnx {
+        let model = files::read(&args.file, files::INPUT_BYTES_MAX)?;
+        let (whole, layers) = annotate::notes(explanation);
+        let Some((bytes, missing)) = annotate::onnx(&model, &whole, &layers) else {
+            let message = format_args!("`{}` cannot be rewritten", args.file.display());
+            return Err(Failure::misuse(message));
+        };
+        if !missing.is_empty() {
+            warn(format_args!("no node of the model is layer {}", missing.join(", ")));
+        }
+        files::write(path, &[&args.file], &bytes)?;
+    }
+    if let Some(path) = &args.dot {
+        files::write(path, &[&args.file], annotate::dot(network, explanation).as_bytes())?;
+    }
+    Ok(())
 }
 
 /// One of a pair.

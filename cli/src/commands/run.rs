@@ -1,20 +1,25 @@
 //! `qnnsim run`: one image, its result and what it costs.
 
+use std::io::Write;
 use std::path::Path;
 
-use qnnsim_explore::subject::{self, Refusal};
+use qnnsim_explore::explain::explain;
+use qnnsim_explore::report::{ProgramReport, program_page};
+use qnnsim_explore::subject::{self, Refusal, Subject};
 use qnnsim_host::Decoder;
+use qnnsim_inspect::Recordings;
 use qnnsim_isa::descriptor::{InputDescriptor, OutputTensor};
 use qnnsim_simulator::report::Report;
-use qnnsim_simulator::trace::trace_events;
 use qnnsim_simulator::{Simulation, Start, Technology};
 use schemars::JsonSchema;
 use serde::Serialize;
 
+use super::timeline::{TraceFile, WaveFile};
 use super::{
     TechnologyChoice, choose, decoder, encoder, overrides, program, refuse, simulate, warn_of_codes,
 };
 use crate::args::{Format, RunArgs};
+use crate::chatter::Task;
 use crate::document::present;
 use crate::failure::Failure;
 use crate::files::Output;
@@ -112,7 +117,7 @@ pub fn run(args: &RunArgs) -> Result<(), Failure> {
     let format = args.format.unwrap_or(Format::Table);
     if args.trace == Some(None) && format != Format::Table {
         return Err(Failure::misuse("--trace and --format json both want the standard output")
-            .help("write the timeline to a file, --trace=FILE.json"));
+            .help("write the timeline to a file, --trace=FILE.pftrace or FILE.json"));
     }
     let stream =
         points::stream(args.stream.points.as_deref(), args.point.hw.as_deref(), args.format)?;
@@ -141,14 +146,33 @@ pub fn run(args: &RunArgs) -> Result<(), Failure> {
     let sources = [Some(&args.program), args.input.as_ref(), args.point.hw.as_ref()];
     let sources: Vec<&Path> = sources.into_iter().flatten().map(AsRef::as_ref).collect();
     let trace_file = match &args.trace {
-        Some(Some(path)) => Some(Output::create(path, &sources)?),
+        Some(Some(path)) => Some(TraceFile::create(path, &sources)?),
         _ => None,
     };
+    let wave_file = args.wave.as_ref().map(|path| WaveFile::create(path, &sources)).transpose()?;
+    let report_file =
+        args.report.as_ref().map(|path| Output::create(path, &sources)).transpose()?;
     let simulation = simulate(&args.program, &program)?;
     let json = Inference::new(&simulation, &decoder, &input, &technology, clock_mhz);
-    let start = if args.cold { Start::Cold } else { Start::Warm };
+    let starts: &[Start] = match (args.both, args.cold) {
+        (true, _) => &[Start::Cold, Start::Warm],
+        (false, true) => &[Start::Cold],
+        (false, false) => &[Start::Warm],
+    };
+    // What happens in every cycle is written down only for those who show it.
+    let recorded =
+        wave_file.is_some() || trace_file.as_ref().is_some_and(TraceFile::needs_recording);
+    let recordings = recorded.then(|| Recordings::new(&program)).transpose().map_err(|trap| {
+        Failure::trap(format_args!("`{}`: {}", args.program.display(), trap.describe(&program)))
+    })?;
     if let Some(file) = trace_file {
-        write_trace(file, &simulation, start)?;
+        file.write(&simulation, recordings.as_ref(), starts, &technology, clock_mhz)?;
+    }
+    if let (Some(file), Some(recordings)) = (wave_file, &recordings) {
+        file.write(&program, recordings, starts, clock_mhz)?;
+    }
+    if let Some(file) = report_file {
+        write_report(file, args, &subject, &simulation, &json.report, (&technology, clock_mhz))?;
     }
     present(format, &json, || {
         let classes = &program.output.classes;
@@ -157,9 +181,11 @@ pub fn run(args: &RunArgs) -> Result<(), Failure> {
         text += "\n";
         text += &render::report(&json.report);
         if args.trace == Some(None) {
-            text += "\n";
-            text += &render::title(format_args!("timeline, {} image", start.name()));
-            text += &render::timeline(&simulation.trace(start));
+            for &start in starts {
+                text += "\n";
+                text += &render::title(format_args!("timeline, {} image", start.name()));
+                text += &render::timeline(&simulation.trace(start));
+            }
         }
         text
     })
@@ -221,9 +247,31 @@ pub fn input(
     Ok(Input { source: path.display().to_string(), index, pixels_unchanged, clipped, bytes })
 }
 
-fn write_trace(mut file: Output, simulation: &Simulation, start: Start) -> Result<(), Failure> {
-    let process = format!("{}, {} image", simulation.program().name, start.name());
-    let trace = trace_events(&process, &simulation.trace(start));
-    serde_json::to_writer(&mut file, &trace).map_err(|error| file.refuse(&error.into()))?;
+/// Writes the page of a program.
+fn write_report(
+    mut file: Output,
+    args: &RunArgs,
+    subject: &Subject,
+    simulation: &Simulation,
+    report: &Report,
+    (technology, clock_mhz): (&Technology, u32),
+) -> Result<(), Failure> {
+    let simulating = Task::new("simulating the point with each parameter changed");
+    let explanation = explain(subject, technology, clock_mhz)
+        .map_err(|refusal| refuse(&args.program, &refusal))?;
+    drop(simulating);
+    let timelines = [simulation.trace(Start::Cold), simulation.trace(Start::Warm)];
+    let facts = [
+        ("file".to_owned(), args.program.display().to_string()),
+        ("qnnsim".to_owned(), env!("CARGO_PKG_VERSION").to_owned()),
+    ];
+    let page = program_page(&ProgramReport {
+        program: simulation.program(),
+        report,
+        timelines: timelines.each_ref().map(Vec::as_slice),
+        explanation: Some(&explanation),
+        facts: &facts,
+    });
+    file.write_all(page.as_bytes()).map_err(|error| file.refuse(&error))?;
     file.finish()
 }

@@ -93,8 +93,11 @@ pub fn run(args: &SweepArgs) -> Result<(), Failure> {
         inputs.sources[point.source]
             .report(point.hw.as_ref().ok()?, inputs.technologies.get(&point.parameters.technology)?)
     };
+    // Commands on the page run from any folder.
+    let beside = file.parent().filter(|folder| !folder.as_os_str().is_empty());
+    let folder = fs::canonicalize(beside.unwrap_or(Path::new("."))).ok();
     let drawing = Task::new("drawing the report");
-    let pictures = pool.install(|| draw(&table, &manifest, detail));
+    let pictures = pool.install(|| draw(&table, &manifest, folder.as_deref(), detail));
     drop(drawing);
     write(directory, &table, &pictures, &manifest)?;
     tell(directory, (&table, &pictures.chosen), &manifest, resumed, format)
@@ -422,17 +425,18 @@ fn merge(args: &MergeArgs) -> Result<(), Failure> {
         Failure::misuse(format_args!("cannot make the folder `{}`: {error}", args.output.display()))
     })?;
     // The models are not at hand, so the page goes without what lies within a point.
-    let pictures = draw(&table, &manifest, |_| None);
+    let pictures = draw(&table, &manifest, None, |_| None);
     write(&args.output, &table, &pictures, &manifest)?;
     let format = args.format.unwrap_or(Format::Table);
     tell(&args.output, (&table, &pictures.chosen), &manifest, 0, format)
 }
 
-/// The report of a sweep. `detail` says what the point of a number costs by layer and unit, if that
-/// can be known.
+/// The report of a sweep. `folder` is that of the space, if it is known; `detail` says what the point
+/// of a number costs by layer and unit, if that can be known.
 fn draw(
     table: &Table,
     manifest: &Manifest,
+    folder: Option<&Path>,
     detail: impl Fn(u64) -> Option<Report> + Sync,
 ) -> Drawn {
     let Inputs { space, files, qnnsim, .. } = &manifest.inputs;
@@ -443,7 +447,12 @@ fn draw(
     facts.extend(files.iter().map(|file| (file.file.clone(), format!("SHA-256 {}", file.sha256))));
     facts.extend(manifest.shard.iter().map(|shard| ("part".to_owned(), shard.clone())));
     facts.extend(manifest.date.iter().map(|date| ("date".to_owned(), date.clone())));
-    let commands: Vec<(String, String)> = names.iter().cloned().zip(commands(space)).collect();
+    let commands: Vec<(String, String)> =
+        names.iter().cloned().zip(commands(space, folder)).collect();
+    if folder.is_none() {
+        let where_they_run = "they run in the folder of the space".to_owned();
+        facts.push(("commands".to_owned(), where_they_run));
+    }
     let title = format!("Hardware for {}", names.join(", "));
     let whole = report::Sweep {
         title: &title,
@@ -458,7 +467,11 @@ fn draw(
 }
 
 /// The command that compiles each model of a space for its base point.
-fn commands(space: &Space) -> Vec<String> {
+fn commands(space: &Space, folder: Option<&Path>) -> Vec<String> {
+    let place = |file: &str| {
+        let path = folder.map_or_else(|| file.into(), |folder| folder.join(file));
+        report::quoted(&path.to_string_lossy())
+    };
     let base = serde_json::to_value(&space.base).expect("plain data serializes");
     let settings =
         base.as_object().into_iter().flatten().flat_map(|(group, value)| match value.as_object() {
@@ -472,10 +485,10 @@ fn commands(space: &Space) -> Vec<String> {
                 .into_iter()
                 .collect::<Vec<_>>(),
         });
-    let file = space.base_file.as_ref().map(|file| format!(" --hw {file}"));
+    let file = space.base_file.as_ref().map(|file| format!(" --hw {}", place(file)));
     let hardware: String = file.into_iter().chain(settings).collect();
     let command = |model: &space::Model| {
-        let mut text = format!("qnnsim compile {} -o point.bin", model.file);
+        let mut text = format!("qnnsim compile {} -o point.bin", place(&model.file));
         if model.pixel_scale != 1.0 {
             text += &format!(" --pixel-scale {}", model.pixel_scale);
         }

@@ -5,6 +5,7 @@ mod chatter;
 mod common;
 mod compile;
 mod explain;
+mod inside;
 mod misuse;
 mod points;
 mod programs;

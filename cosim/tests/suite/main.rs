@@ -10,3 +10,4 @@ mod planted;
 mod random;
 mod sources;
 mod traps;
+mod waves;

@@ -10,7 +10,7 @@ use super::Detail;
 use super::measure::{self, Measure};
 use super::scale::{Scale, extent, plain};
 use super::svg::{Drawing, Frame, Legend, Plot, escape, text_width};
-use super::view::{Model, View};
+use super::view::{Chosen, Model, View};
 use crate::table::Value;
 
 /// A plot with what is said about it.
@@ -124,6 +124,9 @@ pub fn scatter(
             });
         }
         picks(plot, view, model, at, 0);
+        if inner.0 >= NAMES_FROM {
+            names(plot, view, model, at);
+        }
     });
     let names = [x, y].map(|m| &view.sweep.table.columns[m.column].name);
     Some(Figure {
@@ -133,6 +136,63 @@ pub fn scatter(
         drawing,
         cloud,
     })
+}
+
+/// Plots this wide have room for names.
+const NAMES_FROM: u32 = 800;
+
+/// What the chosen points are called, beside their marks, each where no other stands.
+fn names(
+    plot: &mut Plot<'_>,
+    view: &View<'_>,
+    model: &Model<'_>,
+    at: impl Fn(usize) -> Option<(f64, f64)>,
+) {
+    const LINE: i32 = 15;
+    let mark = |chosen: &Chosen| at(chosen.row).map(|(x, y)| plot.pixels(x, y));
+    // Left, top, right, bottom of what is taken: the marks, then the names.
+    let mut taken: Vec<[i32; 4]> = model
+        .chosen
+        .iter()
+        .filter_map(mark)
+        .map(|(x, y)| [x - 10, y - 10, x + 10, y + 10])
+        .collect();
+    let mut texts = String::new();
+    for chosen in &model.chosen {
+        let Some((x, y)) = mark(chosen) else { continue };
+        let name = format!("{}: {}", view.name(chosen.row), chosen.roles.join(", "));
+        let wide = 7 * name.chars().count() as i32;
+        let box_at = |dx: i32, dy: i32| {
+            let left = if dx > 0 { x + dx } else { x + dx - wide };
+            [left, y + dy - LINE / 2, left + wide, y + dy + LINE / 2]
+        };
+        let free = |b: &[i32; 4]| {
+            b[0] > 60
+                && b[1] > 0
+                && taken
+                    .iter()
+                    .all(|t| b[2] <= t[0] || t[2] <= b[0] || b[3] <= t[1] || t[3] <= b[1])
+        };
+        let places = (0..12).flat_map(|i| {
+            let dy = LINE * ((i + 1) / 2) * if i % 2 == 0 { 1 } else { -1 };
+            [(14, dy), (-14, dy)]
+        });
+        let right = plot.right();
+        let mut places = places.map(|(dx, dy)| (dx, dy, box_at(dx, dy)));
+        let Some((dx, dy, place)) = places.find(|(_, _, b)| free(b) && b[2] < right) else {
+            continue;
+        };
+        taken.push(place);
+        let anchor = if dx > 0 { "start" } else { "end" };
+        let _ = write!(
+            texts,
+            r#"<text class="name" x="{}" y="{}" text-anchor="{anchor}">{}</text>"#,
+            x + dx,
+            y + dy + 4,
+            escape(&name)
+        );
+    }
+    plot.draw(vec![], |_, out| out.push_str(&texts));
 }
 
 /// The chosen points, over everything else. One that would cover another moves by `aside` pixels.

@@ -1,4 +1,5 @@
-//! The report of a sweep: one self-contained HTML page, and its plots as SVG files.
+//! The reports of a sweep and of a program: one self-contained HTML page, and a sweep's plots as
+//! SVG files.
 //!
 //! A function from data to text. The same sweep gives the same bytes. Whatever stands in names and
 //! reasons is text in the result.
@@ -7,10 +8,12 @@
 //! - `measure`, `scale`: columns as quantities, axes
 //! - `svg`: the plotting crate's backend; `figures`: the plots
 //! - `page`, `style`: what is around them
+//! - `program`: the page of one program
 
 mod figures;
 mod measure;
 mod page;
+mod program;
 mod scale;
 mod style;
 mod svg;
@@ -25,7 +28,8 @@ use crate::columns::position;
 use crate::table::{Table, Value};
 use figures::Figure;
 use measure::Measure;
-pub use view::Chosen;
+pub use program::{ProgramReport, program_page};
+pub use view::{Chosen, quoted};
 use view::{Model, View};
 
 /// Most plots of one objective against another.

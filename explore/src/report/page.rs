@@ -1,8 +1,10 @@
-//! The page around the plots: one HTML file that needs nothing else.
+//! The page around the plots: one HTML file that needs nothing else. Whatever is put in a template
+//! is escaped there, but for the markup of plots and styles.
 
 use std::collections::BTreeSet;
 use std::fmt::Write;
 
+use maud::{Markup, PreEscaped, html};
 use qnnsim_simulator::quantity::{energy, grouped, percent};
 use qnnsim_simulator::report::Report;
 
@@ -10,7 +12,6 @@ use super::figures::{self, Figure, capital, counted};
 use super::measure::Measure;
 use super::scale::{extent, plain};
 use super::style;
-use super::svg::escape;
 use super::view::{Chosen, Model, View};
 use super::{Detail, Figures};
 
@@ -20,30 +21,53 @@ const FRONT_MAX: usize = 500;
 /// Most kinds of reasons that are listed.
 const REASONS_MAX: usize = 12;
 
-/// The whole page.
-pub fn page(view: &View<'_>, figures: &[Figures]) -> String {
-    let title = escape(view.sweep.title);
-    let mut body = String::new();
-    for (number, (model, figures)) in view.models.iter().zip(figures).enumerate() {
-        body += &section(view, model, figures, number);
-    }
-    format!(
-        "<!doctype html>\n<html lang=\"en\">\n<head>\n<meta charset=\"utf-8\"/>\n\
-         <meta name=\"viewport\" content=\"width=device-width, initial-scale=1\"/>\n\
-         <meta http-equiv=\"Content-Security-Policy\" content=\"default-src 'none'; style-src 'unsafe-inline'; script-src 'unsafe-inline'; img-src data:\"/>\n\
-         <link rel=\"icon\" href=\"data:,\"/>\n<title>{title}</title>\n<style>\n{}{}{}</style>\n</head>\n<body>\n\
-         {}<main>\n{body}</main>\n{}<script type=\"application/json\" id=\"cloud\">{}</script>\n<script>\n{}</script>\n</body>\n</html>\n",
-        style::variables(),
-        include_str!("page.css"),
-        include_str!("plot.css"),
-        header(view),
-        footer(view),
-        clouds(view, figures),
-        include_str!("page.js"),
-    )
+/// The begin of a head. A page is XML but for its first line, its style and its scripts, so what
+/// has no contents ends itself. It may load nothing but itself.
+const HEAD: &str = "<meta charset=\"utf-8\"/>\n\
+    <meta name=\"viewport\" content=\"width=device-width, initial-scale=1\"/>\n\
+    <meta http-equiv=\"Content-Security-Policy\" content=\"default-src 'none'; style-src 'unsafe-inline'; \
+    script-src 'unsafe-inline'; img-src data:\"/>\n<link rel=\"icon\" href=\"data:,\"/>\n";
+
+/// A page with these contents; `cloud` is the JSON of what its script tells about points without a
+/// mark of their own.
+pub fn document(title: &str, contents: &Markup, cloud: &str) -> String {
+    let markup = html! {
+        (PreEscaped("<!doctype html>\n"))
+        html lang="en" {
+            head {
+                (PreEscaped(HEAD))
+                title { (title) }
+                style {
+                    (PreEscaped(style::variables()))
+                    (PreEscaped(include_str!("page.css")))
+                    (PreEscaped(include_str!("plot.css")))
+                }
+            }
+            body {
+                (contents)
+                script type="application/json" id="cloud" { (PreEscaped(cloud)) }
+                script { (PreEscaped(include_str!("page.js"))) }
+            }
+        }
+    };
+    markup.into_string()
 }
 
-fn header(view: &View<'_>) -> String {
+/// The page of a sweep.
+pub fn page(view: &View<'_>, figures: &[Figures]) -> String {
+    let contents = html! {
+        (header(view))
+        main {
+            @for (number, (model, figures)) in view.models.iter().zip(figures).enumerate() {
+                (section(view, model, figures, number))
+            }
+        }
+        (footer(view))
+    };
+    document(view.sweep.title, &contents, &clouds(view, figures))
+}
+
+fn header(view: &View<'_>) -> Markup {
     let count = |of: fn(&Model<'_>) -> usize| view.models.iter().map(of).sum::<usize>();
     let (points, ok, front) =
         (count(|m| m.points), count(|m| m.ok.len()), count(|m| m.front.len()));
@@ -64,32 +88,26 @@ fn header(view: &View<'_>) -> String {
     }
     lede.push('.');
     let names: Vec<&str> = view.objectives.iter().map(|m| m.label.as_str()).collect();
-    let mut second = String::new();
-    if front > 0 {
-        let verb = if front == 1 { "is" } else { "are" };
-        let _ = write!(
-            second,
-            "{} {verb} on the front of {}: nothing simulated is at least as good in all of them and better in one.",
-            counted(front),
-            listed(&names)
-        );
-    }
-    let mut out = format!(
-        "<header>\n<h1>{}</h1>\n<p class=\"lede\">{}</p>\n",
-        escape(view.sweep.title),
-        escape(&lede)
-    );
-    if !second.is_empty() {
-        let _ = writeln!(out, "<p>{}</p>", escape(&second));
-    }
-    if view.models.len() > 1 {
-        out += "<nav aria-label=\"models\">";
-        for (i, model) in view.models.iter().enumerate() {
-            let _ = write!(out, "<a href=\"#m{i}\">{}</a>", escape(model.name));
+    html! {
+        header {
+            h1 { (view.sweep.title) }
+            p.lede { (lede) }
+            @if front > 0 {
+                p {
+                    (counted(front)) @if front == 1 { " is" } @else { " are" }
+                    " on the front of " (listed(&names))
+                    ": nothing simulated is at least as good in all of them and better in one."
+                }
+            }
+            @if view.models.len() > 1 {
+                nav aria-label="models" {
+                    @for (i, model) in view.models.iter().enumerate() {
+                        a href={ "#m" (i) } { (model.name) }
+                    }
+                }
+            }
         }
-        out += "</nav>\n";
     }
-    out + "</header>\n"
 }
 
 /// A status as it follows a number.
@@ -113,132 +131,136 @@ fn listed(words: &[&str]) -> String {
     }
 }
 
-fn section(view: &View<'_>, model: &Model<'_>, figures: &Figures, number: usize) -> String {
-    let mut out = format!("<section id=\"m{number}\">\n");
-    if view.models.len() > 1 || !model.name.is_empty() {
-        let _ = writeln!(out, "<h2>{}</h2>", escape(model.name));
-        if view.models.len() > 1 {
-            let (ok, all) = (grouped(model.ok.len() as u64), grouped(model.points as u64));
-            let _ = writeln!(
-                out,
-                "<p class=\"quiet\">{ok} of {all} points simulated, {} on the front.</p>",
-                grouped(model.front.len() as u64)
-            );
-        }
-    }
-    if model.ok.is_empty() {
-        out += "<p>No point of this model was simulated, so there is nothing to choose from.</p>\n";
-    }
+/// What stands under rooflines.
+pub const ROOFLINE_NOTE: &str = "A layer is as fast as the array (flat roof) and the DRAM (slanted roof) \
+    let it be. Useful lane operations are MACs x bits of an activation x bits of a weight. Bytes are \
+    those that the layer's own instructions move; a layer takes the cycles from the last write of the layer \
+    before to its own. So a mark above the slanted roof had bytes moved while an earlier layer worked; the \
+    image as a whole cannot be there. A warm image finds its weights resident and moves input and code.";
+
+fn section(view: &View<'_>, model: &Model<'_>, figures: &Figures, number: usize) -> Markup {
     let details: Vec<&Detail> =
         view.sweep.points.iter().filter(|d| model.ok.contains(&d.row)).collect();
-    if !model.chosen.is_empty() {
-        out += "<h3>Which point to choose</h3>\n";
-        if model.front.is_empty() {
-            out += "<p class=\"quiet\">The table marks no front; these are the best of all points.</p>\n";
-        }
-        out += "<div class=\"cards\">\n";
-        for chosen in &model.chosen {
-            out +=
-                &card(view, model, chosen, details.iter().find(|d| d.row == chosen.row).copied());
-        }
-        out += "</div>\n";
-    }
-    if let Some((first, rest)) = figures.scatter.split_first() {
-        out += "<h3>All points</h3>\n<p class=\"quiet\">Down and left is better.";
-        if view.objectives.len() > 2 && !model.front.is_empty() {
-            out += " Points of the front that are not on the line are better in an objective that is not in the plot.";
-        }
-        out += " Of points that would cover each other one is drawn.</p>\n";
-        out += &figure(first, number, "wide");
-        out += &grid(rest, number, "");
-    }
-    if !model.front.is_empty() {
-        out += &front(view, model);
-    }
-    if !figures.by_axis.is_empty() {
-        out += "<h3>What each axis does</h3>\n<p class=\"quiet\">At each setting of an axis, over all settings of the others: from the least to the largest value \
-                (line), the middle half (box), the median (bar). The blue line joins the best values.</p>\n";
-        out += &grid(&figures.by_axis, number, "bare");
-    }
-    if !figures.breakdown.is_empty() {
-        out += "<h3>Where cycles and energy go</h3>\n";
-        if details.len() < model.front.len() {
-            let (drawn, all) = (grouped(details.len() as u64), grouped(model.front.len() as u64));
-            let _ = writeln!(
-                out,
-                "<p class=\"quiet\">{drawn} of the front's {all} points: the chosen ones, and others at equal distances along {}.</p>",
-                escape(&view.objectives[0].label)
-            );
-        }
-        out += &grid(&figures.breakdown, number, "");
-    }
-    if !figures.roofline.is_empty() {
-        out += "<h3>What bounds each layer</h3>\n<p class=\"quiet\">A layer is as fast as the array (flat roof) and the DRAM (slanted roof) let it be. Useful lane operations are \
-                MACs x bits of an activation x bits of a weight. Bytes are those that the layer's own instructions move; a layer takes the cycles from the last write of the layer \
-                before to its own. So a mark above the slanted roof had bytes moved while an earlier layer worked; the image as a whole cannot be there. A warm image finds its weights resident \
-                and moves input and code.</p>\n";
-        out += &grid(&figures.roofline, number, "");
-        for chosen in &model.chosen {
-            if let Some(detail) = details.iter().find(|d| d.row == chosen.row) {
-                out += &layers(view, model, detail);
+    let of = |row: usize| details.iter().find(|d| d.row == row).copied();
+    let (drawn, all) = (details.len(), model.front.len());
+    html! {
+        section id={ "m" (number) } {
+            @if view.models.len() > 1 || !model.name.is_empty() {
+                h2 { (model.name) }
+                @if view.models.len() > 1 {
+                    p.quiet {
+                        (grouped(model.ok.len() as u64)) " of " (grouped(model.points as u64))
+                        " points simulated, " (grouped(all as u64)) " on the front."
+                    }
+                }
             }
+            @if model.ok.is_empty() {
+                p { "No point of this model was simulated, so there is nothing to choose from." }
+            }
+            @if !model.chosen.is_empty() {
+                h3 { "Which point to choose" }
+                @if model.front.is_empty() {
+                    p.quiet { "The table marks no front; these are the best of all points." }
+                }
+                div.cards {
+                    @for chosen in &model.chosen { (card(view, model, chosen, of(chosen.row))) }
+                }
+            }
+            @if let Some((first, rest)) = figures.scatter.split_first() {
+                h3 { "All points" }
+                p.quiet {
+                    "Down and left is better."
+                    @if view.objectives.len() > 2 && !model.front.is_empty() {
+                        " Points of the front that are not on the line are better in an objective that is \
+                         not in the plot."
+                    }
+                    " Of points that would cover each other one is drawn."
+                }
+                (figure(first, number, "wide"))
+                (grid(rest, number, ""))
+            }
+            @if !model.front.is_empty() { (front(view, model)) }
+            @if !figures.by_axis.is_empty() {
+                h3 { "What each axis does" }
+                p.quiet {
+                    "At each setting of an axis, over all settings of the others: from the least to the \
+                     largest value (line), the middle half (box), the median (bar). The blue line joins the \
+                     best values."
+                }
+                (grid(&figures.by_axis, number, "bare"))
+            }
+            @if !figures.breakdown.is_empty() {
+                h3 { "Where cycles and energy go" }
+                @if drawn < all {
+                    p.quiet {
+                        (grouped(drawn as u64)) " of the front's " (grouped(all as u64))
+                        " points: the chosen ones, and others at equal distances along "
+                        (view.objectives[0].label) "."
+                    }
+                }
+                (grid(&figures.breakdown, number, ""))
+            }
+            @if !figures.roofline.is_empty() {
+                h3 { "What bounds each layer" }
+                p.quiet { (ROOFLINE_NOTE) }
+                (grid(&figures.roofline, number, ""))
+                @for detail in model.chosen.iter().filter_map(|chosen| of(chosen.row)) {
+                    details {
+                        summary { (figures::label(view, model, detail.row)) ": the layers in numbers" }
+                        (layers(&detail.report))
+                    }
+                }
+            }
+            @if !model.others.is_empty() { (others(model)) }
         }
     }
-    if !model.others.is_empty() {
-        out += &others(model);
-    }
-    out + "</section>\n"
 }
 
 /// One of the few points: what it is, what it costs, what bounds it, and how to get it.
-fn card(view: &View<'_>, model: &Model<'_>, chosen: &Chosen, detail: Option<&Detail>) -> String {
+fn card(view: &View<'_>, model: &Model<'_>, chosen: &Chosen, detail: Option<&Detail>) -> Markup {
     let row = view.row(chosen.row);
-    let mut out = format!(
-        "<article class=\"card\" data-p=\"{}\"><h4><span class=\"letter\">{}</span>{}</h4>\n<p class=\"point\">{}</p>\n",
-        chosen.row,
-        chosen.letter,
-        escape(&capital(&chosen.roles.join(", "))),
-        escape(&view.name(chosen.row))
-    );
     let axes: Vec<String> =
         view.settings_of_axes(chosen.row).iter().map(|(k, v)| format!("{k} {v}")).collect();
-    if !axes.is_empty() {
-        let _ = writeln!(out, "<p class=\"axes\">{}</p>", escape(&axes.join(" \u{b7} ")));
-    }
-    out += "<table>";
     let rows = if model.front.is_empty() { &model.ok } else { &model.front };
-    for cost in &view.costs {
-        let Some(value) = cost.of(row) else { continue };
+    let ratio = |cost: &Measure, value: f64| {
         let objective = view.objectives.iter().any(|o| o.column == cost.column);
         let best = cost.best(rows.iter().filter_map(|&r| cost.of(view.row(r)))).unwrap_or(value);
-        let ratio = match value / best {
+        match value / best {
             _ if !objective => String::new(),
             _ if value == best => if cost.most { "most" } else { "least" }.to_owned(),
             ratio if ratio.is_finite() => format!("{}x", times(ratio)),
             _ => String::new(),
-        };
-        let _ = write!(
-            out,
-            "<tr><td title=\"{}\">{}</td><td>{}</td><td>{ratio}</td></tr>",
-            escape(&cost.doc),
-            escape(&cost.label),
-            escape(&cost.text(value))
-        );
-        if let (Some(detail), "cycles") = (detail, cost.label.as_str()) {
-            let time = qnnsim_simulator::quantity::time(detail.report.latency_us.warm);
-            let _ = write!(out, "<tr><td>latency</td><td>{time}</td><td></td></tr>");
+        }
+    };
+    html! {
+        article.card data-p=(chosen.row) {
+            h4 { span.letter { (chosen.letter) } (capital(&chosen.roles.join(", "))) }
+            p.point { (view.name(chosen.row)) }
+            @if !axes.is_empty() { p.axes { (axes.join(" \u{b7} ")) } }
+            table {
+                @for cost in &view.costs {
+                    @if let Some(value) = cost.of(row) {
+                        tr {
+                            td title=(cost.doc) { (cost.label) }
+                            td { (cost.text(value)) }
+                            td { (ratio(cost, value)) }
+                        }
+                        @if let (Some(detail), "cycles") = (detail, cost.label.as_str()) {
+                            tr {
+                                td { "latency" }
+                                td { (qnnsim_simulator::quantity::time(detail.report.latency_us.warm)) }
+                                td {}
+                            }
+                        }
+                    }
+                }
+            }
+            @if let Some(sentence) = detail.and_then(|d| bound(&d.report)) {
+                p.bound { (sentence) }
+            }
+            details { summary { "Command" } (command(view, model, chosen.row)) }
         }
     }
-    out += "</table>\n";
-    if let Some(sentence) = detail.and_then(|d| bound(&d.report)) {
-        let _ = writeln!(out, "<p class=\"bound\">{}</p>", escape(&sentence));
-    }
-    let _ = writeln!(
-        out,
-        "<details><summary>Command</summary>{}</details></article>",
-        command(view, model, chosen.row)
-    );
-    out
 }
 
 /// A ratio with three digits, or what stands before the point.
@@ -254,7 +276,7 @@ fn times(ratio: f64) -> String {
 }
 
 /// What the array does in a warm image, in a sentence.
-fn bound(report: &Report) -> Option<String> {
+pub fn bound(report: &Report) -> Option<String> {
     let array = report.units.iter().find(|u| u.name == "mac")?;
     let all = report.cycles.warm as f64;
     let part = |cycles: u64| format!("{:.0}\u{a0}%", 100.0 * cycles as f64 / all);
@@ -273,218 +295,220 @@ fn bound(report: &Report) -> Option<String> {
     Some(sentence + ".")
 }
 
-fn command(view: &View<'_>, model: &Model<'_>, row: usize) -> String {
-    format!("<code class=\"command\">{}</code>", escape(&view.command(model, row)))
+fn command(view: &View<'_>, model: &Model<'_>, row: usize) -> Markup {
+    html! { code.command { (view.command(model, row)) } }
 }
 
 /// A plot with its caption; `bare` ones say all that in their axes.
-fn figure(figure: &Figure, section: usize, class: &str) -> String {
-    let note = if figure.note.is_empty() {
-        String::new()
-    } else {
-        format!("<p>{}</p>", escape(&figure.note))
-    };
-    let (title, (width, height)) = (escape(&figure.title), figure.drawing.size);
-    let cloud = if figure.cloud.is_empty() {
-        String::new()
-    } else {
-        format!(" data-cloud=\"{}\"", cloud_id(figure, section))
-    };
-    let caption = match (class, note.as_str()) {
-        ("bare", "") => String::new(),
-        ("bare", note) => format!("<figcaption>{note}</figcaption>"),
-        (_, note) => format!("<figcaption><b>{title}</b>{note}</figcaption>"),
-    };
-    format!(
-        "<figure class=\"{class}\">{caption}<div class=\"pane\">\
-         <svg class=\"plot\" role=\"group\" aria-label=\"{title}\" viewBox=\"0 0 {width} {height}\" width=\"{width}\" height=\"{height}\"{cloud}>{}</svg></div></figure>\n",
-        figure.drawing.markup
-    )
+pub fn figure(figure: &Figure, section: usize, class: &str) -> Markup {
+    let (width, height) = figure.drawing.size;
+    let cloud = (!figure.cloud.is_empty()).then(|| cloud_id(figure, section));
+    html! {
+        figure class=(class) {
+            @if class != "bare" || !figure.note.is_empty() {
+                figcaption {
+                    @if class != "bare" { b { (figure.title) } }
+                    @if !figure.note.is_empty() { p { (figure.note) } }
+                }
+            }
+            div.pane {
+                svg.plot role="group" aria-label=(figure.title)
+                    viewBox={ "0 0 " (width) " " (height) } width=(width) height=(height)
+                    data-cloud=[cloud] { (PreEscaped(&figure.drawing.markup)) }
+            }
+        }
+    }
 }
 
-fn grid(figures: &[Figure], section: usize, class: &str) -> String {
-    if figures.is_empty() {
-        return String::new();
+/// Plots side by side.
+pub fn grid(figures: &[Figure], section: usize, class: &str) -> Markup {
+    html! {
+        @if !figures.is_empty() {
+            div.grid2 { @for f in figures { (figure(f, section, class)) } }
+        }
     }
-    format!(
-        "<div class=\"grid2\">\n{}</div>\n",
-        figures.iter().map(|f| figure(f, section, class)).collect::<String>()
-    )
 }
 
 /// All points of the front, to sort.
-fn front(view: &View<'_>, model: &Model<'_>) -> String {
+fn front(view: &View<'_>, model: &Model<'_>) -> Markup {
     let table = view.sweep.table;
     let size = ["mac.rows", "mac.cols", "mac.lanes"];
     let sized = view.axes.iter().any(|(name, _)| size.contains(name));
     let axes: Vec<_> =
         view.axes.iter().filter(|(name, _)| !sized || !size.contains(name)).collect();
-    let mut out = String::from("<h3>The front</h3>\n");
-    if model.front.len() > FRONT_MAX {
-        let (shown, all) = (grouped(FRONT_MAX as u64), grouped(model.front.len() as u64));
-        let _ = writeln!(
-            out,
-            "<p class=\"quiet\">The first {shown} of {all} by {}; the table of the sweep has all.</p>",
-            escape(&view.objectives[0].label)
-        );
-    }
-    out += "<div class=\"scroll\" tabindex=\"0\" role=\"region\" aria-label=\"points of the front\"><table class=\"sortable\"><thead><tr><th></th><th class=\"l\" data-sort=\"\">point</th>";
-    if sized {
-        out += "<th data-sort=\"\">array</th>";
-    }
-    for (name, column) in &axes {
-        let doc = escape(&table.columns[*column].doc);
-        let _ = write!(out, "<th data-sort=\"\" title=\"{doc}\">{}</th>", escape(name));
-    }
     // All values of a column have one unit, so that they compare at a glance.
     let least = |cost: &Measure| {
         extent(model.front.iter().filter_map(|&r| cost.of(view.row(r)))).map_or(1.0, |e| e.0)
     };
     let costs: Vec<(&Measure, (f64, String))> =
         view.costs.iter().map(|cost| (cost, cost.unit(least(cost)))).collect();
-    for (cost, (_, unit)) in &costs {
-        let unit = if unit.is_empty() { String::new() } else { format!(", {unit}") };
-        let _ = write!(
-            out,
-            "<th data-sort=\"\" title=\"{}\">{}{}</th>",
-            escape(&cost.doc),
-            escape(&cost.label),
-            escape(&unit)
-        );
+    let letter = |row: usize| model.chosen.iter().find(|c| c.row == row).map(|c| c.letter);
+    let elements = |row: usize| -> f64 {
+        size.iter().filter_map(|name| Measure::find(table, name)?.of(view.row(row))).product()
+    };
+    html! {
+        h3 { "The front" }
+        @if model.front.len() > FRONT_MAX {
+            p.quiet {
+                "The first " (grouped(FRONT_MAX as u64)) " of " (grouped(model.front.len() as u64)) " by "
+                (view.objectives[0].label) "; the table of the sweep has all."
+            }
+        }
+        div.scroll tabindex="0" role="region" aria-label="points of the front" {
+            table.sortable {
+                thead {
+                    tr {
+                        th {}
+                        th.l data-sort="" { "point" }
+                        @if sized { th data-sort="" { "array" } }
+                        @for (name, column) in &axes {
+                            th data-sort="" title=(table.columns[*column].doc) { (name) }
+                        }
+                        @for (cost, (_, unit)) in &costs {
+                            th data-sort="" title=(cost.doc) {
+                                (cost.label) @if !unit.is_empty() { ", " (unit) }
+                            }
+                        }
+                        th.l { "command" }
+                    }
+                }
+                tbody {
+                    @for &row in model.front.iter().take(FRONT_MAX) {
+                        tr data-p=(row) {
+                            td.l { @if let Some(letter) = letter(row) { span.letter { (letter) } } }
+                            td.l data-v=(view.index(row)) { "#" (view.index(row)) }
+                            @if sized { td data-v=(elements(row)) { (view.name(row)) } }
+                            @for (_, column) in &axes {
+                                td data-v=(figures::setting(view, row, *column)) {
+                                    (figures::setting(view, row, *column))
+                                }
+                            }
+                            @for (cost, (size, _)) in &costs {
+                                @let value = cost.of(view.row(row));
+                                td data-v=(value.map_or_else(String::new, |v| v.to_string())) {
+                                    (value.map_or_else(String::new, |v| cost.in_unit(v, *size)))
+                                }
+                            }
+                            td.l { details { summary { "show" } (command(view, model, row)) } }
+                        }
+                    }
+                }
+            }
+        }
     }
-    out += "<th class=\"l\">command</th></tr></thead><tbody>\n";
-    for &row in model.front.iter().take(FRONT_MAX) {
-        let chosen = model.chosen.iter().find(|c| c.row == row);
-        let index = escape(&view.index(row));
-        let letter = chosen
-            .map_or_else(String::new, |c| format!("<span class=\"letter\">{}</span>", c.letter));
-        let _ = write!(
-            out,
-            "<tr data-p=\"{row}\"><td class=\"l\">{letter}</td><td class=\"l\" data-v=\"{index}\">#{index}</td>"
-        );
-        if sized {
-            let elements: f64 = size
-                .iter()
-                .filter_map(|name| Measure::find(table, name)?.of(view.row(row)))
-                .product();
-            let _ = write!(out, "<td data-v=\"{elements}\">{}</td>", escape(&view.name(row)));
-        }
-        for (_, column) in &axes {
-            let value = escape(&figures::setting(view, row, *column));
-            let _ = write!(out, "<td data-v=\"{value}\">{value}</td>");
-        }
-        for (cost, (size, _)) in &costs {
-            let value = cost.of(view.row(row));
-            let text = value.map_or_else(String::new, |v| cost.in_unit(v, *size));
-            let _ = write!(
-                out,
-                "<td data-v=\"{}\">{text}</td>",
-                value.map_or_else(String::new, |v| v.to_string())
-            );
-        }
-        let _ = writeln!(
-            out,
-            "<td class=\"l\"><details><summary>show</summary>{}</details></td></tr>",
-            command(view, model, row)
-        );
-    }
-    out + "</tbody></table></div>\n"
 }
 
-/// The figures behind a roofline.
-fn layers(view: &View<'_>, model: &Model<'_>, detail: &Detail) -> String {
-    let mut out = format!(
-        "<details><summary>{}: the layers in numbers</summary><div class=\"scroll\" tabindex=\"0\"><table><thead><tr><th class=\"l\">layer</th><th>cycles</th><th>cycles, cold</th>\
-         <th>share</th><th>of the array</th><th>energy</th><th>energy, cold</th><th>DRAM bytes</th><th>DRAM bytes, cold</th><th>ops per byte, cold</th><th class=\"l\">the array waits for</th></tr></thead><tbody>\n",
-        escape(&figures::label(view, model, detail.row))
-    );
-    for layer in &detail.report.layers {
-        let works = layer.lane_operations > 0;
-        let mut stalls: Vec<_> = layer.stalls.iter().filter(|(_, n)| **n > 0).collect();
-        stalls.sort_by_key(|&(cause, n)| (std::cmp::Reverse(*n), cause));
-        let stalls: Vec<String> =
-            stalls.iter().map(|(cause, n)| format!("{cause} {}", grouped(**n))).collect();
-        let intensity = layer.lane_operations as f64 / layer.dram_bytes_cold as f64;
-        let cells = [
-            grouped(layer.cycles),
-            grouped(layer.cycles_cold),
-            percent(layer.share),
-            if works { percent(layer.utilization) } else { String::new() },
-            energy(layer.energy_pj),
-            energy(layer.energy_pj_cold),
-            grouped(layer.dram_bytes),
-            grouped(layer.dram_bytes_cold),
-            if works && intensity.is_finite() { plain(intensity) } else { String::new() },
-        ];
-        let _ = write!(
-            out,
-            "<tr><td class=\"l\" title=\"{}\">{}</td>",
-            escape(&layer.summary),
-            escape(&layer.name)
-        );
-        for cell in cells {
-            let _ = write!(out, "<td>{cell}</td>");
+/// The figures of all layers.
+pub fn layers(report: &Report) -> Markup {
+    let heads = [
+        "cycles",
+        "cycles, cold",
+        "share",
+        "of the array",
+        "energy",
+        "energy, cold",
+        "DRAM bytes",
+        "DRAM bytes, cold",
+        "ops per byte, cold",
+    ];
+    html! {
+        div.scroll tabindex="0" role="region" aria-label="layers" {
+            table {
+                thead {
+                    tr {
+                        th.l { "layer" }
+                        @for head in heads { th { (head) } }
+                        th.l { "the array waits for" }
+                    }
+                }
+                tbody {
+                    @for layer in &report.layers {
+                        @let works = layer.lane_operations > 0;
+                        @let intensity = layer.lane_operations as f64 / layer.dram_bytes_cold as f64;
+                        tr {
+                            td.l title=(layer.summary) { (layer.name) }
+                            td { (grouped(layer.cycles)) }
+                            td { (grouped(layer.cycles_cold)) }
+                            td { (percent(layer.share)) }
+                            td { @if works { (percent(layer.utilization)) } }
+                            td { (energy(layer.energy_pj)) }
+                            td { (energy(layer.energy_pj_cold)) }
+                            td { (grouped(layer.dram_bytes)) }
+                            td { (grouped(layer.dram_bytes_cold)) }
+                            td { @if works && intensity.is_finite() { (plain(intensity)) } }
+                            td.l { (causes(&layer.stalls)) }
+                        }
+                    }
+                }
+            }
         }
-        let _ = writeln!(out, "<td class=\"l\">{}</td></tr>", escape(&stalls.join(", ")));
     }
-    out + "</tbody></table></div></details>\n"
+}
+
+/// Causes with their cycles, the most first.
+pub fn causes(stalls: &std::collections::BTreeMap<String, u64>) -> String {
+    let mut stalls: Vec<_> = stalls.iter().filter(|(_, n)| **n > 0).collect();
+    stalls.sort_by_key(|&(cause, n)| (std::cmp::Reverse(*n), cause));
+    let stalls: Vec<String> =
+        stalls.iter().map(|(cause, n)| format!("{cause} {}", grouped(**n))).collect();
+    stalls.join(", ")
 }
 
 /// Why points were not simulated.
-fn others(model: &Model<'_>) -> String {
-    let mut out = String::from(
-        "<h3>Points that were not simulated</h3>\n<div class=\"scroll\" tabindex=\"0\"><table><thead><tr><th>points</th><th class=\"l\">status</th><th class=\"l\">reason, of the first</th></tr></thead><tbody>\n",
-    );
-    for other in model.others.iter().take(REASONS_MAX) {
-        let _ = writeln!(
-            out,
-            "<tr><td>{}</td><td class=\"l\">{}</td><td class=\"l wrap\">{}</td></tr>",
-            grouped(other.count as u64),
-            escape(&other.status),
-            escape(&other.reason)
-        );
-    }
+fn others(model: &Model<'_>) -> Markup {
     let rest: usize = model.others.iter().skip(REASONS_MAX).map(|o| o.count).sum();
-    if rest > 0 {
-        let _ = writeln!(
-            out,
-            "<tr><td>{}</td><td class=\"l\"></td><td class=\"l wrap\">other reasons</td></tr>",
-            grouped(rest as u64)
-        );
+    html! {
+        h3 { "Points that were not simulated" }
+        div.scroll tabindex="0" role="region" aria-label="points that were not simulated" {
+            table {
+                thead { tr { th { "points" } th.l { "status" } th.l { "reason, of the first" } } }
+                tbody {
+                    @for other in model.others.iter().take(REASONS_MAX) {
+                        tr {
+                            td { (grouped(other.count as u64)) }
+                            td.l { (other.status) }
+                            td.l.wrap { (other.reason) }
+                        }
+                    }
+                    @if rest > 0 {
+                        tr { td { (grouped(rest as u64)) } td.l {} td.l.wrap { "other reasons" } }
+                    }
+                }
+            }
+        }
     }
-    out + "</tbody></table></div>\n"
 }
 
-fn footer(view: &View<'_>) -> String {
-    let mut out = String::from("<footer>\n<dl>\n");
-    let mut fact = |name: &str, text: &str| {
-        let _ = writeln!(out, "<dt>{}</dt><dd>{}</dd>", escape(name), escape(text));
-    };
-    fact(
-        "warm, cold",
-        "A warm image finds weights and tables resident; a cold one loads them. Figures are for the warm image unless they say cold.",
-    );
+/// What warm and cold are.
+pub const WARM_COLD: &str = "A warm image finds weights and tables resident; a cold one loads them. Figures \
+    are for the warm image unless they say cold.";
+
+fn footer(view: &View<'_>) -> Markup {
+    let mut facts: Vec<(&str, &str)> = vec![("warm, cold", WARM_COLD)];
     if view.objectives.len() > 1 {
-        fact(
+        facts.push((
             "knee",
-            "The point of the front that is nearest to the best of every objective at once, each on a logarithmic scale from its best to its worst value on the front.",
-        );
+            "The point of the front that is nearest to the best of every objective at once, each on a \
+             logarithmic scale from its best to its worst value on the front.",
+        ));
     }
-    for cost in view.costs.iter().filter(|c| !c.doc.is_empty()) {
-        fact(&cost.label, &cost.doc);
-    }
+    let documented = view.costs.iter().filter(|c| !c.doc.is_empty());
+    facts.extend(documented.map(|cost| (cost.label.as_str(), cost.doc.as_str())));
     let notes: BTreeSet<&String> = view.sweep.points.iter().flat_map(|d| &d.report.notes).collect();
-    for note in notes.into_iter().take(REASONS_MAX) {
-        fact("note", note);
+    facts.extend(notes.into_iter().take(REASONS_MAX).map(|note| ("note", note.as_str())));
+    facts.extend(view.sweep.facts.iter().map(|(name, text)| (name.as_str(), text.as_str())));
+    facts_of(&facts)
+}
+
+/// The end of a page: names with what they mean.
+pub fn facts_of(facts: &[(&str, &str)]) -> Markup {
+    html! {
+        footer { dl { @for (name, text) in facts { dt { (name) } dd { (text) } } } }
     }
-    for (name, text) in view.sweep.facts {
-        fact(name, text);
-    }
-    out + "</dl>\n</footer>\n"
 }
 
 fn cloud_id(figure: &Figure, section: usize) -> String {
-    format!("{section} {}", escape(&figure.name))
+    format!("{section} {}", figure.name)
 }
 
 /// What the script needs to tell about points without a mark of their own.

@@ -213,6 +213,11 @@ impl Plot<'_> {
     pub fn pixels(&self, x: f64, y: f64) -> BackendCoord {
         self.0.backend_coord(&(x, y))
     }
+
+    /// The rightmost pixel of the area within the axes.
+    pub fn right(&self) -> i32 {
+        self.0.plotting_area().get_pixel_range().0.end
+    }
 }
 
 const INFALLIBLE: &str = "a String takes any text";

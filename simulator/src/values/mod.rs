@@ -13,6 +13,7 @@ mod dense;
 mod plan;
 mod range;
 mod state;
+mod view;
 
 use std::sync::Arc;
 

@@ -8,11 +8,13 @@ use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 use qnnsim_compiler::import::import;
-use qnnsim_explore::report::{self, Detail, Sweep};
+use qnnsim_explore::explain::explain;
+use qnnsim_explore::report::{self, Detail, ProgramReport, Sweep, program_page};
+use qnnsim_explore::subject::Subject;
 use qnnsim_explore::table::{Column, Table, Value};
 use qnnsim_isa::HardwarePoint;
 use qnnsim_isa::hardware::{Overrides, PARAMETERS};
-use qnnsim_simulator::{Simulation, Technology};
+use qnnsim_simulator::{Simulation, Start, Technology};
 use qnnsim_tests::{programs, tcv_options};
 
 /// Chromium, or none with a word of what is skipped. With QNNSIM_REQUIRE_BROWSER set it must be
@@ -308,6 +310,69 @@ fn the_report_answers_to_hands() {
         assert_eq!(said("room"), "true", "nothing is wider than the window");
         assert_eq!(said("titles"), "0");
     }
+}
+
+/// The page of TCV, cold and warm.
+fn page_of_tcv() -> String {
+    let file = std::fs::read(programs().join("tcv_w1a1.bin")).expect("the program");
+    let program = qnnsim_isa::Program::from_bytes(&file).expect("a program file");
+    let simulation = Simulation::new(program.clone()).unwrap_or_else(|e| panic!("{e:?}"));
+    let technology = Technology::builtin("45nm").expect("comes with the simulator");
+    let subject = Subject::of_program(program, &Overrides::default());
+    let explanation = explain(&subject, &technology, 200).expect("it runs");
+    let timelines = [Start::Cold, Start::Warm].map(|start| simulation.trace(start));
+    let report = simulation.report(&technology, 200);
+    program_page(&ProgramReport {
+        program: simulation.program(),
+        report: &report,
+        timelines: timelines.each_ref().map(Vec::as_slice),
+        explanation: Some(&explanation),
+        facts: &[("file".into(), "<tcv> & \"others\"".into())],
+    })
+}
+
+#[test]
+fn a_page_of_a_program_opens_in_a_browser_and_answers_to_hands() {
+    let Some(browser) = browser() else { return };
+    let page = page_of_tcv();
+    let path = write("program.html", &page);
+    for (name, paper) in [("light", [0xff, 0xff, 0xff]), ("dark", [0x14, 0x17, 0x1a])] {
+        for (size, view) in [("wide", WIDE), ("narrow", NARROW)] {
+            let view = View { dark: name == "dark", height: 5000, ..view };
+            let (_, _, pixels) = picture(browser, view, &path, &format!("program_{name}_{size}"));
+            assert_eq!(pixels[0], paper, "{name}: the corner is paper");
+            let inked = pixels.iter().filter(|p| **p != paper).count() as f64 / pixels.len() as f64;
+            assert!((0.02..0.7).contains(&inked), "{name} {size}: {inked}");
+        }
+    }
+    const HANDS: &str = r#"<script>
+const say = (name, value) => document.body.setAttribute("data-" + name, value);
+const tip = document.getElementById("tip");
+const marks = document.querySelectorAll('svg[aria-label="Timeline, warm image"] rect');
+const mark = [...marks].find((m) => (m.dataset.tip || "").includes("mac x16"));
+const b = mark.getBoundingClientRect();
+mark.dispatchEvent(new PointerEvent("pointermove",
+  { bubbles: true, clientX: b.x + b.width / 2, clientY: b.y + b.height / 2 }));
+say("span", tip.hidden ? "" : tip.textContent);
+say("room", document.documentElement.scrollWidth <= innerWidth);
+say("heads", [...document.querySelectorAll("h3")].map((h) => h.textContent).join("|"));
+</script>"#;
+    let path = write("program_hands.html", &page.replace("</body>", &format!("{HANDS}</body>")));
+    for view in [WIDE, NARROW] {
+        let (dom, console) = document(browser, view, &path);
+        assert_eq!(console, [""; 0], "the console is silent");
+        let said = |name: &str| {
+            let start = dom.find(&format!("data-{name}=\"")).expect("it was reached");
+            dom[start..].split('"').nth(1).expect("a value").to_owned()
+        };
+        // README: mac x16 of conv1 from cycle 106 to 167.
+        assert!(said("span").contains("cycles 106 to 167"), "{}", said("span"));
+        assert_eq!(said("room"), "true", "nothing is wider than the window");
+        for head in ["What would help", "What bounds each layer", "Time", "The memories"] {
+            assert!(said("heads").contains(head), "{head}");
+        }
+    }
+    assert!(page.contains("&lt;tcv&gt; &amp; &quot;others&quot;"), "what is quoted is escaped");
 }
 
 #[test]

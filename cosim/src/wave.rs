@@ -1,0 +1,87 @@
+//! The RTL's signals, as the bench tells them, under the simulator's names.
+
+use qnnsim_inspect::wave::{self, Held, Image, Wave};
+use qnnsim_inspect::{Recordings, recording};
+use qnnsim_isa::{Program, Unit};
+use qnnsim_simulator::Start;
+
+use crate::bench::{self, Bench, BenchError, Job, Port};
+use crate::replay::{Replay, Stage, replay};
+
+/// Cycles after which an image is given up.
+const CYCLES_MAX: u32 = 1 << 26;
+
+/// The RTL's signals of a cold image and warm ones behind it, until one does not end.
+///
+/// # Errors
+/// The machine's program broke.
+pub fn machine(bench: &mut Bench, program: &Program, images: &[&[u8]]) -> Result<Wave, BenchError> {
+    let job = Job {
+        program,
+        images,
+        accesses: true,
+        memories: false,
+        levels: true,
+        cycles_max: CYCLES_MAX,
+        power_up: 1,
+    };
+    let ran = bench.run(&job)?;
+    let image = |(number, image): (usize, &bench::Image)| {
+        let start = if number == 0 { Start::Cold } else { Start::Warm };
+        of_image(start, image, &replay(program, start, image))
+    };
+    let images: Vec<Image> = ran.iter().enumerate().map(image).collect();
+    Ok(wave::wave(program, &images))
+}
+
+/// The simulator's signals of as many images. None if a proof refuses the program.
+pub fn simulator(program: &Program, images: usize) -> Option<Wave> {
+    let recordings = Recordings::new(program).ok()?;
+    let mut all = vec![wave::of_recording(&recordings.cold)];
+    if let Some(warm) = &recordings.warm {
+        let warm = wave::of_recording(warm);
+        all.extend(std::iter::repeat_n(warm, images.saturating_sub(1)));
+    }
+    Some(wave::wave(program, &all))
+}
+
+fn of_image(start: Start, image: &bench::Image, replay: &Replay) -> Image {
+    let end = image.end + 1;
+    let mut port_of = vec![None; replay.events.len()];
+    for step in &replay.steps {
+        let port = step.accesses.first().and_then(|access| match access.port {
+            Port::ActMac | Port::ActStore => Some(0),
+            Port::ActLoad | Port::ActThr => Some(1),
+            Port::WgtMac | Port::WgtLoad | Port::ThrDrain | Port::ThrLoad => None,
+        });
+        // The array and STORE hold the read port whatever they read.
+        port_of[step.event] = match replay.events[step.event].stage {
+            Stage::Mac | Stage::StoreRead => Some(0),
+            _ => port,
+        };
+    }
+    let held = replay.events.iter().enumerate().filter_map(|(i, event)| {
+        let stage = match event.stage {
+            Stage::Sync => recording::Stage::issuing(event.unit.unwrap_or(Unit::Load)),
+            Stage::StoreRead => recording::Stage::Store,
+            Stage::LoadWrite => recording::Stage::LoadWrite,
+            Stage::Mac => recording::Stage::Mac,
+            Stage::ThrWrite => recording::Stage::ThrWrite,
+            Stage::Drain => recording::Stage::Thr,
+            Stage::Fetch => recording::Stage::Fetch,
+            Stage::StoreBurst => recording::Stage::StoreBurst,
+            Stage::LoadBurst => recording::Stage::Load,
+            Stage::Configure | Stage::Decode => return None,
+        };
+        let to = event.last.map_or(end, |last| last + 1);
+        Some(Held { stage, from: event.cycle, to, word: event.word, port: port_of[i] })
+    });
+    Image {
+        warm: start == Start::Warm,
+        cycles: end,
+        held: held.collect(),
+        levels: image.levels.clone(),
+        waiting: None,
+        buffers: None,
+    }
+}

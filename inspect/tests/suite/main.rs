@@ -1,0 +1,7 @@
+//! All tests of the crate in one binary: a module a subject.
+
+mod chain;
+mod session;
+mod stops;
+mod timelines;
+mod travel;
