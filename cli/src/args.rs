@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use clap::builder::{PossibleValue, PossibleValuesParser, RangedU64ValueParser, TypedValueParser};
-use clap::{Args, Parser, Subcommand, ValueEnum, value_parser};
+use clap::{ArgGroup, Args, Parser, Subcommand, ValueEnum, value_parser};
 use qnnsim_compiler::input::InputType;
 use qnnsim_compiler::pipeline::Stage;
 use qnnsim_explore::sweep::Shard;
@@ -253,12 +253,15 @@ pub struct CompileArgs {
 
 /// `qnnsim run`.
 #[derive(Debug, Args)]
+#[command(group(ArgGroup::new("shown").args(["trace", "wave"]).multiple(true)))]
 #[command(after_help = "\
 Examples:
   qnnsim run programs/tcv_w1a1.bin
   qnnsim run programs/tcv_w1a1.bin --input programs/digits/digit_3.png --trace
   qnnsim run model.bin --input images.idx.gz --index 42 --format json
-  qnnsim run model.bin --trace=timeline.json       # open in https://ui.perfetto.dev
+  qnnsim run model.bin --trace=timeline.pftrace    # open in https://ui.perfetto.dev
+  qnnsim run model.bin --both --wave signals.fst   # open in GTKWave or Surfer
+  qnnsim run model.bin --report page.html
   qnnsim run model.bin --tech 22nm --clock 500
   qnnsim run model.onnx --pixel-offset -128 --set mac.cols=32 --input digit.png
   qnnsim run model.onnx --pixel-offset -128 --input digit.png --points -    # a point a line, as {\"mac.rows\": 8}")]
@@ -311,12 +314,12 @@ pub struct RunArgs {
     #[arg(long, value_name = "FILE.html", conflicts_with = "points")]
     pub report: Option<PathBuf>,
 
-    /// Show the cold image in them instead of the warm one.
-    #[arg(long, conflicts_with_all = ["both", "points"])]
+    /// Show the cold image in timeline and signals instead of the warm one.
+    #[arg(long, requires = "shown", conflicts_with = "both")]
     pub cold: bool,
 
-    /// Show the cold image in them and the warm one behind it.
-    #[arg(long, conflicts_with = "points")]
+    /// Show the cold image in timeline and signals, and the warm one behind it.
+    #[arg(long, requires = "shown")]
     pub both: bool,
 
     #[command(flatten)]
