@@ -213,13 +213,6 @@ fn read_folder(path: &Path, wanted: &Range<usize>) -> Result<Array, Failure> {
     Ok(Array::of(header, first * values, bytes))
 }
 
-/// Reads all numbers of a file in memory; how many bytes they have.
-pub fn of_bytes(file: &[u8]) -> Result<usize, String> {
-    let length = Some(file.len() as u64);
-    let array = parse(BufReader::new(Cursor::new(file)), length, None, &all)?;
-    Ok(array.bytes().len())
-}
-
 /// Takes a file apart by what it begins with. `length` are its bytes, if that is known.
 fn parse<R: Read + Seek>(
     mut file: BufReader<R>,

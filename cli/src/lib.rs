@@ -23,15 +23,6 @@ use clap::{CommandFactory, FromArgMatches};
 use args::{Cli, Command};
 use chatter::Level;
 
-/// What the readers of images make of a file's bytes: how many bytes of numbers they find.
-///
-/// # Errors
-/// What a user would be told of such a file.
-#[doc(hidden)]
-pub fn read_image_bytes(file: &[u8]) -> Result<usize, String> {
-    images::of_bytes(file)
-}
-
 /// Runs the program with its arguments, of which the first is its name, and gives its exit code.
 /// What clap refuses ends the process: it prints why and exits with 2.
 pub fn run(args: impl IntoIterator<Item = OsString>) -> u8 {

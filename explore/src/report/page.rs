@@ -50,7 +50,9 @@ pub fn document(title: &str, contents: &Markup, cloud: &str) -> String {
             }
         }
     };
-    markup.into_string()
+    // What XML has no character for, names of models among them, is replaced.
+    let other = |c: char| !matches!(c, '\t' | '\n') && c.is_control();
+    markup.into_string().replace(|c| other(c) || matches!(c, '\u{fffe}' | '\u{ffff}'), "\u{fffd}")
 }
 
 /// The page of a sweep.
