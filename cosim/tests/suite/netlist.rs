@@ -86,8 +86,15 @@ fn bench(text: &str, parameters: &[(String, u32)]) -> String {
     let value = |name: &str| parameters.iter().find(|(n, _)| n == name).expect("a parameter").1;
     let (head, rest) = text.split_once("  machine #(").expect("the machine");
     let (_, rest) = rest.split_once(") machine (").expect("its ports");
-    let (ports, _) = rest.split_once("  for (genvar ").expect("the memories");
-    let mut bench = format!("{head}  machine machine ({ports}");
+    // Registers that waveforms show have other names in a netlist, and no test here looks at them.
+    let (ports, rest) = rest.split_once("  for (genvar s = 0").expect("the semaphores");
+    let (_, rest) = rest.split_once("machine.front_end.queued);").expect("the depths of queues");
+    let (assigns, _) = rest.split_once("  for (genvar ").expect("the memories");
+    let none: String = ["probe_semaphores", "probe_queues", "probe_code_queue"]
+        .iter()
+        .map(|probe| format!("  assign {probe} = '0;\n"))
+        .collect();
+    let mut bench = format!("{head}  machine machine ({ports}{none}{assigns}");
     let mut peek = |memory: u32, port: &str, at: u32, width: u32, name: String, words: u32| {
         let top = words.next_power_of_two().trailing_zeros().max(1) - 1;
         writeln!(
