@@ -516,7 +516,7 @@ fn rows() -> Vec<(&'static Rule, &'static [i64], Build)> {
             let x = m.node(
                 "Resize",
                 &[&x, "", &scales],
-                &[string("mode", pick(keeps, "nearest", "linear"))],
+                &[string("mode", pick(keeps, "nearest", "cubic"))],
             );
             conv(m, &x, [1, 2, 1, 1], &[])
         }),
