@@ -6,6 +6,8 @@
 //! for; the operators that keep a grid have it from their own files (`ops/`). Work and memory are
 //! bounded by a budget. What is random or has state is refused.
 
+mod layers;
+
 use crate::diagnostic::{Diagnostic, NodePlace};
 use crate::limits;
 use crate::onnx::{NodeProto, TensorProto, data_type};
@@ -16,8 +18,9 @@ use crate::ops::join::{axis, for_each};
 use crate::ops::layout;
 use crate::tensor::{Array, Codes, Tensor, broadcast, checked_len, zip};
 
-/// The operators of which constants are computed. Beside these are the quantizers, whose constants
-/// keep their grid, and `Constant`.
+/// The operators of which constants are computed, and that exporters write to compute shapes,
+/// indices and scales. Beside these are those of [`layers`], which exporters write of maps, the
+/// quantizers, whose constants keep their grid, and `Constant`.
 #[rustfmt::skip]
 pub const OPERATORS: &[&str] = &[
     "Abs", "Acos", "Acosh", "Add", "And", "ArgMax", "ArgMin", "Asin", "Asinh", "Atan",
@@ -826,6 +829,22 @@ impl Call<'_> {
                 data.dedup();
                 Self::one(x.with(vec![data.len()], data))
             }
+            "DynamicQuantizeLinear" => {
+                let x = self.input(0)?;
+                let of = |f: fn(f64, f64) -> f64| x.array.data.iter().copied().fold(0.0, f);
+                let (least, greatest) = (of(f64::min), of(f64::max));
+                let scale = match greatest - least {
+                    0.0 => 1.0,
+                    range => range / 255.0,
+                };
+                let zero = (-least / scale).round_ties_even().clamp(0.0, 255.0);
+                let code = |x: f64| ((x / scale).round_ties_even() + zero).clamp(0.0, 255.0);
+                let kind = data_type::range(data_type::UINT8);
+                let codes = Value { array: x.array.map(code), kind };
+                let zero = Value { array: Array::scalar(zero), kind };
+                let all = [codes, Value::real(Array::scalar(scale)), zero];
+                Ok(Some(all.into_iter().take(self.outputs).collect()))
+            }
             "MatMul" | "MatMulInteger" => {
                 let (mut a, mut b) = (self.input(0)?, self.input(1)?);
                 if self.op == "MatMulInteger" {
@@ -874,7 +893,7 @@ impl Call<'_> {
                     (v[0] - v[3]) / (v[4] + epsilon).sqrt() * v[1] + v[2]
                 })?)
             }
-            _ => Ok(None),
+            _ => self.run_layer(),
         }
     }
 

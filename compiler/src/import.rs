@@ -5,7 +5,7 @@ use qnnsim_isa::descriptor::{InputDescriptor, MapShape};
 use crate::diagnostic::{Diagnostic, Diagnostics};
 use crate::epilogue::Epilogue;
 use crate::graph::{Graph, ValueId};
-use crate::host::{self, Front};
+use crate::host::{self, Front, HostGraph};
 use crate::input::{self, Declared, InputFormat, InputType};
 use crate::ir::Network;
 use crate::lower::{self, Lowered};
@@ -78,6 +78,13 @@ pub fn import(bytes: &[u8], options: &ImportOptions) -> Result<Import, Diagnosti
         lowered = lower(&graph);
     }
     let Lowered { mut network, mut maps, epilogues, heads, front } = lowered?;
+    // What the host computes is read again when a program is loaded, and refused there if it is too
+    // much; that is said here.
+    let before = network.input.model.as_ref().map(|input| &input.model);
+    let behind = Some(&network.output.model).filter(|model| !model.is_empty());
+    for part in before.into_iter().chain(behind) {
+        HostGraph::read(part)?;
+    }
     let own = graph.values.len();
     // Values between the operators that one became are none of the model's.
     for map in &mut maps {

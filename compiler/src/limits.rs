@@ -184,7 +184,7 @@ limits! {
             "make kernel, stride or padding smaller; a matrix product is a kernel over its vector, whose length has to be a product of two numbers of at most 4095: pad it with zeros";
         CONV_SHAPES: "the weights have the shape [outputs, channels of a group, kernel height, kernel width], and the bias one value an output",
             "the file contradicts itself: export the model again";
-        WEIGHTS: "weights are constants that come from a quantizer, through at most `Transpose` and `Identity`",
+        WEIGHTS: "weights are constants: what a quantizer made, through at most `Transpose` and `Identity`, or integers of at most 255 times a scale",
             "quantize the weights of the layer";
         WEIGHT_SCALE: "the scale of weights is one number or has one number for each output channel",
             "quantize weights per tensor or per output channel";
@@ -304,8 +304,8 @@ limits! {
     "Unsqueeze": "Dimensions of size 1 are put in." {}
     "Add": "Of a constant, or of two maps: exact if one scale is a small multiple of the other, else by integer weights \
         that are tried at all pairs of values." {
-        ONE_CONSTANT: "one of the two operands is a constant, which has not more dimensions or values than the other",
-            "multiplication of maps is not supported";
+        ONE_CONSTANT: "a constant operand has not more dimensions or values than the other; two maps are divided or compared for the greater only as functions of one quantized map",
+            "make one operand a constant of that shape, or multiply, add or subtract quantized maps";
         SUM_SHAPES: "maps that are added have the same shape",
             "bring both to the same shape";
     }
@@ -330,7 +330,7 @@ limits! {
     "Constants": "What depends on constants alone is computed while importing, before any limit of maps is looked at; `Shape` and \
         `Size` read the shape of a map, with a batch of 1, a symbol too." {
         FOLD_CONSTANT: "operators that only constants are computed of read no maps; `Shape` and `Size` read a map's shape",
-            "export the model with fixed shapes";
+            "remove the node or replace it by supported operators; if it computes a shape, export the model with fixed ones";
         FOLD_OPERATOR: "nothing is random, has state or is run in a loop",
             "export the model for inference, with its loops unrolled";
         FOLD_ARGUMENTS: "axes, indices and sizes are whole numbers in range, and integers stay within their type",
@@ -351,7 +351,9 @@ limits! {
     "Gather": "Slices along a dimension, by constant numbers: channels in any order." {}
     "Tile": "The whole several times along the channels; along others behind the last layer." {}
     "Behind the last layer": "`ReduceL1`, `ReduceL2`, `ReduceLogSum`, `ReduceLogSumExp`, `ReduceProd`, `ReduceSumSquare`, `CumSum`, \
-        `Einsum`, `Expand`, `GatherElements`, `GatherND`, `Hardmax`, `IsInf`, `IsNaN`, `Mean`, `Mod`, `Shrink`, `Trilu`, bitwise and trigonometric \
+        `Einsum`, `Expand`, `GatherElements`, `GatherND`, `Hardmax`, `IsInf`, `IsNaN`, `Mean`, `Mod`, `Shrink`, `Trilu`, \
+        `LayerNormalization`, `InstanceNormalization`, `GroupNormalization`, `RMSNormalization`, `LpNormalization`, \
+        `MeanVarianceNormalization`, `LRN`, `LpPool`, `GlobalLpPool`, `Det`, `ReverseSequence`, bitwise and trigonometric \
         functions, too: the host computes them." {}
     "ThresholdedRelu": "x where it is greater than alpha, else 0." {
         THRESHOLD_ALPHA: "alpha is not negative",
@@ -383,6 +385,11 @@ QLinearSigmoid, QLinearLeakyRelu, ConvInteger, MatMulInteger": "The same as the 
         CLIP_OPSET: "the standard defines `Clip` of integers from opset 12 on; in older sets it is read as meant, but other tools may refuse it",
             "export the model with opset 13 or later";
     }
+}
+
+/// All limits, in the order of the list.
+pub fn all() -> impl Iterator<Item = &'static Rule> {
+    GROUPS.iter().flat_map(|group| group.limits.iter().copied())
 }
 
 /// The list of what is supported, as Markdown.

@@ -7,8 +7,9 @@ use crate::onnx::{
     AttributeProto, GraphProto, ModelProto, NodeProto, TensorProto, attribute_type, data_type,
 };
 
-/// Names of the operators that are rewritten.
-const NAMES: &[&str] = &[
+/// Names of the operators that are rewritten, unless their channels come last or the type of their
+/// integers is not known.
+pub const NAMES: &[&str] = &[
     "QLinearConv",
     "QLinearMatMul",
     "QGemm",
@@ -100,6 +101,10 @@ fn expand_one(graph: &mut GraphProto, node: NodeProto) {
         }
         None => 0,
     };
+    if attribute("channels_last") != 0 {
+        graph.node.push(node);
+        return;
+    }
     // Integers, scale and zero point of each operand, scale and zero point of the output, bias.
     let triples = |from: usize, to: usize| -> Vec<[usize; 3]> {
         (from..to).step_by(3).map(|i| [i, i + 1, i + 2]).collect()
@@ -157,7 +162,7 @@ fn expand_one(graph: &mut GraphProto, node: NodeProto) {
         push("DequantizeLinear", "bias", vec![input(bias), scale], real.clone(), axis);
         inputs.push(real);
     }
-    let kept = |a: &&AttributeProto| a.name != "channels_last" || a.i != 0;
+    let kept = |a: &&AttributeProto| a.name != "channels_last";
     let attributes: Vec<_> = node.attribute.iter().filter(kept).cloned().collect();
     let quantized = result != NONE && !input(result).is_empty();
     let real = if quantized { format!("{output}/real") } else { output.clone() };

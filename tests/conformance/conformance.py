@@ -625,6 +625,17 @@ def forms(rng):
 
     yield "MatMul of two maps as the output", maps, attention
     yield "CumSum as the output", (1, INPUTS), lambda m: m.node("CumSum", product(m), m.constant(1, np.int64))
+    norms = {
+        "LayerNormalization": lambda m, x: m.node("LayerNormalization", x, m.numbers(6), m.numbers(6)),
+        "InstanceNormalization": lambda m, x: m.node("InstanceNormalization", x, m.numbers(4), m.numbers(4)),
+        "LpNormalization": lambda m, x: m.node("LpNormalization", x, axis=1),
+        "MeanVarianceNormalization": lambda m, x: m.node("MeanVarianceNormalization", x),
+        "LRN": lambda m, x: m.node("LRN", x, size=3),
+        "LpPool": lambda m, x: m.node("LpPool", x, kernel_shape=[2, 2]),
+        "GlobalLpPool": lambda m, x: m.node("GlobalLpPool", x),
+    }
+    for op, build in norms.items():
+        yield f"{op}, a norm as the output", maps, lambda m: build(m, sums(m))
 
     def two_sizes(m):
         x = m.linear("x", 0.5, 7, np.int8)
@@ -866,6 +877,52 @@ def constants(rng):
     yield "BatchNormalization", lambda m: m.node(
         "BatchNormalization", reals(m, 1, 2, 3), *(positive(m, 2) for _ in range(4)))
     yield "Unique", lambda m: m.node("Unique", whole(m, 9))
+    windows = ({}, {"strides": [2, 1], "auto_pad": "SAME_UPPER"}, {"pads": [1, 0, 0, 1], "dilations": [2, 1]})
+    for extra in (*windows, {"group": 2}, {"strides": [3, 2], "auto_pad": "SAME_LOWER"}):
+        yield f"Conv {extra}", lambda m: m.node(
+            "Conv", reals(m, 2, 4, 6, 5), reals(m, 4, 4 // extra.get("group", 1), 2, 3), reals(m, 4), **extra)
+    yield "Conv of one dimension", lambda m: m.node("Conv", reals(m, 1, 2, 9), reals(m, 3, 2, 4), strides=[2])
+    yield "Conv of three dimensions", lambda m: m.node("Conv", reals(m, 1, 2, 3, 4, 3), reals(m, 2, 2, 2, 2, 2))
+    for op in ("MaxPool", "AveragePool", "LpPool"):
+        for extra in (*windows, {"strides": [2, 2], "ceil_mode": 1}):
+            yield f"{op} {extra}", lambda m: m.node(op, reals(m, 2, 3, 6, 5), kernel_shape=[2, 3], **extra)
+    yield "AveragePool with padding", lambda m: m.node(
+        "AveragePool", reals(m, 1, 2, 5, 5), kernel_shape=[3, 3], pads=[1, 1, 1, 1], count_include_pad=1)
+    yield "LpPool of p 3", lambda m: m.node("LpPool", reals(m, 1, 2, 7), kernel_shape=[3], p=3)
+    for op in ("GlobalAveragePool", "GlobalMaxPool", "GlobalLpPool"):
+        yield op, lambda m: m.node(op, reals(m, 2, 3, 4, 2))
+    for p in (1, 2):
+        yield f"LpNormalization {p}", lambda m: m.node("LpNormalization", reals(m, 3, 4), p=p, axis=0)
+    yield "LayerNormalization", lambda m: m.node("LayerNormalization", reals(m, 2, 3, 4), reals(m, 3, 4), reals(m, 3, 4), axis=1)
+    yield "InstanceNormalization", lambda m: m.node("InstanceNormalization", reals(m, 2, 3, 4, 2), reals(m, 3), reals(m, 3))
+    for opset, size in ((18, 2), (21, 6)):
+        def groups(m):
+            m.opset = opset
+            return m.node("GroupNormalization", reals(m, 2, 6, 4), reals(m, size), reals(m, size), num_groups=2)
+        yield f"GroupNormalization {opset}", groups
+    def root(m):
+        m.opset = 23
+        return m.node("RMSNormalization", reals(m, 3, 8), reals(m, 8))
+    yield "RMSNormalization", root
+    yield "MeanVarianceNormalization", lambda m: m.node("MeanVarianceNormalization", reals(m, 2, 3, 4, 3))
+    yield "LRN", lambda m: m.node("LRN", reals(m, 1, 6, 2, 2), size=3, alpha=0.5, bias=2.0)
+    yield "Det", lambda m: m.node("Det", reals(m, 2, 4, 4))
+    yield "ReverseSequence", lambda m: m.node("ReverseSequence", reals(m, 4, 3), m.integers(1, 4, 2))
+    for op in ("HannWindow", "HammingWindow", "BlackmanWindow"):
+        for periodic in (0, 1):
+            yield f"{op} {periodic}", lambda m: m.node(op, m.constant(9, np.int64), periodic=periodic)
+    yield "DynamicQuantizeLinear", lambda m: m.node("DynamicQuantizeLinear", reals(m, 12), outputs=3)
+    for coordinates in ("half_pixel", "pytorch_half_pixel", "align_corners", "asymmetric", "half_pixel_symmetric"):
+        for nearest in ("round_prefer_floor", "round_prefer_ceil", "floor", "ceil"):
+            yield f"Resize nearest {coordinates} {nearest}", lambda m: m.node(
+                "Resize", reals(m, 1, 2, 4, 5), "", "", m.integers(1, 2, 7, 4), mode="nearest",
+                coordinate_transformation_mode=coordinates, nearest_mode=nearest)
+        for mode in ("linear", "cubic"):
+            yield f"Resize {mode} {coordinates}", lambda m: m.node(
+                "Resize", reals(m, 1, 1, 4, 5), "", m.constant([1.0, 1.0, 1.75, 0.5]), mode=mode,
+                coordinate_transformation_mode=coordinates)
+    yield "Resize cubic, inside alone", lambda m: m.node(
+        "Resize", reals(m, 1, 1, 4, 5), "", "", m.integers(1, 1, 7, 8), mode="cubic", exclude_outside=1, cubic_coeff_a=-0.5)
 
 
 def shifts_written_out(model):
@@ -948,9 +1005,9 @@ def compare(binary, name, proto, images, options, folder):
         print(f"{name}: refused\n{error}")
         return False
     exponentials = ("Softmax", "LogSoftmax")
-    # Exponentials are rounded in several ways, and so are sums of several scales.
+    # Exponentials are rounded in several ways, and so are sums of several scales and norms.
     rounded = any(node.op_type in exponentials for node in proto.graph.node) or name.startswith("constant ") \
-        or "several scales" in name
+        or "several scales" in name or "a norm" in name
     equal, values = True, 0
     for output, right in right.items():
         own = result[output].reshape(right.shape)

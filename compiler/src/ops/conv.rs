@@ -144,8 +144,8 @@ impl Conv {
             .then_some(ir::Conv { kernel, ..self.geometry })
     }
 
-    /// With the kernel of the weights and the paddings that `auto_pad` asks for. Weights that do not
-    /// fit are refused with the shapes.
+    /// With the kernel of the weights and the paddings that `auto_pad` asks for. Weights that do
+    /// not fit are refused with the shapes.
     fn settled(mut self, inputs: &Operands) -> Result<Self, Diagnostic> {
         let Some(geometry) = self.with_kernel(required(inputs, 1).dims) else { return Ok(self) };
         (self.geometry, self.kernel_given) = (geometry, true);

@@ -66,7 +66,7 @@ use crate::canonical::Desugar;
 use crate::diagnostic::{Diagnostic, NodePlace};
 use crate::onnx::NodeProto;
 use crate::tensor::{Precision, Tensor};
-use crate::{constants, limits};
+use crate::{constants, limits, qdq};
 use attributes::Attributes;
 use pointwise::Pointwise;
 
@@ -238,10 +238,13 @@ operators! {
     /// What the host alone computes.
     interpreted::Interpreted: STANDARD
         "Acos" | "Acosh" | "Asin" | "Asinh" | "Atan" | "Atanh" | "BitShift" | "BitwiseAnd"
-        | "BitwiseNot" | "BitwiseOr" | "BitwiseXor" | "Cos" | "Cosh" | "CumSum" | "Einsum"
-        | "Expand" | "GatherElements" | "GatherND" | "Hardmax" | "IsInf" | "IsNaN" | "Mean" | "Mod"
-        | "ReduceL1" | "ReduceL2" | "ReduceLogSum" | "ReduceLogSumExp" | "ReduceProd"
-        | "ReduceSumSquare" | "Shrink" | "Sin" | "Sinh" | "Tan" | "Trilu";
+        | "BitwiseNot" | "BitwiseOr" | "BitwiseXor" | "Cos" | "Cosh" | "CumSum" | "Det" | "Einsum"
+        | "Expand" | "GatherElements" | "GatherND" | "GlobalLpPool" | "GroupNormalization"
+        | "Hardmax" | "InstanceNormalization" | "IsInf" | "IsNaN" | "LRN" | "LayerNormalization"
+        | "LpNormalization" | "LpPool" | "Mean" | "MeanVarianceNormalization" | "Mod"
+        | "RMSNormalization" | "ReduceL1" | "ReduceL2" | "ReduceLogSum" | "ReduceLogSumExp"
+        | "ReduceProd" | "ReduceSumSquare" | "ReverseSequence" | "Shrink" | "Sin" | "Sinh" | "Tan"
+        | "Trilu";
     /// Functions of truth values.
     logic::Logic: STANDARD "Not" | "And" | "Or" | "Xor";
     /// Values times weights, or weights times values.
@@ -388,6 +391,9 @@ impl Op {
 /// The refusal of a node that is none of the operators.
 fn unsupported(node: &NodeProto) -> Diagnostic {
     let (op_type, domain) = (&node.op_type, &node.domain);
+    if qdq::NAMES.contains(&op_type.as_str()) && LINEAR.contains(&domain.as_str()) {
+        return limits::QOPERATOR.refuse(format!("this form of `{op_type}`"));
+    }
     match STANDARD.contains(&domain.as_str()) {
         true if constants::OPERATORS.contains(&op_type.as_str()) => {
             limits::FOLD_CONSTANT.refuse(format!("`{op_type}` of values that are computed"))

@@ -233,6 +233,7 @@ impl Pointwise {
             Pointwise::Add => Some(1.0),
             Pointwise::Sub => Some(1.0 - 2.0 * data as f64),
             Pointwise::Mul => Some(v[1 - data]),
+            Pointwise::Function(Function::Neg) => Some(-1.0),
             Pointwise::Div if data == 0 => Some(1.0 / v[1]),
             Pointwise::Normalize { epsilon } => Some(v[1] / (v[4] + epsilon).sqrt()),
             _ => None,

@@ -1,4 +1,5 @@
-//! `Round`, `Floor` and `Ceil`: quantizers of scale 1 without ends; a `Clip` behind them gives them.
+//! `Round`, `Floor` and `Ceil`: quantizers of scale 1 without ends; a `Clip` behind them gives
+//! them.
 
 use qnnsim_isa::descriptor::Rounding;
 

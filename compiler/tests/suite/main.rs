@@ -5,6 +5,7 @@ mod exactness;
 mod import;
 mod layers;
 mod models;
+mod promises;
 mod quantizers;
 mod refusals;
 mod robust;
