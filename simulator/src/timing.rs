@@ -1310,7 +1310,7 @@ impl<'a> Engine<'a> {
 
     fn store_burst<O: Observer>(&mut self, tape: &mut Tape<'_, O>) -> bool {
         let now = self.now;
-        if !self.store_pending.front().is_some_and(|p| p.ready <= now) || self.dram_is_full() {
+        if self.store_pending.front().is_none_or(|p| p.ready > now) || self.dram_is_full() {
             return false;
         }
         let Some(p) = self.store_pending.pop_front() else { unreachable!() };

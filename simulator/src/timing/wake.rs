@@ -6,7 +6,7 @@ use std::collections::BinaryHeap;
 use qnnsim_isa::Unit;
 
 /// What a cycle looks at, a bit each: rules that may decide, and what becomes visible. More bits
-/// than are needed change nothing but time; [`ALL`] looks at everything.
+/// than are needed change nothing but time; [`look::ALL`] looks at everything.
 pub(super) mod look {
     use super::Unit;
 
