@@ -60,8 +60,8 @@ fn real_values_come_from_the_model() {
     let mut values: Vec<f64> = values.map(|v| v.as_f64().expect("a number")).collect();
     values.sort_by(f64::total_cmp);
     values.dedup();
-    // One bit: two values, of which a bipolar quantizer's differ in the sign.
-    assert!(values.len() == 2 && values[0] == -values[1], "{values:?}");
+    // One bit without a sign: the code 0 stands for 0, the code 1 for the quantizer's scale.
+    assert!(values.len() == 2 && values[0] == 0.0 && values[1] > 0.0, "{values:?}");
     let refused = bench.run(&command);
     assert!(refused.code == 2 && refused.err.contains("--model MODEL.onnx"), "{}", refused.err);
 }
@@ -106,10 +106,9 @@ fn a_page_and_a_model_have_the_costs() {
     let program = project("programs/tcv_w1a1.bin");
     bench.ok(&format!("run {} --report page.html", program.display()));
     let page = String::from_utf8(bench.read("page.html")).expect("text");
-    for part in
-        ["What would help", "mac.cols 16 -&gt; 32", "conv2", "7,225,344", "Timeline, cold image"]
-    {
-        assert!(page.contains(part) || part == "7,225,344", "{part}");
+    // The program's code is made for its columns, so they cannot be doubled; the pipeline can.
+    for part in ["What would help", "mac.depth 4 -&gt; 2", "conv2", "Timeline, cold image"] {
+        assert!(page.contains(part), "{part}");
     }
     let explain = format!("explain {} --pixel-offset -128", model.display());
     bench.ok(&format!("{explain} --onnx costs.onnx --dot net.dot"));

@@ -239,7 +239,7 @@ fn the_page_names_the_points_to_choose() {
         ("C", "Knee", "16x32x64"),
     ] {
         let head = format!(
-            "<span class=\"letter\">{letter}</span>{role}</h4>\n<p class=\"point\">{name}</p>"
+            "<span class=\"letter\">{letter}</span>{role}</h4><p class=\"point\">{name}</p>"
         );
         assert!(page.contains(&head), "{head}");
     }
@@ -282,7 +282,7 @@ fn more_images_a_second_are_better() {
     let page = made(&sweep(&table, &[], &objectives, &[]));
     // Point 0 has the most images a second and the least energy; were fewer better, point 3 would
     // be named.
-    assert!(page.contains("</span>Best in every objective</h4>\n<p class=\"point\">4x8x64</p>"));
+    assert!(page.contains("</span>Best in every objective</h4><p class=\"point\">4x8x64</p>"));
     assert!(page.contains("images a second (more is better)") && !page.contains("16x64x64</p>"));
 }
 
@@ -294,7 +294,7 @@ fn commands_set_what_differs_from_the_default_point() {
     let (axes, objectives) = (strings(&["mac.rows"]), strings(&["energy_pj", "cycles"]));
     let commands = [("net".to_owned(), "qnnsim compile 'my net.onnx' -o net.bin".to_owned())];
     let page = made(&Sweep { commands: &commands, ..sweep(&table, &axes, &objectives, &[]) });
-    let start = "<code class=\"command\">qnnsim compile &#39;my net.onnx&#39; -o net.bin";
+    let start = "<code class=\"command\">qnnsim compile 'my net.onnx' -o net.bin";
     for settings in [
         " --set mac.rows=4 --set mac.cols=8</code>",
         " --set mac.cols=32</code>",
