@@ -106,7 +106,8 @@ fn a_page_and_a_model_have_the_costs() {
     let program = project("programs/tcv_w1a1.bin");
     bench.ok(&format!("run {} --report page.html", program.display()));
     let page = String::from_utf8(bench.read("page.html")).expect("text");
-    for part in ["What would help", "mac.depth 4 -&gt; 2", "conv2", "587", "Timeline, cold image"] {
+    // The program's code is made for its columns, so they cannot be doubled; the pipeline can.
+    for part in ["What would help", "mac.depth 4 -&gt; 2", "conv2", "Timeline, cold image"] {
         assert!(page.contains(part), "{part}");
     }
     let explain = format!("explain {} --pixel-offset -128", model.display());

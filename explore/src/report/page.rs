@@ -50,9 +50,13 @@ pub fn document(title: &str, contents: &Markup, cloud: &str) -> String {
             }
         }
     };
-    // What XML has no character for, names of models among them, is replaced.
-    let other = |c: char| !matches!(c, '\t' | '\n') && c.is_control();
-    markup.into_string().replace(|c| other(c) || matches!(c, '\u{fffe}' | '\u{ffff}'), "\u{fffd}")
+    // Templates escape markup; what XML has no place for at all is replaced here.
+    let place = |c: char| match c {
+        '\t' | '\n' => c,
+        c if c.is_control() || matches!(c, '\u{fffe}' | '\u{ffff}') => '\u{fffd}',
+        c => c,
+    };
+    markup.into_string().chars().map(place).collect()
 }
 
 /// The page of a sweep.

@@ -2,6 +2,7 @@
 
 mod chain;
 mod session;
+mod sizes;
 mod stops;
 mod timelines;
 mod travel;
