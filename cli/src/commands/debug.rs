@@ -77,11 +77,11 @@ pub fn run(args: &DebugArgs) -> Result<(), Failure> {
     }
 }
 
+/// The real value of an integer of a channel of a layer's map, if the map is a value of the model.
+type RealOf<'i> = Box<dyn Fn(u32, usize, i64) -> Option<f64> + 'i>;
+
 /// What codes of the program's maps stand for in its model.
-fn reals<'i>(
-    import: &'i Import,
-    names: &[&str],
-) -> Result<Box<dyn Fn(u32, usize, i64) -> Option<f64> + 'i>, Failure> {
+fn reals<'i>(import: &'i Import, names: &[&str]) -> Result<RealOf<'i>, Failure> {
     let layers = &import.network.layers;
     if layers.len() != names.len() || layers.iter().zip(names).any(|(l, name)| l.name != *name) {
         return Err(Failure::misuse(
