@@ -335,7 +335,7 @@ pub struct RunArgs {
 pub enum DebugFormat {
     /// For people: each command, then its answer.
     Text,
-    /// A line of JSON for each command, with `command` and `answer` or `error`.
+    /// A line of JSON for each command, with `schema`, `command` and `answer` or `error`.
     Json,
 }
 

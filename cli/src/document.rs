@@ -10,7 +10,7 @@ use serde::Serialize;
 use serde_json::{Value, json};
 
 use crate::args::Format;
-use crate::commands::{compile, cosim, eval, explain, hw, inspect, run, sweep, verify};
+use crate::commands::{compile, cosim, debug, eval, explain, hw, inspect, run, sweep, verify};
 use crate::failure::{Failure, print};
 use crate::points::Answer;
 use crate::render::{Column, table};
@@ -92,6 +92,7 @@ documents! {
     "sweep-manifest" 1 sweep::ManifestFile<'_>, "manifest.json of a sweep";
     "verify" 1 verify::Verified<'_>, "qnnsim verify --format json";
     "cosim" 1 cosim::Equal<'_>, "qnnsim cosim --format json";
+    "debug-line" 1 debug::Answered<'_>, "qnnsim debug --format json, a line";
 }
 
 fn row_schema() -> Schema {

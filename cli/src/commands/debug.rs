@@ -8,12 +8,14 @@ use qnnsim_inspect::debugger::Answer;
 use qnnsim_inspect::{Debugger, Recordings};
 use qnnsim_isa::hardware::Overrides;
 use qnnsim_simulator::Start;
-use serde_json::json;
+use schemars::JsonSchema;
+use serde::Serialize;
+use serde_json::Value;
 
 use super::{debug_screen, overrides, refuse, run};
 use crate::args::{DebugArgs, DebugFormat};
 use crate::failure::{Failure, print};
-use crate::{files, source};
+use crate::{document, files, source};
 
 /// Longest script.
 const SCRIPT_BYTES_MAX: u64 = 1 << 20;
@@ -95,6 +97,26 @@ fn reals<'i>(import: &'i Import, names: &[&str]) -> Result<RealOf<'i>, Failure> 
     }))
 }
 
+/// What the debugger says to a command.
+#[derive(JsonSchema, Serialize)]
+#[serde(untagged, deny_unknown_fields)]
+pub enum Answered<'a> {
+    /// It was done.
+    Done {
+        /// The command, as it was given.
+        command: &'a str,
+        /// What it found, in keys of its own: docs/debugger.md shows them by command.
+        answer: Value,
+    },
+    /// It could not be done.
+    Refused {
+        /// The command, as it was given.
+        command: &'a str,
+        /// Why.
+        error: String,
+    },
+}
+
 /// How answers are written.
 struct Session {
     format: DebugFormat,
@@ -116,11 +138,13 @@ impl Session {
                 let empty = line.is_empty() || line.starts_with('#');
                 print(&if empty { String::new() } else { format!("> {line}\n{text}") })?;
             }
-            (Ok(answer), DebugFormat::Json) => {
-                print(&format!("{}\n", json!({"command": line, "answer": answer.value})))?;
+            (Ok(Answer { value, .. }), DebugFormat::Json) => {
+                let answer = value.clone();
+                print(&document::line(&Answered::Done { command: line, answer }))?;
             }
             (Err(why), DebugFormat::Json) => {
-                print(&format!("{}\n", json!({"command": line, "error": why.to_string()})))?;
+                let error = why.to_string();
+                print(&document::line(&Answered::Refused { command: line, error }))?;
             }
             (Err(_), DebugFormat::Text) => {}
         }

@@ -17,7 +17,9 @@ fn a_session_comes_from_a_script_or_the_standard_input() {
     let answers: Vec<Value> =
         lines.lines().map(|line| serde_json::from_str(line).expect("JSON")).collect();
     assert_eq!(answers[1]["answer"]["image"], "cold");
-    assert_eq!(answers[2], json!({"command": "output", "answer": [6, -6, -12, 0]}));
+    let schema = "qnnsim/debug-line/1";
+    let output = json!({"schema": schema, "command": "output", "answer": [6, -6, -12, 0]});
+    assert_eq!(answers[2], output);
     // A script ends at what cannot be done, and says where.
     bench.write("wrong.txt", "goto end\nmap nowhere\n");
     let outcome = bench.run("debug p.bin --script wrong.txt");

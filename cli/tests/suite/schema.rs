@@ -326,6 +326,23 @@ fn json_of_every_command_is_valid_by_its_schema() {
             checked.named(folder, "sweep-row", &serde_json::from_str(row).expect("JSON"));
         }
     }
+    // What the debugger finds has keys of its own by command; the line around it has not.
+    bench.write("session.txt", "help\noutput\nstep layer\nnonsense\n");
+    let session =
+        bench.run("debug map.bin --input four.idx --index 0 --script session.txt --format json");
+    let lines: Vec<Value> =
+        session.out.lines().map(|line| serde_json::from_str(line).expect("JSON")).collect();
+    assert_eq!((session.code, lines.len()), (2, 4), "{}", session.err);
+    for line in &lines {
+        let validator = &checked.validators["debug-line"];
+        assert!(validator.is_valid(line), "{line}");
+        for key in line.as_object().expect("an object").keys() {
+            let mut without = line.clone();
+            without.as_object_mut().expect("an object").remove(key);
+            assert!(!validator.is_valid(&without), "without {key}");
+        }
+    }
+    checked.seen.insert("debug-line".into());
     if is_there("verilator") {
         bench.write("point.ron", "(mac: (rows: 4, cols: 4, lanes: 8))");
         for words in
