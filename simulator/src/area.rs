@@ -536,6 +536,8 @@ fn dot(a: &[f64], b: &[f64]) -> f64 {
 /// singular value that is nothing but rounding, which is taken for 0.
 fn shortest(mut columns: Vec<Vec<f64>>, wanted: Vec<f64>) -> Vec<f64> {
     const NOTHING: f64 = 1e-9;
+    /// What a column of length 1 has at the least that no column before it has.
+    const OWN: f64 = 1e-4;
     let count = columns.len();
     columns.push(wanted);
     for k in 0..count.min(columns[count].len()) {
@@ -550,6 +552,15 @@ fn shortest(mut columns: Vec<Vec<f64>>, wanted: Vec<f64>) -> Vec<f64> {
     }
     columns.iter_mut().for_each(|column| column.truncate(count));
     let wanted = columns.pop().expect("pushed above");
+    // Columns that all say something of their own have one best sum, from the last factor on.
+    if wanted.len() == count && (0..count).all(|k| columns[k][k].abs() > OWN) {
+        let mut factors = vec![0.0; count];
+        for k in (0..count).rev() {
+            let rest: f64 = (k + 1..count).map(|other| columns[other][k] * factors[other]).sum();
+            factors[k] = (wanted[k] - rest) / columns[k][k];
+        }
+        return factors;
+    }
 
     // Each is rotated to be orthogonal to the others, and `turned` along with it.
     let unit = |at| (0..count).map(|i| if i == at { 1.0 } else { 0.0 }).collect();
