@@ -6,6 +6,7 @@ use qnnsim_isa::{Program, Unit};
 use qnnsim_simulator::Start;
 
 use crate::bench::{self, Bench, BenchError, Job, Port};
+use crate::compare::Difference;
 use crate::replay::{Replay, Stage, replay};
 
 /// Cycles after which an image is given up.
@@ -43,6 +44,34 @@ pub fn simulator(program: &Program, images: usize) -> Option<Wave> {
         all.extend(std::iter::repeat_n(warm, images.saturating_sub(1)));
     }
     Some(wave::wave(program, &all))
+}
+
+/// Cycles before and behind a difference that are shown.
+pub const AROUND: u64 = 500;
+
+/// The signals around a difference: the RTL's and the simulator's, if it has any. The bench runs
+/// the images again up to the one that differs, all of them the program's sample.
+///
+/// # Errors
+/// The machine's program broke.
+pub fn around(
+    bench: &mut Bench,
+    program: &Program,
+    difference: &Difference,
+) -> Result<(Wave, Option<Wave>), BenchError> {
+    let image = program.sample.clone();
+    let image = image.unwrap_or_else(|| vec![0; program.input.shape.values()]);
+    let images = vec![&image[..]; difference.image + 1];
+    let machine = machine(bench, program, &images)?;
+    // The cycle, counted from the begin of the first image.
+    let begin = match difference.image {
+        0 => 0,
+        before => simulator(program, before).map_or(0, |before| before.end),
+    };
+    let at = begin + difference.cycle;
+    let part = |wave: &Wave| wave.between(at.saturating_sub(AROUND), at + AROUND);
+    let simulator = simulator(program, difference.image + 1);
+    Ok((part(&machine), simulator.as_ref().map(part)))
 }
 
 fn of_image(start: Start, image: &bench::Image, replay: &Replay) -> Image {

@@ -113,9 +113,6 @@ fn run_file(args: &CosimArgs, path: &Path) -> Result<(), Failure> {
     tell(args, &verilator, &compared, 1, 1)
 }
 
-/// Cycles before and behind a difference whose signals are written.
-const AROUND: u64 = 500;
-
 /// Writes the signals of both around a difference, and says where the simulator's are.
 fn write_both(
     path: &Path,
@@ -127,22 +124,11 @@ fn write_both(
     let ending = path.extension().unwrap_or_default().to_string_lossy().into_owned();
     let other = path.with_extension(format!("simulator.{ending}"));
     let files = [WaveFile::create(path, sources)?, WaveFile::create(&other, sources)?];
-    let image = program.sample.clone();
-    let image = image.unwrap_or_else(|| vec![0; program.input.shape.values()]);
-    let images = vec![&image[..]; difference.image + 1];
-    let machine = wave::machine(bench, program, &images).map_err(|error| bench_failure(&error))?;
-    let simulator = wave::simulator(program, difference.image + 1);
-    // The cycle, counted from the begin of the first image.
-    let begin = match difference.image {
-        0 => 0,
-        _ => wave::simulator(program, difference.image).map_or(0, |before| before.end),
-    };
-    let at = begin + difference.cycle;
-    let clock_mhz = program.hardware.clock_mhz;
-    let waves = [Some(machine), simulator];
-    for (file, wave) in files.into_iter().zip(waves) {
+    let (machine, simulator) =
+        wave::around(bench, program, difference).map_err(|error| bench_failure(&error))?;
+    for (file, wave) in files.into_iter().zip([Some(machine), simulator]) {
         if let Some(wave) = wave {
-            file.put(&wave.between(at.saturating_sub(AROUND), at + AROUND), clock_mhz)?;
+            file.put(&wave, program.hardware.clock_mhz)?;
         }
     }
     Ok(other)

@@ -2,7 +2,9 @@
 
 use crate::common;
 
+use crate::planted::planted;
 use qnnsim_cosim::bench::Bench;
+use qnnsim_cosim::compare::{CompareError, compare};
 use qnnsim_cosim::wave;
 use qnnsim_inspect::wave::Wave;
 use qnnsim_tests::programs;
@@ -43,4 +45,41 @@ fn signals_of_one_name_are_the_same_in_every_cycle() {
     let part = rtl.between(60, 80);
     let first = part.changes.iter().filter(|change| change.0 == 60).count();
     assert!(first >= part.signals.len() && part.changes.iter().all(|change| change.0 < 80));
+}
+
+#[test]
+fn waves_of_both_show_a_difference() {
+    let Some(verilator) = common::verilator() else { return };
+    let source = std::fs::read_to_string(programs().join("hello.qnn")).expect("the program");
+    let program = qnnsim_assembler::assemble("hello", &source).expect("it assembles");
+    // The first fault that this program shows in a signal, not in a value alone.
+    let faults = planted();
+    let machine = verilator.machine(&program.hardware, &faults);
+    let machine = machine.unwrap_or_else(|error| panic!("{error}"));
+    let image = program.sample.clone().expect("a sample");
+    let differs = |rtl: &Wave, simulator: &Wave| {
+        rtl.signals.iter().any(|signal| {
+            let (scope, name) = (&signal.scope[..], &signal.name[..]);
+            changes(rtl, scope, name) != changes(simulator, scope, name)
+        })
+    };
+    let mut shown = (1..=faults.len() as u16).filter_map(|number| {
+        let bench = Bench::start(&machine).unwrap_or_else(|error| panic!("{error}"));
+        let mut bench = bench.with_fault(number);
+        match compare(&mut bench, &program, &[&image, &image]) {
+            Err(CompareError::Difference(difference)) => {
+                let (rtl, simulator) =
+                    wave::around(&mut bench, &program, &difference).expect("it runs");
+                let simulator = simulator.expect("the simulator has the program");
+                differs(&rtl, &simulator).then_some([rtl, simulator])
+            }
+            Ok(_) => None,
+            Err(CompareError::Bench(error)) => panic!("{error}"),
+        }
+    });
+    for part in shown.next().expect("a fault shows in a signal") {
+        let length = part.changes.iter().map(|change| change.0);
+        let (first, last) = (length.clone().min().expect("some"), length.max().expect("some"));
+        assert!(last - first <= 2 * wave::AROUND, "{first} to {last}");
+    }
 }

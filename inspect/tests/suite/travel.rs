@@ -7,7 +7,7 @@ use qnnsim_inspect::machine::{Grain, Machine};
 use qnnsim_inspect::{Recording, Recordings};
 use qnnsim_isa::{Program, Unit};
 use qnnsim_simulator::timing::Stall;
-use qnnsim_simulator::{Simulation, Start};
+use qnnsim_simulator::{Fault, Simulation, Start};
 use qnnsim_tests::{cases, for_all};
 
 /// A random program, on one of a few hardware points; every third may trap.
@@ -164,11 +164,15 @@ fn at_the_end_it_is_the_machine_that_runs_at_once() {
                 let last = recordings.warm.as_ref().unwrap_or(&recordings.cold);
                 // A proof may refuse what the machine does not find.
                 if let Some(found) = last.trap() {
-                    prop_assert_eq!(found, &trap);
+                    // Of two units at one semaphore a proof knows before the first cycle, in which
+                    // the machine may find something else.
+                    if !matches!(trap.fault, Fault::TwoConsumers { .. }) {
+                        prop_assert_eq!(found, &trap);
+                    }
                     let mut machine = Machine::new(last, &input);
                     machine.seek(machine.end());
                     prop_assert!(machine.is_trapped());
-                    prop_assert_eq!(machine.position().cycle, trap.cycle);
+                    prop_assert_eq!(machine.position().cycle, found.cycle);
                 }
                 return Ok(());
             }
