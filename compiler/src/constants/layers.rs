@@ -4,6 +4,7 @@
 use super::{Call, Computed, Value};
 use crate::geometry::Windows;
 use crate::ops::join::for_each;
+use crate::ops::resize;
 use crate::sizes::MAX_SIZE;
 use crate::tensor::Array;
 
@@ -446,18 +447,11 @@ impl Call<'_> {
             }
             let source = |i: usize| -> Option<f64> {
                 let i = i as f64;
-                Some(match coordinates.as_str() {
-                    "half_pixel" => (i + 0.5) / scale - 0.5,
-                    "pytorch_half_pixel" if to > 1.0 => (i + 0.5) / scale - 0.5,
-                    "align_corners" if to > 1.0 => i * (length - 1.0) / (to - 1.0),
-                    "pytorch_half_pixel" | "align_corners" => 0.0,
-                    "half_pixel_symmetric" => {
-                        let center = length / 2.0 * (1.0 - to / (scale * length));
-                        center + (i + 0.5) / scale - 0.5
-                    }
-                    "asymmetric" => i / scale,
-                    _ => return None,
-                })
+                if coordinates == "half_pixel_symmetric" {
+                    let center = length / 2.0 * (1.0 - to / (scale * length));
+                    return Some(center + (i + 0.5) / scale - 0.5);
+                }
+                resize::source(&coordinates, i, scale, [length, to])
             };
             // Places and weights of what each value is made of.
             let made = |i: usize| -> Option<Vec<(f64, f64)>> {
@@ -465,16 +459,7 @@ impl Call<'_> {
                 let below = at.floor();
                 let part = at - below;
                 Some(match mode.as_str() {
-                    "nearest" => {
-                        let place = match nearest.as_str() {
-                            "round_prefer_floor" => (at - 0.5).ceil(),
-                            "round_prefer_ceil" => (at + 0.5).floor(),
-                            "floor" => below,
-                            "ceil" => at.ceil(),
-                            _ => return None,
-                        };
-                        vec![(place, 1.0)]
-                    }
+                    "nearest" => vec![(resize::nearest_place(&nearest, at)?, 1.0)],
                     "linear" => vec![(below, 1.0 - part), (below + 1.0, part)],
                     "cubic" => {
                         let weight = |distance: f64| {

@@ -94,14 +94,25 @@ pub fn sums(tensor: &Tensor, axes: &[usize], precision: Precision) -> Tensor {
     };
     let grid = tensor.grid.as_ref().filter(separate);
     let array = if grid.is_some() { Cow::Borrowed(&tensor.array) } else { tensor.to_real() };
-    let kept: Vec<usize> =
-        (0..from.len()).map(|axis| if axes.contains(&axis) { 1 } else { from[axis] }).collect();
-    let mut sums = Array { dims: kept.clone(), data: vec![0.0; kept.iter().product()] };
-    let mut values = array.data.iter();
-    join::for_each(from, |index| {
+    let sums = fold(&array, axes, 0.0, |sum, x| precision.round(sum + x));
+    Tensor { array: sums, grid: grid.map(|grid| grid.clone().divided(1)) }
+}
+
+/// The values along some dimensions, which stay with a size of 1, as one: from `start` on, each with
+/// what came before it.
+pub(super) fn fold(
+    values: &Array,
+    axes: &[usize],
+    start: f64,
+    step: impl Fn(f64, f64) -> f64,
+) -> Array {
+    let kept = layout::without_axes(&values.dims, axes, true);
+    let mut folded = vec![start; kept.iter().product()];
+    let mut next = values.data.iter();
+    join::for_each(&values.dims, |index| {
         let places = index.iter().zip(&kept).map(|(&i, &size)| if size == 1 { 0 } else { i });
         let at = places.zip(&kept).fold(0, |at, (place, size)| at * size + place);
-        sums.data[at] = precision.round(sums.data[at] + values.next().expect("as many as indices"));
+        folded[at] = step(folded[at], *next.next().expect("as many as indices"));
     });
-    Tensor { array: sums, grid: grid.map(|grid| grid.clone().divided(1)) }
+    Array { dims: kept, data: folded }
 }

@@ -6,13 +6,13 @@ use std::ops::RangeInclusive;
 use super::attributes::Attributes;
 use super::function::Function;
 use super::max_pool::MaxPool;
-use super::mean::sums;
+use super::mean::{fold, sums};
 use super::pointwise::Pointwise;
-use super::{Operand, Operands, Operator, Parsed, axes_of, integers, join, layout, required};
+use super::{Operand, Operands, Operator, Parsed, axes_of, integers, layout, required};
 use crate::canonical::{self, Desugar, Linear, Op, Relabel};
 use crate::diagnostic::Diagnostic;
 use crate::limits;
-use crate::tensor::{Array, Precision, Tensor};
+use crate::tensor::{Precision, Tensor};
 
 /// The sum of the values along some dimensions, or the greatest or the smallest of them.
 #[derive(Debug, Clone, PartialEq)]
@@ -70,20 +70,11 @@ impl Operator for Reduce {
         if self.total == Total::Sum {
             return layout::relabel(&sums(data, &axes, precision), dims);
         }
-        let data = data.to_real();
-        let kept: Vec<usize> = layout::without_axes(&data.dims, &axes, true);
         let (start, choose): (f64, fn(f64, f64) -> f64) = match self.total {
             Total::Greatest => (f64::NEG_INFINITY, f64::max),
             _ => (f64::INFINITY, f64::min),
         };
-        let mut found = Array { dims: dims.to_vec(), data: vec![start; dims.iter().product()] };
-        let mut values = data.data.iter();
-        join::for_each(&data.dims, |index| {
-            let places = index.iter().zip(&kept).map(|(&i, &size)| if size == 1 { 0 } else { i });
-            let at = places.zip(&kept).fold(0, |at, (place, size)| at * size + place);
-            found.data[at] = choose(found.data[at], *values.next().expect("one for each index"));
-        });
-        Tensor::real(found)
+        layout::relabel(&Tensor::real(fold(&data.to_real(), &axes, start, choose)), dims)
     }
 
     /// Sums are linear. Extremes of all pixels are a pooling, which others are the host's.

@@ -184,16 +184,7 @@ impl Coordinates {
         let Some((coordinates, _)) = self.modes.as_ref().filter(|_| !old) else {
             return Some(x / factor);
         };
-        let length = (size as f64 * factor).floor();
-        Some(match coordinates.as_str() {
-            "half_pixel" => (x + 0.5) / factor - 0.5,
-            "pytorch_half_pixel" if length > 1.0 => (x + 0.5) / factor - 0.5,
-            "pytorch_half_pixel" => 0.0,
-            "asymmetric" => x / factor,
-            "align_corners" if length > 1.0 => x * (size as f64 - 1.0) / (length - 1.0),
-            "align_corners" => 0.0,
-            _ => return None,
-        })
+        source(coordinates, x, factor, [size as f64, (size as f64 * factor).floor()])
     }
 
     /// The nearest place; `None` if the mode is not known.
@@ -201,13 +192,7 @@ impl Coordinates {
         let Some((_, nearest)) = self.modes.as_ref().filter(|_| !old) else {
             return Some(x.floor());
         };
-        Some(match nearest.as_str() {
-            "round_prefer_floor" => (x - 0.5).ceil(),
-            "round_prefer_ceil" => (x + 0.5).floor(),
-            "floor" => x.floor(),
-            "ceil" => x.ceil(),
-            _ => return None,
-        })
+        nearest_place(nearest, x)
     }
 
     /// What place `x` of the result is made of.
@@ -231,6 +216,30 @@ impl Coordinates {
             place == Some((x as f64 / factor).floor())
         })
     }
+}
+
+/// Where place `x` of a result stands in the data, by the coordinates' mode, the factor between them
+/// and the lengths of data and result; `None` if the mode is not known.
+pub(crate) fn source(mode: &str, x: f64, factor: f64, [size, length]: [f64; 2]) -> Option<f64> {
+    Some(match mode {
+        "half_pixel" => (x + 0.5) / factor - 0.5,
+        "pytorch_half_pixel" if length > 1.0 => (x + 0.5) / factor - 0.5,
+        "align_corners" if length > 1.0 => x * (size - 1.0) / (length - 1.0),
+        "pytorch_half_pixel" | "align_corners" => 0.0,
+        "asymmetric" => x / factor,
+        _ => return None,
+    })
+}
+
+/// The whole place that a mode calls the nearest; `None` if it is not known.
+pub(crate) fn nearest_place(mode: &str, x: f64) -> Option<f64> {
+    Some(match mode {
+        "round_prefer_floor" => (x - 0.5).ceil(),
+        "round_prefer_ceil" => (x + 0.5).floor(),
+        "floor" => x.floor(),
+        "ceil" => x.ceil(),
+        _ => return None,
+    })
 }
 
 /// Values between two of the data, along one dimension after the other.
