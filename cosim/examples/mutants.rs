@@ -3,7 +3,7 @@
 //!     cargo run -p qnnsim-cosim --example mutants -- 200 300 > docs/mutants.md
 //!
 //! The arguments: mutants, and programs of either sort (legal ones, ones that trap) that are tried
-//! on each of two hardware points before a mutant counts as not found. A machine is built once a
+//! on each of three hardware points before a mutant counts as not found. A machine is built once a
 //! point; the mutant is chosen at run time. Lines of `cosim/examples/survivors.txt`, a place and a
 //! reason each, say why a mutant that is not found cannot be.
 
@@ -14,11 +14,25 @@ use qnnsim_cosim::faults::{Fault, Planted};
 use qnnsim_cosim::mutants::mutants;
 use qnnsim_cosim::random::{Random, RandomError, random};
 use qnnsim_cosim::verilator::{Verilator, source};
+use qnnsim_isa::hardware::Overrides;
 use rayon::prelude::*;
 
 /// Seeds whose first point the machines have: 5x6x16 with two LOAD buffers and queues of two words,
 /// and one whose tiles are of several words.
 const SEEDS: [u64; 2] = [22, 5];
+
+/// A point whose elements count bits of more bytes than the others have, of no power of two.
+const WIDE: &str = "(mac: (rows: 3, cols: 4, lanes: 144), thr: (cols: 3, words: 64),
+    act: (words: 96), wgt: (words: 64))";
+
+/// What is drawn for each machine.
+fn machines(programs: u64, traps: bool) -> [Random; 3] {
+    let wide = Overrides::from_text(WIDE).and_then(|point| point.resolve());
+    let hardware = Some(wide.unwrap_or_else(|error| panic!("{error}")));
+    let drawn = Random { programs, points: 1, traps, ..Random::default() };
+    let [first, second] = SEEDS.map(|seed| Random { seed, ..drawn.clone() });
+    [first, second, Random { hardware, ..drawn }]
+}
 
 fn main() {
     let numbers: Vec<u64> = std::env::args().skip(1).filter_map(|word| word.parse().ok()).collect();
@@ -35,9 +49,7 @@ fn main() {
         .map(|(i, fault)| {
             for programs in [programs.min(20), programs] {
                 for traps in [false, true] {
-                    for seed in SEEDS {
-                        let drawn =
-                            Random { programs, points: 1, seed, traps, ..Random::default() };
+                    for drawn in machines(programs, traps) {
                         let planted = Planted { faults: &faults, number: i as u16 + 1 };
                         match random(&verilator, &drawn, planted, || ()) {
                             Ok(_) => {}
@@ -73,7 +85,7 @@ fn main() {
         "{count} small changes of the sources, {programs} legal and {programs} trapping random programs"
     );
     println!(
-        "on each of two hardware points. What is equivalent is the same machine, for the reason given.\n"
+        "on each of three hardware points. What is equivalent is the same machine, for the reason given.\n"
     );
     println!("| source | mutants | found | equivalent | survive |\n|---|---|---|---|---|");
     let mut all = [0; 3];

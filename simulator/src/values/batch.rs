@@ -3,7 +3,7 @@
 use qnnsim_isa::Program;
 
 use super::byte_batch::ByteMemory;
-use super::compiled::{Byte, Compiled, Form, ROW_SUM_SLICES, Step, lanes_of_words};
+use super::compiled::{Byte, Compiled, Form, Step, lanes_of_words};
 use super::{OutputBits, extend, lane_words};
 use crate::kernels::bytes::IMAGES;
 use crate::kernels::isa;
@@ -36,7 +36,7 @@ type Kernel<const N: usize> = fn(&Tile, &mut [Slice<N>], &mut Scratch<N>);
 /// All bits of `64 * N` images.
 #[derive(Debug)]
 struct Memory<const N: usize> {
-    /// A row's sum of activations, then words by slot, then lane.
+    /// By slot of a word, then lane.
     slices: Vec<Slice<N>>,
     /// Bit `i` of input byte `b` at `8 * b + i`.
     input: Vec<Slice<N>>,
@@ -68,7 +68,7 @@ impl<'a> Batch<'a> {
             let slices = (bytes <= MEMORY_BYTES_MAX).then(memory)?;
             return Some(Batch { program, compiled, slices });
         }
-        let slices = compiled.slots * lanes_of_words(&program.hardware) + ROW_SUM_SLICES;
+        let slices = compiled.slots * lanes_of_words(&program.hardware);
         let slices = slices + 8 * program.input.shape.values();
         let fits = |words: usize| slices * 8 * words <= MEMORY_BYTES_MAX;
         let slices = match () {
@@ -133,11 +133,11 @@ impl<const N: usize> Memory<N> {
     fn new(program: &Program, compiled: &Compiled, kernel: Kernel<N>) -> Self {
         let hw = &program.hardware;
         let lanes = lanes_of_words(hw);
-        let mut slices = vec![[0; N]; ROW_SUM_SLICES + compiled.slots * lanes];
+        let mut slices = vec![[0; N]; compiled.slots * lanes];
         for (word, pattern) in compiled.constants.iter().enumerate() {
             for lane in 0..lanes {
                 let bit = if pattern >> lane & 1 == 1 { u64::MAX } else { 0 };
-                slices[ROW_SUM_SLICES + word * lanes + lane] = [bit; N];
+                slices[word * lanes + lane] = [bit; N];
             }
         }
         let of_word = (0..lane_words(hw)).map(|i| (hw.mac_lanes as usize - 64 * i).min(64));
@@ -181,7 +181,7 @@ impl<const N: usize> Memory<N> {
         for step in &compiled.steps {
             match step {
                 Step::Pack { word, bytes } => {
-                    let first = ROW_SUM_SLICES + *word as usize * lanes;
+                    let first = *word as usize * lanes;
                     for (slices, byte) in
                         self.slices[first..][..lanes].chunks_exact_mut(8).zip(bytes)
                     {
@@ -200,7 +200,7 @@ impl<const N: usize> Memory<N> {
                     }
                 }
                 Step::Clear { word, lane, .. } => {
-                    let first = ROW_SUM_SLICES + *word as usize * lanes;
+                    let first = *word as usize * lanes;
                     self.slices[first + *lane as usize..first + lanes].fill([0; N]);
                 }
                 Step::Tile(tile) => {
@@ -235,7 +235,7 @@ impl<const N: usize> Memory<N> {
     /// A bit of a word for one image.
     fn bit(&self, program: &Program, _: &Compiled, slot: u32, lane: usize, image: usize) -> u8 {
         let lanes = lanes_of_words(&program.hardware);
-        let slice = &self.slices[ROW_SUM_SLICES + slot as usize * lanes + lane];
+        let slice = &self.slices[slot as usize * lanes + lane];
         (slice[image / 64] >> (image % 64) & 1) as u8
     }
 
@@ -259,7 +259,7 @@ impl<const N: usize> Memory<N> {
                 for plane in 0..bits {
                     let (place, lane) = places.place(value, plane);
                     if let Some(&slot) = compiled.places.output.get(&place) {
-                        let first = ROW_SUM_SLICES + slot as usize * lanes;
+                        let first = slot as usize * lanes;
                         rows[bits - 1 - plane] = self.slices[first + lane][part];
                     }
                 }

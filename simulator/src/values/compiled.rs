@@ -22,9 +22,6 @@ use crate::kernels::{ColumnBlock, Count, Drained};
 /// compiled.
 const TERMS_MAX: usize = 1 << 26;
 
-/// Slices of the memory that hold a row's sum of activations while its columns are computed.
-pub(super) const ROW_SUM_SLICES: usize = 64;
-
 /// Bits of a code up to which each of its steps is compared with; longer ones are divided.
 const COMPARED_BITS_MAX: usize = 4;
 
@@ -1129,12 +1126,13 @@ impl Compiler<'_> {
         };
         let slice = |word: &mut Word| {
             *word = match *word {
+                // It lies in no memory.
                 ROW_SUM => 0,
                 word if bytes && index_of_constant(word).is_none() && is_wide(word) => {
                     slot(word) * lanes
                 }
                 word if bytes => slot(word) * (lanes / QUAD as u32),
-                word => ROW_SUM_SLICES as u32 + slot(word) * lanes,
+                word => slot(word) * lanes,
             }
         };
         self.compiled.sources.iter_mut().for_each(slice);
