@@ -143,6 +143,21 @@ pub fn read_labels(path: &Path, wanted: usize) -> Result<Labels, Failure> {
     Ok(Labels { count, classes: classes? })
 }
 
+/// The sizes of the array of a file of images and the bytes of its numbers, as they lie in it.
+/// `seekable` is whether the bytes are read as those of a file or as those of a stream.
+///
+/// # Errors
+/// Why they are none of the files that are read, or damaged.
+pub fn of_bytes(bytes: &[u8], seekable: bool) -> Result<(Vec<usize>, Vec<u8>), String> {
+    let length = Some(bytes.len() as u64);
+    let array = match seekable {
+        true => parse(BufReader::new(Cursor::new(bytes)), length, None, &all),
+        false => parse_stream(bytes, None, &all),
+    }?;
+    let bytes = array.bytes().to_vec();
+    Ok((array.header.dims, bytes))
+}
+
 /// Reads a file, or some pictures of a folder; of several arrays the one with this name.
 fn read_array(
     path: &Path,
