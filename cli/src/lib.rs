@@ -9,6 +9,7 @@ pub mod document;
 mod failure;
 mod files;
 mod images;
+mod limits;
 mod points;
 mod render;
 mod results;

@@ -16,10 +16,7 @@ use super::state::{Resident, State};
 use super::{Executor, column_blocks, dram, lane_words};
 use crate::kernels::sliced::{Column, GROUP_SHIFT, Level, PLANES_MAX, Rule};
 use crate::kernels::{ColumnBlock, Count, Drained};
-
-/// Terms of all sums of products, and words that all steps read, beyond which a plan is not
-/// compiled.
-const TERMS_MAX: usize = 1 << 26;
+use crate::limits::TERMS_MAX;
 
 /// Slices of the memory that hold a row's sum of activations while its columns are computed.
 pub(super) const ROW_SUM_SLICES: usize = 64;
