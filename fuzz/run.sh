@@ -17,7 +17,8 @@ export CARGO_INCREMENTAL=0
 export RUSTFLAGS="-Cpasses=sancov-module -Cllvm-args=-sanitizer-coverage-level=4 \
 -Cllvm-args=-sanitizer-coverage-inline-8bit-counters -Cllvm-args=-sanitizer-coverage-pc-table \
 --cfg fuzzing -Ccodegen-units=1"
-cargo build --release --locked --target "$triple" --target-dir target
+# Not --locked: what the crates of the workspace need may have changed.
+cargo build --release --target "$triple" --target-dir target
 mkdir -p crashes
 printf '%-14s %12s %8s %8s\n' target executions seconds edges
 failed=0
