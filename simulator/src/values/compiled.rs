@@ -303,7 +303,7 @@ pub(super) fn index_of_constant(name: Word) -> Option<usize> {
 /// The form in which a plan's images are computed faster: from so many products of a bit of an
 /// activation with one of a weight on that a product of the two takes, bytes are multiplied.
 pub fn faster_form(program: &Program, plan: &Plan) -> Form {
-    const BIT_PRODUCTS: u64 = 6;
+    const BIT_PRODUCTS: u64 = 15;
     let wl = lane_words(&program.hardware) as u64;
     let (mut products, mut bits) = (0, 0);
     for effect in &plan.effects {
