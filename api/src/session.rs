@@ -195,7 +195,7 @@ impl Session {
             None => Subject::of_program(program.clone(), &Overrides::default()),
         };
         let technology = builtin_technology(&hw.technology)?;
-        explain(&subject, &technology, hw.clock_mhz)
+        explain(&subject, &technology, hw.clock_mhz, &|| ())
             .map_err(|refusal| Error::of_refusal(&program.name, &refusal))
     }
 

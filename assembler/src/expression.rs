@@ -4,16 +4,11 @@
 use std::collections::HashMap;
 
 use crate::cursor::Cursor;
+use crate::limits::{DEPTH_MAX, MAGNITUDE_MAX, SUGGESTED_MAX};
 use qnnsim_diagnostic::{Diagnostic, Span};
 
 use crate::Parsed;
 use crate::text;
-
-/// Deepest nesting of parentheses and signs.
-const DEPTH_MAX: u32 = 64;
-
-/// Names among which the one that was meant is searched; with more of them it takes too long.
-const SUGGESTED_MAX: usize = 1000;
 
 /// What a name stands for.
 #[derive(Debug, Clone, Copy)]
@@ -217,9 +212,6 @@ impl Reader<'_, '_, '_> {
         }
     }
 }
-
-/// Largest magnitude of a value: far beyond what any operand takes, far from overflow.
-const MAGNITUDE_MAX: i128 = 1 << 120;
 
 fn bounded(value: Option<i128>) -> Result<i128, &'static str> {
     value.filter(|v| (-MAGNITUDE_MAX..=MAGNITUDE_MAX).contains(v)).ok_or("this number is too large")

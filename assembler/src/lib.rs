@@ -14,13 +14,14 @@ mod expression;
 mod grammar;
 mod instruction;
 mod layout;
+pub mod limits;
 mod parser;
 mod text;
 
 pub use disassembler::disassemble;
 pub use grammar::text_mate;
 pub use layout::ALIGNMENT_BYTES;
-pub use parser::{DATA_BYTES_MAX, LINE_BYTES_MAX, assemble, assemble_for};
+pub use parser::{assemble, assemble_for};
 pub use qnnsim_diagnostic::Diagnostics;
 
 /// The result of reading something: it ends the line if it is a mistake.

@@ -5,12 +5,11 @@ use std::collections::HashMap;
 
 use qnnsim_isa::descriptor::{InputDescriptor, OutputDescriptor};
 use qnnsim_isa::hardware::{CODE_WORD_BYTES, HardwareError, HardwarePoint, Overrides};
-use qnnsim_isa::program::{
-    LayerInfo, META_BYTES_MAX, Program, ProgramError, Scratch, Segment, Stream,
-};
+use qnnsim_isa::program::{LayerInfo, Program, ProgramError, Scratch, Segment, Stream};
 use serde::Deserialize;
 
 use crate::cursor::Cursor;
+use crate::limits::{DATA_BYTES_MAX, LINE_BYTES_MAX};
 use qnnsim_diagnostic::{Collector, Diagnostic, Diagnostics, Kind, Span};
 
 use crate::Parsed;
@@ -18,12 +17,6 @@ use crate::expression::{Scope, Symbol, digits, malformed};
 use crate::instruction::instruction;
 use crate::layout::{self, Region};
 use crate::text::{self, InputText, LayerText, OutputText, SEMAPHORES};
-
-/// Most bytes of data and sample together.
-pub const DATA_BYTES_MAX: usize = 1 << 28;
-
-/// Longest line of a source text: what a program file says about itself may stand on one.
-pub const LINE_BYTES_MAX: usize = META_BYTES_MAX;
 
 /// Assembles a text; `name` is that of its file, for messages and for a program that gives itself
 /// no name.

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use anstyle::{AnsiColor, Style};
 use indicatif::{ProgressBar, ProgressState, ProgressStyle};
 
-use crate::failure::headed;
+use crate::failure::{headed, tell};
 use crate::render::grouped;
 
 const WARNING: Style = AnsiColor::Yellow.on_default().bold();
@@ -43,14 +43,14 @@ fn is_verbose() -> bool {
 /// Tells the user about a doubt.
 pub fn warn(message: impl Display) {
     if !is_quiet() {
-        anstream::eprintln!("{}", headed(WARNING, "warning", &message));
+        tell(headed(WARNING, "warning", &message));
     }
 }
 
 /// Tells the user why it takes its time.
 pub fn say(message: impl Display) {
     if !is_quiet() {
-        anstream::eprintln!("{message}");
+        tell(message);
     }
 }
 
@@ -74,9 +74,6 @@ impl Task {
         let style = ProgressStyle::with_template("{msg}, {elapsed}").expect("a legal template");
         let bar = hidden_if(is_quiet(), ProgressBar::new_spinner);
         let bar = bar.with_style(style).with_message(what.clone());
-        if !bar.is_hidden() {
-            bar.enable_steady_tick(Duration::from_secs(2));
-        }
         Task::begin(what, bar)
     }
 
@@ -94,8 +91,12 @@ impl Task {
     }
 
     fn begin(what: String, bar: ProgressBar) -> Self {
+        // Also while the first of several things is not done.
+        if !bar.is_hidden() {
+            bar.enable_steady_tick(Duration::from_secs(2));
+        }
         if is_verbose() {
-            anstream::eprintln!("{what} ...");
+            tell(format_args!("{what} ..."));
         }
         Task { bar, what, began: Instant::now() }
     }
@@ -110,7 +111,8 @@ impl Drop for Task {
     fn drop(&mut self) {
         self.bar.finish_and_clear();
         if is_verbose() {
-            anstream::eprintln!("{}: {:.3} s", self.what, self.began.elapsed().as_secs_f64());
+            let seconds = self.began.elapsed().as_secs_f64();
+            tell(format_args!("{}: {seconds:.3} s", self.what));
         }
     }
 }

@@ -33,11 +33,12 @@ use crate::chatter::{Task, warn};
 use crate::failure::Failure;
 use crate::files;
 use crate::images::Images;
+use crate::limits::POINT_BYTES_MAX;
 use crate::render::{Column, bytes, grouped, table};
 
 /// A hardware point of a file.
 fn read_point(path: &Path) -> Result<Overrides, Failure> {
-    let text = files::read_text(path, files::POINT_BYTES_MAX)?;
+    let text = files::read_text(path, POINT_BYTES_MAX)?;
     Overrides::from_text(&text).map_err(|error| match error {
         HardwareError::Ron { line, column, message } => Failure::misuse(format_args!(
             "{}:{line}:{column}: {message}",
@@ -144,7 +145,7 @@ impl TechnologyChoice {
 /// A technology that comes with the simulator, or that of a file.
 fn technology_named(name: &str) -> Result<Technology, Failure> {
     if name.ends_with(".ron") {
-        return technology_of(name, &files::read_text(Path::new(name), files::POINT_BYTES_MAX)?);
+        return technology_of(name, &files::read_text(Path::new(name), POINT_BYTES_MAX)?);
     }
     builtin(name).map_err(|refusal| Failure::all(refusal.reasons))
 }

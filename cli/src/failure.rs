@@ -5,6 +5,8 @@ use std::io;
 
 use anstyle::{AnsiColor, Style};
 
+use crate::limits::MESSAGE_CHARS_MAX;
+
 const ERROR: Style = AnsiColor::Red.on_default().bold();
 
 /// A command that did not succeed.
@@ -48,16 +50,22 @@ impl Failure {
     pub fn report(&self) -> u8 {
         match self {
             Failure::Misuse(text) => {
-                anstream::eprintln!("{}", text.trim_end());
+                tell(text.trim_end());
                 2
             }
             Failure::Trap(text) => {
-                anstream::eprintln!("{}", text.trim_end());
+                tell(text.trim_end());
                 1
             }
             Failure::ClosedPipe => 0,
         }
     }
+}
+
+/// Writes a line on the standard error. Where that is full or closed there is nobody to tell so.
+pub fn tell(line: impl Display) {
+    use std::io::Write;
+    let _ = writeln!(anstream::stderr().lock(), "{line}");
 }
 
 /// Prints a text on the standard output, coloured only on a terminal; on the standard error where a
@@ -76,9 +84,6 @@ pub fn print(text: &str) -> Result<(), Failure> {
         _ => Failure::misuse(format_args!("cannot write to the standard {name}: {error}")),
     })
 }
-
-/// Most characters of a message; what it quotes from a file may be of any length.
-const MESSAGE_CHARS_MAX: usize = 4_000;
 
 /// A message behind its kind; what it quotes is cut.
 pub fn headed(style: Style, head: &str, message: &dyn Display) -> String {

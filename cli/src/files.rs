@@ -6,13 +6,11 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use qnnsim_isa::Program;
-use qnnsim_isa::program::{FILE_BYTES_MAX, ProgramError};
+use qnnsim_isa::limits::FILE_BYTES_MAX;
+use qnnsim_isa::program::ProgramError;
 use tempfile::NamedTempFile;
 
 use crate::failure::Failure;
-
-/// Longest file of a model, of images or of text that is read.
-pub const INPUT_BYTES_MAX: u64 = 1 << 30;
 
 /// What a path leads to.
 pub enum Opened {
@@ -78,9 +76,6 @@ pub fn read(path: &Path, bytes_max: u64) -> Result<Vec<u8>, Failure> {
         Ok(_) => Ok(bytes),
     }
 }
-
-/// Longest hardware point that is read.
-pub const POINT_BYTES_MAX: u64 = 1 << 20;
 
 /// Reads a file of text, if it is no longer than `bytes_max`.
 ///
@@ -243,6 +238,15 @@ impl Output {
         Ok(Target::Staged(builder.tempfile_in(directory)?, place))
     }
 
+    /// Writes all of a file and puts it in its place.
+    ///
+    /// # Errors
+    /// It cannot be written.
+    pub fn put(mut self, bytes: &[u8]) -> Result<(), Failure> {
+        self.write_all(bytes).map_err(|e| self.refuse(&e))?;
+        self.finish()
+    }
+
     /// The failure to write here.
     pub fn refuse(&self, error: &io::Error) -> Failure {
         Failure::misuse(format_args!("cannot write `{}`: {error}", self.path.display()))
@@ -271,7 +275,5 @@ impl Output {
 /// # Errors
 /// It cannot be written.
 pub fn write(path: &Path, sources: &[&Path], bytes: &[u8]) -> Result<(), Failure> {
-    let mut output = Output::create(path, sources)?;
-    output.write_all(bytes).map_err(|e| output.refuse(&e))?;
-    output.finish()
+    Output::create(path, sources)?.put(bytes)
 }

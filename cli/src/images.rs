@@ -19,6 +19,7 @@ use qnnsim_host::{Batch, Codes, Encoder};
 
 use crate::failure::Failure;
 use crate::files;
+use crate::limits::INPUT_BYTES_MAX;
 use array::{Array, Element, Header, Wanted, all};
 
 pub use npy::header_bytes as npy_header;
@@ -143,6 +144,21 @@ pub fn read_labels(path: &Path, wanted: usize) -> Result<Labels, Failure> {
     Ok(Labels { count, classes: classes? })
 }
 
+/// The sizes of the array of a file of images and the bytes of its numbers, as they lie in it.
+/// `seekable` is whether the bytes are read as those of a file or as those of a stream.
+///
+/// # Errors
+/// Why they are none of the files that are read, or damaged.
+pub fn of_bytes(bytes: &[u8], seekable: bool) -> Result<(Vec<usize>, Vec<u8>), String> {
+    let length = Some(bytes.len() as u64);
+    let array = match seekable {
+        true => parse(BufReader::new(Cursor::new(bytes)), length, None, &all),
+        false => parse_stream(bytes, None, &all),
+    }?;
+    let bytes = array.bytes().to_vec();
+    Ok((array.header.dims, bytes))
+}
+
 /// Reads a file, or some pictures of a folder; of several arrays the one with this name.
 fn read_array(
     path: &Path,
@@ -202,7 +218,7 @@ fn read_folder(path: &Path, wanted: &Range<usize>) -> Result<Array, Failure> {
             return Err(failure.help("give pictures of one size, all grey or all in colour"));
         }
         bytes.extend_from_slice(array.bytes());
-        if bytes.len() as u64 > files::INPUT_BYTES_MAX {
+        if bytes.len() as u64 > INPUT_BYTES_MAX {
             return Err(refuse(&"its pictures have more than 1024 MiB of pixels"));
         }
     }
@@ -258,9 +274,9 @@ fn parse_stream(
     let failed = |error: io::Error| error.to_string();
     let whole = |file: &mut dyn Read| {
         let mut bytes = Vec::new();
-        file.take(files::INPUT_BYTES_MAX + 1).read_to_end(&mut bytes).map_err(failed)?;
-        match bytes.len() as u64 > files::INPUT_BYTES_MAX {
-            true => Err(format!("it is longer than {} MiB", files::INPUT_BYTES_MAX >> 20)),
+        file.take(INPUT_BYTES_MAX + 1).read_to_end(&mut bytes).map_err(failed)?;
+        match bytes.len() as u64 > INPUT_BYTES_MAX {
+            true => Err(format!("it is longer than {} MiB", INPUT_BYTES_MAX >> 20)),
             false => Ok(bytes),
         }
     };

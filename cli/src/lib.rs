@@ -9,6 +9,7 @@ pub mod document;
 mod failure;
 mod files;
 mod images;
+mod limits;
 mod points;
 mod render;
 mod results;
@@ -22,6 +23,8 @@ use clap::{CommandFactory, FromArgMatches};
 
 use args::{Cli, Command};
 use chatter::Level;
+
+pub use images::of_bytes as read_image_bytes;
 
 /// Runs the program with its arguments, of which the first is its name, and gives its exit code.
 /// What clap refuses ends the process: it prints why and exits with 2.

@@ -15,11 +15,7 @@ use crate::args::Format;
 use crate::document::{Document, line};
 use crate::failure::{Failure, print};
 use crate::files::is_standard;
-
-/// Longest line; the longest sensible one has every parameter, less than a kilobyte.
-const LINE_BYTES_MAX: usize = 1 << 16;
-/// Longest reason in an answer: it may quote the line.
-const REASON_CHARS_MAX: usize = 2000;
+use crate::limits::{POINT_LINE_BYTES_MAX, REASON_CHARS_MAX};
 
 /// The answer to a line.
 #[derive(JsonSchema, Serialize)]
@@ -126,17 +122,17 @@ where
     for index in 0.. {
         bytes.clear();
         (&mut lines)
-            .take(LINE_BYTES_MAX as u64 + 1)
+            .take(POINT_LINE_BYTES_MAX as u64 + 1)
             .read_until(b'\n', &mut bytes)
             .map_err(cannot)?;
         if bytes.is_empty() {
             break;
         }
         // What goes on without an end is no list of points, and is not read to its end.
-        let too_long = bytes.len() > LINE_BYTES_MAX;
+        let too_long = bytes.len() > POINT_LINE_BYTES_MAX;
         let parsed = if too_long {
             Err(RefusalKind::Malformed
-                .because(format_args!("the line is longer than {LINE_BYTES_MAX} bytes")))
+                .because(format_args!("the line is longer than {POINT_LINE_BYTES_MAX} bytes")))
         } else {
             parse(&bytes)
         };

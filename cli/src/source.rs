@@ -11,7 +11,8 @@ use qnnsim_isa::hardware::Overrides;
 use crate::args::ImportArgs;
 use crate::chatter::{Task, warn};
 use crate::failure::Failure;
-use crate::files::{self, INPUT_BYTES_MAX};
+use crate::files;
+use crate::limits::INPUT_BYTES_MAX;
 
 /// Reads a program file, or a model: a file whose name ends with `.onnx`.
 ///

@@ -6,6 +6,9 @@ use std::collections::{HashMap, HashSet};
 use crate::diagnostic::{Diagnostic, Kind, NodePlace};
 use crate::graph::{Graph, Node, Value, ValueId};
 use crate::host::HostGraph;
+use crate::limits::{
+    CHANNELS_MAX, CONSTANT_VALUES_MAX, CONSTANT_WORK_MAX, NODES_MAX, OUTPUTS_MAX, VALUES_READ_MAX,
+};
 use crate::onnx::{GraphProto, ModelProto, NodeProto, ValueInfoProto, attribute_type, data_type};
 use crate::ops::linear::MAX_SIZE;
 use crate::ops::{Op, Operand, by_value};
@@ -13,14 +16,6 @@ use crate::tensor::{Array, Precision, Tensor, checked_len};
 use crate::{constants, limits};
 
 const OPSETS: std::ops::RangeInclusive<i64> = 9..=25;
-const MAX_NODES: usize = 1 << 16;
-const MAX_OUTPUTS: usize = 64;
-const MAX_CONSTANT_VALUES: usize = 1 << 26;
-/// Constants may be shared by many nodes; this bounds the work of looking at them again and again.
-const MAX_VALUES_READ: usize = 1 << 28;
-/// Most channels of a map.
-pub const MAX_CHANNELS: usize = 65535;
-
 /// A model's graph, and what else its file says.
 pub struct Built {
     /// The graph.
@@ -32,7 +27,7 @@ pub struct Built {
 /// Builds the graph of a model, or says all that is wrong with it.
 pub fn build(model: &ModelProto) -> Result<Built, Vec<Diagnostic>> {
     let graph = model.graph.as_ref().expect("checked when the file was read");
-    let mut builder = Builder { work: constants::MAX_WORK, ..Builder::default() };
+    let mut builder = Builder { work: CONSTANT_WORK_MAX, ..Builder::default() };
     for opset in &model.opset_import {
         if matches!(opset.domain.as_str(), "" | "ai.onnx") {
             builder.opset = opset.version;
@@ -41,7 +36,7 @@ pub fn build(model: &ModelProto) -> Result<Built, Vec<Diagnostic>> {
             builder.errors.push(limits::OPSET.refuse(format!("opset {}", opset.version)));
         }
     }
-    if graph.node.len() > MAX_NODES {
+    if graph.node.len() > NODES_MAX {
         builder.errors.push(limits::NODES.refuse(format!("a graph of {} nodes", graph.node.len())));
         return Err(builder.errors);
     }
@@ -65,13 +60,13 @@ pub fn build(model: &ModelProto) -> Result<Built, Vec<Diagnostic>> {
 /// Builds a part of a model that the host computes: any number of inputs of known shapes, no layer.
 pub fn build_host(model: &ModelProto) -> Result<HostGraph, Vec<Diagnostic>> {
     let graph = model.graph.as_ref().expect("checked when the file was read");
-    let mut builder = Builder { work: constants::MAX_WORK, ..Builder::default() };
+    let mut builder = Builder { work: CONSTANT_WORK_MAX, ..Builder::default() };
     let standard = model.opset_import.iter().find(|o| matches!(o.domain.as_str(), "" | "ai.onnx"));
     builder.opset = standard.map_or(0, |opset| opset.version);
     if !OPSETS.contains(&builder.opset) {
         return Err(vec![limits::OPSET.refuse(format!("opset {}", builder.opset))]);
     }
-    if graph.node.len() > MAX_NODES {
+    if graph.node.len() > NODES_MAX {
         return Err(vec![limits::NODES.refuse(format!("a graph of {} nodes", graph.node.len()))]);
     }
     if builder.initializers(graph).is_none() {
@@ -156,7 +151,7 @@ impl<'a> Builder<'a> {
     /// Takes a constant if there is room for it.
     fn charge(&mut self, values: usize) -> Result<(), Diagnostic> {
         self.constant_values = self.constant_values.saturating_add(values);
-        if self.constant_values <= MAX_CONSTANT_VALUES {
+        if self.constant_values <= CONSTANT_VALUES_MAX {
             return Ok(());
         }
         Err(limits::CONSTANTS.refuse(format!("{} constant values", self.constant_values)))
@@ -221,7 +216,7 @@ impl<'a> Builder<'a> {
         let outputs: Vec<String> = match &graph.output[..] {
             [output] => vec![output.name.clone()],
             // Each asks for a walk through the graph.
-            outputs if outputs.len() > MAX_OUTPUTS => {
+            outputs if outputs.len() > OUTPUTS_MAX => {
                 let found = format!("a model with {} outputs", outputs.len());
                 self.errors.push(limits::OUTPUTS.refuse(found));
                 return None;
@@ -402,7 +397,7 @@ impl<'a> Builder<'a> {
             Err(_) => None,
         };
         self.values_read = self.values_read.saturating_add(read);
-        if self.values_read > MAX_VALUES_READ {
+        if self.values_read > VALUES_READ_MAX {
             return Err(limits::CONSTANTS.refuse(format!("reading {} constants", self.values_read)));
         }
         if let Some((position, axis)) = weights
@@ -522,7 +517,7 @@ impl<'a> Builder<'a> {
         }
         // The bound on memory holds before the memory is taken.
         let values = self.constant_values.saturating_add(dims.iter().product());
-        if values > MAX_CONSTANT_VALUES {
+        if values > CONSTANT_VALUES_MAX {
             return Err(limits::CONSTANTS.refuse(format!("{values} constant values")));
         }
         let tensor = op.eval(&constants, &dims, Precision::Double);
@@ -612,7 +607,7 @@ pub fn is_map(dims: &[usize]) -> bool {
         _ => true,
     };
     let channels = match dims {
-        [_, channels, _, _] => (1..=MAX_CHANNELS).contains(channels),
+        [_, channels, _, _] => (1..=CHANNELS_MAX).contains(channels),
         _ => !dims.contains(&0),
     };
     sizes && channels && checked_len(dims).is_some()

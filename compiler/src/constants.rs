@@ -41,9 +41,6 @@ pub const OPERATORS: &[&str] = &[
     "Xor",
 ];
 
-/// Values read, written and multiplied while constants are computed.
-pub const MAX_WORK: u64 = 1 << 30;
-
 /// Smallest and largest integer of a type; `None` for floats and truth values.
 type Type = Option<(i64, i64)>;
 

@@ -4,6 +4,7 @@
 //! change, and the question what codes other arithmetic could give.
 
 use crate::ir::Term;
+use crate::limits::TABLE_MAX;
 use crate::ops::function::Function;
 use crate::ops::pointwise::Pointwise;
 use crate::step_function::{self, Part, Shape};
@@ -256,9 +257,6 @@ pub(crate) enum Shapeless {
     Turns,
 }
 
-/// Most accumulators at which a function is tried that is not known to be monotone.
-pub(crate) const MAX_TABLE: i64 = 1 << 16;
-
 /// Why a channel of several sums is no affine function of them, up to operators that rise or fall.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub(crate) enum NotAffine {
@@ -361,7 +359,7 @@ impl Channel {
     pub fn parts(&mut self, range: (i64, i64)) -> Option<Vec<Part>> {
         self.monotone_parts(range).or_else(|| {
             let (low, high) = range;
-            (high - low < MAX_TABLE).then(|| (low..=high).map(|acc| ((acc, acc), 0)).collect())
+            (high - low < TABLE_MAX).then(|| (low..=high).map(|acc| ((acc, acc), 0)).collect())
         })
     }
 

@@ -15,14 +15,12 @@ use crate::diagnostic::{Diagnostic, Diagnostics};
 use crate::epilogue::PostOp;
 use crate::graph::{Graph, Node, Value, ValueId};
 use crate::limits;
+use crate::limits::HOST_VALUES_MAX;
 use crate::onnx::{
     self, DimensionProto, GraphProto, ModelProto, NodeProto, ShapeProto, TensorProto,
     TensorTypeProto, TypeProto, ValueInfoProto, data_type,
 };
 use crate::tensor::{Array, Codes, Precision, Tensor};
-
-/// Values that an evaluation may read and make, so that no file keeps the host busy for long.
-const MAX_VALUES: usize = 1 << 27;
 
 /// A part of a model, ready to be evaluated.
 #[derive(Debug, Clone)]
@@ -54,7 +52,7 @@ impl HostGraph {
             node.inputs.iter().flatten().map(|&id| size(id)).sum::<usize>() + size(node.output)
         };
         let work = nodes.iter().try_fold(0usize, |sum, node| sum.checked_add(of_node(node)));
-        if work.is_none_or(|work| work > MAX_VALUES) {
+        if work.is_none_or(|work| work > HOST_VALUES_MAX) {
             return Err(limits::HOST_WORK.refuse("a part of the model with more"));
         }
         Ok(HostGraph { values, nodes, inputs, outputs })

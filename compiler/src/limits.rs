@@ -1,10 +1,88 @@
 //! What the importer takes. Each limit is one row here: its sentence is both what a user reads when
-//! a model is refused and a line in the generated list of what is supported.
+//! a model is refused and a line in the generated list of what is supported. Bounds on work and
+//! memory stand before them.
 
 use std::fmt::Write;
 
 use crate::diagnostic::Rule;
 use crate::sizes;
+
+/// Most nodes of a graph.
+pub const NODES_MAX: usize = 1 << 16;
+
+/// Most outputs of a graph.
+pub const OUTPUTS_MAX: usize = 64;
+
+/// Most values of all constants of a file together.
+pub const CONSTANT_VALUES_MAX: usize = 1 << 26;
+
+/// Most values of constants that nodes read, which may share them.
+pub const VALUES_READ_MAX: usize = 1 << 28;
+
+/// Most channels of a map.
+pub const CHANNELS_MAX: usize = 65535;
+
+/// Most values read, written and multiplied while the constants of a file are computed.
+pub const CONSTANT_WORK_MAX: u64 = 1 << 30;
+
+/// Most values read, written and multiplied for one node of the host.
+pub const INTERPRETED_WORK_MAX: u64 = 1 << 26;
+
+/// Most products of one layer.
+pub const PRODUCTS_MAX: u64 = 1 << 36;
+
+/// Most operands of a concatenation, and most numbers of an input that stands for an attribute.
+pub const OPERANDS_MAX: usize = 4096;
+
+/// Most regions of a result whose means are over different numbers of values.
+pub const REGIONS_MAX: usize = 256;
+
+/// Most values that the host's part may read and make for an image, so that no file keeps the host
+/// busy for long.
+pub const HOST_VALUES_MAX: usize = 1 << 27;
+
+/// Most strings and messages of an ONNX file: each takes memory far beyond its bytes.
+pub const MESSAGES_MAX: usize = 1 << 20;
+
+/// Most phases times taps of an axis that is repeated.
+pub const READS_MAX: usize = 1 << 20;
+
+/// Most tuples of values of all maps but one at which a sum of several scales is tried.
+pub const TUPLES_MAX: usize = 1 << 16;
+
+/// Most thresholds of such a sum.
+pub const PAIRS_MAX: usize = 1 << 21;
+
+/// Most evaluations of chains of operators while step functions of a network are searched.
+pub const EVALUATIONS_MAX: u64 = 1 << 29;
+
+/// Most weights, thresholds and constants of a network.
+pub const INTEGERS_MAX: usize = 1 << 26;
+
+/// Messages after which no more nodes are looked at.
+pub const ERRORS_MAX: usize = 20;
+
+/// Most maps that one exact sum reads.
+pub const TERMS_MAX: usize = 256;
+
+/// Most exact sums of which one sum of real values consists.
+pub const LEAVES_MAX: usize = 32;
+
+/// Most channels that stand for one value: enough for means of 3 x 3 bytes, those at the borders
+/// among them.
+pub const PARTS_MAX: i64 = 72;
+
+/// Most values of a tensor.
+pub const VALUES_MAX: usize = 1 << 24;
+
+/// Most dimensions of a tensor.
+pub const RANK_MAX: usize = 8;
+
+/// Most accumulators at which a function is tried that is not known to be monotone.
+pub const TABLE_MAX: i64 = 1 << 16;
+
+/// Most stripes of a layer whose maps pass through the memory.
+pub const STRIPES_MAX: u32 = 1 << 16;
 
 /// A group of limits in the list: an operator, or what holds for every model.
 struct Group {

@@ -8,6 +8,7 @@ use prost::Message;
 
 use crate::diagnostic::{Diagnostic, Kind};
 use crate::limits;
+use crate::limits::MESSAGES_MAX;
 use crate::tensor::{Array, checked_len};
 
 /// A model file.
@@ -280,9 +281,6 @@ pub struct DimensionProto {
     pub dim_param: String,
 }
 
-/// Strings and messages that a file may have: each takes memory far beyond its bytes in the file.
-const MAX_MESSAGES: usize = 1 << 20;
-
 /// Reads a model file.
 pub fn read(bytes: &[u8]) -> Result<ModelProto, Diagnostic> {
     let foreign = |why: String| {
@@ -290,9 +288,9 @@ pub fn read(bytes: &[u8]) -> Result<ModelProto, Diagnostic> {
             .cause(why)
             .help("export the model as QONNX, e.g. with brevitas.export.export_qonnx")
     };
-    let mut messages_left = MAX_MESSAGES;
+    let mut messages_left = MESSAGES_MAX;
     charge(bytes, MODEL, &mut messages_left)
-        .ok_or_else(|| foreign(format!("it has more than {MAX_MESSAGES} strings and messages")))?;
+        .ok_or_else(|| foreign(format!("it has more than {MESSAGES_MAX} strings and messages")))?;
     let model = ModelProto::decode(bytes).map_err(|error| foreign(error.to_string()))?;
     if model.graph.is_none() {
         return Err(foreign("it has no graph".to_owned()));
@@ -517,7 +515,7 @@ mod tests {
 
     #[test]
     fn many_tiny_messages_are_refused_before_they_take_memory() {
-        let graph: Vec<u8> = [0x0a, 0x00].repeat(MAX_MESSAGES);
+        let graph: Vec<u8> = [0x0a, 0x00].repeat(MESSAGES_MAX);
         let mut bytes = vec![0x3a];
         prost::encoding::encode_varint(graph.len() as u64, &mut bytes);
         bytes.extend(graph);

@@ -4,18 +4,14 @@ use std::borrow::Cow;
 
 use qnnsim_isa::descriptor::Code;
 
-/// Values that one tensor may have.
-pub const MAX_VALUES: usize = 1 << 24;
+use crate::limits::{RANK_MAX, VALUES_MAX};
 
-/// Dimensions that a tensor may have.
-pub const MAX_RANK: usize = 8;
-
-/// Number of values of a shape, `None` beyond [`MAX_RANK`] or [`MAX_VALUES`].
+/// Number of values of a shape, `None` beyond [`RANK_MAX`] or [`VALUES_MAX`].
 pub fn checked_len(dims: &[usize]) -> Option<usize> {
-    if dims.len() > MAX_RANK || dims.iter().any(|&d| d > MAX_VALUES) {
+    if dims.len() > RANK_MAX || dims.iter().any(|&d| d > VALUES_MAX) {
         return None;
     }
-    dims.iter().try_fold(1usize, |n, &d| n.checked_mul(d)).filter(|&n| n <= MAX_VALUES)
+    dims.iter().try_fold(1usize, |n, &d| n.checked_mul(d)).filter(|&n| n <= VALUES_MAX)
 }
 
 /// Floating-point arithmetic in which real values are computed, node by node.

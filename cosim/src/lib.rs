@@ -5,6 +5,7 @@ pub mod check;
 pub mod compare;
 pub mod faults;
 pub mod generate;
+pub mod limits;
 pub mod mutants;
 pub mod random;
 pub mod replay;

@@ -19,10 +19,6 @@ use crate::faults::Planted;
 use crate::generate;
 use crate::verilator::{BuildError, Machine, Verilator};
 
-/// Most words of all memories together that a hardware point may have for random programs: their
-/// generator remembers who touched each.
-pub const WORDS_MAX: u64 = 1 << 20;
-
 /// Words of activation, weight and threshold memory of a hardware point.
 pub fn memory_words(hw: &HardwarePoint) -> u64 {
     [(hw.mac_rows, hw.act_words), (hw.mac_cols, hw.wgt_words), (hw.thr_cols, hw.thr_words)]

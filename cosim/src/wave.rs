@@ -7,10 +7,8 @@ use qnnsim_simulator::Start;
 
 use crate::bench::{self, Bench, BenchError, Job, Port};
 use crate::compare::Difference;
+use crate::limits::WAVE_CYCLES_MAX;
 use crate::replay::{Replay, Stage, replay};
-
-/// Cycles after which an image is given up.
-const CYCLES_MAX: u32 = 1 << 26;
 
 /// The RTL's signals of a cold image and warm ones behind it, until one does not end.
 ///
@@ -23,7 +21,7 @@ pub fn machine(bench: &mut Bench, program: &Program, images: &[&[u8]]) -> Result
         accesses: true,
         memories: false,
         levels: true,
-        cycles_max: CYCLES_MAX,
+        cycles_max: WAVE_CYCLES_MAX,
         power_up: 1,
     };
     let ran = bench.run(&job)?;

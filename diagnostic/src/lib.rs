@@ -4,6 +4,7 @@
 //! the importer carries the row of that limit ([`Rule`]). [`Diagnostics`] is the list that library
 //! functions return as their error; where there is a source text, it shows the places in it.
 
+mod limits;
 mod source;
 
 use std::fmt;
@@ -11,10 +12,7 @@ use std::ops::{Deref, Range};
 
 use source::Source;
 
-const MESSAGE_CHARS_MAX: usize = 500;
-
-/// Diagnostics of one reading that are kept and shown; the rest is only counted.
-const SHOWN_MAX: usize = 20;
+use crate::limits::{MESSAGE_CHARS_MAX, SHOWN_MAX};
 
 /// A part of a source text, in bytes.
 pub type Span = Range<usize>;

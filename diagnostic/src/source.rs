@@ -3,10 +3,8 @@
 use annotate_snippets::renderer::DecorStyle;
 use annotate_snippets::{Annotation, AnnotationKind, Level, Origin, Renderer, Snippet};
 
+use crate::limits::SHOWN_BYTES_MAX;
 use crate::{Diagnostic, Place, Span};
-
-/// Most bytes of a line that are shown on either side of where a mark begins.
-const SHOWN_BYTES_MAX: usize = 120;
 
 /// A source text with the name of its file.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -531,7 +531,16 @@ pub struct Explanation {
     pub parameters: Vec<Trial>,
 }
 
-/// Explains a program with a technology, at a clock.
+/// Parameters that an explanation changes, one after the other.
+pub fn trial_count() -> u64 {
+    changed().count() as u64
+}
+
+fn changed() -> impl Iterator<Item = &'static Parameter> {
+    PARAMETERS.iter().filter(|p| p.in_fingerprint)
+}
+
+/// Explains a program with a technology, at a clock. `done` is told of each of the [`trial_count`].
 ///
 /// # Errors
 /// The program is not one, or traps.
@@ -539,6 +548,7 @@ pub fn explain(
     subject: &Subject,
     technology: &Technology,
     clock_mhz: u32,
+    done: &(dyn Fn() + Sync),
 ) -> Result<Explanation, Refusal> {
     let program = subject.program(&Overrides::default())?;
     let report = simulate(&program)?.report(technology, clock_mhz);
@@ -550,10 +560,14 @@ pub fn explain(
     let cold = account(&program, Start::Cold, &spans.cold).map_err(traps)?;
     let warm = account(&program, Start::Warm, &spans.warm).map_err(traps)?;
 
-    let rows: Vec<&Parameter> = PARAMETERS.iter().filter(|p| p.in_fingerprint).collect();
+    let rows: Vec<&Parameter> = changed().collect();
     let parameters: Vec<Trial> = rows
         .par_iter()
-        .map(|p| trial(subject, p, &program.hardware, technology, clock_mhz))
+        .map(|p| {
+            let trial = trial(subject, p, &program.hardware, technology, clock_mhz);
+            done();
+            trial
+        })
         .collect();
 
     let row = |i: usize| RowExplanation {

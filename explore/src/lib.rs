@@ -12,6 +12,7 @@ pub mod columns;
 pub mod evaluate;
 pub mod explain;
 pub mod journal;
+pub mod limits;
 pub mod manifest;
 pub mod merge;
 pub mod pareto;

@@ -38,27 +38,13 @@ use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::de::{Error as _, MapAccess, Visitor};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
-/// Most points of a sweep.
-pub const POINTS_MAX: u64 = 1 << 20;
-
-/// Most points of a grid that is searched for those that meet the constraints.
-pub const GRID_POINTS_MAX: u64 = 1 << 24;
-
-/// Most work that ties and constraints of a space may take: bytes of expressions evaluated, each
-/// evaluation with 64 more. Some seconds on two cores.
-pub const WORK_BYTES_MAX: u64 = 1 << 29;
+use crate::limits::{
+    AXIS_VALUES_MAX, EXPRESSION_BYTES_MAX, EXPRESSIONS_MAX, GRID_POINTS_MAX, POINTS_MAX,
+    WORK_BYTES_MAX,
+};
 
 /// What an evaluation takes besides reading its expression, as bytes of one.
 const EVALUATION_BYTES: u64 = 64;
-
-/// Most ties and constraints of a space.
-pub const EXPRESSIONS_MAX: usize = 1 << 12;
-
-/// Most values of one axis.
-pub const AXIS_VALUES_MAX: u64 = 1 << 16;
-
-/// Longest expression.
-pub const EXPRESSION_BYTES_MAX: usize = 1 << 10;
 
 /// A space: programs, a base point, and what varies.
 #[derive(Debug, Clone, Default, PartialEq, JsonSchema, Serialize, Deserialize)]

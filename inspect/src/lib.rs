@@ -10,6 +10,7 @@ pub mod accesses;
 pub mod control;
 pub mod debugger;
 pub mod konata;
+pub mod limits;
 pub mod machine;
 pub mod perfetto;
 pub mod products;

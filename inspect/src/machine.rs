@@ -6,6 +6,7 @@ use qnnsim_simulator::timing::Work;
 use qnnsim_simulator::values::Executor;
 
 use crate::control::Control;
+use crate::limits::{SNAPSHOT_BYTES_MAX, SNAPSHOTS_MAX};
 use crate::recording::{Event, Recording, Stage};
 
 /// A place in an image: so many events have happened, and it is this cycle. At the begin of a cycle
@@ -48,12 +49,6 @@ struct Snapshot<'r> {
     control: Control,
     executor: Executor<'r>,
 }
-
-/// Bytes that snapshots may take together.
-const SNAPSHOT_BYTES_MAX: usize = 256 << 20;
-
-/// Most snapshots: going back then costs at most so little a part of an image.
-const SNAPSHOTS_MAX: usize = 64;
 
 /// A machine within an image.
 #[derive(Debug, Clone)]

@@ -10,6 +10,8 @@ use base64::prelude::BASE64_STANDARD;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use crate::limits::{HOST_MODEL_BYTES_MAX, OUTPUT_VALUES_MAX, TENSORS_MAX, VALUES_MAX};
+
 /// Height, width and channels of one map; an image of a vector is 1 x 1 x channels.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, JsonSchema, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -171,9 +173,6 @@ impl Quantizer {
 pub struct TensorLayout(pub Vec<Vec<(u32, u32)>>);
 
 impl TensorLayout {
-    /// Most values of a tensor, so that every position fits an index.
-    const VALUES_MAX: u64 = 1 << 31;
-
     /// A whole map as the tensor `[channels, height, width]`, or `[channels]` for a single pixel.
     pub fn channels_first(shape: MapShape) -> Self {
         let MapShape { channels, height, width } = shape;
@@ -191,7 +190,7 @@ impl TensorLayout {
     pub fn values(&self) -> Option<usize> {
         let sizes = self.0.iter().flatten().map(|step| u64::from(step.0));
         let product = sizes.clone().try_fold(1u64, |n, size| n.checked_mul(size));
-        product.filter(|&n| n <= Self::VALUES_MAX).map(|n| n as usize)
+        product.filter(|&n| n <= VALUES_MAX).map(|n| n as usize)
     }
 
     /// Position in the map of each value of the tensor, in row-major order, counted from the
@@ -245,9 +244,6 @@ impl fmt::Debug for HostModel {
 }
 
 impl HostModel {
-    /// Longest model.
-    pub const BYTES_MAX: usize = 1 << 26;
-
     /// Whether there is nothing to compute.
     pub fn is_empty(&self) -> bool {
         self.0.is_empty()
@@ -361,7 +357,7 @@ impl InputDescriptor {
             return Err("the input's layout is not one of its map");
         }
         if let Some(InputModel { model, layout }) = &self.model {
-            if model.0.len() > HostModel::BYTES_MAX {
+            if model.0.len() > HOST_MODEL_BYTES_MAX {
                 return Err("the model in front of the input quantizer is too long");
             }
             if !layout.lies_in(0, values) || !layout.covers(values) {
@@ -540,7 +536,7 @@ impl OutputDescriptor {
                 }
             }
         }
-        if self.model.0.len() > HostModel::BYTES_MAX {
+        if self.model.0.len() > HOST_MODEL_BYTES_MAX {
             return Err("the model behind the last accumulators is too long");
         }
         if self.outputs.is_empty() || self.outputs.len() > TENSORS_MAX {
@@ -549,7 +545,9 @@ impl OutputDescriptor {
         for output in &self.outputs {
             let sizes = output.dims.iter().map(|&size| u64::from(size));
             let values = sizes.clone().try_fold(1u64, |n, size| n.checked_mul(size));
-            if output.dims.len() > 8 || !values.is_some_and(|n| (1..=1 << 24).contains(&n)) {
+            if output.dims.len() > 8
+                || !values.is_some_and(|n| (1..=OUTPUT_VALUES_MAX).contains(&n))
+            {
                 return Err("an output is empty or too large");
             }
         }
@@ -569,9 +567,6 @@ impl OutputDescriptor {
         Ok(())
     }
 }
-
-/// Most tensors on either side of the host's part behind the last accumulators.
-const TENSORS_MAX: usize = 256;
 
 #[cfg(test)]
 mod tests {

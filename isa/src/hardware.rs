@@ -11,6 +11,7 @@ use schemars::JsonSchema;
 use serde::de::{DeserializeSeed, Deserializer, Error, MapAccess, Visitor};
 use serde::{Deserialize, Serialize};
 
+use crate::limits::{MEMORY_BITS_MAX, MEMORY_WORDS_MAX};
 use crate::nearest::nearest;
 
 /// One row of the parameter table.
@@ -207,12 +208,6 @@ pub struct MemorySize {
     /// Bytes of all banks, rounded up.
     pub bytes: u64,
 }
-
-/// Words of one memory that a point may have in all its banks: beyond, it is no scratchpad.
-pub const MEMORY_WORDS_MAX: u64 = 1 << 24;
-
-/// Bits of one memory in all its banks, likewise.
-pub const MEMORY_BITS_MAX: u64 = 1 << 30;
 
 /// Bits of a threshold entry: a 48-bit threshold and a 32-bit step.
 pub const THRESHOLD_ENTRY_BITS: u32 = 80;

@@ -4,6 +4,7 @@
 pub mod descriptor;
 pub mod hardware;
 pub mod layout;
+pub mod limits;
 pub mod manual;
 pub mod nearest;
 pub mod operand;

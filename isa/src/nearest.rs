@@ -1,8 +1,6 @@
 //! The name that was probably meant, for messages.
 
-/// Longest text that is compared: comparing takes time in the square of the length, and no longer
-/// text is near to a name.
-const BYTES_MAX: usize = 64;
+use crate::limits::SUGGESTED_BYTES_MAX;
 
 /// The known name nearest to what was written, if its Jaro-Winkler similarity is above `least`.
 pub fn nearest<'a>(
@@ -10,7 +8,7 @@ pub fn nearest<'a>(
     known: impl IntoIterator<Item = &'a str>,
     least: f64,
 ) -> Option<&'a str> {
-    if written.len() > BYTES_MAX {
+    if written.len() > SUGGESTED_BYTES_MAX {
         return None;
     }
     let similarity = |name: &'a str| (strsim::jaro_winkler(name, written), name);

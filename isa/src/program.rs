@@ -12,6 +12,7 @@ use serde::{Deserialize, Serialize};
 use crate::descriptor::{Code, InputDescriptor, MapShape, OutputDescriptor};
 use crate::hardware::{CODE_WORD_BYTES, HardwareError, HardwarePoint, Overrides};
 use crate::layout::MapLayout;
+use crate::limits::{MAP_VALUES_MAX, META_BYTES_MAX, SCRATCH_WORDS_MAX, WORDS_MAX};
 use crate::table::{Instruction, PoolDst};
 
 /// First bytes of a program file.
@@ -19,22 +20,6 @@ pub const MAGIC: [u8; 8] = *b"QNNSIM\r\n";
 
 /// Version of the container and of the instruction set; a reader takes its own only.
 pub const VERSION: u32 = 4;
-
-/// Longest program file that is read.
-pub const FILE_BYTES_MAX: u64 = 1 << 30;
-
-/// Longest meta section: read, it takes several times its bytes.
-pub const META_BYTES_MAX: usize = 1 << 26;
-
-/// Most instruction words of a stream.
-pub const WORDS_MAX: usize = 1 << 20;
-
-/// Most values of all maps together, input and output among them: what a host is ready to hold for
-/// one image.
-pub const MAP_VALUES_MAX: u64 = 1 << 25;
-
-/// Most words of the scratch region, as of a memory.
-pub const SCRATCH_WORDS_MAX: u64 = 1 << 24;
 
 /// A program: code, data, layout, hardware point, descriptors, sample, debug map.
 #[derive(Debug, Clone, PartialEq)]

@@ -13,12 +13,10 @@ use qnnsim_isa::Program;
 use qnnsim_isa::hardware::HardwarePoint;
 use qnnsim_isa::operand::Memory;
 
+use crate::limits::ACCESSES_MAX;
 use crate::steps::{LoadStep, MacStep, Place, StoreStep, ThrStep};
 use crate::timing::{Issue, Observer, Work};
 use crate::trap::Fault;
-
-/// Most word accesses of an image: beyond, the program is refused rather than worked through.
-pub const ACCESSES_MAX: u64 = 1 << 29;
 
 /// A cycle plus 2; 0 stands for never, 1 for before this image.
 type Stamp = u64;

@@ -9,6 +9,7 @@ pub mod check;
 pub mod cost;
 pub mod energy;
 mod kernels;
+pub mod limits;
 pub mod profile;
 pub mod proofs;
 pub mod quantity;

@@ -5,7 +5,8 @@ use std::collections::VecDeque;
 use qnnsim_isa::operand::semaphore_name;
 use qnnsim_isa::{Action, Program, Unit};
 
-use crate::timing::{Code, STEPS_MAX, Start, bits};
+use crate::limits::STEPS_MAX;
+use crate::timing::{Code, Start, bits};
 use crate::trap::{Fault, Trap};
 
 /// Executes a stream on tokens alone: in-order dispatch into queues of the hardware's depth, units

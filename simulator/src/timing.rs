@@ -22,11 +22,9 @@ use qnnsim_isa::{Action, Instruction, Program, Unit};
 
 use self::repeat::{Repetition, Tape};
 use self::wake::{Wake, look};
+use crate::limits::STEPS_MAX;
 use crate::steps::{LoadStep, MacStep, Registers, StoreStep, ThrStep, beats};
 use crate::trap::{Fault, Trap};
-
-/// Most steps and bursts of an image: beyond, the program is refused rather than worked through.
-pub const STEPS_MAX: u64 = 1 << 22;
 
 /// A stream, decoded.
 #[derive(Debug, Clone)]

@@ -21,9 +21,10 @@ use crate::args::{CompileArgs, Format};
 use crate::chatter::{Task, told};
 use crate::document::present;
 use crate::failure::{Failure, print};
+use crate::files::Output;
 use crate::images::Images;
 use crate::source::{import_model, read_model, read_options};
-use crate::{files, points, render};
+use crate::{points, render};
 
 /// The JSON object: what was compiled.
 #[derive(Debug, JsonSchema, Serialize)]
@@ -106,13 +107,15 @@ pub fn run(args: &CompileArgs) -> Result<(), Failure> {
     }
 
     let sample = sample(args, &imported.network.input)?;
+    // Before the work, so that a mistake in a path costs none of it.
+    let output = args.output.as_deref().map(|path| create(args, path)).transpose()?;
     let compiling = Task::new("compiling");
     let (plan, mut program) =
         lower_to(&imported.network, &point).map_err(|all| refuse(&args.model, &all.into()))?;
     drop(compiling);
     program.sample = sample;
-    if let Some(path) = &args.output {
-        write(args, path, &program)?;
+    if let Some(output) = output {
+        output.put(&program.to_bytes())?;
     }
     let format = args.format.unwrap_or(Format::Table);
     match (args.emit, &args.output) {
@@ -166,13 +169,14 @@ fn run_points(args: &CompileArgs, points: &Path) -> Result<(), Failure> {
         let path =
             output.as_ref().map(|name| PathBuf::from(name.replace(INDEX, &index.to_string())));
         if let Some(path) = &path {
-            write(args, path, &program)?;
+            create(args, path)?.put(&program.to_bytes())?;
         }
         Ok(Compiled::new(&plan, &program, path.as_deref()))
     })
 }
 
-fn write(args: &CompileArgs, path: &Path, program: &Program) -> Result<(), Failure> {
+/// Begins a program file, which is none of those that are read.
+fn create(args: &CompileArgs, path: &Path) -> Result<Output, Failure> {
     let sources = [
         Some(&args.model),
         args.sample.as_ref(),
@@ -180,7 +184,7 @@ fn write(args: &CompileArgs, path: &Path, program: &Program) -> Result<(), Failu
         args.stream.points.as_ref(),
     ];
     let sources: Vec<&Path> = sources.into_iter().flatten().map(AsRef::as_ref).collect();
-    files::write(path, &sources, &program.to_bytes())
+    Output::create(path, &sources)
 }
 
 /// The bytes in DRAM of the image that the program file shall carry.

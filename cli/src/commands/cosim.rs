@@ -8,7 +8,8 @@ use qnnsim_cosim::bench::{Bench, BenchError};
 use qnnsim_cosim::check::Cause;
 use qnnsim_cosim::compare::{CompareError, Compared, Difference, compare};
 use qnnsim_cosim::faults::Planted;
-use qnnsim_cosim::random::{Random, RandomError, WORDS_MAX, memory_words, random};
+use qnnsim_cosim::limits::MEMORY_WORDS_MAX;
+use qnnsim_cosim::random::{Random, RandomError, memory_words, random};
 use qnnsim_cosim::verilator::{BuildError, HOW_TO_INSTALL, Verilator};
 use qnnsim_cosim::wave;
 use qnnsim_isa::Program;
@@ -139,9 +140,9 @@ fn run_random(args: &CosimArgs) -> Result<(), Failure> {
         Some(path) => {
             let point = point(&PointArgs { hw: Some(path.clone()), set: Vec::new() })?.0;
             let words = memory_words(&point);
-            if words > WORDS_MAX {
+            if words > MEMORY_WORDS_MAX {
                 return Err(Failure::misuse(format_args!(
-                    "{}: the memories have {words} words, more than the {WORDS_MAX} for which \
+                    "{}: the memories have {words} words, more than the {MEMORY_WORDS_MAX} for which \
                      random programs are drawn",
                     path.display()
                 ))

@@ -15,13 +15,8 @@ use serde_json::Value;
 use super::{debug_screen, overrides, refuse, run};
 use crate::args::{DebugArgs, DebugFormat};
 use crate::failure::{Failure, print};
+use crate::limits::{DEBUG_LINE_BYTES_MAX, SCRIPT_BYTES_MAX};
 use crate::{document, files, source};
-
-/// Longest script.
-const SCRIPT_BYTES_MAX: u64 = 1 << 20;
-
-/// Longest line of commands.
-const LINE_BYTES_MAX: u64 = 1 << 16;
 
 /// Runs a session.
 ///
@@ -165,7 +160,7 @@ impl Session {
         let mut refused = 0;
         loop {
             let mut line = String::new();
-            let read = input.by_ref().take(LINE_BYTES_MAX).read_line(&mut line);
+            let read = input.by_ref().take(DEBUG_LINE_BYTES_MAX).read_line(&mut line);
             match read {
                 Ok(0) => break,
                 Ok(_) => {}

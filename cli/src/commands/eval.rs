@@ -24,14 +24,11 @@ use crate::chatter::{Task, warn};
 use crate::document::present;
 use crate::failure::Failure;
 use crate::images::{Images, Labels, read_labels};
+use crate::limits::{BLOCK_IMAGES_MAX, BLOCK_VALUES_MAX};
 use crate::render::{self, Column, energy, facts, grouped, table, time};
 use crate::results::{Results, Table};
 use crate::{points, source};
 
-/// Images whose results are held before they are written; the progress shows as often.
-const BLOCK_IMAGES_MAX: usize = 4096;
-/// Outputs that a block holds, if that makes fewer images.
-const BLOCK_VALUES_MAX: usize = 1 << 22;
 /// Cold, warm, and all images together.
 #[derive(Debug, JsonSchema, Serialize)]
 struct Total<T> {

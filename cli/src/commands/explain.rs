@@ -1,10 +1,11 @@
 //! `qnnsim explain`: what bounds each layer, and which parameter would help.
 
 use std::collections::BTreeMap;
+use std::path::PathBuf;
 
 use qnnsim_explore::annotate;
 use qnnsim_explore::explain::{
-    Best, Cause, Change, Explanation, Figures, RowBound, Trial, explain,
+    Best, Cause, Change, Explanation, Figures, RowBound, Trial, explain, trial_count,
 };
 use qnnsim_explore::subject::{RefusalKind, Subject};
 use qnnsim_isa::hardware::Overrides;
@@ -19,7 +20,8 @@ use crate::args::ExplainArgs;
 use crate::chatter::{Task, warn};
 use crate::document::present;
 use crate::failure::Failure;
-use crate::files;
+use crate::files::{self, Output};
+use crate::limits::INPUT_BYTES_MAX;
 use crate::render::{self, Column, energy, facts, grouped, line, percent, table, title};
 use crate::source;
 
@@ -42,14 +44,26 @@ pub struct Explained<'a> {
 pub fn run(args: &ExplainArgs) -> Result<(), Failure> {
     let choice = TechnologyChoice::read(&args.technology)?;
     let subject = source::read(&args.file, &args.import, &overrides(&args.point)?)?;
-    let simulating = Task::new("simulating the point with each parameter changed");
+    // Before the work, so that a mistake in a path costs none of it.
+    let create = |path: &Option<PathBuf>| {
+        path.as_deref().map(|path| Output::create(path, &[&args.file])).transpose()
+    };
+    if (args.onnx.is_some() || args.dot.is_some()) && !matches!(subject, Subject::Network(..)) {
+        let message = format_args!("`{}` is a program, which has no model", args.file.display());
+        return Err(Failure::misuse(message).help("--onnx and --dot need MODEL.onnx"));
+    }
+    let (onnx, dot) = (create(&args.onnx)?, create(&args.dot)?);
+    let simulating =
+        Task::counting("simulating the point with each parameter changed", trial_count(), "point");
     let explanation = subject
         .point(&Overrides::default())
         .and_then(|point| choice.of(&point))
-        .and_then(|(technology, clock_mhz)| explain(&subject, &technology, clock_mhz))
+        .and_then(|(technology, clock_mhz)| {
+            explain(&subject, &technology, clock_mhz, &|| simulating.add(1))
+        })
         .map_err(|refusal| refuse(&args.file, &refusal))?;
     drop(simulating);
-    write_files(args, &subject, &explanation)?;
+    write_files(args, (onnx, dot), &subject, &explanation)?;
     let report = &explanation.report;
     let explained = Explained { name: &report.name, explanation: &explanation, hw: &report.hw };
     let start = if args.cold { Start::Cold } else { Start::Warm };
@@ -59,18 +73,14 @@ pub fn run(args: &ExplainArgs) -> Result<(), Failure> {
 /// Writes the model and the graph, if they are wanted.
 fn write_files(
     args: &ExplainArgs,
+    (onnx, dot): (Option<Output>, Option<Output>),
     subject: &Subject,
     explanation: &Explanation,
 ) -> Result<(), Failure> {
-    if args.onnx.is_none() && args.dot.is_none() {
-        return Ok(());
-    }
-    let Subject::Network(network, _) = subject else {
-        let message = format_args!("`{}` is a program, which has no model", args.file.display());
-        return Err(Failure::misuse(message).help("--onnx and --dot need MODEL.onnx"));
-    };
-    if let Some(path) = &args.onnx {
-        let model = files::read(&args.file, files::INPUT_BYTES_MAX)?;
+    // Of a program none is wanted.
+    let Subject::Network(network, _) = subject else { return Ok(()) };
+    if let Some(output) = onnx {
+        let model = files::read(&args.file, INPUT_BYTES_MAX)?;
         let (whole, layers) = annotate::notes(explanation);
         let Some((bytes, missing)) = annotate::onnx(&model, &whole, &layers) else {
             let message = format_args!("`{}` cannot be rewritten", args.file.display());
@@ -79,10 +89,10 @@ fn write_files(
         if !missing.is_empty() {
             warn(format_args!("no node of the model is layer {}", missing.join(", ")));
         }
-        files::write(path, &[&args.file], &bytes)?;
+        output.put(&bytes)?;
     }
-    if let Some(path) = &args.dot {
-        files::write(path, &[&args.file], annotate::dot(network, explanation).as_bytes())?;
+    if let Some(output) = dot {
+        output.put(annotate::dot(network, explanation).as_bytes())?;
     }
     Ok(())
 }

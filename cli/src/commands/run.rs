@@ -3,7 +3,7 @@
 use std::io::Write;
 use std::path::Path;
 
-use qnnsim_explore::explain::explain;
+use qnnsim_explore::explain::{explain, trial_count};
 use qnnsim_explore::report::{ProgramReport, program_page};
 use qnnsim_explore::subject::{self, Refusal, Subject};
 use qnnsim_host::Decoder;
@@ -256,8 +256,9 @@ fn write_report(
     report: &Report,
     (technology, clock_mhz): (&Technology, u32),
 ) -> Result<(), Failure> {
-    let simulating = Task::new("simulating the point with each parameter changed");
-    let explanation = explain(subject, technology, clock_mhz)
+    let simulating =
+        Task::counting("simulating the point with each parameter changed", trial_count(), "point");
+    let explanation = explain(subject, technology, clock_mhz, &|| simulating.add(1))
         .map_err(|refusal| refuse(&args.program, &refusal))?;
     drop(simulating);
     let timelines = [simulation.trace(Start::Cold), simulation.trace(Start::Warm)];

@@ -31,7 +31,8 @@ use crate::args::{Format, MergeArgs, SweepArgs, SweepCommand};
 use crate::chatter::{Task, warn};
 use crate::document::{self, present};
 use crate::failure::Failure;
-use crate::files::{self, INPUT_BYTES_MAX, Output};
+use crate::files::{self, Output};
+use crate::limits::INPUT_BYTES_MAX;
 use crate::points;
 use crate::render::{Column, energy, facts, grouped, line, table, title};
 
@@ -111,10 +112,10 @@ fn say_how_to_go_on(directory: &Path) {
     let directory = directory.display().to_string();
     // Whoever runs this within a program of his own, with a handler of his own, keeps that.
     let _ = ctrlc::set_handler(move || {
-        anstream::eprintln!(
+        crate::failure::tell(format_args!(
             "\ninterrupted: what was simulated is kept in `{directory}`; the same command goes on \
              from there"
-        );
+        ));
         std::process::exit(INTERRUPTED);
     });
 }
@@ -201,8 +202,7 @@ impl Loaded {
             .help("`qnnsim sweep --help` shows how a space is written, `qnnsim hw` the parameters"),
             other => Failure::misuse(format_args!("{}: {other}", file.display())),
         };
-        let space =
-            Space::from_ron(&files::read_text(file, files::INPUT_BYTES_MAX)?).map_err(refuse)?;
+        let space = Space::from_ron(&files::read_text(file, INPUT_BYTES_MAX)?).map_err(refuse)?;
         let folder = file.parent().unwrap_or(Path::new(""));
         let mut read = Vec::new();
         let mut bytes_of = |name: &str| {
@@ -403,20 +403,17 @@ fn merge(args: &MergeArgs) -> Result<(), Failure> {
                 directory.display()
             )));
         }
-        let part: Manifest =
-            serde_json::from_str(&files::read_text(&manifest, files::INPUT_BYTES_MAX)?)
-                .map_err(|error| refuse(&manifest, &error))?;
+        let part: Manifest = serde_json::from_str(&files::read_text(&manifest, INPUT_BYTES_MAX)?)
+            .map_err(|error| refuse(&manifest, &error))?;
         for file in &part.results {
             let bytes = files::read(&directory.join(&file.file), INPUT_BYTES_MAX)?;
             part.check(&file.file, &bytes).map_err(|why| {
                 refuse(&manifest, &why).help("run the part again; what it simulated is kept")
             })?;
         }
-        let table = Table::from_json_lines(
-            &part.columns,
-            &files::read_text(&rows, files::INPUT_BYTES_MAX)?,
-        )
-        .map_err(|error| refuse(&rows, &error))?;
+        let table =
+            Table::from_json_lines(&part.columns, &files::read_text(&rows, INPUT_BYTES_MAX)?)
+                .map_err(|error| refuse(&rows, &error))?;
         parts.push((directory.display().to_string(), part, table));
     }
     let (table, mut manifest) = join(parts).map_err(Failure::misuse)?;

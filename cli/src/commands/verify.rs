@@ -15,8 +15,9 @@ use crate::args::VerifyArgs;
 use crate::chatter::Task;
 use crate::document::present;
 use crate::failure::Failure;
-use crate::files::{self, INPUT_BYTES_MAX};
+use crate::files;
 use crate::images::Images;
+use crate::limits::INPUT_BYTES_MAX;
 use crate::render::{Column, facts, grouped, line, table};
 
 /// The JSON object.

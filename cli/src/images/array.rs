@@ -4,7 +4,7 @@ use std::fmt;
 use std::io::{self, Read, Seek};
 use std::ops::Range;
 
-use crate::files::INPUT_BYTES_MAX;
+use crate::limits::INPUT_BYTES_MAX;
 
 /// Type of the numbers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

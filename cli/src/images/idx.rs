@@ -4,10 +4,9 @@
 use std::io::Read;
 
 use super::array::{Element, Header};
+use crate::limits::IDX_DIMENSIONS_MAX;
 
 const UNSIGNED_BYTE: u8 = 8;
-const DIMENSIONS_MAX: usize = 4;
-
 /// Reads the header; the numbers follow. Gives how many bytes it takes as well.
 pub fn header(file: &mut impl Read) -> Result<(Header, u64), String> {
     let mut bytes = |count: usize| {
@@ -25,9 +24,9 @@ pub fn header(file: &mut impl Read) -> Result<(Header, u64), String> {
         ));
     }
     let dimensions = usize::from(dimensions);
-    if dimensions == 0 || dimensions > DIMENSIONS_MAX {
+    if dimensions == 0 || dimensions > IDX_DIMENSIONS_MAX {
         return Err(format!(
-            "an IDX file of {dimensions} dimensions, but only 1 to {DIMENSIONS_MAX} are read"
+            "an IDX file of {dimensions} dimensions, but only 1 to {IDX_DIMENSIONS_MAX} are read"
         ));
     }
     let sizes = bytes(4 * dimensions)?;

@@ -6,11 +6,9 @@
 use std::io::Read;
 
 use super::array::{Element, Header};
+use crate::limits::NPY_HEADER_BYTES_MAX;
 
 const MAGIC: &[u8; 6] = b"\x93NUMPY";
-
-/// Longest text of a header that is read; numpy itself reads 10,000 bytes.
-const HEADER_BYTES_MAX: u32 = 1 << 16;
 
 /// Reads the header; the numbers follow. Gives how many bytes it takes as well.
 pub fn header(file: &mut impl Read) -> Result<(Header, u64), String> {
@@ -28,9 +26,9 @@ pub fn header(file: &mut impl Read) -> Result<(Header, u64), String> {
         _ => return Err(format!("npy version {version}, but only 1 to 3 are read")),
     };
     let length = length.map_err(|_| ends)?;
-    if length > HEADER_BYTES_MAX {
+    if length > NPY_HEADER_BYTES_MAX {
         return Err(format!(
-            "its npy header says to be {length} bytes long, more than the {HEADER_BYTES_MAX} that are read"
+            "its npy header says to be {length} bytes long, more than the {NPY_HEADER_BYTES_MAX} that are read"
         ));
     }
     let text = bytes(length)?;

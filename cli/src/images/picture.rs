@@ -5,9 +5,7 @@ use std::io::Cursor;
 use image::{ColorType, DynamicImage, ImageDecoder, ImageReader, Limits};
 
 use super::array::{Element, Header};
-
-/// Pixels of the largest picture that is read.
-const PIXELS_MAX: u64 = 1 << 26;
+use crate::limits::PIXELS_MAX;
 
 /// Takes a picture apart: `[height, width]`, or `[height, width, 3]` in colour, and its pixels.
 pub fn parse(file: &[u8]) -> Result<(Header, Vec<u8>), String> {

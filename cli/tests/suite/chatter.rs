@@ -109,6 +109,27 @@ fn verbose_says_each_stage_and_its_time() {
     }
 }
 
+/// A path that nothing can be written to costs none of the work.
+#[test]
+fn refusals_come_before_the_work() {
+    let bench = bench();
+    bench.write("one.idx", idx(&[3, 1, 1], &[1, 128, 255]));
+    let model = "tcv_w1a1.onnx --pixel-offset -128";
+    for (words, stage) in [
+        (format!("compile {model} -o nowhere/p.bin"), "compiling"),
+        (format!("explain {model} --dot nowhere/p.dot"), "simulating"),
+        (format!("explain {model} --onnx nowhere/p.onnx"), "simulating"),
+        ("explain tcv_w1a1.bin --onnx p.onnx".into(), "simulating"),
+        ("run tcv_w1a1.bin --report nowhere/r.html".into(), "loading"),
+        ("run tcv_w1a1.bin --wave nowhere/w.fst".into(), "loading"),
+        ("eval vector.bin --images one.idx --output nowhere/o.npy".into(), "loading"),
+    ] {
+        let message = bench.misuse(&format!("{words} -v"));
+        assert!(!message.contains(stage), "{words}: {message}");
+        assert!(bench.files().iter().all(|name| !name.starts_with(".qnnsim-")), "{words}");
+    }
+}
+
 #[test]
 fn the_version_says_commit_and_formats() {
     let bench = Bench::new();

@@ -321,3 +321,21 @@ fn without_verilator_the_user_is_told_how_to_get_it() {
     let message = bench.misuse("cosim p.bin --traps");
     assert!(message.contains("cannot be used with"), "{message}");
 }
+
+/// What is said beside the result may be lost; the result and the exit code are not.
+#[cfg(target_os = "linux")]
+#[test]
+fn a_full_standard_error_changes_nothing() {
+    let bench = Bench::new();
+    bench.program("p.bin", MAP);
+    bench.write("one.idx", idx(&[1, 1, 4], &[1, 2, 3, 4]));
+    for (words, code) in [
+        ("eval p.bin --images one.idx --output o.npy -v", 0),
+        ("eval p.bin --images nothing.idx", 2),
+    ] {
+        let full = std::fs::File::options().write(true).open("/dev/full").expect("the device");
+        let status = bench.command(words).stdout(Stdio::null()).stderr(full).status();
+        assert_eq!(status.expect("the binary starts").code(), Some(code), "{words}");
+    }
+    assert!(bench.path("o.npy").exists());
+}

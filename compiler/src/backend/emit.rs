@@ -5,8 +5,9 @@ use std::ops::Range;
 
 use qnnsim_isa::descriptor::{InputDescriptor, MapShape};
 use qnnsim_isa::hardware::CODE_WORD_BYTES;
+use qnnsim_isa::limits::WORDS_MAX;
 use qnnsim_isa::operand::{Memory, Tap, ThresholdKind, WeightKind as MachineKind, saturated};
-use qnnsim_isa::program::{LayerInfo, MapPlace, Program, Scratch, Segment, Stream, WORDS_MAX};
+use qnnsim_isa::program::{LayerInfo, MapPlace, Program, Scratch, Segment, Stream};
 use qnnsim_isa::table::{
     Halt, Instruction, Ld, LdDst, LdMap, LdRow, LdSrc, Mac, MacAct, MacShape, MacWgt, MacXtap,
     MacYtap, PoolDst, PoolX, PoolY, St, StMap, Thr, ThrMode, ThrTable,

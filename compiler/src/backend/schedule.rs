@@ -17,8 +17,8 @@
 use std::collections::VecDeque;
 use std::ops::Range;
 
+use qnnsim_isa::limits::WORDS_MAX;
 use qnnsim_isa::operand::Unit;
-use qnnsim_isa::program::WORDS_MAX;
 use qnnsim_isa::table::Sync;
 
 use super::Plan;

@@ -15,7 +15,7 @@ use std::cmp::Reverse;
 use std::ops::{Range, RangeInclusive};
 
 use num_integer::gcd;
-use qnnsim_isa::program::SCRATCH_WORDS_MAX;
+use qnnsim_isa::limits::SCRATCH_WORDS_MAX;
 use qnnsim_isa::{HardwarePoint, MapLayout};
 
 use super::facts::Facts;
@@ -23,9 +23,7 @@ use super::layout::{Layouts, Source};
 use super::shortage;
 use super::tiling::{Member, TermTiling, Tiling};
 use crate::diagnostic::{Diagnostic, Kind};
-
-/// Most stripes of a layer.
-const STRIPES_MAX: u32 = 1 << 16;
+use crate::limits::STRIPES_MAX;
 
 /// Where a map is when it is complete.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

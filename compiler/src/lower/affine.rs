@@ -12,8 +12,8 @@ use qnnsim_isa::descriptor::{Code, MapShape};
 
 use super::Fuel;
 use super::legality::WhyNot;
-use crate::build::MAX_CHANNELS;
 use crate::ir::{self, MapId, Region, WeightKind, Weights};
+use crate::limits::{CHANNELS_MAX, INTEGERS_MAX, TERMS_MAX};
 use crate::ops::linear::MAX_SIZE;
 use crate::ops::transposed::ConvTranspose;
 use crate::tensor::{common_step, common_steps};
@@ -29,9 +29,6 @@ pub const MOST_LAYER_WEIGHT: i64 = 64 * 127;
 
 /// What a row counts for, in integers that a network may have: it takes so much memory.
 const ROW: usize = 8;
-
-/// Maps that one affine expression can sum.
-const MAX_TERMS: usize = 256;
 
 /// Positions that a kernel reads: coordinate `at` of the result reads the coordinate
 /// `at * stride + tap * dilation - before`. Arrays are `[y, x]`; a negative padding cuts off. How
@@ -574,7 +571,7 @@ impl Affine {
             return Ok(None);
         }
         let channels: usize = parts.iter().map(|part| part.channels()).sum();
-        if channels > MAX_CHANNELS {
+        if channels > CHANNELS_MAX {
             return Err(WhyNot::Channels(channels));
         }
         let mut out = first.clone_without_rows();
@@ -670,8 +667,8 @@ impl Affine {
             (other.source, other.window, other.region) == (term.source, term.window, term.region)
         };
         let Some(other) = self.terms.iter_mut().find(same) else {
-            if self.terms.len() == MAX_TERMS {
-                return Err(WhyNot::Terms(MAX_TERMS + 1));
+            if self.terms.len() == TERMS_MAX {
+                return Err(WhyNot::Terms(TERMS_MAX + 1));
             }
             self.terms.push(term);
             return Ok(());
@@ -953,7 +950,7 @@ impl Linear {
             return Err(WhyNot::Kernel(window.kernel));
         };
         let count = outputs.saturating_mul(group_inputs).saturating_mul(taps);
-        if count > super::MAX_INTEGERS {
+        if count > INTEGERS_MAX {
             return Err(WhyNot::Weights(count));
         }
         let mut data = vec![0i64; count];

@@ -10,13 +10,8 @@ use crate::diagnostic::Diagnostic;
 use crate::epilogue::{Channel, Epilogue, NotAffine, Shapeless, Slopes, is_line, widest};
 use crate::ir::StepFunction;
 use crate::limits;
+use crate::limits::{PAIRS_MAX, TUPLES_MAX};
 use crate::step_function::Shape;
-
-/// Most values of all maps but one that are looked at together.
-const MAX_TUPLES: usize = 1 << 16;
-
-/// Most thresholds of all of them.
-const MAX_PAIRS: usize = 1 << 21;
 
 /// A part as a layer sees it: one exact sum, which step functions take to codes.
 pub struct Closed {
@@ -180,7 +175,7 @@ impl Search<'_> {
         let others: Vec<usize> = (0..count).filter(|&i| i != main && slopes[i] != 0.0).collect();
         let sizes = others.iter().map(|&i| (self.bounds[i].1 - self.bounds[i].0 + 1) as usize);
         let tuples = sizes.fold(1usize, usize::saturating_mul);
-        if tuples > MAX_TUPLES {
+        if tuples > TUPLES_MAX {
             return Err(limits::SUM_PAIRS
                 .refuse(format!("a sum in which {tuples} values meet those of another map")));
         }
@@ -206,9 +201,9 @@ impl Search<'_> {
             let bisections = u64::from(i64::BITS - (high - low).leading_zeros()) + 2;
             fuel.take_evaluations((1 + steps.thresholds.len() as u64) * bisections * operators)?;
             pairs += steps.thresholds.len();
-            if pairs > MAX_PAIRS {
+            if pairs > PAIRS_MAX {
                 return Err(limits::SUM_PAIRS
-                    .refuse(format!("a sum with more than {MAX_PAIRS} thresholds")));
+                    .refuse(format!("a sum with more than {PAIRS_MAX} thresholds")));
             }
             tables.push((others.iter().map(|&i| accs[i]).collect(), steps));
             Ok(())

@@ -8,11 +8,11 @@ use super::linear::Filter;
 use super::part::Part;
 use super::value::Value;
 use super::view::Contraction;
-use crate::build::MAX_CHANNELS;
 use crate::diagnostic::Diagnostic;
 use crate::graph::ValueId;
 use crate::ir::WeightKind;
 use crate::limits;
+use crate::limits::CHANNELS_MAX;
 use crate::ops::dense::Dense;
 
 impl Lowering<'_> {
@@ -115,7 +115,7 @@ impl Lowering<'_> {
             data = spread.into();
         }
         let channels = sums.first_channels.len().saturating_mul(filter.outputs);
-        if channels > MAX_CHANNELS {
+        if channels > CHANNELS_MAX {
             return Err(limits::MAP_SIZE.refuse(format!("a layer of {channels} outputs")));
         }
         let row = |&first: &usize, o: usize| Row {

@@ -6,16 +6,16 @@ use std::rc::Rc;
 use super::Lowering;
 use super::affine::{Affine, Kernel, Row, Window};
 use super::legality::WhyNot;
-use super::part::{MAX_LEAVES, Part};
+use super::part::Part;
 use super::upsample::{Taps, Way};
 use super::value::Value;
-use crate::build::MAX_CHANNELS;
 use crate::canonical::Node;
 use crate::diagnostic::Diagnostic;
 use crate::geometry::Windows;
 use crate::graph::ValueId;
 use crate::ir::WeightKind;
 use crate::limits;
+use crate::limits::{CHANNELS_MAX, LEAVES_MAX};
 use crate::ops::linear::{Conv, map_size, weight_kind};
 use crate::ops::pool::AveragePool;
 use crate::ops::transposed::ConvTranspose;
@@ -46,8 +46,12 @@ impl<'g> Lowering<'g> {
             return self.over_pixels(index, (&affine, phases), Way::Reads, &window, &taps);
         }
         let dims = &self.graph.value(self.graph.nodes[index].output).dims;
-        let size = map_size(dims).expect("a map").map(|size| size as u32);
-        let kernel = Kernel::of_channels(channels, window, size);
+        let size = match dims[..] {
+            // Padding by nothing has no place to move over but one.
+            [1, _] => [1, 1],
+            _ => map_size(dims).expect("a map"),
+        };
+        let kernel = Kernel::of_channels(channels, window, size.map(|size| size as u32));
         let part = self.apply(&affine, &kernel, &[1.0], index)?;
         self.result(index, vec![part], phases)
     }
@@ -185,7 +189,7 @@ impl<'g> Lowering<'g> {
         let grid = weights.grid.as_ref().expect("weights have a kind");
         let scale = grid.scale.along(axis, weights.array.dims.len()).expect("weights have a kind");
         let outputs = weights.array.dims[axis];
-        if outputs > MAX_CHANNELS {
+        if outputs > CHANNELS_MAX {
             return Err(limits::MAP_SIZE.refuse(format!("a layer of {outputs} outputs")));
         }
         let integers = weights.centered();
@@ -227,7 +231,7 @@ impl<'g> Lowering<'g> {
             if !scales.contains(&affine.scale(channel)) {
                 scales.push(affine.scale(channel));
             }
-            if scales.len() > MAX_LEAVES {
+            if scales.len() > LEAVES_MAX {
                 return Err(limits::SUM_FORMS.refuse("a layer of values with many scales"));
             }
         }

@@ -12,18 +12,14 @@ use super::part::{Part, Quantized};
 use super::value::Value;
 use super::view::View;
 use super::{Lowering, Made, MapValue};
-use crate::build::MAX_CHANNELS;
 use crate::diagnostic::{Diagnostic, Kind};
 use crate::epilogue::Epilogue;
 use crate::graph::ValueId;
 use crate::ir::{Activation, Layer, MapId, Pool, StepFunction};
 use crate::limits;
+use crate::limits::{CHANNELS_MAX, PARTS_MAX, PRODUCTS_MAX};
 use crate::step_function::Shape;
 use crate::tensor::Codes;
-
-/// Most channels that stand for one value: enough for means of 3 x 3 bytes, those at the borders
-/// among them.
-const MAX_PARTS: i64 = 72;
 
 /// Most thresholds of one channel of 8 bits.
 const MOST_CODES: usize = 255;
@@ -265,7 +261,7 @@ impl Lowering<'_> {
         let weights: usize = terms.iter().map(|term| term.weights.data.len()).sum();
         let macs = (weights as u64)
             .saturating_mul(u64::from(sums.shape.height) * u64::from(sums.shape.width));
-        if macs > crate::ops::linear::MAX_PRODUCTS {
+        if macs > PRODUCTS_MAX {
             return Err(limits::PRODUCTS.refuse(format!("a layer of {macs} MACs")));
         }
         self.fuel.take_integers(weights)?;
@@ -349,7 +345,7 @@ impl Lowering<'_> {
             merged.push(StepFunction { lowest: low, rising: true, thresholds });
         }
         let count = parts.iter().map(Vec::len).max().unwrap_or(0).max(1);
-        if count * outputs > MAX_CHANNELS || count > MAX_PARTS as usize {
+        if count * outputs > CHANNELS_MAX || count > PARTS_MAX as usize {
             return Err(
                 limits::MAP_SIZE.refuse(format!("{outputs} channels whose codes fall and rise"))
             );
@@ -442,7 +438,7 @@ impl Lowering<'_> {
             low = low.min(bounds.0.saturating_add(offset));
             high = high.max(bounds.1.saturating_add(offset));
         }
-        let parts = (high.saturating_sub(low) as u64).div_ceil(255).clamp(1, MAX_PARTS as u64);
+        let parts = (high.saturating_sub(low) as u64).div_ceil(255).clamp(1, PARTS_MAX as u64);
         let inputs = kernel.rows.iter().map(|row| row.count).max().unwrap_or(1) * parts as usize;
         let apart = of_terms(affine, 1) * parts
             + words(kernel.size, kernel.rows.len(), inputs, kernel.window.taps())
@@ -517,7 +513,7 @@ impl Lowering<'_> {
             .map(|i| -i * below)
             .take_while(|&from| from + below > min)
             .map(|from| (-below, from, below));
-        let most = MAX_PARTS as usize + 1;
+        let most = PARTS_MAX as usize + 1;
         let mut parts: Vec<(i64, i64, i64)> = rising.take(most).chain(falling.take(most)).collect();
         if (-128..0).contains(&min) && max <= 127 {
             parts = vec![(min, min, max - min)];
@@ -526,7 +522,7 @@ impl Lowering<'_> {
             parts.push((0, 0, above));
         }
         let (count, channels) = (parts.len(), affine.channels());
-        if count > MAX_PARTS as usize || count * channels > MAX_CHANNELS {
+        if count > PARTS_MAX as usize || count * channels > CHANNELS_MAX {
             return Ok(None);
         }
         let mut steps = Vec::with_capacity(count * channels);

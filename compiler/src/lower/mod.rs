@@ -34,7 +34,7 @@ use std::rc::Rc;
 
 use qnnsim_isa::descriptor::{HostModel, MapShape};
 
-use crate::build::{MAX_CHANNELS, is_map};
+use crate::build::is_map;
 use crate::canonical::{Graph, Linear, Node, Op, Relabel, Select};
 use crate::diagnostic::Diagnostic;
 use crate::epilogue::Epilogue;
@@ -43,6 +43,7 @@ use crate::host::Front;
 use crate::import::ImportOptions;
 use crate::ir::{Layer, MapId, Network};
 use crate::limits;
+use crate::limits::{CHANNELS_MAX, ERRORS_MAX, EVALUATIONS_MAX, INTEGERS_MAX};
 use crate::ops;
 use affine::{Affine, MapInfo};
 pub use host::Head;
@@ -53,12 +54,6 @@ use names::layer_names;
 use part::Part;
 use value::Value;
 use view::View;
-
-/// Most weights, thresholds and constants of a network.
-const MAX_INTEGERS: usize = 1 << 26;
-
-/// Messages after which no more nodes are looked at.
-const MAX_ERRORS: usize = 20;
 
 /// The integer network of a graph, and how the two hang together.
 pub struct Lowered {
@@ -171,7 +166,7 @@ pub fn lower(
     let mut lowering = Lowering::new(graph, own).map_err(|error| vec![error])?;
     for index in 0..graph.nodes.len() {
         lowering.node(index);
-        if lowering.errors.len() >= MAX_ERRORS {
+        if lowering.errors.len() >= ERRORS_MAX {
             return Err(lowering.errors);
         }
     }
@@ -209,7 +204,7 @@ pub(crate) struct Fuel {
 
 impl Default for Fuel {
     fn default() -> Self {
-        Fuel { evaluations: 1 << 29, integers: MAX_INTEGERS }
+        Fuel { evaluations: EVALUATIONS_MAX, integers: INTEGERS_MAX }
     }
 }
 
@@ -255,7 +250,7 @@ impl<'g> Lowering<'g> {
     fn new(graph: &'g Graph, own: usize) -> Result<Self, Diagnostic> {
         let dims = &graph.value(graph.input).dims;
         let (input_shape, view) = host::input_map(graph);
-        if input_shape.channels as usize > MAX_CHANNELS {
+        if input_shape.channels as usize > CHANNELS_MAX {
             return Err(limits::MAP_SIZE.refuse(format!("an input of shape {dims:?}")));
         }
         let mut readers = vec![(0, 0); graph.values.len()];

@@ -9,6 +9,7 @@ use crate::diagnostic::Diagnostic;
 use crate::epilogue::{Epilogue, PostOp, SumParams};
 use crate::ir::Pool;
 use crate::limits;
+use crate::limits::LEAVES_MAX;
 use crate::ops::pointwise::Pointwise;
 use crate::ops::pointwise::clipped;
 use crate::sign::{codes, first_arguments};
@@ -17,9 +18,6 @@ use qnnsim_isa::descriptor::{Code, MapShape};
 
 /// What an operator counts for, in integers that a network may have: it takes so much memory.
 const STEP: usize = 32;
-
-/// Most exact sums that one sum of real values has.
-pub const MAX_LEAVES: usize = 32;
 
 /// What quantized values are: their integers, the real size of one step, and the integer of real
 /// zero. The last two are `None` where the channels differ.
@@ -348,7 +346,7 @@ impl Part {
         let mut sum = Part::of_both(a, b, (op, [0, 1]), constants, node).ok_or_else(pooled)?;
         sum.node = node;
         match sum.sums().len() {
-            ..=MAX_LEAVES => Ok(sum),
+            ..=LEAVES_MAX => Ok(sum),
             sums => {
                 Err(limits::SUM_FORMS
                     .refuse(format!("a sum of {sums} values that are not quantized")))

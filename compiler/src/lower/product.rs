@@ -13,12 +13,12 @@ use super::affine::{Affine, Kernel, Row, Window};
 use super::materialize::{NewLayer, accumulators};
 use super::part::Part;
 use super::value::Value;
-use crate::build::MAX_CHANNELS;
 use crate::diagnostic::Diagnostic;
 use crate::epilogue::{Epilogue, significant_bits};
 use crate::graph::ValueId;
 use crate::ir::{Activation, StepFunction};
 use crate::limits;
+use crate::limits::CHANNELS_MAX;
 use crate::ops::pointwise::Pointwise;
 use crate::tensor::Codes;
 
@@ -177,7 +177,7 @@ impl Lowering<'_> {
         let (low, high) = values.fold((0, 0), |all, (low, high)| (all.0.min(low), all.1.max(high)));
         let digits = square(low, high);
         let (count, channels) = (digits.len().max(1), affine.channels());
-        if count * channels > MAX_CHANNELS {
+        if count * channels > CHANNELS_MAX {
             return Err(limits::MAP_SIZE
                 .refuse(format!("a product of {channels} channels as {}", count * channels)));
         }

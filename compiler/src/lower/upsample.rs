@@ -14,11 +14,11 @@ use super::affine::{Affine, Kernel, Row, Window};
 use super::linear::Filter;
 use super::value::Value;
 use super::view::View;
-use crate::build::MAX_CHANNELS;
 use crate::diagnostic::Diagnostic;
 use crate::graph::ValueId;
 use crate::ir::WeightKind;
 use crate::limits;
+use crate::limits::{CHANNELS_MAX, READS_MAX};
 use crate::ops::linear::map_size;
 
 /// How the pixels of a result read along one axis.
@@ -89,7 +89,7 @@ impl Reads {
 /// Whether so many phases and taps of an axis can be looked at.
 fn fits(phases: usize, kernel: i64) -> Result<(), Diagnostic> {
     match phases.saturating_mul(kernel as usize) {
-        ..=MAX_READS => Ok(()),
+        ..=READS_MAX => Ok(()),
         reads => {
             Err(limits::UPSAMPLE_READS
                 .refuse(format!("{phases} phases of {} taps", reads / phases)))
@@ -100,9 +100,6 @@ fn fits(phases: usize, kernel: i64) -> Result<(), Diagnostic> {
 fn lcm(a: usize, b: usize) -> usize {
     (a / gcd(a, b)).saturating_mul(b)
 }
-
-/// Most phases times taps of an axis.
-const MAX_READS: usize = 1 << 20;
 
 /// Whether a window is what a pixel of the result reads, or what one of the data is added to.
 #[derive(Debug, Clone, Copy)]
@@ -177,7 +174,7 @@ impl Lowering<'_> {
         let outputs = filter.outputs;
         let length = (inputs * of_input).saturating_mul(height).saturating_mul(width);
         let count = outputs.saturating_mul(rows.to * columns.to);
-        if count > MAX_CHANNELS {
+        if count > CHANNELS_MAX {
             return Err(limits::MAP_SIZE
                 .refuse(format!("a map of {count} channels, which stand for pixels")));
         }
@@ -307,7 +304,7 @@ impl Lowering<'_> {
         let [rows, columns] = pixels.phases;
         let channels = shape.channels as usize / (rows * columns);
         let count = (channels * rows * factors[0]).saturating_mul(columns * factors[1]);
-        if count > MAX_CHANNELS {
+        if count > CHANNELS_MAX {
             return Err(limits::MAP_SIZE
                 .refuse(format!("a map of {count} channels, which stand for pixels")));
         }

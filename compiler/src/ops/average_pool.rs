@@ -14,6 +14,7 @@ use crate::diagnostic::Diagnostic;
 use crate::geometry::Windows;
 use crate::ir;
 use crate::limits;
+use crate::limits::REGIONS_MAX;
 use crate::tensor::{Array, Precision, Tensor};
 
 /// Mean over windows of a map.
@@ -27,9 +28,6 @@ pub struct AveragePool {
 
 /// Largest common divisor of means along one axis, far beyond what weights can make up for.
 const MAX_DIVISOR: i64 = 1 << 20;
-
-/// Regions of a result whose means are over different numbers of values.
-const MAX_REGIONS: usize = 256;
 
 /// What makes means of sums.
 #[derive(Debug, Clone, PartialEq)]
@@ -153,7 +151,7 @@ impl AveragePool {
             runs.iter().try_fold(1, next).filter(|&all| all <= MAX_DIVISOR)
         };
         let divisor = all(&rows)? * all(&columns)?;
-        if rows.len() * columns.len() > MAX_REGIONS {
+        if rows.len() * columns.len() > REGIONS_MAX {
             return None;
         }
         let region = |(rows, in_rows): ([u32; 2], i64), (columns, in_columns): ([u32; 2], i64)| {

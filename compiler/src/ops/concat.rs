@@ -6,10 +6,11 @@ use std::ops::RangeInclusive;
 
 use super::attributes::Attributes;
 use super::join::{self, by_channel, scale_of};
-use super::{MAX_CONCAT, Operands, Operator, Parsed, required};
+use super::{Operands, Operator, Parsed, required};
 use crate::canonical::{Desugar, Op};
 use crate::diagnostic::Diagnostic;
 use crate::limits;
+use crate::limits::OPERANDS_MAX;
 use crate::tensor::{Array, Codes, Precision, QuantParams, Tensor};
 
 /// Tensors one behind the other along a dimension.
@@ -21,7 +22,7 @@ pub struct Concat {
 
 impl Operator for Concat {
     fn arity(_: &Attributes) -> RangeInclusive<usize> {
-        1..=MAX_CONCAT
+        1..=OPERANDS_MAX
     }
 
     fn parse(at: &mut Attributes) -> Parsed<Vec<Self>> {

@@ -5,14 +5,15 @@ use std::ops::RangeInclusive;
 
 use super::attributes::Attributes;
 use super::linear::{
-    MAX_PRODUCTS, MAX_SIZE, Same, add_product, biased, check_layer, for_two, map_size, multiply,
-    parse_auto_pad, sizes,
+    MAX_SIZE, Same, add_product, biased, check_layer, for_two, map_size, multiply, parse_auto_pad,
+    sizes,
 };
 use super::{Operands, Operator, Parsed, optional, required};
 use crate::canonical::{Desugar, Linear, Op};
 use crate::diagnostic::Diagnostic;
 use crate::ir;
 use crate::limits;
+use crate::limits::PRODUCTS_MAX;
 use crate::tensor::{Array, Precision, Tensor};
 
 /// Convolution, of one or two dimensions; one dimension is that of the columns.
@@ -80,7 +81,7 @@ impl Operator for Conv {
         }
         let products = (weights.dims.iter().product::<usize>() as u64)
             .saturating_mul(u64::from(out_height) * u64::from(out_width));
-        if products > MAX_PRODUCTS {
+        if products > PRODUCTS_MAX {
             return Err(limits::PRODUCTS.refuse(format!("a layer of {products} MACs")));
         }
         let (height, width) = (out_height as usize, out_width as usize);

@@ -1,9 +1,10 @@
 //! Products of a matrix of values and a constant one, which `MatMul` and `Gemm` are.
 
-use super::linear::{MAX_PRODUCTS, add_product, check_layer, sum_of_scales};
+use super::linear::{add_product, check_layer, sum_of_scales};
 use super::{Operand, Operands, required};
 use crate::diagnostic::Diagnostic;
 use crate::limits;
+use crate::limits::PRODUCTS_MAX;
 use crate::tensor::{Array, Codes, Precision, QuantParams, Tensor, broadcast, checked_len, zip};
 
 /// Which operand is the constant one, and which are transposed.
@@ -70,7 +71,7 @@ impl Dense {
         dims.extend(outer.iter().copied().chain([rows, columns]));
         let values = checked_len(&dims).ok_or_else(refuse)?;
         let products = (values as u64).saturating_mul(inner as u64);
-        if products > MAX_PRODUCTS {
+        if products > PRODUCTS_MAX {
             return Err(limits::PRODUCTS.refuse(format!("a layer of {products} MACs")));
         }
         Ok(dims)

@@ -10,11 +10,9 @@ use crate::canonical::{self, Desugar};
 use crate::constants;
 use crate::diagnostic::{Diagnostic, NodePlace};
 use crate::limits;
+use crate::limits::{INTERPRETED_WORK_MAX, OPERANDS_MAX};
 use crate::onnx::NodeProto;
 use crate::tensor::{Array, Precision, Tensor};
-
-/// Most work on one node, in values read, written and multiplied.
-const MAX_WORK: u64 = 1 << 26;
 
 /// A node that the interpreter computes. The shape of its output follows from the shapes of its
 /// inputs; all inputs but the first are constants, except where all operands are values.
@@ -30,7 +28,7 @@ const OF_VALUES: &[&str] =
 
 impl Operator for Interpreted {
     fn arity(_: &Attributes) -> RangeInclusive<usize> {
-        1..=super::MAX_CONCAT
+        1..=OPERANDS_MAX
     }
 
     fn parse(at: &mut Attributes) -> Parsed<Vec<Self>> {
@@ -103,7 +101,7 @@ impl Interpreted {
     fn compute(&self, inputs: &[Option<&Tensor>]) -> Result<Tensor, Diagnostic> {
         let NodeProto { name, op_type, .. } = &self.node;
         let place = NodePlace { node: name.clone(), op: op_type.clone(), attribute: None };
-        let mut work = MAX_WORK;
+        let mut work = INTERPRETED_WORK_MAX;
         let outputs = constants::evaluate(&self.node, &place, inputs, self.opset, &mut work)?;
         let refuse = || limits::OPERATOR.refuse(format!("operator `{op_type}`"));
         outputs.and_then(|outputs| outputs.into_iter().next()).ok_or_else(refuse)

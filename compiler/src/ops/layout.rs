@@ -2,7 +2,8 @@
 
 use crate::diagnostic::Diagnostic;
 use crate::limits;
-use crate::tensor::{Array, MAX_RANK, QuantParams, Tensor, checked_len, zip};
+use crate::limits::RANK_MAX;
+use crate::tensor::{Array, QuantParams, Tensor, checked_len, zip};
 
 /// Shape after `Reshape`.
 pub fn reshape(
@@ -15,7 +16,7 @@ pub fn reshape(
     };
     let wanted = &shape.array.data;
     let refuse = || limits::RESHAPE_SHAPE.refuse(format!("shape {wanted:?} for {dims:?}"));
-    if wanted.len() > MAX_RANK {
+    if wanted.len() > RANK_MAX {
         return Err(refuse());
     }
     let mut inferred = None;
@@ -66,7 +67,7 @@ pub fn without_axes(dims: &[usize], axes: &[usize], keep: bool) -> Vec<usize> {
 /// Shape with dimensions of 1 put in, which are counted in the result.
 pub fn with_axes(dims: &[usize], axes: &[i64]) -> Result<Vec<usize>, Diagnostic> {
     let rank = dims.len() + axes.len();
-    if rank > MAX_RANK {
+    if rank > RANK_MAX {
         return Err(limits::UNIT.refuse(format!("{rank} dimensions")));
     }
     let axes = super::axes_of(axes, rank)?;

@@ -14,9 +14,6 @@ use crate::limits;
 pub use crate::sizes::MAX_SIZE;
 use crate::tensor::{Array, Codes, Precision, QuantParams, Tensor, common_steps, zip};
 
-/// Most products of one layer.
-pub const MAX_PRODUCTS: u64 = 1 << 36;
-
 /// Padding so that the result has the size of the input, divided by the stride and rounded up.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Same {

@@ -64,6 +64,7 @@ use std::ops::{Deref, RangeInclusive};
 
 use crate::canonical::Desugar;
 use crate::diagnostic::{Diagnostic, NodePlace};
+use crate::limits::OPERANDS_MAX;
 use crate::onnx::NodeProto;
 use crate::tensor::{Precision, Tensor};
 use crate::{constants, limits, qdq};
@@ -321,9 +322,6 @@ pub struct Operand<'a> {
 /// The inputs of a node; `None` where an optional one is left out.
 pub type Operands<'a> = [Option<Operand<'a>>];
 
-/// Most operands of a concatenation, and most numbers of an input that stands for an attribute.
-const MAX_CONCAT: usize = 4096;
-
 /// An input that every node of the operator has.
 fn required<T: Copy>(inputs: &[Option<T>], i: usize) -> T {
     inputs[i].expect("the number of inputs is checked when a node is read")
@@ -339,7 +337,7 @@ fn integers(inputs: &Operands, i: usize, name: &str) -> Result<Option<Vec<i64>>,
     match optional(inputs, i) {
         None => Ok(None),
         Some(input) => match input.constant {
-            Some(constant) if constant.array.data.len() <= MAX_CONCAT => {
+            Some(constant) if constant.array.data.len() <= OPERANDS_MAX => {
                 Ok(Some(constant.to_real().data.iter().map(|&x| x as i64).collect()))
             }
             _ => Err(limits::INTEGER_INPUT.refuse(format!("`{name}` that is computed"))),

@@ -11,7 +11,8 @@ use super::{Operands, Operator, Parsed, join, optional, required};
 use crate::canonical::{Desugar, Op, Select};
 use crate::diagnostic::Diagnostic;
 use crate::limits;
-use crate::tensor::{Array, MAX_VALUES, Precision, Tensor, checked_len};
+use crate::limits::VALUES_MAX;
+use crate::tensor::{Array, Precision, Tensor, checked_len};
 
 /// Values at other coordinates.
 #[derive(Debug, Clone, PartialEq)]
@@ -153,7 +154,7 @@ impl Coordinates {
             let size = dims[axis] as f64;
             let factor = if scales.is_some() { value } else { value / size };
             let length = (size * factor).floor();
-            if !(1.0..=MAX_VALUES as f64).contains(&length) || axis < 2 && factor != 1.0 {
+            if !(1.0..=VALUES_MAX as f64).contains(&length) || axis < 2 && factor != 1.0 {
                 return Err(
                     limits::RESIZE_NEAREST.refuse(format!("dimension {axis} times {factor}"))
                 );

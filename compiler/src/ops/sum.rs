@@ -5,10 +5,11 @@ use std::ops::RangeInclusive;
 use super::attributes::Attributes;
 use super::compare::shape_of;
 use super::pointwise::Pointwise;
-use super::{MAX_CONCAT, Operands, Operator, Parsed, arithmetic, required};
+use super::{Operands, Operator, Parsed, arithmetic, required};
 use crate::canonical::{Desugar, Op};
 use crate::diagnostic::Diagnostic;
 use crate::graph::ValueId;
+use crate::limits::OPERANDS_MAX;
 use crate::tensor::{Precision, Tensor};
 
 /// The sum of all operands, in their order.
@@ -17,7 +18,7 @@ pub struct Sum;
 
 impl Operator for Sum {
     fn arity(_: &Attributes) -> RangeInclusive<usize> {
-        1..=MAX_CONCAT
+        1..=OPERANDS_MAX
     }
 
     fn parse(_: &mut Attributes) -> Parsed<Vec<Self>> {

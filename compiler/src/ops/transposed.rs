@@ -5,12 +5,13 @@ use std::ops::RangeInclusive;
 
 use super::attributes::Attributes;
 use super::linear::{
-    MAX_PRODUCTS, MAX_SIZE, add_product, biased, check_layer, for_two, map_size, multiply, sizes,
+    MAX_SIZE, add_product, biased, check_layer, for_two, map_size, multiply, sizes,
 };
 use super::{Operands, Operator, Parsed, linear, optional, required};
 use crate::canonical::{Desugar, Linear, Op};
 use crate::diagnostic::Diagnostic;
 use crate::limits;
+use crate::limits::PRODUCTS_MAX;
 use crate::tensor::{Array, Precision, QuantParams, Tensor};
 
 /// Transposed convolution, of one or two dimensions; one dimension is that of the columns. Arrays
@@ -115,7 +116,7 @@ impl Operator for ConvTranspose {
         let [height, width] = self.output_size(size).ok_or_else(refuse)?;
         let products = (weights.dims.iter().product::<usize>() as u64)
             .saturating_mul((size[0] * size[1]) as u64);
-        if products > MAX_PRODUCTS {
+        if products > PRODUCTS_MAX {
             return Err(limits::PRODUCTS.refuse(format!("a layer of {products} MACs")));
         }
         Ok(if data.dims.len() == 3 {

@@ -580,3 +580,19 @@ fn a_mean_over_a_map_is_a_map_before_a_large_dense_layer() {
     let [dense] = &of(10)[..] else { panic!("one layer") };
     assert_eq!(dense.terms[0].weights.data.len(), 10 * 16 * 64);
 }
+
+/// A value of two dimensions has no place to move over, and none is asked for.
+#[test]
+fn a_padding_by_nothing_is_nothing() {
+    let terms = |padded: bool| {
+        let mut m = Model::new(&[1, 4]);
+        let mut x = m.input();
+        if padded {
+            let pads = m.shape(&[0; 4]);
+            x = m.node("Pad", &[&x, &pads], &[]);
+        }
+        let last = m.last(&x, 4);
+        layers(m, &last).remove(0).terms
+    };
+    assert_eq!(terms(true), terms(false));
+}

@@ -6,6 +6,7 @@ use qnnsim_simulator::Start;
 use serde_json::{Value, json};
 
 use super::{Answer, Debugger, Result, number, refuse, table};
+use crate::limits::STEPS_MAX;
 use crate::machine::{Grain, Machine, Position};
 
 /// A command.
@@ -148,9 +149,6 @@ fn wrapped(text: &str) -> String {
     }
     lines.join("\n")
 }
-
-/// Most steps of one command.
-const STEPS_MAX: u64 = 1 << 32;
 
 fn steps(d: &mut Debugger, words: &[&str], forwards: bool) -> Result {
     let named = |word: &str| Grain::ALL.into_iter().find(|grain| grain.name() == word);

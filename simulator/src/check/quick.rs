@@ -18,8 +18,9 @@ use qnnsim_isa::hardware::HardwarePoint;
 use qnnsim_isa::operand::{Memory, ThresholdKind};
 use qnnsim_isa::{MapLayout, Program};
 
-use super::{ACCESSES_MAX, Checker, Findings};
+use super::{Checker, Findings};
 use crate::energy::Events;
+use crate::limits::ACCESSES_MAX;
 use crate::profile::add_events;
 use crate::steps::{LoadStep, MacStep, Place, ReadCounts, Registers, Run, StoreStep, ThrStep};
 use crate::timing::{Issue, Observer, Work};

@@ -16,14 +16,12 @@ use std::sync::Arc;
 use qnnsim_isa::{HardwarePoint, Unit};
 
 use super::{
-    Engine, FrontEnd, FrontEndCycles, Issue, Lane, NextWork, Observer, STEPS_MAX, Shared, Stall,
-    UnitCycles, Work,
+    Engine, FrontEnd, FrontEndCycles, Issue, Lane, NextWork, Observer, Shared, Stall, UnitCycles,
+    Work,
 };
+use crate::limits::{STATES_MAX, STEPS_MAX};
 use crate::steps::{LoadStep, MacStep, Registers, StoreStep, ThrStep};
 use crate::trap::Fault;
-
-/// Most states between the kept one and its repetition.
-const STATES_MAX: u32 = 1 << 12;
 
 /// What an observer was told.
 enum Told {

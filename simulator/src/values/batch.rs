@@ -8,9 +8,7 @@ use super::{OutputBits, extend, lane_words};
 use crate::kernels::bytes::IMAGES;
 use crate::kernels::isa;
 use crate::kernels::sliced::{self, Scratch, Slice, Tile};
-
-/// Bytes of a memory beyond which fewer images are computed at once.
-const MEMORY_BYTES_MAX: usize = 1 << 28;
+use crate::limits::BATCH_BYTES_MAX;
 
 /// Computes many warm images at a time, to the outputs that [`Executor`](super::Executor) computes
 /// one by one. Each thread has its own.
@@ -65,12 +63,12 @@ impl<'a> Batch<'a> {
             let words = compiled.slots + 4 * compiled.wide;
             let bytes = words * lanes_of_words(&program.hardware) * IMAGES;
             let memory = || Slices::Bytes(ByteMemory::new(program, compiled));
-            let slices = (bytes <= MEMORY_BYTES_MAX).then(memory)?;
+            let slices = (bytes <= BATCH_BYTES_MAX).then(memory)?;
             return Some(Batch { program, compiled, slices });
         }
         let slices = compiled.slots * lanes_of_words(&program.hardware);
         let slices = slices + 8 * program.input.shape.values();
-        let fits = |words: usize| slices * 8 * words <= MEMORY_BYTES_MAX;
+        let fits = |words: usize| slices * 8 * words <= BATCH_BYTES_MAX;
         let slices = match () {
             () if isa::vector_words() == 8 && fits(8) => {
                 Slices::Eight(Memory::new(program, compiled, sliced::compute_512))

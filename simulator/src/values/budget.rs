@@ -7,8 +7,9 @@ use qnnsim_isa::hardware::HardwarePoint;
 use qnnsim_isa::operand::{Memory, Tap};
 
 use super::plan::{DRAINED_BIT, Effect, Run};
-use super::{GATHER_WORDS_MAX, LANE_WORDS_MAX, PLAN_BYTES_MAX, column_blocks, lane_words};
+use super::{column_blocks, lane_words};
 use crate::kernels::{COLUMNS, ROWS};
+use crate::limits::{GATHER_WORDS_MAX, LANE_WORDS_MAX, PLAN_BYTES_MAX};
 use crate::steps::{LoadStep, MacStep, Registers};
 
 /// Counts at least what the planner of values counts, so that what is within the limits here is

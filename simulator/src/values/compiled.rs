@@ -17,10 +17,7 @@ use super::state::{Resident, State};
 use super::{Executor, column_blocks, dram, lane_words};
 use crate::kernels::sliced::{Column, GROUP_SHIFT, Level, Number, PLANES_MAX, Rule};
 use crate::kernels::{ColumnBlock, Count, Drained};
-
-/// Terms of all sums of products, and words that all steps read, beyond which a plan is not
-/// compiled.
-const TERMS_MAX: usize = 1 << 26;
+use crate::limits::TERMS_MAX;
 
 /// Bits of a code up to which each of its steps is compared with; longer ones are divided.
 const COMPARED_BITS_MAX: usize = 4;

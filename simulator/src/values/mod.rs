@@ -36,19 +36,6 @@ use crate::kernels::COLUMNS;
 use plan::Effect;
 use state::{Bank, Entries, PLANES, State};
 
-/// Products of lane words that an image may take, or what takes as long: beyond, the program is
-/// refused rather than worked through.
-pub const LANE_WORDS_MAX: u64 = 1 << 34;
-
-/// Largest plan of an image, for the same reason.
-pub const PLAN_BYTES_MAX: u64 = 1 << 28;
-
-/// Lane words that all rows read in one MAC step, for the same reason.
-pub const GATHER_WORDS_MAX: u64 = 1 << 24;
-
-/// Bits of weights that the proof of ranges looks at, for the same reason.
-pub const PROOF_BITS_MAX: u64 = 1 << 31;
-
 /// Lane words (of 64 bits) in a word of the machine.
 fn lane_words(hw: &HardwarePoint) -> usize {
     hw.mac_lanes.div_ceil(64) as usize

@@ -7,8 +7,9 @@ use qnnsim_isa::Program;
 use qnnsim_isa::hardware::HardwarePoint;
 use qnnsim_isa::operand::{Memory, Tap, ThresholdKind, WeightKind};
 
-use super::{GATHER_WORDS_MAX, LANE_WORDS_MAX, PLAN_BYTES_MAX, column_blocks, lane_words};
+use super::{column_blocks, lane_words};
 use crate::kernels::{COLUMNS, Count, Drained, ROWS};
+use crate::limits::{GATHER_WORDS_MAX, LANE_WORDS_MAX, PLAN_BYTES_MAX};
 use crate::steps::{Place, Registers};
 use crate::timing::{Issue, Observer, Work};
 use crate::trap::Fault;

@@ -8,8 +8,9 @@ use qnnsim_isa::operand::{Memory, ThresholdKind};
 
 use super::plan::{Effect, MacSetup};
 use super::state::State;
-use super::{Executor, PROOF_BITS_MAX, column_blocks, lane_words};
+use super::{Executor, column_blocks, lane_words};
 use crate::kernels::{COLUMNS, Count, Drained};
+use crate::limits::PROOF_BITS_MAX;
 use crate::trap::Fault;
 
 /// Proves that every value that reaches the threshold unit fits 32 bits, and every raw code its

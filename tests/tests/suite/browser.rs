@@ -319,7 +319,7 @@ fn page_of_tcv() -> String {
     let simulation = Simulation::new(program.clone()).unwrap_or_else(|e| panic!("{e:?}"));
     let technology = Technology::builtin("45nm").expect("comes with the simulator");
     let subject = Subject::of_program(program, &Overrides::default());
-    let explanation = explain(&subject, &technology, 200).expect("it runs");
+    let explanation = explain(&subject, &technology, 200, &|| ()).expect("it runs");
     let timelines = [Start::Cold, Start::Warm].map(|start| simulation.trace(start));
     let report = simulation.report(&technology, 200);
     program_page(&ProgramReport {
