@@ -53,12 +53,16 @@ pub struct Products<'a> {
 impl Products<'_> {
     /// Calls `f` with each quad and its weights.
     #[inline(always)]
+    #[allow(clippy::needless_range_loop)]
     fn for_each(&self, mut f: impl FnMut(&Quad, &Weights)) {
         let mut weights = self.weights;
-        for (&from, &length) in self.from.iter().zip(self.lengths) {
-            let (of_group, rest) = weights.split_at(length as usize);
-            let quads = &self.memory[from as usize..][..length as usize];
-            quads.iter().zip(of_group).for_each(|(quad, weights)| f(quad, weights));
+        for group in 0..self.lengths.len() {
+            let (from, length) = (self.from[group] as usize, self.lengths[group] as usize);
+            let (of_group, rest) = weights.split_at(length);
+            let quads = &self.memory[from..][..length];
+            for quad in 0..length {
+                f(&quads[quad], &of_group[quad]);
+            }
             weights = rest;
         }
     }
@@ -79,8 +83,10 @@ fn add_products_plainly(products: &Products, sums: &mut Sums) {
     });
 }
 
-/// Sums with AVX2: an instruction multiplies numbers of 16 bits and adds two products.
+/// Sums with AVX2: an instruction multiplies numbers of 16 bits and adds two products. Here and
+/// below loops count, for what iterators call lacks the features of its caller.
 #[cfg(target_arch = "x86_64")]
+#[allow(clippy::needless_range_loop)]
 #[target_feature(enable = "avx2")]
 fn add_products_avx2(products: &Products, sums: &mut Sums) {
     use std::arch::x86_64::*;
@@ -99,18 +105,20 @@ fn add_products_avx2(products: &Products, sums: &mut Sums) {
                     let codes: __m256i = must_cast(codes[first + v]);
                     let even = _mm256_and_si256(codes, low);
                     let odd = _mm256_srli_epi16::<8>(codes);
-                    for (c, acc) in acc.iter_mut().enumerate() {
-                        let [w0, w1] = [0, 1].map(|i| weights[i][column + c] as i32);
-                        let a = _mm256_madd_epi16(even, _mm256_set1_epi32(w0));
-                        let b = _mm256_madd_epi16(odd, _mm256_set1_epi32(w1));
-                        acc[v] = _mm256_add_epi32(acc[v], _mm256_add_epi32(a, b));
+                    for c in 0..AT_ONCE {
+                        let [w0, w1] = [weights[0][column + c], weights[1][column + c]];
+                        let a = _mm256_madd_epi16(even, _mm256_set1_epi32(w0 as i32));
+                        let b = _mm256_madd_epi16(odd, _mm256_set1_epi32(w1 as i32));
+                        acc[c][v] = _mm256_add_epi32(acc[c][v], _mm256_add_epi32(a, b));
                     }
                 }
             });
-            for (acc, sums) in acc.iter().zip(&mut sums[column..]) {
-                for (&acc, sums) in acc.iter().zip(sums[8 * first..].chunks_exact_mut(8)) {
-                    let acc: [i32; 8] = must_cast(acc);
-                    sums.iter_mut().zip(acc).for_each(|(sum, acc)| *sum = sum.wrapping_add(acc));
+            for c in 0..AT_ONCE {
+                let sums: &mut [[i32; 8]; IMAGES / 8] =
+                    bytemuck::must_cast_mut(&mut sums[column + c]);
+                for v in 0..VECTORS {
+                    let sum: __m256i = must_cast(sums[first + v]);
+                    sums[first + v] = must_cast(_mm256_add_epi32(sum, acc[c][v]));
                 }
             }
         }
@@ -119,6 +127,7 @@ fn add_products_avx2(products: &Products, sums: &mut Sums) {
 
 /// Sums with AVX-512 VNNI: an instruction multiplies bytes and adds four products.
 #[cfg(target_arch = "x86_64")]
+#[allow(clippy::needless_range_loop)]
 #[target_feature(enable = "avx512f,avx512vnni")]
 fn add_products_vnni(products: &Products, sums: &mut Sums) {
     use std::arch::x86_64::*;
@@ -127,18 +136,17 @@ fn add_products_vnni(products: &Products, sums: &mut Sums) {
     let mut acc = [[_mm512_setzero_si512(); IMAGES / 16]; COLUMNS];
     products.for_each(|codes, weights| {
         let codes: &[[u32; 16]; IMAGES / 16] = bytemuck::must_cast_ref(codes);
-        let codes = codes.map(|codes| -> __m512i { must_cast(codes) });
-        for (acc, &weights) in acc.iter_mut().zip(&weights[2]) {
-            let weights = _mm512_set1_epi32(weights as i32);
-            for (acc, codes) in acc.iter_mut().zip(codes) {
-                *acc = _mm512_dpbusd_epi32(*acc, codes, weights);
+        for c in 0..COLUMNS {
+            let weights = _mm512_set1_epi32(weights[2][c] as i32);
+            for v in 0..IMAGES / 16 {
+                acc[c][v] = _mm512_dpbusd_epi32(acc[c][v], must_cast(codes[v]), weights);
             }
         }
     });
-    for (acc, sums) in acc.iter().zip(sums) {
-        for (&acc, sums) in acc.iter().zip(sums.chunks_exact_mut(16)) {
-            let acc: [i32; 16] = must_cast(acc);
-            sums.iter_mut().zip(acc).for_each(|(sum, acc)| *sum = sum.wrapping_add(acc));
+    for c in 0..COLUMNS {
+        let sums: &mut [[i32; 16]; IMAGES / 16] = bytemuck::must_cast_mut(&mut sums[c]);
+        for v in 0..IMAGES / 16 {
+            sums[v] = must_cast(_mm512_add_epi32(must_cast(sums[v]), acc[c][v]));
         }
     }
 }
@@ -171,14 +179,15 @@ pub fn add_products(products: &Products, sums: &mut Sums) {
 }
 
 kernel! {
+    #[allow(clippy::needless_range_loop)]
     /// Puts the quotients of sums into byte `at` of a quad.
     pub fn divide(quotient: &Quotient, sums: &[i32; IMAGES], at: u32, codes: &mut Quad) {
         // Adding and subtracting it rounds to an integer; added, its low bits are the integer's.
         const INTEGER: f64 = 6_755_399_441_055_744.0;
         let Quotient { scale, offset, unit, top } = *quotient;
         let inverse = 1.0 / unit;
-        for (code, &sum) in codes.iter_mut().zip(sums) {
-            let x = f64::from(sum) * scale - offset;
+        for image in 0..IMAGES {
+            let x = f64::from(sums[image]) * scale - offset;
             let near = (x * inverse).max(-1.0).min(top + 1.0);
             let near = (near + INTEGER) - INTEGER;
             // Rounding to nearest, and in the product, may be one off.
@@ -186,16 +195,17 @@ kernel! {
             let down = if rest < 0.0 { 1.0 } else { 0.0 };
             let up = if rest >= unit { 1.0 } else { 0.0 };
             let quotient = (near - down + up).max(0.0).min(top);
-            *code |= ((quotient + INTEGER).to_bits() as u32 & 0xff) << (8 * at);
+            codes[image] |= ((quotient + INTEGER).to_bits() as u32 & 0xff) << (8 * at);
         }
     }
 }
 
 kernel! {
+    #[allow(clippy::needless_range_loop)]
     /// Replaces the bytes of a quad in `mask` by others, which have no other bits.
     pub fn replace(quad: &mut Quad, mask: u32, codes: &Quad) {
-        for (word, &codes) in quad.iter_mut().zip(codes) {
-            *word = *word & !mask | codes;
+        for image in 0..IMAGES {
+            quad[image] = quad[image] & !mask | codes[image];
         }
     }
 }
@@ -203,9 +213,10 @@ kernel! {
 kernel! {
     /// Replaces each byte of a quad by the larger of it and another.
     pub fn maximum(quad: &mut Quad, codes: &Quad) {
-        for (word, &codes) in quad.iter_mut().zip(codes) {
-            let (old, new) = (word.to_le_bytes(), codes.to_le_bytes());
-            *word = u32::from_le_bytes(std::array::from_fn(|i| old[i].max(new[i])));
+        let quad: &mut [u8; 4 * IMAGES] = bytemuck::must_cast_mut(quad);
+        let codes: &[u8; 4 * IMAGES] = bytemuck::must_cast_ref(codes);
+        for byte in 0..4 * IMAGES {
+            quad[byte] = quad[byte].max(codes[byte]);
         }
     }
 }

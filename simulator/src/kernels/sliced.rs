@@ -53,11 +53,39 @@ pub enum Rule {
     },
 }
 
+/// The term of a number's plane that is 0.
+pub const NO_TERM: u32 = u32::MAX;
+
+/// Set in a term of a number whose complement counts.
+pub const COMPLEMENTED: u32 = 1 << 31;
+
+/// A number that columns share: computed once for each row.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Number {
+    /// Its first plane, of the planes of all numbers, and how many it has.
+    pub planes: [u32; 2],
+    /// What it is.
+    pub of: NumberOf,
+}
+
+/// What a [`Number`] is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum NumberOf {
+    /// Bits of the memory or their complements: the first of its terms, of all terms of the
+    /// program, one by plane.
+    Bits(u32),
+    /// The sum of two numbers before it.
+    Sum([u32; 2]),
+}
+
 /// What a column of the array computes, and the threshold unit behind it.
 #[derive(Debug, Clone)]
 pub struct Column {
     /// First and end of its levels, of all levels of the program, ascending.
     pub levels: [u32; 2],
+    /// First and end of the numbers that are added up instead, of [`Tile::added`], if there are
+    /// any.
+    pub numbers: [u32; 2],
     /// Bits of the sum.
     pub planes: u32,
     /// What becomes of it.
@@ -69,14 +97,20 @@ pub struct Column {
 pub struct Tile<'a> {
     /// Levels of all columns.
     pub levels: &'a [Level],
-    /// Terms of all levels.
+    /// Terms of all levels and numbers.
     pub terms: &'a [u32],
-    /// The sum of each row's activations, kept in the first slices of the memory for the columns.
+    /// The sum of each row's activations, which is the last group of those that the columns read.
     pub row_sum: Option<&'a Column>,
+    /// What the columns share, in the order in which it is computed.
+    pub numbers: &'a [Number],
+    /// Numbers that columns add, by index.
+    pub added: &'a [u32],
     /// The columns in use.
     pub columns: &'a [Column],
     /// Index of lane 0 of each group of each row in the memory.
     pub sources: &'a [u32],
+    /// What is read of the groups: neighbouring terms, the first and their number.
+    pub reads: &'a [[u32; 2]],
     /// Groups of a row.
     pub groups: usize,
     /// Index of lane 0 of each plane of each lane word of each row in the memory.
@@ -100,11 +134,15 @@ pub struct Tile<'a> {
 pub struct Scratch<const N: usize> {
     /// Carries of each level.
     carries: Vec<Vec<Slice<N>>>,
+    /// The groups that a row reads, one after the other.
+    row: Vec<Slice<N>>,
+    /// Planes of the numbers that columns share.
+    numbers: Vec<Slice<N>>,
 }
 
 impl<const N: usize> Default for Scratch<N> {
     fn default() -> Self {
-        Scratch { carries: vec![Vec::new(); PLANES_MAX + 4] }
+        Scratch { carries: vec![Vec::new(); PLANES_MAX + 4], row: Vec::new(), numbers: Vec::new() }
     }
 }
 
@@ -125,6 +163,11 @@ mod words {
     #[inline(always)]
     pub fn store<const N: usize>(slice: &mut Slice<N>, a: Slice<N>) {
         *slice = a;
+    }
+
+    #[inline(always)]
+    pub fn slice<const N: usize>(a: Slice<N>) -> Slice<N> {
+        a
     }
 
     #[inline(always)]
@@ -179,6 +222,12 @@ mod avx2 {
     #[target_feature(enable = "avx2")]
     pub fn store(slice: &mut Slice<4>, a: __m256i) {
         *slice = must_cast(a);
+    }
+
+    #[inline]
+    #[target_feature(enable = "avx2")]
+    pub fn slice(a: __m256i) -> Slice<4> {
+        must_cast(a)
     }
 
     #[inline]
@@ -245,6 +294,12 @@ mod avx512 {
 
     #[inline]
     #[target_feature(enable = "avx512f")]
+    pub fn slice(a: __m512i) -> Slice<8> {
+        must_cast(a)
+    }
+
+    #[inline]
+    #[target_feature(enable = "avx512f")]
     pub fn splat(bit: bool) -> __m512i {
         _mm512_set1_epi64(-i64::from(bit))
     }
@@ -292,39 +347,42 @@ mod avx512 {
 /// `$vector` of `$n` words, with the functions of the module `$vectors`.
 macro_rules! kernel_of_vectors {
     ($name:ident, $vectors:ident, $vector:ty, $n:literal $(, $features:literal)?) => {
+        // Iterators that are zipped, and closures over arrays, are functions of their own here,
+        // for they lack the features of those that call them.
+        #[allow(clippy::needless_range_loop)]
         mod $name {
             #[allow(clippy::wildcard_imports, reason = "a module of a dozen operations")]
             use super::$vectors::*;
-            use super::{GROUP_SHIFT, PLANES_MAX};
-            use super::{Column, Rule, Scratch, Slice, Tile};
+            use super::{COMPLEMENTED, GROUP_SHIFT, NO_TERM, PLANES_MAX};
+            use super::{Number, NumberOf, Rule, Scratch, Slice, Tile};
 
             type Vector = $vector;
             type Carries = [Vec<Slice<$n>>];
 
-            /// Adds up `count` bits of one level: the sum of all that were added is in `ones`,
+            /// Keeps a carry for a level.
+            #[inline]
+            $(#[target_feature(enable = $features)])?
+            fn carry(level: &mut Vec<Slice<$n>>, vector: Vector) {
+                level.push(slice(vector));
+            }
+
+            /// Adds up `count` bits of one level to the sum of those before, if there are any. The
             /// carries go to the levels above.
             #[inline]
             $(#[target_feature(enable = $features)])?
             fn count_bits(
-                ones: &mut Option<Vector>,
+                (mut sum, any): (Vector, bool),
                 above: &mut Carries,
                 count: usize,
                 get: impl Fn(usize) -> Vector,
-            ) {
-                let carry = |level: &mut Vec<Slice<$n>>, vector: Vector| {
-                    level.push([0; $n]);
-                    let last = level.len() - 1;
-                    store(&mut level[last], vector);
-                };
+            ) -> (Vector, bool) {
                 let mut at = 0;
-                let mut sum = match *ones {
-                    Some(sum) => sum,
-                    None if count == 0 => return,
-                    None => {
-                        at = 1;
-                        get(0)
+                if !any {
+                    if count == 0 {
+                        return (sum, false);
                     }
-                };
+                    (sum, at) = (get(0), 1);
+                }
                 // Eight at a time carry into the third level above, and leave the rest in
                 // registers.
                 if count - at >= 8 {
@@ -355,43 +413,130 @@ macro_rules! kernel_of_vectors {
                     carry(&mut above[0], and(sum, bit));
                     sum = xor(sum, bit);
                 }
-                *ones = Some(sum);
+                (sum, true)
             }
 
-            /// The sum of a column's terms for one row.
+            /// The numbers that columns share, for one row.
             #[inline]
             $(#[target_feature(enable = $features)])?
-            fn sum_column(
-                memory: &[Slice<$n>],
+            fn compute_numbers(
                 tile: &Tile,
-                from: &[u32],
-                column: &Column,
-                carries: &mut Carries,
-                sum: &mut [Vector; PLANES_MAX],
+                row: &[Slice<$n>],
+                numbers: &mut [Slice<$n>],
             ) {
-                let source = |term: u32| {
-                    let lane = term & ((1 << GROUP_SHIFT) - 1);
-                    load(&memory[(from[(term >> GROUP_SHIFT) as usize] + lane) as usize])
-                };
-                let inverted = |term: u32| xor(source(term), splat(true));
-                let [first, end] = column.levels;
-                let mut levels = tile.levels[first as usize..end as usize].iter().peekable();
-                for level in 0..column.planes as usize {
+                for number in tile.numbers {
+                    let (first, planes) = (number.planes[0] as usize, number.planes[1] as usize);
+                    let (before, into) = numbers.split_at_mut(first);
+                    let into = &mut into[..planes];
+                    match number.of {
+                        NumberOf::Bits(terms) => {
+                            let terms = &tile.terms[terms as usize..][..planes];
+                            for plane in 0..planes {
+                                let (into, term) = (&mut into[plane], terms[plane]);
+                                if term == NO_TERM {
+                                    store(into, splat(false));
+                                    continue;
+                                }
+                                let flip = splat(term & COMPLEMENTED != 0);
+                                let bit = load(&row[(term & !COMPLEMENTED) as usize]);
+                                store(into, xor(bit, flip));
+                            }
+                        }
+                        NumberOf::Sum(of) => {
+                            let a = planes_of(before, &tile.numbers[of[0] as usize]);
+                            let b = planes_of(before, &tile.numbers[of[1] as usize]);
+                            let (long, short) = if a.len() < b.len() { (b, a) } else { (a, b) };
+                            let mut carry = splat(false);
+                            for plane in 0..short.len() {
+                                let (a, b) = (load(&long[plane]), load(&short[plane]));
+                                let (sum, out) = add3(a, b, carry);
+                                store(&mut into[plane], sum);
+                                carry = out;
+                            }
+                            for plane in short.len()..long.len() {
+                                let bit = load(&long[plane]);
+                                store(&mut into[plane], xor(bit, carry));
+                                carry = and(bit, carry);
+                            }
+                            if let Some(top) = into.get_mut(long.len()) {
+                                store(top, carry);
+                            }
+                        }
+                    }
+                }
+            }
+
+            /// The planes of a number.
+            #[inline]
+            $(#[target_feature(enable = $features)])?
+            fn planes_of<'a>(numbers: &'a [Slice<$n>], number: &Number) -> &'a [Slice<$n>] {
+                &numbers[number.planes[0] as usize..][..number.planes[1] as usize]
+            }
+
+            /// Adds a number to a sum of `planes` planes, of which `filled` are not 0. Returns how
+            /// many are not 0 now.
+            #[inline]
+            $(#[target_feature(enable = $features)])?
+            fn add_number(sum: &mut [Vector], filled: usize, number: &[Slice<$n>]) -> usize {
+                let number = &number[..number.len().min(sum.len())];
+                if filled == 0 {
+                    for plane in 0..number.len() {
+                        sum[plane] = load(&number[plane]);
+                    }
+                    return number.len();
+                }
+                let mut carry = splat(false);
+                let both = filled.min(number.len());
+                for plane in 0..both {
+                    (sum[plane], carry) = add3(sum[plane], load(&number[plane]), carry);
+                }
+                for plane in both..filled {
+                    (sum[plane], carry) = (xor(sum[plane], carry), and(sum[plane], carry));
+                }
+                for plane in both..number.len() {
+                    let bit = load(&number[plane]);
+                    (sum[plane], carry) = (xor(bit, carry), and(bit, carry));
+                }
+                let longer = filled.max(number.len());
+                match sum.get_mut(longer) {
+                    Some(top) => {
+                        *top = carry;
+                        longer + 1
+                    }
+                    // No sum reaches beyond its planes.
+                    None => longer,
+                }
+            }
+
+            /// The sum of what some levels add up, for one row.
+            #[inline]
+            $(#[target_feature(enable = $features)])?
+            fn sum_levels(
+                tile: &Tile,
+                row: &[Slice<$n>],
+                [first, end]: [u32; 2],
+                carries: &mut Carries,
+                sum: &mut [Vector],
+            ) {
+                let mut levels = &tile.levels[first as usize..end as usize];
+                for (level, sum) in sum.iter_mut().enumerate() {
                     let (below, above) = carries.split_at_mut(level + 1);
-                    let mut ones = None;
-                    if let Some(level) = levels.next_if(|l| l.level == level as u32) {
-                        let terms = &tile.terms[level.first as usize..level.complemented as usize];
-                        let (added, rest) = terms.split_at((level.added - level.first) as usize);
-                        count_bits(&mut ones, above, added.len(), |i| source(added[i]));
-                        count_bits(&mut ones, above, rest.len(), |i| inverted(rest[i]));
+                    let mut ones = (splat(false), false);
+                    if let [first, others @ ..] = levels && first.level == level as u32 {
+                        let terms = &tile.terms[first.first as usize..first.complemented as usize];
+                        let (added, rest) = terms.split_at((first.added - first.first) as usize);
+                        let bit = |term: u32| load(&row[term as usize]);
+                        ones = count_bits(ones, above, added.len(), |i| bit(added[i]));
+                        let complement = |term: u32| xor(bit(term), splat(true));
+                        ones = count_bits(ones, above, rest.len(), |i| complement(rest[i]));
+                        levels = others;
                     }
                     let carried = &mut below[level];
-                    count_bits(&mut ones, above, carried.len(), |i| load(&carried[i]));
+                    *sum = count_bits(ones, above, carried.len(), |i| load(&carried[i])).0;
                     carried.clear();
-                    sum[level] = ones.unwrap_or(splat(false));
                 }
                 // No sum reaches beyond its planes, so what is carried beyond them is 0.
-                for beyond in &mut carries[column.planes as usize..][..3] {
+                for beyond in &mut carries[sum.len()..][..3] {
                     beyond.clear();
                 }
             }
@@ -406,9 +551,11 @@ macro_rules! kernel_of_vectors {
                 if constant >> sum.len() != 0 {
                     return splat(false);
                 }
+                // Both where the constant has a 1, one of them where it has a 0: what two bits and
+                // the complement of the constant's carry. No jump depends on the constant.
                 let mut met = splat(true);
                 for (plane, &sum) in sum.iter().enumerate() {
-                    met = if constant >> plane & 1 == 1 { and(met, sum) } else { or(met, sum) };
+                    met = add3(met, sum, splat(constant >> plane & 1 == 0)).1;
                 }
                 met
             }
@@ -516,7 +663,16 @@ macro_rules! kernel_of_vectors {
                 memory: &mut [Slice<$n>],
                 scratch: &mut Scratch<$n>,
             ) {
-                let carries = &mut scratch.carries;
+                let Scratch { carries, row, numbers } = scratch;
+                let end = tile.numbers.last().map_or(0, |n| n.planes[0] + n.planes[1]) as usize;
+                if numbers.len() < end {
+                    numbers.resize(end, [0; $n]);
+                }
+                if row.len() < tile.groups << GROUP_SHIFT {
+                    row.resize(tile.groups << GROUP_SHIFT, [0; $n]);
+                }
+                let row = &mut row[..tile.groups << GROUP_SHIFT];
+                let row_sum = (tile.groups - 1) << GROUP_SHIFT;
                 let mut sum = [splat(false); PLANES_MAX];
                 let mut codes = [splat(false); PLANES_MAX];
                 let mut kept = [splat(false); PLANES_MAX];
@@ -525,19 +681,35 @@ macro_rules! kernel_of_vectors {
                 for (from, targets) in
                     tile.sources.chunks_exact(tile.groups).zip(tile.targets.chunks_exact(of_row))
                 {
-                    if let Some(column) = tile.row_sum {
-                        sum_column(memory, tile, from, column, carries, &mut sum);
-                        for (slice, &sum) in
-                            memory.iter_mut().zip(&sum[..column.planes as usize])
-                        {
-                            store(slice, sum);
-                        }
+                    for &[term, count] in tile.reads {
+                        let lane = term & ((1 << GROUP_SHIFT) - 1);
+                        let from = (from[(term >> GROUP_SHIFT) as usize] + lane) as usize;
+                        let (term, count) = (term as usize, count as usize);
+                        row[term..][..count].copy_from_slice(&memory[from..][..count]);
                     }
+                    if let Some(column) = tile.row_sum {
+                        let sum = &mut sum[..column.planes as usize];
+                        sum_levels(tile, row, column.levels, carries, sum);
+                        let last = &mut row[row_sum..];
+                        last.iter_mut().zip(sum).for_each(|(slice, sum)| store(slice, *sum));
+                    }
+                    compute_numbers(tile, row, numbers);
                     let [mut word, mut lane] = tile.first;
                     for column in tile.columns {
-                        sum_column(memory, tile, from, column, carries, &mut sum);
+                        let [first, end] = column.numbers;
+                        let sum = &mut sum[..column.planes as usize];
+                        if first == end {
+                            sum_levels(tile, row, column.levels, carries, sum);
+                        } else {
+                            let mut filled = 0;
+                            for &number in &tile.added[first as usize..end as usize] {
+                                let number = planes_of(numbers, &tile.numbers[number as usize]);
+                                filled = add_number(sum, filled, number);
+                            }
+                            sum[filled..].fill(splat(false));
+                        }
                         let codes = &mut codes[..tile.bits];
-                        code(&column.rule, &sum[..column.planes as usize], &mut met, codes);
+                        code(&column.rule, sum, &mut met, codes);
                         codes[0] = xor(codes[0], splat(tile.signed));
                         if lane == tile.lanes[word] {
                             (word, lane) = (word + 1, 0);
@@ -695,7 +867,31 @@ mod tests {
         let words = 64 + 64 * (GROUPS * rows + rows * bits);
         let memory: Vec<Slice<N>> = (0..words).map(|_| slice(&mut random)).collect();
         let (mut levels, mut terms, mut columns) = (Vec::new(), Vec::new(), Vec::new());
-        let mut most_of = Vec::new();
+        // Numbers with what they are at most.
+        let (mut numbers, mut added) = (Vec::<Number>::new(), Vec::new());
+        let (mut end, mut most_of_number) = (0, Vec::<i64>::new());
+        for _ in 0..random.below(6) {
+            let (of, most) = if numbers.is_empty() || random.below(2) == 0 {
+                let (first, planes) = (terms.len() as u32, random.below(5) + 1);
+                let mut most = 0;
+                for plane in 0..planes {
+                    let term = random.below((GROUPS * 64) as u64) as u32;
+                    let flag = if random.below(2) == 0 { COMPLEMENTED } else { 0 };
+                    let there = plane + 1 == planes || random.below(3) > 0;
+                    terms.push(if there { term | flag } else { NO_TERM });
+                    most += i64::from(there) << plane;
+                }
+                (NumberOf::Bits(first), most)
+            } else {
+                let of = [0; 2].map(|_: u32| random.below(numbers.len() as u64) as u32);
+                (NumberOf::Sum(of), of.iter().map(|&n| most_of_number[n as usize]).sum())
+            };
+            let planes = 64 - most.leading_zeros();
+            numbers.push(Number { planes: [end, planes], of });
+            end += planes;
+            most_of_number.push(most);
+        }
+        let first_terms = terms.len() as u32;
         for _ in 0..count {
             let (first_level, mut most) = (levels.len() as u32, 0i64);
             for level in 0..random.below(4) as u32 {
@@ -707,15 +903,25 @@ mod tests {
                     most += many << level;
                     terms.len() as u32
                 };
-                let first = terms_len(&levels);
+                let first = levels.last().map_or(first_terms, |level: &Level| level.complemented);
                 let added = take(&mut random);
                 let complemented = take(&mut random);
                 levels.push(Level { level, first, added, complemented });
             }
+            let first = added.len() as u32;
+            if !numbers.is_empty() && random.below(2) == 0 {
+                most = 0;
+                for _ in 0..random.below(3) + 1 {
+                    let number = random.below(numbers.len() as u64) as usize;
+                    added.push(number as u32);
+                    most += most_of_number[number];
+                }
+            }
+            let of_numbers = [first, added.len() as u32];
             let planes = 64 - most.leading_zeros();
             let rule = rule(&mut random, most, bits);
-            columns.push(Column { levels: [first_level, levels.len() as u32], planes, rule });
-            most_of.push(most);
+            let levels = [first_level, levels.len() as u32];
+            columns.push(Column { levels, numbers: of_numbers, planes, rule });
         }
         let sources: Vec<u32> = (0..rows * GROUPS).map(|i| 64 + 64 * i as u32).collect();
         let targets: Vec<u32> =
@@ -725,8 +931,11 @@ mod tests {
             levels: &levels,
             terms: &terms,
             row_sum: None,
+            numbers: &numbers,
+            added: &added,
             columns: &columns,
             sources: &sources,
+            reads: &[[0, 64], [64, 64], [128, 64]],
             groups: GROUPS,
             targets: &targets,
             first: [0, 7],
@@ -746,16 +955,44 @@ mod tests {
             for image in [0, 1, 63, 64 * N - 1] {
                 for row in 0..rows {
                     for (c, column) in columns.iter().enumerate() {
-                        let mut sum = 0;
-                        for level in &levels[column.levels[0] as usize..column.levels[1] as usize] {
-                            for at in level.first..level.complemented {
-                                let term = terms[at as usize];
-                                let from = sources[row * GROUPS + (term >> 6) as usize];
-                                let one = bit(&memory, (from + (term & 63)) as usize, image);
-                                let one = one ^ u64::from(at >= level.added);
-                                sum += (one as i64) << level.level;
+                        let one = |term: u32| {
+                            let from = sources[row * GROUPS + (term >> 6) as usize];
+                            bit(&memory, (from + (term & 63)) as usize, image) as i64
+                        };
+                        let [first, end] = column.numbers;
+                        let sum: i64 = if first < end {
+                            let mut values: Vec<i64> = Vec::new();
+                            for number in &numbers {
+                                values.push(match number.of {
+                                    NumberOf::Sum(of) => {
+                                        of.map(|n| values[n as usize]).iter().sum()
+                                    }
+                                    NumberOf::Bits(first) => (0..number.planes[1])
+                                        .map(|plane| match terms[(first + plane) as usize] {
+                                            NO_TERM => 0,
+                                            t if t & COMPLEMENTED != 0 => {
+                                                (1 - one(t & !COMPLEMENTED)) << plane
+                                            }
+                                            term => one(term) << plane,
+                                        })
+                                        .sum(),
+                                });
                             }
-                        }
+                            let added = &added[first as usize..end as usize];
+                            added.iter().map(|&n| values[n as usize]).sum()
+                        } else {
+                            let [first, end] = column.levels;
+                            let levels = &levels[first as usize..end as usize];
+                            let of_level = |level: &Level| -> i64 {
+                                let bits = level.first..level.complemented;
+                                bits.map(|at| {
+                                    let one = one(terms[at as usize]);
+                                    (one ^ i64::from(at >= level.added)) << level.level
+                                })
+                                .sum()
+                            };
+                            levels.iter().map(of_level).sum()
+                        };
                         let number = |memory: &[Slice<N>]| {
                             (0..bits).fold(0, |code, plane| {
                                 let at = targets[row * bits + plane] as usize + 7 + c;
@@ -773,10 +1010,6 @@ mod tests {
                 }
             }
         }
-    }
-
-    fn terms_len(levels: &[Level]) -> u32 {
-        levels.last().map_or(0, |level| level.complemented)
     }
 
     proptest::proptest! {

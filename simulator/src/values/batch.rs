@@ -186,13 +186,16 @@ impl<const N: usize> Memory<N> {
                         self.slices[first..][..lanes].chunks_exact_mut(8).zip(bytes)
                     {
                         for (bit, slice) in slices.iter_mut().enumerate() {
-                            *slice = match *byte {
-                                Byte::Constant(byte) => [bit_mask(byte, bit); N],
+                            match *byte {
+                                Byte::Constant(byte) => *slice = [bit_mask(byte, bit); N],
                                 Byte::Input(at, xor) => {
                                     let flip = bit_mask(xor, bit);
-                                    self.input[at as usize * 8 + bit].map(|word| word ^ flip)
+                                    let input = &self.input[at as usize * 8 + bit];
+                                    for word in 0..N {
+                                        slice[word] = input[word] ^ flip;
+                                    }
                                 }
-                            };
+                            }
                         }
                     }
                 }
@@ -208,9 +211,12 @@ impl<const N: usize> Memory<N> {
                         levels: &compiled.levels,
                         terms: &compiled.terms,
                         row_sum: columns.row_sum.as_ref(),
+                        numbers: &columns.numbers,
+                        added: &columns.added,
                         columns: &columns.columns,
                         sources: &compiled.sources[tile.sources as usize..][..rows * groups],
                         groups,
+                        reads: &columns.reads,
                         targets: &compiled.targets[tile.targets as usize..]
                             [..tile.targets_len as usize],
                         first: [first / 64, first % 64],

@@ -4,7 +4,7 @@
 //! so that copies through buffers, DRAM and memories are names bound to places, and weights and
 //! thresholds, which no input changes, become networks of adders and comparisons.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 use qnnsim_isa::Program;
 use qnnsim_isa::hardware::HardwarePoint;
@@ -12,9 +12,10 @@ use qnnsim_isa::operand::{Memory, ThresholdKind};
 
 use super::dense::{Dense, QUAD, Value};
 use super::plan::{Effect, MacSetup, OUTSIDE, Plan, ThrSetup};
+use super::shared::{Shared, share};
 use super::state::{Resident, State};
 use super::{Executor, column_blocks, dram, lane_words};
-use crate::kernels::sliced::{Column, GROUP_SHIFT, Level, PLANES_MAX, Rule};
+use crate::kernels::sliced::{Column, GROUP_SHIFT, Level, Number, PLANES_MAX, Rule};
 use crate::kernels::{ColumnBlock, Count, Drained};
 
 /// Terms of all sums of products, and words that all steps read, beyond which a plan is not
@@ -41,7 +42,7 @@ pub(super) enum Byte {
 }
 
 /// What is done for all images, in this order.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(super) enum Step {
     /// A word's bytes come from the input.
     Pack { word: u32, bytes: Vec<Byte> },
@@ -52,7 +53,7 @@ pub(super) enum Step {
 }
 
 /// A step of the array with its drain, all rows.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(super) struct Tile {
     /// Index of the program of its columns.
     pub(super) columns: u32,
@@ -75,10 +76,15 @@ pub(super) struct Tile {
 }
 
 /// The columns of steps that share weights and thresholds.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub(super) struct Columns {
     pub(super) row_sum: Option<Column>,
+    /// What the columns share, and what each of them adds of it.
+    pub(super) numbers: Vec<Number>,
+    pub(super) added: Vec<u32>,
     pub(super) columns: Vec<Column>,
+    /// Neighbouring terms that any of them reads, the first and their number.
+    pub(super) reads: Vec<[u32; 2]>,
 }
 
 /// Where an image leaves its words: names by place, lane words in the order of the state's.
@@ -170,7 +176,21 @@ pub(super) struct Compiler<'a> {
     entries: u32,
     known: HashMap<(Vec<u32>, u32, u32, u32, u32), u32>,
     known_sources: HashMap<(Vec<u32>, Vec<u32>), (u32, u32)>,
+    /// What steps add up, where sums are networks of adders.
+    sums: Vec<Sums>,
+    /// Terms of all of them.
+    terms: usize,
     compiled: Compiled,
+}
+
+/// What the columns of a step add up, and what becomes of it.
+#[derive(Debug, Default)]
+struct Sums {
+    /// The sum of a row's activations, if the columns take it.
+    row_sum: Option<Sum>,
+    /// Groups that the columns read, without the row sum's.
+    groups: usize,
+    columns: Vec<(Sum, Rule)>,
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -238,6 +258,8 @@ pub fn compile_as(
         entries: 0,
         known: HashMap::new(),
         known_sources: HashMap::new(),
+        sums: Vec::new(),
+        terms: 0,
         compiled: Compiled {
             constants: Vec::new(),
             slots: 0,
@@ -263,6 +285,7 @@ pub fn compile_as(
     for effect in &plan.effects {
         compiler.effect(effect)?;
     }
+    compiler.join()?;
     Ok(compiler.finish(keep))
 }
 
@@ -283,7 +306,7 @@ pub(super) fn index_of_constant(name: Word) -> Option<usize> {
 /// The form in which a plan's images are computed faster: from so many products of a bit of an
 /// activation with one of a weight on that a product of the two takes, bytes are multiplied.
 pub fn faster_form(program: &Program, plan: &Plan) -> Form {
-    const BIT_PRODUCTS: u64 = 6;
+    const BIT_PRODUCTS: u64 = 15;
     let wl = lane_words(&program.hardware) as u64;
     let (mut products, mut bits) = (0, 0);
     for effect in &plan.effects {
@@ -620,9 +643,14 @@ impl Compiler<'_> {
                 let (thresholds, columns) = (thresholds as usize, columns as usize);
                 let known = match self.form {
                     Form::Slices => {
-                        let program = self.columns(&added, thr, thresholds, columns)?;
-                        self.compiled.columns.push(program);
-                        self.compiled.columns.len()
+                        let sums = self.sums(&added, thr, thresholds, columns)?;
+                        let terms = sums.columns.iter().flat_map(|(sum, _)| &sum.levels).flatten();
+                        self.terms += terms.map(Vec::len).sum::<usize>();
+                        if self.terms > TERMS_MAX {
+                            return Err(NotCompiled::TooLarge("it has too many weights"));
+                        }
+                        self.sums.push(sums);
+                        self.sums.len()
                     }
                     Form::Bytes => {
                         let program = self.dense(&added, thr, thresholds, columns)?;
@@ -692,9 +720,9 @@ impl Compiler<'_> {
         // The top plane of raw codes is not inverted.
         let least =
             if thr.signed && thr.kind == ThresholdKind::Raw { 1 << (thr.bits - 1) } else { 0 };
-        let column = Column { levels: [0, 0], planes: 0, rule: Rule::Constant(least) };
-        self.compiled.columns.push(Columns { row_sum: None, columns: vec![column; columns] });
-        self.compiled.columns.len() as u32 - 1
+        let columns = vec![(Sum::default(), Rule::Constant(least)); columns];
+        self.sums.push(Sums { columns, ..Sums::default() });
+        self.sums.len() as u32 - 1
     }
 
     /// The sources of these rows: the groups of everything that was added, then the row sum.
@@ -740,13 +768,13 @@ impl Compiler<'_> {
     }
 
     /// The sums and rules of a step's columns.
-    fn columns(
+    fn sums(
         &mut self,
         added: &[Added],
         thr: &ThrSetup,
         thresholds: usize,
         columns: usize,
-    ) -> Result<Columns, NotCompiled> {
+    ) -> Result<Sums, NotCompiled> {
         let plan = self.plan;
         let groups: usize = added
             .iter()
@@ -781,13 +809,120 @@ impl Compiler<'_> {
                 }
             }
         };
-        let row_sum = row_sum.map(|sum| self.column(&sum, Rule::Constant(0))).transpose()?;
-        let mut out = Vec::with_capacity(columns);
-        for (c, sum) in sums.iter().enumerate() {
-            let rule = self.rule(sum, thr, thresholds, c)?;
-            out.push(self.column(sum, rule)?);
+        let rules: Result<Vec<Rule>, _> =
+            sums.iter().enumerate().map(|(c, sum)| self.rule(sum, thr, thresholds, c)).collect();
+        Ok(Sums { row_sum, groups, columns: sums.into_iter().zip(rules?).collect() })
+    }
+
+    /// Makes one step of neighbours that read the same and fill the same words, lane after lane,
+    /// and networks of adders of the sums of each.
+    fn join(&mut self) -> Result<(), NotCompiled> {
+        if self.form != Form::Slices {
+            return Ok(());
         }
-        Ok(Columns { row_sum, columns: out })
+        let mut programs: HashMap<Vec<u32>, u32> = HashMap::new();
+        let mut joined: Vec<Step> = Vec::new();
+        let steps = std::mem::take(&mut self.compiled.steps);
+        let runs: Vec<usize> =
+            steps.chunk_by(|a, b| self.fill_the_same(a, b)).map(<[Step]>::len).collect();
+        let mut left = &steps[..];
+        for run in runs {
+            let (steps, others) = left.split_at(run);
+            left = others;
+            for tiles in self.readers_of_the_same(steps) {
+                let [first, ..] = tiles[..] else { continue };
+                let parts: Vec<u32> = tiles.iter().map(|tile| tile.columns).collect();
+                let columns = match programs.get(&parts) {
+                    Some(&known) => known,
+                    None => {
+                        let columns = self.columns(&parts)?;
+                        self.compiled.columns.push(columns);
+                        let number = self.compiled.columns.len() as u32 - 1;
+                        *programs.entry(parts).or_insert(number)
+                    }
+                };
+                joined.push(Step::Tile(Tile { columns, ..first.clone() }));
+            }
+            joined.extend(steps.iter().filter(|step| !matches!(step, Step::Tile(_))).cloned());
+        }
+        self.compiled.steps = joined;
+        self.sums.clear();
+        Ok(())
+    }
+
+    /// Whether two steps in sequence are of the array, and fill lanes of the same words.
+    fn fill_the_same(&self, a: &Step, b: &Step) -> bool {
+        let (Step::Tile(a), Step::Tile(b)) = (a, b) else { return false };
+        let targets = |tile: &Tile| {
+            &self.compiled.targets[tile.targets as usize..][..tile.targets_len as usize]
+        };
+        let like = |t: &Tile| (t.rows, t.bits, t.signed, t.compares_signed, t.wide);
+        like(a) == like(b) && targets(a) == targets(b)
+    }
+
+    /// Steps that fill the same words, put together by what they read, if that changes nothing:
+    /// their columns follow each other, and what is merged into a lane comes in the same order.
+    fn readers_of_the_same<'a>(&self, steps: &'a [Step]) -> Vec<Vec<&'a Tile>> {
+        let tiles = || {
+            steps.iter().filter_map(|step| match step {
+                Step::Tile(tile) => Some(tile),
+                _ => None,
+            })
+        };
+        let apart = || tiles().map(|tile| vec![tile]).collect();
+        let mut readers: Vec<Vec<&Tile>> = Vec::new();
+        // By first lane, the last of the readers that fill from there.
+        let mut last: HashMap<u32, usize> = HashMap::new();
+        for tile in tiles() {
+            let like = |t: &Tile| (t.sources, t.groups, t.merges);
+            let at = readers.iter().position(|tiles| like(tiles[0]) == like(tile));
+            let at = at.unwrap_or_else(|| {
+                readers.push(Vec::new());
+                readers.len() - 1
+            });
+            if last.insert(tile.first_lane, at).is_some_and(|before| before >= at) {
+                return apart();
+            }
+            if let Some(before) = readers[at].last() {
+                let [a, b] = [before, tile].map(|tile| &self.sums[tile.columns as usize]);
+                let follows =
+                    before.first_lane as usize + a.columns.len() == tile.first_lane as usize;
+                if !follows || a.groups != b.groups || a.row_sum != b.row_sum {
+                    return apart();
+                }
+            }
+            readers[at].push(tile);
+        }
+        let ranges = |tile: &Tile| {
+            let sources = tile.sources as usize..(tile.sources + tile.rows * tile.groups) as usize;
+            let targets = tile.targets as usize..(tile.targets + tile.targets_len) as usize;
+            (&self.compiled.sources[sources], &self.compiled.targets[targets])
+        };
+        let filled: HashSet<u32> = tiles().flat_map(|tile| ranges(tile).1).copied().collect();
+        let reads_filled =
+            tiles().flat_map(|tile| ranges(tile).0).any(|word| filled.contains(word));
+        if reads_filled { apart() } else { readers }
+    }
+
+    /// The columns of steps that are one now.
+    fn columns(&mut self, parts: &[u32]) -> Result<Columns, NotCompiled> {
+        let Sums { row_sum, groups, .. } = &self.sums[parts[0] as usize];
+        let row_sum = row_sum.clone();
+        let parts = parts.iter().flat_map(|&part| &self.sums[part as usize].columns);
+        let (sums, rules): (Vec<Sum>, Vec<Rule>) = parts.cloned().unzip();
+        let reads = reads(row_sum.iter().chain(&sums), row_sum.is_some().then_some(*groups));
+        let row_sum =
+            row_sum.as_ref().map(|sum| self.column(sum, Rule::Constant(0))).transpose()?;
+        let shared = share(&sums, &mut self.compiled.terms);
+        let mut columns = Vec::with_capacity(sums.len());
+        for (c, (sum, rule)) in sums.iter().zip(rules).enumerate() {
+            columns.push(match &shared {
+                Some(shared) => Column { numbers: shared.columns[c], ..Self::adds(sum, rule)? },
+                None => self.column(sum, rule)?,
+            });
+        }
+        let Shared { numbers, added, .. } = shared.unwrap_or_default();
+        Ok(Columns { row_sum, numbers, added, columns, reads })
     }
 
     fn sum(&self, added: &[Added], column: usize, bipolar: Option<Bipolar>) -> Sum {
@@ -825,32 +960,33 @@ impl Compiler<'_> {
     }
 
     fn column(&mut self, sum: &Sum, rule: Rule) -> Result<Column, NotCompiled> {
-        let first = self.compiled.levels.len() as u32;
+        let Compiled { levels, terms, .. } = &mut self.compiled;
+        let first = levels.len() as u32;
         for (level, [added, complemented]) in sum.levels.iter().enumerate() {
             if added.is_empty() && complemented.is_empty() {
                 continue;
             }
-            let terms = &mut self.compiled.terms;
-            let start = terms.len() as u32;
+            let first = terms.len() as u32;
             terms.extend(added);
             let middle = terms.len() as u32;
             terms.extend(complemented);
-            let end = terms.len() as u32;
-            self.compiled.levels.push(Level {
-                level: level as u32,
-                first: start,
-                added: middle,
-                complemented: end,
-            });
+            let (level, end) = (level as u32, terms.len() as u32);
+            levels.push(Level { level, first, added: middle, complemented: end });
         }
-        if self.compiled.terms.len() > TERMS_MAX {
+        let levels = [first, levels.len() as u32];
+        if terms.len() > TERMS_MAX {
             return Err(NotCompiled::TooLarge("it has too many weights"));
         }
+        Ok(Column { levels, ..Self::adds(sum, rule)? })
+    }
+
+    /// A column with room for its sum, which adds nothing yet.
+    fn adds(sum: &Sum, rule: Rule) -> Result<Column, NotCompiled> {
         let planes = sum.planes();
         if planes as usize > PLANES_MAX {
             return Err(NotCompiled::Unlike("its sums have too many bits"));
         }
-        Ok(Column { levels: [first, self.compiled.levels.len() as u32], planes, rule })
+        Ok(Column { levels: [0, 0], numbers: [0, 0], planes, rule })
     }
 
     /// What becomes of a column's sum, which is `sum.least` less than what is added up for it.
@@ -1075,10 +1211,24 @@ impl Bipolar {
     }
 }
 
+/// Neighbouring terms that any of some sums reads: the first and their number. Those of a group are
+/// left out, that of the row sum.
+fn reads<'a>(sums: impl Iterator<Item = &'a Sum>, row_sum: Option<usize>) -> Vec<[u32; 2]> {
+    let terms = sums.flat_map(|sum| &sum.levels).flatten().flatten();
+    let mut terms: Vec<u32> = terms
+        .copied()
+        .filter(|term| row_sum.is_none_or(|group| (term >> GROUP_SHIFT) as usize != group))
+        .collect();
+    terms.sort_unstable();
+    terms.dedup();
+    let of_group = |a: &u32, b: &u32| b - a == 1 && !b.is_multiple_of(1 << GROUP_SHIFT);
+    terms.chunk_by(of_group).map(|run| [run[0], run.len() as u32]).collect()
+}
+
 /// A sum of bits by weight: those that are added and those whose complement is.
-#[derive(Debug, Clone, Default)]
-struct Sum {
-    levels: Vec<[Vec<u32>; 2]>,
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(super) struct Sum {
+    pub(super) levels: Vec<[Vec<u32>; 2]>,
     /// What the sum means when all that is added up is 0.
     least: i64,
     /// What is added up at most.
@@ -1086,11 +1236,11 @@ struct Sum {
 }
 
 impl Sum {
-    fn planes(&self) -> u32 {
+    pub(super) fn planes(&self) -> u32 {
         64 - self.most.leading_zeros()
     }
 
-    fn add_term(&mut self, term: u32, level: u32, negative: bool) {
+    pub(super) fn add_term(&mut self, term: u32, level: u32, negative: bool) {
         let level = level as usize;
         if self.levels.len() <= level {
             self.levels.resize(level + 1, Default::default());

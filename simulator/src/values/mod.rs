@@ -12,6 +12,7 @@ mod compiled;
 mod dense;
 mod plan;
 mod range;
+mod shared;
 mod state;
 mod view;
 
