@@ -160,7 +160,7 @@ def energy(synthesis, table):
 
 
 # An element alone, on operands that are drawn: lanes, part of ones in the words of activations and
-# of weights, whether bytes are taken; `masked` has a row that is not in use, `still` no step at all.
+# of weights, whether bytes are taken; `masked` has a row that is not in use, `still` no step.
 DENSITIES = [(0.5, 0.5), (0.25, 0.5), (0.02, 0.5), (0.25, 0.25)]
 DRAWN = [(f"{'bytes' if byte else 'bits'} {a} {w}", lanes, a, w, byte)
          for lanes in (16, 32, 64, 128) for a, w in DENSITIES for byte in (False, True)]

@@ -167,7 +167,7 @@ class Cell:
                 for group in found]
 
     def energy_pj(self, pin, slew, load):
-        """Energy inside of the cell when a pin rises, and when it falls: the mean over states and causes."""
+        """Energy inside of the cell when a pin rises, and when it falls: means over states."""
         both = []
         for edge in range(2):
             values = [tables[edge].at(slew, load) for tables in self.powers.get(pin, [])
