@@ -68,7 +68,7 @@ macro_rules! documents {
             // manifest.json has it.
             Entry {
                 name: "sweep-row",
-                version: 1,
+                version: 2,
                 written_by: "points.jsonl of a sweep, a line",
                 schema: row_schema,
             },
@@ -80,15 +80,15 @@ documents! {
     "compile" 1 compile::Compiled, "qnnsim compile --format json";
     "compile-point" 1 Answer<compile::Compiled>, "qnnsim compile --points, a line";
     "exactness" 1 compile::Exactness<'_>, "qnnsim compile --explain --format json";
-    "run" 1 run::Inference<'_>, "qnnsim run --format json";
-    "run-point" 1 Answer<run::Inference<'_>>, "qnnsim run --points, a line";
-    "eval" 1 eval::Evaluated, "qnnsim eval --format json";
-    "eval-point" 1 Answer<eval::Evaluated>, "qnnsim eval --points, a line";
+    "run" 2 run::Inference<'_>, "qnnsim run --format json";
+    "run-point" 2 Answer<run::Inference<'_>>, "qnnsim run --points, a line";
+    "eval" 2 eval::Evaluated, "qnnsim eval --format json";
+    "eval-point" 2 Answer<eval::Evaluated>, "qnnsim eval --points, a line";
     "inspect" 1 inspect::Contents<'_>, "qnnsim inspect --format json";
-    "hw" 1 hw::Hardware, "qnnsim hw --format json";
+    "hw" 2 hw::Hardware, "qnnsim hw --format json";
     "explain" 1 explain::Explained<'_>, "qnnsim explain --format json";
     "sweep" 1 sweep::Swept<'_>, "qnnsim sweep --format json";
-    "sweep-point" 1 Answer<sweep::PointFigures>, "qnnsim sweep --points, a line";
+    "sweep-point" 2 Answer<sweep::PointFigures>, "qnnsim sweep --points, a line";
     "sweep-manifest" 1 sweep::ManifestFile<'_>, "manifest.json of a sweep";
     "verify" 1 verify::Verified<'_>, "qnnsim verify --format json";
     "cosim" 1 cosim::Equal<'_>, "qnnsim cosim --format json";

@@ -9,8 +9,9 @@ use comfy_table::{CellAlignment, ContentArrangement, Table, presets};
 use qnnsim_compiler::exactness::{LayerExactness, Nearest};
 use qnnsim_isa::descriptor::MapShape;
 use qnnsim_simulator::area::Area;
+use qnnsim_simulator::clock::Clock;
 pub use qnnsim_simulator::quantity::{bytes, energy, grouped, percent, power, time};
-use qnnsim_simulator::report::{ColdWarm, Report};
+use qnnsim_simulator::report::{ColdWarm, PurposeReport, Report};
 use qnnsim_simulator::trace::TraceLine;
 use serde_json::Value;
 
@@ -198,11 +199,16 @@ pub fn report(report: &Report) -> String {
     text += "\n";
     text += &image(report);
     text += "\n";
+    text += &purposes(report);
+    text += "\n";
     text += &units(report);
     text += "\n";
     text += &memories(report);
     text += "\n";
-    text += &facts(&[("area", area_line(&report.area))]);
+    text += &facts(&[
+        ("area", area_line(&report.area)),
+        ("highest clock", clock_line(report.clock.as_ref())),
+    ]);
     for remark in &report.notes {
         text += &note(&format!("note: {remark}"));
     }
@@ -259,9 +265,25 @@ fn image(report: &Report) -> String {
         energies("  streaming weights", report.energy_pj_streamed_weights),
         energies("  reading resident weights", report.energy_pj_resident_weights),
         energies("  leakage", report.leakage_pj),
+        energies("  DRAM background", report.dram_background_pj),
         row("mean power", power(report.power_mw.cold), power(report.power_mw.warm)),
     ];
     table(&[Column::Text("image"), Column::Number("cold"), Column::Number("warm")], rows, false)
+}
+
+fn purposes(report: &Report) -> String {
+    let columns = [Column::Text("purpose"), Column::Number("energy"), Column::Number("share")];
+    let row = |purpose: &PurposeReport| {
+        vec![purpose.name.clone(), energy(purpose.energy_pj), percent(purpose.share)]
+    };
+    let rows = report.purposes.iter().map(row).collect();
+    let [act, wgt] = [report.activity.activations, report.activity.weights].map(percent);
+    let trust = note(&format!(
+        "note: logic and clock within {} of held-out netlists; stated activity: {act} of the \
+         activations' bits and {wgt} of the weights' are ones",
+        percent(report.energy_error)
+    ));
+    title("by purpose, warm image") + &table(&columns, rows, false) + &trust
 }
 
 fn units(report: &Report) -> String {
@@ -321,6 +343,36 @@ pub fn area_line(area: &Area) -> String {
     let mm2 = area.mm2.map_or(String::new(), |mm2| format!("; {mm2:.2} mm2 without wires"));
     let [lut, ff, dsp] = [area.lut, area.ff, area.dsp].map(grouped);
     format!("{lut} LUT, {ff} FF, {} BRAM, {dsp} DSP{mm2} ({})", area.bram36, fit(area))
+}
+
+/// The highest clock of a hardware point in one line.
+pub fn clock_line(clock: Option<&Clock>) -> String {
+    let Some(clock) = clock else { return "unknown: the technology tells no times".to_owned() };
+    let slowest = clock.slowest();
+    let (mhz, ns) = (clock.max_mhz.floor(), slowest.path_ns);
+    format!("{mhz} MHz: a path of {ns:.1} ns into {} ({})", slowest.name, within(clock))
+}
+
+/// How much a clock is to be trusted.
+fn within(clock: &Clock) -> String {
+    format!("fit: within {} of held-out netlists", percent(clock.error))
+}
+
+/// The table of the highest clocks by unit.
+pub fn clock(clock: &Clock, clock_mhz: u32) -> String {
+    let columns = [Column::Text("unit"), Column::Number("path"), Column::Number("highest clock")];
+    let row = |name: &str, path_ns: f64, mhz: f64| {
+        vec![name.to_owned(), format!("{path_ns:.2} ns"), format!("{} MHz", mhz.floor())]
+    };
+    let mut rows: Vec<_> =
+        clock.by_unit.iter().map(|unit| row(unit.name, unit.path_ns, unit.mhz)).collect();
+    rows.push(row("all", clock.slowest().path_ns, clock.max_mhz));
+    let mut text = title("longest path into each unit") + &table(&columns, rows, false);
+    text += &note(&format!("note: {}; {}", clock.source, within(clock)));
+    if let Some(warning) = clock.warning(clock_mhz) {
+        text += &note(&format!("warning: {warning}"));
+    }
+    text
 }
 
 /// How much an area is to be trusted.

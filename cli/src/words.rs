@@ -32,10 +32,11 @@ const SECTIONS: &[(&str, Words)] = &[
             ("cycles", "from the first fetch of an image's code until every unit is idle"),
             ("latency", "its cycles by the clock"),
             ("images a second", "the clock by the cycles of a warm image"),
-            ("energy", "of all counted events and the leakage of the memories, DRAM included"),
+            ("energy", "of all counted events, the clock and leakage, DRAM included"),
             ("streaming weights", "part of the energy: weights and thresholds from DRAM"),
             ("reading resident weights", "part of the energy: the weight and threshold memories"),
-            ("leakage", "part of the energy: memories, by area and time"),
+            ("leakage", "part of the energy: memories and logic, by area and time"),
+            ("DRAM background", "part of the energy: what the DRAM takes when nothing moves"),
             ("mean power", "energy by latency"),
             ("time", "cycles by the clock, of all images as well"),
             ("cold image", "figures of the first image"),
@@ -135,6 +136,28 @@ const SECTIONS: &[(&str, Words)] = &[
             ("BRAM", "block RAMs of 36 kbit"),
             ("DSP", "DSP48 blocks"),
             ("mm2", "silicon of gates, registers and memories, without wires"),
+        ],
+    ),
+    (
+        "purpose",
+        &[
+            ("purpose", "what energy is for: these add up to the image's"),
+            ("arithmetic", "array, threshold and max-pool units, without clock and wires"),
+            ("control", "what tells them what to do and moves bytes, without clock and wires"),
+            ("wires", "within logic: an estimate by the number of inputs of each net"),
+            ("clock", "every flip-flop in every cycle, and the tree before it"),
+            ("dram background", "what the DRAM takes whether it moves anything or not"),
+            ("activity", "part of ones in the words that the array reads"),
+        ],
+    ),
+    (
+        "clock",
+        &[
+            ("highest clock", "that of the longest path, without the time of a memory's read"),
+            ("path", "gates between two clock edges, the longest that ends in the unit"),
+            ("all", "the whole machine"),
+            ("memories", "the inputs of the memories' banks"),
+            ("ports", "what is in front of the banks, and the DRAM's pins"),
         ],
     ),
     (
@@ -283,7 +306,7 @@ mod tests {
         for (word, meaning) in sections().into_iter().flat_map(|(_, words)| words) {
             if let Some(other) = seen.insert(word, meaning) {
                 // A semaphore, a memory or a cause may share a word with what it stands for.
-                let shared = ["dram", "weights", "fetch", "map", "output"];
+                let shared = ["clock", "dram", "weights", "fetch", "map", "memories", "output"];
                 assert!(shared.contains(&word), "{word}: {other}, {meaning}");
             }
         }

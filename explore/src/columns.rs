@@ -6,6 +6,7 @@ use qnnsim_isa::hardware::{HardwarePoint, PARAMETERS};
 use qnnsim_isa::program::LayerInfo;
 use qnnsim_simulator::Technology;
 use qnnsim_simulator::area::{Area, area};
+use qnnsim_simulator::clock::max_mhz;
 use qnnsim_simulator::energy::{Energy, Model};
 use qnnsim_simulator::report::{Cost, Totals, utilization};
 use schemars::{Schema, json_schema};
@@ -46,6 +47,7 @@ pub struct Figures<'a> {
     layers: &'a [LayerInfo],
     totals: Totals,
     area: Area,
+    clock_max_mhz: Option<f64>,
 }
 
 impl<'a> Figures<'a> {
@@ -57,7 +59,8 @@ impl<'a> Figures<'a> {
         cost: &Cost,
     ) -> Self {
         let totals = cost.totals(&Model::new(technology, hw), hw.clock_mhz);
-        Figures { hw, layers, totals, area: area(technology, hw) }
+        let (area, clock_max_mhz) = (area(technology, hw), max_mhz(technology, hw));
+        Figures { hw, layers, totals, area, clock_max_mhz }
     }
 }
 
@@ -124,7 +127,10 @@ impl Figure {
             Get::Integer(get) => get(figures) as f64,
             Get::Number(get) => get(figures),
             // What is not known is not better than anything.
-            Get::Maybe(get) => get(figures).unwrap_or(f64::INFINITY),
+            Get::Maybe(get) => match get(figures) {
+                Some(value) => value,
+                None => return f64::INFINITY,
+            },
             Get::Energy(get) => get(&figures.totals.dynamic.warm),
         };
         self.goal.map_or(value, |goal| goal.cost(value))
@@ -141,6 +147,9 @@ pub static FIGURES: &[Figure] = &[
     Figure::new("cycles_cold", "cycles", LEAST, "Cycles of a cold image.", Get::Integer(|f| f.totals.cycles.cold)),
     Figure::new("latency_us", "us", LEAST, "Time of a warm image at the clock.", Get::Number(|f| f.totals.latency_us.warm)),
     Figure::new("latency_us_cold", "us", LEAST, "Time of a cold image at the clock.", Get::Number(|f| f.totals.latency_us.cold)),
+    Figure::new("clock_max_mhz", "MHz", Some(Goal::Most), "The highest clock of the point by static timing; empty if the technology tells no times.", Get::Maybe(|f| f.clock_max_mhz)),
+    Figure::new("latency_us_fastest", "us", LEAST, "Time of a warm image at the highest clock; empty if the technology tells no times.",
+        Get::Maybe(|f| Some(f.totals.cycles.warm as f64 / f.clock_max_mhz?))),
     Figure::new("images_per_s", "1/s", Some(Goal::Most), "Clock / cycles.", Get::Number(|f| f.totals.images_per_s)),
     Figure::new("energy_pj", "pJ", LEAST, "Energy of a warm image.", Get::Number(|f| f.totals.energy_pj.warm)),
     Figure::new("energy_pj_cold", "pJ", LEAST, "Energy of a cold image.", Get::Number(|f| f.totals.energy_pj.cold)),
@@ -154,8 +163,14 @@ pub static FIGURES: &[Figure] = &[
     Figure::part("energy_pj_thr", "The threshold unit with the drain and the writes, warm image.", |e| e.thr),
     Figure::part("energy_pj_pool", "The max-pool unit, warm image.", |e| e.pool),
     Figure::part("energy_pj_st", "STORE with all it moves, warm image.", |e| e.store),
-    Figure::new("energy_pj_leakage", "pJ", LEAST, "Leakage of the memories, warm image; with the units it adds up to energy_pj.",
+    Figure::new("energy_pj_leakage", "pJ", LEAST, "Leakage of memories and logic, warm image; with the DRAM's background and the units it adds up to energy_pj.",
         Get::Number(|f| f.totals.leakage_pj.warm)),
+    Figure::new("energy_pj_dram_background", "pJ", LEAST, "What the DRAM takes whether it moves anything or not, warm image.",
+        Get::Number(|f| f.totals.dram_background_pj.warm)),
+    Figure::part("energy_pj_arithmetic", "Array, threshold and max-pool units without clock and wires, warm image.", |e| e.arithmetic),
+    Figure::part("energy_pj_control", "Control of all units without clock and wires, warm image.", |e| e.control),
+    Figure::part("energy_pj_clock", "The clock of every flip-flop, warm image.", |e| e.clock),
+    Figure::part("energy_pj_wires", "Wires within logic, an estimate, warm image.", |e| e.wires),
     Figure::part("energy_pj_activations", "Accesses of all units to the activation memory, warm image.", |e| e.activations),
     Figure::part("energy_pj_weights", "Accesses of all units to the weight memory, warm image.", |e| e.weights),
     Figure::part("energy_pj_thresholds", "Accesses of all units to the threshold memory, warm image.", |e| e.thresholds),

@@ -276,6 +276,9 @@ pub fn flows(recording: &Recording, technology: &Technology, clock_mhz: u32) -> 
         }
     }
     let cycles = recording.cycles();
-    energy.add(0, cycles, model.leakage_pj(cycles, clock_mhz));
+    let standing = model.leakage_pj(cycles, clock_mhz)
+        + model.dram_background_pj(cycles, clock_mhz)
+        + model.clock_pj(cycles);
+    energy.add(0, cycles, standing);
     [dram, energy]
 }

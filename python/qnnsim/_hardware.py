@@ -105,6 +105,16 @@ class HardwarePoint:
         return self._about["area"]
 
     @property
+    def clock(self) -> dict[str, Any] | None:
+        """The highest clock by static timing, None where the technology tells no times.
+
+        ``max_mhz`` is that of the longest path, ``by_unit`` has ``path_ns`` and ``mhz`` for each
+        unit, ``error`` is the largest relative error against held-out netlists, and ``source``
+        says where the times are from.
+        """
+        return self._about["clock"]
+
+    @property
     def memories(self) -> dict[str, dict[str, int]]:
         """Banks, words, bits a word and bytes of each memory."""
         return self._about["memories"]

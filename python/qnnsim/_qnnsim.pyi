@@ -30,6 +30,7 @@ class _Hardware(TypedDict):
     fingerprint: str
     memories: dict[str, dict[str, int]]
     area: dict[str, Any]
+    clock: dict[str, Any] | None
 
 class _Map(TypedDict):
     name: str

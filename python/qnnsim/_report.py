@@ -45,10 +45,12 @@ class Profile(_text.Shown):
         Warm images a second.
     area : dict
         As `HardwarePoint.area`.
+    clock : dict or None
+        As `HardwarePoint.clock`.
     hw : dict
         Every hardware parameter by its key, with fingerprint and technology.
     notes : list of str
-        Figures that the technology table had to extrapolate.
+        What to know of the figures: what was extrapolated, a clock above the highest.
     """
 
     def __init__(self, report: dict[str, Any]) -> None:
@@ -60,6 +62,7 @@ class Profile(_text.Shown):
         self.power_mw = _pair(report["power_mw"])
         self.images_per_s: float = report["images_per_s"]
         self.area: dict[str, Any] = report["area"]
+        self.clock: dict[str, Any] | None = report["clock"]
         self.hw: dict[str, Any] = report["hw"]
         self.notes: list[str] = report["notes"]
 

@@ -7,6 +7,7 @@ use qnnsim_api::{Error, HardwarePoint, Overrides};
 use qnnsim_isa::hardware::PARAMETERS;
 use qnnsim_simulator::Technology;
 use qnnsim_simulator::area::area;
+use qnnsim_simulator::clock::clock;
 
 use crate::errors::exception;
 
@@ -41,6 +42,7 @@ pub fn hardware<'py>(py: Python<'py>, text: &str) -> PyResult<Bound<'py, PyDict>
     all.set_item("fingerprint", format!("{:08x}", point.fingerprint()))?;
     all.set_item("memories", memories)?;
     all.set_item("area", pythonize(py, &area(&technology, &point))?)?;
+    all.set_item("clock", pythonize(py, &clock(&technology, &point))?)?;
     Ok(all)
 }
 

@@ -186,14 +186,46 @@ std::unique_ptr<VerilatedContext> powered_up(uint32_t seed) {
     return context;
 }
 
+/// The file that QNNSIM_PINS names, to which what goes in and out of the machine is written: a line a cycle, a field
+/// a port in hexadecimal digits, inputs first. It is what runs a netlist of the machine outside of this bench.
+FILE* pins_file() {
+    static FILE* file = [] {
+        const char* path = getenv("QNNSIM_PINS");
+        return path == nullptr || *path == 0 ? nullptr : fopen(path, "w");
+    }();
+    return file;
+}
+
 class Machine {
     std::array<uint16_t, 21> levels{};
+    FILE* pins = pins_file();
     std::unique_ptr<VerilatedContext> context;
     Vbench top{context.get()};
     Dram& dram;
     Result& result;
 
+    template <typename Port> void put_pin(const Port& port, size_t count) {
+        for (size_t i = count; i-- > 0;) fprintf(pins, "%02x", byte(port, i));
+        fputc(' ', pins);
+    }
+
+    void put_pins() {
+        uint8_t inputs = uint8_t(top.rst | top.start << 1 | top.req_ready << 2 | top.read_valid << 3 | top.read_last << 4
+                                 | top.write_valid << 5 | top.write_last << 6);
+        uint8_t outputs = uint8_t(top.running | top.req_valid << 1 | top.fault << 2);
+        put_pin(inputs, 1);
+        put_pin(uint8_t(top.read_source), 1);
+        put_pin(top.read_data, DRAM_WIDTH);
+        for (uint32_t stream : {top.cold_dram, top.cold_words, top.warm_dram, top.warm_words}) put_pin(stream, 4);
+        put_pin(outputs, 1);
+        put_pin(uint64_t(top.req_address), 5);
+        put_pin(top.write_strobe, (DRAM_WIDTH + 7) / 8);
+        put_pin(top.write_data, DRAM_WIDTH);
+        fputc('\n', pins);
+    }
+
     void clock() {
+        if (pins != nullptr) put_pins();
         top.clk = 1;
         top.eval();
         top.clk = 0;
@@ -327,6 +359,7 @@ public:
             }
             clock();
         }
+        if (pins != nullptr) fflush(pins);
         result.put(ENDED);
         result.put(ending);
         result.put(uint32_t(at));

@@ -23,7 +23,7 @@ const TABLE: &str = include_str!("../../rtl/area/xc7.csv");
 const WHOLE: &str = "whole";
 
 /// Most terms that a unit has.
-const TERMS: usize = 10;
+pub(crate) const TERMS: usize = 10;
 
 /// What is fitted: LUTs, of logic and of memory; flip-flops; block RAMs of 36 Kbit; DSP blocks;
 /// gates of two inputs and bits of registers on silicon.
@@ -61,19 +61,20 @@ struct Unit {
 macro_rules! terms {
     ($($term:expr),* $(,)?) => {{
         let given = [$(f64::from($term)),*];
-        let mut all = [0.0; TERMS];
+        let mut all = [0.0; $crate::area::TERMS];
         all[..given.len()].copy_from_slice(&given);
         all
     }};
 }
+pub(crate) use terms;
 
 /// Bits that tell `count` things apart.
-fn bits(count: u32) -> u32 {
+pub(crate) fn bits(count: u32) -> u32 {
     count.next_power_of_two().ilog2()
 }
 
 /// Divisions by a number that is no power of two take a divider.
-fn odd(divisor: u32) -> bool {
+pub(crate) fn odd(divisor: u32) -> bool {
     !divisor.is_power_of_two()
 }
 
@@ -481,6 +482,20 @@ impl Fit {
     }
 }
 
+/// Gates of two inputs and flip-flops by unit of the report, on silicon, without the banks.
+pub(crate) fn registers(hw: &HardwarePoint) -> [(f64, f64); PARTS.len()] {
+    let mut parts = [(0.0, 0.0); PARTS.len()];
+    for (unit, costs) in UNITS.iter().zip(&FIT.costs) {
+        let (count, terms) = (f64::from((unit.count)(hw)), (unit.terms)(hw));
+        let of = |resource: usize| {
+            costs[resource].iter().zip(&terms).map(|(cost, term)| cost * term).sum::<f64>()
+        };
+        parts[unit.part].0 += count * of(GATES);
+        parts[unit.part].1 += count * of(BITS);
+    }
+    parts
+}
+
 /// LUTs and flip-flops that the fit gives a row of the table: of its unit, or of the whole machine.
 /// None for a unit that is counted rather than fitted.
 pub fn modelled(row: &Synthesis) -> Option<(f64, f64)> {
@@ -493,7 +508,7 @@ fn resources(costs: &[[f64; TERMS]; RESOURCES], terms: &[f64; TERMS]) -> [f64; R
 
 /// Costs of the terms with the least sum of squares of relative errors. A term whose cost would be
 /// negative is left out.
-fn least_squares(rows: &[([f64; TERMS], f64)]) -> [f64; TERMS] {
+pub(crate) fn least_squares(rows: &[([f64; TERMS], f64)]) -> [f64; TERMS] {
     let mut used: Vec<usize> =
         (0..TERMS).filter(|&t| rows.iter().any(|(terms, _)| terms[t] != 0.0)).collect();
     while !used.is_empty() {

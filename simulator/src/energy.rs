@@ -1,23 +1,26 @@
-//! Energy: counted events times a technology's coefficients, plus leakage times time.
+//! Energy: counted events times what they take in a netlist, clock and leakage of all that exists.
 //!
-//! Events are counted once, from issues, because none of them depends on data ([`Events`]). A
-//! [`Technology`] is a table in RON in which every row has a value, a unit and a source.
+//! Events are counted once, from issues, because none of them depends on data ([`Events`]). What an
+//! event takes in a unit is fitted to a table of netlists that ran real programs (`rtl/netlist/`),
+//! as areas are; flip-flops take their clock in every cycle, because none of them is gated. A
+//! [`Technology`] is a table in RON in which every row has a value, a unit and a source: factors
+//! from the netlists' library to it, memories, DRAM.
 
 use std::ops::AddAssign;
+use std::sync::LazyLock;
 
-use serde::Deserialize;
+use qnnsim_isa::hardware::{HardwarePoint, Overrides, THRESHOLD_ENTRY_BITS};
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
 
-use qnnsim_isa::hardware::{CODE_WORD_BYTES, HardwarePoint, THRESHOLD_ENTRY_BITS};
+use crate::area::{TERMS, bits, least_squares, registers};
 
-/// Width of an accumulator.
-const ACCUMULATOR_BITS: f64 = 32.0;
+/// What units took in netlists, and the events that the simulator counted then.
+const TABLE: &str = include_str!("../../rtl/netlist/sky130_energy.csv");
 
-/// Payload of a register group.
-const CONFIGURATION_BITS: f64 = 116.0;
-
-/// Bits of the threshold unit's adder: 32 of the accumulator and up to 15 of the fraction, and a
-/// sign.
-const THRESHOLD_ADDER_BITS: f64 = 48.0;
+/// Clock of a flip-flop in a cycle in the netlists' library, in pJ: inside of it and at its pin
+/// (0.0456), and of the tree before it (0.0143), a buffer for 16; by `rtl/netlist/power.py`.
+const CLOCK_PJ: f64 = 0.0456 + 0.0143;
 
 macro_rules! events {
     ($($(#[doc = $doc:literal])* $name:ident,)*) => {
@@ -52,6 +55,10 @@ macro_rules! events {
 events! {
     /// Cycles of array elements: rows x columns x cycles.
     element_cycles,
+    /// Those of them that take bytes, all planes at once.
+    byte_element_cycles,
+    /// Cycles in which the array computes.
+    array_cycles,
     /// Cycles of row sums: rows x cycles, for bipolar weights.
     row_sum_cycles,
     /// Activation words read by MAC.
@@ -62,6 +69,8 @@ events! {
     accumulator_writes,
     /// Accumulators drained.
     accumulator_reads,
+    /// Cycles in which the threshold unit drains.
+    drain_cycles,
     /// Threshold entries read.
     threshold_reads,
     /// Comparisons of the threshold unit: 1-bit codes, and every threshold of a table at every element.
@@ -127,16 +136,24 @@ impl Coefficient {
             _ => self.value,
         }
     }
+
+    /// A power; uW x us = pJ.
+    fn uw(&self) -> f64 {
+        match self.unit.as_str() {
+            "nW" => self.value * 1e-3,
+            "mW" => self.value * 1e3,
+            _ => self.value,
+        }
+    }
 }
 
+/// Leakage of logic.
 #[derive(Debug, Clone, PartialEq, Deserialize)]
 #[serde(deny_unknown_fields)]
-struct Logic {
-    and_lane: Coefficient,
-    full_adder: Coefficient,
+struct LogicLeakage {
+    /// Of two inputs.
+    gate: Coefficient,
     flip_flop_bit: Coefficient,
-    compare_bit: Coefficient,
-    pool_lane: Coefficient,
 }
 
 /// Areas of logic.
@@ -161,21 +178,45 @@ struct Sram {
     source: String,
 }
 
-/// A technology: energies of logic, memories and DRAM; areas of logic and memories, if they are
-/// known.
+/// A technology: factors from the netlists' library to its logic, clock and wires; energies of
+/// memories and DRAM; areas of logic and memories, if they are known.
 #[derive(Debug, Clone, PartialEq, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Technology {
     /// Name, as in `technology` of a hardware point.
     pub name: String,
-    logic: Logic,
+    logic: Scale,
+    clock: Scale,
+    wires: Scale,
+    leakage: LogicLeakage,
     #[serde(default)]
     area: Option<LogicArea>,
     /// By size.
     sram: Vec<Sram>,
     dram_bit: Coefficient,
+    /// What the DRAM takes whether it moves anything or not.
+    dram_background: Coefficient,
+    /// How the times of the timed netlists come to this technology.
+    #[serde(default)]
+    delay: Option<Scale>,
     /// What a user of the table should know.
     pub notes: Vec<String>,
+}
+
+/// A factor with its source.
+#[derive(Debug, Clone, PartialEq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Scale {
+    factor: f64,
+    /// Where the factor is from.
+    pub source: String,
+}
+
+impl Scale {
+    /// What a value of the netlists' library is multiplied with.
+    pub fn factor(&self) -> f64 {
+        self.factor
+    }
 }
 
 /// Energy of an access to one bank of a memory, and its leakage.
@@ -193,13 +234,14 @@ pub struct BankCost {
 
 impl Technology {
     /// The technologies that come with the simulator.
-    pub const BUILTIN: [&'static str; 2] = ["45nm", "22nm"];
+    pub const BUILTIN: [&'static str; 3] = ["45nm", "22nm", "sky130"];
 
     /// A technology of this name that comes with the simulator.
     pub fn builtin(name: &str) -> Option<Self> {
         let text = match name {
             "45nm" => include_str!("../technologies/45nm.ron"),
             "22nm" => include_str!("../technologies/22nm.ron"),
+            "sky130" => include_str!("../technologies/sky130.ron"),
             _ => return None,
         };
         Some(Self::from_ron(text).expect("the tables that come with the simulator are well-formed"))
@@ -219,22 +261,27 @@ impl Technology {
     }
 
     fn check(&self) -> Result<(), String> {
-        let l = &self.logic;
-        for c in [
-            &l.and_lane,
-            &l.full_adder,
-            &l.flip_flop_bit,
-            &l.compare_bit,
-            &l.pool_lane,
-            &self.dram_bit,
-        ] {
+        let leakage = [&self.leakage.gate, &self.leakage.flip_flop_bit];
+        let energies: (&str, &[&str]) = ("an energy", &["fJ", "pJ"]);
+        let powers: (&str, &[&str]) = ("a power", &["nW", "uW", "mW"]);
+        let rows = [(&self.dram_bit, energies), (&self.dram_background, powers)];
+        for (c, (what, units)) in rows.into_iter().chain(leakage.map(|row| (row, powers))) {
             if !c.value.is_finite() || c.value < 0.0 {
-                return Err(format!("{} {} is not an energy", c.value, c.unit));
+                return Err(format!("{} {} is not {what}", c.value, c.unit));
             }
-            if !["fJ", "pJ"].contains(&c.unit.as_str()) {
-                return Err(format!("unit `{}`: an energy is in \"fJ\" or \"pJ\"", c.unit));
+            if !units.contains(&c.unit.as_str()) {
+                let units: Vec<String> = units.iter().map(|unit| format!("\"{unit}\"")).collect();
+                return Err(format!("unit `{}`: {what} is in {}", c.unit, units.join(" or ")));
             }
             if c.source.is_empty() {
+                return Err("a row has no source".into());
+            }
+        }
+        for scale in [&self.logic, &self.clock, &self.wires].into_iter().chain(&self.delay) {
+            if !scale.factor.is_finite() || scale.factor <= 0.0 {
+                return Err(format!("{} is not a factor: it must be positive", scale.factor));
+            }
+            if scale.source.is_empty() {
                 return Err("a row has no source".into());
             }
         }
@@ -265,6 +312,11 @@ impl Technology {
             return Err("the SRAM table needs at least two rows 64 bits wide, and one of another width at a size of one of these".into());
         }
         Ok(())
+    }
+
+    /// How the times of the timed netlists come to this technology; none if it tells no times.
+    pub fn delay(&self) -> Option<&Scale> {
+        self.delay.as_ref()
     }
 
     /// Cost of one bank: sizes are interpolated on a log-log scale along the rows 64 bits wide;
@@ -351,7 +403,355 @@ impl Place<'_> {
     }
 }
 
-/// Dynamic energy of some events, by unit and by memory; the units add up to all of it.
+// ---- What events take in a netlist ----
+
+/// How busy the bits are that the array computes with: the part of ones in the words that it reads.
+#[derive(Debug, Clone, Copy, PartialEq, JsonSchema, Serialize)]
+pub struct Activity {
+    /// Part of ones in words of activations, 0 to 1.
+    pub activations: f64,
+    /// Part of ones in words of weights, 0 to 1.
+    pub weights: f64,
+}
+
+impl Activity {
+    /// What is taken where nothing is known of the values: weights are balanced, codes behind a
+    /// threshold or a rectifier are mostly small.
+    pub const STATED: Activity = Activity { activations: 0.25, weights: 0.5 };
+}
+
+/// A bit that is one with this probability, anew in each cycle, changes so often.
+fn changes(ones: f64) -> f64 {
+    2.0 * ones * (1.0 - ones)
+}
+
+/// What a part of the netlist serves.
+#[derive(Debug, Clone, Copy, PartialEq)]
+enum Purpose {
+    Arithmetic,
+    Control,
+}
+
+/// A unit of the netlist.
+struct Unit {
+    /// As in the table.
+    name: &'static str,
+    /// Adds to the energy of the unit of the report.
+    part: fn(&mut Energy) -> &mut f64,
+    purpose: Purpose,
+    /// What takes energy in it.
+    terms: fn(&HardwarePoint, Activity, &Events) -> [f64; TERMS],
+}
+
+/// Terms of counts, which a float holds exactly enough.
+macro_rules! counts {
+    ($($term:expr),* $(,)?) => { terms_of([$($term as f64),*]) };
+}
+
+fn terms_of<const N: usize>(given: [f64; N]) -> [f64; TERMS] {
+    let mut all = [0.0; TERMS];
+    all[..N].copy_from_slice(&given);
+    all
+}
+
+fn lanes(hw: &HardwarePoint) -> f64 {
+    f64::from(hw.mac_lanes)
+}
+
+static UNITS: [Unit; 14] = [
+    Unit {
+        name: "element",
+        part: |e| &mut e.mac,
+        purpose: Purpose::Arithmetic,
+        // Operands change in all columns, used or not, and arrive one after the other: what that
+        // wakes is more than the products alone.
+        terms: |hw, activity, e| {
+            let cols = f64::from(hw.mac_cols);
+            let operands = e.mac_act_reads as f64 * lanes(hw) * changes(activity.activations);
+            let products = lanes(hw) * changes(activity.activations * activity.weights);
+            counts![
+                e.element_cycles,
+                e.element_cycles as f64 * products,
+                e.byte_element_cycles as f64 * products,
+                operands * cols,
+                e.accumulator_writes,
+                e.array_cycles as f64 * f64::from(hw.mac_rows) * cols
+            ]
+        },
+    },
+    Unit {
+        name: "row_sum",
+        part: |e| &mut e.mac,
+        purpose: Purpose::Arithmetic,
+        // It adds up whatever the array computes.
+        terms: |hw, activity, e| {
+            let cols = f64::from(hw.mac_cols);
+            counts![
+                e.array_cycles as f64 * f64::from(hw.mac_rows),
+                e.mac_act_reads as f64 * lanes(hw) * changes(activity.activations),
+                e.row_sum_cycles,
+                e.element_cycles as f64 / cols,
+                e.accumulator_writes as f64 / cols
+            ]
+        },
+    },
+    Unit {
+        name: "array",
+        part: |e| &mut e.mac,
+        purpose: Purpose::Arithmetic,
+        terms: |hw, activity, e| {
+            let read = e.mac_act_reads as f64 * lanes(hw) * changes(activity.activations);
+            let weights = e.weight_reads as f64 * lanes(hw) * changes(activity.weights);
+            counts![read, read * f64::from(bits(hw.mac_rows)), weights, e.accumulator_reads]
+        },
+    },
+    Unit {
+        name: "mac",
+        part: |e| &mut e.mac,
+        purpose: Purpose::Control,
+        terms: |hw, _, e| {
+            let rows = u64::from(hw.mac_rows);
+            counts![
+                e.array_cycles,
+                e.array_cycles * rows,
+                e.drain_cycles,
+                e.drain_cycles * rows,
+                e.configurations
+            ]
+        },
+    },
+    Unit {
+        name: "thr",
+        part: |e| &mut e.thr,
+        purpose: Purpose::Control,
+        terms: |hw, _, e| {
+            let rows = u64::from(hw.mac_rows);
+            counts![e.drain_cycles, e.drain_cycles * rows, e.thr_act_writes, e.configurations]
+        },
+    },
+    Unit {
+        name: "threshold_unit",
+        part: |e| &mut e.thr,
+        purpose: Purpose::Arithmetic,
+        terms: |_, _, e| {
+            counts![
+                e.accumulator_reads,
+                e.comparisons,
+                e.divided_bits,
+                e.bipolar_values,
+                e.drain_cycles
+            ]
+        },
+    },
+    Unit {
+        name: "threshold_column",
+        part: |e| &mut e.thr,
+        purpose: Purpose::Arithmetic,
+        terms: |hw, _, e| {
+            let a_row = |count: u64| count as f64 / f64::from(hw.mac_rows);
+            counts![
+                e.threshold_reads,
+                e.drain_cycles,
+                e.drain_cycles * u64::from(hw.thr_cols),
+                a_row(e.divided_bits),
+                a_row(e.comparisons),
+                a_row(e.bipolar_values)
+            ]
+        },
+    },
+    Unit {
+        name: "max_pool_unit",
+        part: |e| &mut e.pool,
+        purpose: Purpose::Arithmetic,
+        terms: |hw, _, e| {
+            let written = e.thr_act_writes as f64 * lanes(hw);
+            counts![e.word_buffer_bits, e.pool_bits, written]
+        },
+    },
+    Unit {
+        name: "front_end",
+        part: |e| &mut e.front_end,
+        purpose: Purpose::Control,
+        terms: |_, _, e| counts![e.fetch_dram_bytes, e.instructions],
+    },
+    Unit {
+        name: "sequencer",
+        part: |e| &mut e.front_end,
+        purpose: Purpose::Control,
+        terms: |_, _, e| counts![e.instructions, e.configurations, e.array_cycles, e.drain_cycles],
+    },
+    Unit {
+        name: "semaphores",
+        part: |e| &mut e.front_end,
+        purpose: Purpose::Control,
+        terms: |_, _, e| counts![e.instructions, e.drain_cycles, e.array_cycles],
+    },
+    Unit {
+        name: "load",
+        part: |e| &mut e.load,
+        purpose: Purpose::Control,
+        terms: |hw, _, e| {
+            counts![
+                e.load_dram_bytes + e.weight_dram_bytes,
+                e.load_act_writes as f64 * lanes(hw),
+                e.weight_writes as f64 * lanes(hw),
+                e.threshold_writes,
+                e.configurations,
+                e.packed_bytes
+            ]
+        },
+    },
+    Unit {
+        name: "store",
+        part: |e| &mut e.store,
+        purpose: Purpose::Control,
+        terms: |hw, _, e| {
+            let read = e.store_act_reads as f64 * lanes(hw);
+            counts![read, e.store_dram_bytes, e.configurations, e.instructions]
+        },
+    },
+    Unit {
+        name: "machine",
+        part: |e| &mut e.load,
+        purpose: Purpose::Control,
+        terms: |hw, activity, e| {
+            let read = e.mac_act_reads as f64 * changes(activity.activations);
+            let loaded = (e.load_act_writes + e.weight_writes) as f64;
+            counts![
+                read * lanes(hw),
+                loaded * lanes(hw),
+                e.thr_act_writes as f64 * lanes(hw),
+                e.load_dram_bytes + e.weight_dram_bytes
+            ]
+        },
+    },
+];
+
+/// The place of a unit that is looked up by name.
+fn place_of(name: &str) -> usize {
+    UNITS.iter().position(|unit| unit.name == name).expect("a unit of the netlist")
+}
+
+/// What one unit took in one image of a program in a netlist.
+#[derive(Debug)]
+pub struct Measured {
+    /// The machine.
+    pub hardware: HardwarePoint,
+    /// Whether it is kept from the fit.
+    pub held_out: bool,
+    /// Program and image; of an element alone, what was drawn.
+    pub what: String,
+    /// It is a unit alone, without a machine around it, and so no part of the fit.
+    pub alone: bool,
+    /// The unit.
+    pub unit: &'static str,
+    /// Of its cells and its wires, at the library's corner, without the clock.
+    pub dynamic_pj: f64,
+    /// Of which its wires, an estimate.
+    pub wires_pj: f64,
+    /// Flip-flops of all of these units in the machine.
+    pub flip_flops: u64,
+    /// Cycles of the image.
+    pub cycles: u64,
+    /// What the simulator counts.
+    pub events: Events,
+    /// What the memories delivered.
+    pub activity: Activity,
+}
+
+impl Measured {
+    /// What the fit gives for it, at the library's corner.
+    pub fn modelled_pj(&self) -> f64 {
+        let unit = place_of(self.unit);
+        let terms = (UNITS[unit].terms)(&self.hardware, self.activity, &self.events);
+        FIT.costs[unit].iter().zip(terms).map(|(cost, term)| cost * term).sum()
+    }
+}
+
+/// The rows of the table that the executable holds.
+pub fn measured() -> Vec<Measured> {
+    let mut lines = TABLE.lines().filter(|line| !line.starts_with('#'));
+    let names: Vec<&str> = lines.next().unwrap_or_default().split(',').collect();
+    let column = |name: &str| names.iter().position(|n| *n == name).expect("a column");
+    let first_event = column(Events::NAMES[0]);
+    lines
+        .map(|line| {
+            let cells: Vec<&'static str> = line.split(',').collect();
+            let number = |name: &str| cells[column(name)].parse::<f64>().expect("a number");
+            let mut overrides = Overrides::default();
+            for assignment in cells[column("parameters")].split_whitespace() {
+                let key = assignment.to_lowercase().replacen('_', ".", 1);
+                overrides.set(&key).expect("a parameter of the hardware point");
+            }
+            let counts = &cells[first_event..first_event + Events::NAMES.len()];
+            let counts: Vec<u64> =
+                counts.iter().map(|count| count.parse().expect("a count")).collect();
+            let wires_pj = number("wires_pj");
+            Measured {
+                hardware: overrides.resolve().expect("a point that was synthesized"),
+                held_out: cells[column("use")] == "check",
+                what: format!("{}, {}", cells[column("program")], cells[column("image")]),
+                alone: cells[column("image")] == "drawn",
+                unit: cells[column("unit")],
+                dynamic_pj: number("cells_pj") + wires_pj,
+                wires_pj,
+                flip_flops: number("flip_flops") as u64,
+                cycles: number("cycles") as u64,
+                events: Events::from_counts(&counts).expect("as many as there are names"),
+                activity: Activity {
+                    activations: number("act_density"),
+                    weights: number("wgt_density"),
+                },
+            }
+        })
+        .collect()
+}
+
+/// What every term of every unit costs in pJ, cells and wires; which part of that its wires are; and
+/// how far off whole images of machines are that the fit has not seen, clock included.
+struct Fit {
+    costs: [[f64; TERMS]; UNITS.len()],
+    wires: [f64; UNITS.len()],
+    error: f64,
+}
+
+static FIT: LazyLock<Fit> = LazyLock::new(|| {
+    let table = measured();
+    let mut fit = Fit { costs: [[0.0; TERMS]; UNITS.len()], wires: [0.0; UNITS.len()], error: 0.0 };
+    for (at, unit) in UNITS.iter().enumerate() {
+        let of_fit = |row: &&Measured| row.unit == unit.name && !row.held_out && !row.alone;
+        let seen = || table.iter().filter(of_fit);
+        let terms = |row: &Measured| (unit.terms)(&row.hardware, row.activity, &row.events);
+        let rows: Vec<_> = seen().map(|row| (terms(row), row.dynamic_pj)).collect();
+        fit.costs[at] = least_squares(&rows);
+        let sum = |value: fn(&Measured) -> f64| seen().map(value).sum::<f64>();
+        fit.wires[at] = sum(|row| row.wires_pj) / sum(|row| row.dynamic_pj);
+    }
+    let held_out: Vec<&Measured> = table.iter().filter(|row| row.held_out).collect();
+    for image in held_out.chunk_by(|a, b| a.what == b.what && a.hardware == b.hardware) {
+        let dynamic: f64 = image
+            .iter()
+            .map(|row| {
+                let unit = place_of(row.unit);
+                let terms = (UNITS[unit].terms)(&row.hardware, row.activity, &row.events);
+                fit.costs[unit].iter().zip(terms).map(|(cost, term)| cost * term).sum::<f64>()
+            })
+            .sum();
+        let (hw, cycles) = (&image[0].hardware, image[0].cycles as f64);
+        let modelled_bits: f64 = registers(hw).iter().map(|(_, bits)| bits).sum();
+        let netlist_bits: u64 = image.iter().map(|row| row.flip_flops).sum();
+        let modelled = dynamic + modelled_bits * cycles * CLOCK_PJ;
+        let netlist = image.iter().map(|row| row.dynamic_pj).sum::<f64>()
+            + netlist_bits as f64 * cycles * CLOCK_PJ;
+        fit.error = fit.error.max((modelled / netlist - 1.0).abs());
+    }
+    fit
+});
+
+// ---- The energy of a program ----
+
+/// Energy of some events, and of the clock of some cycles, by unit, by memory and by purpose; the
+/// units add up to all of it, and so do the purposes with the memories and the DRAM.
 #[derive(Debug, Clone, Copy, Default, PartialEq)]
 pub struct Energy {
     /// Fetcher, code queue, unit queues.
@@ -366,58 +766,73 @@ pub struct Energy {
     pub pool: f64,
     /// STORE with all it moves.
     pub store: f64,
+    /// Of all units: what computes, array, threshold and max-pool units.
+    pub arithmetic: f64,
+    /// Of all units: what tells it what to do and moves bytes.
+    pub control: f64,
+    /// Of all units: wires, an estimate.
+    pub wires: f64,
+    /// Of all units: the clock of every flip-flop, with its tree.
+    pub clock: f64,
     /// Of all units: accesses to the activation memory.
     pub activations: f64,
     /// Of all units: accesses to the weight memory.
     pub weights: f64,
     /// Of all units: accesses to the threshold memory.
     pub thresholds: f64,
-    /// Of all units: accesses to accumulators.
+    /// Of the array: accesses to accumulators, without their clock.
     pub accumulators: f64,
-    /// Of all units: the code queue and the unit queues.
+    /// Of the front end: the code queue and the unit queues, without their clock.
     pub code: f64,
-    /// Of all units: the DRAM.
+    /// Of all units: what the DRAM moves.
     pub dram: f64,
-    /// Moving weights and thresholds from the DRAM into their memories.
+    /// Moving weights and thresholds from the DRAM into their memories, without the clock.
     pub streamed_weights: f64,
     /// Reading weights and thresholds from their memories.
     pub resident_weights: f64,
 }
 
 impl Energy {
-    /// All dynamic energy.
+    /// All of it.
     pub fn total(&self) -> f64 {
         self.front_end + self.load + self.mac + self.thr + self.pool + self.store
+    }
+
+    /// Accesses to the memories that are macros.
+    pub fn memories(&self) -> f64 {
+        self.activations + self.weights + self.thresholds
     }
 }
 
 /// Coefficients of a technology on a hardware point.
 #[derive(Debug, Clone)]
 pub struct Model {
-    logic: Logic,
-    element_pj: f64,
-    row_sum_pj: f64,
+    hw: HardwarePoint,
+    activity: Activity,
+    /// Of cells and of wires.
+    scales: [f64; 2],
+    /// Clock of a cycle by part: mac, thr, pool, ld, st, front end and all others.
+    clock_pj: [f64; 6],
     activation: BankCost,
     weight: BankCost,
     threshold: BankCost,
     dram_byte_pj: f64,
-    /// Leakage of all banks.
+    /// Leakage of all banks and of logic.
     pub leakage_uw: f64,
+    /// What the DRAM takes whether it moves anything or not.
+    pub dram_background_uw: f64,
     /// What was extrapolated, as sentences.
     pub notes: Vec<String>,
 }
 
 impl Model {
-    /// Brings a technology to a hardware point.
+    /// Brings a technology to a hardware point, with the stated activity.
     pub fn new(technology: &Technology, hw: &HardwarePoint) -> Self {
-        let logic = technology.logic.clone();
-        let lanes = f64::from(hw.mac_lanes);
-        let sum_bits = lanes.log2().floor() + 1.0;
-        // A popcount of L lanes takes L - 1 - floor(log2 L) full adders: 57 for 64.
-        let popcount =
-            (lanes - sum_bits) * logic.full_adder.pj() + ACCUMULATOR_BITS * logic.full_adder.pj();
-        // Operand, sum and accumulator registers: 103 flip-flops for 64 lanes, as synthesized.
-        let registers = (lanes + sum_bits + ACCUMULATOR_BITS) * logic.flip_flop_bit.pj();
+        Self::with_activity(technology, hw, Activity::STATED)
+    }
+
+    /// Brings a technology to a hardware point whose memories hold so many ones.
+    pub fn with_activity(technology: &Technology, hw: &HardwarePoint, activity: Activity) -> Self {
         let activation = technology.bank(hw.act_words, hw.mac_lanes);
         let weight = technology.bank(hw.wgt_words, hw.mac_lanes);
         let threshold = technology.bank(hw.thr_words, THRESHOLD_ENTRY_BITS);
@@ -435,14 +850,29 @@ impl Model {
                 ));
             }
         }
+        let registers = registers(hw);
+        let clock_pj = CLOCK_PJ * technology.clock.factor();
+        let mut clock = [0.0; 6];
+        for (part, (_, bits)) in registers.iter().enumerate() {
+            clock[part.min(5)] += bits * clock_pj;
+        }
+        let logic_uw: f64 = registers
+            .iter()
+            .map(|(gates, bits)| {
+                gates * technology.leakage.gate.uw() + bits * technology.leakage.flip_flop_bit.uw()
+            })
+            .sum();
         Model {
-            element_pj: lanes * logic.and_lane.pj() + popcount + registers,
-            row_sum_pj: popcount + (sum_bits + ACCUMULATOR_BITS) * logic.flip_flop_bit.pj(),
-            leakage_uw: leakage(&activation, hw.mac_rows)
+            hw: hw.clone(),
+            activity,
+            scales: [technology.logic.factor(), technology.wires.factor()],
+            clock_pj: clock,
+            leakage_uw: logic_uw
+                + leakage(&activation, hw.mac_rows)
                 + leakage(&weight, hw.mac_cols)
                 + leakage(&threshold, hw.thr_cols),
+            dram_background_uw: technology.dram_background.uw(),
             dram_byte_pj: 8.0 * technology.dram_bit.pj(),
-            logic,
             activation,
             weight,
             threshold,
@@ -450,67 +880,83 @@ impl Model {
         }
     }
 
-    /// Dynamic energy of events.
+    /// Energy of events, without the clock.
     pub fn energy(&self, e: &Events) -> Energy {
         let n = |count: u64| count as f64;
-        let bit = self.logic.flip_flop_bit.pj();
-        let accumulator = ACCUMULATOR_BITS * bit;
+        let mut all = Energy::default();
+        let (mut accumulators, mut code, mut streamed) = (0.0, 0.0, 0.0);
+        for (at, unit) in UNITS.iter().enumerate() {
+            let terms = (unit.terms)(&self.hw, self.activity, e);
+            let costs = &FIT.costs[at];
+            let wires = FIT.wires[at];
+            let scale = (1.0 - wires) * self.scales[0] + wires * self.scales[1];
+            let cost = |term: usize| costs[term] * terms[term] * scale;
+            let netlist: f64 = costs.iter().zip(terms).map(|(cost, term)| cost * term).sum();
+            *(unit.part)(&mut all) += netlist * scale;
+            all.wires += netlist * wires * self.scales[1];
+            let cells = netlist * (1.0 - wires) * self.scales[0];
+            match unit.purpose {
+                Purpose::Arithmetic => all.arithmetic += cells,
+                Purpose::Control => all.control += cells,
+            }
+            match unit.name {
+                "element" => accumulators += cost(4),
+                "array" => accumulators += cost(3),
+                "front_end" => code += cost(1),
+                "sequencer" => code += cost(0),
+                "load" => {
+                    let beats = n(e.weight_dram_bytes) / n(e.weight_dram_bytes + e.load_dram_bytes);
+                    let beats = if beats.is_nan() { 0.0 } else { beats };
+                    streamed += cost(0) * beats + cost(2) + cost(3);
+                }
+                _ => {}
+            }
+        }
         let dram = |bytes: u64| n(bytes) * self.dram_byte_pj;
-        // Every byte between DRAM and a memory passes a buffer: written once, read once.
-        let buffered = |bytes: u64| n(bytes) * 8.0 * 2.0 * bit;
         let weight_reads = n(e.weight_reads) * self.weight.read_pj;
         let threshold_reads = n(e.threshold_reads) * self.threshold.read_pj;
         let weight_writes = n(e.weight_writes) * self.weight.write_pj;
         let threshold_writes = n(e.threshold_writes) * self.threshold.write_pj;
-        // A word passes the code queue and a unit's queue: each written once, read once.
-        let queues = n(e.instructions) * f64::from(CODE_WORD_BYTES) * 8.0 * 4.0 * bit;
-        let streamed = dram(e.weight_dram_bytes)
-            + buffered(e.weight_dram_bytes)
-            + weight_writes
-            + threshold_writes;
         let load_act = n(e.load_act_writes) * self.activation.write_pj;
         let mac_act = n(e.mac_act_reads) * self.activation.read_pj;
         let thr_act = n(e.thr_act_writes) * self.activation.write_pj;
         let store_act = n(e.store_act_reads) * self.activation.read_pj;
-        let (acc_writes, acc_reads) =
-            (n(e.accumulator_writes) * accumulator, n(e.accumulator_reads) * accumulator);
-        let adder = self.logic.full_adder.pj();
-        // A comparison looks; a step of the division subtracts and keeps the rest.
-        let decided = n(e.comparisons) * THRESHOLD_ADDER_BITS * self.logic.compare_bit.pj()
-            + n(e.divided_bits) * THRESHOLD_ADDER_BITS * (adder + bit)
-            + n(e.bipolar_values) * ACCUMULATOR_BITS * adder;
-        // A register group is written to its shadow and copied from there.
-        let configured = n(e.configurations) * CONFIGURATION_BITS * 2.0 * bit;
+        let written = weight_writes + threshold_writes;
+        all.front_end += dram(e.fetch_dram_bytes);
+        all.load += dram(e.weight_dram_bytes + e.load_dram_bytes) + written + load_act;
+        all.mac += mac_act + weight_reads;
+        all.thr += threshold_reads + thr_act;
+        all.store += store_act + dram(e.store_dram_bytes);
         Energy {
-            front_end: dram(e.fetch_dram_bytes) + queues + configured,
-            load: streamed
-                + dram(e.load_dram_bytes)
-                + buffered(e.load_dram_bytes)
-                + n(e.packed_bytes) * 8.0 * bit
-                + load_act,
-            mac: n(e.element_cycles) * self.element_pj
-                + n(e.row_sum_cycles) * self.row_sum_pj
-                + mac_act
-                + weight_reads
-                + acc_writes,
-            thr: acc_reads
-                + threshold_reads
-                + decided
-                + n(e.word_buffer_bits) * 2.0 * bit
-                + thr_act,
-            pool: n(e.pool_bits) * self.logic.pool_lane.pj(),
-            store: store_act + buffered(e.store_dram_bytes) + dram(e.store_dram_bytes),
             activations: load_act + mac_act + thr_act + store_act,
             weights: weight_reads + weight_writes,
             thresholds: threshold_reads + threshold_writes,
-            accumulators: acc_writes + acc_reads,
-            code: queues,
-            dram: dram(
-                e.fetch_dram_bytes + e.weight_dram_bytes + e.load_dram_bytes + e.store_dram_bytes,
-            ),
-            streamed_weights: streamed,
+            accumulators,
+            code,
+            dram: dram(e.dram_bytes()),
+            streamed_weights: streamed + dram(e.weight_dram_bytes) + written,
             resident_weights: weight_reads + threshold_reads,
+            ..all
         }
+    }
+
+    /// Energy of events and of the clock of so many cycles.
+    pub fn clocked(&self, events: &Events, cycles: u64) -> Energy {
+        let mut all = self.energy(events);
+        let [mac, thr, pool, load, store, front_end] = self.clock_pj.map(|pj| pj * cycles as f64);
+        all.mac += mac;
+        all.thr += thr;
+        all.pool += pool;
+        all.load += load;
+        all.store += store;
+        all.front_end += front_end;
+        all.clock += mac + thr + pool + load + store + front_end;
+        all
+    }
+
+    /// The clock of so many cycles.
+    pub fn clock_pj(&self, cycles: u64) -> f64 {
+        self.clock_pj.iter().sum::<f64>() * cycles as f64
     }
 
     /// Leakage of some cycles at a clock.
@@ -518,4 +964,14 @@ impl Model {
         // uW x us = pJ.
         self.leakage_uw * cycles as f64 / f64::from(clock_mhz)
     }
+
+    /// What the DRAM takes in some cycles at a clock, whether it moves anything or not.
+    pub fn dram_background_pj(&self, cycles: u64, clock_mhz: u32) -> f64 {
+        self.dram_background_uw * cycles as f64 / f64::from(clock_mhz)
+    }
+}
+
+/// Largest relative error of an image's logic and clock, of netlists that the fit has not seen.
+pub fn error() -> f64 {
+    FIT.error
 }

@@ -6,6 +6,7 @@
 //! ([`values`]). After that an image is nothing but popcount loops.
 pub mod area;
 pub mod check;
+pub mod clock;
 pub mod cost;
 pub mod energy;
 mod kernels;

@@ -139,6 +139,8 @@ pub(crate) fn add_events(
             e.mac_act_reads += words * planes;
             let columns = u64::from(step.columns);
             e.element_cycles += rows * columns * step.cycles;
+            e.byte_element_cycles += if shape.byte { rows * columns * step.cycles } else { 0 };
+            e.array_cycles += step.cycles;
             e.row_sum_cycles +=
                 if shape.kind == WeightKind::Bipolar { rows * step.cycles } else { 0 };
             e.weight_reads += columns * step.cycles;
@@ -150,6 +152,7 @@ pub(crate) fn add_events(
             let rows = counts().rows;
             let elements = rows * u64::from(step.columns);
             let bits = elements * u64::from(mode.bits);
+            e.drain_cycles += issue.cycles;
             e.accumulator_reads += elements + if mode.bipolar { rows } else { 0 };
             e.threshold_reads += u64::from(step.columns) * u64::from(registers.threshold_entries());
             match mode.kind {

@@ -12,7 +12,8 @@ use serde::Serialize;
 use serde_json::{Map, Value, json};
 
 use crate::area::{Area, area};
-use crate::energy::{Energy, Events, Model, Technology};
+use crate::clock::{Clock, clock};
+use crate::energy::{self, Activity, Energy, Events, Model, Technology};
 use crate::profile::{Profile, stall_name};
 use crate::timing::Start;
 use crate::{Simulation, values};
@@ -93,6 +94,17 @@ pub struct MemoryReport {
     pub energy_pj: f64,
 }
 
+/// Energy by what it is for.
+#[derive(Debug, Clone, PartialEq, JsonSchema, Serialize)]
+pub struct PurposeReport {
+    /// `arithmetic`, `control`, `wires`, `clock`, `memories`, `dram`, `dram background`, `leakage`.
+    pub name: String,
+    /// Energy of the warm image.
+    pub energy_pj: f64,
+    /// Part of the warm image's energy, 0 to 1.
+    pub share: f64,
+}
+
 /// What a program costs.
 #[derive(Debug, Clone, PartialEq, JsonSchema, Serialize)]
 pub struct Report {
@@ -123,9 +135,20 @@ pub struct Report {
     pub memories: Vec<MemoryReport>,
     /// What the hardware point takes of an FPGA and of silicon.
     pub area: Area,
+    /// The highest clock of the hardware point, null if the technology tells no times.
+    pub clock: Option<Clock>,
     /// Leakage, part of the energy of an image.
     pub leakage_pj: ColdWarm<f64>,
-    /// Figures that the technology table had to extrapolate, as sentences.
+    /// What the DRAM takes whether it moves anything or not, part of the energy of an image.
+    pub dram_background_pj: ColdWarm<f64>,
+    /// What the energy of the warm image is for: they add up to it.
+    pub purposes: Vec<PurposeReport>,
+    /// Part of ones that the energy of the array is computed with.
+    pub activity: Activity,
+    /// Largest relative error of logic and clock against netlists that the fit has not seen.
+    pub energy_error: f64,
+    /// What to know of these figures, as sentences: what the technology table had to extrapolate,
+    /// a clock above the highest.
     pub notes: Vec<String>,
 }
 
@@ -154,6 +177,8 @@ pub struct Totals {
     pub images_per_s: f64,
     /// See [`Report::leakage_pj`].
     pub leakage_pj: ColdWarm<f64>,
+    /// See [`Report::dram_background_pj`].
+    pub dram_background_pj: ColdWarm<f64>,
     /// The rest of the energy, by unit and memory.
     pub dynamic: ColdWarm<Energy>,
 }
@@ -163,15 +188,21 @@ impl Cost {
     pub fn totals(&self, model: &Model, clock_mhz: u32) -> Totals {
         let Cost { cycles, events } = self;
         let us = |cycles: u64| cycles as f64 / f64::from(clock_mhz);
-        let dynamic =
-            ColdWarm { cold: model.energy(&events.cold), warm: model.energy(&events.warm) };
+        let dynamic = ColdWarm {
+            cold: model.clocked(&events.cold, cycles.cold),
+            warm: model.clocked(&events.warm, cycles.warm),
+        };
         let leakage_pj = ColdWarm {
             cold: model.leakage_pj(cycles.cold, clock_mhz),
             warm: model.leakage_pj(cycles.warm, clock_mhz),
         };
+        let dram_background_pj = ColdWarm {
+            cold: model.dram_background_pj(cycles.cold, clock_mhz),
+            warm: model.dram_background_pj(cycles.warm, clock_mhz),
+        };
         let energy_pj = ColdWarm {
-            cold: dynamic.cold.total() + leakage_pj.cold,
-            warm: dynamic.warm.total() + leakage_pj.warm,
+            cold: dynamic.cold.total() + leakage_pj.cold + dram_background_pj.cold,
+            warm: dynamic.warm.total() + leakage_pj.warm + dram_background_pj.warm,
         };
         let latency_us = ColdWarm { cold: us(cycles.cold), warm: us(cycles.warm) };
         // pJ / us = uW.
@@ -187,6 +218,7 @@ impl Cost {
             power_mw,
             images_per_s,
             leakage_pj,
+            dram_background_pj,
             dynamic,
         }
     }
@@ -280,8 +312,16 @@ impl Simulation {
         let [cold, warm] = &both;
         let cost = self.cost();
         let totals = cost.totals(&model, clock_mhz);
-        let Totals { cycles, energy_pj, latency_us, power_mw, images_per_s, leakage_pj, dynamic } =
-            totals;
+        let Totals {
+            cycles,
+            energy_pj,
+            latency_us,
+            power_mw,
+            images_per_s,
+            leakage_pj,
+            dram_background_pj,
+            dynamic,
+        } = totals;
         let pair =
             |f: fn(&Energy) -> f64| ColdWarm { cold: f(&dynamic.cold), warm: f(&dynamic.warm) };
 
@@ -297,7 +337,9 @@ impl Simulation {
             };
             let (events_cold, events_warm) = (events(cold.0), events(warm.0));
             let row_energy = |events: &Events, span: u64| {
-                model.energy(events).total() + model.leakage_pj(span, clock_mhz)
+                model.clocked(events, span).total()
+                    + model.leakage_pj(span, clock_mhz)
+                    + model.dram_background_pj(span, clock_mhz)
             };
             let info = layer.map(|l| &program.layers[l]);
             let name = info.map_or(if i == 0 { "fetch" } else { "tail" }, |l| &l.name);
@@ -367,6 +409,25 @@ impl Simulation {
             energy_pj: dynamic.warm.front_end,
         });
 
+        let warm_energy = &dynamic.warm;
+        let purposes = [
+            ("arithmetic", warm_energy.arithmetic),
+            ("control", warm_energy.control),
+            ("wires", warm_energy.wires),
+            ("clock", warm_energy.clock),
+            ("memories", warm_energy.memories()),
+            ("dram", warm_energy.dram),
+            ("dram background", dram_background_pj.warm),
+            ("leakage", leakage_pj.warm),
+        ];
+        let purposes = purposes.map(|(name, pj)| PurposeReport {
+            name: name.into(),
+            energy_pj: pj,
+            share: pj / energy_pj.warm,
+        });
+        let clock = clock(technology, hw);
+        let mut notes = model.notes.clone();
+        notes.extend(clock.as_ref().and_then(|clock| clock.warning(clock_mhz)));
         Report {
             name: program.name.clone(),
             hw: hardware_values(hw, &technology.name, clock_mhz),
@@ -381,8 +442,13 @@ impl Simulation {
             units,
             memories: self.memories(&cost.events.warm, &dynamic.warm),
             area: area(technology, hw),
+            clock,
             leakage_pj,
-            notes: model.notes,
+            dram_background_pj,
+            purposes: purposes.into(),
+            activity: Activity::STATED,
+            energy_error: energy::error(),
+            notes,
         }
     }
 

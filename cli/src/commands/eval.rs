@@ -10,6 +10,7 @@ use qnnsim_host::{Codes, Decoder, Encoder};
 use qnnsim_isa::descriptor::{OutputDescriptor, OutputTensor};
 use qnnsim_simulator::Simulation;
 use qnnsim_simulator::area::Area;
+use qnnsim_simulator::clock::Clock;
 use qnnsim_simulator::report::{ColdWarm, Report, hardware_schema};
 use rayon::prelude::*;
 use schemars::JsonSchema;
@@ -71,6 +72,8 @@ pub struct Evaluated {
     hw: BTreeMap<String, Value>,
     /// What the hardware point takes of an FPGA and of silicon.
     area: Area,
+    /// The highest clock of the hardware point, null if the technology tells no times.
+    clock: Option<Clock>,
 }
 
 /// Runs many images.
@@ -317,6 +320,7 @@ impl Evaluation<'_> {
             name: report.name,
             hw: report.hw,
             area: report.area,
+            clock: report.clock,
         }
     }
 }
@@ -368,6 +372,7 @@ fn text(report: &Report, json: &Evaluated) -> String {
         ),
         ("mean power", format!("{}, warm", render::power(json.power_mw.warm))),
         ("area", render::area_line(&json.area)),
+        ("highest clock", render::clock_line(json.clock.as_ref())),
     ]);
     let columns = [
         Column::Text(""),

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use qnnsim_isa::hardware::{HardwarePoint, MemorySize, Overrides, PARAMETERS};
 use qnnsim_simulator::area::{Area, area};
+use qnnsim_simulator::clock::{Clock, clock};
 use qnnsim_simulator::report::hardware_schema;
 use ron::ser::PrettyConfig;
 use schemars::JsonSchema;
@@ -28,14 +29,16 @@ pub fn run(args: &HwArgs) -> Result<(), Failure> {
         PointFormat::Jsonl => Format::Jsonl,
         PointFormat::Ron => return print(&ron(&point)),
     };
+    let technology = technology_named(&point.technology)?;
     let hardware = Hardware {
         hw: point_values(&point),
         set: said(&overrides),
         memories: point.memories().to_vec(),
         one_bit_macs_per_cycle: one_bit_macs_per_cycle(&point),
-        area: area(&technology_named(&point.technology)?, &point),
+        area: area(&technology, &point),
+        clock: clock(&technology, &point),
     };
-    present(format, &hardware, || text(&point, &overrides, &hardware.area))
+    present(format, &hardware, || text(&point, &overrides, &hardware))
 }
 
 /// The JSON object.
@@ -52,6 +55,8 @@ pub struct Hardware {
     one_bit_macs_per_cycle: u64,
     /// What the point takes of an FPGA and of silicon.
     area: Area,
+    /// The highest clock, null if the technology tells no times.
+    clock: Option<Clock>,
 }
 
 /// A complete file for --hw.
@@ -77,7 +82,7 @@ fn one_bit_macs_per_cycle(point: &HardwarePoint) -> u64 {
     [point.mac_rows, point.mac_cols, point.mac_lanes].map(u64::from).iter().product()
 }
 
-fn text(point: &HardwarePoint, overrides: &Overrides, area: &Area) -> String {
+fn text(point: &HardwarePoint, overrides: &Overrides, hardware: &Hardware) -> String {
     let said = said(overrides);
     let columns = [
         Column::Text("parameter"),
@@ -125,5 +130,8 @@ fn text(point: &HardwarePoint, overrides: &Overrides, area: &Area) -> String {
         + "\n"
         + &memories(point)
         + "\n"
-        + &render::area(area)
+        + &render::area(&hardware.area)
+        + &hardware.clock.as_ref().map_or_else(String::new, |clock| {
+            format!("\n{}", render::clock(clock, point.clock_mhz))
+        })
 }

@@ -96,6 +96,8 @@ fn rows_are_what_compile_and_run_say() {
             ("energy_pj_cold", &report["energy_pj"]["cold"]),
             ("power_mw", &report["power_mw"]["warm"]),
             ("energy_pj_leakage", &report["leakage_pj"]["warm"]),
+            ("energy_pj_dram_background", &report["dram_background_pj"]["warm"]),
+            ("clock_max_mhz", &report["clock"]["max_mhz"]),
             ("technology", &report["hw"]["technology"]),
         ];
         for (name, figure) in figures {

@@ -418,7 +418,7 @@ struct Breakdown {
 }
 
 /// Parts that are no work: they are grey.
-const REST: [&str; 2] = ["idle", "leakage"];
+const REST: [&str; 3] = ["idle", "leakage", "DRAM background"];
 
 /// Parts add up to the image, as the report's invariants say.
 const BREAKDOWNS: [Breakdown; 4] = [
@@ -452,7 +452,7 @@ const BREAKDOWNS: [Breakdown; 4] = [
         of_layers: true,
         name: "energy_by_layer",
         title: "Energy by layer",
-        note: "Warm image, leakage in each layer's time included.",
+        note: "Warm image, leakage and the DRAM's background in each layer's time included.",
         text: energy,
         parts: |r| r.layers.iter().map(|l| (l.name.clone(), l.energy_pj)).collect(),
         whole: |r| energy(r.energy_pj.warm),
@@ -465,7 +465,10 @@ const BREAKDOWNS: [Breakdown; 4] = [
         text: energy,
         parts: |r| {
             let units = r.units.iter().map(|u| (u.name.clone(), u.energy_pj));
-            units.chain([("leakage".to_owned(), r.leakage_pj.warm)]).collect()
+            let standing =
+                [("leakage", r.leakage_pj.warm), ("DRAM background", r.dram_background_pj.warm)];
+            let standing = standing.into_iter().filter(|(_, pj)| *pj > 0.0);
+            units.chain(standing.map(|(name, pj)| (name.to_owned(), pj))).collect()
         },
         whole: |r| energy(r.energy_pj.warm),
     },

@@ -30,7 +30,7 @@ enum Kind {
 }
 
 /// Columns of which more is better; of all others, less.
-const MOST: [&str; 2] = ["images_per_s", "utilization"];
+const MOST: [&str; 3] = ["clock_max_mhz", "images_per_s", "utilization"];
 
 /// Names that say more than the column's.
 const LABELS: &[(&str, &str)] = &[
@@ -39,6 +39,8 @@ const LABELS: &[(&str, &str)] = &[
     ("cycles_cold", "cycles, cold"),
     ("latency_us", "latency"),
     ("latency_us_cold", "latency, cold"),
+    ("latency_us_fastest", "latency at the highest clock"),
+    ("clock_max_mhz", "highest clock"),
     ("images_per_s", "images a second"),
     ("power_mw", "power"),
     ("power_mw_cold", "power, cold"),

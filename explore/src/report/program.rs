@@ -181,6 +181,11 @@ fn totals(report: &Report) -> Markup {
             energy(r.energy_pj_resident_weights.warm),
         ),
         pair("leakage", energy(r.leakage_pj.cold), energy(r.leakage_pj.warm)),
+        pair(
+            "DRAM background",
+            energy(r.dram_background_pj.cold),
+            energy(r.dram_background_pj.warm),
+        ),
         pair("mean power", power(r.power_mw.cold), power(r.power_mw.warm)),
         pair("images a second", String::new(), grouped(r.images_per_s.round() as u64)),
     ];
@@ -472,7 +477,18 @@ fn facts(of: &ProgramReport<'_>) -> Markup {
         .collect();
     let hw: Vec<String> = hw.iter().map(|(key, value)| format!("{key} {value}")).collect();
     let hw = hw.join(", ");
+    let clock = of.report.clock.as_ref().map(|clock| {
+        let slowest = clock.slowest();
+        format!(
+            "{} MHz, by a path of {:.1} ns into {}; {}",
+            clock.max_mhz.floor(),
+            slowest.path_ns,
+            slowest.name,
+            clock.source
+        )
+    });
     let mut all = vec![("warm, cold", WARM_COLD), ("hardware", hw.as_str())];
+    all.extend(clock.as_ref().map(|clock| ("highest clock", clock.as_str())));
     all.extend(of.report.notes.iter().map(|note| ("note", note.as_str())));
     all.extend(of.facts.iter().map(|(name, text)| (name.as_str(), text.as_str())));
     page::facts_of(&all)

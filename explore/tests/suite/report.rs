@@ -7,6 +7,7 @@ use qnnsim_explore::table::{Column, Table, Value};
 use qnnsim_isa::HardwarePoint;
 use qnnsim_simulator::Technology;
 use qnnsim_simulator::area::area;
+use qnnsim_simulator::energy::Activity;
 use qnnsim_simulator::report::{ColdWarm, LayerReport, Report, UnitReport};
 use roxmltree::Document;
 
@@ -145,7 +146,12 @@ fn report(layer: &str) -> Report {
         ],
         memories: Vec::new(),
         area: area(&Technology::builtin("45nm").expect("it is there"), &HardwarePoint::default()),
+        clock: None,
         leakage_pj: both(10e3),
+        dram_background_pj: both(0.0),
+        purposes: Vec::new(),
+        activity: Activity::STATED,
+        energy_error: 0.0,
         notes: Vec::new(),
     }
 }

@@ -1,9 +1,11 @@
 //! The energy model against its sources, computed here by hand.
 
+use std::collections::BTreeMap;
+
 use qnnsim_isa::HardwarePoint;
 use qnnsim_isa::hardware::Overrides;
 use qnnsim_simulator::Technology;
-use qnnsim_simulator::energy::{Events, Model};
+use qnnsim_simulator::energy::{self, Activity, Events, Measured, Model, measured};
 
 fn near(value: f64, expected: f64, tolerance: f64) {
     assert!(
@@ -56,71 +58,170 @@ fn array() -> HardwarePoint {
     overrides.resolve().expect("a valid point")
 }
 
+/// Sums of what netlists took, and of what the fit gives for it, by a name.
+fn sums(
+    rows: impl Iterator<Item = Measured>,
+    name: impl Fn(&Measured) -> String,
+) -> BTreeMap<String, [f64; 2]> {
+    let mut sums: BTreeMap<String, [f64; 2]> = BTreeMap::new();
+    for row in rows {
+        let sum = sums.entry(name(&row)).or_default();
+        sum[0] += row.modelled_pj();
+        sum[1] += row.dynamic_pj;
+    }
+    sums
+}
+
+/// Clock of a flip-flop and cycle at 130 nm, in pJ: 45.6 fJ at and in the flip-flop, 14.3 fJ of the
+/// tree, as `rtl/netlist/power.py` computes them from the library.
+const CLOCK_PJ: f64 = 0.0599;
+
 #[test]
-fn an_element_costs_what_its_gates_cost() {
-    // 64 AND of 0.66 fJ; 57 full adders of the popcount and 32 of the accumulator at 7.6 fJ; 64 + 7
-    // + 32 flip-flops at 10.4 fJ: 42.24 + 676.4 + 1071.2 = 1789.84 fJ. (With an accumulator of
-    // 24 bits the source has 1.73 pJ.)
-    let model = Model::new(&technology("45nm"), &array());
-    let events = Events { element_cycles: 1000, ..Events::default() };
-    near(model.energy(&events).mac, 1789.84, 1e-9);
+fn logic_and_clock_of_machines_that_the_fit_has_not_seen_are_within_the_error_that_is_told() {
+    let told = energy::error();
+    let held_out = || measured().into_iter().filter(|row| row.held_out);
+    let name = |row: &Measured| format!("{} {}", row.hardware.short_name(), row.what);
+    let mut cycles: BTreeMap<String, (f64, u64, Model)> = BTreeMap::new();
+    for row in held_out() {
+        let of = || (row.cycles as f64, 0, Model::new(&technology("sky130"), &row.hardware));
+        cycles.entry(name(&row)).or_insert_with(of).1 += row.flip_flops;
+    }
+    let mut worst = 0.0f64;
+    for (name, [modelled, netlist]) in sums(held_out(), name) {
+        let (cycles, flip_flops, model) = &cycles[&name];
+        let modelled = modelled + model.clock_pj(*cycles as u64);
+        let netlist = netlist + *flip_flops as f64 * cycles * CLOCK_PJ;
+        worst = worst.max((modelled / netlist - 1.0).abs());
+    }
+    assert!(worst > 0.0, "there are machines that are held out");
+    assert!((told - worst).abs() < 1e-9, "{told} is told, it is {worst}");
+    assert!(told < 0.1, "{told}");
 }
 
 #[test]
-fn a_binary_product_costs_about_36_femtojoules() {
-    // One cycle of the array: 256 elements, 16 activation and 16 weight words of 8 KiB banks,
-    // 16,384 products: (256 x 1.79 + 32 x 4.51) pJ / 16,384 = 36.8 fJ, and the published
-    // estimate for such an array is 36.
-    let model = Model::new(&technology("45nm"), &array());
-    let events =
-        Events { element_cycles: 256, mac_act_reads: 16, weight_reads: 16, ..Events::default() };
-    near(model.energy(&events).total() / 16384.0 * 1000.0, 36.0, 0.05);
+fn logic_alone_of_whole_images_is_near_the_netlist() {
+    // Without the clock, of which there is most, programs differ more than a few terms can say.
+    let name = |row: &Measured| format!("{} {}", row.hardware.short_name(), row.what);
+    let machines = measured().into_iter().filter(|row| !row.alone);
+    for (name, [modelled, netlist]) in sums(machines, name) {
+        let ratio = modelled / netlist;
+        assert!((0.5..1.6).contains(&ratio), "{name}: {ratio}");
+    }
 }
 
 #[test]
-fn the_dram_costs_its_bits_and_the_buffer_they_pass() {
-    // 100 bytes: 800 bits at 8 pJ, and 1,600 flip-flop bits at 10.4 fJ.
+fn an_array_costs_by_the_ones_in_its_operands() {
+    // The netlist of an element of 64 lanes takes five times as much on dense operands as on sparse
+    // ones: 3.9 and 0.7 pJ a cycle. In a machine there is more that does not depend on them.
+    let drawn = |what: &str| {
+        let all = measured();
+        let row = all.iter().find(|row| row.hardware.mac_lanes == 64 && row.what == what);
+        let row = row.unwrap_or_else(|| panic!("{what} is in the table"));
+        row.dynamic_pj / row.cycles as f64
+    };
+    assert!(drawn("bits 0.5 0.5, drawn") / drawn("bits 0.02 0.5, drawn") > 4.0);
+    let events = Events {
+        element_cycles: 256,
+        array_cycles: 1,
+        mac_act_reads: 16,
+        weight_reads: 16,
+        ..Events::default()
+    };
+    let [dense, sparse] = [0.5, 0.02].map(|activations| {
+        let activity = Activity { activations, weights: 0.5 };
+        Model::with_activity(&technology("sky130"), &array(), activity).energy(&events).arithmetic
+    });
+    assert!(dense / sparse > 1.5, "{dense} pJ, {sparse} pJ");
+}
+
+#[test]
+fn figures_at_45_nm_are_near_those_of_a_netlist_at_45_nm() {
+    // An element of 64 lanes in an open 45 nm cell library at 0.9 V, in fJ a cycle, clock included:
+    // random bits 2,104 (which the factors are made from), random bytes 2,782, a masked row 1,122.
+    // Without a clock tree: 164 flip-flops at 5.65 fJ.
+    for (what, expected) in
+        [("bits 0.5 0.5", 2104.0), ("bytes 0.5 0.5", 2782.0), ("masked", 1122.0)]
+    {
+        let what = format!("{what}, drawn");
+        let all = measured();
+        let row = all.iter().find(|row| row.hardware.mac_lanes == 64 && row.what == what);
+        let row = row.expect("is in the table");
+        let cells = (row.dynamic_pj - row.wires_pj) / row.cycles as f64 * 1e3;
+        let scaled = 0.486 * cells + 164.0 * 45.6 * 0.124;
+        assert!((scaled / expected - 1.0).abs() < 0.2, "{what}: {scaled}, not {expected}");
+    }
+}
+
+#[test]
+fn the_purposes_add_up_to_the_units() {
     let model = Model::new(&technology("45nm"), &array());
-    let events = Events { load_dram_bytes: 100, ..Events::default() };
-    let energy = model.energy(&events);
-    near(energy.load, 6400.0 + 16.64, 1e-9);
+    let events = Events {
+        element_cycles: 256,
+        array_cycles: 1,
+        mac_act_reads: 16,
+        weight_reads: 16,
+        accumulator_writes: 256,
+        drain_cycles: 2,
+        weight_dram_bytes: 100,
+        load_dram_bytes: 50,
+        thr_act_writes: 3,
+        instructions: 7,
+        ..Events::default()
+    };
+    let all = model.clocked(&events, 10);
+    let purposes = all.arithmetic + all.control + all.wires + all.clock + all.memories() + all.dram;
+    near(all.total(), purposes, 1e-9);
+    near(all.clock, model.clock_pj(10), 1e-9);
+    assert!(all.streamed_weights > 800.0 * 8.0 && all.streamed_weights < all.load, "{all:?}");
+}
+
+#[test]
+fn the_clock_is_that_of_every_flip_flop() {
+    // 16 x 16 elements of 164 flip-flops are 41,984 of them, each 0.0599 pJ x 0.124 in a cycle at
+    // 45 nm: 312 pJ, and the rest of the machine has more than as many again.
+    let clock = Model::new(&technology("45nm"), &array()).clock_pj(1);
+    assert!(clock > 2.0 * 311.8 && clock < 6.0 * 311.8, "{clock}");
+    // Of the fit's machines, the flip-flops are those of the netlist.
+    let mut machines: BTreeMap<String, (u64, Model)> = BTreeMap::new();
+    for row in measured().iter().filter(|row| row.what == "08_nhwc, warm") {
+        let of = || (0, Model::new(&technology("sky130"), &row.hardware));
+        machines.entry(row.hardware.short_name()).or_insert_with(of).0 += row.flip_flops;
+    }
+    for (name, (flip_flops, model)) in machines {
+        let modelled = model.clock_pj(1) / CLOCK_PJ;
+        let ratio = modelled / flip_flops as f64;
+        assert!((ratio - 1.0).abs() < 0.15, "{name}: {modelled}, not {flip_flops}");
+    }
+}
+
+#[test]
+fn the_dram_costs_its_bits_and_its_background() {
+    // 100 bytes: 800 bits at 8 pJ. 200 cycles at 200 MHz are 1 us: 22 mW are 22,000 pJ.
+    let model = Model::new(&technology("45nm"), &array());
+    let energy = model.energy(&Events { fetch_dram_bytes: 100, ..Events::default() });
     near(energy.dram, 6400.0, 1e-9);
     assert_eq!(energy.streamed_weights, 0.0);
-    let weights = model.energy(&Events { weight_dram_bytes: 100, ..Events::default() });
-    near(weights.streamed_weights, 6416.64, 1e-9);
-}
-
-#[test]
-fn a_division_costs_adders_and_a_remainder_and_a_comparison_only_gates() {
-    // 8 bits of a code: 8 subtractions of 48 bits, each a full adder of 7.6 fJ and a flip-flop of
-    // 10.4 fJ: 6912 fJ.
-    let model = Model::new(&technology("45nm"), &array());
-    let divided = model.energy(&Events { divided_bits: 8, ..Events::default() });
-    near(divided.thr, 6.912, 1e-9);
-    // 48 bits at 1.08 fJ: 51.84 fJ.
-    let compared = model.energy(&Events { comparisons: 1, ..Events::default() });
-    near(compared.thr, 0.05184, 1e-9);
-    // 2 * acc - row sum: 32 full adders.
-    near(model.energy(&Events { bipolar_values: 1, ..Events::default() }).thr, 0.2432, 1e-9);
-    // A register group of 116 bits, written and copied: 232 flip-flops.
-    near(model.energy(&Events { configurations: 1, ..Events::default() }).front_end, 2.4128, 1e-9);
+    near(model.dram_background_pj(200, 200), 22_000.0, 1e-9);
 }
 
 #[test]
 fn leakage_is_power_times_time() {
     // 16 + 16 banks of 8 KiB at 92 uW, 8 threshold banks of 512 entries of 80 bits; 200 cycles at
-    // 200 MHz are 1 us.
+    // 200 MHz are 1 us. Logic comes on top: more than 41,984 flip-flops of 5.6 nW, 235 uW.
     let (model, technology) = (Model::new(&technology("45nm"), &array()), technology("45nm"));
-    let thresholds = 8.0 * technology.bank(512, 80).leakage_uw;
-    near(model.leakage_pj(200, 200), 32.0 * 92.0 + thresholds, 1e-9);
+    let memories = 32.0 * 92.0 + 8.0 * technology.bank(512, 80).leakage_uw;
+    let logic = model.leakage_pj(200, 200) - memories;
+    assert!(logic > 235.0 && logic < 2000.0, "{logic}");
 }
 
 #[test]
 fn a_table_that_cannot_be_is_refused() {
     let good = include_str!("../../technologies/45nm.ron");
     for (from, to, why) in [
-        ("value: 0.66", "value: -0.66", "is not an energy"),
-        ("unit: \"fJ\"", "unit: \"mJ\"", "an energy is in"),
+        ("value: 8.0", "value: -8.0", "is not an energy"),
+        ("unit: \"pJ\"", "unit: \"mJ\"", "an energy is in"),
+        ("unit: \"mW\"", "unit: \"W\"", "a power is in"),
+        ("factor: 0.124", "factor: -1.0", "must be positive"),
         ("read_pj: 1.06", "read_pj: 0.0", "not positive"),
         ("dram_bit", "drum_bit", "drum_bit"),
         ("width_bits: 256", "width_bits: 64", "SRAM table needs"),

@@ -2,6 +2,7 @@
 
 mod agreement;
 mod area;
+mod clock;
 mod energy;
 mod instructions;
 mod twin;

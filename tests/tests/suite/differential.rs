@@ -139,7 +139,10 @@ fn accounts_add_up(simulation: &Simulation) -> Result<(), TestCaseError> {
     prop_assert!(near(report.layers.iter().map(|l| l.energy_pj).sum(), report.energy_pj.warm));
     prop_assert!(near(report.layers.iter().map(|l| l.energy_pj_cold).sum(), report.energy_pj.cold));
     let units: f64 = report.units.iter().map(|u| u.energy_pj).sum();
-    prop_assert!(near(units + report.leakage_pj.warm, report.energy_pj.warm));
+    prop_assert!(near(
+        units + report.leakage_pj.warm + report.dram_background_pj.warm,
+        report.energy_pj.warm
+    ));
     let dram = report.memories.iter().find(|m| m.name == "dram").expect("a row of the DRAM");
     prop_assert_eq!(
         report.layers.iter().map(|l| l.dram_bytes).sum::<u64>(),

@@ -295,6 +295,7 @@ fn same(table: &Table, row: usize, report: &Report) {
         ("energy_pj_pool", unit("pool")),
         ("energy_pj_st", unit("st")),
         ("energy_pj_leakage", report.leakage_pj.warm),
+        ("energy_pj_dram_background", report.dram_background_pj.warm),
         ("energy_pj_activations", memory("activations").energy_pj),
         ("energy_pj_weights", memory("weights").energy_pj),
         ("energy_pj_thresholds", memory("thresholds").energy_pj),
