@@ -3,6 +3,7 @@
 
     python3 rtl/netlist/characterize.py --liberty sky130hd_tt.lib.gz paths
     python3 rtl/netlist/characterize.py --liberty sky130hd_tt.lib.gz energy
+    python3 rtl/netlist/characterize.py --check
 
 `paths` writes `sky130_paths.csv`: the longest path that ends in each unit of each machine, its
 cells, flip-flops and leakage. `energy` writes `sky130_energy.csv`: what each unit took in each
@@ -19,6 +20,7 @@ import os
 import pathlib
 import random
 import subprocess
+import sys
 import tempfile
 
 import power
@@ -46,9 +48,13 @@ MACHINES = [
     (point(16, 2, 32, MAC_TAPS=32), "fit"),
     (point(2, 8, 128, THR_COLS=4, ACC_BANKS=4), "fit"),
     (point(6, 4, 64, THR_COLS=1), "fit"),
+    # The default point, with its buffers.
+    (point(16, 16, 64, MAC_TAPS=32, WGT_WORDS=2048, THR_COLS=8, THR_WORDS=512, LOAD_WIDTH=4,
+           LOAD_BUFFERS=8, QUEUE_DEPTH=16, FETCH_WORDS=16, DRAM_BURST=16), "check"),
 ]
 
-# What runs: a model, the machine, how many cycles of a cold image (0: all, and a warm one).
+# Programs run on the first of them.
+RUN = 6
 SMALL = ["06_bin_one_pad", "08_nhwc", "16_q_pool_bn_q", "20_dyn_mul", "39_rgb", "37_cat_max"]
 
 
@@ -137,7 +143,7 @@ def bench(model, parameters, folder, cycles):
 
 def energy(synthesis, table):
     """What each unit takes in each layer."""
-    for parameters, use in MACHINES:
+    for parameters, use in MACHINES[:RUN]:
         name = named(parameters)
         machine = None
         for model in SMALL:
@@ -241,10 +247,16 @@ def density(reads, bits):
 def main():
     parser = argparse.ArgumentParser(description=__doc__,
                                      formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--liberty", required=True, help="the cell library, plain or gzip")
+    parser.add_argument("--liberty", help="the cell library, plain or gzip")
+    parser.add_argument("--check", action="store_true",
+                        help="run nothing, tell whether the tables are those of these sources")
     parser.add_argument("--folder", type=pathlib.Path, help="where netlists of units are kept")
-    parser.add_argument("what", choices=["paths", "energy"])
+    parser.add_argument("what", nargs="?", choices=["paths", "energy"])
     args = parser.parse_args()
+    if args.check:
+        sys.exit(check())
+    if not args.liberty or not args.what:
+        parser.error("a library and a table are needed, or --check")
     library = Library(args.liberty)
     version = subprocess.run(["yosys", "-V"], capture_output=True, text=True, check=True).stdout
     made_by = (f"# Made by: python3 rtl/netlist/characterize.py {args.what}, with "
@@ -262,6 +274,21 @@ def main():
     table = Rows(HERE / "sky130_energy.csv", head, made_by)
     drawn(synthesis, table)
     energy(synthesis, table)
+
+
+def check():
+    """Tells what the tables lack, or have of other sources; 1 if there is anything."""
+    wanted = {"sky130_paths.csv": MACHINES, "sky130_energy.csv": MACHINES[:RUN]}
+    found = 0
+    for file, machines in wanted.items():
+        lines = (HERE / file).read_text().splitlines()
+        rows = list(csv.DictReader(line for line in lines if not line.startswith("#")))
+        for parameters, _ in machines:
+            of_machine = [row for row in rows if row["parameters"] == named(parameters)]
+            if not of_machine or any(row["sources"] != digest() for row in of_machine):
+                print(f"stale or missing in {file}: {named(parameters)}")
+                found = 1
+    return found
 
 
 def event_names():

@@ -31,8 +31,9 @@ const PARTS: [(&str, &[&str]); 8] = [
     ("ports", &["machine", "dram"]),
 ];
 
-/// What paths are made of: levels of a choice among rows, columns, lanes, taps and beats; dividers
-/// by what is no power of two; an array whose products are added up in one cycle.
+/// What paths are made of: levels of a choice among rows, columns and lanes; dividers by what is no
+/// power of two. The table varies little else, and the default point, whose buffers are larger than
+/// those of all other machines, is held out.
 fn path_terms(hw: &HardwarePoint) -> [f64; TERMS] {
     terms![
         1,
@@ -40,10 +41,7 @@ fn path_terms(hw: &HardwarePoint) -> [f64; TERMS] {
         odd(hw.mac_rows),
         bits(hw.mac_lanes),
         odd(hw.mac_lanes),
-        bits(hw.mac_cols),
-        bits(hw.mac_taps),
-        bits(hw.load_buffers * hw.dram_burst),
-        hw.mac_depth == 1
+        bits(hw.mac_cols)
     ]
 }
 

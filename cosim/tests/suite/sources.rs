@@ -115,15 +115,17 @@ fn yosys_takes_it() {
     }
 }
 
-/// A source that has changed has another area: `python3 rtl/area/synthesize.py` makes what is
-/// stale.
+/// A source that has changed has another area and other paths: `rtl/area/synthesize.py` and
+/// `rtl/netlist/characterize.py` make what is stale.
 #[test]
-fn the_table_of_syntheses_is_current() {
+fn the_tables_of_syntheses_are_current() {
     if !common::tool("python3", "-V") {
         return;
     }
     let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("../rtl/area/synthesize.py");
     silent(Command::new("python3").arg(script).arg("--check"), "the table of syntheses", |_| false);
+    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("../rtl/netlist/characterize.py");
+    silent(Command::new("python3").arg(script).arg("--check"), "the tables of netlists", |_| false);
 }
 
 /// yosys 0.23 takes an array of packed structs for a single one, and says nothing.
