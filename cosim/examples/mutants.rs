@@ -74,10 +74,10 @@ fn main() {
     let mut units: BTreeMap<&str, [usize; 3]> = BTreeMap::new();
     for (mutant, found) in mutants.iter().zip(&found) {
         let counts = units.entry(mutant.fault.file).or_default();
-        let equivalent = found.is_none() && reasons.contains_key(mutant.fault.name.as_str());
+        let argued = found.is_none() && reasons.contains_key(mutant.fault.name.as_str());
         counts[0] += 1;
         counts[1] += usize::from(found.is_some());
-        counts[2] += usize::from(equivalent);
+        counts[2] += usize::from(argued);
     }
     println!("# Mutants of the RTL\n");
     println!("Written by `cargo run -p qnnsim-cosim --example mutants -- {count} {programs}`:");
@@ -85,21 +85,21 @@ fn main() {
         "{count} small changes of the sources, {programs} legal and {programs} trapping random programs"
     );
     println!(
-        "on each of three hardware points. What is equivalent is the same machine, for the reason given.\n"
+        "on each of three hardware points. What is argued is the same machine, or tells nothing that these points can hold.\n"
     );
-    println!("| source | mutants | found | equivalent | survive |\n|---|---|---|---|---|");
+    println!("| source | mutants | found | argued | survive |\n|---|---|---|---|---|");
     let mut all = [0; 3];
     for (file, counts) in &units {
-        let [mutants, found, equivalent] = *counts;
-        let survive = mutants - found - equivalent;
-        println!("| {file} | {mutants} | {found} | {equivalent} | {survive} |");
+        let [mutants, found, argued] = *counts;
+        let survive = mutants - found - argued;
+        println!("| {file} | {mutants} | {found} | {argued} | {survive} |");
         all.iter_mut().zip(counts).for_each(|(all, count)| *all += count);
     }
-    let [mutants_all, found_all, equivalent_all] = all;
-    let survive = mutants_all - found_all - equivalent_all;
-    println!("| all | {mutants_all} | {found_all} | {equivalent_all} | {survive} |\n");
-    println!("Of those that are another machine, {:.1} % are found.\n", {
-        100.0 * found_all as f64 / (mutants_all - equivalent_all) as f64
+    let [mutants_all, found_all, argued_all] = all;
+    let survive = mutants_all - found_all - argued_all;
+    println!("| all | {mutants_all} | {found_all} | {argued_all} | {survive} |\n");
+    println!("Of those that are not argued, {:.1} % are found.\n", {
+        100.0 * found_all as f64 / (mutants_all - argued_all) as f64
     });
     println!("## Not found\n\n| place | rule | right | wrong | why |\n|---|---|---|---|---|");
     let row =

@@ -15,15 +15,13 @@ use qnnsim_isa::HardwarePoint;
 use qnnsim_isa::hardware::{Overrides, THRESHOLD_ENTRY_BITS};
 
 use crate::energy::Technology;
+use crate::fit::{self, Numbers, Stored, TERMS, least_squares};
 
 /// The syntheses.
 const TABLE: &str = include_str!("../../rtl/area/xc7.csv");
 
 /// What the table calls a machine that is synthesized as one.
 const WHOLE: &str = "whole";
-
-/// Most terms that a unit has.
-pub(crate) const TERMS: usize = 10;
 
 /// What is fitted: LUTs, of logic and of memory; flip-flops; block RAMs of 36 Kbit; DSP blocks;
 /// gates of two inputs and bits of registers on silicon.
@@ -61,7 +59,7 @@ struct Unit {
 macro_rules! terms {
     ($($term:expr),* $(,)?) => {{
         let given = [$(f64::from($term)),*];
-        let mut all = [0.0; $crate::area::TERMS];
+        let mut all = [0.0; $crate::fit::TERMS];
         all[..given.len()].copy_from_slice(&given);
         all
     }};
@@ -413,7 +411,16 @@ struct Fit {
     error: Error,
 }
 
-static FIT: LazyLock<Fit> = LazyLock::new(|| Fit::new(&syntheses()));
+static FIT: LazyLock<Fit> = LazyLock::new(|| Fit::read(STORED.text));
+
+/// What [`Fit::new`] gave.
+const STORED: Stored =
+    Stored { path: "rtl/area/xc7_fit.txt", text: include_str!("../../rtl/area/xc7_fit.txt") };
+
+/// The numbers of the fit, as they stand in the repository and as the table gives them now.
+pub(crate) fn refitted() -> (Stored, String) {
+    (STORED, Fit::new(&syntheses()).write())
+}
 
 impl Fit {
     fn new(table: &[Synthesis]) -> Self {
@@ -450,6 +457,30 @@ impl Fit {
         }
         fit.error = error;
         fit
+    }
+
+    fn read(text: &str) -> Self {
+        let mut numbers = Numbers::of(text);
+        Fit {
+            costs: std::array::from_fn(|_| std::array::from_fn(|_| numbers.row())),
+            ranges: std::array::from_fn(|_| {
+                let [low, high] = numbers.row();
+                (low as u32, high as u32)
+            }),
+            error: {
+                let [lut, ff, lut_unit, ff_unit] = numbers.row();
+                Error { lut, ff, lut_unit, ff_unit }
+            },
+        }
+    }
+
+    /// As [`Fit::read`] reads it.
+    fn write(&self) -> String {
+        let Error { lut, ff, lut_unit, ff_unit } = self.error;
+        let ranges = self.ranges.map(|(low, high)| [f64::from(low), f64::from(high)]);
+        let costs = self.costs.iter().flatten().map(|row| &row[..]);
+        let rows = costs.chain(ranges.iter().map(|row| &row[..]));
+        fit::write(rows.chain([&[lut, ff, lut_unit, ff_unit][..]]))
     }
 
     /// LUTs and flip-flops of a row of the table, `None` for what is counted rather than fitted.
@@ -504,115 +535,6 @@ pub fn modelled(row: &Synthesis) -> Option<(f64, f64)> {
 
 fn resources(costs: &[[f64; TERMS]; RESOURCES], terms: &[f64; TERMS]) -> [f64; RESOURCES] {
     costs.map(|costs| costs.iter().zip(terms).map(|(cost, term)| cost * term).sum())
-}
-
-/// Costs of the terms with the least sum of squares of relative errors. A term whose cost would be
-/// negative is left out.
-pub(crate) fn least_squares(rows: &[([f64; TERMS], f64)]) -> [f64; TERMS] {
-    let mut used: Vec<usize> =
-        (0..TERMS).filter(|&t| rows.iter().any(|(terms, _)| terms[t] != 0.0)).collect();
-    while !used.is_empty() {
-        let costs = solve(rows, &used);
-        let lowest = (0..used.len()).min_by(|&a, &b| costs[a].total_cmp(&costs[b]));
-        match lowest {
-            Some(at) if costs[at] < 0.0 => used.remove(at),
-            _ => {
-                let mut all = [0.0; TERMS];
-                used.iter().zip(&costs).for_each(|(&term, &cost)| all[term] = cost);
-                return all;
-            }
-        };
-    }
-    [0.0; TERMS]
-}
-
-/// The costs of some terms, of any sign. Terms are brought to one scale, so that terms that say the
-/// same share its cost.
-fn solve(rows: &[([f64; TERMS], f64)], used: &[usize]) -> Vec<f64> {
-    let weight = |value: f64| 1.0 / value.max(1.0);
-    let column = |&term: &usize| rows.iter().map(|(terms, v)| terms[term] * weight(*v)).collect();
-    let mut columns: Vec<Vec<f64>> = used.iter().map(column).collect();
-    let scale: Vec<f64> = columns.iter().map(|column| dot(column, column).sqrt()).collect();
-    for (column, scale) in columns.iter_mut().zip(&scale) {
-        column.iter_mut().for_each(|x| *x /= scale);
-    }
-    let wanted = rows.iter().map(|(_, value)| value * weight(*value)).collect();
-    let costs = shortest(columns, wanted);
-    costs.iter().zip(&scale).map(|(cost, scale)| cost / scale).collect()
-}
-
-fn dot(a: &[f64], b: &[f64]) -> f64 {
-    a.iter().zip(b).map(|(a, b)| a * b).sum()
-}
-
-/// Of all factors with which a sum of columns comes nearest to `wanted`, the shortest: through
-/// Householder reflections to a triangle, and its singular values by one-sided Jacobi rotations
-/// (Golub and Van Loan, Matrix Computations, 5.2 and 8.6). Columns that say the same leave a
-/// singular value that is nothing but rounding, which is taken for 0.
-fn shortest(mut columns: Vec<Vec<f64>>, wanted: Vec<f64>) -> Vec<f64> {
-    const NOTHING: f64 = 1e-9;
-    /// What a column of length 1 has at the least that no column before it has.
-    const OWN: f64 = 1e-4;
-    let count = columns.len();
-    columns.push(wanted);
-    for k in 0..count.min(columns[count].len()) {
-        let mut mirror = columns[k][k..].to_vec();
-        let length = dot(&mirror, &mirror).sqrt();
-        mirror[0] += length.copysign(mirror[0]);
-        let square = dot(&mirror, &mirror);
-        for column in columns[k..].iter_mut().filter(|_| square > 0.0) {
-            let by = 2.0 * dot(&mirror, &column[k..]) / square;
-            column[k..].iter_mut().zip(&mirror).for_each(|(x, m)| *x -= by * m);
-        }
-    }
-    columns.iter_mut().for_each(|column| column.truncate(count));
-    let wanted = columns.pop().expect("pushed above");
-    // Columns that all say something of their own have one best sum, from the last factor on.
-    if wanted.len() == count && (0..count).all(|k| columns[k][k].abs() > OWN) {
-        let mut factors = vec![0.0; count];
-        for k in (0..count).rev() {
-            let rest: f64 = (k + 1..count).map(|other| columns[other][k] * factors[other]).sum();
-            factors[k] = (wanted[k] - rest) / columns[k][k];
-        }
-        return factors;
-    }
-
-    // Each is rotated to be orthogonal to the others, and `turned` along with it.
-    let unit = |at| (0..count).map(|i| if i == at { 1.0 } else { 0.0 }).collect();
-    let mut turned: Vec<Vec<f64>> = (0..count).map(unit).collect();
-    let mut turns = true;
-    for _ in 0..60 {
-        if !std::mem::take(&mut turns) {
-            break;
-        }
-        for (p, q) in (0..count).flat_map(|p| (p + 1..count).map(move |q| (p, q))) {
-            let [pp, qq, pq] = [(p, p), (q, q), (p, q)].map(|(a, b)| dot(&columns[a], &columns[b]));
-            let rounding = NOTHING * NOTHING * 1e-6;
-            if pp.min(qq) < rounding || pq.abs() <= 1e-14 * (pp * qq).sqrt() {
-                continue;
-            }
-            turns = true;
-            let zeta = (qq - pp) / (2.0 * pq);
-            let tangent = 1.0_f64.copysign(zeta) / (zeta.abs() + zeta.hypot(1.0));
-            let cosine = 1.0 / tangent.hypot(1.0);
-            for all in [&mut columns, &mut turned] {
-                for i in 0..all[p].len() {
-                    let (a, b) = (all[p][i], all[q][i]);
-                    all[p][i] = cosine * (a - tangent * b);
-                    all[q][i] = cosine * (b + tangent * a);
-                }
-            }
-        }
-    }
-    let mut factors = vec![0.0; count];
-    for (column, turned) in columns.iter().zip(&turned) {
-        let square = dot(column, column);
-        if square > NOTHING * NOTHING {
-            let by = dot(column, &wanted) / square;
-            factors.iter_mut().zip(turned).for_each(|(factor, turn)| *factor += by * turn);
-        }
-    }
-    factors
 }
 
 // ---- Memories ----

@@ -13,7 +13,8 @@ use qnnsim_isa::hardware::{HardwarePoint, Overrides, THRESHOLD_ENTRY_BITS};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::area::{TERMS, bits, least_squares, registers};
+use crate::area::{bits, registers};
+use crate::fit::{self, Numbers, Stored, TERMS, least_squares};
 
 /// What units took in netlists, and the events that the simulator counted then.
 const TABLE: &str = include_str!("../../rtl/netlist/sky130_energy.csv");
@@ -716,6 +717,27 @@ struct Fit {
 }
 
 static FIT: LazyLock<Fit> = LazyLock::new(|| {
+    let mut numbers = Numbers::of(STORED.text);
+    let costs = std::array::from_fn(|_| numbers.row());
+    let wires = numbers.row();
+    let [error] = numbers.row();
+    Fit { costs, wires, error }
+});
+
+/// What [`fit`] gave.
+const STORED: Stored = Stored {
+    path: "rtl/netlist/sky130_energy_fit.txt",
+    text: include_str!("../../rtl/netlist/sky130_energy_fit.txt"),
+};
+
+/// The numbers of the fit, as they stand in the repository and as the table gives them now.
+pub(crate) fn refitted() -> (Stored, String) {
+    let Fit { costs, wires, error } = fit();
+    let costs = costs.iter().map(|row| &row[..]);
+    (STORED, fit::write(costs.chain([&wires[..], &[error]])))
+}
+
+fn fit() -> Fit {
     let table = measured();
     let mut fit = Fit { costs: [[0.0; TERMS]; UNITS.len()], wires: [0.0; UNITS.len()], error: 0.0 };
     for (at, unit) in UNITS.iter().enumerate() {
@@ -746,7 +768,7 @@ static FIT: LazyLock<Fit> = LazyLock::new(|| {
         fit.error = fit.error.max((modelled / netlist - 1.0).abs());
     }
     fit
-});
+}
 
 // ---- The energy of a program ----
 

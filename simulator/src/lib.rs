@@ -9,6 +9,7 @@ pub mod check;
 pub mod clock;
 pub mod cost;
 pub mod energy;
+pub mod fit;
 mod kernels;
 pub mod limits;
 pub mod profile;

@@ -4,5 +4,6 @@ mod agreement;
 mod area;
 mod clock;
 mod energy;
+mod fits;
 mod instructions;
 mod twin;
