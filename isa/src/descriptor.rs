@@ -573,6 +573,19 @@ mod tests {
     use super::*;
 
     #[test]
+    fn codes_are_as_wide_as_their_bits() {
+        let range = |bits, signed| {
+            let code = Code { bits, signed };
+            (code.min(), code.max())
+        };
+        assert_eq!([range(1, false), range(1, true)], [(0, 1), (-1, 0)]);
+        assert_eq!([range(8, false), range(8, true)], [(0, 255), (-128, 127)]);
+        assert_eq!(range(32, false), (0, 4_294_967_295));
+        assert_eq!(range(32, true), (-2_147_483_648, 2_147_483_647));
+        assert_eq!(MapShape { channels: 2, height: 3, width: 5 }.values(), 30);
+    }
+
+    #[test]
     fn rounding_at_ties_and_between() {
         let values = [-2.5, -1.5, -1.25, -0.5, 0.0, 0.5, 0.75, 1.5, 2.5];
         let rounded = |rounding: Rounding| values.map(|x| rounding.round(x));
