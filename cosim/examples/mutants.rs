@@ -80,13 +80,14 @@ fn main() {
         counts[2] += usize::from(argued);
     }
     println!("# Mutants of the RTL\n");
-    println!("Written by `cargo run -p qnnsim-cosim --example mutants -- {count} {programs}`:");
     println!(
-        "{count} small changes of the sources, {programs} legal and {programs} trapping random programs"
+        "Written by `cargo run -p qnnsim-cosim --example mutants -- {count} {programs}`: {count}"
     );
     println!(
-        "on each of three hardware points. What is argued is the same machine, or tells nothing that these points can hold.\n"
+        "small changes of the sources, {programs} legal and {programs} trapping random programs on"
     );
+    println!("each of three hardware points. What is argued is the same machine, or tells");
+    println!("nothing that these points can hold.\n");
     println!("| source | mutants | found | argued | survive |\n|---|---|---|---|---|");
     let mut all = [0; 3];
     for (file, counts) in &units {
