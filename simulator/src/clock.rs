@@ -9,7 +9,6 @@
 use std::sync::LazyLock;
 
 use qnnsim_isa::HardwarePoint;
-use qnnsim_isa::hardware::Overrides;
 use schemars::JsonSchema;
 use serde::Serialize;
 
@@ -68,12 +67,7 @@ pub fn timed() -> Vec<Timed> {
         let cell = |name: &str| cells[column(name)];
         let parameters = cell("parameters");
         if all.last().is_none_or(|(of, _)| *of != parameters) {
-            let mut overrides = Overrides::default();
-            for assignment in parameters.split_whitespace() {
-                let key = assignment.to_lowercase().replacen('_', ".", 1);
-                overrides.set(&key).expect("a parameter of the hardware point");
-            }
-            let hardware = overrides.resolve().expect("a point that was synthesized");
+            let hardware = fit::point_of(parameters);
             let held_out = cell("use") == "check";
             all.push((parameters, Timed { hardware, held_out, path_ns: [0.0; PARTS.len()] }));
         }

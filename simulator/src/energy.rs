@@ -9,7 +9,7 @@
 use std::ops::AddAssign;
 use std::sync::LazyLock;
 
-use qnnsim_isa::hardware::{HardwarePoint, Overrides, THRESHOLD_ENTRY_BITS};
+use qnnsim_isa::hardware::{HardwarePoint, THRESHOLD_ENTRY_BITS};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -679,17 +679,12 @@ pub fn measured() -> Vec<Measured> {
         .map(|line| {
             let cells: Vec<&'static str> = line.split(',').collect();
             let number = |name: &str| cells[column(name)].parse::<f64>().expect("a number");
-            let mut overrides = Overrides::default();
-            for assignment in cells[column("parameters")].split_whitespace() {
-                let key = assignment.to_lowercase().replacen('_', ".", 1);
-                overrides.set(&key).expect("a parameter of the hardware point");
-            }
             let counts = &cells[first_event..first_event + Events::NAMES.len()];
             let counts: Vec<u64> =
                 counts.iter().map(|count| count.parse().expect("a count")).collect();
             let wires_pj = number("wires_pj");
             Measured {
-                hardware: overrides.resolve().expect("a point that was synthesized"),
+                hardware: fit::point_of(cells[column("parameters")]),
                 held_out: cells[column("use")] == "check",
                 what: format!("{}, {}", cells[column("program")], cells[column("image")]),
                 alone: cells[column("image")] == "drawn",

@@ -4,6 +4,9 @@
 //! `cargo run -p qnnsim-simulator --example fits` (twice where the areas' table has changed); a test
 //! holds them against the tables.
 
+use qnnsim_isa::HardwarePoint;
+use qnnsim_isa::hardware::Overrides;
+
 /// Most terms that a cost has.
 pub(crate) const TERMS: usize = 10;
 
@@ -41,6 +44,16 @@ impl<'a> Numbers<'a> {
 pub(crate) fn write<'a>(rows: impl Iterator<Item = &'a [f64]>) -> String {
     let row = |row: &[f64]| row.iter().map(f64::to_string).collect::<Vec<_>>().join(" ") + "\n";
     rows.map(row).collect()
+}
+
+/// The hardware point of a table's row, whose parameters it names as the RTL does.
+pub(crate) fn point_of(parameters: &str) -> HardwarePoint {
+    let mut overrides = Overrides::default();
+    for assignment in parameters.split_whitespace() {
+        let key = assignment.to_lowercase().replacen('_', ".", 1);
+        overrides.set(&key).expect("a parameter of the hardware point");
+    }
+    overrides.resolve().expect("a point that was synthesized")
 }
 
 /// Costs of the terms with the least sum of squares of relative errors. A term whose cost would be
